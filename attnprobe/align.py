@@ -1,0 +1,893 @@
+"""From words in a text to token positions, by character offsets.
+
+A user names a word; attention has rows and columns of tokens. This module finds the word's
+characters (`locate`), the tokens that stand for them (`positions`), and splits a whole text into
+words (`words`, `groups`). It trusts a tokenizer's offsets only after `check_round_trip`.
+
+A phrase matches where both its ends are word boundaries. A boundary lies between two graphemes
+(extended grapheme clusters, Unicode Standard Annex 29) that are not both word characters; scripts
+that write no spaces (Han, kana, Thai, Lao, Khmer, Myanmar) have a boundary at every grapheme.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeAlias, get_args
+
+import regex
+
+from attnprobe.errors import ModelError, SelectorError
+from attnprobe.records import Span, Tokens
+from attnprobe.registry import did_you_mean
+
+__all__ = [
+    "Chars",
+    "Group",
+    "Phrase",
+    "Predicts",
+    "Selector",
+    "Special",
+    "SpecialName",
+    "check_no_special_in_text",
+    "check_round_trip",
+    "display_pieces",
+    "groups",
+    "locate",
+    "parse_selector",
+    "positions",
+    "underline",
+    "visible",
+    "width",
+    "words",
+]
+
+SpecialName = Literal["first", "cls", "sep", "bos", "eos"]
+SPECIAL_NAMES: tuple[str, ...] = get_args(SpecialName)
+
+MOST_PLACES = 10  # places of an ambiguous word that a message shows
+LINE = 96  # columns of text that a message shows whole
+MARGIN = 44  # columns that it shows on either side of a word in a longer text
+
+_GRAPHEME = regex.compile(r"\X")
+# Both are matched at the start of a grapheme, within it.
+_WORD = regex.compile(r"\p{Cf}*[\p{L}\p{M}\p{N}\p{Pc}]")
+# By script extension, so that the long mark of kana (script: common) belongs to kana.
+_UNSPACED = regex.compile(
+    r"\p{Cf}*(?=[\p{L}\p{M}\p{N}])"
+    r"[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}"
+    r"\p{scx=Myanmar}]"
+)
+# Apostrophes, hyphens, soft hyphen and word joiner hold a word together.
+_JOINERS = frozenset("'’-\u2010\u2011\u00ad\u2060")
+# Join controls between letters or emoji belong to their spelling and stay as they are.
+_HIDDEN = regex.compile(
+    r"(?!(?<=[^\x00-\x7f])[\u200c\u200d][^\x00-\x7f])"
+    r"[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Zs}--\ ]",
+    regex.VERSION1 | regex.DOTALL,
+)
+
+
+# Selectors --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A word or phrase as it stands in the text; `nth` counts from 1."""
+
+    text: str
+    nth: int | None = None
+
+    def __str__(self) -> str:
+        return _named(self)
+
+
+@dataclass(frozen=True)
+class Chars:
+    """Characters `start` (included) to `end` (excluded) of the text."""
+
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"characters {self.start} to {self.end}"
+
+
+@dataclass(frozen=True)
+class Special:
+    """A special token by its role, or the first token whatever it is."""
+
+    name: SpecialName
+
+    def __str__(self) -> str:
+        return "the first token" if self.name == "first" else f"[{self.name.upper()}]"
+
+
+@dataclass(frozen=True)
+class Predicts:
+    """The token before a word: the position whose output predicts that word."""
+
+    text: str
+    nth: int | None = None
+
+    def __str__(self) -> str:
+        return f"the token before {_named(self)}"
+
+
+Part: TypeAlias = Phrase | Chars | Special | Predicts
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A union of parts; as a string it reads well in a message."""
+
+    parts: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        return " + ".join(str(part) for part in self.parts)
+
+
+def parse_selector(value: object) -> Selector:
+    """A selector from its YAML value.
+
+    Forms: `it`, `{word: it, nth: 2}`, `{chars: [10, 16]}`, `{special: cls}`, `{predicts: are}`,
+    `{predicts: are, nth: 2}`, and a list of these, which is their union.
+
+    Raises:
+        ValueError: the value has none of these forms; the message says what to write.
+    """
+    if isinstance(value, Selector):
+        return value
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError("an empty list selects nothing; name a word")
+        return Selector(tuple(_parse_part(part) for part in value))
+    return Selector((_parse_part(value),))
+
+
+def _parse_part(value: object) -> Part:
+    if isinstance(value, str):
+        return Phrase(_parse_text(value))
+    if not isinstance(value, Mapping):
+        if isinstance(value, list | tuple):
+            raise ValueError("a list of words holds words, not lists; write one flat list")
+        if value is None:
+            raise ValueError("no word given; write the word as it stands in the text")
+        raise ValueError(f"a word is text, not {value!r}; quote it as it stands in the text")
+    kinds = [key for key in value if key in ("word", "chars", "special", "predicts")]
+    if len(kinds) != 1:
+        unknown = [key for key in value if key not in (*kinds, "nth")]
+        if not kinds and unknown:
+            near = did_you_mean(str(unknown[0]), ("word", "chars", "special", "predicts"))
+            raise ValueError(f"unknown word selector {unknown[0]!r}; {near}")
+        raise ValueError("a word selector has exactly one of: word, chars, special, predicts")
+    kind = kinds[0]
+    allowed = (kind, "nth") if kind in ("word", "predicts") else (kind,)
+    for key in value:
+        if key not in allowed:
+            near = did_you_mean(str(key), allowed)
+            raise ValueError(f"{key!r} does not go with {kind!r}; {near}")
+    content = value[kind]
+    if kind == "chars":
+        return _parse_chars(content)
+    if kind == "special":
+        if content not in SPECIAL_NAMES:
+            raise ValueError(
+                f"unknown special token {content!r}; {did_you_mean(str(content), SPECIAL_NAMES)}"
+            )
+        return Special(content)
+    nth = value.get("nth")
+    if nth is not None and not (_is_int(nth) and nth >= 1):
+        raise ValueError(f"nth counts the places of a word from 1, it cannot be {nth!r}")
+    return (Phrase if kind == "word" else Predicts)(_parse_text(content), nth)
+
+
+def _parse_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a word is text, not {value!r}; quote it as it stands in the text")
+    if not value.strip():
+        raise ValueError("a word cannot be empty; write it as it stands in the text")
+    return value
+
+
+def _parse_chars(value: object) -> Chars:
+    if (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(_is_int(number) for number in value)
+        and 0 <= value[0] < value[1]
+    ):
+        return Chars(value[0], value[1])
+    raise ValueError(
+        f"chars takes [start, end] with 0 <= start < end, such as [10, 16], not {value!r}"
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# Text made safe and measured for a terminal -----------------------------------------------------
+
+
+def visible(text: str) -> str:
+    """The text with control, zero-width and unusual space characters as `<U+200B>`.
+
+    Safe to print: no escape sequence and no change of direction survives.
+    """
+    return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+
+
+def width(text: str) -> int:
+    """Columns that a visible text takes in a terminal: 2 for wide graphemes, 0 for marks."""
+    return sum(_columns(grapheme) for grapheme in _GRAPHEME.findall(text))
+
+
+def _columns(grapheme: str) -> int:
+    if unicodedata.east_asian_width(grapheme[0]) in "WF" or "\ufe0f" in grapheme:
+        return 2
+    return sum(unicodedata.category(char) not in ("Mn", "Me", "Cf") for char in grapheme)
+
+
+def underline(text: str, span: Span) -> str:
+    """Two lines for a message: the text around a span, and carets under the span."""
+    margin = MARGIN if width(visible(text)) > LINE else LINE
+    before = _clip(text[: span.start], margin, from_end=True)
+    after = _clip(text[span.end :], margin, from_end=False)
+    marked = visible(text[span.start : span.end])
+    return f"{before}{marked}{after}\n{' ' * width(before)}{'^' * max(1, width(marked))}"
+
+
+def _clip(text: str, room: int, *, from_end: bool) -> str:
+    """What fits into so many columns of one end of a text, made visible."""
+    graphemes = [visible(grapheme) for grapheme in _GRAPHEME.findall(text)]
+    if from_end:
+        graphemes.reverse()
+    kept: list[str] = []
+    for grapheme in graphemes:
+        room -= width(grapheme)
+        if room < 0:
+            kept.append("…")
+            break
+        kept.append(grapheme)
+    return "".join(reversed(kept) if from_end else kept)
+
+
+def _indent(lines: str, by: str = "  ") -> str:
+    return "\n".join(by + line for line in lines.split("\n"))
+
+
+def _quoted(text: str) -> str:
+    return f"'{visible(text)}'"
+
+
+def _named(part: Phrase | Predicts) -> str:
+    name = visible(part.text)
+    if any(char.isspace() for char in name):
+        name = f'"{name}"'
+    return name if part.nth is None else f"{name} (nth: {part.nth})"
+
+
+# Words ------------------------------------------------------------------------------------------
+
+
+def _blank(char: str) -> bool:
+    """White space, control and format characters: nothing that a reader sees."""
+    return char.isspace() or unicodedata.category(char) in ("Cc", "Cf")
+
+
+def _has_ink(text: str) -> bool:
+    return not all(map(_blank, text))
+
+
+def _graphemes(text: str) -> list[Span]:
+    return [Span(*match.span()) for match in _GRAPHEME.finditer(text)]
+
+
+def _runs_on(text: str, grapheme: Span) -> bool:
+    """Whether a grapheme is a letter or digit of a script that parts its words by spaces."""
+    return bool(_WORD.match(text, *grapheme)) and not _UNSPACED.match(text, *grapheme)
+
+
+def _boundaries(text: str) -> frozenset[int]:
+    """Offsets at which a word may begin or end."""
+    inner = (
+        after.start
+        for before, after in pairwise(_graphemes(text))
+        if not (_runs_on(text, before) and _runs_on(text, after))
+    )
+    return frozenset((0, len(text), *inner))
+
+
+def words(text: str) -> tuple[Span, ...]:
+    """The words of a text, in order; together they hold every visible character.
+
+    A word is a run of letters, digits and their marks, held together by inner apostrophes and
+    hyphens (`didn't`, `well-known`); in a script without spaces each grapheme is a word, and so is
+    any other visible grapheme (punctuation, an emoji).
+    """
+    found: list[Span] = []
+    graphemes = _graphemes(text)
+    # Whether the last word is a run of letters, and whether the last grapheme joins it to the next.
+    in_run = joined = False
+    for index, grapheme in enumerate(graphemes):
+        letters = _runs_on(text, grapheme)
+        if letters and in_run:
+            found[-1] = Span(found[-1].start, grapheme.end)
+            joined = False
+        elif (
+            in_run
+            and not joined
+            and text[grapheme.start] in _JOINERS
+            and any(_runs_on(text, after) for after in graphemes[index + 1 : index + 2])
+        ):
+            joined = True
+        else:
+            if _has_ink(text[grapheme.start : grapheme.end]):
+                found.append(grapheme)
+            in_run, joined = letters, False
+    return tuple(found)
+
+
+# From a selector to characters ------------------------------------------------------------------
+
+
+def locate(selector: Selector, text: str) -> tuple[Span, ...]:
+    """The characters that a selector means, one span for each of its parts, in their order.
+
+    A `Special` has no characters and gives no span; a `Predicts` gives the word predicted.
+
+    Raises:
+        SelectorError: a word is missing, or ambiguous, or differs from the text in characters
+            that look alike; characters outside the text.
+    """
+    return tuple(
+        _locate_chars(part, text) if isinstance(part, Chars) else _locate_word(part, text)
+        for part in selector.parts
+        if not isinstance(part, Special)
+    )
+
+
+def _locate_chars(part: Chars, text: str) -> Span:
+    if part.end > len(text):
+        raise SelectorError(
+            f"chars: [{part.start}, {part.end}] lies outside the text of {len(text)} characters"
+        )
+    span = Span(part.start, part.end)
+    if not _has_ink(text[part.start : part.end]):
+        raise SelectorError(
+            f"chars: [{part.start}, {part.end}] selects only white space\n"
+            + _indent(underline(text, span))
+        )
+    return span
+
+
+def _locate_word(part: Phrase | Predicts, text: str) -> Span:
+    places = _places(part.text, text)
+    if not places:
+        raise SelectorError(_missing(part.text, text))
+    if part.nth is None and len(places) > 1:
+        kind = "word" if isinstance(part, Phrase) else "predicts"
+        form = f"{{{kind}: {_yaml(part.text)}, nth: 2}}"
+        raise SelectorError(
+            f"{_quoted(part.text)} stands {len(places)} times in the text; "
+            f"say which one, such as {form}\n{_listed(places, text)}"
+        )
+    nth = part.nth or 1
+    if nth > len(places):
+        times = "once" if len(places) == 1 else f"{len(places)} times"
+        raise SelectorError(
+            f"{_quoted(part.text)} stands {times} in the text, there is no nth: {nth}\n"
+            f"{_listed(places, text)}"
+        )
+    return places[nth - 1]
+
+
+def _occurrences(phrase: str, text: str) -> Iterator[Span]:
+    """Every place of a substring; places may overlap."""
+    start = text.find(phrase)
+    while start >= 0:
+        yield Span(start, start + len(phrase))
+        start = text.find(phrase, start + 1)
+
+
+def _places(phrase: str, text: str) -> list[Span]:
+    found = list(_occurrences(phrase, text))
+    if not found:
+        return []
+    boundaries = _boundaries(text)
+    return [span for span in found if boundaries.issuperset(span)]
+
+
+def _listed(places: Sequence[Span], text: str) -> str:
+    lines = []
+    for number, span in enumerate(places[:MOST_PLACES], start=1):
+        label = f"  nth: {number}  "
+        line, carets = underline(text, span).split("\n")
+        lines += [label + line, " " * len(label) + carets]
+    if len(places) > MOST_PLACES:
+        lines.append(f"  and {len(places) - MOST_PLACES} more")
+    return "\n".join(lines)
+
+
+def _missing(phrase: str, text: str) -> str:
+    """Why a phrase is not found, with the place in the text that comes nearest."""
+    alike = _look_alike(phrase, text)
+    if alike:
+        found = text[alike.start : alike.end]
+        return (
+            f"{_quoted(phrase)} stands in the text in other characters: "
+            f"{_differences(phrase, found)}; write it as in the text: {_escaped(found)}\n"
+            + _indent(underline(text, alike))
+        )
+    inside = next(_occurrences(phrase, text), None)
+    if inside:
+        whole = _whole(inside, text)
+        return (
+            f"{_quoted(phrase)} stands in the text only as a part of "
+            f"{_quoted(text[whole.start : whole.end])}\n" + _indent(underline(text, whole))
+        )
+    nearest = _nearest(phrase, text)
+    if not nearest:
+        return (
+            f"{_quoted(phrase)} does not stand in the text:\n  {_clip(text, LINE, from_end=False)}"
+        )
+    names = ", ".join(_quoted(text[span.start : span.end]) for span in nearest)
+    return f"{_quoted(phrase)} does not stand in the text; nearest: {names}\n" + _indent(
+        underline(text, nearest[0])
+    )
+
+
+def _whole(span: Span, text: str) -> Span:
+    """The words that a span touches."""
+    touched = [word for word in words(text) if word.start < span.end and span.start < word.end]
+    return Span(
+        min([span.start, *(word.start for word in touched)]),
+        max([span.end, *(word.end for word in touched)]),
+    )
+
+
+def _nearest(phrase: str, text: str) -> list[Span]:
+    """Up to three stretches of as many words as the phrase has, most alike first."""
+    count = max(1, len(words(phrase)))
+    spans = words(text)
+    stretches: dict[str, Span] = {}
+    for first, last in zip(spans, spans[count - 1 :], strict=False):
+        stretch = Span(first.start, last.end)
+        stretches.setdefault(text[stretch.start : stretch.end].casefold(), stretch)
+    return [stretches[name] for name in difflib.get_close_matches(phrase.casefold(), stretches)]
+
+
+_PLAIN = str.maketrans({"’": "'", "\u2010": "-", "\u2011": "-"})
+
+
+def _plain(grapheme: str) -> str:
+    """A grapheme without what the eye cannot tell: composition, zero width, kind of space."""
+    composed = unicodedata.normalize("NFKC", grapheme).translate(_PLAIN)
+    return "".join(
+        " " if char.isspace() else char
+        for char in composed
+        if unicodedata.category(char) != "Cf" and not 0xFE00 <= ord(char) <= 0xFE0F
+    )
+
+
+def _look_alike(phrase: str, text: str) -> Span | None:
+    """Where the text shows the phrase in other characters."""
+    graphemes = [span for span in _graphemes(text) if _plain(text[span.start : span.end])]
+    plain = "".join(_plain(text[span.start : span.end]) for span in graphemes)
+    origin = [span for span in graphemes for _ in _plain(text[span.start : span.end])]
+    boundaries = _boundaries(text)
+    sought = "".join(map(_plain, _GRAPHEME.findall(phrase)))
+    if not sought:
+        return None
+    for start, end in _occurrences(sought, plain):
+        span = Span(origin[start].start, origin[end - 1].end)
+        begins = start == 0 or origin[start - 1] != origin[start]
+        ends = end == len(origin) or origin[end] != origin[end - 1]
+        if begins and ends and boundaries.issuperset(span):
+            return span
+    return None
+
+
+def _differences(phrase: str, found: str) -> str:
+    matcher = difflib.SequenceMatcher(a=found, b=phrase, autojunk=False)
+    return "; ".join(
+        f"the text has {_code_points(found[a:b])} "
+        f"where the selector has {_code_points(phrase[c:d])}"
+        for operation, a, b, c, d in matcher.get_opcodes()
+        if operation != "equal"
+    )
+
+
+def _code_points(text: str) -> str:
+    return (
+        ", ".join(f"U+{ord(char):04X} {unicodedata.name(char, '(no name)')}" for char in text)
+        or "nothing"
+    )
+
+
+def _escaped(text: str) -> str:
+    """A YAML double-quoted scalar in ASCII."""
+    escapes = {'"': '\\"', "\\": "\\\\"}
+    inner = (
+        escapes.get(char)
+        or (char if " " <= char <= "~" else None)
+        or (f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}")
+        for char in text
+    )
+    return f'"{"".join(inner)}"'
+
+
+def _yaml(text: str) -> str:
+    """A YAML scalar that reads back as this text inside a flow mapping."""
+    plain = regex.fullmatch(r"\p{L}[\p{L}\p{M}]*(?:[ '-][\p{L}\p{M}]+)*", text)
+    words_of_yaml = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+    if plain and text.casefold() not in words_of_yaml:
+        return text
+    if visible(text) != text:
+        return _escaped(text)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# From a selector to tokens ----------------------------------------------------------------------
+
+
+def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
+    """The token positions that a selector means, ascending.
+
+    A word's tokens are those whose visible characters lie in it: a token such as ` are` counts by
+    `are`, and byte-level pieces that share one character all count.
+
+    Raises:
+        SelectorError: as `locate`; or a token covers more than the word, or none covers it; or
+            there is no such special token, or no token before a predicted word.
+    """
+    found: set[int] = set()
+    for part in selector.parts:
+        if isinstance(part, Special):
+            found.update(_special_positions(part, tokens))
+            continue
+        (span,) = locate(Selector((part,)), tokens.text)
+        pieces = _word_positions(span, tokens)
+        if isinstance(part, Predicts):
+            pieces = [_before(part, span, pieces[0], tokens)]
+        found.update(pieces)
+    return tuple(sorted(found))
+
+
+def _special_positions(part: Special, tokens: Tokens) -> list[int]:
+    if part.name == "first":
+        found = [index for index, name in enumerate(tokens.special) if name != "pad"][:1]
+    else:
+        found = [index for index, name in enumerate(tokens.special) if name == part.name]
+    if found:
+        return found
+    names = zip(tokens.special, tokens.pieces, strict=True)
+    here = sorted({f"{name} ({visible(piece)})" for name, piece in names if name is not None})
+    raise SelectorError(
+        f"this model puts no {part.name} token around the text; "
+        f"special tokens there: {', '.join(here) or 'none'}"
+    )
+
+
+def _word_positions(span: Span, tokens: Tokens) -> list[int]:
+    text = tokens.text
+    found: list[int] = []
+    for index, covered in enumerate(tokens.spans):
+        if covered is None:
+            continue
+        inner = Span(max(covered.start, span.start), min(covered.end, span.end))
+        if not text[inner.start : inner.end].strip():
+            continue
+        before, after = text[covered.start : inner.start], text[inner.end : covered.end]
+        if _has_ink(before) or _has_ink(after):
+            raise SelectorError(_no_token_boundary(span, index, tokens))
+        found.append(index)
+    if not found:
+        raise SelectorError(
+            f"no token stands for {_quoted(text[span.start : span.end])}: the tokenizer drops it\n"
+            + _indent(underline(text, span))
+        )
+    return found
+
+
+def _no_token_boundary(span: Span, index: int, tokens: Tokens) -> str:
+    text = tokens.text
+    token = _stripped(tokens.spans[index] or span, text)
+    also = [text[token.start : span.start].strip(), text[span.end : token.end].strip()]
+    whole = Span(min(token.start, span.start), max(token.end, span.end))
+    return (
+        f"no token boundary there: the token {_quoted(text[token.start : token.end])} also covers "
+        f"{' and '.join(_quoted(rest) for rest in also if rest)}; "
+        f"select the whole {_quoted(text[whole.start : whole.end])}\n"
+        + _indent(underline(text, token))
+    )
+
+
+def _before(part: Predicts, span: Span, first: int, tokens: Tokens) -> int:
+    if first == 0 or tokens.special[first - 1] == "pad":
+        raise SelectorError(
+            f"nothing predicts {_quoted(part.text)}: no token stands before it\n"
+            + _indent(underline(tokens.text, span))
+        )
+    return first - 1
+
+
+def _stripped(span: Span, text: str) -> Span:
+    """A span less the white space at its ends; empty where it holds nothing else."""
+    covered = text[span.start : span.end]
+    start = span.start + len(covered) - len(covered.lstrip())
+    return Span(start, start + len(covered.strip()))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Token positions that belong together.
+
+    Attributes:
+        label: the word as in the text, or the special token, or white space made visible.
+        positions: token positions, ascending.
+        special: whether this is a special token.
+    """
+
+    label: str
+    positions: tuple[int, ...]
+    special: bool
+
+
+def groups(tokens: Tokens) -> tuple[Group, ...]:
+    """All token positions, each in exactly one group, ordered by their first position.
+
+    Tokens of one word form a group; words that share a token form one together. A special token,
+    and a token that shows nothing, stand alone.
+    """
+    text = tokens.text
+    spans = words(text)
+    owner = {offset: number for number, word in enumerate(spans) for offset in range(*word)}
+    touched: dict[int, list[int]] = {}
+    # The first of the words that a word shares tokens with; a token touches consecutive words.
+    first_of = list(range(len(spans)))
+    for index, (span, special) in enumerate(zip(tokens.spans, tokens.special, strict=True)):
+        if span is None or special is not None:
+            continue
+        covered = _stripped(span, text)
+        numbers = [owner[at] for at in range(covered.start, covered.end) if at in owner]
+        if numbers:
+            touched[index] = numbers
+            for number in range(numbers[0] + 1, numbers[-1] + 1):
+                first_of[number] = number - 1
+    for number, earlier in enumerate(first_of):
+        first_of[number] = first_of[earlier] if earlier < number else number
+    last_of = {first: number for number, first in enumerate(first_of)}
+
+    members: dict[int, list[int]] = {}
+    for index, numbers in touched.items():
+        members.setdefault(first_of[numbers[0]], []).append(index)
+    found = [
+        Group(text[spans[first].start : spans[last_of[first]].end], tuple(indices), special=False)
+        for first, indices in members.items()
+    ]
+    found += [
+        Group(tokens.pieces[index], (index,), special=special is not None)
+        for index, special in enumerate(tokens.special)
+        if index not in touched
+    ]
+    return tuple(sorted(found, key=lambda group: group.positions))
+
+
+# What a tokenizer says about its own tokens -----------------------------------------------------
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The characters that byte-level tokenizers write bytes as (GPT-2's `bytes_to_unicode`)."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(0x100) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {
+        chr(0x100 + number): byte for number, byte in enumerate(hidden)
+    }
+
+
+_BYTES = _byte_alphabet()
+_BYTE_TOKEN = regex.compile(r"<0x([0-9A-F]{2})>")
+
+
+def _as_bytes(spelled: str) -> bytes:
+    """The bytes of a raw token, where the tokenizer writes bytes in one of the two usual ways."""
+    byte = _BYTE_TOKEN.fullmatch(spelled)
+    if byte:
+        return bytes.fromhex(byte[1])
+    if all(char in _BYTES for char in spelled):
+        return bytes(_BYTES[char] for char in spelled)
+    return spelled.encode()
+
+
+def _fold(text: str) -> str:
+    """A text less what normalisers change: case, composition, marks, spaces, controls."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(
+        char for char in decomposed if unicodedata.category(char)[0] not in "MZC" and char != "▁"
+    )
+
+
+def _read(spelled: Sequence[str], text: str) -> list[str] | None:
+    """Raw tokens in plain text, by the spelling convention that makes them spell `text`.
+
+    Conventions: WordPiece `##` and BPE `</w>`, none (and `▁`), bytes. None if no one fits.
+    """
+    sought = _fold(text)
+    unmarked = [token.removeprefix("##").removesuffix("</w>") for token in spelled]
+    for plain in (unmarked, list(spelled)):
+        if _fold("".join(plain)) == sought:
+            return plain
+    pieces = [_as_bytes(token) for token in spelled]
+    if _fold(b"".join(pieces).decode(errors="replace")) == sought:
+        return [piece.decode(errors="backslashreplace") for piece in pieces]
+    return None
+
+
+def _reach(spans: Sequence[Span | None], text: str) -> list[Span | None]:
+    """Spans up to the end of their last grapheme, as far as no other token covers it.
+
+    A normaliser that composes or drops marks reports only the base letter.
+    """
+    starts = sorted(span.start for span in spans if span is not None)
+    end_of = {at: grapheme.end for grapheme in _graphemes(text) for at in range(*grapheme)}
+    reach: list[Span | None] = []
+    for span in spans:
+        if span is not None and span.start < span.end:
+            later = starts[bisect_left(starts, span.end) :][:1]
+            span = Span(span.start, min([end_of.get(span.end - 1, span.end), *later]))
+        reach.append(span)
+    return reach
+
+
+def _clusters(spans: Sequence[Span | None]) -> Iterator[tuple[list[int], Span]]:
+    """Runs of tokens that share a character, and what they cover; most tokens are alone.
+
+    Tokens without a span are left out.
+    """
+    run: list[int] = []
+    joint = Span(0, 0)
+    for index, span in enumerate(spans):
+        if span is None:
+            continue
+        if run and span.start >= joint.end:
+            yield run, joint
+            run = []
+        joint = Span(joint.start, max(joint.end, span.end)) if run else span
+        run.append(index)
+    if run:
+        yield run, joint
+
+
+def display_pieces(
+    spelled: Sequence[str],
+    spans: Sequence[Span | None],
+    text: str,
+    *,
+    unknown: str | None = None,
+) -> tuple[str, ...]:
+    """Each token as the reader should see it: the field `pieces` of `Tokens`.
+
+    A token shows its characters as they stand in the text, without the space before it, with `##`
+    in front where it goes on inside a run of letters; a token for a part of a character shows its
+    bytes (`\\xe2`), one that covers only white space shows that (`␣`, `<U+000A>`), the unknown
+    token and tokens without characters their raw form.
+
+    Args:
+        spelled: the tokenizer's raw tokens (`convert_ids_to_tokens`).
+        unknown: the raw form of the unknown token.
+    """
+    boundaries = _boundaries(text)
+    shown = list(spelled)
+    for cluster, joint in _clusters(_reach(spans, text)):
+        covered = text[joint.start : joint.end]
+        if len(cluster) > 1:
+            read = _read([spelled[index] for index in cluster], covered) or [covered] * len(cluster)
+        elif covered.strip():
+            inside = _stripped(joint, text).start not in boundaries
+            read = [f"##{covered}" if inside else covered]
+        else:
+            read = [visible(covered).replace(" ", "␣")]
+        for index, piece in zip(cluster, read, strict=True):
+            if spelled[index] != unknown:
+                shown[index] = piece.strip() or spelled[index]
+    return tuple(visible(piece) for piece in shown)
+
+
+def check_round_trip(tokens: Tokens, spelled: Sequence[str], *, unknown: str | None = None) -> None:
+    """Refuses offsets that do not spell the tokens.
+
+    Each ordinary token must spell the characters that its span covers (but for case, composition,
+    marks, spaces); tokens that share a character are read together; spans ascend; every letter,
+    digit, symbol and punctuation mark of the text is covered. Unknown tokens need not spell
+    anything, but cover their characters like others.
+
+    Args:
+        spelled: the tokenizer's raw tokens (`convert_ids_to_tokens`).
+        unknown: the raw form of the unknown token.
+
+    Raises:
+        ModelError: the offsets are wrong, or the text has characters without a token.
+    """
+    text = tokens.text
+    if not len(tokens.ids) == len(tokens.spans) == len(tokens.special) == len(spelled):
+        raise ModelError("the tokenizer gives another number of offsets than of tokens")
+    previous = Span(0, 0)
+    for index, span in enumerate(tokens.spans):
+        if span is None:
+            exempt = tokens.special[index] is not None or spelled[index] == unknown
+            if not exempt and _read([spelled[index]], "") is None:
+                raise _wrong_offsets(spelled[index], "that it stands for no character")
+            continue
+        if not 0 <= span.start <= span.end <= len(text):
+            reason = f"characters {span.start} to {span.end} of a text of {len(text)}"
+            raise _wrong_offsets(spelled[index], reason)
+        # Pieces of one character share it; more than one grapheme in common is a wrong offset.
+        shared = text[span.start : previous.end].strip()
+        if span.start < previous.start or span.end < previous.end or len(_graphemes(shared)) > 1:
+            reason = (
+                f"characters {span.start} to {span.end}, after a token at "
+                f"{previous.start} to {previous.end}"
+            )
+            raise _wrong_offsets(spelled[index], reason)
+        previous = span
+
+    missing = {
+        offset
+        for offset, char in enumerate(text)
+        if unicodedata.category(char)[0] in "LNPS" and char != "\ufffd"
+    }
+    for cluster, joint in _clusters(_reach(tokens.spans, text)):
+        missing.difference_update(range(*joint))
+        raw = [spelled[index] for index in cluster]
+        if unknown not in raw and _read(raw, text[joint.start : joint.end]) is None:
+            raise _wrong_offsets(" ".join(raw), _quoted(text[joint.start : joint.end]))
+    if missing:
+        first = min(missing)
+        grapheme = next(span for span in _graphemes(text) if span.start <= first < span.end)
+        raise ModelError(
+            "the tokenizer reports wrong offsets: no token stands for "
+            f"{_quoted(text[grapheme.start : grapheme.end])} at character {first}; {_ADVICE}\n"
+            + _indent(underline(text, grapheme))
+        )
+
+
+_ADVICE = "use the model's fast tokenizer (tokenizer.json), or declare another one"
+
+
+def _wrong_offsets(spelled: str, reported: str) -> ModelError:
+    raw = [*map(_as_bytes, spelled.split(" "))]
+    plain = b"".join(raw).decode(errors="replace").replace("▁", " ").strip()
+    means = f" (spelling {_quoted(plain)})" if plain != spelled else ""
+    return ModelError(
+        f"the tokenizer reports wrong offsets: for the token {_quoted(spelled)}{means} "
+        f"they say {reported}; {_ADVICE}"
+    )
+
+
+def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None:
+    """Refuses a text that spells out special tokens: the model would take them for its own.
+
+    Args:
+        special: raw form of each special token, by id. An unknown token is no offence where it
+            stands for an unknown word, only where the text spells it out.
+
+    Raises:
+        SelectorError: a token from the text is a special token.
+    """
+    for token, span in zip(tokens.ids, tokens.spans, strict=True):
+        if span is None or token not in special:
+            continue
+        covered = _stripped(span, tokens.text)
+        if _fold(tokens.text[covered.start : covered.end]) == _fold(special[token]):
+            raise SelectorError(
+                f"the text spells out the special token {_quoted(special[token])}, which the model "
+                "reads as a mark of its own; change the text, or write "
+                "allow_special_tokens: true if you mean it\n"
+                + _indent(underline(tokens.text, covered))
+            )

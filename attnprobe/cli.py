@@ -1,0 +1,122 @@
+"""The command `attnprobe`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from attnprobe import __version__
+from attnprobe.errors import AttnprobeError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Regression tests for what transformers attend to.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_out = Console(highlight=False)
+
+
+def main() -> None:
+    """Entry point; an error that attnprobe raises on purpose is a message and exit code 2."""
+    try:
+        app()
+    except AttnprobeError as error:
+        Console(stderr=True, highlight=False).print(str(error), markup=False)
+        raise SystemExit(2) from None
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        _out.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of case files, for editors."""
+    from attnprobe.cases import schema as case_schema
+
+    text = json.dumps(case_schema(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        _out.file.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def lint(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Case files, or folders that hold some.")
+    ] = None,
+) -> None:
+    """Check case files without a model; exit 1 if anything is wrong with one."""
+    from attnprobe import cases, results
+    from attnprobe.plugin import LOCK, SUFFIX
+
+    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    files = [
+        file
+        for path in paths or [Path("cases")]
+        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
+    ]
+    count = broken = 0
+    for file in files:
+        try:
+            count += len(cases.load(file, str(file), head_sets=head_sets))
+        except AttnprobeError as error:
+            broken += 1
+            _out.print(str(error), markup=False, soft_wrap=True)
+    if not files:
+        raise AttnprobeError(f"no case file; they end in {SUFFIX}")
+    _out.print(f"{len(files)} files, {count} cases, {broken} files with errors")
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    model: Annotated[
+        str | None, typer.Argument(help="A model to check; none: tiny ones of every kind.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare each site with eager attention.")
+    ] = False,
+) -> None:
+    """List the architectures, or check how exactly their attention is read."""
+    from attnprobe.models import ARCHITECTURES, check_model, load, tiny_network
+
+    if not check:
+        for name in ARCHITECTURES:
+            _out.print(name)
+        return
+    table = Table("architecture", "site", "layers", "heads", "served by")
+    for column in ("unpadded", "right padding", "left padding"):
+        table.add_column(column, justify="right")
+    networks = [load(model)] if model else map(tiny_network, ARCHITECTURES)
+    for network in networks:
+        for row in check_model(network):
+            table.add_row(
+                row.architecture,
+                row.site,
+                str(len(row.layers)),
+                str(row.heads),
+                row.served,
+                *(f"{value:.1e}" for value in (row.unpadded, row.right, row.left)),
+            )
+    _out.print("Largest difference to eager output_attentions, float32")
+    _out.print(table)

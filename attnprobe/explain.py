@@ -1,0 +1,94 @@
+"""A verdict in words, for the terminal: the sentence, the numbers, what the head looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attnprobe.align import locate, visible, width
+from attnprobe.cases import Case
+from attnprobe.records import Span, Verdict
+from attnprobe.render.chart import bars
+from attnprobe.rules import BAND, Rule
+from attnprobe.run import Finding
+
+__all__ = ["ExpectationFailed", "bound", "explain", "number"]
+
+class ExpectationFailed(AssertionError):
+    """An expectation was measured and does not hold."""
+
+
+def explain(case: Case, finding: Finding) -> str:
+    """The whole finding for a reader, several lines, the first with file and line."""
+    rule, mark = finding.expectation.rule, finding.expectation.mark
+    outcome = finding.verdict.outcome if finding.verdict else "error"
+    lines = [f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"]
+    if finding.error is not None:
+        lines += _indented(str(finding.error).split("\n"))
+    elif finding.verdict is not None:
+        lines += _indented(_sentence(case, rule))
+        lines += _indented(_numbers(finding.verdict, _notes(case, rule)))
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """A number as a reader wants it: whole, or with three decimals."""
+    return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
+
+
+def bound(verdict: Verdict) -> str:
+    """The bound of a verdict: `>= 0.300`."""
+    return f"{verdict.relation} {number(verdict.demanded)}"
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _sentence(case: Case, rule: Rule) -> list[str]:
+    """Each text that the rule looks at, with carets under its words."""
+    marked: dict[str, list[tuple[Span, str]]] = {}
+    for place in rule.places():
+        text = rule.text_of(case.sample, place.end)
+        marked.setdefault(text, []).extend(
+            (span, place.field) for span in locate(place.selector, text)
+        )
+    return [line for text, spans in marked.items() for line in _underlined(text, sorted(spans))]
+
+
+def _underlined(text: str, spans: Sequence[tuple[Span, str]]) -> list[str]:
+    carets = ""
+    labels: list[str] = []
+    for span, label in spans:
+        column = width(visible(text[: span.start]))
+        carets = carets.ljust(column) + "^" * max(1, width(visible(text[span.start : span.end])))
+        for index, line in enumerate(labels):
+            if len(line) < column:
+                labels[index] = line.ljust(column) + label
+                break
+        else:
+            labels.append(" " * column + label)
+    return [visible(text), carets, *labels]
+
+
+def _notes(case: Case, rule: Rule) -> dict[str, str]:
+    """What to write beside the words of the rule in the chart."""
+    notes: dict[str, str] = {}
+    for place in rule.places():
+        if place.end == "key":
+            text = rule.text_of(case.sample, place.end)
+            notes |= {text[slice(*span)]: place.field for span in locate(place.selector, text)}
+    return notes
+
+
+def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
+    lines = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    if verdict.outcome == "borderline":
+        lines[0] += f": within {BAND} of the bound, too near to call"
+    tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
+    if verdict.head.startswith("mean"):
+        tried = ""
+    lines.append(f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special tokens")
+    if verdict.top:
+        lines.append("its strongest targets:")
+        lines += _indented(bars(verdict.top, mark=notes))
+    return lines

@@ -1,0 +1,198 @@
+"""Head selectors: which heads a rule looks at, and how many of them must agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from attnprobe.errors import SelectorError
+from attnprobe.records import Head, Site
+from attnprobe.registry import did_you_mean
+
+__all__ = ["HEADS_SCHEMA", "HEAD_SET_SCHEMA", "Heads", "How", "Layers", "parse_heads"]
+
+How = Literal["any", "all", "mean", "best", "at_least"]
+
+ADVICE = (
+    "write a head as L3H1, a layer as L3, layers as L2-L4, a list of these, any, all or mean, "
+    'or {in: [L2, L3H1], how: any}, or "@name" from a lock file'
+)
+_HEAD = re.compile(r"L(\d+)H(\d+)")
+_LAYERS = re.compile(r"L(\d+)(?:-L(\d+))?")
+
+HEAD_SET_SCHEMA = {
+    "anyOf": [
+        {"enum": ["any", "all", "mean"]},
+        {"type": "string", "pattern": r"^(L\d+(H\d+|-L\d+)?|@.+)$"},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/headSet"}},
+    ]
+}
+HEADS_SCHEMA = {
+    "description": f"Which heads: {ADVICE}. Layers and heads count from 0.",
+    "anyOf": [
+        {"$ref": "#/$defs/headSet"},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["in"],
+            "properties": {
+                "in": {"$ref": "#/$defs/headSet"},
+                "how": {
+                    "anyOf": [
+                        {"enum": ["any", "all", "mean", "best"]},
+                        {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["at_least"],
+                            "properties": {"at_least": {"type": "integer", "minimum": 1}},
+                        },
+                    ]
+                },
+            },
+        },
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """All heads of the layers `first` to `last`, both included; the whole model if unbounded."""
+
+    first: int = 0
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Heads:
+    """A set of heads and how it is judged.
+
+    Attributes:
+        how: None where the case does not say; the rule then chooses.
+        count: how many heads must pass, for `at_least`.
+        text: as a reader writes it, for messages.
+    """
+
+    members: tuple[Head | Layers, ...]
+    how: How | None
+    count: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def resolve(self, site: Site) -> tuple[Head, ...]:
+        """The heads meant at this site, in order, each once.
+
+        Raises:
+            SelectorError: a head or layer that the site does not have.
+        """
+        found: dict[Head, None] = {}
+        for member in self.members:
+            if isinstance(member, Head):
+                self._check_layer(member.layer, site)
+                if member.head >= site.heads[member.layer]:
+                    raise SelectorError(
+                        f"no head {member} at the {site.name} site: layer {member.layer} has query "
+                        f"heads 0 to {site.heads[member.layer] - 1}"
+                    )
+                found[member] = None
+                continue
+            last = site.layers[-1] if member.last is None else member.last
+            if member.last is not None:
+                self._check_layer(member.first, site)
+                self._check_layer(last, site)
+            found |= dict.fromkeys(
+                head for head in site.all_heads() if member.first <= head.layer <= last
+            )
+        if self.how == "at_least" and self.count > len(found):
+            raise SelectorError(f"at_least: {self.count} of {len(found)} heads can never hold")
+        return tuple(found)
+
+    @staticmethod
+    def _check_layer(layer: int, site: Site) -> None:
+        if layer in site.heads:
+            return
+        if layer > site.layers[-1]:
+            raise SelectorError(
+                f"no layer {layer} at the {site.name} site: its layers are "
+                f"{site.layers[0]} to {site.layers[-1]}"
+            )
+        raise SelectorError(
+            f"layer {layer} has no attention at the {site.name} site; layers with attention: "
+            f"{', '.join(map(str, site.layers))}"
+        )
+
+
+def parse_heads(value: object, head_sets: Mapping[str, tuple[Head, ...]] | None = None) -> Heads:
+    """Reads a head selector as a case file writes it.
+
+    Args:
+        head_sets: the named sets of the lock file, for `"@name"`.
+
+    Raises:
+        ValueError: not a head selector; the message says what to write.
+    """
+    sets = head_sets or {}
+    if isinstance(value, dict):
+        return _parse_long(value, sets)
+    if value in ("any", "all", "mean"):
+        how: How = value
+        return Heads((Layers(),), how, 0, str(value))
+    return Heads(_parse_members(value, sets), None, 0, _text(value))
+
+
+def _parse_long(value: dict[object, object], sets: Mapping[str, tuple[Head, ...]]) -> Heads:
+    unknown = [str(key) for key in value if key not in ("in", "how")]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; {did_you_mean(unknown[0], ('in', 'how'))}")
+    if "in" not in value:
+        raise ValueError("the long form needs in: with the heads")
+    members = _parse_members(value["in"], sets)
+    how = value.get("how")
+    text = _text(value["in"])
+    if how is None:
+        return Heads(members, None, 0, text)
+    if isinstance(how, dict) and set(how) == {"at_least"}:
+        count = how["at_least"]
+        if type(count) is not int or count < 1:
+            raise ValueError("at_least takes a whole number from 1")
+        return Heads(members, "at_least", count, f"at least {count} of {text}")
+    for known in get_args(How):
+        if how == known and known != "at_least":
+            return Heads(members, known, 0, f"{known} of {text}")
+    raise ValueError("how takes any, all, mean, best or {at_least: 3}")
+
+
+def _parse_members(
+    value: object, sets: Mapping[str, tuple[Head, ...]]
+) -> tuple[Head | Layers, ...]:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("an empty list names no head")
+        return tuple(member for item in value for member in _parse_members(item, sets))
+    if value == "all":
+        return (Layers(),)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no head; {ADVICE}")
+    if value.startswith("@"):
+        if value[1:] not in sets:
+            raise ValueError(
+                f"no head set {value!r} in the lock file; {did_you_mean(value[1:], sets)}"
+            )
+        return sets[value[1:]]
+    if match := _HEAD.fullmatch(value):
+        return (Head(int(match[1]), int(match[2])),)
+    if match := _LAYERS.fullmatch(value):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"{value} runs backwards; write L{last}-L{first}")
+        return (Layers(first, last),)
+    raise ValueError(f"{value!r} is no head; {ADVICE}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return "all heads" if value == "all" else str(value)

@@ -1,0 +1,297 @@
+"""From a reference to a checked model."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from torch import nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from attnprobe.errors import ModelError
+from attnprobe.models.model import BATCH_TOKENS, Model
+from attnprobe.registry import did_you_mean
+
+__all__ = ["Model", "load"]
+
+PACKAGE = "pkg://"
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+GGUF_VERSIONS = (2, 3)
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.spm",
+)
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of a model lie: a folder, and in it a GGUF file or None."""
+
+    folder: Path
+    gguf: str | None = None
+    revision: str | None = None
+
+
+def load(
+    ref: str,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    online: bool = False,
+    allow_pickle: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+    check: bool = True,
+) -> Model:
+    """Loads a model and compares its attention with its own eager weights.
+
+    Args:
+        ref: a folder, a `.gguf` file, `pkg://package/path` (weights inside an installed package,
+            which is not imported), or a hub id.
+        name: how results call the model; the last part of `ref` by default.
+        revision: commit of a hub id; must be given with `online`.
+        device: as in torch, or `auto`: the GPU where there is one; `auto:3` shares out several.
+        dtype: float32, float16 or bfloat16.
+        online: whether the hub may be asked; otherwise a hub id must lie in the local cache.
+        allow_pickle: whether pickled weights may be opened, which can run any code.
+        batch_tokens: padded tokens that one forward may hold.
+        check: whether one sentence is compared with eager attention.
+
+    Raises:
+        ModelError: what is wrong with the reference, the files or the attention, and the way out.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}; {did_you_mean(dtype, DTYPES)}")
+    target = _device(device)
+    place = _locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
+    weights = _weights_files(place, allow_pickle=allow_pickle)
+    with _quiet():
+        network = _network(place, DTYPES[dtype], weights)
+        tokenizer = _tokenizer(place)
+        return Model(
+            network.to(target),
+            tokenizer,
+            name=name or _short(ref),
+            ref=ref,
+            revision=place.revision,
+            weights_sha256=_sha256(weights),
+            tokenizer_sha256=_sha256(_tokenizer_files(place) or weights),
+            batch_tokens=batch_tokens,
+            check=check,
+        )
+
+
+def _short(ref: str) -> str:
+    """`pkg://my_model/model` is called my_model, anything else by its last part."""
+    if ref.startswith(PACKAGE):
+        return ref.removeprefix(PACKAGE).split("/")[0]
+    return Path(ref).name
+
+
+def _device(device: str) -> torch.device:
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        count = torch.cuda.device_count()
+        device = f"cuda:{int(number or 0) % count}" if count else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {device!r} cannot be used: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> _Place:
+    if ref.startswith(PACKAGE):
+        path = _in_package(ref)
+    else:
+        path = Path(ref).expanduser()
+    if path.is_dir():
+        return _Place(path)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"no such file: {path}")
+        _check_gguf(path)
+        return _Place(path.parent, path.name)
+    if ref.startswith(PACKAGE) or not _HUB_ID.fullmatch(ref) or ref.startswith("."):
+        raise ModelError(
+            f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
+        )
+    return _from_hub(ref, revision=revision, online=online, allow_pickle=allow_pickle)
+
+
+def _in_package(ref: str) -> Path:
+    """A path inside an installed package, found without importing it."""
+    package, _, inside = ref.removeprefix(PACKAGE).partition("/")
+    if not package.isidentifier() or ".." in Path(inside).parts or Path(inside).is_absolute():
+        raise ModelError(f"{ref} is no path inside a package; write {PACKAGE}package/path")
+    spec = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    if not folders:
+        raise ModelError(f"package {package} is not installed; {ref} lies in it")
+    for folder in folders:
+        if (folder / inside).exists():
+            return folder / inside
+    raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
+
+
+def _check_gguf(path: Path) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    version = int.from_bytes(head[4:], "little")
+    if head[:4] != b"GGUF" or version not in GGUF_VERSIONS:
+        raise ModelError(f"{path} is no GGUF file of version 2 or 3, or it is broken")
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"to read {path.name}, install: pip install {' '.join(missing)}")
+
+
+def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> _Place:
+    if online and revision is None:
+        raise ModelError(
+            f"a hub model is loaded by a pinned revision, so that results can be repeated; give "
+            f"the commit of {ref}: --attn-revision COMMIT"
+        )
+    patterns = ["*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ())]
+    try:
+        folder = snapshot_download(
+            ref,
+            revision=revision,
+            local_files_only=not online,
+            allow_patterns=patterns,
+            ignore_patterns=["*/*"],
+        )
+    except LocalEntryNotFoundError:
+        way = "check the connection" if online else "--attn-online allows to fetch it"
+        raise ModelError(f"no folder {ref}, and no hub model {ref} in the local cache; {way}") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"hub model {ref} cannot be fetched: {_first_line(error)}") from error
+    return _Place(Path(folder), revision=Path(folder).name)
+
+
+def _weights_files(place: _Place, *, allow_pickle: bool) -> list[Path]:
+    if place.gguf:
+        return [place.folder / place.gguf]
+    found = sorted(place.folder.glob("*.safetensors"))
+    if found:
+        return found
+    pickled = sorted(path for pattern in PICKLED for path in place.folder.glob(pattern))
+    if not pickled:
+        raise ModelError(f"no weights in {place.folder}: no *.safetensors there")
+    if not allow_pickle:
+        raise ModelError(
+            f"{pickled[0]} holds pickled weights, and opening those can run any code; convert them "
+            "to safetensors, or allow them if you trust their source: --attn-allow-pickle"
+        )
+    return pickled
+
+
+def _tokenizer_files(place: _Place) -> list[Path]:
+    if place.gguf:
+        return []
+    return sorted({path for pattern in TOKENIZER_FILES for path in place.folder.glob(pattern)})
+
+
+def _sha256(files: Sequence[Path]) -> str:
+    """Digest of a file; of several, the digest over their names and digests."""
+    digests = []
+    for path in files:
+        with path.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    lines = (f"{digest}  {path.name}\n" for digest, path in zip(digests, files, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _network(place: _Place, dtype: torch.dtype, weights: Sequence[Path]) -> nn.Module:
+    extra: dict[str, Any] = {"gguf_file": place.gguf} if place.gguf else {}
+    if not place.gguf:
+        extra["use_safetensors"] = weights[0].suffix == ".safetensors"
+    try:
+        network, info = AutoModel.from_pretrained(
+            place.folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **extra,
+        )
+    except Exception as error:  # a stranger's files can make the parsers raise anything
+        what = place.gguf or "model"
+        raise ModelError(
+            f"{what} in {place.folder} cannot be loaded: {type(error).__name__}: {_first_line(error)}"
+        ) from error
+    bad = [key for key in (*info["missing_keys"], *info["mismatched_keys"]) if "pooler" not in str(key)]
+    if bad:
+        raise ModelError(
+            f"{len(bad)} weights are missing in {place.folder}, such as {min(map(str, bad))}; they "
+            "would be random"
+        )
+    loaded: nn.Module = network
+    return loaded
+
+
+def _tokenizer(place: _Place) -> Any:
+    extra = {"gguf_file": place.gguf} if place.gguf else {}
+    try:
+        return AutoTokenizer.from_pretrained(
+            place.folder, local_files_only=True, trust_remote_code=False, **extra
+        )
+    except Exception as error:  # as above
+        raise ModelError(
+            f"no tokenizer can be loaded from {place.folder}: {_first_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings and progress bars of transformers meanwhile; all as found afterwards."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_bars = not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity(logging.CRITICAL)
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+            if hub_bars:
+                enable_progress_bars()
+            else:
+                disable_progress_bars()

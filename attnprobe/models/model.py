@@ -1,0 +1,241 @@
+"""A loaded model: its sites, its tokens, its attention rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from attnprobe import capture
+from attnprobe.errors import ModelError, SelectorError
+from attnprobe.models.compare import self_check
+from attnprobe.models.plan import check_need, plan_batches
+from attnprobe.models.tokens import prepare_tokenizer, tokenize, with_start
+from attnprobe.records import Encoding, Floats, Need, Rows, Sample, Site, SiteName, Tokens
+
+__all__ = ["BATCH_TOKENS", "Model"]
+
+BATCH_TOKENS = 8192
+PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
+
+
+class Model:
+    """A network and its tokenizer, ready to be asked for attention rows.
+
+    Attributes:
+        ref: what was asked for; `revision` the commit of a hub model.
+        architecture: the network's class, such as `BertModel`.
+        sites: kinds of attention on offer.
+        max_tokens: longest text in tokens, special ones included; None where there is no limit.
+        served: how rows are read: by the attention function, or from eager weights.
+        batch_tokens: padded tokens that one forward may hold.
+        forwards: forward passes made for `collect` so far.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str,
+        ref: str,
+        revision: str | None,
+        weights_sha256: str,
+        tokenizer_sha256: str,
+        batch_tokens: int = BATCH_TOKENS,
+        check: bool = True,
+    ) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.name = name
+        self.ref = ref
+        self.revision = revision
+        self.weights_sha256 = weights_sha256
+        self.tokenizer_sha256 = tokenizer_sha256
+        self.architecture = type(network).__name__
+        weight = next(network.parameters())
+        self.device = str(weight.device)
+        self.dtype = str(weight.dtype).removeprefix("torch.")
+        self.batch_tokens = batch_tokens
+        self.forwards = 0
+        self._encodings: dict[Sample, Encoding] = {}
+        self._start = _start_id(network)
+        prepare_tokenizer(tokenizer)
+        self.max_tokens = _max_tokens(network, tokenizer)
+        source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
+        inputs = capture.batch_inputs(network, [source.ids], target and [target.ids])
+        self._layout = capture.layout(network, inputs)
+        self.sites: Mapping[SiteName, Site] = self._layout.sites
+        self.served = self._layout.served
+        if check:
+            self_check(network, self._layout, inputs, name=name)
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str,
+        batch_tokens: int = BATCH_TOKENS,
+        check: bool = True,
+    ) -> Model:
+        """A model from a network and a fast tokenizer that are already built."""
+        return cls(
+            network,
+            tokenizer,
+            name=name,
+            ref=name,
+            revision=None,
+            weights_sha256=_network_sha256(network),
+            tokenizer_sha256=_tokenizer_sha256(tokenizer),
+            batch_tokens=batch_tokens,
+            check=check,
+        )
+
+    def __str__(self) -> str:
+        revision = f" at {self.revision}" if self.revision else ""
+        return f"{self.name}{revision} ({self.architecture}, {self.device}, {self.dtype})"
+
+    def encode(self, sample: Sample) -> Encoding:
+        """The sample as this model reads it.
+
+        Raises:
+            SelectorError: longer than the model takes, or a special token spelled in the text.
+            ModelError: a target text for a model that takes none.
+        """
+        if sample not in self._encodings:
+            source, target = self._tokens(sample)
+            for side, tokens in (("text", source), ("target", target)):
+                if self.max_tokens is not None and len(tokens or ()) > self.max_tokens:
+                    raise SelectorError(
+                        f"the {side} has {len(tokens or ())} tokens, {self.name} takes "
+                        f"{self.max_tokens}; nothing is cut, so shorten it: {_start_of(sample.text)}"
+                    )
+            self._encodings[sample] = Encoding(sample, source, target, self.sites)
+        return self._encodings[sample]
+
+    def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
+        allow = sample.allow_special_tokens
+        source = tokenize(self.tokenizer, sample.text, allow_special_tokens=allow)
+        if sample.target is None:
+            return source, None
+        if self._start is None:
+            raise ModelError(f"{self.name} takes no target text; it is no encoder-decoder")
+        labels = tokenize(self.tokenizer, sample.target, target=True, allow_special_tokens=allow)
+        return source, with_start(self.tokenizer, labels, self._start)
+
+    def collect(
+        self,
+        needs: Sequence[Need],
+        *,
+        batch_tokens: int | None = None,
+        padding: capture.Padding = "right",
+    ) -> list[Rows]:
+        """The rows of each need, in the order of the needs.
+
+        One forward serves all needs of a sample. Rows of one sample may share memory, hence they
+        are read-only.
+
+        Args:
+            batch_tokens: padded tokens that one forward may hold; the model's own by default.
+            padding: which side short samples of a batch are filled on; results do not differ.
+
+        Raises:
+            ModelError, SelectorError: a need outside the model or the sample.
+            MeasureError: a row that is no distribution over the keys that it may see.
+        """
+        encodings = {need.sample: self.encode(need.sample) for need in needs}
+        for need in needs:
+            check_need(need, encodings[need.sample])
+        start = self._start
+        captured: dict[tuple[Sample, SiteName, int], tuple[tuple[int, ...], Floats]] = {}
+        for batch in plan_batches(needs, encodings, batch_tokens or self.batch_tokens):
+            chosen = [encodings[sample] for sample in batch.samples]
+            inputs = capture.batch_inputs(
+                self.network,
+                [one.source.ids for one in chosen],
+                # Where only the encoder is looked at, the decoder gets its start alone.
+                None
+                if start is None
+                else [one.target.ids if one.target else (start,) for one in chosen],
+                pad_id=self.tokenizer.pad_token_id or 0,
+                padding=padding,
+            )
+            found = capture.capture(self.network, self._layout, inputs, batch.wanted)
+            self.forwards += 1
+            for (site, layer), weights in found.items():
+                rows = batch.wanted[site, layer]
+                for sample, positions, own in zip(batch.samples, rows, weights, strict=True):
+                    captured[sample, site, layer] = positions, own
+        return [
+            Rows(
+                encodings[need.sample],
+                need.site,
+                need.rows,
+                {
+                    layer: _take(*captured[need.sample, need.site, layer], need.rows)
+                    for layer in need.layers
+                },
+            )
+            for need in needs
+        ]
+
+
+def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) -> Floats:
+    """The wanted of the captured rows: a view where all are wanted, else a read-only copy."""
+    if rows == positions:
+        return weights
+    index = {position: place for place, position in enumerate(positions)}
+    taken = weights[:, [index[row] for row in rows]]
+    taken.flags.writeable = False
+    return taken
+
+
+def _start_of(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def _start_id(network: nn.Module) -> int | None:
+    """Id that opens a decoder's input; None for a network that is no encoder-decoder."""
+    config = network.config
+    if not getattr(config, "is_encoder_decoder", False):
+        return None
+    for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+        found = getattr(config, name, None)
+        if isinstance(found, int):
+            return found
+    raise ModelError(f"{type(network).__name__} names no decoder_start_token_id in its config")
+
+
+def _max_tokens(network: nn.Module, tokenizer: Any) -> int | None:
+    """What the position embeddings hold, and no more than the tokenizer allows."""
+    limit = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    # RoBERTa and its kin count positions from padding_idx + 1.
+    offsets = [
+        module.padding_idx + 1
+        for path, module in network.named_modules()
+        if path.endswith("position_embeddings")
+        and type(module) is nn.Embedding
+        and module.padding_idx is not None
+    ]
+    limit -= max(offsets, default=0)
+    return min(limit, int(tokenizer.model_max_length))
+
+
+def _network_sha256(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        raw = tensor.detach().cpu().reshape(-1).view(torch.uint8)
+        digest.update(name.encode() + b"\0" + raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tokenizer_sha256(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return hashlib.sha256(backend.to_str().encode() if backend else b"").hexdigest()

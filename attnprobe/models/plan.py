@@ -1,0 +1,93 @@
+"""Which samples go through a model together, and which rows each is asked for.
+
+Pure planning: no torch, no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from attnprobe.errors import ModelError, SelectorError
+from attnprobe.records import Encoding, Need, Sample, SiteName
+
+__all__ = ["Batch", "check_need", "plan_batches"]
+
+Wanted = Mapping[tuple[SiteName, int], tuple[tuple[int, ...], ...]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one forward.
+
+    Attributes:
+        wanted: for each site and layer, the wanted target positions of each sample, ascending.
+    """
+
+    samples: tuple[Sample, ...]
+    wanted: Wanted
+
+
+def check_need(need: Need, encoding: Encoding) -> None:
+    """Raises ModelError or SelectorError where a need lies outside the model or the sample."""
+    site = encoding.site(need.site)
+    if encoding.target is None and "cross" in encoding.sites and need.site != "encoder":
+        raise ModelError(f"{need.site} attention needs a target text; write target: beside text:")
+    for layer in need.layers:
+        if layer not in site.heads:
+            raise ModelError(f"no {need.site} attention in layer {layer}; {_layers(site.layers)}")
+    length = len(encoding.queries(need.site))
+    for row in need.rows:
+        if not 0 <= row < length:
+            raise SelectorError(f"no token {row} in {encoding.sample.text!r}: it has {length}, from 0")
+    if not need.layers or not need.rows:
+        raise SelectorError("nothing is asked for: a need without layers or without rows")
+
+
+def _layers(layers: Sequence[int]) -> str:
+    if list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"layers go from {layers[0]} to {layers[-1]}"
+    return f"layers with attention: {', '.join(map(str, layers))}"
+
+
+def plan_batches(
+    needs: Sequence[Need], encodings: Mapping[Sample, Encoding], batch_tokens: int
+) -> list[Batch]:
+    """Groups the needs by sample and the samples by length.
+
+    Every sample is in one batch. A batch holds at most `batch_tokens` padded tokens, unless a
+    single sample is longer, and is at most half padding. The order depends on the needs alone.
+    """
+    rows: dict[Sample, dict[tuple[SiteName, int], set[int]]] = {}
+    for need in needs:
+        asked = rows.setdefault(need.sample, {})
+        for layer in need.layers:
+            asked.setdefault((need.site, layer), set()).update(need.rows)
+
+    def lengths(sample: Sample) -> tuple[int, int]:
+        encoding = encodings[sample]
+        return len(encoding.source), len(encoding.target or ())
+
+    batches: list[list[Sample]] = []
+    width = real = (0, 0)
+    for sample in sorted(rows, key=lambda sample: (sum(lengths(sample)), lengths(sample))):
+        source, target = lengths(sample)
+        wider = (max(width[0], source), max(width[1], target))
+        more = (real[0] + source, real[1] + target)
+        padded = sum(wider) * (len(batches[-1]) + 1) if batches else 0
+        if not batches or padded > batch_tokens or padded > 2 * sum(more):
+            batches.append([])
+            wider = more = (source, target)
+        batches[-1].append(sample)
+        width, real = wider, more
+    return [_batch(samples, rows) for samples in batches]
+
+
+def _batch(
+    samples: Sequence[Sample], rows: Mapping[Sample, Mapping[tuple[SiteName, int], set[int]]]
+) -> Batch:
+    keys = sorted({key for sample in samples for key in rows[sample]})
+    return Batch(
+        tuple(samples),
+        {key: tuple(tuple(sorted(rows[one].get(key, ()))) for one in samples) for key in keys},
+    )

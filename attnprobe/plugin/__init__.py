@@ -1,0 +1,90 @@
+"""The pytest plugin: options, collection of `*.attn.yaml`, the fixture `attn`, the reports.
+
+This module is imported by every pytest run in the environment, so it imports nothing that costs:
+what needs pydantic, numpy or torch is loaded when the first case file or probe asks for it.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnprobe.plugin import hooks, options
+from attnprobe.plugin.keys import session_key
+
+if TYPE_CHECKING:
+    from attnprobe.plugin.probe import Probe
+
+__all__ = ["SUFFIX"]
+
+SUFFIX = ".attn.yaml"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hooks)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    chosen = options.settings(config)
+    on_worker = hasattr(config, "workerinput")
+    if chosen.json is None or on_worker or config.getoption("collectonly"):
+        return
+    from attnprobe.plugin.writer import Writer
+
+    config.pluginmanager.register(Writer(config, chosen.json), "attnprobe-writer")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return options.header(config)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if not file_path.name.endswith(SUFFIX):
+        return None
+    from attnprobe.plugin.items import CaseFile
+
+    file: pytest.Collector = CaseFile.from_parent(parent, path=file_path)
+    return file
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    models = list(options.settings(metafunc.config).models)
+    if "attn" in metafunc.fixturenames and len(models) > 1:
+        metafunc.parametrize("attn", models, indirect=True)
+
+
+@pytest.fixture
+def attn(request: pytest.FixtureRequest) -> Probe:
+    """Reads a text with the model: `attn("The keys are old.").attends("are", "keys", ...)`."""
+    from attnprobe.plugin.probe import Probe
+    from attnprobe.plugin.session import session_of
+
+    session = session_of(request.config)
+    only = next(iter(session.settings.models), "")
+    return Probe(session, request.node, getattr(request, "param", only))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if session_key in item.config.stash:
+        item.config.stash[session_key].report(item, report)
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_row(report: pytest.TestReport, cells: list[str]) -> None:
+    # pytest-html writes node ids as they are, and a file may be called anything.
+    for index, cell in enumerate(cells):
+        if cell.startswith('<td class="col-testId">'):
+            cells[index] = cell.replace(report.nodeid, html.escape(report.nodeid))

@@ -1,0 +1,29 @@
+"""Where the plugin keeps its things on pytest's objects; imports nothing that costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from attnprobe.cases import Case
+    from attnprobe.plugin.session import Session
+    from attnprobe.run import Finding
+
+__all__ = ["REPORT", "Judged", "judged_key", "session_key"]
+
+
+class Judged(NamedTuple):
+    """One expectation of a case, judged on one model (by name)."""
+
+    case: Case
+    model: str
+    finding: Finding
+
+
+session_key = pytest.StashKey["Session"]()
+# What was judged in an item so far: a case at once, a Python probe call by call.
+judged_key = pytest.StashKey[list[Judged]]()
+# Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
+REPORT = "attnprobe"

@@ -1,0 +1,145 @@
+"""Command line options and their ini keys: the same name with `_` for `-`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast
+
+import pytest
+
+__all__ = ["Figures", "Settings", "add", "header", "settings"]
+
+Figures = Literal["failed", "all", "none"]
+
+_MODEL = "attn_model"
+_SWITCHES = {
+    "online": "allow the model hub; it wants --attn-revision",
+    "allow-pickle": "load pickled weights, which can run code",
+    "strict": "borderline verdicts fail, and so does a run that judged nothing",
+}
+_VALUES = {
+    "revision": ("", "commit of the model on the hub", None),
+    "device": ("auto", "device of the model: auto, cpu, cuda, cuda:1", None),
+    "dtype": ("float32", "number type of the model: float32, bfloat16, float16", None),
+    "batch-tokens": ("8192", "tokens in one forward pass, padding included", None),
+    "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
+    "json": ("", "write the results to this file", None),
+    "lock": ("attnprobe.lock.json", "file of named head sets, for heads: \"@name\"", None),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run, checked.
+
+    Attributes:
+        models: reference of each model by its name, in the order given.
+    """
+
+    models: dict[str, str]
+    revision: str | None
+    device: str
+    dtype: str
+    batch_tokens: int
+    online: bool
+    allow_pickle: bool
+    strict: bool
+    figures: Figures
+    json: Path | None
+    lock: Path
+
+
+def add(parser: pytest.Parser) -> None:
+    group = parser.getgroup("attnprobe", "attention probes")
+    group.addoption(
+        "--attn-model",
+        action="append",
+        metavar="[NAME=]REF",
+        help="model to probe: a folder, pkg://package/path, a hub id or a .gguf file; "
+        "repeat to probe several",
+    )
+    parser.addini(_MODEL, "default of --attn-model, one a line", type="linelist", default=[])
+    for name, (default, text, choices) in _VALUES.items():
+        described = f"{text} (default: {default})" if default else text
+        group.addoption(f"--attn-{name}", choices=choices, help=described)
+        parser.addini(_ini(name), text, default=default)
+    for name, text in _SWITCHES.items():
+        group.addoption(f"--attn-{name}", action="store_true", default=None, help=text)
+        parser.addini(_ini(name), text, type="bool", default=False)
+
+
+def settings(config: pytest.Config) -> Settings:
+    """The options of this run.
+
+    Raises:
+        pytest.UsageError: a value that cannot be meant.
+    """
+    batch_tokens = _value(config, "batch-tokens")
+    if not batch_tokens.isdigit() or int(batch_tokens) < 1:
+        raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
+    figures = _value(config, "figures")
+    if figures not in ("failed", "all", "none"):
+        raise pytest.UsageError(f"attn_figures is failed, all or none, not {figures!r}")
+    json = _value(config, "json")
+    return Settings(
+        models=_models(config),
+        revision=_value(config, "revision") or None,
+        device=_value(config, "device"),
+        dtype=_value(config, "dtype"),
+        batch_tokens=int(batch_tokens),
+        online=_switch(config, "online"),
+        allow_pickle=_switch(config, "allow-pickle"),
+        strict=_switch(config, "strict"),
+        figures=cast(Figures, figures),
+        json=config.invocation_params.dir / json if json else None,
+        lock=config.rootpath / _value(config, "lock"),
+    )
+
+
+def header(config: pytest.Config) -> list[str]:
+    """The line on top of a run that was given a model."""
+    chosen = settings(config)
+    if not chosen.models:
+        return []
+    models = ", ".join(
+        ref if len(chosen.models) == 1 else f"{name}={ref}" for name, ref in chosen.models.items()
+    )
+    revision = f", revision {chosen.revision}" if chosen.revision else ""
+    return [f"attnprobe: {models}{revision}, {chosen.dtype}, device {chosen.device}"]
+
+
+def _models(config: pytest.Config) -> dict[str, str]:
+    given = config.getoption("attn_model") or config.getini(_MODEL)
+    models: dict[str, str] = {}
+    for entry in given:
+        named = re.match(r"([A-Za-z0-9_.-]+)=(.+)", entry)
+        name, ref = (named[1], named[2]) if named else (_short(entry), entry)
+        if name in models:
+            raise pytest.UsageError(
+                f"two models are called {name!r}; write --attn-model NAME={ref}"
+            )
+        models[name] = ref
+    return models
+
+
+def _short(ref: str) -> str:
+    """A readable name for a reference: its last part that says something."""
+    parts = [part for part in PurePosixPath(ref.replace("\\", "/")).parts if part not in "/."]
+    telling = [part for part in parts if part not in ("model", "pkg:")]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", (telling or parts or ["model"])[-1])
+
+
+def _ini(name: str) -> str:
+    return "attn_" + name.replace("-", "_")
+
+
+def _value(config: pytest.Config, name: str) -> str:
+    given: Any = config.getoption(_ini(name))
+    return str(given if given is not None else config.getini(_ini(name)))
+
+
+def _switch(config: pytest.Config, name: str) -> bool:
+    given: Any = config.getoption(_ini(name))
+    return bool(given if given is not None else config.getini(_ini(name)))

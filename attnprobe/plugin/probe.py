@@ -1,0 +1,93 @@
+"""The fixture `attn`: attention probes written in Python, judged by the same rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attnprobe.attention import Attention, Reader
+from attnprobe.cases import Case, Expectation
+from attnprobe.errors import Mark
+from attnprobe.explain import ExpectationFailed, explain
+from attnprobe.plugin.keys import Judged, judged_key
+from attnprobe.plugin.session import Session
+from attnprobe.records import Sample, SiteName
+from attnprobe.registry import did_you_mean
+from attnprobe.rules import RULES, parse_rule
+
+__all__ = ["Probe", "ProbedAttention"]
+
+
+class Probe:
+    """Reads texts with the model of the run: `attn("The keys are old.")`."""
+
+    def __init__(self, session: Session, item: pytest.Item, model: str) -> None:
+        self._session = session
+        self._item = item
+        self.model = model
+        item.stash[judged_key] = []
+
+    def __call__(
+        self, text: str, *, target: str | None = None, site: SiteName | None = None
+    ) -> ProbedAttention:
+        """The attention on this text.
+
+        Args:
+            target: the target text, for an encoder-decoder.
+            site: needed only where the model has several.
+
+        Raises:
+            AttnprobeError: the model cannot be loaded or cannot read the text.
+        """
+        return ProbedAttention(self, Sample(text, target), site)
+
+    def expect(self, sample: Sample, kind: str, arguments: dict[str, Any]) -> None:
+        """Judges one rule, keeps the finding for the reports, and raises if it does not hold."""
+        __tracebackhide__ = True
+        path, line, _ = self._item.location
+        mark = Mark(path, (line or 0) + 1, 1)
+        case = Case(
+            suite=self._item.path.stem,
+            id=self._item.name,
+            row=None,
+            mark=mark,
+            sample=sample,
+            expectations=(Expectation(parse_rule(kind, arguments), arguments, mark),),
+            marks=(),
+            severity="blocking",
+            xfail=None,
+            skip=None,
+        )
+        (finding,) = self._session.runner(self.model, [case]).judge(case)
+        self._item.stash[judged_key].append(Judged(case, self.model, finding))
+        if finding.error is not None:
+            raise finding.error
+        if self._session.fails(finding):
+            raise ExpectationFailed(explain(case, finding))
+
+    def reader(self) -> Reader:
+        return self._session.model(self.model)
+
+
+class ProbedAttention(Attention):
+    """An `Attention` whose rules assert: `.attends("are", "keys", heads="L3H1", min=0.3)`.
+
+    Each rule is a method of its own name. Positional arguments are the rule's words in their
+    order; the others are those of a case file. A rule that does not hold raises AssertionError.
+    """
+
+    def __init__(self, probe: Probe, sample: Sample, site: SiteName | None) -> None:
+        super().__init__(probe.reader(), sample, site)
+        self._probe = probe
+
+    def __getattr__(self, kind: str) -> Any:
+        if kind.startswith("_") or kind not in RULES:
+            raise AttributeError(f"no rule {kind!r}; {did_you_mean(kind, RULES)}")
+
+        def expect(*words: Any, **arguments: Any) -> None:
+            __tracebackhide__ = True
+            stated = dict(zip(RULES[kind].positional, words, strict=False)) | arguments
+            self._probe.expect(self.sample, kind, {"site": self.site, **stated})
+
+        return expect

@@ -1,0 +1,189 @@
+"""The one object of a run: it loads models, judges items and prepares what the reports show."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from attnprobe import results
+from attnprobe.cases import Case
+from attnprobe.errors import ModelError
+from attnprobe.plugin import reports
+from attnprobe.plugin.keys import REPORT, Judged, judged_key, session_key
+from attnprobe.plugin.options import settings
+from attnprobe.records import Head
+from attnprobe.run import CHUNK, Finding, Runner
+
+if TYPE_CHECKING:
+    from attnprobe.models import Model
+    from attnprobe.plugin.items import CaseItem
+
+__all__ = ["Session", "session_of"]
+
+# A worker of pytest-xdist sees all items but runs some of them: it measures in smaller steps.
+_WORKER_CHUNK = 32
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The run's one session object, made when it is first wanted."""
+    if session_key not in config.stash:
+        config.stash[session_key] = Session(config)
+    return config.stash[session_key]
+
+
+class Session:
+    """Everything that one pytest run shares.
+
+    A model is loaded when the first item needs it, once; an error in loading is every item's.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = settings(config)
+        self._models: dict[str, Model] = {}
+        self._broken: dict[str, ModelError] = {}
+        self._runners: dict[str, Runner] = {}
+
+    @property
+    def head_sets(self) -> Mapping[str, tuple[Head, ...]]:
+        """The named head sets of the lock file; none where there is no such file."""
+        return results.read_heads(self.settings.lock) if self.settings.lock.exists() else {}
+
+    def model(self, name: str) -> Model:
+        """The model of this name, loaded at the first call.
+
+        Raises:
+            ModelError: it cannot be loaded, or none was given.
+        """
+        if name in self._broken:
+            raise self._broken[name]
+        if name not in self._models:
+            try:
+                self._models[name] = self._load(name)
+            except ModelError as error:
+                self._broken[name] = error
+                raise
+        return self._models[name]
+
+    def judge(self, item: CaseItem) -> list[Judged]:
+        """All expectations of an item, judged; its chunk is measured if it has not been."""
+        if item.model not in self._runners:
+            cases = [
+                other.case
+                for other in item.session.items
+                if isinstance(other, type(item)) and other.model == item.model
+            ]
+            self._runners[item.model] = self.runner(item.model, cases)
+        findings = self._runners[item.model].judge(item.case)
+        return [Judged(item.case, item.model, finding) for finding in findings]
+
+    def runner(self, model: str, cases: Sequence[Case]) -> Runner:
+        """A runner over these cases; those that the file skips are left out."""
+        return Runner(
+            self.model(model),
+            [case for case in cases if case.skip is None],
+            batch_tokens=self.settings.batch_tokens,
+            pictures=self.settings.figures == "all" and self.draws,
+            chunk=_WORKER_CHUNK if hasattr(self.config, "workerinput") else CHUNK,
+        )
+
+    def fails(self, finding: Finding) -> bool:
+        """Whether a measured finding fails its item; a strict run lets no close call pass."""
+        outcome = finding.verdict.outcome if finding.verdict else "error"
+        return outcome == "failed" or (self.settings.strict and outcome != "passed")
+
+    @property
+    def draws(self) -> bool:
+        """Whether an HTML report is being written that pictures can go into."""
+        wanted = self.config.getoption("htmlpath", None)
+        return self.config.pluginmanager.hasplugin("html") and bool(wanted)
+
+    def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Puts on a report what the results file and the HTML report want of it."""
+        if judged_key not in item.stash or report.when == "teardown":
+            return
+        judged = item.stash[judged_key]
+        setattr(report, REPORT, self._facts(item, judged))
+        if not self.draws or not judged or (report.when == "setup" and report.passed):
+            return
+        figures = self.settings.figures
+        pictures = figures == "all" or (figures == "failed" and report.failed)
+        if pictures:
+            judged = [self._pictured(entry) for entry in judged]
+        content = reports.html(judged, pictures=pictures)
+        report.extras = [*getattr(report, "extras", []), reports.extra(content)]
+
+    def _pictured(self, judged: Judged) -> Judged:
+        """The same with the weights that its picture shows, by a pass of their own if need be."""
+        if judged.finding.matrix is not None or judged.finding.verdict is None:
+            return judged
+        return judged._replace(finding=self.runner(judged.model, []).pictured(judged.finding))
+
+    def _facts(self, item: pytest.Item, judged: Sequence[Judged]) -> dict[str, Any]:
+        """What the results file says of an item, as plain data."""
+        name = judged[0].model if judged else getattr(item, "model", "")
+        model = self._models.get(name)
+        return {
+            "case": reports.identity(item)
+            | {"model": name}
+            | {"expectations": [reports.expectation(entry).as_dict() for entry in judged]},
+            "model": reports.model(model).as_dict() if model else None,
+            "device": model.device if model else None,
+            "dtype": model.dtype if model else None,
+            "collected": sum(map(_probes, item.session.items)),
+        }
+
+    def _load(self, name: str) -> Model:
+        from attnprobe.models import Model, load
+
+        chosen = self.settings
+        if name not in chosen.models:
+            raise ModelError(
+                "no model to probe; give one with --attn-model, or attn_model in the ini file"
+            )
+        ref = chosen.models[name]
+        self._say(f"attnprobe: loading {ref} ...")
+        start = time.perf_counter()
+        made = self.config.hook.pytest_attn_load_model(config=self.config, name=name, ref=ref)
+        if isinstance(made, Model):
+            model = made
+        elif made is not None:
+            network, tokenizer = made
+            model = Model.of(network, tokenizer, name=name)
+        else:
+            model = load(
+                ref,
+                name=name,
+                revision=chosen.revision,
+                device=self._device(),
+                dtype=chosen.dtype,
+                online=chosen.online,
+                allow_pickle=chosen.allow_pickle,
+            )
+        self._say(f"attnprobe: loaded {model} in {time.perf_counter() - start:.1f} s")
+        return model
+
+    def _device(self) -> str:
+        """Worker n of pytest-xdist takes GPU n, as far as there are GPUs."""
+        worker = getattr(self.config, "workerinput", {}).get("workerid", "")
+        if self.settings.device != "auto" or not worker:
+            return self.settings.device
+        return f"auto:{worker.removeprefix('gw')}"
+
+    def _say(self, line: str) -> None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if terminal is None or self.config.get_verbosity() < 0:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            terminal.ensure_newline()
+            terminal.write_line(line)
+
+
+def _probes(item: pytest.Item) -> bool:
+    """Whether an item probes attention: a case, or a test that takes the fixture."""
+    return hasattr(item, "case") or "attn" in getattr(item, "fixturenames", ())

@@ -1,0 +1,255 @@
+"""The frozen records that travel through the house; functions elsewhere do the work.
+
+Positions are token positions, 0-based, in the sequence as the model sees it, special tokens
+included. Layers and heads are 0-based; a head is always a query head and is written `L3H1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attnprobe.errors import MeasureError, ModelError
+
+__all__ = [
+    "SITES",
+    "Encoding",
+    "Floats",
+    "Head",
+    "Need",
+    "Outcome",
+    "Picture",
+    "Rows",
+    "Sample",
+    "Side",
+    "Site",
+    "SiteName",
+    "Span",
+    "Target",
+    "Tokens",
+    "Verdict",
+]
+
+Floats = npt.NDArray[np.float32]
+SiteName = Literal["encoder", "decoder", "cross"]
+SITES: tuple[SiteName, ...] = ("encoder", "decoder", "cross")
+Side = Literal["source", "target"]
+Outcome = Literal["passed", "failed", "borderline", "vacuous", "error"]
+
+
+class Span(NamedTuple):
+    """Characters `start` (included) to `end` (excluded) of a text."""
+
+    start: int
+    end: int
+
+
+class Head(NamedTuple):
+    """One query head of one layer."""
+
+    layer: int
+    head: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The input of one forward pass: a text and, for an encoder-decoder, its target text."""
+
+    text: str
+    target: str | None = None
+    allow_special_tokens: bool = False
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One tokenised text.
+
+    Attributes:
+        text: the text that `spans` count in.
+        ids: token ids.
+        pieces: each token as the reader should see it, special tokens included.
+        spans: the characters that each token covers; None for a token that stands for no
+            character, such as `[CLS]`.
+        special: the name of each special token (`cls`, `sep`, `bos`, `eos`, `pad`, or `special`
+            where it has no such name), None for ordinary ones.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    spans: tuple[Span | None, ...]
+    special: tuple[str | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One kind of attention that a model offers.
+
+    Attributes:
+        heads: number of query heads of each layer that has attention here; a hybrid stack keeps
+            its true layer numbers, so the keys need not be contiguous.
+        causal: whether a row sees no later position.
+    """
+
+    name: SiteName
+    heads: Mapping[int, int]
+    causal: bool
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return tuple(sorted(self.heads))
+
+    def all_heads(self) -> tuple[Head, ...]:
+        return tuple(Head(layer, head) for layer in self.layers for head in range(self.heads[layer]))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A sample as one model reads it.
+
+    Attributes:
+        source: tokens of the text.
+        target: tokens at the decoder's input positions; None without a target text.
+        sites: what the model offers, by name.
+    """
+
+    sample: Sample
+    source: Tokens
+    target: Tokens | None
+    sites: Mapping[SiteName, Site]
+
+    def site(self, name: SiteName | None) -> Site:
+        """The named site, or the only one there is.
+
+        Raises:
+            ModelError: the model has no such site, or several and none was named.
+        """
+        offered = ", ".join(self.sites)
+        if name is None:
+            if len(self.sites) == 1:
+                return next(iter(self.sites.values()))
+            raise ModelError(f"this model has several sites, name one: site: {offered}")
+        if name not in self.sites:
+            raise ModelError(f"this model has no {name} attention; it has: {offered}")
+        return self.sites[name]
+
+    def queries(self, site: SiteName) -> Tokens:
+        """Tokens of the target positions (rows) of a site."""
+        if site == "encoder":
+            return self.source
+        if self.target is None and site == "cross":
+            raise ModelError("cross attention needs a target text; write target: beside text:")
+        return self.target or self.source
+
+    def keys(self, site: SiteName) -> Tokens:
+        """Tokens of the source positions (columns) of a site."""
+        return self.source if site == "cross" else self.queries(site)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Attention rows that somebody wants of one sample.
+
+    Attributes:
+        rows: target positions, ascending.
+    """
+
+    sample: Sample
+    site: SiteName
+    layers: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Attention rows of one sample at one site, read-only.
+
+    Attributes:
+        positions: target position of each row, ascending.
+        weights: for each layer float32 `[heads, rows, source]`; a row sums to 1, or to 1 less
+            the mass that the layer's learned sink takes.
+    """
+
+    encoding: Encoding
+    site: SiteName
+    positions: tuple[int, ...]
+    weights: Mapping[int, Floats]
+
+    @property
+    def queries(self) -> Tokens:
+        return self.encoding.queries(self.site)
+
+    @property
+    def keys(self) -> Tokens:
+        return self.encoding.keys(self.site)
+
+    def at(self, layer: int, positions: Sequence[int]) -> Floats:
+        """Weights `[heads, len(positions), source]` of the rows at these target positions."""
+        try:
+            picked = [self.positions.index(position) for position in positions]
+            return self.weights[layer][:, picked]
+        except (ValueError, KeyError):
+            raise MeasureError(
+                f"rows {list(positions)} of layer {layer} were not captured at {self.site}"
+            ) from None
+
+
+class Target(NamedTuple):
+    """A candidate word and the weight that a head puts on it."""
+
+    word: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The heatmap that shows a verdict: which heads, and which cells to mark.
+
+    Attributes:
+        heads: one head, or several whose mean is shown.
+        rows: target positions of the row in question.
+        expected, contrast: source positions of the word that should get the weight, and of the
+            word that it is compared with.
+    """
+
+    site: SiteName
+    heads: tuple[Head, ...]
+    rows: tuple[int, ...]
+    expected: tuple[int, ...]
+    contrast: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one expectation.
+
+    Attributes:
+        measure: what the deciding number is: `weight`, `margin over street`, `rank`.
+        observed, relation, demanded: the deciding number and its bound: 0.12 `>=` 0.3.
+        head: the head that decided or came nearest: `L3H1`, or `mean of 72 heads`.
+        heads_tried: how many heads were looked at.
+        sink: share of the row's mass on special tokens, learned sinks and, in a causal
+            site, the first token; 0 to 1.
+        top: the strongest candidate words of that head, strongest first.
+    """
+
+    outcome: Outcome
+    measure: str
+    observed: float
+    relation: str
+    demanded: float
+    head: str
+    heads_tried: int
+    sink: float
+    top: tuple[Target, ...] = ()
+    picture: Picture | None = None

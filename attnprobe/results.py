@@ -1,0 +1,343 @@
+"""What a run leaves behind: the results file and the lock file, written whole or not at all.
+
+The records cross pytest-xdist as plain dicts. The same cases give the same bytes in whatever
+order they ran, but for `duration_s`; numbers read back bit-equal.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from filelock import FileLock
+from pydantic import ConfigDict, StrictFloat, StrictInt, TypeAdapter, ValidationError
+
+from attnprobe._version import __version__
+from attnprobe.errors import ResultsError
+from attnprobe.records import Head, Outcome, SiteName
+
+__all__ = [
+    "LOCK_SCHEMA",
+    "RESULTS_SCHEMA",
+    "CaseOutcome",
+    "CaseResult",
+    "ExpectationResult",
+    "ModelResult",
+    "Results",
+    "environment",
+    "read_heads",
+    "read_results",
+    "write_json",
+]
+
+RESULTS_SCHEMA = "attnprobe/results-1"
+LOCK_SCHEMA = "attnprobe/lock-1"
+_LOCK_TIMEOUT_S = 60
+_HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
+
+CaseOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A frozen dataclass that travels as a plain dict."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    @functools.cache
+    def _adapter(cls) -> TypeAdapter[Self]:
+        return TypeAdapter(cls)
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """The record that `as_dict` was called on; keys that it does not know are dropped.
+
+        Raises:
+            ResultsError: a field is missing or of another type.
+        """
+        try:
+            return cls._adapter().validate_python(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or cls.__name__
+            raise ResultsError(f"{place}: {first['msg']}") from None
+
+
+@dataclass(frozen=True)
+class ExpectationResult(_Record):
+    """What became of one `expect` entry; fields that an error left unmeasured are None.
+
+    Attributes:
+        arguments: the rule's fields as the case file has them.
+        measure: what the deciding number is: `weight`, `rank`.
+        observed, relation, demanded: the deciding number and its bound: 0.12 `>=` 0.3.
+        head: the head that decided or came nearest.
+        chance: how often the rule passes for random word pairs, 0 to 1; None if not measured.
+        sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
+    """
+
+    rule: str
+    arguments: Mapping[str, Any]
+    outcome: Outcome
+    message: str
+    line: StrictInt
+    measure: str | None = None
+    observed: StrictFloat | None = None
+    relation: str | None = None
+    demanded: StrictFloat | None = None
+    head: str | None = None
+    heads_tried: StrictInt | None = None
+    chance: StrictFloat | None = None
+    sink: StrictFloat | None = None
+
+
+@dataclass(frozen=True)
+class CaseResult(_Record):
+    """What became of one case on one model.
+
+    Attributes:
+        row: the label of a template row, None for a plain case.
+        file: relative to the root of the run, with forward slashes.
+    """
+
+    nodeid: str
+    id: str
+    row: str | None
+    file: str
+    line: StrictInt
+    suite: str
+    model: str
+    severity: Literal["blocking", "advisory"]
+    marks: tuple[str, ...]
+    outcome: CaseOutcome
+    duration_s: StrictFloat
+    expectations: tuple[ExpectationResult, ...]
+
+    @property
+    def place(self) -> tuple[str, int, str, str, str]:
+        """What the records of one run are sorted by."""
+        return self.file, self.line, self.row or "", self.model, self.nodeid
+
+
+@dataclass(frozen=True)
+class ModelResult(_Record):
+    """The model that was judged, down to the hashes of its files.
+
+    Attributes:
+        layers: number of layers.
+        heads: query heads of a layer.
+    """
+
+    name: str
+    ref: str
+    revision: str | None
+    weights_sha256: str | None
+    tokenizer_sha256: str | None
+    architecture: str
+    layers: StrictInt
+    heads: StrictInt
+    sites: tuple[SiteName, ...]
+
+
+@dataclass(frozen=True)
+class Results(_Record):
+    """One run.
+
+    Attributes:
+        environment: as `environment` gives it.
+        collected: how many cases were to run. Told by whoever planned the run, since a case that
+            a crashed worker took with it leaves no record.
+    """
+
+    environment: Mapping[str, str | None]
+    models: tuple[ModelResult, ...]
+    cases: tuple[CaseResult, ...]
+    collected: StrictInt
+    attnprobe: str = __version__
+
+    def summary(self) -> dict[str, int]:
+        """Counts of cases by outcome, and of expectations that are borderline or vacuous.
+
+        `executed` counts every case that has a record and was not skipped.
+        """
+        cases = Counter(case.outcome for case in self.cases)
+        expectations = Counter(
+            expectation.outcome for case in self.cases for expectation in case.expectations
+        )
+        return {
+            "collected": self.collected,
+            "executed": cases.total() - cases["skipped"],
+            "passed": cases["passed"],
+            "failed": cases["failed"],
+            "error": cases["error"],
+            "skipped": cases["skipped"],
+            "xfailed": cases["xfailed"],
+            "xpassed": cases["xpassed"],
+            "borderline": expectations["borderline"],
+            "vacuous": expectations["vacuous"],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The results file's content, sorted."""
+        return {
+            "schema": RESULTS_SCHEMA,
+            "attnprobe": self.attnprobe,
+            "environment": dict(self.environment),
+            "models": [
+                model.as_dict() for model in sorted(self.models, key=lambda model: model.name)
+            ],
+            "cases": [case.as_dict() for case in sorted(self.cases, key=lambda case: case.place)],
+            "summary": self.summary(),
+        }
+
+
+def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:
+    """Where the run takes place; versions come from package metadata, nothing is imported.
+
+    `git_commit` is that of the working directory; None outside of a repository.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": _installed("torch"),
+        "transformers": _installed("transformers"),
+        "numpy": _installed("numpy"),
+        "device": device,
+        "dtype": dtype,
+        "git_commit": _git_commit(),
+    }
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a JSON file with sorted keys; a reader finds the old file or the new one, whole.
+
+    Another writer of the same file waits; `<name>.lock` stays beside it.
+
+    Raises:
+        ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
+            cannot be written.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
+    except (TypeError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be written as JSON: {error}") from None
+    # Half a surrogate pair (an undecodable file name) becomes \udcxx, which is JSON's escape too.
+    data = f"{text}\n".encode("utf-8", "backslashreplace")
+    try:
+        _replace(path.resolve(), data)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")  # one name will do under the lock
+    with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_results(path: Path) -> Results:
+    """Reads a results file or a baseline.
+
+    Raises:
+        ResultsError: it is missing, corrupt, of another schema, or its summary does not count
+            its cases.
+    """
+    data = _read(path, RESULTS_SCHEMA)
+    summary = data.get("summary")
+    collected = summary.get("collected") if isinstance(summary, dict) else None
+    try:
+        results = Results.from_dict({**data, "collected": collected})
+    except ResultsError as error:
+        raise ResultsError(f"{path}: corrupt: {error}") from None
+    if results.summary() != summary:
+        raise ResultsError(f"{path}: corrupt: the summary does not count the cases")
+    return results
+
+
+def read_heads(path: Path) -> Mapping[str, tuple[Head, ...]]:
+    """The named head sets of a lock file.
+
+    Raises:
+        ResultsError: it is missing, corrupt or of another schema.
+    """
+    sets = _read(path, LOCK_SCHEMA).get("heads")
+    if not isinstance(sets, dict):
+        raise ResultsError(f"{path}: corrupt: heads is not an object")
+    return {name: _heads(path, name, entry) for name, entry in sets.items()}
+
+
+def _heads(path: Path, name: str, entry: object) -> tuple[Head, ...]:
+    written = entry.get("heads") if isinstance(entry, dict) else None
+    if not isinstance(written, list) or not written:
+        raise ResultsError(f"{path}: corrupt: {name!r} names no heads")
+    found = [_HEAD.fullmatch(head) if isinstance(head, str) else None for head in written]
+    heads = tuple(Head(int(match[1]), int(match[2])) for match in found if match)
+    if len(set(heads)) != len(written):
+        raise ResultsError(f"{path}: corrupt: {name!r} needs distinct heads, each like L3H1")
+    return heads
+
+
+def _read(path: Path, schema: str) -> dict[str, Any]:
+    try:
+        data = json.loads(
+            path.read_text(encoding="utf-8"),
+            object_pairs_hook=_distinct,
+            parse_constant=_refuse_constant,
+        )
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: corrupt: {error}") from None
+    found = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or found != schema:
+        raise ResultsError(f"{path}: needs schema {schema!r}, has {found!r}")
+    return data
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return entries
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,202 @@
+"""What every rule is: a frozen model of its arguments, with `needs` and `judge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo, WithJsonSchema
+
+from attnprobe.align import SPECIAL_NAMES, Selector, parse_selector
+from attnprobe.heads import HEADS_SCHEMA, Heads, How, parse_heads
+from attnprobe.records import Encoding, Need, Outcome, Rows, Sample, SiteName, Verdict
+from attnprobe.registry import Registry
+
+__all__ = [
+    "BAND",
+    "RULES",
+    "Demand",
+    "End",
+    "HeadsField",
+    "Place",
+    "Rule",
+    "SELECTOR_PART_SCHEMA",
+    "SELECTOR_SCHEMA",
+    "SelectorField",
+    "decide",
+    "outcome_of",
+    "parse_rule",
+]
+
+# A number this near to its bound is "borderline": noise of another machine could turn it.
+BAND = 1e-3
+
+RULES: Registry[type[Rule]] = Registry("rule")
+
+End = Literal["query", "key"]
+
+
+def _heads(value: object, info: ValidationInfo) -> Heads:
+    if isinstance(value, Heads):
+        return value
+    return parse_heads(value, (info.context or {}).get("head_sets"))
+
+
+def _selector(value: object) -> Selector:
+    return value if isinstance(value, Selector) else parse_selector(value)
+
+
+_PHRASE = {"type": "string", "minLength": 1}
+_NTH = {"type": "integer", "minimum": 1}
+
+
+def _form(required: str, **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [required],
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+SELECTOR_PART_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        _PHRASE,
+        _form("word", word=_PHRASE, nth=_NTH),
+        _form("predicts", predicts=_PHRASE, nth=_NTH),
+        _form("special", special={"enum": list(SPECIAL_NAMES)}),
+        _form(
+            "chars",
+            chars={
+                "type": "array",
+                "items": {"type": "integer", "minimum": 0},
+                "minItems": 2,
+                "maxItems": 2,
+            },
+        ),
+    ]
+}
+SELECTOR_SCHEMA: dict[str, Any] = {
+    "description": "A phrase as it stands in the text, {word: it, nth: 2} where it stands more "
+    "than once, {chars: [10, 16]}, {special: cls}, {predicts: are}, or a list of these.",
+    "anyOf": [
+        {"$ref": "#/$defs/selectorPart"},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/selectorPart"}},
+    ],
+}
+
+HeadsField = Annotated[Heads, PlainValidator(_heads), WithJsonSchema(HEADS_SCHEMA)]
+SelectorField = Annotated[
+    Selector, PlainValidator(_selector), WithJsonSchema({"$ref": "#/$defs/selector"})
+]
+
+
+class Place(NamedTuple):
+    """A selector of a rule: the field that holds it and the end of the attention it lies at."""
+
+    field: str
+    selector: Selector
+    end: End
+
+
+class Rule(BaseModel):
+    """Base of all rules. A rule sees tokens and rows, never a model."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
+
+    kind: ClassVar[str]
+    # The arguments that a Python probe may give without their names.
+    positional: ClassVar[tuple[str, ...]] = ()
+
+    heads: HeadsField
+    site: SiteName | None = None
+
+    def places(self) -> Iterator[Place]:
+        """The selectors of the rule, so that they can be found in the text before any run."""
+        raise TypeError(f"{type(self).__name__} does not say where it looks")
+
+    def needs(self, encoding: Encoding) -> tuple[Need, ...]:
+        """The rows that `judge` will want of this text.
+
+        Raises:
+            SelectorError: a word, head or layer that is not there, or a pair that no head can
+                connect.
+        """
+        raise TypeError(f"{type(self).__name__} does not say what it needs")
+
+    def judge(self, rows: Sequence[Rows]) -> Verdict:
+        """The verdict on rows that come in the order of `needs`."""
+        raise TypeError(f"{type(self).__name__} does not judge")
+
+    def text_of(self, sample: Sample, end: End) -> str:
+        """The text that a selector at this end counts in."""
+        if sample.target is None or self.site == "encoder":
+            return sample.text
+        if self.site == "cross" and end == "key":
+            return sample.text
+        return sample.target
+
+    def relation(self) -> str:
+        """What the rule relates, as a reader would say it: `it → animal over street`."""
+        return ""
+
+    def describe(self) -> str:
+        """The rule in one line."""
+        return f"{self.kind} {self.relation()}, {self.heads}"
+
+
+def parse_rule(
+    kind: str, arguments: Mapping[str, Any], *, head_sets: Mapping[str, Any] | None = None
+) -> Rule:
+    """A rule from what a case file or a Python probe states.
+
+    Raises:
+        AttnprobeError: no rule of this name.
+        pydantic.ValidationError: arguments that the rule does not take.
+    """
+    return RULES[kind].model_validate(dict(arguments), context={"head_sets": head_sets or {}})
+
+
+class Demand(NamedTuple):
+    """One bound and how far a head is from it.
+
+    Attributes:
+        slack: by how much the head does better than the bound, in attention weight; below zero
+            it falls short.
+        strict: a slack of exactly zero does not do.
+    """
+
+    measure: str
+    observed: float
+    relation: str
+    demanded: float
+    slack: float
+    strict: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.slack > 0 or (self.slack == 0 and not self.strict)
+
+
+def outcome_of(demand: Demand) -> Outcome:
+    """`borderline` within the band on either side; an exact tie fails a strict demand."""
+    tied = demand.strict and demand.slack == 0
+    if abs(demand.slack) < BAND and not tied:
+        return "borderline"
+    return "passed" if demand.holds else "failed"
+
+
+def decide(demands: Sequence[Demand], how: How, count: int, *, best: int) -> int:
+    """Index of the head that decides, given the hardest demand on each head.
+
+    `any` is decided by the head with the most slack, `all` by the one with the least, `at_least
+    k` by the k-th, `best` by the head at index `best`.
+    """
+    order = sorted(range(len(demands)), key=lambda index: (-demands[index].slack, index))
+    if how == "best":
+        return best
+    if how == "all":
+        return order[-1]
+    return order[count - 1 if how == "at_least" else 0]
