@@ -16,6 +16,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
@@ -54,7 +55,7 @@ LINE = 96  # columns of text that a message shows whole
 MARGIN = 44  # columns that it shows on either side of a word in a longer text
 
 _GRAPHEME = regex.compile(r"\X")
-# Both are matched at the start of a grapheme, within it.
+# Both are matched at the start of a grapheme.
 _WORD = regex.compile(r"\p{Cf}*[\p{L}\p{M}\p{N}\p{Pc}]")
 # By script extension, so that the long mark of kana (script: common) belongs to kana.
 _UNSPACED = regex.compile(
@@ -284,25 +285,34 @@ def _has_ink(text: str) -> bool:
     return not all(map(_blank, text))
 
 
-def _graphemes(text: str) -> list[Span]:
-    return [Span(*match.span()) for match in _GRAPHEME.finditer(text)]
+# The same few texts are asked about for every expectation of a suite, hence the caches.
 
 
-def _runs_on(text: str, grapheme: Span) -> bool:
+@lru_cache(maxsize=256)
+def _graphemes(text: str) -> tuple[Span, ...]:
+    return tuple(Span(*match.span()) for match in _GRAPHEME.finditer(text))
+
+
+@lru_cache(maxsize=4096)
+def _runs_on(grapheme: str) -> bool:
     """Whether a grapheme is a letter or digit of a script that parts its words by spaces."""
-    return bool(_WORD.match(text, *grapheme)) and not _UNSPACED.match(text, *grapheme)
+    return bool(_WORD.match(grapheme)) and not _UNSPACED.match(grapheme)
 
 
+@lru_cache(maxsize=256)
 def _boundaries(text: str) -> frozenset[int]:
     """Offsets at which a word may begin or end."""
+    graphemes = _graphemes(text)
+    runs = [_runs_on(text[start:end]) for start, end in graphemes]
     inner = (
-        after.start
-        for before, after in pairwise(_graphemes(text))
-        if not (_runs_on(text, before) and _runs_on(text, after))
+        grapheme.start
+        for grapheme, (before, after) in zip(graphemes[1:], pairwise(runs), strict=True)
+        if not (before and after)
     )
     return frozenset((0, len(text), *inner))
 
 
+@lru_cache(maxsize=256)
 def words(text: str) -> tuple[Span, ...]:
     """The words of a text, in order; together they hold every visible character.
 
@@ -315,7 +325,7 @@ def words(text: str) -> tuple[Span, ...]:
     # Whether the last word is a run of letters, and whether the last grapheme joins it to the next.
     in_run = joined = False
     for index, grapheme in enumerate(graphemes):
-        letters = _runs_on(text, grapheme)
+        letters = _runs_on(text[grapheme.start : grapheme.end])
         if letters and in_run:
             found[-1] = Span(found[-1].start, grapheme.end)
             joined = False
@@ -323,7 +333,7 @@ def words(text: str) -> tuple[Span, ...]:
             in_run
             and not joined
             and text[grapheme.start] in _JOINERS
-            and any(_runs_on(text, after) for after in graphemes[index + 1 : index + 2])
+            and any(_runs_on(text[start:end]) for start, end in graphemes[index + 1 : index + 2])
         ):
             joined = True
         else:
@@ -433,13 +443,11 @@ def _missing(phrase: str, text: str) -> str:
         )
     nearest = _nearest(phrase, text)
     if not nearest:
-        return (
-            f"{_quoted(phrase)} does not stand in the text:\n  {_clip(text, LINE, from_end=False)}"
-        )
+        start = _clip(text, LINE, from_end=False)
+        return f"{_quoted(phrase)} does not stand in the text:\n  {start}"
     names = ", ".join(_quoted(text[span.start : span.end]) for span in nearest)
-    return f"{_quoted(phrase)} does not stand in the text; nearest: {names}\n" + _indent(
-        underline(text, nearest[0])
-    )
+    place = _indent(underline(text, nearest[0]))
+    return f"{_quoted(phrase)} does not stand in the text; nearest: {names}\n{place}"
 
 
 def _whole(span: Span, text: str) -> Span:
@@ -705,6 +713,7 @@ def _as_bytes(spelled: str) -> bytes:
     return spelled.encode()
 
 
+@lru_cache(maxsize=8192)
 def _fold(text: str) -> str:
     """A text less what normalisers change: case, composition, marks, spaces, controls."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
@@ -735,12 +744,14 @@ def _reach(spans: Sequence[Span | None], text: str) -> list[Span | None]:
     A normaliser that composes or drops marks reports only the base letter.
     """
     starts = sorted(span.start for span in spans if span is not None)
-    end_of = {at: grapheme.end for grapheme in _graphemes(text) for at in range(*grapheme)}
+    ends = [grapheme.end for grapheme in _graphemes(text)]
     reach: list[Span | None] = []
     for span in spans:
-        if span is not None and span.start < span.end:
-            later = starts[bisect_left(starts, span.end) :][:1]
-            span = Span(span.start, min([end_of.get(span.end - 1, span.end), *later]))
+        if span is not None and span.start < span.end <= len(text):
+            whole = ends[bisect_left(ends, span.end)]
+            if whole > span.end:
+                later = starts[bisect_left(starts, span.end) :][:1]
+                span = Span(span.start, min([whole, *later]))
         reach.append(span)
     return reach
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -38,7 +38,10 @@ __all__ = [
     "batch_inputs",
     "capture",
     "eager",
+    "is_encoder_decoder",
     "layout",
+    "position_offset",
+    "site_masks",
     "trace",
 ]
 
@@ -70,7 +73,7 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True)
 class Call:
-    """One attention call of a forward: which module, and its how manieth call."""
+    """One attention call of a forward: which module, and which of its calls, from 0."""
 
     path: str
     nth: int
@@ -284,7 +287,7 @@ AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def _configs(network: nn.Module) -> list[PreTrainedConfig]:
+def _configs(network: PreTrainedModel) -> list[PreTrainedConfig]:
     """Every configuration that a module of the network may read."""
     found: dict[int, PreTrainedConfig] = {}
 
@@ -300,13 +303,13 @@ def _configs(network: nn.Module) -> list[PreTrainedConfig]:
 
 
 @contextmanager
-def _running(network: nn.Module, implementation: str) -> Iterator[None]:
+def _running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
     """Evaluation mode without gradients and with this attention; all restored afterwards."""
     # Set directly: set_attn_implementation refuses networks that declare no SDPA, such as gpt_oss.
     before = [(config, config._attn_implementation) for config in _configs(network)]
     training = [module for module in network.modules() if module.training]
     try:
-        network.eval()
+        network.train(False)
         for config, _ in before:
             config._attn_implementation_internal = implementation
         with torch.inference_mode():
@@ -318,15 +321,15 @@ def _running(network: nn.Module, implementation: str) -> Iterator[None]:
             module.training = True
 
 
-def _accepts(network: nn.Module) -> frozenset[str]:
+def _accepts(network: PreTrainedModel) -> frozenset[str]:
     return frozenset(inspect.signature(network.forward).parameters)
 
 
-def _is_encoder_decoder(network: nn.Module) -> bool:
+def is_encoder_decoder(network: PreTrainedModel) -> bool:
     return bool(getattr(network.config, "is_encoder_decoder", False))
 
 
-def _call(network: nn.Module, inputs: Mapping[str, Tensor], **flags: bool) -> Any:
+def _call(network: PreTrainedModel, inputs: Mapping[str, Tensor], **flags: bool) -> Any:
     accepted = _accepts(network)
     if "use_cache" in accepted:
         flags["use_cache"] = False
@@ -334,7 +337,7 @@ def _call(network: nn.Module, inputs: Mapping[str, Tensor], **flags: bool) -> An
 
 
 def _watched(
-    network: nn.Module,
+    network: PreTrainedModel,
     inputs: Mapping[str, Tensor],
     rows: Mapping[Call, Tensor] | None,
     last: Call | None,
@@ -353,7 +356,7 @@ def _watched(
 
 
 def batch_inputs(
-    network: nn.Module,
+    network: PreTrainedModel,
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]] | None = None,
     *,
@@ -382,17 +385,20 @@ def batch_inputs(
     inputs = {"input_ids": ids, "attention_mask": mask}
     if targets is not None:
         inputs["decoder_input_ids"], inputs["decoder_attention_mask"] = pad(targets)
-    elif padding == "left" and not _counts_positions(network):
-        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    elif padding == "left":
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0) + position_offset(network)
     return inputs
 
 
-def _counts_positions(network: nn.Module) -> bool:
-    """Whether the network derives positions from its token ids, as RoBERTa does."""
-    return any(hasattr(m, "create_position_ids_from_input_ids") for m in network.modules())
+def position_offset(network: PreTrainedModel) -> int:
+    """The first position of a text: 0, but padding_idx + 1 for RoBERTa and its kin."""
+    for path, module in network.named_modules():
+        if path.endswith("position_embeddings") and type(module) is nn.Embedding:
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
 
 
-def trace(network: nn.Module, inputs: Mapping[str, Tensor]) -> list[Traced]:
+def trace(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> list[Traced]:
     """Every attention call of one forward with all its rows, in the order of the calls.
 
     Raises:
@@ -402,7 +408,7 @@ def trace(network: nn.Module, inputs: Mapping[str, Tensor]) -> list[Traced]:
 
 
 def eager(
-    network: nn.Module, inputs: Mapping[str, Tensor], *, alone: SiteName = "encoder"
+    network: PreTrainedModel, inputs: Mapping[str, Tensor], *, alone: SiteName = "encoder"
 ) -> dict[SiteName, list[Tensor]]:
     """The network's own eager weights: for each site and layer `[batch, heads, target, source]`.
 
@@ -415,20 +421,29 @@ def eager(
     with _running(network, "eager"):
         outputs = _call(network, inputs, output_attentions=True)
     fields: dict[SiteName, str] = {alone: "attentions"}
-    if _is_encoder_decoder(network):
+    if is_encoder_decoder(network):
         fields = {site: f"{site}_attentions" for site in SITES}
     found: dict[SiteName, list[Tensor]] = {}
     for site, name in fields.items():
         # Layers of a hybrid stack that have no attention return None.
         layers = [layer for layer in getattr(outputs, name, None) or () if layer is not None]
-        if not layers or any(not isinstance(layer, Tensor) or layer.dim() != 4 for layer in layers):
+        queries, keys = site_masks(site, inputs)
+        form = (*queries.shape, keys.shape[1])
+        if not layers or any(_form(layer) != form for layer in layers):
             raise ModelError(
-                f"{type(network).__name__} returns no attention weights ({name} is empty), so its "
-                "attention cannot be read; use a model whose transformers code supports "
+                f"{type(network).__name__} returns no [target, source] attention weights: "
+                f"{name} is empty or of another form; use a model whose transformers code supports "
                 'attn_implementation="eager" with output_attentions=True'
             )
         found[site] = [layer.float() for layer in layers]
     return found
+
+
+def _form(weights: object) -> tuple[int, ...]:
+    """Batch, target and source length of `[batch, heads, target, source]`; else nothing."""
+    if not isinstance(weights, Tensor) or weights.dim() != 4:
+        return ()
+    return weights.shape[0], weights.shape[2], weights.shape[3]
 
 
 def _is_causal(weights: Tensor) -> bool:
@@ -436,7 +451,7 @@ def _is_causal(weights: Tensor) -> bool:
     return not bool(weights.nan_to_num().triu(1).any())
 
 
-def layout(network: nn.Module, inputs: Mapping[str, Tensor]) -> Layout:
+def layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layout:
     """Finds the sites and layers of a network in one short unpadded forward.
 
     Args:
@@ -448,19 +463,19 @@ def layout(network: nn.Module, inputs: Mapping[str, Tensor]) -> Layout:
         MeasureError: weights that are no distribution, such as NaN.
     """
     source = inputs["input_ids"].shape[1]
-    target = inputs["decoder_input_ids"].shape[1] if _is_encoder_decoder(network) else None
+    target = inputs["decoder_input_ids"].shape[1] if is_encoder_decoder(network) else None
     if source < 3 or source == target:
         raise ModelError(f"cannot tell the sites of a model apart by lengths {source} and {target}")
     try:
         seen = trace(network, inputs)
-        reason = "" if seen else "its code does not dispatch through AttentionInterface"
+        found: dict[SiteName, list[Traced]] = {}
+        for one in seen:
+            found.setdefault(_site_of(network, one, source, target), []).append(one)
     except ModelError as error:
-        seen, reason = [], str(error)
+        return _eager_layout(network, inputs, str(error))
     if not seen:
+        reason = f"{type(network).__name__} does not dispatch through AttentionInterface"
         return _eager_layout(network, inputs, reason)
-    found: dict[SiteName, list[Traced]] = {}
-    for one in seen:
-        found.setdefault(_site_of(network, one, source, target), []).append(one)
     if target is None and all(_is_causal(one.weights) for one in seen):
         found = {"decoder": seen}
     sites: dict[SiteName, Site] = {}
@@ -478,7 +493,7 @@ def layout(network: nn.Module, inputs: Mapping[str, Tensor]) -> Layout:
     return Layout(sites, calls, tuple(one.call for one in seen))
 
 
-def _site_of(network: nn.Module, one: Traced, source: int, target: int | None) -> SiteName:
+def _site_of(network: PreTrainedModel, one: Traced, source: int, target: int | None) -> SiteName:
     shape = (one.queries, one.weights.shape[3])
     if shape == (source, source):
         return "encoder"
@@ -494,7 +509,8 @@ def _site_of(network: nn.Module, one: Traced, source: int, target: int | None) -
 
 def _layer_numbers(calls: Sequence[Call]) -> list[int]:
     """The number in the paths that tells the layers apart, else the running number of the call."""
-    numbers = [tuple(int(part) for part in call.path.split(".") if part.isdigit()) for call in calls]
+    parts = [call.path.split(".") for call in calls]
+    numbers = [tuple(int(part) for part in path if part.isdigit()) for path in parts]
     running = list(range(len(calls)))
     if len({call.path for call in calls}) < len(calls) or len(set(map(len, numbers))) != 1:
         return running
@@ -505,7 +521,7 @@ def _layer_numbers(calls: Sequence[Call]) -> list[int]:
     return list(varying[0])
 
 
-def _eager_layout(network: nn.Module, inputs: Mapping[str, Tensor], reason: str) -> Layout:
+def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason: str) -> Layout:
     try:
         found = eager(network, inputs)
     except ModelError as error:
@@ -515,7 +531,7 @@ def _eager_layout(network: nn.Module, inputs: Mapping[str, Tensor], reason: str)
             f"{type(network).__name__} cannot return its attention weights: {error}. The fast "
             f"path is closed too: {reason}"
         ) from error
-    if not _is_encoder_decoder(network) and all(map(_is_causal, found["encoder"])):
+    if not is_encoder_decoder(network) and all(map(_is_causal, found["encoder"])):
         found = {"decoder": found["encoder"]}
     depth = getattr(network.config.get_text_config(), "num_hidden_layers", None)
     if len(found) == 1 and depth is not None and depth != len(next(iter(found.values()))):
@@ -533,7 +549,7 @@ def _eager_layout(network: nn.Module, inputs: Mapping[str, Tensor], reason: str)
 
 
 def capture(
-    network: nn.Module, where: Layout, inputs: Mapping[str, Tensor], wanted: Wanted
+    network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor], wanted: Wanted
 ) -> dict[tuple[SiteName, int], list[Floats]]:
     """The wanted rows of a batch, in one forward that stops after the last of them.
 
@@ -548,9 +564,7 @@ def capture(
     Raises:
         MeasureError: a row that is no distribution over the keys that it may see.
     """
-    masks = {
-        site: _masks(site, inputs, split=_is_encoder_decoder(network)) for site, _ in wanted
-    }
+    masks = {site: site_masks(site, inputs) for site, _ in wanted}
     rows = {
         (site, layer): _pad_rows(positions, masks[site][0])
         for (site, layer), positions in wanted.items()
@@ -569,22 +583,27 @@ def capture(
         if missing:
             raise ModelError(f"{type(network).__name__} did not call {missing[0].path} this time")
         taken = {key: seen[where.calls[key]] for key in rows}
+        for (site, layer), one in taken.items():
+            queries, keys = masks[site]
+            if (one.queries, one.weights.shape[3]) != (queries.shape[1], keys.shape[1]):
+                raise ModelError(
+                    f"{type(network).__name__} splits a text of {queries.shape[1]} tokens at "
+                    f"{site} layer {layer}; attnprobe reads one position a token"
+                )
     result: dict[tuple[SiteName, int], list[Floats]] = {}
     for (site, layer), one in taken.items():
         index, real = rows[site, layer]
-        queries, keys = masks[site]
+        _, keys = masks[site]
         future = index if where.sites[site].causal else None
         _check(site, layer, one.weights, one.sink, real=real, keys=keys, future=future)
         result[site, layer] = _unpad(one.weights, real, keys)
     return result
 
 
-def _masks(
-    site: SiteName, inputs: Mapping[str, Tensor], *, split: bool
-) -> tuple[Tensor, Tensor]:
+def site_masks(site: SiteName, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Which query and which key positions `[batch, length]` of a site are real tokens."""
     source = inputs["attention_mask"].bool()
-    if not split or site == "encoder":
+    if "decoder_attention_mask" not in inputs or site == "encoder":
         return source, source
     target = inputs["decoder_attention_mask"].bool()
     return target, (source if site == "cross" else target)

@@ -11,15 +11,24 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from attnprobe import yamltext
 from attnprobe.align import locate
 from attnprobe.errors import CaseError, CaseErrors, Mark, SelectorError
 from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA
-from attnprobe.records import Head, Sample
+from attnprobe.records import Head, Sample, SiteName
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, Rule, parse_rule
 from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA
@@ -29,17 +38,48 @@ __all__ = ["Case", "Expectation", "Severity", "load", "parse", "schema"]
 
 KeyPath = tuple[str | int, ...]
 Severity = Literal["blocking", "advisory"]
+Fill = Callable[[str, KeyPath], str]
 
-_ID = r"^[A-Za-z0-9_.-]+$"
 _COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_UNSLUGGED = re.compile(r"[^A-Za-z0-9_.-]+")
+_PLAIN = re.compile(r"[A-Za-z0-9. ]+")
 _ROW_LABEL_LIMIT = 60
+# These act on the item; a case says skip: or xfail: instead, and gives a reason.
+_TAKEN_MARKS = (
+    "filterwarnings",
+    "parametrize",
+    "skip",
+    "skipif",
+    "tryfirst",
+    "trylast",
+    "usefixtures",
+    "xfail",
+)
 
+
+def _version(number: int) -> int:
+    if number != 1:
+        raise ValueError("this attnprobe reads version: 1")
+    return number
+
+
+def _mark(name: str) -> str:
+    if name in _TAKEN_MARKS:
+        raise ValueError(
+            f"{name!r} means something to pytest itself; take another name, and to leave a case "
+            "out or expect its failure write skip: or xfail: with a reason"
+        )
+    return name
+
+
+Row = Annotated[dict[str, str], Field(json_schema_extra={"minProperties": 1})]
+Id = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Letters, digits, and _ . - only.")
+]
 Text = Annotated[str, Field(min_length=1)]
-Reason = Annotated[str, Field(min_length=1, description="A reason is required.")]
+Reason = Annotated[str, Field(min_length=1)]
 Marks = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...],
-    Field(description="pytest marks, for -m.", strict=False),
+    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_mark)]],
+    Field(description="pytest marks, for -m."),
 ]
 
 
@@ -84,38 +124,65 @@ class _Shell(BaseModel):
 class _Defaults(_Shell):
     """What every rule of the file takes unless it says otherwise."""
 
-    site: Literal["encoder", "decoder", "cross"] | None = None
-    heads: Annotated[Any, WithJsonSchema(HEADS_SCHEMA)] = None
+    site: Annotated[SiteName | None, Field(description="Which attention.")] = None
+    heads: Annotated[Any, WithJsonSchema({"definition": "heads"})] = None
 
 
 class _CaseShell(_Shell):
     """One case: a text, or a template with rows, and what is expected of it."""
 
-    id: Annotated[str, Field(pattern=_ID)]
-    text: Text | None = None
-    template: Text | None = None
-    rows: Annotated[list[dict[str, str]], Field(min_length=1)] | None = None
+    id: Id
+    text: Text | None = Field(None, description="The sentence that the model reads.")
+    template: Text | None = Field(
+        None, description='A sentence with columns: "The {noun} near the house {verb} old."'
+    )
+    rows: Annotated[list[Row], Field(min_length=1)] | None = Field(
+        None, description="What fills the columns of the template; each row is one item."
+    )
     target: Text | None = Field(None, description="Target text, for an encoder-decoder.")
-    marks: Marks = ()
-    severity: Severity | None = None
-    xfail: Reason | None = None
-    skip: Reason | None = None
+    marks: Marks = []
+    severity: Severity | None = Field(
+        None, description="What a failure of this case means to a release gate."
+    )
+    xfail: Reason | None = Field(
+        None, description="Why the model is known to fail here; a pass is then a failure."
+    )
+    skip: Reason | None = Field(None, description="Why the case is not run.")
     allow_special_tokens: bool = Field(
         False, description="The text may spell special tokens such as [SEP]."
     )
-    expect: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    expect: Annotated[
+        list[Annotated[dict[str, Any], WithJsonSchema({"definition": "expectation"})]],
+        Field(min_length=1, description="The rules, each judged on its own."),
+    ]
 
 
 class _FileShell(_Shell):
     """A file of attention probes."""
 
-    version: Literal[1]
-    suite: Annotated[str, Field(pattern=_ID)]
-    about: str = ""
-    marks: Marks = ()
+    version: Annotated[
+        int,
+        AfterValidator(_version),
+        WithJsonSchema({"const": 1}),
+        Field(description="The version of this format."),
+    ]
+    suite: Id
+    about: str = Field("", description="What the suite is about, in a sentence.")
+    marks: Marks = []
     severity: Severity = Field("blocking", description="What a failure means to a release gate.")
-    defaults: _Defaults = Field(default_factory=_Defaults)
-    cases: Annotated[list[_CaseShell], Field(min_length=1)]
+    # Validated apart, so that one broken case does not hide what is wrong in the others.
+    defaults: Annotated[Any, WithJsonSchema({"definition": "defaults"})] = {}
+    cases: Annotated[
+        list[Annotated[Any, WithJsonSchema({"definition": "case"})]],
+        Field(min_length=1),
+    ]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Unfilled(Exception):
+    """A text has columns that the row does not fill; the errors are already noted."""
 
 
 def load(
@@ -143,105 +210,152 @@ def parse(
 class _Parser:
     """Walks one document and gathers what is wrong with it."""
 
-    def __init__(
-        self, document: Document, head_sets: Mapping[str, tuple[Head, ...]]
-    ) -> None:
+    def __init__(self, document: Document, head_sets: Mapping[str, tuple[Head, ...]]) -> None:
         self.document = document
         self.head_sets = head_sets
         self.errors: dict[tuple[Mark, str], CaseError] = {}
 
     def cases(self) -> tuple[Case, ...]:
-        shell = self._shell()
-        found = [
-            case
-            for index, spec in enumerate(shell.cases)
-            for case in self._expand(shell, spec, ("cases", index))
-        ]
-        self._check_unique(found)
-        if self.errors:
-            raise CaseErrors(list(self.errors.values()))
-        return tuple(found)
-
-    def _shell(self) -> _FileShell:
-        if not isinstance(self.document.value, dict):
+        value = self.document.value
+        if not isinstance(value, dict):
             raise CaseError(
                 "a case file is a mapping that starts with version: 1", self.document.mark(())
             )
-        try:
-            return _FileShell.model_validate(self.document.value)
-        except ValidationError as error:
-            self._explain(error, ())
-            raise CaseErrors(list(self.errors.values())) from None
+        for path in _empty(value, ()):
+            message = "nothing is written here; write a value, or leave the key out"
+            self._error(f"{_name(path)}{message}", path)
+        self._raise()
+        # Cases are not looked at below a broken head: most of their errors would be its own.
+        shell = self._validated(_FileShell, value, ())
+        defaults = self._validated(_Defaults, shell.defaults, ("defaults",)) if shell else None
+        if shell is None or defaults is None:
+            raise CaseErrors(list(self.errors.values()))
+        found: list[Case] = []
+        ids: dict[str, Mark] = {}
+        for index, written in enumerate(shell.cases):
+            path = ("cases", index)
+            spec = self._validated(_CaseShell, written, path)
+            if spec is None:
+                continue
+            mark = self.document.mark((*path, "id"))
+            first = ids.setdefault(spec.id, mark)
+            if first != mark:
+                self._error(
+                    f"duplicate case id {spec.id!r}, first used in line {first.line}",
+                    (*path, "id"),
+                )
+            found += self._expand(shell, defaults, spec, path)
+        self._raise()
+        return tuple(found)
 
-    def _expand(self, shell: _FileShell, spec: _CaseShell, path: KeyPath) -> Iterator[Case]:
+    def _raise(self) -> None:
+        if self.errors:
+            raise CaseErrors(list(self.errors.values()))
+
+    def _validated(self, model: type[M], value: object, path: KeyPath) -> M | None:
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            self._explain(error, path, model)
+            return None
+
+    def _expand(
+        self, shell: _FileShell, defaults: _Defaults, spec: _CaseShell, path: KeyPath
+    ) -> Iterator[Case]:
+        """The case itself, or one for each row of its template."""
+        build = functools.partial(self._case, shell, defaults, spec, path)
         if (spec.text is None) == (spec.template is None):
             self._error("a case has either text: or template: with rows:", path)
-            return
-        if spec.template is None:
-            if spec.rows is not None:
-                self._error("rows: fill a template:, not a text:", (*path, "rows"), key=True)
-                return
-            yield self._case(shell, spec, path, None, lambda text, _: text)
-            return
-        if spec.rows is None:
+        elif spec.template is None and spec.rows is not None:
+            self._error("rows: fill a template:, not a text:", (*path, "rows"), key=True)
+        elif spec.template is None:
+            yield from build(None, path, lambda text, _: text)
+        elif spec.rows is None:
             self._error("a template: needs rows: with its columns", (*path, "template"), key=True)
-            return
-        for number, row in enumerate(spec.rows):
-            row_path = (*path, "rows", number)
-            if not row:
-                self._error("this row has no columns", row_path)
-                continue
-            used: set[str] = set()
-            fill = functools.partial(self._fill, row=row, used=used)
-            yield self._case(shell, spec, path, (number, row), fill)
-            for column in sorted(set(row) - used):
-                self._error(
-                    f"column {column!r} is not used: write {{{column}}} in the template",
-                    (*row_path, column),
-                    key=True,
-                )
+        else:
+            first: dict[frozenset[tuple[str, str]], Mark] = {}
+            for number, row in enumerate(spec.rows):
+                row_path = (*path, "rows", number)
+                mark = self.document.mark(row_path)
+                same = first.setdefault(frozenset(row.items()), mark)
+                if not row:
+                    self._error("this row has no columns", row_path)
+                elif same != mark:
+                    self._error(f"duplicate row, first written in line {same.line}", row_path)
+                else:
+                    used: set[str] = set()
+                    fill = functools.partial(self._fill, row=row, used=used)
+                    label = _row_label(number, [row.get(column, "") for column in spec.rows[0]])
+                    yield from build(label, row_path, fill)
+                    self._check_used(row, used, row_path)
+
+    def _check_used(self, row: dict[str, str], used: set[str], path: KeyPath) -> None:
+        for column in row.keys() - used:
+            self._error(
+                f"column {column!r} is not used: write {{{column}}} in the template, "
+                "or leave it out",
+                (*path, column),
+                key=True,
+            )
 
     def _fill(self, text: str, path: KeyPath, *, row: dict[str, str], used: set[str]) -> str:
+        """The text with the row's columns in it.
+
+        Raises:
+            _Unfilled: something is wrong with the text's braces; the errors are noted.
+        """
+        wrong: list[str] = []
+
         def replace(match: re.Match[str]) -> str:
+            column = match[1]
             if match[0] in ("{{", "}}"):
                 return match[0][0]
-            column = match[1]
             if column is None:
-                self._error(f"a lone {match[0]!r}; write it twice to mean the character", path)
-                return match[0]
-            if column not in row:
-                self._error(
-                    f"no column {column!r} in the row; {did_you_mean(column, row)}", path
-                )
-                return match[0]
-            used.add(column)
-            return row[column]
+                wrong.append(f"a lone {match[0]!r}; write it twice to mean the character")
+            elif column not in row:
+                wrong.append(f"no column {column!r} in the row; {did_you_mean(column, row)}")
+            else:
+                used.add(column)
+                return row[column]
+            return match[0]
 
-        return _COLUMN.sub(replace, text)
+        filled = _COLUMN.sub(replace, text)
+        for message in wrong:
+            self._error(message, path)
+        if wrong:
+            raise _Unfilled
+        return filled
 
     def _case(
         self,
         shell: _FileShell,
+        defaults: _Defaults,
         spec: _CaseShell,
         path: KeyPath,
-        row: tuple[int, dict[str, str]] | None,
-        fill: Callable[[str, KeyPath], str],
-    ) -> Case:
-        text_key = "text" if spec.text is not None else "template"
-        sample = Sample(
-            text=fill(cast(str, getattr(spec, text_key)), (*path, text_key)),
-            target=None if spec.target is None else fill(spec.target, (*path, "target")),
-            allow_special_tokens=spec.allow_special_tokens,
-        )
+        row: str | None,
+        where: KeyPath,
+        fill: Fill,
+    ) -> Iterator[Case]:
+        """The case of one row; none where its text cannot be filled."""
+        key = "text" if spec.text is not None else "template"
+        try:
+            text = fill(spec.text or spec.template or "", (*path, key))
+            target = None if spec.target is None else fill(spec.target, (*path, "target"))
+        except _Unfilled:
+            return
+        for name, written in ((key, text), ("target", target)):
+            if written is not None and not written.strip():
+                self._error(f"{name}: holds no word", where if row else (*path, name))
+                return
+        sample = Sample(text, target, spec.allow_special_tokens)
         expectations = [
-            self._expectation(shell.defaults, entry, sample, (*path, "expect", index), fill)
+            self._expectation(defaults, entry, sample, (*path, "expect", index), fill)
             for index, entry in enumerate(spec.expect)
         ]
-        where = path if row is None else (*path, "rows", row[0])
-        return Case(
+        yield Case(
             suite=shell.suite,
             id=spec.id,
-            row=None if row is None else _row_label(*row),
+            row=row,
             mark=self.document.mark(where),
             sample=sample,
             expectations=tuple(entry for entry in expectations if entry is not None),
@@ -257,7 +371,7 @@ class _Parser:
         entry: dict[str, Any],
         sample: Sample,
         path: KeyPath,
-        fill: Callable[[str, KeyPath], str],
+        fill: Fill,
     ) -> Expectation | None:
         if len(entry) != 1:
             self._error(f"one rule an entry, here are {len(entry)}: {', '.join(entry)}", path)
@@ -268,18 +382,27 @@ class _Parser:
             self._error(f"unknown rule {kind!r}; {did_you_mean(kind, RULES)}", path, key=True)
             return None
         if not isinstance(written, dict):
-            self._error(f"{kind}: takes a mapping of arguments", path)
+            self._error(f"{kind}: takes a mapping of arguments, such as {{from: it, ...}}", path)
             return None
-        stated = cast(dict[str, Any], _filled(written, path, fill))
+        try:
+            stated = cast(dict[str, Any], _filled(written, path, fill))
+        except _Unfilled:
+            return None
         inherited = {
-            field: value
-            for field in ("site", "heads")
-            if field not in stated and (value := getattr(defaults, field)) is not None
+            field: value for field, value in defaults if field not in stated and value is not None
         }
         try:
             rule = parse_rule(kind, {**inherited, **stated}, head_sets=self.head_sets)
         except ValidationError as error:
-            self._explain(error, path, inherited)
+            self._explain(error, path, RULES[kind], inherited)
+            return None
+        if sample.target is not None and rule.site is None:
+            message = "site: is missing; beside a target: name it: encoder, decoder or cross"
+            self._error(message, path, key=True)
+            return None
+        if sample.target is None and rule.site == "cross":
+            message = "cross attention needs a target text; write target: beside text:"
+            self._error(message, (*path, "site"), key=True)
             return None
         for place in rule.places():
             try:
@@ -288,65 +411,63 @@ class _Parser:
                 self._error(f"{place.field}: {error}", (*path, place.field))
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
 
-    def _check_unique(self, cases: list[Case]) -> None:
-        seen: dict[str, Case] = {}
-        for case in cases:
-            first = seen.setdefault(case.name, case)
-            if first is not case:
-                what = "case id" if case.row is None else "template row"
-                self._add(
-                    CaseError(
-                        f"duplicate {what} {case.name!r}, first used in line {first.mark.line}",
-                        case.mark,
-                    )
-                )
-
     def _explain(
-        self, error: ValidationError, base: KeyPath, inherited: Mapping[str, Any] | None = None
+        self,
+        error: ValidationError,
+        base: KeyPath,
+        model: type[BaseModel],
+        inherited: Mapping[str, Any] | None = None,
     ) -> None:
         """Files each finding of pydantic under its line, in our words."""
         for finding in error.errors(include_url=False):
             loc = tuple(part for part in finding["loc"] if isinstance(part, int | str))
-            if inherited and loc and loc[0] in inherited:
-                self._error(f"{loc[0]}: {_reason(finding)}", ("defaults", loc[0]))
-                continue
             path = (*base, *loc)
+            reason = str(finding["msg"]).removeprefix("Value error, ")
+            if inherited and loc and loc[0] in inherited:
+                path = ("defaults", *loc)
             match finding["type"]:
                 case "extra_forbidden":
-                    message = f"unknown key {loc[-1]!r}; {did_you_mean(str(loc[-1]), self._keys(base, loc))}"
-                    self._error(message, path, key=True)
+                    known = [field.alias or key for key, field in model.model_fields.items()]
+                    near = did_you_mean(str(loc[-1]), known)
+                    self._error(f"unknown key {loc[-1]!r}; {near}", path, key=True)
                 case "missing" if loc[-1] == "heads":
                     self._error(
                         "heads: is missing and has no built-in default; name the heads here or "
                         "under defaults:, such as heads: L3H1",
-                        path[:-1],
+                        base,
                         key=True,
                     )
                 case "missing":
-                    self._error(f"{loc[-1]}: is missing", path[:-1], key=len(path) > 1)
-                case "string_type":
-                    self._error(f"{_name(loc)}{self.document.explain_scalar(path)}", path)
+                    self._error(f"{loc[-1]}: is missing", base, key=True)
+                case "model_type" | "dict_type":
+                    self._error(f"{_name(path)}takes a mapping of keys and values", path)
+                case "too_short" | "string_too_short":
+                    self._error(f"{_name(path)}is empty, it takes at least one", path)
+                case "string_type" | "float_type" | "int_type":
+                    # Where a number is needed, only text can be told how to become one.
+                    meant = finding["type"] == "string_type" or isinstance(finding["input"], str)
+                    explained = self.document.explain_scalar(path) if meant else ""
+                    self._error(f"{_name(path)}{explained or reason}", path)
                 case _:
-                    self._error(f"{_name(loc)}{_reason(finding)}", path)
-
-    def _keys(self, base: KeyPath, loc: KeyPath) -> list[str]:
-        """The keys that are known where an unknown one stands."""
-        if base:
-            fields = RULES[str(base[-1])].model_fields
-            return [field.alias or name for name, field in fields.items()]
-        model: type[BaseModel] = {"cases": _CaseShell, "defaults": _Defaults}.get(
-            str(loc[0]) if len(loc) > 1 else "", _FileShell
-        )
-        return list(model.model_fields)
+                    self._error(f"{_name(path if loc else ())}{reason}", path)
 
     def _error(self, message: str, path: KeyPath, *, key: bool = False) -> None:
         mark = self.document.key_mark(path) if key else self.document.mark(path)
-        self._add(CaseError(message, mark))
+        # The rows of a template share their errors.
+        self.errors.setdefault((mark, message), CaseError(message, mark))
 
-    def _add(self, error: CaseError) -> None:
-        if error.mark is None:
-            raise error
-        self.errors.setdefault((error.mark, error.message), error)
+
+def _empty(value: object, path: KeyPath) -> Iterator[KeyPath]:
+    """Where a value is left out: `xfail:` without a reason must not read as no xfail."""
+    match value:
+        case None:
+            yield path
+        case dict():
+            for key, item in value.items():
+                yield from _empty(item, (*path, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from _empty(item, (*path, index))
 
 
 def _filled(value: object, path: KeyPath, fill: Callable[[str, KeyPath], str]) -> object:
@@ -360,53 +481,84 @@ def _filled(value: object, path: KeyPath, fill: Callable[[str, KeyPath], str]) -
     return value
 
 
-def _row_label(number: int, row: dict[str, str]) -> str:
-    """The row's values where they are plain words, else its number."""
-    values = [value.replace(" ", "_") for value in row.values()]
-    label = "-".join(values)
-    if _UNSLUGGED.search(label) or len(label) > _ROW_LABEL_LIMIT:
-        return str(number)
-    return label
+def _row_label(number: int, values: list[str]) -> str:
+    """The row's values where they are plain words, else its number; no two rows share one."""
+    label = "-".join(value.replace(" ", "_") for value in values)
+    plain = all(map(_PLAIN.fullmatch, values)) and not label.isdigit()
+    return label if plain and len(label) <= _ROW_LABEL_LIMIT else str(number)
 
 
-def _name(loc: KeyPath) -> str:
-    return f"{loc[-1]}: " if loc and isinstance(loc[-1], str) else ""
+def _name(path: KeyPath) -> str:
+    return f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
 
 
-def _reason(finding: Mapping[str, Any]) -> str:
-    return str(finding["msg"]).removeprefix("Value error, ")
+class _Editor(GenerateJsonSchema):
+    """The schema as an editor wants it: no made-up titles, and no null, which is never meant."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if schema.get("default") is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
+def _editor_schema(model: type[BaseModel]) -> dict[str, Any]:
+    found = model.model_json_schema(schema_generator=_Editor)
+    del found["title"]
+    return cast(dict[str, Any], _linked(found))
+
+
+def _linked(schema: object) -> object:
+    """References of our own put in; pydantic follows its own only.
+
+    In draft-07 all that stands beside a `$ref` is ignored, a description too; hence the allOf.
+    """
+    match schema:
+        case {"definition": str(name), **beside}:
+            return {**beside, "allOf": [{"$ref": f"#/definitions/{name}"}]}
+        case dict():
+            return {key: _linked(value) for key, value in schema.items()}
+        case list():
+            return [_linked(value) for value in schema]
+    return schema
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft-07) of a case file, for editors."""
-    shell = _FileShell.model_json_schema(ref_template="#/$defs/{model}")
-    definitions: dict[str, Any] = {
-        **shell.pop("$defs"),
-        "headSet": HEAD_SET_SCHEMA,
-        "heads": HEADS_SCHEMA,
-        "selector": SELECTOR_SCHEMA,
-        "selectorPart": SELECTOR_PART_SCHEMA,
-    }
-    for kind in RULES:
-        rule = RULES[kind].model_json_schema(ref_template="#/$defs/{model}")
-        definitions |= rule.pop("$defs", {})
-        # The defaults of the file may give what the rule itself requires.
-        rule["required"] = [key for key in rule["required"] if key not in _Defaults.model_fields]
-        definitions[kind] = rule
-    definitions["_CaseShell"]["properties"]["expect"]["items"] = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 1,
-        "additionalProperties": False,
-        "properties": {kind: {"$ref": f"#/$defs/{kind}"} for kind in RULES},
-    }
-    definitions["_CaseShell"]["oneOf"] = [
-        {"required": ["text"], "not": {"anyOf": [{"required": ["template"]}, {"required": ["rows"]}]}},
+    case = _editor_schema(_CaseShell)
+    neither = {"not": {"anyOf": [{"required": ["template"]}, {"required": ["rows"]}]}}
+    case["oneOf"] = [
+        {"required": ["text"], **neither},
         {"required": ["template", "rows"], "not": {"required": ["text"]}},
     ]
+    rules = {kind: _editor_schema(RULES[kind]) for kind in RULES}
+    for rule in rules.values():
+        # The defaults of the file may give what the rule itself requires.
+        rule["required"] = [key for key in rule["required"] if key not in _Defaults.model_fields]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "attnprobe case file, version 1",
-        **{key: value for key, value in shell.items() if key != "title"},
-        "$defs": definitions,
+        **_editor_schema(_FileShell),
+        "definitions": {
+            "defaults": _editor_schema(_Defaults),
+            "case": case,
+            "expectation": {
+                "description": "One rule.",
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "additionalProperties": False,
+                "properties": {kind: {"$ref": f"#/definitions/{kind}"} for kind in rules},
+            },
+            **rules,
+            "heads": HEADS_SCHEMA,
+            "headSet": HEAD_SET_SCHEMA,
+            "selector": SELECTOR_SCHEMA,
+            "selectorPart": SELECTOR_PART_SCHEMA,
+        },
     }

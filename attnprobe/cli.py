@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +13,10 @@ from rich.table import Table
 
 from attnprobe import __version__
 from attnprobe.errors import AttnprobeError
+from attnprobe.names import LOCK, SUFFIX
+
+if TYPE_CHECKING:
+    from attnprobe.models.check import CheckRow
 
 __all__ = ["main"]
 
@@ -66,7 +71,6 @@ def lint(
 ) -> None:
     """Check case files without a model; exit 1 if anything is wrong with one."""
     from attnprobe import cases, results
-    from attnprobe.plugin import LOCK, SUFFIX
 
     head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
     files = [
@@ -91,32 +95,47 @@ def lint(
 @app.command()
 def models(
     model: Annotated[
-        str | None, typer.Argument(help="A model to check; none: tiny ones of every kind.")
+        str | None,
+        typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare each site with eager attention.")
     ] = False,
 ) -> None:
-    """List the architectures, or check how exactly their attention is read."""
-    from attnprobe.models import ARCHITECTURES, check_model, load, tiny_network
+    """List the architectures that are tested, or look at the sites of one model."""
+    from attnprobe.models import load
+    from attnprobe.models.check import check as check_model
+    from attnprobe.models.tiny import ARCHITECTURES, tiny_network
 
-    if not check:
+    if check:
+        checked = [load(model)] if model else map(tiny_network, ARCHITECTURES)
+        _print_differences([row for network in checked for row in check_model(network)])
+    elif model:
+        loaded = load(model)
+        _out.print(str(loaded), markup=False)
+        for site in loaded.sites.values():
+            heads = sorted(set(site.heads.values()))
+            _out.print(
+                f"{site.name}: {len(site.layers)} layers of {' or '.join(map(str, heads))} heads"
+                f"{', causal' if site.causal else ''}"
+            )
+    else:
         for name in ARCHITECTURES:
             _out.print(name)
-        return
+
+
+def _print_differences(rows: Sequence[CheckRow]) -> None:
     table = Table("architecture", "site", "layers", "heads", "served by")
-    for column in ("unpadded", "right padding", "left padding"):
+    for column in ("unpadded", "right padding", "left padding", "batch"):
         table.add_column(column, justify="right")
-    networks = [load(model)] if model else map(tiny_network, ARCHITECTURES)
-    for network in networks:
-        for row in check_model(network):
-            table.add_row(
-                row.architecture,
-                row.site,
-                str(len(row.layers)),
-                str(row.heads),
-                row.served,
-                *(f"{value:.1e}" for value in (row.unpadded, row.right, row.left)),
-            )
-    _out.print("Largest difference to eager output_attentions, float32")
+    for row in rows:
+        table.add_row(
+            row.architecture,
+            row.site,
+            str(len(row.layers)),
+            str(row.heads),
+            row.served,
+            *(f"{value:.1e}" for value in (row.unpadded, row.right, row.left, row.batch)),
+        )
+    _out.print("Largest difference to eager output_attentions, and of a batch to single texts")
     _out.print(table)

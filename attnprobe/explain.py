@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from attnprobe.align import locate, visible, width
+from attnprobe.align import locate, visible, width, words
 from attnprobe.cases import Case
 from attnprobe.records import Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.run import Finding
 
-__all__ = ["ExpectationFailed", "bound", "explain", "number"]
+__all__ = ["ExpectationFailed", "bound", "explain", "harmless", "number"]
+
+_COMMAND = re.compile(r"^( *)::")
+
 
 class ExpectationFailed(AssertionError):
     """An expectation was measured and does not hold."""
@@ -21,27 +25,36 @@ def explain(case: Case, finding: Finding) -> str:
     """The whole finding for a reader, several lines, the first with file and line."""
     rule, mark = finding.expectation.rule, finding.expectation.mark
     outcome = finding.verdict.outcome if finding.verdict else "error"
-    lines = [f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"]
+    lines: list[str] = []
     if finding.error is not None:
-        lines += _indented(str(finding.error).split("\n"))
+        message, *quoted = str(finding.error).split("\n")
+        lines = [message, *(f"│ {line.removeprefix('  ').removeprefix('│ ')}" for line in quoted)]
     elif finding.verdict is not None:
-        lines += _indented(_sentence(case, rule))
-        lines += _indented(_numbers(finding.verdict, _notes(case, rule)))
-    return "\n".join(lines)
+        lines = _sentence(case, rule) + _numbers(finding.verdict, _notes(case, rule))
+    head = f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"
+    return harmless("\n".join([head, *(f"  {line}" for line in lines)]))
+
+
+def harmless(message: str) -> str:
+    """A message as it may be printed, whatever texts and names it quotes.
+
+    What a terminal would act on is made visible, and a bar stands before what would be a command
+    to whoever reads the log (`::error`, also after spaces).
+    """
+    lines = (visible(line) for line in message.split("\n"))
+    return "\n".join(_COMMAND.sub(r"\1│ ::", line) for line in lines)
 
 
 def number(value: float) -> str:
-    """A number as a reader wants it: whole, or with three decimals."""
+    """A number as a reader wants it: whole, or with three decimals or digits."""
+    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
+        return f"{value:.3g}"
     return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
 
 
 def bound(verdict: Verdict) -> str:
     """The bound of a verdict: `>= 0.300`."""
     return f"{verdict.relation} {number(verdict.demanded)}"
-
-
-def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
 
 
 def _sentence(case: Case, rule: Rule) -> list[str]:
@@ -67,16 +80,24 @@ def _underlined(text: str, spans: Sequence[tuple[Span, str]]) -> list[str]:
                 break
         else:
             labels.append(" " * column + label)
-    return [visible(text), carets, *labels]
+    return [f"│ {line}" for line in (visible(text), carets, *labels)]
 
 
 def _notes(case: Case, rule: Rule) -> dict[str, str]:
-    """What to write beside the words of the rule in the chart."""
+    """What to write beside the words of the rule in the chart.
+
+    The chart tells words by their spelling, so a word that the text has twice gets no note.
+    """
     notes: dict[str, str] = {}
     for place in rule.places():
-        if place.end == "key":
-            text = rule.text_of(case.sample, place.end)
-            notes |= {text[slice(*span)]: place.field for span in locate(place.selector, text)}
+        if place.end != "key":
+            continue
+        text = rule.text_of(case.sample, place.end)
+        spelled = [text[slice(*word)] for word in words(text)]
+        for span in locate(place.selector, text):
+            for label, word in zip(spelled, words(text), strict=True):
+                if word.start < span.end and span.start < word.end and spelled.count(label) == 1:
+                    notes[label] = place.field
     return notes
 
 
@@ -87,8 +108,10 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""
-    lines.append(f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special tokens")
+    lines.append(
+        f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
+    )
     if verdict.top:
         lines.append("its strongest targets:")
-        lines += _indented(bars(verdict.top, mark=notes))
+        lines += [f"  {line}" for line in bars(verdict.top, mark=notes)]
     return lines

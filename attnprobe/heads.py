@@ -19,26 +19,28 @@ ADVICE = (
     "write a head as L3H1, a layer as L3, layers as L2-L4, a list of these, any, all or mean, "
     'or {in: [L2, L3H1], how: any}, or "@name" from a lock file'
 )
-_HEAD = re.compile(r"L(\d+)H(\d+)")
-_LAYERS = re.compile(r"L(\d+)(?:-L(\d+))?")
+_HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
+_LAYERS = re.compile(r"L([0-9]{1,6})(?:-L([0-9]{1,6}))?")
 
+# Beside the forms of a head set, text with a column of a template in it.
 HEAD_SET_SCHEMA = {
     "anyOf": [
-        {"enum": ["any", "all", "mean"]},
-        {"type": "string", "pattern": r"^(L\d+(H\d+|-L\d+)?|@.+)$"},
-        {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/headSet"}},
+        {"const": "all"},
+        {"type": "string", "pattern": r"^(L[0-9]{1,6}(H[0-9]{1,6}|-L[0-9]{1,6})?|@.+|.*\{.+\}.*)$"},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/headSet"}},
     ]
 }
 HEADS_SCHEMA = {
     "description": f"Which heads: {ADVICE}. Layers and heads count from 0.",
     "anyOf": [
-        {"$ref": "#/$defs/headSet"},
+        {"enum": ["any", "mean"]},
+        {"$ref": "#/definitions/headSet"},
         {
             "type": "object",
             "additionalProperties": False,
             "required": ["in"],
             "properties": {
-                "in": {"$ref": "#/$defs/headSet"},
+                "in": {"$ref": "#/definitions/headSet"},
                 "how": {
                     "anyOf": [
                         {"enum": ["any", "all", "mean", "best"]},
@@ -114,14 +116,13 @@ class Heads:
     def _check_layer(layer: int, site: Site) -> None:
         if layer in site.heads:
             return
-        if layer > site.layers[-1]:
-            raise SelectorError(
-                f"no layer {layer} at the {site.name} site: its layers are "
-                f"{site.layers[0]} to {site.layers[-1]}"
-            )
+        first, last = site.layers[0], site.layers[-1]
+        listed = ", ".join(map(str, site.layers))
+        if len(site.layers) == last - first + 1:
+            listed = f"{first} to {last}"
         raise SelectorError(
             f"layer {layer} has no attention at the {site.name} site; layers with attention: "
-            f"{', '.join(map(str, site.layers))}"
+            f"{listed}"
         )
 
 

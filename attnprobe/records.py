@@ -17,9 +17,15 @@ from attnprobe.errors import MeasureError, ModelError
 
 __all__ = [
     "SITES",
+    "Chart",
+    "Curves",
     "Encoding",
     "Floats",
+    "FlowGraph",
     "Head",
+    "HeadGrid",
+    "HeadMap",
+    "LayerPanel",
     "Need",
     "Outcome",
     "Picture",
@@ -229,6 +235,88 @@ class Picture:
     contrast: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class HeadGrid:
+    """A score of every head, drawn as a layer × head grid.
+
+    Attributes:
+        measure: what the score is, with its unit: `previous-token score`, `entropy (nats)`.
+        scores: `[layers, heads]`; NaN where a layer has fewer heads.
+        decided: the heads that decided a verdict, to be marked.
+    """
+
+    measure: str
+    layers: tuple[int, ...]
+    scores: Floats
+    decided: tuple[Head, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPanel:
+    """All heads of a layer side by side.
+
+    Attributes:
+        weights: `[heads, target, source]`.
+        decided: the heads that decided a verdict, to be marked.
+    """
+
+    site: SiteName
+    layer: int
+    weights: Floats
+    decided: tuple[Head, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FlowGraph:
+    """How attention flows from words at the top through the layers to words of the input.
+
+    Attributes:
+        labels: the words, one a position.
+        edges: `[layers, words, words]`, from a word of a layer to the words below it; rows sum
+            to 1, the residual connection included.
+        start: positions at the top that are followed.
+        end: positions of the input to be marked.
+    """
+
+    labels: tuple[str, ...]
+    layers: tuple[int, ...]
+    edges: Floats
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """A statistic of every head over the layers, drawn as small multiples.
+
+    Attributes:
+        measure: what the statistic is, with its unit: `entropy (nats)`.
+        values: `[layers, heads]`; NaN where a layer has fewer heads.
+    """
+
+    measure: str
+    layers: tuple[int, ...]
+    values: Floats
+    decided: tuple[Head, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class HeadMap:
+    """Heads as points in the plane; near points are heads that attend alike.
+
+    Attributes:
+        points: `[heads, 2]`.
+    """
+
+    measure: str
+    heads: tuple[Head, ...]
+    points: Floats
+    decided: tuple[Head, ...] = ()
+
+
+Chart = HeadGrid | LayerPanel | FlowGraph | Curves | HeadMap
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What became of one expectation.
@@ -253,3 +341,4 @@ class Verdict:
     sink: float
     top: tuple[Target, ...] = ()
     picture: Picture | None = None
+    charts: tuple[Chart, ...] = ()

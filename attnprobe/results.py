@@ -282,9 +282,12 @@ def read_results(path: Path) -> Results:
     """
     data = _read(path, RESULTS_SCHEMA)
     summary = data.get("summary")
-    collected = summary.get("collected") if isinstance(summary, dict) else None
+    told = {
+        "collected": summary.get("collected") if isinstance(summary, dict) else None,
+        "attnprobe": data.get("attnprobe"),  # without it this version would stand in
+    }
     try:
-        results = Results.from_dict({**data, "collected": collected})
+        results = Results.from_dict(data | told)
     except ResultsError as error:
         raise ResultsError(f"{path}: corrupt: {error}") from None
     if results.summary() != summary:

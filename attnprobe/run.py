@@ -113,23 +113,9 @@ class Runner:
         return list(chunk)
 
     def _measure(self, cases: Sequence[Case]) -> None:
-        plans = []
-        for case in cases:
-            self._plans[case] = [self._plan(case, entry) for entry in case.expectations]
-            plans += [plan for plan in self._plans[case] if plan.error is None]
-        try:
-            self._collect(plans)
-        except AttnprobeError:
-            # One bad text must not take the others along: find out whose error it is.
-            for plan in plans:
-                try:
-                    self._collect([plan])
-                except AttnprobeError as error:
-                    plan.error = error
-        except BaseException:
-            for case in cases:
-                del self._plans[case]
-            raise
+        plans = {case: [self._plan(case, entry) for entry in case.expectations] for case in cases}
+        self._collect([plan for own in plans.values() for plan in own if plan.error is None])
+        self._plans |= plans
 
     def _plan(self, case: Case, expectation: Expectation) -> _Plan:
         try:
@@ -142,10 +128,22 @@ class Runner:
         return _Plan(encoding, needs)
 
     def _collect(self, plans: Sequence[_Plan]) -> None:
-        needs = [need for plan in plans for need in plan.needs]
-        found = iter(self.model.collect(needs, batch_tokens=self._batch_tokens))
+        """Gets the rows of all plans in one go, each need once."""
+        needs = dict.fromkeys(need for plan in plans for need in plan.needs)
+        try:
+            rows = self.model.collect(list(needs), batch_tokens=self._batch_tokens)
+        except AttnprobeError as error:
+            if len(plans) == 1:
+                plans[0].error = error
+                return
+            # One bad text must not take the others along: halves find out whose error it is.
+            middle = len(plans) // 2
+            self._collect(plans[:middle])
+            self._collect(plans[middle:])
+            return
+        found = dict(zip(needs, rows, strict=True))
         for plan in plans:
-            plan.rows = tuple(next(found) for _ in plan.needs)
+            plan.rows = tuple(found[need] for need in plan.needs)
 
     def _finding(self, expectation: Expectation, plan: _Plan) -> Finding:
         if plan.error is not None:

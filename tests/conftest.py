@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,3 +24,73 @@ def minilm() -> Model:
     from attnprobe.models import load
 
     return load(MINILM)
+
+
+class TinyModels:
+    """A plugin that hands over one tiny random model, whatever is asked for, and counts."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.loaded: list[tuple[str, str]] = []
+
+    def pytest_attn_load_model(self, name: str, ref: str) -> Model:
+        self.loaded.append((name, ref))
+        return self.model
+
+
+@pytest.fixture(scope="session")
+def _tiny_model() -> Model:
+    # pytester forgets what was imported during an inner run: all of it must be there before.
+    for module in (
+        "models.check",
+        "plugin.items",
+        "plugin.ledger",
+        "plugin.probe",
+        "render.heatmap",
+    ):
+        importlib.import_module(f"attnprobe.{module}")
+    from attnprobe.models import Model
+    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+
+    return Model.of(tiny_network("bert"), tiny_tokenizer(), name="tiny")
+
+
+@pytest.fixture
+def tiny(_tiny_model: Model) -> TinyModels:
+    """To be registered in an inner run; `tiny.loaded` lists what was asked of it."""
+    return TinyModels(_tiny_model)
+
+
+Run = Callable[..., pytest.RunResult]
+# Plugins of this environment that take seconds to start anew in each inner run.
+SLOW = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+
+
+@pytest.fixture
+def probe(pytester: pytest.Pytester, tiny: TinyModels) -> Run:
+    """Runs pytest in this process, on a tiny random model unless told; warnings are errors."""
+
+    def run(
+        *args: Any, model: str | None = "tiny", plugin: object | None = None
+    ) -> pytest.RunResult:
+        given = [] if model is None else [f"--attn-model={model}"]
+        return pytester.runpytest_inprocess(
+            *SLOW, "-Werror", *given, *args, plugins=[tiny if plugin is None else plugin]
+        )
+
+    return run
+
+
+@pytest.fixture
+def write_cases() -> Callable[..., Path]:
+    """Writes a case file into the working directory; heads are all of the model's, averaged."""
+
+    def write(cases: str, *, name: str = "x.attn.yaml", head: str = "") -> Path:
+        start = f"version: 1\nsuite: pronouns\n{head}defaults: {{heads: mean}}\ncases:\n"
+        path = Path.cwd() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = start + textwrap.indent(textwrap.dedent(cases).strip("\n"), "  ") + "\n"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers_small import KINDS, Kind, build, tokens_of
@@ -110,9 +113,8 @@ def test_selector_forms(value: object, parts: list[object], shown: str) -> None:
     ],
 )
 def test_selector_forms_that_are_refused(value: object, advice: str) -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(advice)):
         parse_selector(value)
-    assert advice in str(caught.value)
 
 
 # Words in the text ------------------------------------------------------------------------------
@@ -233,8 +235,6 @@ def test_promise_12_ambiguous_word_lists_each_place() -> None:
     ],
 )
 def test_promise_12_advice_is_valid_yaml(phrase: str, form: str) -> None:
-    import yaml
-
     text = f"{phrase} {phrase}"
     assert form in refusal(phrase, text)
     selector = parse_selector(yaml.safe_load(form))
@@ -298,7 +298,8 @@ def test_promise_13_look_alikes_show_code_points(
     assert difference in message
     assert f"write it as in the text: {advice}\n" in message
     line, carets = message.split("\n")[1:]
-    assert carets.strip("^ ") == "" and len(line) >= carets.count("^") > 0
+    assert carets.strip("^ ") == ""
+    assert len(line) >= carets.count("^") > 0
 
 
 def test_promise_13_only_zero_width_characters_select_nothing() -> None:
@@ -342,7 +343,7 @@ def test_underline_shows_a_part_of_a_long_text() -> None:
     line, carets = underline(text, Span(500, 504)).split("\n")
     assert len(line) <= 96
     assert line[carets.index("^") : len(carets)] == "here"
-    assert line.startswith("…") and line.endswith("…")
+    assert (line[0], line[-1]) == ("…", "…")
 
 
 # Tokens -----------------------------------------------------------------------------------------
@@ -495,10 +496,12 @@ def test_pieces_show_the_text_as_it_stands(kind: Kind, expected: list[str]) -> N
 # Round trip -------------------------------------------------------------------------------------
 
 
-def checked(kind: Kind, text: str, **changes: object) -> None:
+def checked(kind: Kind, text: str, spans: tuple[Span | None, ...] | None = None) -> None:
+    """The round-trip check of a text, with its own spans or false ones."""
     tokenizer = TOKENIZERS[kind]
     tokens, spelled = tokens_of(tokenizer, text)
-    check_round_trip(replace(tokens, **changes), spelled, unknown=tokenizer.unk_token)
+    tokens = replace(tokens, spans=tokens.spans if spans is None else spans)
+    check_round_trip(tokens, spelled, unknown=tokenizer.unk_token)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -510,7 +513,7 @@ def test_promise_16_shifted_offsets_are_refused(kind: Kind) -> None:
             span and Span(max(0, span.start + shift), min(60, span.end + shift)) for span in spans
         )
         with pytest.raises(ModelError, match="the tokenizer reports wrong offsets"):
-            checked(kind, ANIMAL, spans=shifted)
+            checked(kind, ANIMAL, shifted)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -518,10 +521,10 @@ def test_promise_16_missing_or_empty_offsets_are_refused(kind: Kind) -> None:
     spans = tokenise(kind, ANIMAL).spans
     for absent in (None, Span(0, 0)):
         with pytest.raises(ModelError, match="the tokenizer reports wrong offsets"):
-            checked(kind, ANIMAL, spans=(absent,) * len(spans))
+            checked(kind, ANIMAL, (absent,) * len(spans))
     starts = tuple(span and Span(span.start, span.start) for span in spans)
     with pytest.raises(ModelError, match="the tokenizer reports wrong offsets"):
-        checked(kind, ANIMAL, spans=starts)
+        checked(kind, ANIMAL, starts)
 
 
 def test_promise_16_the_error_names_token_spelling_and_offsets() -> None:
@@ -532,7 +535,8 @@ def test_promise_16_the_error_names_token_spelling_and_offsets() -> None:
         check_round_trip(tokens, ["the", "Ġkeys", "Ġare"])
     assert str(caught.value) == (
         "the tokenizer reports wrong offsets: for the token 'Ġkeys Ġare' (spelling 'keys are') "
-        "they say ' keys ar'; use the model's fast tokenizer (tokenizer.json), or declare another one"
+        "they say ' keys ar'; use the model's fast tokenizer (tokenizer.json), "
+        "or declare another one"
     )
 
 
@@ -553,7 +557,8 @@ def test_promise_16_offsets_that_cannot_be(
 ) -> None:
     where = tuple(span and Span(*span) for span in spans)
     count = len(where)
-    tokens = Tokens(text, tuple(range(count)), ("",) * count, where, (None,) * count)
+    shown = display_pieces(spelled, where, text, unknown="[UNK]")
+    tokens = Tokens(text, tuple(range(count)), shown, where, (None,) * count)
     with pytest.raises(ModelError, match=message):
         check_round_trip(tokens, spelled, unknown="[UNK]")
 
@@ -690,7 +695,7 @@ def spelled_by(kind: Kind, raw: list[str]) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=TEXTS)
 def test_the_pieces_of_any_word_spell_it(kind: Kind, text: str) -> None:
     tokenizer = TOKENIZERS[kind]
@@ -717,7 +722,7 @@ def test_the_pieces_of_any_word_spell_it(kind: Kind, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=TEXTS)
 def test_groups_partition_the_tokens(kind: Kind, text: str) -> None:
     tokens = tokenise(kind, text)
@@ -732,11 +737,11 @@ def test_groups_partition_the_tokens(kind: Kind, text: str) -> None:
         position = ordinary.index(char, position) + 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=TEXTS)
 def test_words_hold_every_visible_character_and_nth_reaches_each(text: str) -> None:
     spans = words(text)
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(spans))
     inside = {at for span in spans for at in range(*span)}
     assert bare("".join(text[at] for at in range(len(text)) if at not in inside)) == ""
     for word in {text[span.start : span.end] for span in spans}:
@@ -751,7 +756,7 @@ def test_words_hold_every_visible_character_and_nth_reaches_each(text: str) -> N
         assert {span for span in spans if text[span.start : span.end] == word} <= set(reached)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=TEXTS, phrase=TEXTS.filter(str.strip))
 def test_any_refusal_is_printable(text: str, phrase: str) -> None:
     try:

@@ -317,6 +317,9 @@ def test_promise_36_missing_corrupt_and_foreign_files(tmp_path: Path) -> None:
     assert "cases.3.id: Input should be a valid string" in refused(
         good.replace('"id": "it-animal", "row": "key"', '"id": 1, "row": "key"')
     )
+    assert "attnprobe: Input should be a valid string" in refused(
+        good.replace('"attnprobe": ', '"other": ')
+    )
     counted = good.replace('"failed": 1', '"failed": 0')
     assert "the summary does not count the cases" in refused(counted)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
-from attnprobe.capture import Padding, batch_inputs, capture, layout
+from attnprobe.capture import Padding, batch_inputs, capture, is_encoder_decoder, layout
 from attnprobe.models.compare import differences
 from attnprobe.models.model import Model
 from attnprobe.records import Floats, SiteName
@@ -46,7 +46,7 @@ class CheckRow:
     served: str
 
 
-def check(model: Model | nn.Module, *, seed: int = 0) -> list[CheckRow]:
+def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
     """Compares every row of every head with eager weights, on random token ids.
 
     Raises:
@@ -61,7 +61,7 @@ def check(model: Model | nn.Module, *, seed: int = 0) -> list[CheckRow]:
             network,
             sources[chosen],
             targets and targets[chosen],
-            pad_id=network.config.get_text_config().pad_token_id or 0,
+            pad_id=getattr(network.config.get_text_config(), "pad_token_id", None) or 0,
             padding=padding,
         )
 
@@ -111,7 +111,9 @@ def check(model: Model | nn.Module, *, seed: int = 0) -> list[CheckRow]:
     ]
 
 
-def _random_ids(network: nn.Module, seed: int) -> tuple[list[list[int]], list[list[int]] | None]:
+def _random_ids(
+    network: PreTrainedModel, seed: int
+) -> tuple[list[list[int]], list[list[int]] | None]:
     config = network.config.get_text_config()
     draw = torch.Generator().manual_seed(seed)
 
@@ -121,4 +123,4 @@ def _random_ids(network: nn.Module, seed: int) -> tuple[list[list[int]], list[li
             for n in lengths
         ]
 
-    return texts(SOURCES), texts(TARGETS) if network.config.is_encoder_decoder else None
+    return texts(SOURCES), texts(TARGETS) if is_encoder_decoder(network) else None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from attnprobe.capture import Layout, capture, eager
+from attnprobe.capture import Layout, batch_inputs, capture, eager, site_masks
 from attnprobe.errors import ModelError
-from attnprobe.records import Head, SiteName
+from attnprobe.records import Floats, Head, SiteName
 
-__all__ = ["Difference", "differences", "self_check"]
+__all__ = ["Difference", "differences", "padding_check", "self_check"]
 
 TOLERANCE = 5e-4
 TOLERANCE_HALF = 1e-2
@@ -27,7 +28,7 @@ class Difference(NamedTuple):
 
 
 def differences(
-    network: nn.Module, where: Layout, inputs: Mapping[str, Tensor]
+    network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor]
 ) -> list[Difference]:
     """Every row of every layer against eager `output_attentions`, padding left out.
 
@@ -42,12 +43,9 @@ def differences(
             f"{type(network).__name__}: attention layers found {_count(where)}, but eager returns "
             f"{', '.join(f'{len(layers)} {site}' for site, layers in reference.items())}"
         )
-    masks = {name: inputs[name].bool() for name in inputs if name.endswith("attention_mask")}
     found: list[Difference] = []
     for site, layers in reference.items():
-        split = "decoder_attention_mask" in masks
-        queries = masks["decoder_attention_mask" if split and site != "encoder" else "attention_mask"]
-        keys = masks["decoder_attention_mask" if split and site == "decoder" else "attention_mask"]
+        queries, keys = site_masks(site, inputs)
         rows = [tuple(range(int(mask.sum()))) for mask in queries]
         ours = capture(
             network, where, inputs, {(site, layer): rows for layer in where.sites[site].layers}
@@ -68,14 +66,50 @@ def _count(where: Layout) -> str:
 
 
 def self_check(
-    network: nn.Module, where: Layout, inputs: Mapping[str, Tensor], *, name: str
+    network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor], *, name: str
 ) -> None:
     """Raises ModelError where our rows differ from the network's own eager weights."""
+    for one in differences(network, where, inputs):
+        _refuse(network, one, "from the model's own eager attention", name)
+
+
+def padding_check(
+    network: PreTrainedModel,
+    where: Layout,
+    source: Sequence[int],
+    target: Sequence[int] | None,
+    *,
+    pad_id: int,
+    name: str,
+) -> None:
+    """Raises ModelError where a text beside a longer one is read otherwise than alone."""
+    sources = [source, [*source, *source[-3:]]]
+    targets = [target, [*target, *target[-3:]]] if target else None
+
+    def first(count: int) -> dict[tuple[SiteName, int], list[Floats]]:
+        inputs = batch_inputs(
+            network, sources[:count], targets[:count] if targets else None, pad_id=pad_id
+        )
+        wanted = {
+            (name, layer): [range(int(mask.sum())) for mask in site_masks(name, inputs)[0]]
+            for name, site in where.sites.items()
+            for layer in site.layers
+        }
+        return capture(network, where, inputs, wanted)
+
+    alone, beside = first(1), first(2)
+    for (site, layer), weights in alone.items():
+        apart = abs(weights[0] - beside[site, layer][0]).max(axis=(1, 2))
+        head = int(apart.argmax())
+        worst = Difference(site, Head(layer, head), float(apart[head]))
+        _refuse(network, worst, "beside a longer text from the same text alone", name)
+
+
+def _refuse(network: PreTrainedModel, one: Difference, than: str, name: str) -> None:
     half = next(network.parameters()).dtype != torch.float32
     allowed = TOLERANCE_HALF if half else TOLERANCE
-    for one in differences(network, where, inputs):
-        if not one.value <= allowed:
-            raise ModelError(
-                f"{name}: {one.site} {one.head} differs from the model's own eager attention by "
-                f"{one.value:.2g}, allowed {allowed:.0e}; attnprobe cannot read it exactly"
-            )
+    if not one.value <= allowed:
+        raise ModelError(
+            f"{name}: {one.site} {one.head} differs {than} by {one.value:.2g}, allowed "
+            f"{allowed:.0e}; attnprobe cannot read it exactly"
+        )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,8 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from huggingface_hub.utils import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
-from torch import nn
-from transformers import AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from attnprobe.errors import ModelError
 from attnprobe.models.model import BATCH_TOKENS, Model
@@ -60,6 +56,9 @@ class _Place:
     gguf: str | None = None
     revision: str | None = None
 
+    def __str__(self) -> str:
+        return str(self.folder / self.gguf if self.gguf else self.folder)
+
 
 def load(
     ref: str,
@@ -96,10 +95,10 @@ def load(
     place = _locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
     weights = _weights_files(place, allow_pickle=allow_pickle)
     with _quiet():
-        network = _network(place, DTYPES[dtype], weights)
+        network = _network(place, weights, DTYPES[dtype], target)
         tokenizer = _tokenizer(place)
         return Model(
-            network.to(target),
+            network,
             tokenizer,
             name=name or _short(ref),
             ref=ref,
@@ -134,10 +133,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> _Place:
-    if ref.startswith(PACKAGE):
-        path = _in_package(ref)
-    else:
-        path = Path(ref).expanduser()
+    path = _in_package(ref) if ref.startswith(PACKAGE) else Path(ref).expanduser()
     if path.is_dir():
         return _Place(path)
     if path.suffix == ".gguf":
@@ -145,7 +141,7 @@ def _locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool)
             raise ModelError(f"no such file: {path}")
         _check_gguf(path)
         return _Place(path.parent, path.name)
-    if ref.startswith(PACKAGE) or not _HUB_ID.fullmatch(ref) or ref.startswith("."):
+    if ref.startswith((PACKAGE, ".")) or not _HUB_ID.fullmatch(ref):
         raise ModelError(
             f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
         )
@@ -195,7 +191,7 @@ def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: boo
         )
     except LocalEntryNotFoundError:
         way = "check the connection" if online else "--attn-online allows to fetch it"
-        raise ModelError(f"no folder {ref}, and no hub model {ref} in the local cache; {way}") from None
+        raise ModelError(f"no folder {ref}, and no such hub model in the cache; {way}") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"hub model {ref} cannot be fetched: {_first_line(error)}") from error
     return _Place(Path(folder), revision=Path(folder).name)
@@ -236,7 +232,9 @@ def _sha256(files: Sequence[Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _network(place: _Place, dtype: torch.dtype, weights: Sequence[Path]) -> nn.Module:
+def _network(
+    place: _Place, weights: Sequence[Path], dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
     extra: dict[str, Any] = {"gguf_file": place.gguf} if place.gguf else {}
     if not place.gguf:
         extra["use_safetensors"] = weights[0].suffix == ".safetensors"
@@ -250,18 +248,18 @@ def _network(place: _Place, dtype: torch.dtype, weights: Sequence[Path]) -> nn.M
             **extra,
         )
     except Exception as error:  # a stranger's files can make the parsers raise anything
-        what = place.gguf or "model"
         raise ModelError(
-            f"{what} in {place.folder} cannot be loaded: {type(error).__name__}: {_first_line(error)}"
+            f"{place} cannot be loaded: {type(error).__name__}: {_first_line(error)}"
         ) from error
-    bad = [key for key in (*info["missing_keys"], *info["mismatched_keys"]) if "pooler" not in str(key)]
-    if bad:
+    absent = [str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])]
+    absent = sorted(key for key in absent if "pooler" not in key)
+    if absent:
         raise ModelError(
-            f"{len(bad)} weights are missing in {place.folder}, such as {min(map(str, bad))}; they "
-            "would be random"
+            f"{len(absent)} weights are missing in {place}, such as {absent[0]}; they would "
+            "be random"
         )
-    loaded: nn.Module = network
-    return loaded
+    moved: PreTrainedModel = network.to(device)
+    return moved
 
 
 def _tokenizer(place: _Place) -> Any:
@@ -272,26 +270,19 @@ def _tokenizer(place: _Place) -> Any:
         )
     except Exception as error:  # as above
         raise ModelError(
-            f"no tokenizer can be loaded from {place.folder}: {_first_line(error)}"
+            f"no tokenizer can be loaded from {place}: {_first_line(error)}"
         ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings and progress bars of transformers meanwhile; all as found afterwards."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub_bars = not are_progress_bars_disabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.set_verbosity(logging.CRITICAL)
-        logging.disable_progress_bar()
-        try:
+    """No log lines, warnings and progress bars meanwhile; verbosity is restored afterwards."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    try:
+        # Not all bars go through transformers' own switch: that of a GGUF file does not.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()
-            if hub_bars:
-                enable_progress_bars()
-            else:
-                disable_progress_bars()
+    finally:
+        transformers_logging.set_verbosity(verbosity)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from attnprobe import capture
 from attnprobe.errors import ModelError, SelectorError
-from attnprobe.models.compare import self_check
+from attnprobe.models.compare import padding_check, self_check
 from attnprobe.models.plan import check_need, plan_batches
 from attnprobe.models.tokens import prepare_tokenizer, tokenize, with_start
 from attnprobe.records import Encoding, Floats, Need, Rows, Sample, Site, SiteName, Tokens
@@ -37,7 +37,7 @@ class Model:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: PreTrainedModel,
         tokenizer: Any,
         *,
         name: str,
@@ -63,20 +63,29 @@ class Model:
         self.forwards = 0
         self._encodings: dict[Sample, Encoding] = {}
         self._start = _start_id(network)
+        self._pad_id = _pad_id(network, tokenizer)
         prepare_tokenizer(tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
         source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
-        inputs = capture.batch_inputs(network, [source.ids], target and [target.ids])
+        inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
         self._layout = capture.layout(network, inputs)
         self.sites: Mapping[SiteName, Site] = self._layout.sites
         self.served = self._layout.served
         if check:
             self_check(network, self._layout, inputs, name=name)
+            padding_check(
+                network,
+                self._layout,
+                source.ids,
+                target.ids if target else None,
+                pad_id=self._pad_id,
+                name=name,
+            )
 
     @classmethod
     def of(
         cls,
-        network: nn.Module,
+        network: PreTrainedModel,
         tokenizer: Any,
         *,
         name: str,
@@ -112,8 +121,8 @@ class Model:
             for side, tokens in (("text", source), ("target", target)):
                 if self.max_tokens is not None and len(tokens or ()) > self.max_tokens:
                     raise SelectorError(
-                        f"the {side} has {len(tokens or ())} tokens, {self.name} takes "
-                        f"{self.max_tokens}; nothing is cut, so shorten it: {_start_of(sample.text)}"
+                        f"the {side} has {len(tokens or ())} tokens and {self.name} takes "
+                        f"{self.max_tokens}; nothing is cut, so shorten {_start_of(sample.text)}"
                     )
             self._encodings[sample] = Encoding(sample, source, target, self.sites)
         return self._encodings[sample]
@@ -142,7 +151,8 @@ class Model:
 
         Args:
             batch_tokens: padded tokens that one forward may hold; the model's own by default.
-            padding: which side short samples of a batch are filled on; results do not differ.
+            padding: which side short samples of a batch are filled on. Left is for tests: a network
+                that counts positions from the edge of the batch, such as BART, needs right.
 
         Raises:
             ModelError, SelectorError: a need outside the model or the sample.
@@ -162,7 +172,7 @@ class Model:
                 None
                 if start is None
                 else [one.target.ids if one.target else (start,) for one in chosen],
-                pad_id=self.tokenizer.pad_token_id or 0,
+                pad_id=self._pad_id,
                 padding=padding,
             )
             found = capture.capture(self.network, self._layout, inputs, batch.wanted)
@@ -199,10 +209,10 @@ def _start_of(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
-def _start_id(network: nn.Module) -> int | None:
+def _start_id(network: PreTrainedModel) -> int | None:
     """Id that opens a decoder's input; None for a network that is no encoder-decoder."""
     config = network.config
-    if not getattr(config, "is_encoder_decoder", False):
+    if not capture.is_encoder_decoder(network):
         return None
     for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
         found = getattr(config, name, None)
@@ -211,24 +221,22 @@ def _start_id(network: nn.Module) -> int | None:
     raise ModelError(f"{type(network).__name__} names no decoder_start_token_id in its config")
 
 
-def _max_tokens(network: nn.Module, tokenizer: Any) -> int | None:
+def _pad_id(network: PreTrainedModel, tokenizer: Any) -> int:
+    """The tokenizer's padding, unless the network was never given an embedding for it."""
+    found = getattr(tokenizer, "pad_token_id", None)
+    known = network.config.get_text_config().vocab_size
+    return found if isinstance(found, int) and found < known else 0
+
+
+def _max_tokens(network: PreTrainedModel, tokenizer: Any) -> int | None:
     """What the position embeddings hold, and no more than the tokenizer allows."""
     limit = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None
-    # RoBERTa and its kin count positions from padding_idx + 1.
-    offsets = [
-        module.padding_idx + 1
-        for path, module in network.named_modules()
-        if path.endswith("position_embeddings")
-        and type(module) is nn.Embedding
-        and module.padding_idx is not None
-    ]
-    limit -= max(offsets, default=0)
-    return min(limit, int(tokenizer.model_max_length))
+    return min(limit - capture.position_offset(network), int(tokenizer.model_max_length))
 
 
-def _network_sha256(network: nn.Module) -> str:
+def _network_sha256(network: PreTrainedModel) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         raw = tensor.detach().cpu().reshape(-1).view(torch.uint8)

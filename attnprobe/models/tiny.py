@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from attnprobe.errors import ModelError
 from attnprobe.registry import did_you_mean
@@ -97,7 +96,7 @@ ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def tiny_network(architecture: str, *, seed: int = 0, **overrides: Any) -> nn.Module:
+def tiny_network(architecture: str, *, seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """A random network of an architecture, in evaluation mode; the same for the same seed.
 
     Args:
@@ -112,15 +111,16 @@ def tiny_network(architecture: str, *, seed: int = 0, **overrides: Any) -> nn.Mo
     config = AutoConfig.for_model(architecture.replace("deberta_v2", "deberta-v2"), **values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network: nn.Module = AutoModel.from_config(config)
+        network: PreTrainedModel = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for name, weights in network.named_parameters():
                 if weights.dim() > 1:
                     embedding = "embed" in name or "bias" in name or name.startswith("w")
-                    weights.normal_(0, 1 if embedding else 1 / math.sqrt(weights.shape[-1]))
+                    weights.normal_(0, 1 if embedding else 1.5 / math.sqrt(weights.shape[-1]))
                 elif name.endswith(("bias", "sinks")):
                     weights.normal_(0, 0.5)
-    return network.eval()
+    network.train(False)
+    return network
 
 
 def tiny_tokenizer(*, start: bool = True, end: bool = True) -> PreTrainedTokenizerFast:
@@ -138,7 +138,7 @@ def tiny_tokenizer(*, start: bool = True, end: bool = True) -> PreTrainedTokeniz
         single=f"{'<s> ' if start else ''}$A{' </s>' if end else ''}",
         special_tokens=[("<s>", 1), ("</s>", 2)],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         pad_token="<pad>",
         bos_token="<s>",

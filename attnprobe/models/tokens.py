@@ -73,7 +73,7 @@ def tokenize(
 
 def _special_names(tokenizer: Any) -> dict[int, str]:
     """Id of each special token to its name; the unknown token is no special one here."""
-    names = {one: "special" for one in tokenizer.all_special_ids}
+    names = dict.fromkeys(tokenizer.all_special_ids, "special")
     for name in reversed(_NAMES):
         one = getattr(tokenizer, f"{name}_token_id", None)
         if one is not None:

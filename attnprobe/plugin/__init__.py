@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from attnprobe.names import SUFFIX
 from attnprobe.plugin import hooks, options
-from attnprobe.plugin.keys import session_key
+from attnprobe.plugin.keys import judged_key
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
-
-__all__ = ["SUFFIX"]
-
-SUFFIX = ".attn.yaml"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,11 +32,12 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     chosen = options.settings(config)
     on_worker = hasattr(config, "workerinput")
-    if chosen.json is None or on_worker or config.getoption("collectonly"):
+    wanted = chosen.json is not None or chosen.strict
+    if not wanted or on_worker or config.getoption("collectonly"):
         return
-    from attnprobe.plugin.writer import Writer
+    from attnprobe.plugin.ledger import Ledger
 
-    config.pluginmanager.register(Writer(config, chosen.json), "attnprobe-writer")
+    config.pluginmanager.register(Ledger(config), "attnprobe-ledger")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -55,9 +53,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return file
 
 
+@pytest.hookimpl(trylast=True)  # the test's own parameters come first in its id
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "attn" not in metafunc.fixturenames:
+        return
     models = list(options.settings(metafunc.config).models)
-    if "attn" in metafunc.fixturenames and len(models) > 1:
+    if len(models) > 1:
         metafunc.parametrize("attn", models, indirect=True)
 
 
@@ -77,9 +78,20 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if session_key in item.config.stash:
-        item.config.stash[session_key].report(item, report)
+    # A passed setup says nothing yet, and a test that died in it leaves no half a record.
+    if report.when == "teardown" or (report.when == "setup" and report.passed):
+        return report
+    if judged_key in item.stash or _is_skipped_probe(item):
+        from attnprobe.plugin.session import session_of
+
+        session_of(item.config).report(item, report)
     return report
+
+
+def _is_skipped_probe(item: pytest.Item) -> bool:
+    # Another project may have a fixture of this name; without a model it cannot be ours.
+    wants = "attn" in getattr(item, "fixturenames", ())
+    return wants and bool(options.settings(item.config).models)
 
 
 @pytest.hookimpl(optionalhook=True)

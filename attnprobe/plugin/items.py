@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 
 from attnprobe import cases
 from attnprobe.cases import Case
-from attnprobe.errors import AttnprobeError, MeasureError
+from attnprobe.errors import AttnprobeError
 from attnprobe.explain import ExpectationFailed, explain
-from attnprobe.plugin.keys import judged_key
+from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import session_of
 
 __all__ = ["CaseFile", "CaseItem"]
@@ -25,7 +26,7 @@ class CaseFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         session = session_of(self.config)
         found = cases.load(self.path, _shown(self.path, self.config), head_sets=session.head_sets)
-        for mark in {mark for case in found for mark in case.marks}:
+        for mark in sorted({mark for case in found for mark in case.marks}):
             # A mark that a case file names is declared by naming it.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
         models = session.settings.models
@@ -34,9 +35,11 @@ class CaseFile(pytest.File):
                 name = f"{case.name}[{model}]" if len(models) > 1 else case.name
                 yield CaseItem.from_parent(self, name=name, case=case, model=model)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    def repr_failure(  # type: ignore[override]  # pytest's own Collector leaves style out as well
+        self, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> Any:
         if isinstance(excinfo.value, AttnprobeError):
-            return str(excinfo.value)
+            return _harmless(str(excinfo.value))
         return super().repr_failure(excinfo)
 
 
@@ -62,26 +65,28 @@ class CaseItem(pytest.Item):
             )
 
     def setup(self) -> None:
-        session = session_of(self.config)
-        self.stash[judged_key] += session.judge(self)
-        if any(entry.finding.error for entry in self.stash[judged_key]):
-            raise MeasureError(self._explained())
+        try:
+            judged = session_of(self.config).judge(self)
+        except AttnprobeError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        self.stash[judged_key] = judged
+        if any(entry.finding.error for entry in judged):
+            pytest.fail(self._explained(), pytrace=False)
 
     def runtest(self) -> None:
-        session = session_of(self.config)
-        if any(session.fails(entry.finding) for entry in self.stash[judged_key]):
+        if not all(map(self._holds, self.stash[judged_key])):
             raise ExpectationFailed(self._explained())
 
     def _explained(self) -> str:
-        """All expectations of the case in words, those that hold as well."""
-        return "\n\n".join(
-            explain(entry.case, entry.finding) for entry in self.stash[judged_key]
-        )
+        """All expectations of the case in words, first those that fail it."""
+        judged = sorted(self.stash[judged_key], key=self._holds)
+        return "\n\n".join(explain(entry.case, entry.finding) for entry in judged)
 
-    def repr_failure(
-        self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None
-    ) -> Any:
-        if isinstance(excinfo.value, AttnprobeError | ExpectationFailed):
+    def _holds(self, judged: Judged) -> bool:
+        return not (judged.finding.error or session_of(self.config).fails(judged.finding))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, ExpectationFailed):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
@@ -94,3 +99,8 @@ def _shown(path: Path, config: pytest.Config) -> str:
     if path.is_relative_to(config.rootpath):
         return path.relative_to(config.rootpath).as_posix()
     return path.as_posix()
+
+
+def _harmless(message: str) -> str:
+    """The message with a bar before each `::` that opens a line: a command to who reads logs."""
+    return re.sub(r"^(\s*)(?=::)", r"\1│", message, flags=re.MULTILINE)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
-    from attnprobe.plugin.session import Session
     from attnprobe.run import Finding
 
-__all__ = ["REPORT", "Judged", "judged_key", "session_key"]
+__all__ = ["REPORT", "Judged", "judged_key"]
 
 
 class Judged(NamedTuple):
@@ -22,7 +21,6 @@ class Judged(NamedTuple):
     finding: Finding
 
 
-session_key = pytest.StashKey["Session"]()
 # What was judged in an item so far: a case at once, a Python probe call by call.
 judged_key = pytest.StashKey[list[Judged]]()
 # Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 import pytest
+
+from attnprobe.names import LOCK
 
 __all__ = ["Figures", "Settings", "add", "header", "settings"]
 
@@ -22,11 +25,11 @@ _SWITCHES = {
 _VALUES = {
     "revision": ("", "commit of the model on the hub", None),
     "device": ("auto", "device of the model: auto, cpu, cuda, cuda:1", None),
-    "dtype": ("float32", "number type of the model: float32, bfloat16, float16", None),
+    "dtype": ("float32", "number type of the model", ("float32", "bfloat16", "float16")),
     "batch-tokens": ("8192", "tokens in one forward pass, padding included", None),
     "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
     "json": ("", "write the results to this file", None),
-    "lock": ("attnprobe.lock.json", "file of named head sets, for heads: \"@name\"", None),
+    "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
 }
 
 
@@ -79,9 +82,6 @@ def settings(config: pytest.Config) -> Settings:
     batch_tokens = _value(config, "batch-tokens")
     if not batch_tokens.isdigit() or int(batch_tokens) < 1:
         raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
-    figures = _value(config, "figures")
-    if figures not in ("failed", "all", "none"):
-        raise pytest.UsageError(f"attn_figures is failed, all or none, not {figures!r}")
     json = _value(config, "json")
     return Settings(
         models=_models(config),
@@ -92,7 +92,7 @@ def settings(config: pytest.Config) -> Settings:
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
         strict=_switch(config, "strict"),
-        figures=cast(Figures, figures),
+        figures=cast(Figures, _value(config, "figures")),
         json=config.invocation_params.dir / json if json else None,
         lock=config.rootpath / _value(config, "lock"),
     )
@@ -137,7 +137,16 @@ def _ini(name: str) -> str:
 
 def _value(config: pytest.Config, name: str) -> str:
     given: Any = config.getoption(_ini(name))
-    return str(given if given is not None else config.getini(_ini(name)))
+    value = str(given if given is not None else config.getini(_ini(name)))
+    choices = _VALUES[name][2]
+    if choices and value not in choices:
+        # argparse checks the option but nobody the ini key.
+        raise pytest.UsageError(f"{_ini(name)} is {_listed(choices)}, not {value!r}")
+    return value
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 def _switch(config: pytest.Config, name: str) -> bool:

@@ -5,28 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from attnprobe.attention import Attention, Reader
 from attnprobe.cases import Case, Expectation
-from attnprobe.errors import Mark
+from attnprobe.errors import AttnprobeError, Mark
 from attnprobe.explain import ExpectationFailed, explain
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.records import Sample, SiteName
 from attnprobe.registry import did_you_mean
-from attnprobe.rules import RULES, parse_rule
+from attnprobe.rules import RULES, Rule, parse_rule
 
 __all__ = ["Probe", "ProbedAttention"]
 
 
 class Probe:
-    """Reads texts with the model of the run: `attn("The keys are old.")`."""
+    """Reads texts with the model of the run: `attn("The keys are old.")`.
+
+    The model is loaded here, in the setup of the test: one that cannot be had is an error, not a
+    failure.
+    """
 
     def __init__(self, session: Session, item: pytest.Item, model: str) -> None:
         self._session = session
         self._item = item
         self.model = model
         item.stash[judged_key] = []
+        try:
+            self.reader: Reader = session.model(model)
+        except AttnprobeError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def __call__(
         self, text: str, *, target: str | None = None, site: SiteName | None = None
@@ -38,7 +47,7 @@ class Probe:
             site: needed only where the model has several.
 
         Raises:
-            AttnprobeError: the model cannot be loaded or cannot read the text.
+            AttnprobeError: the model cannot read the text.
         """
         return ProbedAttention(self, Sample(text, target), site)
 
@@ -53,7 +62,7 @@ class Probe:
             row=None,
             mark=mark,
             sample=sample,
-            expectations=(Expectation(parse_rule(kind, arguments), arguments, mark),),
+            expectations=(Expectation(_rule(kind, arguments), arguments, mark),),
             marks=(),
             severity="blocking",
             xfail=None,
@@ -66,9 +75,6 @@ class Probe:
         if self._session.fails(finding):
             raise ExpectationFailed(explain(case, finding))
 
-    def reader(self) -> Reader:
-        return self._session.model(self.model)
-
 
 class ProbedAttention(Attention):
     """An `Attention` whose rules assert: `.attends("are", "keys", heads="L3H1", min=0.3)`.
@@ -78,16 +84,37 @@ class ProbedAttention(Attention):
     """
 
     def __init__(self, probe: Probe, sample: Sample, site: SiteName | None) -> None:
-        super().__init__(probe.reader(), sample, site)
+        super().__init__(probe.reader, sample, site)
         self._probe = probe
 
     def __getattr__(self, kind: str) -> Any:
         if kind.startswith("_") or kind not in RULES:
-            raise AttributeError(f"no rule {kind!r}; {did_you_mean(kind, RULES)}")
+            known = [*RULES, *(name for name in dir(Attention) if not name.startswith("_"))]
+            raise AttributeError(f"no rule or method {kind!r}; {did_you_mean(kind, known)}")
 
         def expect(*words: Any, **arguments: Any) -> None:
             __tracebackhide__ = True
-            stated = dict(zip(RULES[kind].positional, words, strict=False)) | arguments
-            self._probe.expect(self.sample, kind, {"site": self.site, **stated})
+            names = RULES[kind].positional
+            # from_ stands for from, which Python keeps for itself.
+            stated = {name.rstrip("_"): value for name, value in arguments.items()}
+            twice = set(names[: len(words)]) & set(stated)
+            if len(words) > len(names) or twice:
+                raise TypeError(
+                    f"{kind} takes {' and '.join(names)} by position, each once; name the others"
+                )
+            given = dict(zip(names, words, strict=False))
+            self._probe.expect(self.sample, kind, {"site": self.site, **given, **stated})
 
         return expect
+
+
+def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
+    __tracebackhide__ = True
+    try:
+        return parse_rule(kind, arguments)
+    except ValidationError as error:
+        findings = [
+            ": ".join([*map(str, finding["loc"]), finding["msg"].removeprefix("Value error, ")])
+            for finding in error.errors(include_url=False)
+        ]
+        raise TypeError(f"{kind}: {'; '.join(findings)}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["expectation", "extra", "html", "identity", "model"]
 
 
-def identity(item: pytest.Item) -> dict[str, Any]:
-    """How the results file names an item: a case by its file, a Python probe by its function."""
+def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
+    """How the results file names an item: a case by its file, a Python probe by its function.
+
+    Args:
+        only_model: the model's name where the run has one and the item does not tell.
+    """
     path, line, _ = item.location
     found = {"nodeid": item.nodeid, "file": path, "line": (line or 0) + 1}
     case = getattr(item, "case", None)
@@ -29,24 +33,31 @@ def identity(item: pytest.Item) -> dict[str, Any]:
             "id": case.id,
             "row": case.row,
             "suite": case.suite,
+            "model": getattr(item, "model", only_model),
             "severity": case.severity,
             "marks": list(case.marks),
         }
+    function = getattr(item, "originalname", item.name)
+    group = getattr(item, "cls", None)
     call = getattr(item, "callspec", None)
+    chosen = call.params.get("attn") if call else None
+    # The model has a field of its own; what is left is the row of the test's own parameters.
+    row = call.id.removesuffix(chosen or "").removesuffix("-" if chosen else "") if call else ""
     return found | {
-        "id": getattr(item, "originalname", item.name),
-        "row": call.id if call else None,
+        "id": f"{group.__qualname__}.{function}" if group else function,
+        "row": row or None,
         "suite": item.path.stem,
+        "model": chosen or only_model,
         "severity": "blocking",
         "marks": sorted({mark.name for mark in item.iter_markers()} - {"parametrize"}),
     }
 
 
-def model(loaded: Model) -> ModelResult:
-    """The model as the results file describes it."""
+def model(loaded: Model, name: str) -> ModelResult:
+    """The model as the results file describes it, under the name that the run gave it."""
     layers = {layer for site in loaded.sites.values() for layer in site.layers}
     return ModelResult(
-        name=loaded.name,
+        name=name,
         ref=loaded.ref,
         revision=loaded.revision,
         weights_sha256=loaded.weights_sha256,
@@ -64,14 +75,14 @@ def expectation(judged: Judged) -> ExpectationResult:
     if verdict is None:
         return ExpectationResult(
             rule=stated.rule.kind,
-            arguments=stated.arguments,
+            arguments=_plain(stated.arguments),
             outcome="error",
             message=str(judged.finding.error),
             line=stated.mark.line,
         )
     return ExpectationResult(
         rule=stated.rule.kind,
-        arguments=stated.arguments,
+        arguments=_plain(stated.arguments),
         outcome=verdict.outcome,
         message=f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}",
         line=stated.mark.line,
@@ -85,9 +96,31 @@ def expectation(judged: Judged) -> ExpectationResult:
     )
 
 
-def extra(content: str) -> dict[str, str]:
+def _plain(value: Any) -> Any:
+    """What JSON and pytest-xdist can carry; a Python probe may state anything."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return int(value)
+        case float():
+            return float(value)
+        case Mapping():
+            return {str(key): _plain(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_plain(entry) for entry in value]
+    return str(value)
+
+
+def extra(content: str) -> dict[str, str | None]:
     """A piece of HTML as pytest-html takes it."""
-    return {"name": "attention", "format_type": "html", "content": content}
+    return {
+        "name": "attention",
+        "format_type": "html",
+        "content": content,
+        "mime_type": None,
+        "extension": None,
+    }
 
 
 def html(judged: Sequence[Judged], *, pictures: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ import pytest
 
 from attnprobe import results
 from attnprobe.cases import Case
-from attnprobe.errors import ModelError
+from attnprobe.errors import AttnprobeError, ModelError
 from attnprobe.plugin import reports
-from attnprobe.plugin.keys import REPORT, Judged, judged_key, session_key
+from attnprobe.plugin.keys import REPORT, Judged, judged_key
 from attnprobe.plugin.options import settings
 from attnprobe.records import Head
 from attnprobe.run import CHUNK, Finding, Runner
@@ -30,9 +31,9 @@ _WORKER_CHUNK = 32
 
 def session_of(config: pytest.Config) -> Session:
     """The run's one session object, made when it is first wanted."""
-    if session_key not in config.stash:
-        config.stash[session_key] = Session(config)
-    return config.stash[session_key]
+    if _session_key not in config.stash:
+        config.stash[_session_key] = Session(config)
+    return config.stash[_session_key]
 
 
 class Session:
@@ -45,10 +46,11 @@ class Session:
         self.config = config
         self.settings = settings(config)
         self._models: dict[str, Model] = {}
-        self._broken: dict[str, ModelError] = {}
+        self._broken: dict[str, AttnprobeError] = {}
         self._runners: dict[str, Runner] = {}
+        self._probes: int | None = None
 
-    @property
+    @functools.cached_property
     def head_sets(self) -> Mapping[str, tuple[Head, ...]]:
         """The named head sets of the lock file; none where there is no such file."""
         return results.read_heads(self.settings.lock) if self.settings.lock.exists() else {}
@@ -57,15 +59,21 @@ class Session:
         """The model of this name, loaded at the first call.
 
         Raises:
-            ModelError: it cannot be loaded, or none was given.
+            AttnprobeError: it cannot be loaded, or none was given.
         """
         if name in self._broken:
             raise self._broken[name]
         if name not in self._models:
             try:
                 self._models[name] = self._load(name)
-            except ModelError as error:
+            except AttnprobeError as error:
                 self._broken[name] = error
+                raise
+            except Exception as error:
+                # A fault in the project's own hook shows its traceback, once.
+                self._broken[name] = ModelError(
+                    f"{name} could not be loaded: {type(error).__name__}: {error}"
+                )
                 raise
         return self._models[name]
 
@@ -104,38 +112,45 @@ class Session:
 
     def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Puts on a report what the results file and the HTML report want of it."""
-        if judged_key not in item.stash or report.when == "teardown":
-            return
-        judged = item.stash[judged_key]
+        judged = item.stash.get(judged_key, [])
         setattr(report, REPORT, self._facts(item, judged))
-        if not self.draws or not judged or (report.when == "setup" and report.passed):
+        if not self.draws or not judged:
             return
         figures = self.settings.figures
         pictures = figures == "all" or (figures == "failed" and report.failed)
         if pictures:
             judged = [self._pictured(entry) for entry in judged]
         content = reports.html(judged, pictures=pictures)
-        report.extras = [*getattr(report, "extras", []), reports.extra(content)]
+        vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
 
     def _pictured(self, judged: Judged) -> Judged:
         """The same with the weights that its picture shows, by a pass of their own if need be."""
         if judged.finding.matrix is not None or judged.finding.verdict is None:
             return judged
-        return judged._replace(finding=self.runner(judged.model, []).pictured(judged.finding))
+        try:
+            finding = self.runner(judged.model, []).pictured(judged.finding)
+        except AttnprobeError:
+            return judged  # the rows in question were sound, others are not: no picture
+        return judged._replace(finding=finding)
 
     def _facts(self, item: pytest.Item, judged: Sequence[Judged]) -> dict[str, Any]:
         """What the results file says of an item, as plain data."""
-        name = judged[0].model if judged else getattr(item, "model", "")
-        model = self._models.get(name)
+        case = reports.identity(item, next(iter(self.settings.models), ""))
+        model = self._models.get(case["model"])
         return {
-            "case": reports.identity(item)
-            | {"model": name}
+            "case": case
             | {"expectations": [reports.expectation(entry).as_dict() for entry in judged]},
-            "model": reports.model(model).as_dict() if model else None,
+            "model": reports.model(model, case["model"]).as_dict() if model else None,
             "device": model.device if model else None,
             "dtype": model.dtype if model else None,
-            "collected": sum(map(_probes, item.session.items)),
+            "collected": self._collected(item.session),
         }
+
+    def _collected(self, session: pytest.Session) -> int:
+        """How many probes this run is to execute."""
+        if self._probes is None:
+            self._probes = sum(map(_is_probe, session.items))
+        return self._probes
 
     def _load(self, name: str) -> Model:
         from attnprobe.models import Model, load
@@ -184,6 +199,9 @@ class Session:
             terminal.write_line(line)
 
 
-def _probes(item: pytest.Item) -> bool:
+_session_key = pytest.StashKey[Session]()
+
+
+def _is_probe(item: pytest.Item) -> bool:
     """Whether an item probes attention: a case, or a test that takes the fixture."""
-    return hasattr(item, "case") or "attn" in getattr(item, "fixturenames", ())
+    return judged_key in item.stash or "attn" in getattr(item, "fixturenames", ())

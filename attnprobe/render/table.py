@@ -27,7 +27,8 @@ class Finding:
         heads: the heads that were asked for.
         observed, demanded: the deciding number and its bound: `weight 0.12`, `≥ 0.3`.
         head: the head that decided or came nearest.
-        sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
+        sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None where
+            nothing was measured.
     """
 
     rule: str
@@ -36,7 +37,7 @@ class Finding:
     observed: str
     demanded: str
     head: str
-    sink: float
+    sink: float | None
     outcome: Outcome
 
 
@@ -88,7 +89,7 @@ def _row(finding: Finding) -> Markup:
         finding.head,
     )
     cells = [_DATA.format(visible(text)) for text in texts]
-    cells.append(_DATA.format(f"{finding.sink:.2f}"))
+    cells.append(_DATA.format("" if finding.sink is None else f"{finding.sink:.2f}"))
     cells.append(_DATA.format(_BADGE.format(_BADGES[finding.outcome], finding.outcome)))
     return Markup("<tr>{}</tr>").format(Markup().join(cells))
 

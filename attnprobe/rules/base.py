@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from attnprobe.align import SPECIAL_NAMES, Selector, parse_selector
-from attnprobe.heads import HEADS_SCHEMA, Heads, How, parse_heads
+from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import Encoding, Need, Outcome, Rows, Sample, SiteName, Verdict
 from attnprobe.registry import Registry
 
 __all__ = [
     "BAND",
     "RULES",
+    "SELECTOR_PART_SCHEMA",
+    "SELECTOR_SCHEMA",
     "Demand",
     "End",
     "HeadsField",
     "Place",
     "Rule",
-    "SELECTOR_PART_SCHEMA",
-    "SELECTOR_SCHEMA",
     "SelectorField",
     "decide",
     "outcome_of",
@@ -43,7 +45,13 @@ def _heads(value: object, info: ValidationInfo) -> Heads:
 
 
 def _selector(value: object) -> Selector:
-    return value if isinstance(value, Selector) else parse_selector(value)
+    if isinstance(value, bool | int | float):
+        raise PydanticCustomError(
+            "string_type",
+            "a word is text, not {value}; quote it as it stands in the text",
+            {"value": repr(value)},
+        )
+    return parse_selector(value)
 
 
 _PHRASE = {"type": "string", "minLength": 1}
@@ -80,14 +88,15 @@ SELECTOR_SCHEMA: dict[str, Any] = {
     "description": "A phrase as it stands in the text, {word: it, nth: 2} where it stands more "
     "than once, {chars: [10, 16]}, {special: cls}, {predicts: are}, or a list of these.",
     "anyOf": [
-        {"$ref": "#/$defs/selectorPart"},
-        {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/selectorPart"}},
+        {"$ref": "#/definitions/selectorPart"},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/selectorPart"}},
     ],
 }
 
-HeadsField = Annotated[Heads, PlainValidator(_heads), WithJsonSchema(HEADS_SCHEMA)]
+# The definitions are put in by `cases.schema`.
+HeadsField = Annotated[Heads, PlainValidator(_heads), WithJsonSchema({"definition": "heads"})]
 SelectorField = Annotated[
-    Selector, PlainValidator(_selector), WithJsonSchema({"$ref": "#/$defs/selector"})
+    Selector, PlainValidator(_selector), WithJsonSchema({"definition": "selector"})
 ]
 
 
@@ -99,7 +108,7 @@ class Place(NamedTuple):
     end: End
 
 
-class Rule(BaseModel):
+class Rule(BaseModel, ABC):
     """Base of all rules. A rule sees tokens and rows, never a model."""
 
     model_config = ConfigDict(
@@ -110,13 +119,16 @@ class Rule(BaseModel):
     # The arguments that a Python probe may give without their names.
     positional: ClassVar[tuple[str, ...]] = ()
 
-    heads: HeadsField
-    site: SiteName | None = None
+    heads: HeadsField = Field(description="Which heads the rule looks at.")
+    site: SiteName | None = Field(
+        None, description="Which attention; needed where the model has several."
+    )
 
+    @abstractmethod
     def places(self) -> Iterator[Place]:
         """The selectors of the rule, so that they can be found in the text before any run."""
-        raise TypeError(f"{type(self).__name__} does not say where it looks")
 
+    @abstractmethod
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         """The rows that `judge` will want of this text.
 
@@ -124,11 +136,14 @@ class Rule(BaseModel):
             SelectorError: a word, head or layer that is not there, or a pair that no head can
                 connect.
         """
-        raise TypeError(f"{type(self).__name__} does not say what it needs")
 
+    @abstractmethod
     def judge(self, rows: Sequence[Rows]) -> Verdict:
-        """The verdict on rows that come in the order of `needs`."""
-        raise TypeError(f"{type(self).__name__} does not judge")
+        """The verdict on rows that come in the order of `needs`.
+
+        Raises:
+            MeasureError: rows that hold no distribution.
+        """
 
     def text_of(self, sample: Sample, end: End) -> str:
         """The text that a selector at this end counts in."""

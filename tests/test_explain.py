@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from made_up import FakeReader
+
+from attnprobe import yamltext
+from attnprobe.cases import Case, parse
+from attnprobe.errors import CaseError, CaseErrors, MeasureError
+from attnprobe.explain import bound, explain, harmless, number
+from attnprobe.records import Target, Verdict
+from attnprobe.run import Finding, Runner
+
+SENTENCE = "The animal didn't cross the street because it was too tired."
+
+
+def case(entry: str, text: str = SENTENCE) -> Case:
+    written = (
+        "version: 1\nsuite: s\ndefaults: {heads: L3H1}\ncases:\n"
+        f"  - id: a\n    text: {json.dumps(text)}\n    expect:\n      - {entry}\n"
+    )
+    (found,) = parse(yamltext.loads(written.encode(), "cases/a.attn.yaml"))
+    return found
+
+
+VERDICT = Verdict(
+    outcome="failed",
+    measure="weight",
+    observed=0.125,
+    relation=">=",
+    demanded=0.3,
+    head="L3H1",
+    heads_tried=1,
+    sink=0.25,
+    top=(
+        Target("street", 0.5),
+        Target("[SEP]", 0.25),
+        Target("animal", 0.125),
+        Target("the", 0.0625),
+        Target("it", 0.03125),
+    ),
+)
+
+
+def told(found: Case, judged: Verdict | MeasureError) -> str:
+    (expectation,) = found.expectations
+    if isinstance(judged, Verdict):
+        return explain(found, Finding(expectation, None, judged, None))
+    return explain(found, Finding(expectation, None, None, judged))
+
+
+def test_a_failure_in_full() -> None:
+    found = case("attends: {from: it, to: animal, over: street, min: 0.3}")
+    assert (
+        told(found, VERDICT)
+        == """\
+cases/a.attn.yaml:8: failed: attends it → animal over street, L3H1
+  │ The animal didn't cross the street because it was too tired.
+  │     ^^^^^^                  ^^^^^^         ^^
+  │     to                      over           from
+  weight 0.125, demanded >= 0.300
+  by L3H1; 25% of its row is on special or first tokens
+  its strongest targets:
+    0.50  street  ████████████████████████ ← over
+    0.25  [SEP]   ████████████
+    0.12  animal  ██████                   ← to
+    0.06  the     ███
+    0.03  it      █▌"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "lines"),
+    [
+        (
+            "猫は庭で鳥を見た",
+            "attends: {from: 見, to: 鳥, over: 庭, min: 0.3}",
+            [
+                "猫は庭で鳥を見た",
+                "    ^^  ^^  ^^",
+                "    over    from",
+                "        to",
+            ],
+        ),
+        (
+            "a b c",
+            "attends: {from: a, to: c, over: b, min: 0.3}",
+            ["a b c", "^ ^ ^", "from", "  over", "    to"],
+        ),
+        (
+            "the cat saw the dog",
+            "attends: {from: {word: the, nth: 2}, to: the cat, min: 0.3}",
+            ["the cat saw the dog", "^^^^^^^     ^^^", "to          from"],
+        ),
+        (
+            "the cat saw it",
+            "ignores: {from: it, to: [the, saw], max: 0.3}",
+            ["the cat saw it", "^^^     ^^^ ^^", "to      to  from"],
+        ),
+        (
+            "the cat",
+            "attends: {from: {special: cls}, to: cat, min: 0.3}",
+            ["the cat", "    ^^^", "    to"],
+        ),
+    ],
+)
+def test_carets_stand_under_the_words(text: str, entry: str, lines: list[str]) -> None:
+    written = told(case(entry, text), VERDICT).split("\n")
+    assert written[1 : 1 + len(lines)] == [f"  │ {line}" for line in lines]
+    assert written[1 + len(lines)].startswith("  weight")
+
+
+def test_two_texts_are_shown_one_below_the_other() -> None:
+    found = parse(
+        yamltext.loads(
+            b"version: 1\nsuite: s\ncases:\n  - id: a\n    text: the cat\n    target: le chat\n"
+            b"    expect: [attends: {from: chat, to: cat, min: 0.3, site: cross, heads: L0}]\n",
+            "a",
+        )
+    )[0]
+    assert told(found, VERDICT).split("\n")[1:7] == [
+        "  │ le chat",
+        "  │    ^^^^",
+        "  │    from",
+        "  │ the cat",
+        "  │     ^^^",
+        "  │     to",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        (
+            {"head": "L3H4", "heads_tried": 12},
+            ["by L3H4, the nearest of 12 tried; 25% of its row is on special or first tokens"],
+        ),
+        (
+            {"head": "mean of 12 heads", "heads_tried": 12},
+            ["by mean of 12 heads; 25% of its row is on special or first tokens"],
+        ),
+        (
+            {"outcome": "borderline", "observed": 0.2995},
+            ["weight 0.299, demanded >= 0.300: within 0.001 of the bound, too near to call"],
+        ),
+        (
+            {"measure": "rank", "observed": 3, "relation": "<=", "demanded": 1},
+            ["rank 3, demanded <= 1"],
+        ),
+    ],
+)
+def test_numbers_in_words(changes: dict[str, Any], lines: list[str]) -> None:
+    written = told(case("attends: {from: it, to: animal, min: 0.3}"), replace(VERDICT, **changes))
+    assert set(lines) <= {line.strip() for line in written.split("\n")}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3, "3"),
+        (0.0, "0"),
+        (1.0, "1"),
+        (0.12345, "0.123"),
+        (-0.5, "-0.500"),
+        (0.00012, "0.00012"),
+        (8.5e37, "8.5e+37"),
+    ],
+)
+def test_number(value: float, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_bound() -> None:
+    assert bound(replace(VERDICT, relation=">", demanded=0.0)) == "> 0"
+
+
+def test_a_word_that_stands_twice_gets_no_note() -> None:
+    found = case(
+        "attends: {from: tired, to: {word: the, nth: 1}, over: street, min: 0.3}",
+        "the animal saw the street and was tired",
+    )
+    written = told(found, VERDICT)
+    assert "← over" in written
+    assert "← to" not in written
+
+
+def test_each_word_of_a_phrase_gets_its_note() -> None:
+    found = case("attends: {from: it, to: animal didn't, over: the street, min: 0.3}")
+    top = (Target("didn't", 0.5), Target("animal", 0.25), Target("the", 0.125))
+    notes = re.findall(r"\d\d  (\S+) .*← (\w+)", told(found, replace(VERDICT, top=top)))
+    assert notes == [("didn't", "to"), ("animal", "to"), ("the", "over")]
+
+
+def test_an_error_in_full() -> None:
+    found = case("attends: {from: it, to: animal, min: 0.3}")
+    error = MeasureError("no token boundary there\n  The animal\n      ^^^^")
+    assert (
+        told(found, error)
+        == """\
+cases/a.attn.yaml:8: error: attends it → animal, L3H1
+  no token boundary there
+  │ The animal
+  │     ^^^^"""
+    )
+
+
+def test_it_explains_what_a_runner_found() -> None:
+    found = case(
+        "attends: {from: it, to: animal, top: 1, heads: any}",
+        "The animal slept because it was tired",
+    )
+    (finding,) = Runner(FakeReader(), [found]).judge(found)
+    written = explain(found, finding)
+    assert "rank" in written
+    assert "the nearest of 6 tried" in written
+    assert len(written.split("its strongest targets:\n")[1].split("\n")) == 5
+
+
+# Text that would rather act than be read ---------------------------------------------------------
+
+HOSTILE = [
+    "::error file=a::pwned it animal",
+    "\x1b[31mred\x1b[0m it animal",
+    "it\r::error::pwned animal",
+    "it\n::error::pwned animal",
+    "it\u2028::error::pwned animal",
+    "it \u202eanimal",
+    "it\x9b31m animal",
+]
+# GitHub reads a command wherever it opens a line, be it after spaces; lines end in many ways.
+ACTS = re.compile(r"(?:^|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029\n])\s*::", re.MULTILINE)
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def is_harmless(text: str) -> bool:
+    return not ACTS.search(text) and not CONTROLS.search(text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_promise_33_a_verdict_on_a_hostile_text(text: str) -> None:
+    assert not is_harmless(f"  {text}")
+    found = case("attends: {from: it, to: animal, min: 0.3}", text)
+    top = (Target("::error::pwned", 0.5), Target("\x1b[31m", 0.25))
+    written = told(found, replace(VERDICT, top=top))
+    assert is_harmless(written)
+    assert "animal" in written
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_promise_33_an_error_about_a_hostile_text(text: str) -> None:
+    found = case("attends: {from: it, to: animal, min: 0.3}", text)
+    assert is_harmless(told(found, MeasureError(f"a word is missing\n  {text}")))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("word", ["anmial", "nowhere", "\x1b[2J", "it it"])
+def test_promise_33_a_case_error_about_a_hostile_text(text: str, word: str) -> None:
+    with pytest.raises((CaseError, CaseErrors)) as caught:
+        case(f"attends: {{from: it, to: {json.dumps(word)}, min: 0.3}}", text)
+    assert not is_harmless(f"::{caught.value}")
+    assert is_harmless(harmless(str(caught.value)))
+
+
+def test_promise_33_a_file_may_be_called_anything() -> None:
+    assert harmless("::error.attn.yaml:3:1: no\n  ::warning\x1b") == (
+        "│ ::error.attn.yaml:3:1: no\n  │ ::warning<U+001B>"
+    )
+    assert harmless("a :: b\n  c") == "a :: b\n  c"

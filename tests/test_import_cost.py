@@ -1,0 +1,88 @@
+"""What the plugin costs those who do not use it: next to nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformers", "matplotlib", "numpy", "pydantic", "yaml")
+CASE = """
+version: 1
+suite: s
+defaults: {heads: L1H1}
+cases:
+  - id: a
+    text: A b.
+    expect:
+      - attends: {from: b, to: A, min: 0.5}
+"""
+# Other plugins of this environment import what they like.
+ALONE = ("-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:html", "-p", "no:cacheprovider")
+
+
+def loaded(folder: Path, *arguments: str) -> tuple[int, set[str]]:
+    """Exit code of a pytest run in a process of its own, and the heavy modules it imported."""
+    code = (
+        "import sys, pytest\n"
+        "status = int(pytest.main(sys.argv[1:]))\n"
+        f"print('\\nLOADED', status, *[name for name in {HEAVY!r} if name in sys.modules])\n"
+        "assert 'attnprobe.plugin' in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *ALONE, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+    )
+    status, *found = done.stdout.splitlines()[-1].removeprefix("LOADED ").split()
+    return int(status), set(found)
+
+
+def test_promise_41_importing_the_plugin_takes_under_10_ms(tmp_path: Path) -> None:
+    # Compiled modules are kept, as they are where the package is installed.
+    kept = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+
+    def milliseconds() -> float:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import pytest, attnprobe.plugin"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | kept,
+        )
+        found = re.findall(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)", done.stderr)
+        modules = [name for _, name in found]
+        own = found[modules.index("pytest") + 1 :]
+        assert {"attnprobe", "attnprobe.plugin", "attnprobe.plugin.options"} <= {*modules}
+        return sum(int(microseconds) for microseconds, _ in own) / 1000
+
+    # The best of several: what else the machine does is no cost of ours.
+    assert min(milliseconds() for _ in range(6)) < 10
+
+
+@pytest.mark.parametrize("arguments", [("--collect-only",), ("--help",), ()])
+def test_promise_41_a_project_without_cases_loads_nothing(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    (tmp_path / "other.yaml").write_text("a: 1\n")
+    assert loaded(tmp_path, *arguments) == (0, set())
+
+
+def test_promise_41_collecting_cases_loads_no_model_library(tmp_path: Path) -> None:
+    (tmp_path / "x.attn.yaml").write_text(CASE)
+    (tmp_path / "test_it.py").write_text("def test_it(attn): pass\n")
+    status, found = loaded(tmp_path, "--collect-only", "--attn-model=m", "--attn-strict")
+    assert status == 0
+    assert found.isdisjoint({"torch", "transformers", "matplotlib"})
+
+
+def test_promise_41_help_loads_nothing_beside_cases(tmp_path: Path) -> None:
+    (tmp_path / "x.attn.yaml").write_text(CASE)
+    assert loaded(tmp_path, "--help") == (0, set())

@@ -1,0 +1,233 @@
+"""The HTML report: tables, pictures, and nothing from users that acts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from attnprobe.results import read_results
+
+Run = Callable[..., pytest.RunResult]
+Write = Callable[..., Path]
+
+CASES = """
+- id: holds
+  text: The dog barks.
+  expect:
+    - ignores: {from: barks, to: dog, max: 0.99}
+- id: fails
+  text: The dog barks.
+  expect:
+    - ignores: {from: barks, to: dog, max: 0.99}
+    - attends: {from: barks, to: dog, over: The, min: 0.99}
+- id: gap
+  text: The dog barks.
+  xfail: known
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+- id: later
+  text: The dog barks.
+  skip: waits
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+- id: unmeasured
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: dog, heads: L7H1, min: 0.99}
+"""
+SVG = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
+
+
+class Page(HTMLParser):
+    """Every tag of a page with its attributes, and the data that pytest-html embeds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tests: dict[str, list[dict[str, Any]]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        blob = dict(attrs).get("data-jsonblob")
+        if blob:
+            self.tests = json.loads(blob)["tests"]
+
+
+def report(path: str = "report.html") -> Page:
+    return Page(Path(path).read_text(encoding="utf-8"))
+
+
+def shown(page: Page, name: str) -> str:
+    """The HTML that the plugin adds to the first row of a case, "" for none."""
+    (key,) = [key for key in page.tests if key.endswith(name)]
+    return "".join(extra["content"] for extra in page.tests[key][0]["extras"])
+
+
+def pictures(page: Page, name: str) -> list[str]:
+    return [base64.b64decode(data).decode() for data in SVG.findall(shown(page, name))]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--self-contained-html"]])
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ("failed", {"holds": 0, "fails": 2, "gap": 0, "unmeasured": 0}),
+        ("all", {"holds": 1, "fails": 2, "gap": 1, "unmeasured": 0}),
+        ("none", {"holds": 0, "fails": 0, "gap": 0, "unmeasured": 0}),
+    ],
+)
+def test_which_cases_get_pictures(
+    probe: Run,
+    write_cases: Write,
+    arguments: list[str],
+    figures: str,
+    expected: dict[str, int],
+) -> None:
+    write_cases(CASES)
+    chosen = [] if figures == "failed" else [f"--attn-figures={figures}"]
+    result = probe("--html=report.html", *arguments, *chosen)
+    result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
+    page = report()
+    assert {name: len(pictures(page, name)) for name in expected} == expected
+    for name, rows in {"holds": 1, "fails": 2, "gap": 1, "unmeasured": 1}.items():
+        assert shown(page, name).count("<table") == 1
+        assert shown(page, name).count("<tr>") == 1 + rows
+    assert shown(page, "later") == ""
+
+
+def test_the_picture_shows_the_head_and_the_words(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES.replace("min: 0.99}", "heads: L1H2, min: 0.99}", 1))
+    probe("--html=report.html", "-k", "fails", "--attn-json=r.json")
+    drawn = pictures(report(), "fails")[1]
+    ElementTree.fromstring(drawn)
+    assert "tiny · L1H2 · fails" in drawn
+    assert "attention weight" in drawn
+    (case,) = read_results(Path("r.json")).cases
+    table = shown(report(), "fails")
+    for text in ("barks → dog over The", "L1H2", "&gt;= 0.990", "failed", "passed"):
+        assert text in table
+    assert f"{case.expectations[1].observed:.3f}" in table
+
+
+def test_a_self_contained_report_refers_to_nothing_outside(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--html=sub/report.html", "--self-contained-html", "--attn-figures=all")
+    assert [path.name for path in Path("sub").iterdir()] == ["report.html"]
+    page = report("sub/report.html")
+    added = Page("".join(shown(page, name) for name in ("holds", "fails", "gap", "unmeasured")))
+    for tag, attributes in [*page.tags, *added.tags]:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "srcset", "data", "poster", "background"):
+            assert str(attributes.get(name) or "data:").startswith("data:")
+    for drawn in pictures(page, "fails"):
+        assert not re.search(r"href=\"(?!#|data:)", drawn)
+        assert not re.search(r"url\((?!#)|@import|<script", drawn)
+
+
+def test_without_pytest_html_the_run_works(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    result = probe("-p", "no:html", "--attn-figures=all")
+    result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
+
+
+def test_python_probes_are_in_the_report(probe: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(attn, extras):
+            extras.append({"name": "own", "format_type": "html", "content": "<i>mine</i>",
+                           "mime_type": None, "extension": None})
+            read = attn("The dog barks.")
+            read.ignores("barks", "dog", heads="mean", max=0.99)
+            read.attends("barks", "dog", heads="L1H1", min=0.99)
+            read.attends("barks", "The", heads="L1H1", min=0.99)
+        """
+    )
+    probe("--html=report.html").assert_outcomes(failed=1)
+    page = report()
+    assert shown(page, "test_it").count("<tr>") == 3
+    assert len(pictures(page, "test_it")) == 2
+    assert shown(page, "test_it").count("<i>mine</i>") == 1
+
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def test_promise_31_hostile_names_and_texts_are_escaped(probe: Run, write_cases: Write) -> None:
+    write_cases(
+        f"""
+        - id: hostile
+          text: '{HOSTILE} barks'
+          expect:
+            - attends: {{from: barks, to: '{HOSTILE}', min: 0.99}}
+        - id: passes
+          text: '{HOSTILE} barks'
+          expect:
+            - ignores: {{from: barks, to: '{HOSTILE}', max: 0.99}}
+        """,
+        name=f"{HOSTILE}.attn.yaml",
+    )
+    write_cases("- {id: broken}", name=f"broken {HOSTILE}.attn.yaml")
+    probe(
+        "--html=report.html",
+        "--self-contained-html",
+        "--attn-figures=all",
+        "--continue-on-collection-errors",
+        "--attn-json=r.json",
+    ).assert_outcomes(passed=1, failed=1, errors=1)
+    page = report()
+    assert len(page.tests) == 3
+    # What pytest-html's script turns into elements: cells, our tables and pictures, the log.
+    pieces = [
+        piece
+        for rows in page.tests.values()
+        for row in rows
+        for piece in (
+            *row["resultsTableRow"],
+            row["testId"],
+            row["log"],
+            *(extra["content"] for extra in row["extras"]),
+        )
+    ]
+    assert sum("onerror=alert(1)&gt;" in piece for piece in pieces) >= 9
+    for tag, attributes in [*page.tags, *Page("".join(pieces)).tags]:
+        assert "onerror" not in attributes
+        # The template of pytest-html holds an empty image for its gallery.
+        assert tag != "img" or re.match(r"data:image/svg\+xml;base64,|$", attributes["src"] or "")
+    for name in ("hostile", "passes"):
+        for drawn in pictures(page, name):
+            tree = ElementTree.fromstring(drawn)
+            assert not [node for node in tree.iter() if "onerror" in node.attrib]
+    assert {case.file for case in read_results(Path("r.json")).cases} == {f"{HOSTILE}.attn.yaml"}
+
+
+def test_promise_32_the_report_writes_into_its_folder_alone(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    write_cases(CASES.replace("id: fails", "id: .."), name="a/../x.attn.yaml")
+    before = set(pytester.path.parent.rglob("*"))
+    probe("-p", "no:cacheprovider", "--html=out/report.html", "--attn-json=out/r.json")
+    written = set(pytester.path.parent.rglob("*")) - before
+    names = sorted(path.relative_to(pytester.path).as_posix() for path in written)
+    assert names == [
+        "out",
+        "out/assets",
+        "out/assets/style.css",
+        "out/r.json",
+        "out/r.json.lock",
+        "out/report.html",
+    ]
+
+
+def test_a_file_name_with_a_backslash_breaks_no_report(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES, name="a\\N.attn.yaml")
+    result = probe("--html=report.html")
+    result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)

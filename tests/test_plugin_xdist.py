@@ -1,0 +1,110 @@
+"""The plugin under pytest-xdist: the same outcomes, the same results file, one writer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attnprobe.results import read_results
+
+Write = Callable[..., Path]
+
+CONFTEST = """
+def pytest_attn_load_model(name):
+    from attnprobe.models import Model
+    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+
+    print("LOADED", name)
+    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
+"""
+CASES = """
+- id: rows
+  template: The {animal} barks.
+  rows: [{animal: dog}, {animal: big seal}, {animal: cat}]
+  expect:
+    - ignores: {from: barks, to: "{animal}", max: 0.99}
+- id: fails
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+- id: gap
+  text: The dog barks.
+  xfail: known
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+- id: later
+  text: The dog barks.
+  skip: waits
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+- id: unmeasured
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: dog, heads: L7H1, min: 0.99}
+"""
+PROBES = """
+import pytest
+
+@pytest.mark.parametrize("word", ["dog", "The"])
+def test_words(attn, word):
+    attn("The dog barks.").ignores("barks", word, heads="mean", max=0.99)
+"""
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess(
+        "-p", "no:hypothesispytest", "-p", "no:anyio", "--attn-model=tiny", *arguments
+    )
+
+
+def without_time(path: str) -> str:
+    return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
+
+
+def test_promise_39_two_workers_give_what_one_process_gives(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_probes=PROBES)
+    write_cases(CASES)
+    write_cases("- {id: broken}", name="broken.attn.yaml")
+    counts = {"passed": 5, "failed": 1, "xfailed": 1, "skipped": 1, "errors": 2}
+    rest = "--continue-on-collection-errors"
+    run(pytester, "--attn-json=1.json", rest).assert_outcomes(**counts)
+    result = run(
+        pytester, "--attn-json=2.json", "-n2", "--html=2.html", "--self-contained-html", rest
+    )
+    result.assert_outcomes(**counts)
+    result.stdout.fnmatch_lines(["attnprobe: tiny, float32, device auto"])
+    assert without_time("1.json") == without_time("2.json")
+    summary = read_results(Path("2.json")).summary()
+    assert summary["collected"] == 9
+    assert summary["executed"] == 7
+    report = Path("2.html").read_text(encoding="utf-8")
+    assert report.count("data:image/svg+xml;base64,") == 1
+
+
+def test_a_crashed_worker_leaves_a_gap(pytester: pytest.Pytester, write_cases: Write) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        "import os\ndef test_crash(attn):\n"
+        "    attn('The dog barks.').ignores('barks', 'dog', heads='mean', max=0.99)\n"
+        "    os._exit(1)\n"
+    )
+    write_cases(CASES)
+    result = run(pytester, "--attn-json=r.json", "-n1", "-k", "crash or rows")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    summary = read_results(Path("r.json")).summary()
+    assert (summary["collected"], summary["executed"], summary["passed"]) == (4, 3, 3)
+
+
+def test_promise_10_strict_holds_under_xdist(pytester: pytest.Pytester, write_cases: Write) -> None:
+    pytester.makeconftest(CONFTEST)
+    write_cases(CASES)
+    chosen = ("-n1", "-k", "gap or later")
+    result = run(pytester, "--attn-strict", *chosen)
+    result.assert_outcomes(xfailed=1, skipped=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
