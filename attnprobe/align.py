@@ -20,10 +20,11 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 import regex
 
 from attnprobe.errors import ModelError, SelectorError
-from attnprobe.records import Span, Tokens
+from attnprobe.records import Floats, Span, Tokens
 from attnprobe.registry import did_you_mean
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "underline",
     "visible",
     "width",
+    "word_matrix",
     "words",
 ]
 
@@ -687,6 +689,16 @@ def groups(tokens: Tokens) -> tuple[Group, ...]:
     return tuple(sorted(found, key=lambda group: group.positions))
 
 
+def word_matrix(weights: Floats, rows: Sequence[Group], columns: Sequence[Group]) -> Floats:
+    """Token weights `[..., target, source]` to words: mean over row pieces, sum over column pieces.
+
+    Clark et al. 2019, "What Does BERT Look At?", section 4.1.
+    """
+    summed = np.stack([weights[..., list(word.positions)].sum(-1) for word in columns], axis=-1)
+    means = [summed[..., list(word.positions), :].mean(axis=-2) for word in rows]
+    return np.stack(means, axis=-2)
+
+
 # What a tokenizer says about its own tokens -----------------------------------------------------
 
 
@@ -747,12 +759,12 @@ def _reach(spans: Sequence[Span | None], text: str) -> list[Span | None]:
     ends = [grapheme.end for grapheme in _graphemes(text)]
     reach: list[Span | None] = []
     for span in spans:
+        reach.append(span)
         if span is not None and span.start < span.end <= len(text):
             whole = ends[bisect_left(ends, span.end)]
             if whole > span.end:
                 later = starts[bisect_left(starts, span.end) :][:1]
-                span = Span(span.start, min([whole, *later]))
-        reach.append(span)
+                reach[-1] = Span(span.start, min([whole, *later]))
     return reach
 
 

@@ -6,20 +6,46 @@ a case file does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from attnprobe.align import Group, groups, parse_selector, positions
+from attnprobe.align import Group, groups, parse_selector, positions, word_matrix
+from attnprobe.errors import MeasureError
 from attnprobe.heads import parse_heads
-from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Sample, SiteName, Verdict
+from attnprobe.records import (
+    Encoding,
+    Floats,
+    Head,
+    LayerPanel,
+    Need,
+    Picture,
+    Readout,
+    Rows,
+    Sample,
+    SiteName,
+    Verdict,
+)
 from attnprobe.rules import parse_rule
+from attnprobe.rules.diversity import js_divergence
+from attnprobe.rules.flow import flow_layers, max_flow, mixing, rollout
+from attnprobe.rules.frame import Doubles, Frame, SinkKind, Unit, head_grid, row_mean
+from attnprobe.rules.pattern import (
+    Form,
+    PatternName,
+    Patterns,
+    Shape,
+    name_patterns,
+    pattern_scores,
+)
+from attnprobe.rules.sink import sink_rows
+from attnprobe.rules.statistics import check_one_sequence, distance, entropy
 
 if TYPE_CHECKING:
     from attnprobe.render.style import Drawing
 
-__all__ = ["BATCH_TOKENS", "Attention", "Reader", "draw", "mean_rows", "word_matrix"]
+__all__ = ["BATCH_TOKENS", "Attention", "Reader", "answers", "draw", "mean_rows", "word_matrix"]
 
 BATCH_TOKENS = 8192
 
@@ -33,6 +59,25 @@ class Reader(Protocol):
     def encode(self, sample: Sample) -> Encoding: ...
 
     def collect(self, needs: Sequence[Need], *, batch_tokens: int = ...) -> list[Rows]: ...
+
+    def read_out(self, readouts: Sequence[Readout], *, batch_tokens: int = ...) -> list[float]: ...
+
+
+def answers(
+    model: Reader, asked: Iterable[Need | Readout], *, batch_tokens: int = BATCH_TOKENS
+) -> dict[Need | Readout, Rows | float]:
+    """What a model answers to all that is asked of it, each once."""
+    each = dict.fromkeys(asked)
+    needs = [one for one in each if isinstance(one, Need)]
+    readouts = [one for one in each if isinstance(one, Readout)]
+    found: dict[Need | Readout, Rows | float] = {}
+    if needs:
+        rows = model.collect(needs, batch_tokens=batch_tokens)
+        found.update(zip(needs, rows, strict=True))
+    if readouts:
+        values = model.read_out(readouts, batch_tokens=batch_tokens)
+        found.update(zip(readouts, values, strict=True))
+    return found
 
 
 class Attention:
@@ -101,6 +146,129 @@ class Attention:
         rows, columns = self._groups()
         return word_matrix(self.weights(heads), rows, columns)
 
+    def entropy(
+        self, *, normalised: bool = False, unit: Unit = "tokens", special: bool = True
+    ) -> Floats:
+        """Mean entropy of each head's rows in nats, `[layer, head]`.
+
+        Args:
+            normalised: divided by ln n for n visible keys, 0 to 1.
+            unit: rows and columns are tokens, or whole words.
+            special: False leaves special tokens out and scales the rows to sum to 1.
+        """
+        frame = self._frame(unit, special)
+        visible = frame.visible if normalised else None
+        return self._each_layer(frame, lambda view: row_mean(entropy(view, visible)))
+
+    def distance(
+        self, *, normalised: bool = False, unit: Unit = "tokens", special: bool = True
+    ) -> Floats:
+        """Mean distance that each head looks, in tokens or words, `[layer, head]`.
+
+        Args:
+            normalised: divided by the largest possible distance of each row, 0 to 1.
+            unit, special: as for `entropy`.
+
+        Raises:
+            SelectorError: cross attention, which relates two sequences.
+        """
+        frame = self._frame(unit, special)
+        check_one_sequence("distance", self._site)
+        return self._each_layer(
+            frame, lambda view: row_mean(distance(view, frame, normalised=normalised))
+        )
+
+    def sink(self, into: SinkKind = "all") -> Floats:
+        """Mean share of each head's rows on tokens that are no words, `[layer, head]`.
+
+        Args:
+            into: `special` tokens, the `first` token, a `learned` sink, or `all` of these (the
+                first token then counts at causal sites only).
+        """
+        frame = self._frame("tokens", True)
+        return self._each_layer(frame, lambda view: row_mean(sink_rows(view, frame, into)))
+
+    def pattern(
+        self,
+        is_: PatternName,
+        *,
+        form: Form = "mass",
+        window: int = 2,
+        diagonal: bool = True,
+        offset: int = 0,
+        to: object = None,
+        unit: Unit = "tokens",
+        special: bool = True,
+    ) -> Floats:
+        """How far each head has a pattern, `[layer, head]`; the score of the rule `pattern`.
+
+        Args:
+            is_: `diagonal`, `previous`, `next`, `offset`, `local`, `vertical`, `duplicate`,
+                `induction`; `sparse` and `uniform` both give the normalised entropy.
+            form: `mass`, the share of the weight on the pattern, or `match`.
+            window, diagonal: of `local`.
+            offset: of `offset`.
+            to: word of `vertical`, as in a case file; the strongest column without it.
+            unit, special: as for `entropy`.
+
+        Raises:
+            SelectorError: no row of this text can have the pattern.
+        """
+        frame = self._frame(unit, special)
+        columns = positions(parse_selector(to), frame.keys) if to is not None else ()
+        shape = Shape(is_, window=window, diagonal=diagonal, offset=offset, on=columns)
+        shape.check(frame, self._site)
+        return self._each_layer(frame, lambda view: pattern_scores(view, frame, shape, form))
+
+    def patterns(self, *, unit: Unit = "tokens", special: bool = True) -> Patterns:
+        """What every head does on this text: the pattern that says most, with its score.
+
+        Print it for a table. `special=False` tells what heads do besides resting on special
+        tokens.
+        """
+        frame = self._frame(unit, special)
+        layers = self._collect(set(self._site.layers))
+        return Patterns(
+            one
+            for layer in self._site.layers
+            for one in name_patterns(self._view(layers[layer], frame), frame, self._site, layer)
+        )
+
+    def divergence(
+        self, heads: str | Sequence[str] | None = None, *, layer: int | None = None
+    ) -> Doubles:
+        """Jensen-Shannon divergence of each two heads, mean over rows, `[head, head]` in nats.
+
+        Args:
+            heads: as a case file names them, such as `L2-L4`; all heads unless given.
+            layer: the heads of this layer, instead.
+        """
+        found = self._resolve(("all" if heads is None else heads) if layer is None else f"L{layer}")
+        layers = self._collect({head.layer for head in found})
+        return js_divergence(np.stack([layers[head.layer][head.head] for head in found]))
+
+    def rollout(self, *, unit: Unit = "tokens") -> Floats:
+        """Attention rollout up to each layer, `[layer, target, source]`; rows sum to 1.
+
+        The last entry is the rollout through the whole model. In a causal site attention is first
+        normalised by its receptive field (`attnprobe.rules.flow`).
+
+        Raises:
+            SelectorError: the attention weights of this site are not all that mixes its positions.
+        """
+        return self._in_unit(rollout(self._mixing()), unit)
+
+    def flow(self, *, unit: Unit = "tokens") -> Floats:
+        """Max-flow from each position of the last layer to the input, `[target, source]`.
+
+        Rows sum to 1. Takes seconds for a sentence and minutes for a page: each cell is a problem
+        of its own.
+
+        Raises:
+            SelectorError: as `rollout`.
+        """
+        return self._in_unit(max_flow(self._mixing()), unit)
+
     def judge(self, kind: str, **arguments: Any) -> Verdict:
         """The verdict of a rule, with the arguments of a case file (`from_` for `from`).
 
@@ -110,7 +278,9 @@ class Attention:
         """
         stated = {key.rstrip("_"): value for key, value in arguments.items() if value is not None}
         rule = parse_rule(kind, {"site": self.site, **stated})
-        return rule.judge(self._model.collect(rule.needs(self._encoding)))
+        needs = rule.needs(self._encoding)
+        found = answers(self._model, needs)
+        return rule.judge([found[need] for need in needs])
 
     def heatmap(
         self,
@@ -137,12 +307,50 @@ class Attention:
         )
         return draw(self.weights(heads), picture, self._encoding, self._model.name)
 
+    def panel(self, layer: int) -> Drawing:
+        """Draws all heads of a layer side by side. Shows itself in Jupyter.
+
+        Raises:
+            MeasureError: the layer has no attention at this site.
+        """
+        from attnprobe.render.draw import draw_chart
+
+        if layer not in self._site.heads:
+            known = ", ".join(map(str, self._site.layers))
+            raise MeasureError(
+                f"there is no attention in layer {layer} at {self.site}; in: {known}"
+            )
+        chart = LayerPanel(self.site, layer, self._collect({layer})[layer])
+        title = f"{self._model.name} · layer {layer}"
+        return draw_chart(chart, encoding=self._encoding, title=title)
+
     def _resolve(self, heads: str | Sequence[str]) -> tuple[Head, ...]:
         return parse_heads(heads if isinstance(heads, str) else list(heads)).resolve(self._site)
 
     def _groups(self) -> tuple[tuple[Group, ...], tuple[Group, ...]]:
         site = self.site
         return groups(self._encoding.queries(site)), groups(self._encoding.keys(site))
+
+    def _frame(self, unit: Unit, special: bool) -> Frame:
+        return Frame.of(self._encoding, self._site, unit=unit, special=special)
+
+    def _view(self, weights: Floats, frame: Frame) -> Doubles:
+        return frame.view(weights[:, list(frame.positions)])
+
+    def _each_layer(self, frame: Frame, score: Callable[[Doubles], Doubles]) -> Floats:
+        """A score of every head, `[layer, head]`; NaN where a layer has fewer heads."""
+        layers = self._collect(set(self._site.layers))
+        return head_grid(
+            {layer: score(self._view(layers[layer], frame)) for layer in self._site.layers}
+        )
+
+    def _mixing(self) -> Floats:
+        layers = flow_layers(self._encoding, self._site)
+        found = self._collect(set(layers))
+        return mixing({layer: found[layer] for layer in layers}, causal=self._site.causal)
+
+    def _in_unit(self, matrices: Floats, unit: Unit) -> Floats:
+        return matrices if unit == "tokens" else word_matrix(matrices, *self._groups())
 
     def _collect(self, layers: set[int]) -> dict[int, Floats]:
         missing = tuple(sorted(layers - self._layers.keys()))
@@ -159,13 +367,6 @@ def mean_rows(layers: Mapping[int, Floats], heads: Sequence[Head]) -> Floats:
     mean: Floats = np.mean([layers[head.layer][head.head] for head in heads], axis=0)
     mean.flags.writeable = False
     return mean
-
-
-def word_matrix(weights: Floats, rows: Sequence[Group], columns: Sequence[Group]) -> Floats:
-    """Token weights `[target, source]` to words: mean over row pieces, sum over column pieces."""
-    summed = np.stack([weights[:, list(group.positions)].sum(axis=1) for group in columns], axis=1)
-    means: Floats = np.stack([summed[list(group.positions)].mean(axis=0) for group in rows])
-    return means
 
 
 def draw(

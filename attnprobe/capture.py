@@ -32,33 +32,42 @@ from attnprobe.records import SITES, Floats, Head, Site, SiteName
 
 __all__ = [
     "Call",
+    "Edit",
     "Layout",
     "Padding",
     "Wanted",
     "batch_inputs",
     "capture",
     "eager",
+    "head_sums",
     "is_encoder_decoder",
     "layout",
     "position_offset",
+    "predict",
+    "replace_heads",
     "site_masks",
     "trace",
 ]
 
 NAME = "attnprobe"
 Padding = Literal["right", "left"]
+Edit = Callable[[Tensor], Tensor]
+"""What becomes of an attention call's output `[batch, queries, heads, depth]`."""
 Wanted = Mapping[tuple[SiteName, int], Sequence[Sequence[int]]]
 """For each site and layer, the wanted target positions of each sample of the batch."""
 
+# What the code of a network raises where it cannot do what is asked of it.
+_FAILURES = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
 ROW_SUM_TOLERANCE = 1e-4
 LEAK_TOLERANCE = 1e-6
 
 # Keywords that change a row are handled below. These change none: dropout is off outside training,
 # a sliding window and packed positions have already gone into the mask, the others are bookkeeping.
-_HANDLED = frozenset({"position_bias", "softcap", "s_aux"})
+_HANDLED = frozenset({"position_bias", "softcap", "s_aux", "sinks", "indices"})
 _HARMLESS = frozenset(
     {
         "sliding_window",
+        "input_ids",
         "position_ids",
         "cache_position",
         "deterministic",
@@ -87,12 +96,14 @@ class Traced:
         weights: float32 `[batch, heads, rows, keys]`.
         sink: float32 `[batch, heads, rows]`, the mass that a learned sink takes; None without one.
         queries: number of query positions of the call.
+        window: how many positions a row sees on one side, itself included; None for all.
     """
 
     call: Call
     weights: Tensor
     sink: Tensor | None
     queries: int
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,7 @@ class _Watch:
     batch: int
     rows: Mapping[Call, Tensor] | None
     last: Call | None
+    edits: Mapping[Call, Edit] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seen: list[Traced] = field(default_factory=list)
 
@@ -179,7 +191,12 @@ def attention(
     # As in sdpa_attention_forward: a mask says all, and one query alone sees everything.
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     causal = causal and attention_mask is None and query.shape[2] > 1
+    # Sparse attention masks by itself under the names eager and sdpa alone.
+    indices = kwargs.pop("indices", None)
+    if indices is not None:
+        attention_mask = _only(indices, attention_mask, query, key, causal=causal)
     watch = _watch.get()
+    edit: Edit | None = None
     if watch is not None:
         call = watch.begin(module)
         rows = watch.wanted(call, query)
@@ -187,11 +204,14 @@ def attention(
             weights, sink = _weights(
                 query, key, attention_mask, rows, scaling=scaling, causal=causal, **kwargs
             )
-            watch.seen.append(Traced(call, weights, sink, query.shape[2]))
+            window = kwargs.get("sliding_window")
+            watch.seen.append(Traced(call, weights, sink, query.shape[2], window))
         if call == watch.last:
             raise _Stop
-    if kwargs.get("softcap") is None and kwargs.get("s_aux") is None:
-        output: tuple[Tensor, None] = sdpa_attention_forward(
+        edit = watch.edits.get(call)
+    result: tuple[Tensor, Tensor | None]
+    if all(kwargs.get(name) is None for name in ("softcap", "s_aux", "sinks")):
+        result = sdpa_attention_forward(
             module,
             query,
             key,
@@ -202,16 +222,32 @@ def attention(
             is_causal=is_causal,
             **kwargs,
         )
-        return output
-    # SDPA has neither caps nor sinks; the network brings a function of its own that has.
-    own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    if own is None:
-        raise ModelError(f"{type(module).__name__} has no eager_attention_forward to fall back to")
-    mask = _additive(attention_mask, query, key, causal=causal)
-    result: tuple[Tensor, Tensor | None] = own(
-        module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs
-    )
-    return result
+    else:
+        # SDPA has neither caps nor sinks; the network brings a function of its own that has.
+        own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        if own is None:
+            raise ModelError(
+                f"{type(module).__name__} has no eager_attention_forward to fall back to"
+            )
+        mask = _additive(attention_mask, query, key, causal=causal)
+        result = own(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
+    output, own_weights = result
+    return (output if edit is None else edit(output)), own_weights
+
+
+def _only(
+    indices: Tensor, mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool
+) -> Tensor:
+    """The additive mask, with all keys hidden but those at `indices` `[batch, queries, chosen]`."""
+    batch, _, queries, _ = query.shape
+    if indices.dim() != 3 or indices.shape[:2] != (batch, queries):
+        raise ModelError(f"sparse attention of an unknown shape: indices {list(indices.shape)}")
+    hidden = torch.ones(batch, queries, key.shape[2], dtype=torch.bool, device=query.device)
+    hidden.scatter_(2, indices.long(), False)
+    given = _additive(mask, query, key, causal=causal)
+    if given is None:
+        given = torch.zeros((), dtype=query.dtype, device=query.device)
+    return torch.where(hidden[:, None], torch.finfo(query.dtype).min, given)
 
 
 def _additive(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
@@ -237,6 +273,7 @@ def _weights(
     position_bias: Tensor | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    sinks: Tensor | None = None,
     **_harmless: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention weights of the rows `[batch, rows]`, and what a learned sink takes of each."""
@@ -266,9 +303,12 @@ def _weights(
         scores.masked_fill_(later, floor)
     # A row without any visible key is padding: finite, so that it does not turn into NaN.
     scores.clamp_(min=floor)
-    if s_aux is None:
+    if s_aux is not None:  # one logit a head
+        sink = s_aux.float().reshape(1, -1, 1, 1).expand(batch, heads, count, 1)
+    elif sinks is not None:  # one logit a head and query
+        sink = _pick(sinks, rows).float()
+    else:
         return scores.softmax(dim=-1), None
-    sink = s_aux.float().reshape(1, -1, 1, 1).expand(batch, heads, count, 1)
     both = torch.cat([scores, sink], dim=-1).softmax(dim=-1)
     return both[..., :-1], both[..., -1]
 
@@ -329,7 +369,7 @@ def is_encoder_decoder(network: PreTrainedModel) -> bool:
     return bool(getattr(network.config, "is_encoder_decoder", False))
 
 
-def _call(network: PreTrainedModel, inputs: Mapping[str, Tensor], **flags: bool) -> Any:
+def _call(network: PreTrainedModel, inputs: Mapping[str, Tensor], **flags: Any) -> Any:
     accepted = _accepts(network)
     if "use_cache" in accepted:
         flags["use_cache"] = False
@@ -340,7 +380,7 @@ def _watched(
     network: PreTrainedModel,
     inputs: Mapping[str, Tensor],
     rows: Mapping[Call, Tensor] | None,
-    last: Call | None,
+    last: Call | None = None,
 ) -> list[Traced]:
     paths = {id(module): path for path, module in network.named_modules()}
     watch = _Watch(paths, inputs["input_ids"].shape[0], rows, last)
@@ -404,7 +444,7 @@ def trace(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> list[Traced
     Raises:
         ModelError: the network gives its attention something that cannot be taken into account.
     """
-    return _watched(network, inputs, None, None)
+    return _watched(network, inputs, None)
 
 
 def eager(
@@ -425,8 +465,7 @@ def eager(
         fields = {site: f"{site}_attentions" for site in SITES}
     found: dict[SiteName, list[Tensor]] = {}
     for site, name in fields.items():
-        # Layers of a hybrid stack that have no attention return None.
-        layers = [layer for layer in getattr(outputs, name, None) or () if layer is not None]
+        layers = _attention_layers(network, getattr(outputs, name, None) or ())
         queries, keys = site_masks(site, inputs)
         form = (*queries.shape, keys.shape[1])
         if not layers or any(_form(layer) != form for layer in layers):
@@ -437,6 +476,18 @@ def eager(
             )
         found[site] = [layer.float() for layer in layers]
     return found
+
+
+def _attention_layers(network: PreTrainedModel, returned: Sequence[Any]) -> list[Any]:
+    """What a hybrid stack returns, without the layers that have no attention weights.
+
+    Those return None, or decays of linear attention, which are no weights on positions.
+    """
+    kinds = getattr(network.config.get_text_config(), "layer_types", None) or ()
+    if len(kinds) != len(returned):
+        kinds = [""] * len(returned)
+    pairs = zip(returned, kinds, strict=True)
+    return [one for one, kind in pairs if one is not None and kind != "linear_attention"]
 
 
 def _form(weights: object) -> tuple[int, ...]:
@@ -471,10 +522,12 @@ def layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layout:
         found: dict[SiteName, list[Traced]] = {}
         for one in seen:
             found.setdefault(_site_of(network, one, source, target), []).append(one)
-    except ModelError as error:
+    except (ModelError, *_FAILURES) as error:
         return _eager_layout(network, inputs, str(error))
-    if not seen:
-        reason = f"{type(network).__name__} does not dispatch through AttentionInterface"
+    missing = [site for site in SITES if site not in found]
+    if not seen or (target is not None and missing):
+        part = f" its {missing[0]} attention" if seen else ""
+        reason = f"{type(network).__name__} does not dispatch{part} through AttentionInterface"
         return _eager_layout(network, inputs, reason)
     if target is None and all(_is_causal(one.weights) for one in seen):
         found = {"decoder": seen}
@@ -486,7 +539,11 @@ def layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layout:
             numbered = sorted(zip(numbers, found[site], strict=True), key=lambda pair: pair[0])
             causal = site != "cross" and all(_is_causal(one.weights) for one in found[site])
             heads = {number: one.weights.shape[1] for number, one in numbered}
-            sites[site] = Site(site, heads, causal)
+            # A window counts tokens of one text, so it means nothing across two.
+            own = numbered if site != "cross" else []
+            windows = {number: _window(network, number, causal, one.window) for number, one in own}
+            told = {number: window for number, window in windows.items() if window is not None}
+            sites[site] = Site(site, heads, causal, told)
             for number, one in numbered:
                 calls[site, number] = one.call
                 _check(site, number, one.weights, one.sink)
@@ -526,7 +583,7 @@ def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason
         found = eager(network, inputs)
     except ModelError as error:
         raise ModelError(f"{error}. The fast path is closed too: {reason}") from None
-    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+    except _FAILURES as error:
         raise ModelError(
             f"{type(network).__name__} cannot return its attention weights: {error}. The fast "
             f"path is closed too: {reason}"
@@ -542,10 +599,38 @@ def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason
     sites: dict[SiteName, Site] = {}
     for site, layers in found.items():
         causal = site != "cross" and all(map(_is_causal, layers))
-        sites[site] = Site(site, {n: one.shape[1] for n, one in enumerate(layers)}, causal)
+        heads = {number: one.shape[1] for number, one in enumerate(layers)}
+        windows = {number: _window(network, number, causal) for number in heads}
+        told = {number: window for number, window in windows.items() if window is not None}
+        sites[site] = Site(site, heads, causal, told)
         for number, one in enumerate(layers):
             _check(site, number, one, None)
     return Layout(sites, served="eager", reason=reason)
+
+
+def _window(
+    network: PreTrainedModel, layer: int, causal: bool, told: int | None = None
+) -> int | None:
+    """How far a layer with a sliding window sees on one side, the row's own position included.
+
+    Args:
+        told: what the layer gave its attention; without it the configuration says.
+    """
+    config = network.config.get_text_config()
+    common = getattr(config, "sliding_window", None)
+    window = told
+    if told is None:
+        window = common
+        for kinds, local, size in (
+            ("layer_types", "sliding_attention", common),
+            ("attention_layers", "local", getattr(config, "window_size", None)),  # gpt_neo
+        ):
+            found = getattr(config, kinds, None) or ()
+            if layer < len(found):
+                window = size if found[layer] == local else None
+    # transformers counts the row itself where rows look back, and not where they look both ways;
+    # ModernBERT's layers have added it themselves.
+    return window + 1 if window is not None and not causal and window == common else window
 
 
 def capture(
@@ -598,6 +683,110 @@ def capture(
         _check(site, layer, one.weights, one.sink, real=real, keys=keys, future=future)
         result[site, layer] = _unpad(one.weights, real, keys)
     return result
+
+
+def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:
+    """An edit that puts zeros, or the vectors `by`, in the place of some heads' outputs.
+
+    What a head gives is replaced before the output projection; behind it, heads are mixed.
+
+    Args:
+        chosen: bool `[batch, heads]`.
+        by: `[heads, depth]`.
+    """
+
+    def edit(output: Tensor) -> Tensor:
+        _check_output(output, chosen.shape[1])
+        other = torch.zeros((), device=output.device) if by is None else by
+        return torch.where(chosen[:, None, :, None], other.to(output.dtype), output)
+
+    return edit
+
+
+def _check_output(output: Tensor, heads: int) -> None:
+    if output.dim() != 4 or output.shape[2] != heads:
+        raise ModelError(
+            f"attention with an output of an unknown shape {list(output.shape)}; heads cannot be "
+            "ablated in it"
+        )
+
+
+def head_sums(
+    network: PreTrainedModel,
+    where: Layout,
+    inputs: Mapping[str, Tensor],
+    layers: Sequence[tuple[SiteName, int]],
+) -> dict[tuple[SiteName, int], tuple[Tensor, int]]:
+    """What each head of some layers gives, summed over all tokens of a batch.
+
+    Returns:
+        For each site and layer float64 `[heads, depth]`, and the number of tokens.
+    """
+    found: dict[tuple[SiteName, int], tuple[Tensor, int]] = {}
+
+    def summing(site: SiteName, layer: int) -> Edit:
+        real, _ = site_masks(site, inputs)
+
+        def edit(output: Tensor) -> Tensor:
+            _check_output(output, where.sites[site].heads[layer])
+            found[site, layer] = (output[real].double().sum(dim=0), int(real.sum()))
+            return output
+
+        return edit
+
+    edits = {where.calls[key]: summing(*key) for key in layers}
+    _edited(network, network, inputs, edits)
+    return found
+
+
+def predict(
+    head: PreTrainedModel,
+    body: PreTrainedModel,
+    where: Layout,
+    inputs: Mapping[str, Tensor],
+    edits: Mapping[tuple[SiteName, int], Edit],
+    *,
+    positions: Sequence[int],
+) -> Tensor:
+    """Logits `[batch, positions, vocabulary]` of a network whose heads' outputs are edited.
+
+    Args:
+        head: the network with its language-model head.
+        body: the part of it, or all of it, that `where` is the layout of.
+        positions: in the padded batch.
+
+    Raises:
+        ModelError: the network returns no logits.
+    """
+    keep = torch.tensor(positions, device=inputs["input_ids"].device)
+    limited = "logits_to_keep" in _accepts(head)
+    by_call = {where.calls[key]: edit for key, edit in edits.items()}
+    flags = {"logits_to_keep": keep} if limited else {}
+    logits = getattr(_edited(head, body, inputs, by_call, **flags), "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 3:
+        raise ModelError(f"{type(head).__name__} returns no logits of words")
+    return logits if limited else logits[:, keep]
+
+
+def _edited(
+    head: PreTrainedModel,
+    body: PreTrainedModel,
+    inputs: Mapping[str, Tensor],
+    edits: Mapping[Call, Edit],
+    **flags: Any,
+) -> Any:
+    paths = {id(module): path for path, module in body.named_modules()}
+    watch = _Watch(paths, inputs["input_ids"].shape[0], {}, None, edits)
+    token = _watch.set(watch)
+    try:
+        with _running(head, NAME):
+            outputs = _call(head, inputs, **flags)
+    finally:
+        _watch.reset(token)
+    missing = [call for call in edits if watch.counts[call.path] <= call.nth]
+    if missing:
+        raise ModelError(f"{type(head).__name__} did not call {missing[0].path} this time")
+    return outputs
 
 
 def site_masks(site: SiteName, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -75,6 +75,7 @@ Row = Annotated[dict[str, str], Field(json_schema_extra={"minProperties": 1})]
 Id = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Letters, digits, and _ . - only.")
 ]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Text = Annotated[str, Field(min_length=1)]
 Reason = Annotated[str, Field(min_length=1)]
 Marks = Annotated[
@@ -99,6 +100,8 @@ class Case:
     Attributes:
         row: the label of a template row, None for a plain case.
         mark: where the case, or its row, stands.
+        model: short name of the model that the case is for; None for the run's first.
+        reference: the texts of the file for the same model, which a mean ablation is over.
     """
 
     suite: str
@@ -111,6 +114,8 @@ class Case:
     severity: Severity
     xfail: str | None
     skip: str | None
+    model: str | None = None
+    reference: tuple[Sample, ...] = ()
 
     @property
     def name(self) -> str:
@@ -140,6 +145,9 @@ class _CaseShell(_Shell):
         None, description="What fills the columns of the template; each row is one item."
     )
     target: Text | None = Field(None, description="Target text, for an encoder-decoder.")
+    model: ModelName | None = Field(
+        None, description="Which model the case is for; without it the run's first."
+    )
     marks: Marks = []
     severity: Severity | None = Field(
         None, description="What a failure of this case means to a release gate."
@@ -168,6 +176,9 @@ class _FileShell(_Shell):
     ]
     suite: Id
     about: str = Field("", description="What the suite is about, in a sentence.")
+    model: ModelName | None = Field(
+        None, description="Which model the cases are for, unless they say otherwise."
+    )
     marks: Marks = []
     severity: Severity = Field("blocking", description="What a failure means to a release gate.")
     # Validated apart, so that one broken case does not hide what is wrong in the others.
@@ -246,7 +257,11 @@ class _Parser:
                 )
             found += self._expand(shell, defaults, spec, path)
         self._raise()
-        return tuple(found)
+        texts = {
+            model: tuple(dict.fromkeys(case.sample for case in found if case.model == model))
+            for model in {case.model for case in found}
+        }
+        return tuple(replace(case, reference=texts[case.model]) for case in found)
 
     def _raise(self) -> None:
         if self.errors:
@@ -363,6 +378,7 @@ class _Parser:
             severity=spec.severity or shell.severity,
             xfail=spec.xfail,
             skip=spec.skip,
+            model=spec.model or shell.model,
         )
 
     def _expectation(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from attnprobe import __version__
+from attnprobe._version import __version__
 from attnprobe.errors import AttnprobeError
 from attnprobe.names import LOCK, SUFFIX
 
@@ -101,8 +101,22 @@ def models(
     check: Annotated[
         bool, typer.Option("--check", help="Compare each site with eager attention.")
     ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--json", help="With --check all: write the table to this file.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="With --check all: write it as Markdown.")
+    ] = None,
 ) -> None:
-    """List the architectures that are tested, or look at the sites of one model."""
+    """List the architectures that are tested, or look at the sites of one model.
+
+    With --check all, every text architecture that transformers knows is built small and compared.
+    """
+    if check and model == "all":
+        _check_all(output, page)
+        return
+    if output or page:
+        raise AttnprobeError("--json and --page write the table of attnprobe models --check all")
     from attnprobe.models import load
     from attnprobe.models.check import check as check_model
     from attnprobe.models.tiny import ARCHITECTURES, tiny_network
@@ -122,6 +136,26 @@ def models(
     else:
         for name in ARCHITECTURES:
             _out.print(name)
+
+
+def _check_all(output: Path | None, page: Path | None) -> None:
+    from attnprobe.models import breadth
+
+    console = Console(stderr=True)
+    found = []
+    with console.status("building") as status:
+        for family in breadth.sweep():
+            found.append(family)
+            status.update(f"{len(found)} families, last {family.architecture}")
+    table = Table("architecture", "network", "outcome", "difference", "batch", "layers", "reason")
+    for family in found:
+        table.add_row(*breadth.cells(family))
+    _out.print(table)
+    _out.print(breadth.summary_line(found), soft_wrap=True)
+    if output is not None:
+        output.write_text(breadth.as_json(found), encoding="utf-8")
+    if page is not None:
+        page.write_text(breadth.as_page(found), encoding="utf-8")
 
 
 def _print_differences(rows: Sequence[CheckRow]) -> None:

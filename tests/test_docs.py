@@ -15,7 +15,7 @@ from attnprobe.plugin.options import settings
 from attnprobe.run import Runner
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _OPTION = re.compile(r"--attn-[a-z]+(?:-[a-z]+)*")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -30,11 +30,15 @@ def blocks(language: str) -> list[ParameterSet]:
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_examples_pass_on_the_demo_model(text: str, tmp_path: Path, minilm: Model) -> None:
+def test_yaml_examples_pass_on_their_model(
+    text: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    named = re.match(r"# model: (\w+)\n", text)
+    model: Model = request.getfixturevalue(named[1] if named else "minilm")
     file = tmp_path / "example.attn.yaml"
     file.write_text(text, encoding="utf-8")
     found = cases.load(file, "example")
-    runner = Runner(minilm, found)
+    runner = Runner(model, found)
     outcomes = [finding.verdict.outcome for case in found for finding in runner.judge(case)]
     assert outcomes
     assert set(outcomes) == {"passed"}

@@ -55,9 +55,8 @@ def lines(result: pytest.RunResult) -> list[str]:
 # Items
 
 
-def test_node_ids_and_true_lines(
-    pytester: pytest.Pytester, write_cases: Write, _tiny_model: Any
-) -> None:
+@pytest.mark.usefixtures("_tiny_model")
+def test_node_ids_and_true_lines(pytester: pytest.Pytester, write_cases: Write) -> None:
     path = write_cases(BOTH + ROWS, name="deep/er/x.attn.yaml")
     items, _ = pytester.inline_genitems("--attn-model=tiny")
     assert [item.nodeid for item in items] == [
@@ -75,11 +74,11 @@ def test_node_ids_and_true_lines(
     assert [item.location[1] for item in items] == [place[1] for place in places]
 
 
-def test_several_models_each_get_every_case(
+def test_several_models_each_get_every_case_if_told_so(
     probe: Run, write_cases: Write, tiny: TinyModels
 ) -> None:
     write_cases(BOTH + ROWS)
-    result = probe("--attn-model=other=folder/of/b", "-v")
+    result = probe("--attn-model=other=folder/of/b", "--attn-all-models", "-v")
     result.assert_outcomes(passed=6, failed=2)
     assert [line.split(" ")[0] for line in lines(result) if re.search(r" (PASS|FAIL)ED", line)] == [
         f"x.attn.yaml::{name}[{model}]"
@@ -87,6 +86,56 @@ def test_several_models_each_get_every_case(
         for model in ("tiny", "other")
     ]
     assert tiny.loaded == [("tiny", "tiny"), ("other", "folder/of/b")]
+
+
+NAMED = f"""
+- id: plain
+  text: The dog barks.
+  expect:
+    {HOLDS}
+- id: named
+  model: other
+  text: The dog barks.
+  expect:
+    {HOLDS}
+"""
+
+
+def test_a_case_runs_on_the_model_that_it_names_else_on_the_first(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(NAMED)
+    probe("--attn-model=other=b", "--attn-json=r.json").assert_outcomes(passed=2)
+    found = {case.nodeid: case.model for case in read_results(Path("r.json")).cases}
+    assert found == {"x.attn.yaml::plain": "tiny", "x.attn.yaml::named": "other"}
+    probe("--attn-model=other=b", "--attn-all-models", "--attn-json=r.json")
+    found = {case.nodeid: case.model for case in read_results(Path("r.json")).cases}
+    assert found == {
+        "x.attn.yaml::plain[tiny]": "tiny",
+        "x.attn.yaml::plain[other]": "other",
+        "x.attn.yaml::named": "other",
+    }
+
+
+def test_a_case_for_a_model_that_is_not_given_is_deselected_for_all_to_see(
+    probe: Run, write_cases: Write, tiny: TinyModels
+) -> None:
+    write_cases(NAMED)
+    write_cases(BOTH, name="y.attn.yaml", head="model: third\n")
+    result = probe("--attn-json=r.json")
+    result.assert_outcomes(passed=1, deselected=3)
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: 1 case deselected: for model other, which is not given; "
+            "--attn-model other=REF",
+            "attnprobe: 2 cases deselected: for model third, *",
+        ]
+    )
+    assert tiny.loaded == [("tiny", "tiny")]
+    assert read_results(Path("r.json")).collected == 1
+    assert probe("y.attn.yaml").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    quiet = probe("--attn-model=other=b", "--attn-model=third=c")
+    quiet.stdout.no_fnmatch_line("*deselected*")
 
 
 def test_the_same_file_name_in_two_folders(probe: Run, write_cases: Write) -> None:
@@ -840,7 +889,8 @@ def test_python_probes_on_several_models(probe: Run, pytester: pytest.Pytester) 
             attn("The dog barks.").ignores("barks", word, heads="mean", max=0.99)
         """
     )
-    result = probe("--attn-model=big=b", "-v", "--attn-json=r.json")
+    probe("--attn-model=big=b").assert_outcomes(passed=3)
+    result = probe("--attn-model=big=b", "--attn-all-models", "-v", "--attn-json=r.json")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(["*::test_words[[]dog-tiny] *", "*::test_words[[]The-big] *"])
     keys = [(case.id, case.row, case.model) for case in read_results(Path("r.json")).cases]

@@ -17,7 +17,6 @@ def pytest_attn_load_model(name):
     from attnprobe.models import Model
     from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 
-    print("LOADED", name)
     return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
 """
 CASES = """
@@ -60,31 +59,29 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     )
 
 
-def without_time(path: str) -> str:
+def timeless(path: str) -> str:
+    """A results file without durations."""
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 
 
 def test_promise_39_two_workers_give_what_one_process_gives(
-    pytester: pytest.Pytester, write_cases: Write
+    pytester: pytest.Pytester, probe: Callable[..., pytest.RunResult], write_cases: Write
 ) -> None:
-    pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_probes=PROBES)
     write_cases(CASES)
     write_cases("- {id: broken}", name="broken.attn.yaml")
     counts = {"passed": 5, "failed": 1, "xfailed": 1, "skipped": 1, "errors": 2}
-    rest = "--continue-on-collection-errors"
-    run(pytester, "--attn-json=1.json", rest).assert_outcomes(**counts)
-    result = run(
-        pytester, "--attn-json=2.json", "-n2", "--html=2.html", "--self-contained-html", rest
-    )
+    rest = ("--continue-on-collection-errors", "--self-contained-html")
+    probe("--attn-json=1.json", "--html=1.html", *rest).assert_outcomes(**counts)
+    pytester.makeconftest(CONFTEST)
+    result = run(pytester, "--attn-json=2.json", "--html=2.html", "-n2", *rest)
     result.assert_outcomes(**counts)
     result.stdout.fnmatch_lines(["attnprobe: tiny, float32, device auto"])
-    assert without_time("1.json") == without_time("2.json")
+    assert timeless("1.json") == timeless("2.json")
     summary = read_results(Path("2.json")).summary()
-    assert summary["collected"] == 9
-    assert summary["executed"] == 7
-    report = Path("2.html").read_text(encoding="utf-8")
-    assert report.count("data:image/svg+xml;base64,") == 1
+    assert (summary["collected"], summary["executed"]) == (10, 8)
+    for path in ("1.html", "2.html"):
+        assert Path(path).read_text(encoding="utf-8").count("data:image/svg+xml;base64,") == 1
 
 
 def test_a_crashed_worker_leaves_a_gap(pytester: pytest.Pytester, write_cases: Write) -> None:
@@ -94,7 +91,7 @@ def test_a_crashed_worker_leaves_a_gap(pytester: pytest.Pytester, write_cases: W
         "    attn('The dog barks.').ignores('barks', 'dog', heads='mean', max=0.99)\n"
         "    os._exit(1)\n"
     )
-    write_cases(CASES)
+    write_cases(CASES, name="before.attn.yaml")
     result = run(pytester, "--attn-json=r.json", "-n1", "-k", "crash or rows")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     summary = read_results(Path("r.json")).summary()
@@ -102,9 +99,7 @@ def test_a_crashed_worker_leaves_a_gap(pytester: pytest.Pytester, write_cases: W
 
 
 def test_promise_10_strict_holds_under_xdist(pytester: pytest.Pytester, write_cases: Write) -> None:
-    pytester.makeconftest(CONFTEST)
     write_cases(CASES)
-    chosen = ("-n1", "-k", "gap or later")
-    result = run(pytester, "--attn-strict", *chosen)
-    result.assert_outcomes(xfailed=1, skipped=1)
+    result = run(pytester, "--attn-strict", "-n1", "-k", "later")
+    result.assert_outcomes(skipped=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

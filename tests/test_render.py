@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from rich.cells import cell_len
+from svg import HOSTILE, SVG, outline_box, texts
 
 from attnprobe.records import Floats, Target
 from attnprobe.render.chart import bars
@@ -26,23 +27,8 @@ from attnprobe.render.style import CONTRAST, EXPECTED, Drawing
 from attnprobe.render.table import Finding, expectations_table, picture_figure
 from attnprobe.render.text import shortened, visible
 
-SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
 SENTENCE = ["[CLS]", "the", "animal", "didn", "'", "t", "cross", "the", "street", "[SEP]"]
-HOSTILE = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "]]>",
-    "&amp;<!--",
-    r"$\frac{1}{2}$",
-    "\x1b[31mred\x1b[0m",
-    "::error file=a::b",
-    "\ud800",
-    "\u202eabc",
-    "\ufffe",
-    "\x00\n",
-    "x" * 500,
-)
 
 
 def softmax(rows: int, columns: int, seed: int = 0) -> Floats:
@@ -68,18 +54,6 @@ def drawn(
         contrast=contrast,
         rows=rows,
     )
-
-
-def texts(svg: str) -> list[str]:
-    return [element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
-
-
-def outline_box(svg: str, name: str) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of an outline, in pixels of the SVG."""
-    group = next(g for g in ElementTree.fromstring(svg).iter(f"{SVG}g") if g.get("id") == name)
-    path = next(group.iter(f"{SVG}path"))
-    numbers = [float(number) for number in re.findall(r"-?[\d.]+", path.attrib["d"])]
-    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
 
 
 def cell_box(

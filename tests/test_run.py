@@ -101,16 +101,16 @@ def test_texts_of_one_length_share_a_forward(bert: Model) -> None:
 def test_a_later_case_on_the_same_text_is_taken_along() -> None:
     cases = suite((KEYS, TO_KEYS), (DOGS, TO_DOGS), (KEYS, DEEP), (DOGS, DEEP))
     reader = FakeReader()
-    runner = Runner(reader, cases, chunk=1)
+    runner = Runner(reader, cases, block=1)
     for case in cases:
         runner.judge(case)
     assert reader.passes == [(KEYS,), (DOGS,)]
 
 
-def test_a_chunk_bounds_what_is_measured_ahead() -> None:
+def test_a_block_bounds_what_is_measured_ahead() -> None:
     cases = suite(*((f"The keys are {number}x", TO_KEYS) for number in range(5)))
     reader = FakeReader()
-    runner = Runner(reader, cases, chunk=2)
+    runner = Runner(reader, cases, block=2)
     runner.judge(cases[0])
     assert [len(texts) for texts in reader.passes] == [2]
     for case in cases[1:]:
@@ -118,8 +118,8 @@ def test_a_chunk_bounds_what_is_measured_ahead() -> None:
     assert [len(texts) for texts in reader.passes] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 256])
-def test_the_order_does_not_matter(chunk: int) -> None:
+@pytest.mark.parametrize("block", [1, 2, 256])
+def test_the_order_does_not_matter(block: int) -> None:
     cases = suite(
         (KEYS, TO_KEYS),
         (DOGS, f"{{{DEEP}}}, {{{TO_DOGS}}}"),
@@ -130,9 +130,23 @@ def test_the_order_does_not_matter(chunk: int) -> None:
     assert [len(values) for values in expected] == [1, 2, 1, 1]
     for seed in range(5):
         order = random.Random(seed).sample(range(len(cases)), len(cases))
-        runner = Runner(FakeReader(), cases, chunk=chunk)
+        runner = Runner(FakeReader(), cases, block=block)
         found = {index: observed(runner.judge(cases[index])) for index in order}
         assert [found[index] for index in range(len(cases))] == expected
+
+
+def test_promise_39_the_passes_do_not_depend_on_which_case_comes_first() -> None:
+    cases = suite(*((f"The keys are {number}x", TO_KEYS) for number in range(6)))
+    expected = None
+    for order in ([0, 1, 2, 3, 4, 5], [5, 0], [3, 2, 1]):
+        reader = FakeReader()
+        runner = Runner(reader, cases, block=2)
+        for index in order:
+            runner.judge(cases[index])
+        if expected is None:
+            expected = set(reader.passes)
+            assert len(expected) == 3
+        assert set(reader.passes) <= expected
 
 
 def test_a_case_may_be_judged_again_and_one_may_come_unannounced() -> None:
@@ -174,7 +188,7 @@ class Watched(FakeReader):
 def test_rows_are_let_go_once_their_case_is_judged() -> None:
     cases = suite(*((f"The keys are {number}x", TO_KEYS) for number in range(6)))
     reader = Watched()
-    runner = Runner(reader, cases, chunk=3)
+    runner = Runner(reader, cases, block=3)
     alive = []
     for case in cases:
         runner.judge(case)

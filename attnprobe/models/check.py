@@ -13,7 +13,7 @@ from attnprobe.models.compare import differences
 from attnprobe.models.model import Model
 from attnprobe.records import Floats, SiteName
 
-__all__ = ["CheckRow", "check"]
+__all__ = ["CheckRow", "check", "random_ids"]
 
 # The longest exceeds the small windows of the tiny networks; sources and targets differ.
 SOURCES = (19, 11, 4)
@@ -53,7 +53,7 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
         ModelError, MeasureError: the attention cannot be read at all.
     """
     network = model.network if isinstance(model, Model) else model
-    sources, targets = _random_ids(network, seed)
+    sources, targets = random_ids(network, seed)
     where = layout(network, batch_inputs(network, sources[:1], targets and targets[:1]))
 
     def inputs(chosen: slice, padding: Padding = "right") -> Mapping[str, torch.Tensor]:
@@ -111,15 +111,17 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
     ]
 
 
-def _random_ids(
+def random_ids(
     network: PreTrainedModel, seed: int
 ) -> tuple[list[list[int]], list[list[int]] | None]:
-    config = network.config.get_text_config()
+    """Token ids of some sources and, for an encoder-decoder, targets; the same for a seed."""
+    # CANINE reads code points and has no vocabulary.
+    words = getattr(network.config.get_text_config(), "vocab_size", 256)
     draw = torch.Generator().manual_seed(seed)
 
     def texts(lengths: tuple[int, ...]) -> list[list[int]]:
         return [
-            torch.randint(FIRST_ORDINARY_ID, config.vocab_size, (n,), generator=draw).tolist()
+            torch.randint(FIRST_ORDINARY_ID, words, (n,), generator=draw).tolist()
             for n in lengths
         ]
 

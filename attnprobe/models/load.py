@@ -21,6 +21,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from attnprobe.errors import ModelError
+from attnprobe.models.gguf import check_gguf, unpacked
 from attnprobe.models.model import BATCH_TOKENS, Model
 from attnprobe.registry import did_you_mean
 
@@ -32,7 +33,6 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
-GGUF_VERSIONS = (2, 3)
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -50,14 +50,14 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the files of a model lie: a folder, and in it a GGUF file or None."""
+    """Where the files of a model lie: a folder, or a GGUF file."""
 
-    folder: Path
-    gguf: str | None = None
+    path: Path
     revision: str | None = None
 
-    def __str__(self) -> str:
-        return str(self.folder / self.gguf if self.gguf else self.folder)
+    @property
+    def is_gguf(self) -> bool:
+        return self.path.is_file()
 
 
 def load(
@@ -94,19 +94,26 @@ def load(
     target = _device(device)
     place = _locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
     weights = _weights_files(place, allow_pickle=allow_pickle)
+    digest = _sha256(weights)
     with _quiet():
-        network = _network(place, weights, DTYPES[dtype], target)
-        tokenizer = _tokenizer(place)
+        folder = unpacked(place.path, digest) if place.is_gguf else place.path
+        safe = weights[0].suffix in (".safetensors", ".gguf")
+
+        def build(kind: Any) -> PreTrainedModel:
+            with _quiet():
+                return _network(kind, folder, DTYPES[dtype], target, safe=safe)
+
         return Model(
-            network,
-            tokenizer,
+            build(AutoModel),
+            _tokenizer(folder),
             name=name or _short(ref),
             ref=ref,
             revision=place.revision,
-            weights_sha256=_sha256(weights),
+            weights_sha256=digest,
             tokenizer_sha256=_sha256(_tokenizer_files(place) or weights),
             batch_tokens=batch_tokens,
             check=check,
+            load_head=build,
         )
 
 
@@ -139,8 +146,8 @@ def _locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no such file: {path}")
-        _check_gguf(path)
-        return _Place(path.parent, path.name)
+        check_gguf(path)
+        return _Place(path)
     if ref.startswith((PACKAGE, ".")) or not _HUB_ID.fullmatch(ref):
         raise ModelError(
             f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
@@ -161,17 +168,6 @@ def _in_package(ref: str) -> Path:
         if (folder / inside).exists():
             return folder / inside
     raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
-
-
-def _check_gguf(path: Path) -> None:
-    with path.open("rb") as stream:
-        head = stream.read(8)
-    version = int.from_bytes(head[4:], "little")
-    if head[:4] != b"GGUF" or version not in GGUF_VERSIONS:
-        raise ModelError(f"{path} is no GGUF file of version 2 or 3, or it is broken")
-    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModelError(f"to read {path.name}, install: pip install {' '.join(missing)}")
 
 
 def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> _Place:
@@ -198,14 +194,14 @@ def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: boo
 
 
 def _weights_files(place: _Place, *, allow_pickle: bool) -> list[Path]:
-    if place.gguf:
-        return [place.folder / place.gguf]
-    found = sorted(place.folder.glob("*.safetensors"))
+    if place.is_gguf:
+        return [place.path]
+    found = sorted(place.path.glob("*.safetensors"))
     if found:
         return found
-    pickled = sorted(path for pattern in PICKLED for path in place.folder.glob(pattern))
+    pickled = sorted(path for pattern in PICKLED for path in place.path.glob(pattern))
     if not pickled:
-        raise ModelError(f"no weights in {place.folder}: no *.safetensors there")
+        raise ModelError(f"no weights in {place.path}: no *.safetensors there")
     if not allow_pickle:
         raise ModelError(
             f"{pickled[0]} holds pickled weights, and opening those can run any code; convert them "
@@ -215,9 +211,9 @@ def _weights_files(place: _Place, *, allow_pickle: bool) -> list[Path]:
 
 
 def _tokenizer_files(place: _Place) -> list[Path]:
-    if place.gguf:
+    if place.is_gguf:
         return []
-    return sorted({path for pattern in TOKENIZER_FILES for path in place.folder.glob(pattern)})
+    return sorted({path for pattern in TOKENIZER_FILES for path in place.path.glob(pattern)})
 
 
 def _sha256(files: Sequence[Path]) -> str:
@@ -233,44 +229,48 @@ def _sha256(files: Sequence[Path]) -> str:
 
 
 def _network(
-    place: _Place, weights: Sequence[Path], dtype: torch.dtype, device: torch.device
+    kind: Any, folder: Path, dtype: torch.dtype, device: torch.device, *, safe: bool
 ) -> PreTrainedModel:
-    extra: dict[str, Any] = {"gguf_file": place.gguf} if place.gguf else {}
-    if not place.gguf:
-        extra["use_safetensors"] = weights[0].suffix == ".safetensors"
+    """The network of a folder as one of transformers' `AutoModel…` classes builds it."""
     try:
-        network, info = AutoModel.from_pretrained(
-            place.folder,
+        network, info = kind.from_pretrained(
+            folder,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **extra,
+            use_safetensors=safe,
         )
     except Exception as error:  # a stranger's files can make the parsers raise anything
         raise ModelError(
-            f"{place} cannot be loaded: {type(error).__name__}: {_first_line(error)}"
+            f"{folder} cannot be loaded: {type(error).__name__}: {_first_line(error)}"
         ) from error
     absent = [str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])]
-    absent = sorted(key for key in absent if "pooler" not in key)
+    # Marian's positions are computed, hence in no file; its code lists them under the names that
+    # they have in the network with a head.
+    computed = network._keys_to_ignore_on_load_missing or ()
+    absent = sorted(
+        key
+        for key in absent
+        if "pooler" not in key and f"{network.base_model_prefix}.{key}" not in computed
+    )
     if absent:
         raise ModelError(
-            f"{len(absent)} weights are missing in {place}, such as {absent[0]}; they would "
+            f"{len(absent)} weights are missing in {folder}, such as {absent[0]}; they would "
             "be random"
         )
     moved: PreTrainedModel = network.to(device)
     return moved
 
 
-def _tokenizer(place: _Place) -> Any:
-    extra = {"gguf_file": place.gguf} if place.gguf else {}
+def _tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(
-            place.folder, local_files_only=True, trust_remote_code=False, **extra
+            folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # as above
         raise ModelError(
-            f"no tokenizer can be loaded from {place}: {_first_line(error)}"
+            f"no tokenizer can be loaded from {folder}: {_first_line(error)}"
         ) from error
 
 

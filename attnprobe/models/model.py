@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
 
 from attnprobe import capture
-from attnprobe.errors import ModelError, SelectorError
+from attnprobe.attention import Attention
+from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.compare import padding_check, self_check
 from attnprobe.models.plan import check_need, plan_batches
+from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.tokens import prepare_tokenizer, tokenize, with_start
-from attnprobe.records import Encoding, Floats, Need, Rows, Sample, Site, SiteName, Tokens
+from attnprobe.records import Encoding, Floats, Need, Readout, Rows, Sample, Site, SiteName, Tokens
 
 __all__ = ["BATCH_TOKENS", "Model"]
 
 BATCH_TOKENS = 8192
+T = TypeVar("T")
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
 
 
@@ -32,7 +36,7 @@ class Model:
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
         served: how rows are read: by the attention function, or from eager weights.
         batch_tokens: padded tokens that one forward may hold.
-        forwards: forward passes made for `collect` so far.
+        forwards: forward passes made for `collect` and `read_out` so far.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Model:
         tokenizer_sha256: str,
         batch_tokens: int = BATCH_TOKENS,
         check: bool = True,
+        load_head: Callable[[Any], PreTrainedModel] | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -61,6 +66,7 @@ class Model:
         self.dtype = str(weight.dtype).removeprefix("torch.")
         self.batch_tokens = batch_tokens
         self.forwards = 0
+        self._load_head = load_head
         self._encodings: dict[Sample, Encoding] = {}
         self._start = _start_id(network)
         self._pad_id = _pad_id(network, tokenizer)
@@ -127,6 +133,20 @@ class Model:
             self._encodings[sample] = Encoding(sample, source, target, self.sites)
         return self._encodings[sample]
 
+    def attention(
+        self, text: str, *, target: str | None = None, site: SiteName | None = None
+    ) -> Attention:
+        """The attention on one text, for probes in Python and for notebooks.
+
+        Args:
+            target: the target text, for an encoder-decoder.
+            site: needed only where the model has several.
+
+        Raises:
+            SelectorError: longer than the model takes, or a special token spelled in the text.
+        """
+        return Attention(self, Sample(text, target), site)
+
     def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
         allow = sample.allow_special_tokens
         source = tokenize(self.tokenizer, sample.text, allow_special_tokens=allow)
@@ -161,9 +181,59 @@ class Model:
         encodings = {need.sample: self.encode(need.sample) for need in needs}
         for need in needs:
             check_need(need, encodings[need.sample])
+        return _with_less(
+            lambda tokens: self._collect(needs, encodings, tokens, padding),
+            batch_tokens or self.batch_tokens,
+        )
+
+    def read_out(
+        self, readouts: Sequence[Readout], *, batch_tokens: int | None = None
+    ) -> list[float]:
+        """How likely the model finds words, in nats, in the order of the readouts.
+
+        The language-model head is loaded at the first call.
+
+        Raises:
+            ModelError: a model without such a head, or heads that it does not have.
+            SelectorError: a word that the model cannot be asked for.
+            MeasureError: a probability that is no number.
+        """
+        predictor = self._predictor
+        before = predictor.forwards
+        try:
+            return _with_less(
+                lambda tokens: predictor.answer(readouts, batch_tokens=tokens),
+                batch_tokens or self.batch_tokens,
+            )
+        finally:
+            self.forwards += predictor.forwards - before
+
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        head, body = with_head(
+            self.network, self._load_head, causal="decoder" in self.sites, name=self.name
+        )
+        return Predictor(
+            head,
+            body,
+            self._layout,
+            self.tokenizer,
+            self.encode,
+            start=self._start,
+            pad_id=self._pad_id,
+            name=self.name,
+        )
+
+    def _collect(
+        self,
+        needs: Sequence[Need],
+        encodings: Mapping[Sample, Encoding],
+        batch_tokens: int,
+        padding: capture.Padding,
+    ) -> list[Rows]:
         start = self._start
         captured: dict[tuple[Sample, SiteName, int], tuple[tuple[int, ...], Floats]] = {}
-        for batch in plan_batches(needs, encodings, batch_tokens or self.batch_tokens):
+        for batch in plan_batches(needs, encodings, batch_tokens):
             chosen = [encodings[sample] for sample in batch.samples]
             inputs = capture.batch_inputs(
                 self.network,
@@ -193,6 +263,22 @@ class Model:
             )
             for need in needs
         ]
+
+
+def _with_less(work: Callable[[int], T], batch_tokens: int) -> T:
+    """The work at a batch size, and once more at half of it if memory does not suffice."""
+    try:
+        return work(batch_tokens)
+    except (torch.OutOfMemoryError, MemoryError):
+        torch.cuda.empty_cache()
+    half = max(1, batch_tokens // 2)
+    try:
+        return work(half)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise MeasureError(
+            f"out of memory, also with {half} tokens in a batch; shorten the text, or take fewer: "
+            "--attn-batch-tokens"
+        ) from None
 
 
 def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) -> Floats:

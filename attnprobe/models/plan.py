@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from attnprobe.errors import ModelError, SelectorError
 from attnprobe.records import Encoding, Need, Sample, SiteName
 
-__all__ = ["Batch", "check_need", "plan_batches"]
+__all__ = ["Batch", "check_need", "pack", "plan_batches"]
 
 Wanted = Mapping[tuple[SiteName, int], tuple[tuple[int, ...], ...]]
 
@@ -68,19 +68,26 @@ def plan_batches(
         encoding = encodings[sample]
         return len(encoding.source), len(encoding.target or ())
 
-    batches: list[list[Sample]] = []
+    samples = list(rows)
+    batches = pack([lengths(sample) for sample in samples], batch_tokens)
+    return [_batch([samples[index] for index in batch], rows) for batch in batches]
+
+
+def pack(lengths: Sequence[tuple[int, int]], batch_tokens: int) -> list[list[int]]:
+    """Batches of samples, by their indices, from the lengths of their source and target."""
+    batches: list[list[int]] = []
     width = real = (0, 0)
-    for sample in sorted(rows, key=lambda sample: (sum(lengths(sample)), lengths(sample))):
-        source, target = lengths(sample)
+    for index in sorted(range(len(lengths)), key=lambda index: (sum(lengths[index]), lengths[index])):
+        source, target = lengths[index]
         wider = (max(width[0], source), max(width[1], target))
         more = (real[0] + source, real[1] + target)
         padded = sum(wider) * (len(batches[-1]) + 1) if batches else 0
         if not batches or padded > batch_tokens or padded > 2 * sum(more):
             batches.append([])
             wider = more = (source, target)
-        batches[-1].append(sample)
+        batches[-1].append(index)
         width, real = wider, more
-    return [_batch(samples, rows) for samples in batches]
+    return batches
 
 
 def _batch(

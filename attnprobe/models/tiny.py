@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from attnprobe.errors import ModelError
 from attnprobe.registry import did_you_mean
 
-__all__ = ["ARCHITECTURES", "tiny_network", "tiny_tokenizer"]
+__all__ = ["ARCHITECTURES", "randomise", "tiny_network", "tiny_tokenizer"]
 
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 _VOCABULARY = len(_SPECIAL) + 256
@@ -109,16 +110,23 @@ def tiny_network(architecture: str, *, seed: int = 0, **overrides: Any) -> PreTr
         )
     values = {**_IDS, **ARCHITECTURES[architecture], **overrides}
     config = AutoConfig.for_model(architecture.replace("deberta_v2", "deberta-v2"), **values)
-    with torch.random.fork_rng(devices=[]):
+    return randomise(AutoModel.from_config(config), seed=seed)  # type: ignore[no-untyped-call]
+
+
+def randomise(network: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
+    """The network with other weights, in evaluation mode; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network: PreTrainedModel = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            for name, weights in network.named_parameters():
-                if weights.dim() > 1:
-                    embedding = "embed" in name or "bias" in name or name.startswith("w")
-                    weights.normal_(0, 1 if embedding else 1.5 / math.sqrt(weights.shape[-1]))
-                elif name.endswith(("bias", "sinks")):
-                    weights.normal_(0, 0.5)
+        for name, weights in network.named_parameters():
+            if weights.dim() > 1:
+                embedding = "embed" in name or "bias" in name or name.startswith("w")
+                weights.normal_(0, 1 if embedding else 1.5 / math.sqrt(weights.shape[-1]))
+            elif name.endswith(("bias", "sinks")):
+                weights.normal_(0, 0.5)
+        for module in network.modules():
+            # Training never touches the padding's vector, which starts as zero.
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0
     network.train(False)
     return network
 

@@ -7,15 +7,16 @@ what needs pydantic, numpy or torch is loaded when the first case file or probe 
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from attnprobe.names import SUFFIX
 from attnprobe.plugin import hooks, options
-from attnprobe.plugin.keys import judged_key
+from attnprobe.plugin.keys import ABSENT, absent_key, judged_key
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -57,9 +58,47 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attn" not in metafunc.fixturenames:
         return
-    models = list(options.settings(metafunc.config).models)
-    if len(models) > 1:
+    chosen = options.settings(metafunc.config)
+    models = list(chosen.models)
+    if len(models) > 1 and chosen.all_models:
         metafunc.parametrize("attn", models, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out cases for a model that this run is not given."""
+    given = options.settings(config).models
+    absent = [item for item in items if _named_model(item) not in (None, *given)]
+    if not absent:
+        return
+    items[:] = [item for item in items if _named_model(item) in (None, *given)]
+    config.hook.pytest_deselected(items=absent)
+    counts = dict(Counter(_named_model(item) or "" for item in absent))
+    config.stash[absent_key] = counts
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[ABSENT] = counts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # Under pytest-xdist each worker leaves out the same cases.
+    absent = getattr(node, "workeroutput", {}).get(ABSENT)
+    if absent:
+        node.config.stash[absent_key] = absent
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for name, count in sorted(config.stash.get(absent_key, {}).items()):
+        cases = "1 case" if count == 1 else f"{count} cases"
+        terminalreporter.write_line(
+            f"attnprobe: {cases} deselected: for model {name}, which is not given; "
+            f"--attn-model {name}=REF",
+            yellow=True,
+        )
+
+
+def _named_model(item: pytest.Item) -> str | None:
+    """The model that a case names; None for everything else."""
+    return getattr(getattr(item, "case", None), "model", None) if judged_key in item.stash else None
 
 
 @pytest.fixture

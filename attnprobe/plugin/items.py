@@ -29,11 +29,16 @@ class CaseFile(pytest.File):
         for mark in sorted({mark for case in found for mark in case.marks}):
             # A mark that a case file names is declared by naming it.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
-        models = session.settings.models
+        chosen = session.settings
+        first = next(iter(chosen.models), "")
         for case in found:
-            for model in models or [""]:
-                name = f"{case.name}[{model}]" if len(models) > 1 else case.name
-                yield CaseItem.from_parent(self, name=name, case=case, model=model)
+            if case.model is None and chosen.all_models and len(chosen.models) > 1:
+                for model in chosen.models:
+                    name = f"{case.name}[{model}]"
+                    yield CaseItem.from_parent(self, name=name, case=case, model=model)
+            else:
+                model = case.model or first
+                yield CaseItem.from_parent(self, name=case.name, case=case, model=model)
 
     def repr_failure(  # type: ignore[override]  # pytest's own Collector leaves style out as well
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -66,7 +71,7 @@ class CaseItem(pytest.Item):
 
     def setup(self) -> None:
         try:
-            judged = session_of(self.config).judge(self)
+            judged = session_of(self.config).judge(self.case, self.model, self._planned)
         except AttnprobeError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         self.stash[judged_key] = judged
@@ -74,13 +79,22 @@ class CaseItem(pytest.Item):
             pytest.fail(self._explained(), pytrace=False)
 
     def runtest(self) -> None:
-        if not all(map(self._holds, self.stash[judged_key])):
+        judged: list[Judged] = self.stash[judged_key]
+        if not all(map(self._holds, judged)):
             raise ExpectationFailed(self._explained())
+
+    def _planned(self) -> list[Case]:
+        return [
+            item.case
+            for item in self.session.items
+            if isinstance(item, CaseItem) and item.model == self.model
+        ]
 
     def _explained(self) -> str:
         """All expectations of the case in words, first those that fail it."""
-        judged = sorted(self.stash[judged_key], key=self._holds)
-        return "\n\n".join(explain(entry.case, entry.finding) for entry in judged)
+        judged: list[Judged] = self.stash[judged_key]
+        ordered = sorted(judged, key=self._holds)
+        return "\n\n".join(explain(entry.case, entry.finding) for entry in ordered)
 
     def _holds(self, judged: Judged) -> bool:
         return not (judged.finding.error or session_of(self.config).fails(judged.finding))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from attnprobe.cases import Case
     from attnprobe.run import Finding
 
-__all__ = ["REPORT", "Judged", "judged_key"]
+__all__ = ["ABSENT", "REPORT", "Judged", "absent_key", "judged_key"]
 
 
 class Judged(NamedTuple):
@@ -23,5 +23,8 @@ class Judged(NamedTuple):
 
 # What was judged in an item so far: a case at once, a Python probe call by call.
 judged_key = pytest.StashKey[list[Judged]]()
+# Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
+absent_key = pytest.StashKey[dict[str, int]]()
+ABSENT = "attnprobe_absent"
 # Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
 REPORT = "attnprobe"

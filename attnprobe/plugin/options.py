@@ -20,6 +20,7 @@ _MODEL = "attn_model"
 _SWITCHES = {
     "online": "allow the model hub; it wants --attn-revision",
     "allow-pickle": "load pickled weights, which can run code",
+    "all-models": "cases that name no model run on every model given, not on the first alone",
     "strict": "borderline verdicts fail, and so does a run that judged nothing",
 }
 _VALUES = {
@@ -38,7 +39,8 @@ class Settings:
     """The options of a run, checked.
 
     Attributes:
-        models: reference of each model by its name, in the order given.
+        models: reference of each model by its name, in the order given; the first is for all that
+            names none.
     """
 
     models: dict[str, str]
@@ -46,6 +48,7 @@ class Settings:
     device: str
     dtype: str
     batch_tokens: int
+    all_models: bool
     online: bool
     allow_pickle: bool
     strict: bool
@@ -61,7 +64,7 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         metavar="[NAME=]REF",
         help="model to probe: a folder, pkg://package/path, a hub id or a .gguf file; "
-        "repeat to probe several",
+        "repeat to give several, which cases name by model:",
     )
     parser.addini(_MODEL, "default of --attn-model, one a line", type="linelist", default=[])
     for name, (default, text, choices) in _VALUES.items():
@@ -89,6 +92,7 @@ def settings(config: pytest.Config) -> Settings:
         device=_value(config, "device"),
         dtype=_value(config, "dtype"),
         batch_tokens=int(batch_tokens),
+        all_models=_switch(config, "all-models"),
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
         strict=_switch(config, "strict"),

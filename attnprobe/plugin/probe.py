@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -91,21 +92,28 @@ class ProbedAttention(Attention):
         if kind.startswith("_") or kind not in RULES:
             known = [*RULES, *(name for name in dir(Attention) if not name.startswith("_"))]
             raise AttributeError(f"no rule or method {kind!r}; {did_you_mean(kind, known)}")
+        return functools.partial(self.expect, kind)
 
-        def expect(*words: Any, **arguments: Any) -> None:
-            __tracebackhide__ = True
-            names = RULES[kind].positional
-            # from_ stands for from, which Python keeps for itself.
-            stated = {name.rstrip("_"): value for name, value in arguments.items()}
-            twice = set(names[: len(words)]) & set(stated)
-            if len(words) > len(names) or twice:
-                raise TypeError(
-                    f"{kind} takes {' and '.join(names)} by position, each once; name the others"
-                )
-            given = dict(zip(names, words, strict=False))
-            self._probe.expect(self.sample, kind, {"site": self.site, **given, **stated})
+    def expect(self, kind: str, /, *words: Any, **arguments: Any) -> None:
+        """Asserts a rule by its name; needed where a method of `Attention` has the same name.
 
-        return expect
+        Raises:
+            AssertionError: the rule does not hold.
+            AttnprobeError: it cannot be measured on this text.
+            TypeError: arguments that the rule does not take.
+        """
+        __tracebackhide__ = True
+        names = RULES[kind].positional
+        # from_ stands for from, which Python keeps for itself.
+        stated = {name.rstrip("_"): value for name, value in arguments.items()}
+        twice = set(names[: len(words)]) & set(stated)
+        if len(words) > len(names) or twice:
+            raise TypeError(
+                f"{kind} takes {' and '.join(names) or 'nothing'} by position, each once; "
+                "name the others"
+            )
+        given = dict(zip(names, words, strict=False))
+        self._probe.expect(self.sample, kind, {"site": self.site, **given, **stated})
 
 
 def _rule(kind: str, arguments: dict[str, Any]) -> Rule:

@@ -10,7 +10,8 @@ import pytest
 from attnprobe.attention import draw
 from attnprobe.explain import bound, number
 from attnprobe.plugin.keys import Judged
-from attnprobe.render.table import Finding, expectations_table, picture_figure
+from attnprobe.records import Chart, Encoding, Verdict
+from attnprobe.render.table import Finding, expectations_table, folded, picture_figure
 from attnprobe.results import ExpectationResult, ModelResult
 
 if TYPE_CHECKING:
@@ -80,11 +81,12 @@ def expectation(judged: Judged) -> ExpectationResult:
             message=str(judged.finding.error),
             line=stated.mark.line,
         )
+    control = "" if verdict.control is None else f"; {verdict.control}"
     return ExpectationResult(
         rule=stated.rule.kind,
         arguments=_plain(stated.arguments),
         outcome=verdict.outcome,
-        message=f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}",
+        message=f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}{control}",
         line=stated.mark.line,
         measure=verdict.measure,
         observed=verdict.observed,
@@ -124,9 +126,9 @@ def extra(content: str) -> dict[str, str | None]:
 
 
 def html(judged: Sequence[Judged], *, pictures: bool) -> str:
-    """The table of an item's expectations, and under it the picture of each."""
+    """The table of an item's expectations, and under it the pictures of each."""
     table = expectations_table([_row(entry) for entry in judged])
-    return table + "".join(_figure(entry) for entry in judged if pictures)
+    return table + "".join(_pictures(entry) for entry in judged if pictures)
 
 
 def _row(judged: Judged) -> Finding:
@@ -154,15 +156,32 @@ def _row(judged: Judged) -> Finding:
     )
 
 
-def _figure(judged: Judged) -> str:
-    finding, verdict = judged.finding, judged.finding.verdict
-    if verdict is None or verdict.picture is None or finding.matrix is None:
+def _pictures(judged: Judged) -> str:
+    """The heatmap of an expectation and under it its charts, folded where there are several."""
+    verdict, encoding = judged.finding.verdict, judged.finding.encoding
+    if verdict is None or encoding is None:
         return ""
-    if finding.encoding is None:
+    charts = [_chart(judged, chart, encoding) for chart in verdict.charts]
+    shown = "".join(charts)
+    return _heatmap(judged, verdict, encoding) + (
+        folded(f"{len(charts)} charts", shown) if len(charts) > 1 else shown
+    )
+
+
+def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding) -> str:
+    if verdict.picture is None or judged.finding.matrix is None:
         return ""
     from attnprobe.render.style import to_svg
 
-    drawing = draw(
-        finding.matrix, verdict.picture, finding.encoding, judged.model, judged.case.name
-    )
-    return picture_figure(to_svg(drawing), finding.expectation.rule.describe())
+    drawing = draw(judged.finding.matrix, verdict.picture, encoding, judged.model, judged.case.name)
+    return picture_figure(to_svg(drawing), judged.finding.expectation.rule.describe())
+
+
+def _chart(judged: Judged, chart: Chart, encoding: Encoding) -> str:
+    from attnprobe.render.draw import caption, draw_chart
+    from attnprobe.render.style import to_svg
+
+    title = f"{judged.model} · {caption(chart)} · {judged.case.name}"
+    drawing = draw_chart(chart, encoding=encoding, title=title)
+    rule = judged.finding.expectation.rule
+    return picture_figure(to_svg(drawing), f"{rule.describe()} · {caption(chart)}")

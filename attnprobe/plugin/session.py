@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,16 +17,12 @@ from attnprobe.plugin import reports
 from attnprobe.plugin.keys import REPORT, Judged, judged_key
 from attnprobe.plugin.options import settings
 from attnprobe.records import Head
-from attnprobe.run import CHUNK, Finding, Runner
+from attnprobe.run import Finding, Runner
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
-    from attnprobe.plugin.items import CaseItem
 
 __all__ = ["Session", "session_of"]
-
-# A worker of pytest-xdist sees all items but runs some of them: it measures in smaller steps.
-_WORKER_CHUNK = 32
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -77,17 +73,15 @@ class Session:
                 raise
         return self._models[name]
 
-    def judge(self, item: CaseItem) -> list[Judged]:
-        """All expectations of an item, judged; its chunk is measured if it has not been."""
-        if item.model not in self._runners:
-            cases = [
-                other.case
-                for other in item.session.items
-                if isinstance(other, type(item)) and other.model == item.model
-            ]
-            self._runners[item.model] = self.runner(item.model, cases)
-        findings = self._runners[item.model].judge(item.case)
-        return [Judged(item.case, item.model, finding) for finding in findings]
+    def judge(self, case: Case, model: str, planned: Callable[[], list[Case]]) -> list[Judged]:
+        """All expectations of a case, judged; its block is measured if it has not been.
+
+        Args:
+            planned: all cases of the run on this model, in their order.
+        """
+        if model not in self._runners:
+            self._runners[model] = self.runner(model, planned())
+        return [Judged(case, model, finding) for finding in self._runners[model].judge(case)]
 
     def runner(self, model: str, cases: Sequence[Case]) -> Runner:
         """A runner over these cases; those that the file skips are left out."""
@@ -96,7 +90,6 @@ class Session:
             [case for case in cases if case.skip is None],
             batch_tokens=self.settings.batch_tokens,
             pictures=self.settings.figures == "all" and self.draws,
-            chunk=_WORKER_CHUNK if hasattr(self.config, "workerinput") else CHUNK,
         )
 
     def fails(self, finding: Finding) -> bool:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from attnprobe.records import Outcome
 from attnprobe.render.text import visible
 
-__all__ = ["Finding", "expectations_table", "picture_figure"]
+__all__ = ["Finding", "expectations_table", "folded", "picture_figure"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,10 @@ _FIGURE = Markup(
     'style="max-width:100%;height:auto"><figcaption style="font:13px/1.4 system-ui,sans-serif;'
     'color:#757d87">{}</figcaption></figure>'
 )
+_FOLDED = Markup(
+    '<details style="margin:8px 0"><summary style="font:13px/1.4 system-ui,sans-serif;'
+    'color:#757d87;cursor:pointer">{}</summary>{}</details>'
+)
 
 
 def expectations_table(rows: Sequence[Finding]) -> str:
@@ -98,3 +102,8 @@ def picture_figure(svg: str, caption: str) -> str:
     """An HTML figure that carries the SVG inside itself, with the caption as alternative text."""
     data = base64.b64encode(svg.encode()).decode()
     return str(_FIGURE.format(data, visible(caption), visible(caption)))
+
+
+def folded(summary: str, html: str) -> str:
+    """The HTML behind a line that opens and closes it."""
+    return str(_FOLDED.format(visible(summary), Markup(html)))

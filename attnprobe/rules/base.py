@@ -6,12 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from attnprobe.align import SPECIAL_NAMES, Selector, parse_selector
+from attnprobe.errors import MeasureError
 from attnprobe.heads import Heads, How, parse_heads
-from attnprobe.records import Encoding, Need, Outcome, Rows, Sample, SiteName, Verdict
+from attnprobe.records import (
+    Encoding,
+    Head,
+    Need,
+    Outcome,
+    Readout,
+    Rows,
+    Sample,
+    SiteName,
+    Verdict,
+)
 from attnprobe.registry import Registry
 
 __all__ = [
@@ -25,6 +37,7 @@ __all__ = [
     "Place",
     "Rule",
     "SelectorField",
+    "check_numbers",
     "decide",
     "outcome_of",
     "parse_rule",
@@ -129,8 +142,8 @@ class Rule(BaseModel, ABC):
         """The selectors of the rule, so that they can be found in the text before any run."""
 
     @abstractmethod
-    def needs(self, encoding: Encoding) -> tuple[Need, ...]:
-        """The rows that `judge` will want of this text.
+    def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
+        """The rows, or readouts of the model's own prediction, that `judge` will want.
 
         Raises:
             SelectorError: a word, head or layer that is not there, or a pair that no head can
@@ -138,8 +151,8 @@ class Rule(BaseModel, ABC):
         """
 
     @abstractmethod
-    def judge(self, rows: Sequence[Rows]) -> Verdict:
-        """The verdict on rows that come in the order of `needs`.
+    def judge(self, rows: Sequence[Any]) -> Verdict:
+        """The verdict on what comes in the order of `needs`: `Rows`, or a float for a readout.
 
         Raises:
             MeasureError: rows that hold no distribution.
@@ -172,6 +185,14 @@ def parse_rule(
         pydantic.ValidationError: arguments that the rule does not take.
     """
     return RULES[kind].model_validate(dict(arguments), context={"head_sets": head_sets or {}})
+
+
+def check_numbers(rows: Rows) -> None:
+    """Raises MeasureError if a weight is no number: no comparison with it would mean anything."""
+    for layer, weights in rows.weights.items():
+        for head in np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2))):
+            name = Head(layer, int(head))
+            raise MeasureError(f"{name} has attention weights that are no numbers")
 
 
 class Demand(NamedTuple):

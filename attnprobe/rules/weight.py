@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 
 from attnprobe.align import Group, groups, positions
 from attnprobe.errors import MeasureError, SelectorError
-from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Site, Target, Verdict
+from attnprobe.heads import How
+from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Site, Verdict
 from attnprobe.rules.base import (
     RULES,
     Demand,
@@ -25,12 +26,12 @@ from attnprobe.rules.base import (
     decide,
     outcome_of,
 )
+from attnprobe.rules.frame import sink_shares, strongest_words
 
 __all__ = ["Attends", "Ignores"]
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
-CHART = 5
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,10 @@ class _Weight(Rule):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        rows = self._pair(encoding, site).queries
+        pair = self._pair(encoding, site)
         layers = sorted({head.layer for head in self.heads.resolve(site)})
-        return (Need(encoding.sample, site.name, tuple(layers), rows),)
+        self._check_windows(pair, site, layers)
+        return (Need(encoding.sample, site.name, tuple(layers), pair.queries),)
 
     def judge(self, rows: Sequence[Rows]) -> Verdict:
         (found,) = rows
@@ -115,6 +117,12 @@ class _Weight(Rule):
         how = self.heads.how or ("any" if self.wanted else "all")
 
         distributions = _distributions(found, heads, pair.queries, mean=how == "mean")
+        return self._verdict(found, pair, distributions, heads, how)
+
+    def _verdict(
+        self, found: Rows, pair: _Pair, distributions: Floats, heads: tuple[Head, ...], how: How
+    ) -> Verdict:
+        """The verdict on `[heads, source]`; one row where how is mean."""
         seen = _Seen(
             to=_mass(distributions, pair.expected),
             over=_mass(distributions, pair.contrast) if pair.contrast else None,
@@ -135,10 +143,10 @@ class _Weight(Rule):
             demanded=demand.demanded,
             head=f"mean of {len(heads)} heads" if how == "mean" else str(heads[decider]),
             heads_tried=len(heads),
-            sink=_sink(found, site, distributions[decider]),
-            top=_top(found, distributions[decider]),
+            sink=_sink(found, distributions[decider]),
+            top=strongest_words(distributions[decider], found.keys),
             picture=Picture(
-                site=site.name,
+                site=found.site,
                 heads=heads if how == "mean" else (heads[decider],),
                 rows=pair.queries,
                 expected=pair.expected,
@@ -176,6 +184,24 @@ class _Weight(Rule):
                 f"top: {self.top} decides nothing: only {len(candidates)} other words compete"
             )
         return _Pair(queries, expected, contrast, candidates)
+
+    def _check_windows(self, pair: _Pair, site: Site, layers: Sequence[int]) -> None:
+        """Refuses a word behind a sliding window, where a weight of 0 would be a free pass."""
+        for selector, columns in ((self.to, pair.expected), (self.over, pair.contrast)):
+            blind = [
+                layer
+                for layer in layers
+                if columns
+                and not any(site.sees(layer, row, key) for row in pair.queries for key in columns)
+            ]
+            free = not self.wanted or self.max is not None or selector is self.over
+            if blind and (free or len(blind) == len(layers)):
+                layer = blind[0]
+                raise SelectorError(
+                    f"{self.from_} cannot attend to {selector} in layer {layer}: it lies outside "
+                    f"of the sliding window of {site.windows[layer]} tokens; "
+                    + _elsewhere(site, blind)
+                )
 
     def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
         weight = float(seen.to[index])
@@ -246,6 +272,13 @@ class Ignores(_Weight):
     wanted = False
 
 
+def _elsewhere(site: Site, blind: Sequence[int]) -> str:
+    wide = [layer for layer in site.layers if layer not in site.windows]
+    if wide:
+        return f"layers without a window: {', '.join(map(str, wide))}"
+    return f"leave out layers {', '.join(map(str, blind))}, or choose nearer words"
+
+
 def _distributions(
     rows: Rows, heads: Sequence[Head], queries: Sequence[int], *, mean: bool
 ) -> Floats:
@@ -277,19 +310,7 @@ def _masses(distributions: Floats, words: Sequence[Group]) -> Floats:
     return np.array(masses, np.float32).reshape(len(words), len(distributions)).T
 
 
-def _sink(rows: Rows, site: Site, distribution: Floats) -> float:
-    """Mass on special tokens, learned sinks and a causal site's first token."""
-    ordinary = [
-        position
-        for position, special in enumerate(rows.keys.special)
-        if special is None and not (site.causal and position == 0)
-    ]
-    return min(max(1 - float(distribution[ordinary].sum()), 0.0), 1.0)
-
-
-def _top(rows: Rows, distribution: Floats) -> tuple[Target, ...]:
-    found = [
-        Target(group.label, float(distribution[list(group.positions)].sum()))
-        for group in groups(rows.keys)
-    ]
-    return tuple(sorted(found, key=lambda target: -target.weight)[:CHART])
+def _sink(rows: Rows, distribution: Floats) -> float:
+    """Mass of `[source]` on special tokens, learned sinks and a causal site's first token."""
+    causal = rows.encoding.site(rows.site).causal
+    return float(sink_shares(distribution, rows.keys, causal=causal))

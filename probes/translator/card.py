@@ -46,9 +46,9 @@ training and {held_out} others are held out; no source text is in both. Corpus s
 
 `make translator` trains it again: Marian, 2 + 2 layers, 4 heads, width 128, feed-forward 256,
 norm after the sum, {parameters} parameters in float32; one token a word. {steps} steps of {batch}
-sentences, AdamW at {rate} with {warm_up} warm-up steps and then a linear decay, dropout 0.1 (none
-on attention weights), seed {seed}, one thread. The loss is the cross-entropy of the French
-words. Attention is never supervised: no alignment enters training.
+sentences, AdamW at {rate} (weight decay 0.01) with {warm_up} warm-up steps and then a linear
+decay, dropout 0.1 (none on attention weights), seed {seed}, one thread. The loss is the
+cross-entropy of the French words. Attention is never supervised: no alignment enters training.
 
 ## Scores on the held-out sentences
 

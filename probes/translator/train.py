@@ -191,6 +191,8 @@ def main() -> None:
 def save(network: MarianMTModel, held_out: Sequence[Sentence], folder: Path, *, seed: int) -> None:
     """Writes the network, its tokenizer and its card."""
     tokenizer = build_tokenizer()
+    # The sinusoids of the positions: transformers leaves them out, and AutoModel misses them.
+    network._keys_to_ignore_on_save = None
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with _repeatable(seed):

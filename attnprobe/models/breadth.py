@@ -1,0 +1,378 @@
+"""How much of transformers can be read: a tiny network of every text architecture, both paths.
+
+A family is one model type of transformers whose base network takes nothing but token ids. Each is
+built with random weights from a small configuration and compared, row by row, with its own eager
+attention. What differs by more than `BAR` counts as refused, whatever the reason.
+
+The families run in a process of their own, so that one that crashes or hangs ends nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import multiprocessing
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, Literal, get_args
+
+import torch
+import transformers
+from transformers import PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_MAPPING, MODEL_MAPPING_NAMES
+from transformers.utils import logging
+
+from attnprobe.capture import Layout, batch_inputs, eager, layout
+from attnprobe.errors import AttnprobeError
+from attnprobe.models.check import CheckRow, check, random_ids
+from attnprobe.models.small import small_config
+from attnprobe.models.tiny import randomise
+from attnprobe.records import SiteName
+
+__all__ = [
+    "BAR",
+    "OUTCOMES",
+    "Family",
+    "as_json",
+    "as_page",
+    "cells",
+    "examine",
+    "names",
+    "summary",
+    "summary_line",
+    "sweep",
+]
+
+BAR = 5e-5
+"""Largest difference to eager weights, and of a batch to single texts."""
+
+Outcome = Literal["function", "eager", "refused", "not built"]
+OUTCOMES: Mapping[Outcome, str] = {
+    "function": "served by the attention function",
+    "eager": "served by the eager fallback",
+    "refused": "refused",
+    "not built": "not buildable from a small configuration",
+}
+CHUNK = 120
+LIMIT = 60.0
+
+# Model types with token ids that are no text, or that take a sound or a picture beside them.
+_OTHER = frozenset(
+    {
+        "chameleon",
+        "csm",
+        "dia",
+        "evolla",
+        "fastspeech2_conformer",
+        "fastspeech2_conformer_with_hifigan",
+        "gradium_phonon_tts",
+        "higgs_audio_v2_tokenizer",
+        "imagegpt",
+        "kyutai_speech_to_text",
+        "lxmert",
+        "musicgen",
+        "musicgen_melody",
+        "pocket_tts",
+        "seamless_m4t",
+        "seamless_m4t_v2",
+        "tvp",
+        "vilt",
+        "vits",
+    }
+)
+
+
+_PAGE = """# Architectures
+
+Written by `make breadth` (`attnprobe models --check all --page docs/architectures.md`) with
+transformers {transformers}. Do not edit it.
+
+A family is a model type of transformers whose base network takes token ids alone: text networks
+and the text parts of others that have a type of their own, such as `gemma3_text`. Left out are
+networks that take a sound or a picture as well, and those of speech and music tokens.
+
+Each family is built from a small configuration with random weights, two layers or more, and four
+heads in most. Every row of every head is compared with the network's own eager
+`output_attentions`: one text alone, and texts of different lengths together, padded on the right
+and on the left. `difference` is the largest difference found, `batch` the largest between a text
+in a batch and the same text alone. Both must stay within {bar:.0e}; what does not is refused, here
+and, with the tolerance of 5e-4, when a model is loaded. The eager fallback reads the eager weights
+themselves, so it has no difference of its own.
+
+A small network with random weights shows that the numbers are read rightly. It does not show
+that a large model of that family fits into memory, or that its tokenizer tells character offsets.
+"""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture.
+
+    Attributes:
+        architecture: the model type, such as `gpt_oss`.
+        network: the class of its base network.
+        difference: largest absolute difference to eager weights of a single text and of batches
+            padded on either side; None where nothing was compared. The eager fallback has nothing
+            to differ from.
+        batch: largest absolute difference between a batch and single texts.
+        sites: for each site the layers with attention.
+        features: what its attention has beyond the plain kind.
+        reason: why it is not served by the attention function, else empty.
+    """
+
+    architecture: str
+    network: str
+    outcome: Outcome
+    difference: float | None = None
+    batch: float | None = None
+    sites: Mapping[SiteName, Sequence[int]] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def names() -> list[str]:
+    """Model types whose configuration is that of a single text network."""
+    found: list[str] = []
+    for name in MODEL_MAPPING_NAMES:
+        kind = CONFIG_MAPPING[name]
+        parts = {"text_config", "vision_config", "audio_config"} & set(kind.sub_configs)
+        # An alias has the configuration of another type.
+        if not parts and name not in _OTHER and kind.model_type == name:
+            found.append(name)
+    return sorted(found)
+
+
+def examine(name: str) -> Family | None:
+    """Builds and compares one family; None if its network does not take token ids alone."""
+    try:
+        kind = _network_class(name)
+    except Exception as error:
+        return Family(name, "", "not built", reason=_reason(error))
+    takes = inspect.signature(kind.forward).parameters
+    if kind.main_input_name != "input_ids" or "input_ids" not in takes:
+        return None
+    try:
+        network = randomise(kind._from_config(small_config(name)))
+    except Exception as error:
+        return Family(name, kind.__name__, "not built", reason=_reason(error))
+    try:
+        rows = check(network)
+        where, features = _look(network)
+    # The code of a network may raise anything; all of it means that it cannot be read.
+    except Exception as error:
+        return Family(name, kind.__name__, "refused", reason=_reason(error))
+    return _judge(name, network, rows, where, features)
+
+
+def _network_class(name: str) -> type[PreTrainedModel]:
+    found = MODEL_MAPPING[CONFIG_MAPPING[name]]
+    kind: type[PreTrainedModel] = found[0] if isinstance(found, tuple) else found
+    return kind
+
+
+def _judge(
+    name: str,
+    network: PreTrainedModel,
+    rows: Sequence[CheckRow],
+    where: Layout,
+    features: tuple[str, ...],
+) -> Family:
+    difference = max(max(row.unpadded, row.right, row.left) for row in rows)
+    batch = max(row.batch for row in rows)
+    outcome: Outcome = where.served
+    reason = where.reason
+    # Written so that NaN is refused.
+    if not difference <= BAR:
+        outcome, reason = "refused", f"differs from its eager weights by {difference:.1e}"
+    elif not batch <= BAR:
+        outcome, reason = "refused", f"a text beside a longer one differs by {batch:.1e}"
+    sites = {row.site: row.layers for row in rows}
+    return Family(
+        name, type(network).__name__, outcome, difference, batch, sites, features, reason
+    )
+
+
+def _look(network: PreTrainedModel) -> tuple[Layout, tuple[str, ...]]:
+    """Where attention is computed, and what is special about it."""
+    sources, targets = random_ids(network, seed=1)
+    inputs = batch_inputs(network, sources[:1], targets and targets[:1])
+    where = layout(network, inputs)
+    # As a plain table: some configurations refuse to tell one value for all layers.
+    config: dict[str, Any] = network.config.get_text_config().to_dict()
+    sparse = bool(config.get("index_topk"))
+    if not sparse:
+        _check_windows(network, where, inputs)
+    parameters = [path for path, _ in network.named_parameters()]
+    groups = [getattr(module, "num_key_value_groups", 1) for module in network.modules()]
+    depth = getattr(network.config.get_text_config(), "num_hidden_layers", 0)
+    latent = bool(config.get("kv_lora_rank"))
+    has = {
+        "encoder-decoder": len(where.sites) == 3,
+        "hybrid stack": len(where.sites) == 1
+        and any(len(site.layers) < depth for site in where.sites.values()),
+        "latent attention": latent,
+        "grouped queries": max(groups) > 1,
+        "sparse attention": sparse,
+        "sliding window": any(site.windows for site in where.sites.values()),
+        "soft cap": bool(config.get("attn_logit_softcapping")),
+        "sinks": any("sink" in path for path in parameters),
+        "relative positions": any(
+            part in path
+            for path in parameters
+            for part in ("relative_attention_bias", "rel_embeddings", "distance_embedding")
+        ),
+    }
+    return where, tuple(feature for feature, present in has.items() if present)
+
+
+def _check_windows(
+    network: PreTrainedModel, where: Layout, inputs: Mapping[str, torch.Tensor]
+) -> None:
+    """Raises AttnprobeError where a mask hides positions that no known window hides.
+
+    Sparse attention chooses what it sees: that is the network's own doing, and no mask.
+    """
+    for site, layers in eager(network, inputs, alone=next(iter(where.sites))).items():
+        for number, weights in zip(where.sites[site].layers, layers, strict=True):
+            if site == "cross":
+                continue
+            seen = (weights[0] > 0).any(dim=0)
+            rows, keys = seen.nonzero(as_tuple=True)
+            reach = int((rows - keys).abs().max())
+            window = where.sites[site].windows.get(number)
+            # Far corners may hold weights too small for a float, but not half of all positions.
+            if reach != window - 1 if window else reach < len(seen) // 2:
+                raise AttnprobeError(
+                    f"{site} layer {number} sees {reach + 1} positions on a side, and its window "
+                    f"is {window or 'not known'}"
+                )
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence that says something, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What a configuration's own check says stands behind a heading.
+    text = lines[-1] if type(error).__name__.startswith("Strict") else " ".join(lines)
+    text = text.split(". The fast path")[0].split("; ")[0] or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:159]}…"
+
+
+def sweep(
+    chosen: Sequence[str] | None = None, *, chunk: int = CHUNK, limit: float = LIMIT
+) -> Iterator[Family]:
+    """Examines families one after the other, in processes of `chunk` families each.
+
+    Args:
+        chosen: model types; all of `names()` without it.
+        limit: seconds that one family may take.
+    """
+    todo = list(names() if chosen is None else chosen)
+    # Forking a process that has threads is unsafe, hence spawn.
+    context = multiprocessing.get_context("spawn")
+    while todo:
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_serve, args=(theirs, todo[:chunk]), daemon=True)
+        process.start()
+        theirs.close()
+        for name in todo[:chunk]:
+            todo.pop(0)
+            ended = ""
+            try:
+                if ours.poll(limit):
+                    family = ours.recv()
+                else:
+                    ended = f"took longer than {limit:.0f} s"
+            except EOFError:
+                ended = "its process crashed"
+            if ended:
+                yield Family(name, "", "not built", reason=ended)
+                break
+            if family is not None:
+                yield family
+        process.terminate()
+        process.join()
+        ours.close()
+
+
+def _serve(connection: Connection, chosen: Sequence[str]) -> None:
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.simplefilter("ignore")
+    for name in chosen:
+        connection.send(examine(name))
+
+
+def summary(families: Sequence[Family]) -> dict[Outcome, int]:
+    """How many families came out how."""
+    counts = Counter(family.outcome for family in families)
+    return {outcome: counts[outcome] for outcome in get_args(Outcome)}
+
+
+def summary_line(families: Sequence[Family]) -> str:
+    """The counts in words: `200 families: 170 served by the attention function, ...`."""
+    counts = summary(families).items()
+    listed = ", ".join(f"{count} {OUTCOMES[outcome]}" for outcome, count in counts)
+    return f"{len(families)} families: {listed}"
+
+
+def cells(family: Family) -> tuple[str, ...]:
+    """A row of the table: architecture, network, outcome, difference, batch, layers, reason."""
+    both = (family.difference, family.batch)
+    layers = "; ".join(
+        f"{site} {', '.join(map(str, numbers))}" for site, numbers in family.sites.items()
+    )
+    return (
+        family.architecture,
+        family.network,
+        family.outcome,
+        *("" if value is None else f"{value:.0e}" for value in both),
+        layers,
+        family.reason,
+    )
+
+
+def as_json(families: Sequence[Family]) -> str:
+    """The table, its versions and its bar, for machines."""
+    found = {
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+        "bar": BAR,
+        "summary": summary(families),
+        "families": [asdict(family) for family in families],
+    }
+    return json.dumps(found, indent=1) + "\n"
+
+
+def as_page(families: Sequence[Family]) -> str:
+    """The table as the page `docs/architectures.md`."""
+    parts = [_PAGE.format(transformers=transformers.__version__, bar=BAR)]
+    parts.append(f"{summary_line(families)}.\n")
+    for outcome in get_args(Outcome):
+        chosen = [family for family in families if family.outcome == outcome]
+        title = OUTCOMES[outcome].capitalize()
+        parts.append(f"## {title}: {len(chosen)}\n\n{_rows(outcome, chosen)}")
+    return "\n".join(parts)
+
+
+def _rows(outcome: Outcome, families: Sequence[Family]) -> str:
+    columns: dict[Outcome, tuple[str, ...]] = {
+        "function": ("difference", "batch", "attention"),
+        "eager": ("batch", "attention"),
+    }
+    heading = ("architecture", *columns.get(outcome, ("reason",)))
+    table = [heading, ("---",) * len(heading)]
+    for family in families:
+        _, _, _, difference, batch, _, reason = cells(family)
+        told = {
+            "architecture": f"`{family.architecture}`",
+            "difference": difference,
+            "batch": batch,
+            "attention": ", ".join(family.features),
+            "reason": reason.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\["),
+        }
+        table.append(tuple(told[column] for column in heading))
+    return "".join(f"| {' | '.join(row)} |\n" for row in table)

@@ -1,0 +1,169 @@
+"""GGUF files: unpacked once into a folder of safetensors, which loads in a second.
+
+The folder lies in `$ATTNPROBE_CACHE`, by default `~/.cache/attnprobe`, under the hash of the file.
+It appears whole or not at all, and one that was damaged or made by other versions is made again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors.torch import save_file
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
+
+from attnprobe.errors import ModelError
+
+__all__ = ["cache_folder", "check_gguf", "unpacked"]
+
+VERSIONS = (2, 3)
+# A hostile header may announce more than any model has; reading it would take for ever.
+MOST_TENSORS = 2**17
+MOST_VALUES = 2**20
+MANIFEST = "attnprobe.json"
+WEIGHTS = "model.safetensors"
+BLOCK = 2**24
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept."""
+    given = os.environ.get("ATTNPROBE_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return Path(given).expanduser() if given else home / "attnprobe"
+
+
+def check_gguf(path: Path) -> None:
+    """Looks at the head of a file.
+
+    Raises:
+        ModelError: it is no GGUF file, or the packages to read one are missing.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(24)
+    version, tensors, values = (
+        int.from_bytes(head[start:end], "little") for start, end in ((4, 8), (8, 16), (16, 24))
+    )
+    if head[:4] != b"GGUF" or version not in VERSIONS or len(head) < 24:
+        raise ModelError(f"{path} is no GGUF file of version 2 or 3, or it is broken")
+    if not 0 < tensors <= MOST_TENSORS or values > MOST_VALUES:
+        raise ModelError(f"{path} is broken: its head announces {tensors} tensors")
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"to read {path.name}, install: pip install {' '.join(missing)}")
+
+
+def unpacked(path: Path, sha256: str) -> Path:
+    """The folder that a GGUF file was converted to, now or before.
+
+    Args:
+        sha256: of the file; the folder is named after it.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    folder = cache_folder() / "gguf" / sha256
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not _is_sound(folder):
+                _convert(path, folder)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be converted: {error}; ATTNPROBE_CACHE names another cache folder"
+        ) from error
+    return folder
+
+
+def _convert(path: Path, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
+        made = Path(scratch) / "model"
+        made.mkdir()
+        try:
+            _write(path, made)
+        except Exception as error:  # a stranger's file can make the parsers raise anything
+            text = (str(error).strip() or "no reason given").splitlines()[0]
+            raise ModelError(
+                f"{path} cannot be loaded, it may be broken: {type(error).__name__}: {text}"
+            ) from error
+        manifest = {"made_by": _versions(), "files": _sums(made)}
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+
+
+def _write(path: Path, folder: Path) -> None:
+    """Weights in float32, configuration and tokenizer of a GGUF file."""
+    where: dict[str, Any] = {
+        "gguf_file": path.name,
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
+    config = AutoConfig.from_pretrained(path.parent, **where)
+    # With its head if it has one: the model's own prediction may be asked for as well.
+    kind: Any = AutoModel
+    if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        kind = AutoModelForSeq2SeqLM
+    elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = AutoModelForCausalLM
+    network, info = kind.from_pretrained(
+        path.parent, dtype=torch.float32, output_loading_info=True, **where
+    )
+    absent = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
+    if absent:
+        raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]}")
+    # save_pretrained refuses what was quantised once, though by now it is plain numbers.
+    weights: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, weight in network.state_dict().items():
+        if weight.data_ptr() not in seen:  # a tied weight is kept once
+            weights[name] = weight.contiguous()
+        seen.add(weight.data_ptr())
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    if hasattr(network.config, "quantization_config"):
+        del network.config.quantization_config
+    network.config.architectures = [type(network).__name__]
+    network.config.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(path.parent, **where).save_pretrained(folder)
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    sound: bool = manifest == {"made_by": _versions(), "files": _sums(folder)}
+    return sound
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("transformers", "gguf")}
+
+
+def _sums(folder: Path) -> dict[str, int]:
+    """A checksum of each file: damage is what it finds; forgery is not what a cache fears."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != MANIFEST:
+            total = 0
+            with path.open("rb") as stream:
+                while block := stream.read(BLOCK):
+                    total = zlib.crc32(block, total)
+            found[path.name] = total
+    return found

@@ -1,0 +1,356 @@
+"""What a model itself would say: log probabilities of words, with heads ablated or not.
+
+A decoder is asked after the text before a word, an encoder with the word's pieces masked all
+together, an encoder-decoder after its source and the target before the word. The log probability
+of a word of several pieces is the sum over its pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
+
+from attnprobe import capture
+from attnprobe.align import Chars, Selector, positions
+from attnprobe.capture import Edit, Layout
+from attnprobe.errors import MeasureError, ModelError, SelectorError
+from attnprobe.models.plan import pack
+from attnprobe.models.tokens import tokenize, with_start
+from attnprobe.records import Ablation, Encoding, Readout, Sample, SiteName, Span, Tokens
+
+__all__ = ["Predictor", "with_head"]
+
+# Logits of one forward where the network returns those of all positions: 1 GiB of float32.
+MOST_LOGITS = 2**28
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One sequence on its way through the model; equal passes are made once."""
+
+    source: Ids
+    target: Ids | None
+    ablation: Ablation | None
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A log probability: of tokens, each at the position that predicts it."""
+
+    by: _Pass
+    places: tuple[tuple[int, int], ...]
+
+
+def with_head(
+    network: PreTrainedModel,
+    load: Callable[[Any], PreTrainedModel] | None,
+    *,
+    causal: bool,
+    name: str,
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """The network with its language-model head, and the part of it that `network` describes.
+
+    The head is put on the network that is there, so that its weights are in memory once.
+
+    Args:
+        load: builds the network from its files as one of transformers' `AutoModelFor…` classes.
+
+    Raises:
+        ModelError: the model has no such head.
+    """
+    words: object = network.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if words is not None:
+        return network, network
+    kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    if capture.is_encoder_decoder(network):
+        kind = AutoModelForSeq2SeqLM
+    advice = f"effect needs a model with a language-model head, as {kind.__name__} loads it"
+    if load is None:
+        raise ModelError(f"{name} was handed over without a head; {advice}")
+    try:
+        head = load(kind)
+    except ModelError as error:
+        raise ModelError(f"{name} cannot predict words: {error}; {advice}") from error
+    part = getattr(head, head.base_model_prefix, None)
+    if type(part) is not type(network):
+        return head, head
+    setattr(head, head.base_model_prefix, network)
+    return head, network
+
+
+class Predictor:
+    """Answers readouts.
+
+    Args:
+        head, body: from `with_head`.
+        encode: how the model reads a sample.
+        start: id that opens a decoder's input; None for a network that is no encoder-decoder.
+    """
+
+    def __init__(
+        self,
+        head: PreTrainedModel,
+        body: PreTrainedModel,
+        where: Layout,
+        tokenizer: Any,
+        encode: Callable[[Sample], Encoding],
+        *,
+        start: int | None,
+        pad_id: int,
+        name: str,
+    ) -> None:
+        self.forwards = 0
+        self._head = head
+        self._body = body
+        self._where = where
+        self._tokenizer = tokenizer
+        self._encode = encode
+        self._start = start
+        self._pad_id = pad_id
+        self._name = name
+        # Mean output of each head over the tokens of some texts, `[heads, depth]`.
+        self._means: dict[tuple[tuple[Sample, ...], SiteName, int], Tensor] = {}
+
+    def answer(self, readouts: Sequence[Readout], *, batch_tokens: int) -> list[float]:
+        """The number of each readout, in nats."""
+        terms = [self._terms(readout) for readout in readouts]
+        wanted: dict[_Pass, dict[tuple[int, int], None]] = {}
+        for good, bad in terms:
+            for term in (good, bad):
+                if term is not None:
+                    wanted.setdefault(term.by, {}).update(dict.fromkeys(term.places))
+        found: dict[_Pass, dict[tuple[int, int], float]] = {}
+        for passes in _alike(wanted):
+            lengths = [(len(one.source), len(one.target or ())) for one in passes]
+            for batch in pack(lengths, self._budget(batch_tokens)):
+                chosen = [passes[index] for index in batch]
+                found |= self._batch(chosen, wanted, batch_tokens=batch_tokens)
+
+        def value(term: _Term | None) -> float:
+            return sum(found[term.by][place] for place in term.places) if term else 0.0
+
+        return [value(good) - value(bad) for good, bad in terms]
+
+    def _budget(self, batch_tokens: int) -> int:
+        words = int(self._head.config.get_text_config().vocab_size)
+        return min(batch_tokens, max(1, MOST_LOGITS // words))
+
+    def _batch(
+        self,
+        passes: Sequence[_Pass],
+        wanted: Mapping[_Pass, Mapping[tuple[int, int], None]],
+        *,
+        batch_tokens: int,
+    ) -> dict[_Pass, dict[tuple[int, int], float]]:
+        kept = sorted({position for one in passes for position, _ in wanted[one]})
+        column = {position: index for index, position in enumerate(kept)}
+        logits = capture.predict(
+            self._head,
+            self._body,
+            self._where,
+            self._inputs(passes),
+            self._edits(passes, batch_tokens=batch_tokens),
+            positions=kept,
+        )
+        self.forwards += 1
+        found: dict[_Pass, dict[tuple[int, int], float]] = {}
+        for row, one in enumerate(passes):
+            # Of the wanted rows alone: a softmax over all would double the memory of the logits.
+            rows = [column[position] for position, _ in wanted[one]]
+            tokens = torch.tensor([token for _, token in wanted[one]], device=logits.device)
+            logs = logits[row, rows].float().log_softmax(dim=-1)
+            values = logs.gather(1, tokens[:, None])[:, 0]
+            if not bool(values.isfinite().all()):
+                raise MeasureError(f"{self._name} gives words a probability that is no number")
+            found[one] = dict(zip(wanted[one], values.tolist(), strict=True))
+        return found
+
+    def _inputs(self, passes: Sequence[_Pass]) -> dict[str, Tensor]:
+        return capture.batch_inputs(
+            self._body,
+            [one.source for one in passes],
+            None if self._start is None else [one.target or (self._start,) for one in passes],
+            pad_id=self._pad_id,
+        )
+
+    # Ablation -------------------------------------------------------------------------------------
+
+    def _edits(
+        self, passes: Sequence[_Pass], *, batch_tokens: int
+    ) -> dict[tuple[SiteName, int], Edit]:
+        """What to do to each layer's heads; the passes share how and the reference."""
+        rows: dict[tuple[SiteName, int], Tensor] = {}
+        for row, one in enumerate(passes):
+            for layer, head in one.ablation.heads if one.ablation else ():
+                site = one.ablation.site if one.ablation else "encoder"
+                size = (len(passes), self._where.sites[site].heads[layer])
+                chosen = rows.setdefault((site, layer), torch.zeros(size, dtype=torch.bool))
+                chosen[row, head] = True
+        shared = passes[0].ablation
+        means: Mapping[tuple[SiteName, int], Tensor] = {}
+        if shared is not None and shared.how == "mean":
+            means = self._mean_outputs(shared.reference, list(rows), batch_tokens=batch_tokens)
+        device = next(self._body.parameters()).device
+        return {
+            key: capture.replace_heads(chosen.to(device), means.get(key))
+            for key, chosen in rows.items()
+        }
+
+    def _mean_outputs(
+        self,
+        reference: tuple[Sample, ...],
+        layers: Sequence[tuple[SiteName, int]],
+        *,
+        batch_tokens: int,
+    ) -> dict[tuple[SiteName, int], Tensor]:
+        """Mean output of each head over all tokens of the reference texts, `[heads, depth]`."""
+        missing = [key for key in layers if (reference, *key) not in self._means]
+        if missing:
+            read = [self._encode(sample) for sample in reference]
+            passes = [
+                _Pass(one.source.ids, one.target.ids if one.target else None, None) for one in read
+            ]
+            lengths = [(len(one.source), len(one.target or ())) for one in passes]
+            sums: dict[tuple[SiteName, int], tuple[Tensor, int]] = {}
+            for batch in pack(lengths, batch_tokens):
+                inputs = self._inputs([passes[index] for index in batch])
+                self.forwards += 1
+                for key, (total, count) in capture.head_sums(
+                    self._body, self._where, inputs, missing
+                ).items():
+                    before = sums.get(key)
+                    sums[key] = (total, count) if before is None else (
+                        before[0] + total,
+                        before[1] + count,
+                    )
+            for key, (total, count) in sums.items():
+                self._means[reference, *key] = total / count
+        return {key: self._means[reference, *key] for key in layers}
+
+    # Words ----------------------------------------------------------------------------------------
+
+    def _terms(self, readout: Readout) -> tuple[_Term, _Term | None]:
+        ablation = readout.ablation
+        if ablation is not None:
+            self._check(ablation)
+            if ablation.how == "mean" and not ablation.reference:
+                ablation = replace(ablation, reference=(readout.sample,))
+        sample, span = readout.sample, readout.span
+        if self._start is not None:
+            if sample.target is None:
+                raise SelectorError("effect needs a target text; write target: beside text:")
+            good = self._translated(sample, sample.target, span, ablation)
+        elif span is None:
+            raise SelectorError("effect needs a word of the text: good:")
+        else:
+            good = self._word(sample, sample.text, span, ablation)
+        if readout.instead is None:
+            return good, None
+        text = sample.text if self._start is None else sample.target or ""
+        span = span or Span(0, len(text))
+        other = f"{text[: span.start]}{readout.instead}{text[span.end :]}"
+        put = Span(span.start, span.start + len(readout.instead))
+        if self._start is not None:
+            return good, self._translated(sample, other, put, ablation)
+        bad = self._word(sample, other, put, ablation)
+        if self._masks and len(bad.places) != len(good.places):
+            raise SelectorError(
+                f"{text[slice(*span)]!r} is {len(good.places)} tokens and {readout.instead!r} "
+                f"{len(bad.places)}; behind masks only words of as many tokens can be compared"
+            )
+        if not self._masks and bad.by.source[: bad.places[0][0] + 1] != (
+            good.by.source[: good.places[0][0] + 1]
+        ):
+            raise SelectorError(
+                f"the text is cut into other tokens before {readout.instead!r} than before "
+                f"{text[slice(*span)]!r}; take words that begin alike, such as after a space"
+            )
+        return good, bad
+
+    @property
+    def _masks(self) -> bool:
+        return "encoder" in self._where.sites and self._start is None
+
+    def _check(self, ablation: Ablation) -> None:
+        if self._where.served != "function":
+            raise ModelError(
+                f"heads of {self._name} cannot be ablated: {self._where.reason}, so its attention "
+                "is read from the outside; use a model whose transformers code does"
+            )
+        site = self._where.sites.get(ablation.site)
+        if site is None:
+            raise ModelError(f"{self._name} has no {ablation.site} attention")
+        for head in ablation.heads:
+            if not 0 <= head.head < site.heads.get(head.layer, 0):
+                raise ModelError(f"{self._name} has no {head} at {ablation.site}")
+
+    def _word(
+        self, sample: Sample, text: str, span: Span, ablation: Ablation | None
+    ) -> _Term:
+        if not self._masks:
+            text = text[: span.end]
+        tokens = tokenize(
+            self._tokenizer, text, allow_special_tokens=sample.allow_special_tokens
+        )
+        first, end = _pieces(tokens, span)
+        ids = tokens.ids
+        if self._masks:
+            mask = self._tokenizer.mask_token_id
+            if mask is None:
+                raise ModelError(f"the tokenizer of {self._name} has no mask token")
+            masked = (*ids[:first], *(mask,) * (end - first), *ids[end:])
+            places = tuple((position, ids[position]) for position in range(first, end))
+            return _Term(_Pass(masked, None, ablation), places)
+        if first == 0:
+            raise SelectorError(
+                f"nothing stands before {text[slice(*span)]!r}; a decoder predicts a word from "
+                "what comes before it"
+            )
+        places = tuple((position - 1, ids[position]) for position in range(first, end))
+        return _Term(_Pass(ids[: end - 1], None, ablation), places)
+
+    def _translated(
+        self, sample: Sample, target: str, span: Span | None, ablation: Ablation | None
+    ) -> _Term:
+        labels = tokenize(
+            self._tokenizer, target, target=True, allow_special_tokens=sample.allow_special_tokens
+        )
+        first, end = _pieces(labels, span) if span else (0, len(labels))
+        start = self._start if self._start is not None else 0
+        inputs = with_start(self._tokenizer, labels, start).ids
+        # The decoder's input is the target shifted by one: position j predicts label j.
+        places = tuple((position, labels.ids[position]) for position in range(first, end))
+        return _Term(_Pass(self._encode(sample).source.ids, inputs[:end], ablation), places)
+
+
+def _alike(passes: Mapping[_Pass, Any]) -> list[list[_Pass]]:
+    """Passes that can share a forward: those whose heads are replaced by the same vectors."""
+    groups: dict[object, list[_Pass]] = {}
+    for one in passes:
+        key = None
+        if one.ablation is not None and one.ablation.how == "mean":
+            key = one.ablation.reference
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def _pieces(tokens: Tokens, span: Span) -> tuple[int, int]:
+    """First and one past the last token of a word.
+
+    Raises:
+        SelectorError: a token covers more than the word.
+    """
+    found = positions(Selector((Chars(*span),)), tokens)
+    return found[0], found[-1] + 1

@@ -1,0 +1,250 @@
+"""`effect`: what the model's own prediction loses without some heads.
+
+The heads' outputs are replaced before the output projection, by zero or by their mean over the
+suite (Michel et al. 2019, "Are Sixteen Heads Really Better than One?"; Wang et al. 2022,
+"Interpretability in the Wild"). The change of the readout is told beside that by as many random
+heads of the same layers: a change that any heads would cause says nothing about these.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from attnprobe.align import locate, positions
+from attnprobe.errors import MeasureError, SelectorError
+from attnprobe.records import (
+    Ablation,
+    Control,
+    Encoding,
+    Head,
+    Need,
+    Picture,
+    Readout,
+    Rows,
+    Sample,
+    Site,
+    Span,
+    Verdict,
+)
+from attnprobe.rules.base import (
+    RULES,
+    Demand,
+    End,
+    Place,
+    Rule,
+    SelectorField,
+    check_numbers,
+    outcome_of,
+)
+from attnprobe.rules.frame import sink_shares, strongest_words
+
+__all__ = ["Effect", "random_sets"]
+
+Nats = Annotated[float, Field(gt=0)]
+
+
+def random_sets(
+    heads: Sequence[Head], per_layer: Mapping[int, int], *, draws: int, seed: int
+) -> tuple[tuple[Head, ...], ...]:
+    """Distinct sets of as many heads in the same layers, none of them the given one.
+
+    Fewer than `draws` where the layers hold no more; the same for the same seed.
+
+    Args:
+        per_layer: number of heads of each layer.
+    """
+    layers = sorted({head.layer for head in heads})
+    counts = {layer: sum(head.layer == layer for head in heads) for layer in layers}
+    possible = math.prod(math.comb(per_layer[layer], counts[layer]) for layer in layers) - 1
+    own = tuple(sorted(heads))
+    if possible <= draws:
+        each = [
+            itertools.combinations([Head(layer, n) for n in range(per_layer[layer])], counts[layer])
+            for layer in layers
+        ]
+        every = (tuple(itertools.chain(*parts)) for parts in itertools.product(*each))
+        return tuple(one for one in every if one != own)
+    chance = random.Random(seed)
+    found: dict[tuple[Head, ...], None] = {}
+    while len(found) < draws:
+        one = tuple(
+            Head(layer, number)
+            for layer in layers
+            for number in sorted(chance.sample(range(per_layer[layer]), counts[layer]))
+        )
+        if one != own:
+            found[one] = None
+    return tuple(found)
+
+
+@RULES.register("effect")
+class Effect(Rule):
+    """Without these heads, the model finds a word less likely, or hardly less.
+
+    The readout is the log probability of `good` where it stands, or its difference to that of
+    `bad` in its place; for words of one token the latter is a difference of logits. Bounds and
+    slack are in nats.
+    """
+
+    kind = "effect"
+    positional = ("good", "bad")
+
+    good: SelectorField | None = Field(
+        None,
+        description="The word of the text (of the target, if there is one) that the model "
+        "predicts; without it the whole target.",
+    )
+    bad: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="What would be wrong in its place."
+    )
+    how: Literal["zero", "mean"] = Field(
+        "zero", description="What stands in for a head: zero, or its mean output over the suite."
+    )
+    direction: Literal["lowers", "raises", "either"] = Field(
+        "lowers", description="Which change of the readout counts when the heads are taken away."
+    )
+    min: Nats | None = Field(None, description="Least change, in nats.")
+    max: Nats | None = Field(None, description="Largest change, in nats.")
+    top: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Rank of the change among those by random heads; 1 is the largest.",
+    )
+    draws: Annotated[int, Field(ge=1, le=1000)] = Field(
+        20, description="How many sets of random heads of the same layers to compare with."
+    )
+    seed: int = Field(0, description="Of the random heads.")
+
+    @model_validator(mode="after")
+    def _can_fail(self) -> Self:
+        if self.min is None and self.max is None and self.top is None:
+            raise ValueError("effect demands nothing; give min:, max: or top:")
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError("min: must be below max:")
+        if self.heads.how is not None:
+            raise ValueError(
+                "effect ablates all of its heads together; name them, without any, all or mean"
+            )
+        if self.top is not None and self.top > self.draws:
+            raise ValueError("top: must not be above draws:, else it cannot fail")
+        return self
+
+    def places(self) -> Iterator[Place]:
+        if self.good is not None:
+            yield Place("good", self.good, "query")
+
+    def text_of(self, sample: Sample, end: End) -> str:
+        return sample.text if sample.target is None else sample.target
+
+    def relation(self) -> str:
+        word = "the whole target" if self.good is None else str(self.good)
+        return f"on {word}{f' over {self.bad}' if self.bad else ''}"
+
+    def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
+        site = encoding.site(self.site)
+        heads = self.heads.resolve(site)
+        span = self._span(encoding.sample)
+        draws = random_sets(heads, site.heads, draws=self.draws, seed=self.seed)
+        if len(draws) < (self.top or 1):
+            raise SelectorError(
+                f"effect of {self.heads}: {len(draws)} other sets of as many heads of these layers "
+                "to compare with; name fewer heads of a layer"
+            )
+        layers = tuple(sorted({head.layer for head in heads}))
+        return (
+            Need(encoding.sample, site.name, layers, self._rows(encoding, site)),
+            *(
+                Readout(
+                    encoding.sample,
+                    span,
+                    self.bad,
+                    Ablation(site.name, chosen, self.how) if chosen else None,
+                )
+                for chosen in ((), heads, *draws)
+            ),
+        )
+
+    def judge(self, rows: Sequence[Any]) -> Verdict:
+        found: Rows = rows[0]
+        intact, ablated, *random_ones = (float(value) for value in rows[1:])
+        site = found.encoding.site(self.site)
+        heads = self.heads.resolve(site)
+        check_numbers(found)
+        if not all(map(math.isfinite, (intact, ablated, *random_ones))):
+            raise MeasureError("the model's own prediction is no number")
+        control = Control(
+            intact,
+            ablated,
+            self._change(intact, ablated),
+            tuple(self._change(intact, value) for value in random_ones),
+        )
+        demand = min(self._demands(control), key=lambda demand: demand.slack)
+        positions_seen = list(found.positions)
+        distribution = np.mean(
+            [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0
+        )
+        return Verdict(
+            outcome=outcome_of(demand),
+            measure=demand.measure,
+            observed=demand.observed,
+            relation=demand.relation,
+            demanded=demand.demanded,
+            head=str(heads[0]) if len(heads) == 1 else f"{len(heads)} heads together",
+            heads_tried=1,
+            sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
+            top=strongest_words(distribution, found.keys),
+            picture=Picture(site.name, heads, found.positions, ()),
+            control=control,
+        )
+
+    def _span(self, sample: Sample) -> Span | None:
+        if self.good is None:
+            if sample.target is None:
+                raise SelectorError("effect needs the word that the model predicts; write good:")
+            return None
+        spans = locate(self.good, self.text_of(sample, "query"))
+        if len(spans) != 1:
+            raise SelectorError(f"good: {self.good} is not one word of the text")
+        return spans[0]
+
+    def _rows(self, encoding: Encoding, site: Site) -> tuple[int, ...]:
+        """The rows to show: those that predict the word, where this site has them."""
+        tokens = encoding.queries(site.name)
+        everything = tuple(range(len(tokens)))
+        if self.good is None or tokens.text != self.text_of(encoding.sample, "query"):
+            return everything
+        found = positions(self.good, tokens)
+        if not site.causal and site.name == "encoder":
+            return found
+        return (max(found[0] - 1, 0),)
+
+    def _change(self, intact: float, ablated: float) -> float:
+        drop = intact - ablated
+        return {"lowers": drop, "raises": -drop, "either": abs(drop)}[self.direction]
+
+    def _demands(self, control: Control) -> Iterator[Demand]:
+        verb = {"lowers": "fall", "raises": "rise", "either": "change"}[self.direction]
+        change = control.change
+        measure = f"{verb} of the readout (nats)"
+        if self.min is not None:
+            yield Demand(measure, change, ">=", self.min, change - self.min)
+        if self.max is not None:
+            yield Demand(measure, change, "<=", self.max, self.max - change)
+        if self.top is not None:
+            rival = sorted(control.draws, reverse=True)[self.top - 1]
+            rank = 1 + control.as_much
+            yield Demand(
+                f"rank of the {verb} among random heads",
+                rank,
+                "<=",
+                self.top,
+                change - rival,
+                strict=True,
+            )
+

@@ -1,0 +1,229 @@
+"""`flow`: how much of one word reaches another through all layers.
+
+Each layer hands on the mean of its heads and, by the residual connection, the position itself:
+`Â = rownorm(mean over heads + I)`. Rollout multiplies the layers, max-flow sends as much as fits
+through them (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers"). In a causal site
+early tokens are seen by more rows and gather flow for that alone; as the paper asks, attention is
+first normalised by its receptive field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, PlainValidator, WithJsonSchema, field_validator
+
+from attnprobe.align import Group, groups, word_matrix
+from attnprobe.errors import SelectorError
+from attnprobe.heads import Heads, parse_heads
+from attnprobe.records import Encoding, Floats, FlowGraph, Need, Rows, Site, SiteName, Verdict
+from attnprobe.rules.base import RULES, check_numbers
+from attnprobe.rules.score import DRAWN
+from attnprobe.rules.weight import Attends, Weight
+
+__all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout"]
+
+# Capacities are whole numbers to scipy; this many stand for 1, so that a flow fits into 32 bits.
+UNIT = 2**30
+# A max-flow solves one problem for each token of the text: seconds at this length.
+MOST_TOKENS = 128
+
+
+def mixing(weights: Mapping[int, Floats], *, causal: bool) -> Floats:
+    """What each layer hands on, `Â` as `[layers, target, source]`; rows sum to 1.
+
+    Args:
+        weights: for each layer `[heads, target, source]`.
+        causal: whether a row sees no later position; a weight is then divided by the number of
+            positions through which its source can reach the row (t − s + 1), and the row scaled
+            back to its sum.
+    """
+    mean = np.stack([weights[layer].mean(axis=0, dtype=np.float64) for layer in sorted(weights)])
+    length = mean.shape[-1]
+    if causal:
+        places = np.arange(length)
+        reach = np.maximum(places[:, None] - places + 1, 1)
+        shared = mean / reach
+        before, after = mean.sum(-1, keepdims=True), shared.sum(-1, keepdims=True)
+        mean = shared * np.divide(before, after, out=np.zeros_like(before), where=after > 0)
+    mixed = mean + np.eye(length)
+    mixed /= mixed.sum(axis=-1, keepdims=True)
+    return mixed.astype(np.float32)
+
+
+def rollout(edges: Floats) -> Floats:
+    """Attention rollout up to each layer, `[layers, target, source]`; rows sum to 1.
+
+    `R₀ = Â₀`, `R_l = Â_l R_{l−1}`.
+
+    Args:
+        edges: `[layers, target, source]` as from `mixing`, the lowest layer first.
+    """
+    rolled = [edges[0].astype(np.float64)]
+    for layer in edges[1:]:
+        rolled.append(layer @ rolled[-1])
+    return np.stack(rolled).astype(np.float32)
+
+
+def max_flow(edges: Floats, outputs: Sequence[int] | None = None) -> Floats:
+    """Largest flow from positions of the top to each input, `[outputs, source]`.
+
+    The edge from (l, t) to (l−1, s) carries at most `Â_l[t, s]`; each output and input is a
+    problem of its own, and an output's flows are divided by their sum, so rows sum to 1.
+
+    Args:
+        edges: `[layers, target, source]` as from `mixing`, the lowest layer first.
+        outputs: positions at the top; all of them unless given.
+    """
+    # These two take a second to import, and few runs ask for a max-flow.
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    layers, length, _ = edges.shape
+    capacity = np.rint(edges.astype(np.float64) * UNIT).astype(np.int32)
+    layer, target, source = np.nonzero(capacity)
+    nodes = (layers + 1) * length
+    graph = csr_array(
+        (capacity[layer, target, source], ((layer + 1) * length + target, layer * length + source)),
+        shape=(nodes, nodes),
+    )
+    chosen = range(length) if outputs is None else outputs
+    flows = np.array(
+        [
+            [maximum_flow(graph, layers * length + top, low).flow_value for low in range(length)]
+            for top in chosen
+        ],
+        dtype=np.float64,
+    )
+    flows /= flows.sum(axis=1, keepdims=True)
+    return flows.astype(np.float32)
+
+
+def flow_layers(encoding: Encoding, site: Site, upper: int | None = None) -> tuple[int, ...]:
+    """The layers that a flow passes, from the input to `upper`, or to the last.
+
+    Raises:
+        SelectorError: there is no such layer, or the attention weights of this site are not all
+            that mixes its positions.
+    """
+    if site.name == "cross" or (site.name == "decoder" and "cross" in encoding.sites):
+        raise SelectorError(
+            f"{site.name} attention of an encoder-decoder is no flow through one sequence; take "
+            "site: encoder, or rules on single layers such as attends"
+        )
+    last = site.layers[-1] if upper is None else upper
+    layers = tuple(layer for layer in site.layers if layer <= last)
+    if last > site.layers[-1]:
+        raise SelectorError(f"no layer {last}; the last with attention is {site.layers[-1]}")
+    if layers != tuple(range(last + 1)):
+        missing = sorted(set(range(last + 1)) - set(layers))
+        raise SelectorError(
+            f"layer {missing[0]} mixes positions without attention weights, so no flow can be "
+            "followed through it"
+        )
+    return layers
+
+
+def _mean(value: object) -> Heads:
+    if value != "mean" and not (isinstance(value, Heads) and str(value) == "mean"):
+        raise ValueError(
+            "flow takes the mean over all heads of each layer; write heads: mean in the rule, or "
+            "leave heads out"
+        )
+    return parse_heads("mean")
+
+
+@RULES.register("flow")
+class Flow(Attends):
+    """Enough of what reaches a word at the top comes from another word of the input.
+
+    Bounds are on the share of the flow, 0 to 1, and so is the slack.
+    """
+
+    kind = "flow"
+
+    heads: Annotated[Heads, PlainValidator(_mean), WithJsonSchema({"const": "mean"})] = Field(
+        default_factory=lambda: parse_heads("mean"),
+        description="The mean over all heads of each layer; nothing else is possible.",
+    )
+    site: Annotated[SiteName | None, WithJsonSchema({"enum": ["encoder", "decoder"]})] = Field(
+        None, description="Which attention; never cross."
+    )
+    min: Weight | None = Field(None, description="Least share of the flow.")
+    max: Weight | None = Field(None, description="Largest share of the flow.")
+    method: Literal["rollout", "maxflow"] = Field(
+        "rollout", description="Rollout multiplies the layers, maxflow asks what fits through them."
+    )
+    layers: Annotated[str, Field(pattern=r"^L0(-L[0-9]{1,6})?$")] | None = Field(
+        None, description="From the input up to a layer: L0-L3; all layers unless given."
+    )
+
+    @field_validator("site")
+    @classmethod
+    def _one_sequence(cls, site: SiteName | None) -> SiteName | None:
+        if site == "cross":
+            raise ValueError("flow follows one sequence; write encoder, or decoder, not cross")
+        return site
+
+    def describe(self) -> str:
+        layers = "all layers" if self.layers is None else self.layers
+        return f"flow {self.relation()}, {self.method} through {layers}"
+
+    def needs(self, encoding: Encoding) -> tuple[Need, ...]:
+        site = encoding.site(self.site)
+        layers = flow_layers(encoding, site, self._upper())
+        queries = self._pair(encoding, site).queries
+        length = max(queries) + 1 if site.causal else len(encoding.queries(site.name))
+        if self.method == "maxflow" and length > MOST_TOKENS:
+            raise SelectorError(
+                f"maxflow takes minutes on {length} tokens; write method: rollout, or a text of "
+                f"at most {MOST_TOKENS}"
+            )
+        return (Need(encoding.sample, site.name, layers, tuple(range(length))),)
+
+    def judge(self, rows: Sequence[Rows]) -> Verdict:
+        (found,) = rows
+        check_numbers(found)
+        site = found.encoding.site(self.site)
+        pair = self._pair(found.encoding, site)
+        # Nothing later reaches the rows of a causal site.
+        length = len(found.positions)
+        edges = mixing(
+            {layer: weights[..., :length] for layer, weights in found.weights.items()},
+            causal=site.causal,
+        )
+        queries = list(pair.queries)
+        shares = (
+            max_flow(edges, queries) if self.method == "maxflow" else rollout(edges)[-1][queries]
+        )
+        share = np.zeros((1, len(found.keys)), np.float32)
+        share[0, :length] = shares.mean(axis=0)
+        heads = tuple(head for head in site.all_heads() if head.layer in found.weights)
+        verdict = self._verdict(found, pair, share, heads, "mean")
+        words = [word for word in groups(found.keys) if word.positions[-1] < length]
+        chart = FlowGraph(
+            labels=tuple(word.label for word in words),
+            layers=tuple(sorted(found.weights)),
+            edges=word_matrix(edges, words, words),
+            start=_touched(words, pair.queries),
+            end=_touched(words, pair.expected),
+        )
+        return replace(
+            verdict,
+            measure=verdict.measure.replace("weight", "share of the flow"),
+            picture=None,
+            charts=(chart,) if len(words) <= DRAWN else (),
+        )
+
+    def _upper(self) -> int | None:
+        return None if self.layers is None else int(self.layers.rpartition("L")[2])
+
+
+def _touched(words: Sequence[Group], positions: Sequence[int]) -> tuple[int, ...]:
+    """Which of the words hold one of these token positions."""
+    return tuple(
+        index for index, word in enumerate(words) if not set(positions).isdisjoint(word.positions)
+    )

@@ -1,0 +1,225 @@
+"""Whole attention maps by token or by word, with or without special tokens.
+
+A frame says which rows and columns a measure looks at; `view` cuts a layer's weights to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from attnprobe.align import Group, groups, word_matrix
+from attnprobe.errors import SelectorError
+from attnprobe.records import Encoding, Floats, Site, Target, Tokens
+
+__all__ = [
+    "LEAST_CONTENT",
+    "Bools",
+    "Doubles",
+    "Frame",
+    "SinkKind",
+    "Unit",
+    "head_grid",
+    "row_mean",
+    "sink_shares",
+    "strongest_words",
+]
+
+Unit = Literal["tokens", "words"]
+SinkKind = Literal["all", "special", "first", "learned"]
+F = TypeVar("F", bound=np.floating)
+Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
+
+# A row with less of its mass than this on words says nothing about words: to scale it up would
+# amplify noise.
+LEAST_CONTENT = 0.05
+STRONGEST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The rows and columns of a site that a measure looks at; each is a token or a word.
+
+    Attributes:
+        rows, columns: the token positions of each.
+        row_places, column_places: where each stands in the whole sequence, counted in the unit,
+            special tokens included: distances are differences of places.
+        visible: `[rows, columns]`, whether the row can see the column.
+        codes: a number for each unit of the key sequence; the same token or word, the same number.
+        special: whether special tokens are among rows and columns.
+        keys: the tokens of the columns, all of them.
+        causal: whether a row sees no later position.
+    """
+
+    rows: tuple[Group, ...]
+    columns: tuple[Group, ...]
+    row_places: npt.NDArray[np.int64]
+    column_places: npt.NDArray[np.int64]
+    visible: Bools
+    codes: npt.NDArray[np.int64]
+    special: bool
+    keys: Tokens
+    causal: bool
+
+    @classmethod
+    def of(
+        cls,
+        encoding: Encoding,
+        site: Site,
+        *,
+        unit: Unit = "tokens",
+        special: bool = True,
+        only: Collection[int] | None = None,
+    ) -> Self:
+        """The frame of a text.
+
+        Args:
+            only: token positions of the rows that count; all rows by default.
+
+        Raises:
+            SelectorError: no row or no column is left.
+        """
+        keys = encoding.keys(site.name)
+        units = _tokens if unit == "tokens" else groups
+        rows = [
+            (place, group)
+            for place, group in enumerate(units(encoding.queries(site.name)))
+            if (special or not group.special)
+            and (only is None or not set(only).isdisjoint(group.positions))
+        ]
+        every = units(keys)
+        columns = [
+            (place, group) for place, group in enumerate(every) if special or not group.special
+        ]
+        if not rows or not columns:
+            raise SelectorError("only special tokens are left, and special: false leaves them out")
+        # The last piece of a word sees the most.
+        last = np.array([group.positions[-1] for _, group in rows])
+        first = np.array([group.positions[0] for _, group in columns])
+        visible = (
+            first <= last[:, None] if site.causal else np.ones((len(rows), len(columns)), bool)
+        )
+        known: dict[tuple[int, ...], int] = {}
+        codes = [
+            known.setdefault(tuple(keys.ids[at] for at in group.positions), len(known))
+            for group in every
+        ]
+        return cls(
+            tuple(group for _, group in rows),
+            tuple(group for _, group in columns),
+            np.array([place for place, _ in rows]),
+            np.array([place for place, _ in columns]),
+            visible,
+            np.array(codes),
+            special,
+            keys,
+            site.causal,
+        )
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Token positions of the rows, ascending."""
+        return tuple(sorted(at for group in self.rows for at in group.positions))
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """How far to the right of its row each column stands, `[rows, columns]`, in the unit."""
+        steps: npt.NDArray[np.int64] = self.column_places - self.row_places[:, None]
+        return steps
+
+    def columns_at(self, positions: Collection[int]) -> tuple[int, ...]:
+        """Indices of the columns that hold any of these token positions."""
+        return tuple(
+            index
+            for index, group in enumerate(self.columns)
+            if not set(positions).isdisjoint(group.positions)
+        )
+
+    def view(self, weights: Floats) -> Doubles:
+        """A layer's weights as this frame sees them, `[heads, rows, columns]`.
+
+        Without special tokens each row is scaled to sum to 1 again. A row with less than
+        LEAST_CONTENT of its mass on words is NaN, and so is a head where most rows are.
+
+        Args:
+            weights: `[heads, target, source]` of the target positions `positions`.
+        """
+        at = {position: index for index, position in enumerate(self.positions)}
+        rows = [
+            Group(group.label, tuple(at[position] for position in group.positions), group.special)
+            for group in self.rows
+        ]
+        found = word_matrix(weights, rows, self.columns).astype(np.float64)
+        if self.special:
+            return found
+        content = found.sum(axis=-1, keepdims=True)
+        said = content >= LEAST_CONTENT
+        said &= said.mean(axis=-2, keepdims=True) >= 0.5
+        scaled = np.full_like(found, np.nan)
+        np.divide(found, content, out=scaled, where=said)
+        return scaled
+
+
+def _tokens(tokens: Tokens) -> tuple[Group, ...]:
+    """Each token as a group of its own."""
+    return tuple(
+        Group(piece, (at,), special is not None)
+        for at, (piece, special) in enumerate(zip(tokens.pieces, tokens.special, strict=True))
+    )
+
+
+def row_mean(values: Doubles) -> Doubles:
+    """Mean over the last axis of `[..., rows]`; rows that are NaN do not count."""
+    counted = ~np.isnan(values)
+    count = counted.sum(axis=-1)
+    total = np.where(counted, values, 0).sum(axis=-1)
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
+
+
+def head_grid(scores: Mapping[int, Doubles]) -> Floats:
+    """Scores of each layer's heads as `[layers, heads]`; NaN where a layer has fewer heads."""
+    grid = np.full((len(scores), max(map(len, scores.values()))), np.nan, np.float32)
+    for row, layer in enumerate(sorted(scores)):
+        grid[row, : len(scores[layer])] = scores[layer]
+    return grid
+
+
+def sink_shares(
+    weights: npt.NDArray[F], keys: Tokens, *, causal: bool, into: SinkKind = "all"
+) -> npt.NDArray[F]:
+    """Share of each row's mass that no ordinary word gets, `[...]`, from 0 to 1.
+
+    Args:
+        weights: `[..., source]`.
+        into: `special` tokens, the `first` token, a `learned` sink (what the row lacks to 1), or
+            `all` of these; in `all` the first token counts at causal sites only.
+    """
+    special = np.array([name is not None for name in keys.special])
+    first = np.arange(len(keys)) == 0
+    match into:
+        case "special":
+            mass = weights[..., special].sum(axis=-1)
+        case "first":
+            mass = weights[..., 0]
+        case "learned":
+            mass = 1 - weights.sum(axis=-1)
+        case "all":
+            mass = 1 - weights[..., ~(special | first if causal else special)].sum(axis=-1)
+    shares: npt.NDArray[F] = np.clip(mass, 0, 1)
+    return shares
+
+
+def strongest_words(distribution: npt.NDArray[F], keys: Tokens) -> tuple[Target, ...]:
+    """The words that get most of a row `[source]`, strongest first."""
+    found = [
+        Target(group.label, float(distribution[list(group.positions)].sum()))
+        for group in groups(keys)
+    ]
+    return tuple(sorted(found, key=lambda target: -target.weight)[:STRONGEST])

@@ -1,0 +1,467 @@
+"""`pattern`, `induction` and `duplicate`: shapes that a head's whole map can have.
+
+The scores are those of TransformerLens' `detect_head` ("mul" and "abs"), but rows without a target
+do not count: the first token has no previous one, and says nothing about a head that looks there.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from attnprobe.align import positions
+from attnprobe.errors import SelectorError
+from attnprobe.records import Chart, Encoding, Head, Rows, Site, Tokens
+from attnprobe.registry import did_you_mean
+from attnprobe.rules.base import RULES, Demand, Place, SelectorField
+from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, row_mean
+from attnprobe.rules.score import Scored, layer_panel
+from attnprobe.rules.statistics import check_one_sequence, entropy, keys_holding
+
+__all__ = [
+    "Duplicate",
+    "Form",
+    "HeadPattern",
+    "Induction",
+    "Pattern",
+    "PatternName",
+    "Patterns",
+    "Shape",
+    "mass",
+    "match",
+    "name_patterns",
+    "pattern_scores",
+]
+
+PatternName = Literal[
+    "diagonal",
+    "previous",
+    "next",
+    "offset",
+    "local",
+    "vertical",
+    "sparse",
+    "uniform",
+    "duplicate",
+    "induction",
+]
+Form = Literal["mass", "match"]
+REPEATED = ("duplicate", "induction")
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+# A stripe that the rule looks for by itself must be seen by at least this share of the rows: in
+# the last columns of a causal site a single row makes a mean.
+SEEN_BY = 0.5
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The cells that a pattern is made of.
+
+    Attributes:
+        window: reach of `local`, in the frame's unit.
+        diagonal: whether `local` counts the position itself.
+        offset: steps to the right of `offset`; below zero to the left.
+        on: token positions of the stripe of `vertical`; the strongest column if empty.
+    """
+
+    name: PatternName
+    window: int = 2
+    diagonal: bool = True
+    offset: int = 0
+    on: tuple[int, ...] = ()
+
+    def cells(self, frame: Frame) -> Bools:
+        """Where a head of this shape looks, `[rows, columns]`."""
+        steps, columns, rows = frame.steps, frame.column_places, frame.row_places[:, None]
+        match self.name:
+            case "diagonal":
+                found = steps == 0
+            case "previous":
+                found = steps == -1
+            case "next":
+                found = steps == 1
+            case "offset":
+                found = steps == self.offset
+            case "local":
+                found = (np.abs(steps) <= self.window) & (self.diagonal | (steps != 0))
+            case "duplicate":
+                found = (frame.codes[columns] == frame.codes[rows]) & (columns < rows)
+            case "induction":
+                before = frame.codes[columns - 1] == frame.codes[rows]
+                found = before & (columns >= 1) & (columns <= rows)
+            case _:
+                found = np.zeros(steps.shape, bool)
+                found[:, list(frame.columns_at(self.on))] = True
+        cells: Bools = found & frame.visible
+        return cells
+
+    def possible(self, frame: Frame) -> bool:
+        """Whether any row has a target; a statistic, and a stripe of no fixed place, need none."""
+        if self.name in ("sparse", "uniform") or (self.name == "vertical" and not self.on):
+            return bool((frame.visible.sum(axis=-1) > 1).any())
+        return bool(self.cells(frame).any())
+
+    def check(self, frame: Frame, site: Site) -> None:
+        """Raises SelectorError where no head of this site could have the shape."""
+        if self.name not in get_args(PatternName):
+            near = did_you_mean(self.name, get_args(PatternName))
+            raise SelectorError(f"unknown pattern {self.name!r}; {near}")
+        if self.name in REPEATED:
+            check_one_sequence(self.name, site)
+        if not self.possible(frame):
+            raise SelectorError(self._nowhere(frame))
+
+    def _nowhere(self, frame: Frame) -> str:
+        ahead = self.name == "next" or (self.name == "offset" and self.offset > 0)
+        if ahead and frame.causal:
+            return "no head can look ahead here: this site sees only what came before"
+        if self.name in REPEATED:
+            return (
+                f"no row has a target for {self.name}: nothing in this text stands there twice; "
+                "write a text that repeats itself"
+            )
+        return f"no row of this text has a target for {self.name}"
+
+
+def mass(weights: Doubles, cells: Bools) -> Doubles:
+    """Share of the mass that lies on the cells, Σ(A∘D)/ΣA over rows with a cell, `[heads]`.
+
+    Args:
+        weights: `[heads, target, source]`; a row that is NaN does not count.
+        cells: `[target, source]`, or one map a head.
+    """
+    counted = cells.any(axis=-1) & ~np.isnan(weights[..., 0])
+    hit = np.where(cells & counted[..., None], weights, 0).sum(axis=(-2, -1))
+    total = np.where(counted[..., None], weights, 0).sum(axis=(-2, -1))
+    share = np.full(total.shape, np.nan)
+    np.divide(hit, total, out=share, where=total > 0)
+    return share
+
+
+def match(weights: Doubles, cells: Bools) -> Doubles:
+    """1 − mean over rows with a cell of Σ_s |A − D|, `[heads]`, at most 1.
+
+    1 is the pattern itself; where each row has one cell, 0 is half of the mass. The differences of
+    a row are summed, as in TransformerLens: their mean over all cells would be near 1 for any head.
+    """
+    difference = np.abs(weights - cells).sum(axis=-1)
+    return 1 - row_mean(np.where(cells.any(axis=-1), difference, np.nan))
+
+
+def strongest_column(weights: Doubles, frame: Frame) -> npt.NDArray[np.int64]:
+    """Index of the column with the largest mean over the rows that see it, `[heads]`."""
+    seen = frame.visible & ~np.isnan(weights[..., :1])
+    count = seen.sum(axis=-2)
+    total = np.where(seen, weights, 0).sum(axis=-2)
+    mean = np.where(count >= SEEN_BY * len(frame.rows), total / np.maximum(count, 1), -1.0)
+    strongest: npt.NDArray[np.int64] = mean.argmax(axis=-1)
+    return strongest
+
+
+def pattern_scores(weights: Doubles, frame: Frame, shape: Shape, form: Form = "mass") -> Doubles:
+    """How far each head has a pattern, `[heads]`; NaN for a head that says nothing.
+
+    The normalised entropy for `sparse` and `uniform`, else the share (`mass`) or the `match`.
+
+    Args:
+        weights: `[heads, rows, columns]` in the frame.
+    """
+    if shape.name in ("sparse", "uniform"):
+        return row_mean(entropy(weights, frame.visible))
+    score = mass if form == "mass" else match
+    return score(weights, _cells_of_heads(weights, frame, shape))
+
+
+def _cells_of_heads(weights: Doubles, frame: Frame, shape: Shape) -> Bools:
+    if shape.name != "vertical" or shape.on:
+        return shape.cells(frame)
+    on = strongest_column(weights, frame)[..., None, None] == np.arange(len(frame.columns))
+    stripes: Bools = on & frame.visible
+    return stripes
+
+
+class _Shaped(Scored):
+    """What the rules on patterns share; bounds and slack are in the score."""
+
+    form: Form = Field(
+        "mass",
+        description="mass: share of the weight on the pattern, 0 to 1; match: 1 less the summed "
+        "difference from the pure pattern, at most 1.",
+    )
+    unit: Unit = Field("tokens", description="Rows and columns are tokens, or whole words.")
+    special: bool = Field(
+        True,
+        description="Whether special tokens count; without them rows are scaled to sum to 1.",
+    )
+    min: Share | None = Field(None, description="Least score.")
+    max: Share | None = Field(None, description="Largest score.")
+
+    @abstractmethod
+    def _shape(self, keys: Tokens) -> Shape:
+        """The pattern that the rule states."""
+
+    def _frame(self, encoding: Encoding, site: Site) -> Frame:
+        frame = Frame.of(encoding, site, unit=self.unit, special=self.special)
+        self._shape(frame.keys).check(frame, site)
+        return frame
+
+    def _score(self, view: Doubles, frame: Frame) -> Doubles:
+        return pattern_scores(view, frame, self._shape(frame.keys), self.form)
+
+    def _measure(self, view: Doubles, frame: Frame) -> str:
+        return self._title()
+
+    def _charts(
+        self, found: Rows, scores: Mapping[int, Doubles], decided: tuple[Head, ...]
+    ) -> Iterator[Chart]:
+        yield from super()._charts(found, scores, decided)
+        yield from layer_panel(found, decided)
+
+
+class _Repeated(_Shaped):
+    """What `induction` and `duplicate` share: they need a text that repeats itself."""
+
+    kind: ClassVar[Literal["induction", "duplicate"]]
+
+    def _shape(self, keys: Tokens) -> Shape:
+        return Shape(self.kind)
+
+    def _title(self) -> str:
+        return f"{self.kind} {self.form}"
+
+
+@RULES.register("induction")
+class Induction(_Repeated):
+    """The head looks at what came after an earlier occurrence of the same token or word.
+
+    Source: Olsson et al. 2022, "In-context Learning and Induction Heads".
+    """
+
+    kind = "induction"
+
+
+@RULES.register("duplicate")
+class Duplicate(_Repeated):
+    """The head looks at earlier occurrences of the same token or word."""
+
+    kind = "duplicate"
+
+
+@RULES.register("pattern")
+class Pattern(_Shaped):
+    """The head's map has a shape: a diagonal, a stripe, a window, focus or spread."""
+
+    kind = "pattern"
+    positional = ("is",)
+
+    is_: PatternName = Field(alias="is", description="The shape of the map.")
+    window: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Reach of local, in tokens or words to each side."
+    )
+    diagonal: bool | None = Field(
+        None, description="Whether local counts the position itself; true by default."
+    )
+    offset: int | None = Field(
+        None, description="Steps of offset, to the right; below zero to the left."
+    )
+    to: SelectorField | None = Field(
+        None,
+        description="What vertical stands on; the strongest column without it.",
+    )
+    keys: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="How many keys hold 90 % of a row's mass, mean over rows: at most so many for "
+        "sparse, at least for uniform.",
+    )
+
+    @model_validator(mode="after")
+    def _arguments_fit(self) -> Self:
+        spread = self.is_ in ("sparse", "uniform")
+        for name, fits, owner in (
+            ("window", self.is_ == "local", "local"),
+            ("diagonal", self.is_ == "local", "local"),
+            ("offset", self.is_ == "offset", "offset"),
+            ("to", self.is_ == "vertical", "vertical"),
+            ("keys", spread, "sparse and uniform"),
+        ):
+            if getattr(self, name) is not None and not fits:
+                raise ValueError(f"{name}: belongs to {owner}, not to {self.is_}")
+        if self.is_ == "local" and self.window is None:
+            raise ValueError("local needs window:, such as window: 2")
+        if self.is_ == "offset" and self.offset is None:
+            raise ValueError("offset needs offset:, such as offset: -2")
+        if spread and "form" in self.model_fields_set:
+            raise ValueError(f"{self.is_} is judged by entropy and has no form:")
+        if self.is_ == "local" and self.form == "match":
+            raise ValueError("local leaves open which cell of the window; it has no form: match")
+        return self
+
+    def places(self) -> Iterator[Place]:
+        if self.to is not None:
+            yield Place("to", self.to, "key")
+
+    def relation(self) -> str:
+        match self.is_:
+            case "offset":
+                return f"offset {self.offset:+d}"
+            case "local":
+                without = " without the diagonal" if self.diagonal is False else ""
+                return f"local window {self.window}{without}"
+            case "vertical" if self.to is not None:
+                return f"vertical on {self.to}"
+        return self.is_
+
+    def _bounds(self) -> tuple[str, ...]:
+        return {"sparse": ("max", "keys"), "uniform": ("min", "keys")}.get(self.is_, ("min", "max"))
+
+    def _more_is_better(self) -> bool:
+        return self.min is not None or self.is_ == "uniform"
+
+    def _shape(self, keys: Tokens) -> Shape:
+        return Shape(
+            self.is_,
+            window=self.window or 0,
+            diagonal=self.diagonal is not False,
+            offset=self.offset or 0,
+            on=positions(self.to, keys) if self.to else (),
+        )
+
+    def _title(self) -> str:
+        if self.is_ in ("sparse", "uniform"):
+            return "normalised entropy"
+        return f"{self.relation()} {self.form}"
+
+    def _measure(self, view: Doubles, frame: Frame) -> str:
+        if self.is_ == "vertical" and self.to is None:
+            column = frame.columns[int(strongest_column(view, frame))]
+            return f"vertical on {column.label} {self.form}"
+        return self._title()
+
+    def _demands(self, value: float, view: Doubles, frame: Frame) -> Iterator[Demand]:
+        yield from super()._demands(value, view, frame)
+        if self.keys is not None:
+            held = float(row_mean(keys_holding(view)))
+            few = self.is_ == "sparse"
+            slack = self.keys - held if few else held - self.keys
+            yield Demand(
+                "keys with 90 % of the mass", held, "<=" if few else ">=", self.keys, slack
+            )
+
+    def _marked(self, view: Doubles, frame: Frame) -> tuple[int, ...]:
+        if self.is_ != "vertical":
+            return ()
+        on = self._shape(frame.keys).on
+        return on or frame.columns[int(strongest_column(view, frame))].positions
+
+
+# What a head does, in a word ---------------------------------------------------------------------
+
+# A head is called after a pattern that holds more than half of its mass; a window of five holds
+# so much by chance in short texts, so more is asked of it.
+NAMED_ABOVE = 0.5
+LOCAL_WINDOW = 2
+LOCAL_ABOVE = 0.75
+UNIFORM_ABOVE = 0.9
+SPARSE_BELOW = 0.4
+
+
+@dataclass(frozen=True)
+class HeadPattern:
+    """What a head does on a text, by the pattern that says most.
+
+    Attributes:
+        pattern: a PatternName, `mixed` where none fits, `sink` where words get too little.
+        score: of this pattern: mass from 0 to 1; the normalised entropy for `sparse`, `uniform`
+            and `mixed`; NaN for `sink`.
+        on: what a vertical stripe stands on.
+        scores: of every pattern that was tried.
+    """
+
+    head: Head
+    pattern: str
+    score: float
+    on: str | None
+    scores: Mapping[str, float]
+
+
+class Patterns(tuple[HeadPattern, ...]):
+    """What every head does; printed, one line a head."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        lines = [("head", "pattern", "score", "on")]
+        lines += [
+            (
+                str(one.head),
+                one.pattern,
+                "" if np.isnan(one.score) else f"{one.score:.2f}",
+                one.on or "",
+            )
+            for one in self
+        ]
+        wide = [max(len(line[column]) for line in lines) for column in range(3)]
+        return "\n".join(
+            f"{head:<{wide[0]}}  {pattern:<{wide[1]}}  {score:>{wide[2]}}  {on}".rstrip()
+            for head, pattern, score, on in lines
+        )
+
+
+def name_patterns(
+    weights: Doubles, frame: Frame, site: Site, layer: int
+) -> tuple[HeadPattern, ...]:
+    """What each head of a layer does.
+
+    Diagonal, previous, next, duplicate and induction name a head from half of its mass, the
+    largest first; then a vertical stripe, which over half of the rows give over half of their
+    mass; then a window of two to each side from 0.75; then the normalised entropy: `uniform` from
+    0.9, `sparse` up to 0.4; else `mixed`.
+
+    Args:
+        weights: `[heads, rows, columns]` in the frame.
+    """
+    pointing: tuple[PatternName, ...] = ("diagonal", "previous", "next")
+    if site.name != "cross":
+        pointing += ("duplicate", "induction")
+    tried: dict[str, Doubles] = {}
+    for name in (*pointing, "vertical", "local", "sparse"):
+        shape = Shape(name, window=LOCAL_WINDOW)
+        if shape.possible(frame):
+            tried[name] = pattern_scores(weights, frame, shape)
+    tried["entropy"] = tried.pop("sparse")
+    columns = strongest_column(weights, frame)
+    found = []
+    for number, matrix in enumerate(weights):
+        scores = {name: float(values[number]) for name, values in tried.items()}
+        stripe = frame.columns[int(columns[number])].label
+        striped = float(np.mean(matrix[:, columns[number]] > 0.5)) > 0.5
+        pattern = _named(
+            {name: scores[name] for name in pointing if name in scores}, scores, striped
+        )
+        score = scores[pattern if pattern in scores else "entropy"]
+        on = stripe if pattern == "vertical" else None
+        found.append(HeadPattern(Head(layer, number), pattern, score, on, scores))
+    return tuple(found)
+
+
+def _named(pointing: Mapping[str, float], scores: Mapping[str, float], striped: bool) -> str:
+    entropy_ = scores["entropy"]
+    if np.isnan(entropy_):
+        return "sink"
+    strongest = max(pointing, key=lambda name: pointing[name])
+    if pointing[strongest] > NAMED_ABOVE:
+        return strongest
+    if striped:
+        return "vertical"
+    if scores["local"] >= LOCAL_ABOVE:
+        return "local"
+    if entropy_ >= UNIFORM_ABOVE:
+        return "uniform"
+    return "sparse" if entropy_ <= SPARSE_BELOW else "mixed"

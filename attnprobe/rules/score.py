@@ -1,0 +1,182 @@
+"""What rules share that give each head one number and bound it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from attnprobe.errors import MeasureError
+from attnprobe.records import (
+    Chart,
+    Encoding,
+    Head,
+    HeadGrid,
+    LayerPanel,
+    Need,
+    Picture,
+    Rows,
+    Site,
+    Verdict,
+)
+from attnprobe.rules.base import Demand, Place, Rule, decide, outcome_of
+from attnprobe.rules.frame import (
+    LEAST_CONTENT,
+    Doubles,
+    Frame,
+    head_grid,
+    sink_shares,
+    strongest_words,
+)
+
+__all__ = ["DRAWN", "Scored", "layer_panel"]
+
+# Texts of more tokens than this get no whole maps in their charts.
+DRAWN = 40
+
+
+class Scored(Rule):
+    """A rule on one number a head, with a lower and an upper bound.
+
+    The slack is in the number's own unit. Without `how`, a set of heads passes if any of them
+    does; `mean` takes the mean of their attention first, then the number.
+    """
+
+    min: float | None = Field(None, description="Least value.")
+    max: float | None = Field(None, description="Largest value.")
+
+    @model_validator(mode="after")
+    def _can_fail(self) -> Self:
+        bounds = self._bounds()
+        advice = " or ".join(f"{name}:" for name in bounds)
+        for name in ("min", "max"):
+            if name not in bounds and getattr(self, name) is not None:
+                raise ValueError(f"{name}: cannot bound {self.relation()}; give {advice}")
+        if all(getattr(self, name) is None for name in bounds):
+            raise ValueError(f"{self.kind} demands nothing; give {advice}")
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError("min: must be below max:")
+        return self
+
+    def _bounds(self) -> tuple[str, ...]:
+        """The fields of which at least one must be given."""
+        return ("min", "max")
+
+    def places(self) -> Iterator[Place]:
+        yield from ()
+
+    def needs(self, encoding: Encoding) -> tuple[Need, ...]:
+        site = encoding.site(self.site)
+        frame = self._frame(encoding, site)
+        layers = sorted({head.layer for head in self.heads.resolve(site)})
+        return (Need(encoding.sample, site.name, tuple(layers), frame.positions),)
+
+    def judge(self, rows: Sequence[Rows]) -> Verdict:
+        (found,) = rows
+        site = found.encoding.site(self.site)
+        frame = self._frame(found.encoding, site)
+        heads = self.heads.resolve(site)
+        mean = self.heads.how == "mean"
+        _check_numbers(found)
+
+        views = {layer: frame.view(found.at(layer, frame.positions)) for layer in found.weights}
+        scores = {layer: self._score(view, frame) for layer, view in views.items()}
+        judged = [views[head.layer][head.head] for head in heads]
+        values = [float(scores[head.layer][head.head]) for head in heads]
+        names = [str(head) for head in heads]
+        if mean:
+            judged = [np.mean(judged, axis=0)]
+            values = [float(self._score(judged[0][None], frame)[0])]
+            names = [f"mean of {len(heads)} heads"]
+        for name, value in zip(names, values, strict=True):
+            if np.isnan(value):
+                raise MeasureError(
+                    f"{name} cannot be judged: words get less than {LEAST_CONTENT:.0%} of its mass "
+                    "in most rows"
+                )
+        demands = [
+            min(self._demands(value, view, frame), key=lambda demand: demand.slack)
+            for value, view in zip(values, judged, strict=True)
+        ]
+        best = int(np.argmax(values) if self._more_is_better() else np.argmin(values))
+        decider = decide(demands, self.heads.how or "any", self.heads.count, best=best)
+        demand = demands[decider]
+        decided = heads if mean else (heads[decider],)
+        distribution = np.mean(
+            [found.at(head.layer, frame.positions)[head.head].mean(axis=0) for head in decided],
+            axis=0,
+        )
+        return Verdict(
+            outcome=outcome_of(demand),
+            measure=demand.measure,
+            observed=demand.observed,
+            relation=demand.relation,
+            demanded=demand.demanded,
+            head=names[decider],
+            heads_tried=len(heads),
+            sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
+            top=strongest_words(distribution, found.keys),
+            picture=self._picture(found, frame, decided, judged[decider]),
+            charts=tuple(self._charts(found, scores, decided)),
+        )
+
+    @abstractmethod
+    def _frame(self, encoding: Encoding, site: Site) -> Frame:
+        """Which rows and columns count; SelectorError where nothing could be measured."""
+
+    @abstractmethod
+    def _score(self, view: Doubles, frame: Frame) -> Doubles:
+        """The number of each head, `[heads]`, of weights `[heads, rows, columns]`."""
+
+    @abstractmethod
+    def _measure(self, view: Doubles, frame: Frame) -> str:
+        """What the number of this head is, of its weights `[rows, columns]`."""
+
+    @abstractmethod
+    def _title(self) -> str:
+        """What the number is for every head, with its unit."""
+
+    def _more_is_better(self) -> bool:
+        return self.min is not None
+
+    def _demands(self, value: float, view: Doubles, frame: Frame) -> Iterator[Demand]:
+        measure = self._measure(view, frame)
+        if self.min is not None:
+            yield Demand(measure, value, ">=", self.min, value - self.min)
+        if self.max is not None:
+            yield Demand(measure, value, "<=", self.max, self.max - value)
+
+    def _marked(self, view: Doubles, frame: Frame) -> tuple[int, ...]:
+        """Token positions of the columns to outline in the picture."""
+        return ()
+
+    def _picture(
+        self, found: Rows, frame: Frame, heads: tuple[Head, ...], view: Doubles
+    ) -> Picture | None:
+        if len(frame.positions) > DRAWN:
+            return None
+        return Picture(found.site, heads, frame.positions, self._marked(view, frame))
+
+    def _charts(
+        self, found: Rows, scores: Mapping[int, Doubles], decided: tuple[Head, ...]
+    ) -> Iterator[Chart]:
+        yield HeadGrid(self._title(), tuple(sorted(scores)), head_grid(scores), decided)
+
+
+def layer_panel(found: Rows, decided: tuple[Head, ...]) -> Iterator[LayerPanel]:
+    """The heads of the deciding layer side by side, where one layer decided a short text."""
+    layers = {head.layer for head in decided}
+    whole = len(found.positions) == len(found.queries)
+    if len(layers) == 1 and whole and max(len(found.queries), len(found.keys)) <= DRAWN:
+        (layer,) = layers
+        yield LayerPanel(found.site, layer, found.weights[layer], decided)
+
+
+def _check_numbers(found: Rows) -> None:
+    for layer, weights in found.weights.items():
+        for head, matrix in enumerate(weights):
+            if not np.isfinite(matrix).all():
+                raise MeasureError(f"{Head(layer, head)} has attention weights that are no numbers")

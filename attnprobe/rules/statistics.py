@@ -1,0 +1,166 @@
+"""`entropy` and `distance`: how spread a row is, and how far it reaches.
+
+Entropy: Clark et al. 2019, section 3.3. Mean distance: Vig & Belinkov 2019, "Analyzing the
+Structure of Attention in a Transformer Language Model".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from attnprobe.align import positions
+from attnprobe.errors import SelectorError
+from attnprobe.records import Chart, Curves, Encoding, Head, Rows, Site
+from attnprobe.rules.base import RULES, Place, SelectorField
+from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, head_grid, row_mean
+from attnprobe.rules.score import Scored
+
+__all__ = ["Distance", "Entropy", "check_one_sequence", "distance", "entropy", "keys_holding"]
+
+Amount = Annotated[float, Field(gt=0)]
+
+
+def entropy(weights: Doubles, visible: Bools | None = None) -> Doubles:
+    """Entropy of each row in nats, −Σ a ln a with 0 ln 0 = 0.
+
+    Args:
+        weights: `[..., target, source]`.
+        visible: `[target, source]`; given, each row is divided by ln n for its n visible keys,
+            and a row with one visible key is NaN.
+
+    Returns:
+        `[..., target]`.
+    """
+    logs = np.zeros_like(weights)
+    np.log(weights, out=logs, where=weights > 0)
+    nats: Doubles = 0 - (weights * logs).sum(axis=-1)
+    if visible is None:
+        return nats
+    count = np.broadcast_to(visible.sum(axis=-1), nats.shape)
+    normalised = np.full(nats.shape, np.nan)
+    np.divide(nats, np.log(count), out=normalised, where=count > 1)
+    return normalised
+
+
+def distance(weights: Doubles, frame: Frame, *, normalised: bool = False) -> Doubles:
+    """Mean distance of each row, Σ_s a·|t − s|, in the frame's unit, `[..., target]`.
+
+    Args:
+        weights: `[..., target, source]`.
+        normalised: divide by the row's largest possible distance; a row that sees only itself
+            is NaN.
+    """
+    far = np.abs(frame.steps)
+    mean: Doubles = (weights * far).sum(axis=-1)
+    if not normalised:
+        return mean
+    largest = np.broadcast_to(np.where(frame.visible, far, 0).max(axis=-1), mean.shape)
+    share = np.full(mean.shape, np.nan)
+    np.divide(mean, largest, out=share, where=largest > 0)
+    return share
+
+
+def check_one_sequence(what: str, site: Site) -> None:
+    """Raises SelectorError at a site whose rows and columns are of two sequences."""
+    if site.name == "cross":
+        raise SelectorError(f"{what} needs one sequence; cross attention relates two")
+
+
+def keys_holding(weights: Doubles, share: float = 0.9) -> Doubles:
+    """How many keys, strongest first, hold this share of each row's mass, `[..., target]`."""
+    held = np.cumsum(np.sort(weights, axis=-1)[..., ::-1], axis=-1)
+    # Sums of floats: what misses the share by rounding alone holds it.
+    enough = share * held[..., -1:] - 1e-9
+    count: Doubles = 1.0 + (held < enough).sum(axis=-1)
+    return np.where(np.isnan(held[..., -1]), np.nan, count)
+
+
+class Statistic(Scored):
+    """A statistic of one word's rows, or the mean over all rows."""
+
+    from_: SelectorField | None = Field(
+        None, alias="from", description="The word whose rows count; all rows without it."
+    )
+    unit: Unit = Field("tokens", description="Rows and columns are tokens, or whole words.")
+    special: bool = Field(
+        True,
+        description="Whether special tokens count; without them rows are scaled to sum to 1.",
+    )
+    normalised: bool = Field(False, description="Divide by the largest possible value of the row.")
+    min: Amount | None = Field(None, description="Least value; in 0 to 1 where normalised.")
+    max: Amount | None = Field(None, description="Largest value; in 0 to 1 where normalised.")
+
+    positional = ("from",)
+
+    @model_validator(mode="after")
+    def _bounds_in_range(self) -> Self:
+        if self.normalised and max(self.min or 0, self.max or 0) >= 1:
+            raise ValueError("normalised values lie between 0 and 1; give a bound below 1")
+        return self
+
+    def places(self) -> Iterator[Place]:
+        if self.from_ is not None:
+            yield Place("from", self.from_, "query")
+
+    def relation(self) -> str:
+        return f"of {self.from_}" if self.from_ else "over all rows"
+
+    def _frame(self, encoding: Encoding, site: Site) -> Frame:
+        only = None
+        if self.from_ is not None:
+            only = positions(self.from_, encoding.queries(site.name))
+        frame = Frame.of(encoding, site, unit=self.unit, special=self.special, only=only)
+        if not (frame.visible.sum(axis=-1) > 1).any():
+            raise SelectorError(
+                f"{self.kind} {self.relation()} decides nothing: the row sees a single position"
+            )
+        return frame
+
+    def _measure(self, view: Doubles, frame: Frame) -> str:
+        return self._title()
+
+    def _charts(
+        self, found: Rows, scores: Mapping[int, Doubles], decided: tuple[Head, ...]
+    ) -> Iterator[Chart]:
+        yield Curves(self._title(), tuple(sorted(scores)), head_grid(scores), decided)
+        yield from super()._charts(found, scores, decided)
+
+
+@RULES.register("entropy")
+class Entropy(Statistic):
+    """The rows are focused or spread enough; bounds and slack are in nats, 0 to ln n.
+
+    Normalised by ln n for n visible keys, 0 to 1; rows with one visible key are left out.
+    """
+
+    kind = "entropy"
+
+    def _score(self, view: Doubles, frame: Frame) -> Doubles:
+        return row_mean(entropy(view, frame.visible if self.normalised else None))
+
+    def _title(self) -> str:
+        return "normalised entropy" if self.normalised else "entropy (nats)"
+
+
+@RULES.register("distance")
+class Distance(Statistic):
+    """The rows look near or far enough; bounds and slack are in tokens or words.
+
+    Normalised by the row's largest possible distance, 0 to 1.
+    """
+
+    kind = "distance"
+
+    def _frame(self, encoding: Encoding, site: Site) -> Frame:
+        check_one_sequence("distance", site)
+        return super()._frame(encoding, site)
+
+    def _score(self, view: Doubles, frame: Frame) -> Doubles:
+        return row_mean(distance(view, frame, normalised=self.normalised))
+
+    def _title(self) -> str:
+        return "normalised distance" if self.normalised else f"distance ({self.unit})"
