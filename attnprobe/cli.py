@@ -139,7 +139,7 @@ def models(
 
 
 def _check_all(output: Path | None, page: Path | None) -> None:
-    from attnprobe.models import breadth
+    from attnprobe.models import breadth, breadth_page
 
     console = Console(stderr=True)
     found = []
@@ -149,13 +149,13 @@ def _check_all(output: Path | None, page: Path | None) -> None:
             status.update(f"{len(found)} families, last {family.architecture}")
     table = Table("architecture", "network", "outcome", "difference", "batch", "layers", "reason")
     for family in found:
-        table.add_row(*breadth.cells(family))
+        table.add_row(*breadth_page.cells(family))
     _out.print(table)
-    _out.print(breadth.summary_line(found), soft_wrap=True)
+    _out.print(breadth_page.summary_line(found), soft_wrap=True)
     if output is not None:
-        output.write_text(breadth.as_json(found), encoding="utf-8")
+        output.write_text(breadth_page.as_json(found), encoding="utf-8")
     if page is not None:
-        page.write_text(breadth.as_page(found), encoding="utf-8")
+        page.write_text(breadth_page.as_page(found), encoding="utf-8")
 
 
 def _print_differences(rows: Sequence[CheckRow]) -> None:

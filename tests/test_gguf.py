@@ -280,4 +280,3 @@ def test_smollm2_agrees_with_what_is_known_of_it(smollm2: Model) -> None:
     assert round(keys, 1) == 3.4
     assert round(key, 1) == 2.2
     assert paris > 3
-

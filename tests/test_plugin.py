@@ -135,7 +135,7 @@ def test_a_case_for_a_model_that_is_not_given_is_deselected_for_all_to_see(
     assert read_results(Path("r.json")).collected == 1
     assert probe("y.attn.yaml").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     quiet = probe("--attn-model=other=b", "--attn-model=third=c")
-    quiet.stdout.no_fnmatch_line("*deselected*")
+    quiet.stdout.no_fnmatch_line("attnprobe: * deselected*")
 
 
 def test_the_same_file_name_in_two_folders(probe: Run, write_cases: Write) -> None:

@@ -136,9 +136,7 @@ def test_a_decoder_needs_the_word() -> None:
         ("either", 1.0, 2.5),
     ],
 )
-def test_the_change_is_told_in_its_direction(
-    direction: str, ablated: float, change: float
-) -> None:
+def test_the_change_is_told_in_its_direction(direction: str, ablated: float, change: float) -> None:
     verdict = judge(rule(direction=direction, min=0.7), 3.5, ablated, [3.0, 3.5, 4.5])
     assert verdict.observed == change
     assert verdict.outcome == ("passed" if change > 0.7 else "failed")

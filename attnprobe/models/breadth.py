@@ -10,17 +10,16 @@ The families run in a process of their own, so that one that crashes or hangs en
 from __future__ import annotations
 
 import inspect
-import json
 import multiprocessing
+import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
-import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING, MODEL_MAPPING_NAMES
@@ -30,22 +29,10 @@ from attnprobe.capture import Layout, batch_inputs, eager, layout
 from attnprobe.errors import AttnprobeError
 from attnprobe.models.check import CheckRow, check, random_ids
 from attnprobe.models.small import small_config
-from attnprobe.models.tiny import randomise
+from attnprobe.models.tiny import random_network
 from attnprobe.records import SiteName
 
-__all__ = [
-    "BAR",
-    "OUTCOMES",
-    "Family",
-    "as_json",
-    "as_page",
-    "cells",
-    "examine",
-    "names",
-    "summary",
-    "summary_line",
-    "sweep",
-]
+__all__ = ["BAR", "OUTCOMES", "Family", "Outcome", "examine", "names", "sweep"]
 
 BAR = 5e-5
 """Largest difference to eager weights, and of a batch to single texts."""
@@ -59,6 +46,21 @@ OUTCOMES: Mapping[Outcome, str] = {
 }
 CHUNK = 120
 LIMIT = 60.0
+
+# The code of a network and its configuration may raise any of these. All mean that it cannot be
+# read; anything else ends the process, which is noticed.
+_FAILURES = (
+    AttnprobeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    StrictDataclassError,
+)
 
 # Model types with token ids that are no text, or that take a sound or a picture beside them.
 _OTHER = frozenset(
@@ -84,28 +86,6 @@ _OTHER = frozenset(
         "vits",
     }
 )
-
-
-_PAGE = """# Architectures
-
-Written by `make breadth` (`attnprobe models --check all --page docs/architectures.md`) with
-transformers {transformers}. Do not edit it.
-
-A family is a model type of transformers whose base network takes token ids alone: text networks
-and the text parts of others that have a type of their own, such as `gemma3_text`. Left out are
-networks that take a sound or a picture as well, and those of speech and music tokens.
-
-Each family is built from a small configuration with random weights, two layers or more, and four
-heads in most. Every row of every head is compared with the network's own eager
-`output_attentions`: one text alone, and texts of different lengths together, padded on the right
-and on the left. `difference` is the largest difference found, `batch` the largest between a text
-in a batch and the same text alone. Both must stay within {bar:.0e}; what does not is refused, here
-and, with the tolerance of 5e-4, when a model is loaded. The eager fallback reads the eager weights
-themselves, so it has no difference of its own.
-
-A small network with random weights shows that the numbers are read rightly. It does not show
-that a large model of that family fits into memory, or that its tokenizer tells character offsets.
-"""
 
 
 @dataclass(frozen=True)
@@ -150,26 +130,25 @@ def examine(name: str) -> Family | None:
     """Builds and compares one family; None if its network does not take token ids alone."""
     try:
         kind = _network_class(name)
-    except Exception as error:
+    except _FAILURES as error:
         return Family(name, "", "not built", reason=_reason(error))
     takes = inspect.signature(kind.forward).parameters
     if kind.main_input_name != "input_ids" or "input_ids" not in takes:
         return None
     try:
-        network = randomise(kind._from_config(small_config(name)))
-    except Exception as error:
+        network = random_network(small_config(name))
+    except _FAILURES as error:
         return Family(name, kind.__name__, "not built", reason=_reason(error))
     try:
         rows = check(network)
         where, features = _look(network)
-    # The code of a network may raise anything; all of it means that it cannot be read.
-    except Exception as error:
+    except _FAILURES as error:
         return Family(name, kind.__name__, "refused", reason=_reason(error))
     return _judge(name, network, rows, where, features)
 
 
 def _network_class(name: str) -> type[PreTrainedModel]:
-    found = MODEL_MAPPING[CONFIG_MAPPING[name]]
+    found: Any = MODEL_MAPPING[CONFIG_MAPPING[name]]
     kind: type[PreTrainedModel] = found[0] if isinstance(found, tuple) else found
     return kind
 
@@ -191,9 +170,7 @@ def _judge(
     elif not batch <= BAR:
         outcome, reason = "refused", f"a text beside a longer one differs by {batch:.1e}"
     sites = {row.site: row.layers for row in rows}
-    return Family(
-        name, type(network).__name__, outcome, difference, batch, sites, features, reason
-    )
+    return Family(name, type(network).__name__, outcome, difference, batch, sites, features, reason)
 
 
 def _look(network: PreTrainedModel) -> tuple[Layout, tuple[str, ...]]:
@@ -257,6 +234,7 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # What a configuration's own check says stands behind a heading.
     text = lines[-1] if type(error).__name__.startswith("Strict") else " ".join(lines)
+    text = re.sub(r" from '[^']*'", "", text)  # where a module lies on this machine
     text = text.split(". The fast path")[0].split("; ")[0] or type(error).__name__
     return text if len(text) <= 160 else f"{text[:159]}…"
 
@@ -304,75 +282,3 @@ def _serve(connection: Connection, chosen: Sequence[str]) -> None:
     warnings.simplefilter("ignore")
     for name in chosen:
         connection.send(examine(name))
-
-
-def summary(families: Sequence[Family]) -> dict[Outcome, int]:
-    """How many families came out how."""
-    counts = Counter(family.outcome for family in families)
-    return {outcome: counts[outcome] for outcome in get_args(Outcome)}
-
-
-def summary_line(families: Sequence[Family]) -> str:
-    """The counts in words: `200 families: 170 served by the attention function, ...`."""
-    counts = summary(families).items()
-    listed = ", ".join(f"{count} {OUTCOMES[outcome]}" for outcome, count in counts)
-    return f"{len(families)} families: {listed}"
-
-
-def cells(family: Family) -> tuple[str, ...]:
-    """A row of the table: architecture, network, outcome, difference, batch, layers, reason."""
-    both = (family.difference, family.batch)
-    layers = "; ".join(
-        f"{site} {', '.join(map(str, numbers))}" for site, numbers in family.sites.items()
-    )
-    return (
-        family.architecture,
-        family.network,
-        family.outcome,
-        *("" if value is None else f"{value:.0e}" for value in both),
-        layers,
-        family.reason,
-    )
-
-
-def as_json(families: Sequence[Family]) -> str:
-    """The table, its versions and its bar, for machines."""
-    found = {
-        "transformers": transformers.__version__,
-        "torch": torch.__version__,
-        "bar": BAR,
-        "summary": summary(families),
-        "families": [asdict(family) for family in families],
-    }
-    return json.dumps(found, indent=1) + "\n"
-
-
-def as_page(families: Sequence[Family]) -> str:
-    """The table as the page `docs/architectures.md`."""
-    parts = [_PAGE.format(transformers=transformers.__version__, bar=BAR)]
-    parts.append(f"{summary_line(families)}.\n")
-    for outcome in get_args(Outcome):
-        chosen = [family for family in families if family.outcome == outcome]
-        title = OUTCOMES[outcome].capitalize()
-        parts.append(f"## {title}: {len(chosen)}\n\n{_rows(outcome, chosen)}")
-    return "\n".join(parts)
-
-
-def _rows(outcome: Outcome, families: Sequence[Family]) -> str:
-    columns: dict[Outcome, tuple[str, ...]] = {
-        "function": ("difference", "batch", "attention"),
-        "eager": ("batch", "attention"),
-    }
-    heading = ("architecture", *columns.get(outcome, ("reason",)))
-    table = [heading, ("---",) * len(heading)]
-    for family in families:
-        _, _, _, difference, batch, _, reason = cells(family)
-        told = {
-            "architecture": f"`{family.architecture}`",
-            "difference": difference,
-            "batch": batch,
-            "attention": ", ".join(family.features),
-            "reason": reason.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\["),
-        }
-        table.append(tuple(told[column] for column in heading))
-    return "".join(f"| {' | '.join(row)} |\n" for row in table)

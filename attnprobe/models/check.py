@@ -121,8 +121,7 @@ def random_ids(
 
     def texts(lengths: tuple[int, ...]) -> list[list[int]]:
         return [
-            torch.randint(FIRST_ORDINARY_ID, words, (n,), generator=draw).tolist()
-            for n in lengths
+            torch.randint(FIRST_ORDINARY_ID, words, (n,), generator=draw).tolist() for n in lengths
         ]
 
     return texts(SOURCES), texts(TARGETS) if is_encoder_decoder(network) else None

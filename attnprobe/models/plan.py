@@ -77,7 +77,9 @@ def pack(lengths: Sequence[tuple[int, int]], batch_tokens: int) -> list[list[int
     """Batches of samples, by their indices, from the lengths of their source and target."""
     batches: list[list[int]] = []
     width = real = (0, 0)
-    for index in sorted(range(len(lengths)), key=lambda index: (sum(lengths[index]), lengths[index])):
+    for index in sorted(
+        range(len(lengths)), key=lambda index: (sum(lengths[index]), lengths[index])
+    ):
         source, target = lengths[index]
         wider = (max(width[0], source), max(width[1], target))
         more = (real[0] + source, real[1] + target)

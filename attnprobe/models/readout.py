@@ -231,9 +231,13 @@ class Predictor:
                     self._body, self._where, inputs, missing
                 ).items():
                     before = sums.get(key)
-                    sums[key] = (total, count) if before is None else (
-                        before[0] + total,
-                        before[1] + count,
+                    sums[key] = (
+                        (total, count)
+                        if before is None
+                        else (
+                            before[0] + total,
+                            before[1] + count,
+                        )
                     )
             for key, (total, count) in sums.items():
                 self._means[reference, *key] = total / count
@@ -270,8 +274,9 @@ class Predictor:
                 f"{text[slice(*span)]!r} is {len(good.places)} tokens and {readout.instead!r} "
                 f"{len(bad.places)}; behind masks only words of as many tokens can be compared"
             )
-        if not self._masks and bad.by.source[: bad.places[0][0] + 1] != (
-            good.by.source[: good.places[0][0] + 1]
+        if (
+            not self._masks
+            and bad.by.source[: bad.places[0][0] + 1] != (good.by.source[: good.places[0][0] + 1])
         ):
             raise SelectorError(
                 f"the text is cut into other tokens before {readout.instead!r} than before "
@@ -296,14 +301,10 @@ class Predictor:
             if not 0 <= head.head < site.heads.get(head.layer, 0):
                 raise ModelError(f"{self._name} has no {head} at {ablation.site}")
 
-    def _word(
-        self, sample: Sample, text: str, span: Span, ablation: Ablation | None
-    ) -> _Term:
+    def _word(self, sample: Sample, text: str, span: Span, ablation: Ablation | None) -> _Term:
         if not self._masks:
             text = text[: span.end]
-        tokens = tokenize(
-            self._tokenizer, text, allow_special_tokens=sample.allow_special_tokens
-        )
+        tokens = tokenize(self._tokenizer, text, allow_special_tokens=sample.allow_special_tokens)
         first, end = _pieces(tokens, span)
         ids = tokens.ids
         if self._masks:

@@ -95,7 +95,7 @@ OVERRIDES: Mapping[str, Mapping[str, Any]] = {
     "embedding_gemma2_text": {"num_kv_shared_layers": 0},
     "esmc": {"num_key_value_heads": 4},
     "falcon_h1": {"mamba_d_ssm": 64},
-    "funnel": {"block_sizes": [2, 2], "num_decoder_layers": 1},
+    "funnel": {"architectures": [], "block_sizes": [2, 2], "num_decoder_layers": 1},
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "glm4v_moe_text": {"rope_parameters": _HALF_SECTIONS},
     "glm4v_text": {"rope_parameters": _SECTIONS},

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.configuration_utils import PreTrainedConfig
 
 from attnprobe.errors import ModelError
 from attnprobe.registry import did_you_mean
 
-__all__ = ["ARCHITECTURES", "randomise", "tiny_network", "tiny_tokenizer"]
+__all__ = ["ARCHITECTURES", "random_network", "tiny_network", "tiny_tokenizer"]
 
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 _VOCABULARY = len(_SPECIAL) + 256
@@ -110,13 +111,14 @@ def tiny_network(architecture: str, *, seed: int = 0, **overrides: Any) -> PreTr
         )
     values = {**_IDS, **ARCHITECTURES[architecture], **overrides}
     config = AutoConfig.for_model(architecture.replace("deberta_v2", "deberta-v2"), **values)
-    return randomise(AutoModel.from_config(config), seed=seed)  # type: ignore[no-untyped-call]
+    return random_network(config, seed=seed)
 
 
-def randomise(network: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
-    """The network with other weights, in evaluation mode; the same for the same seed."""
+def random_network(config: PreTrainedConfig, *, seed: int = 0) -> PreTrainedModel:
+    """The base network of a configuration, in evaluation mode; the same for the same seed."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
+        network: PreTrainedModel = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         for name, weights in network.named_parameters():
             if weights.dim() > 1:
                 embedding = "embed" in name or "bias" in name or name.startswith("w")

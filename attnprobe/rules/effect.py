@@ -247,4 +247,3 @@ class Effect(Rule):
                 change - rival,
                 strict=True,
             )
-

@@ -126,7 +126,8 @@ class Statistic(Scored):
     def _charts(
         self, found: Rows, scores: Mapping[int, Doubles], decided: tuple[Head, ...]
     ) -> Iterator[Chart]:
-        yield Curves(self._title(), tuple(sorted(scores)), head_grid(scores), decided)
+        if len(scores) > 1:
+            yield Curves(self._title(), tuple(sorted(scores)), head_grid(scores), decided)
         yield from super()._charts(found, scores, decided)
 
 
