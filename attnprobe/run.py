@@ -1,9 +1,10 @@
 """Judges cases against one model: plan, one pass over the texts, verdicts.
 
-Texts are measured in blocks, in the order in which cases name them, each block with all cases on its
-texts: one forward pass serves all that is asked of a text. The blocks depend on the suite alone, not
-on which case is judged first, so a worker of pytest-xdist gets the same numbers as a run in one
-process. Rows are kept until their case is judged, then let go: memory is bounded by the block.
+Texts are measured in blocks, in the order in which cases name them, each block with all cases on
+its texts: one forward pass serves all that is asked of a text. The blocks depend on the suite
+alone, not on which case is judged first, so a worker of pytest-xdist gets the same numbers as a
+run in one process. Rows are kept until their case is judged, then let go: memory is bounded by the
+block.
 """
 
 from __future__ import annotations

@@ -35,6 +35,14 @@ def smollm2() -> Model:
     return load(SMOLLM2)
 
 
+@pytest.fixture(scope="session")
+def translator() -> Model:
+    """The project's own encoder-decoder."""
+    from attnprobe.models import load
+
+    return load(str(Path(__file__).parent.parent / "probes" / "translator" / "model"))
+
+
 class TinyModels:
     """A plugin that hands over one tiny random model, whatever is asked for, and counts."""
 

@@ -67,7 +67,9 @@ def sections() -> dict[str, tuple[int, list[list[str]]]]:
     """Of each heading of the page the number it tells, and the cells of its rows."""
     text = PAGE.read_text(encoding="utf-8")
     found = {}
-    for title, count, body in re.findall(r"^## (.+): (\d+)\n(.*?)(?=^## |\Z)", text, re.M | re.S):
+    for title, count, body in re.findall(
+        r"^## ([^\n]+): (\d+)\n(.*?)(?=^## |\Z)", text, re.M | re.S
+    ):
         rows = [line for line in body.splitlines() if line.startswith("| `")]
         found[title] = int(count), [[cell.strip() for cell in row.split("|")[1:]] for row in rows]
     return found
@@ -136,6 +138,23 @@ def test_a_wrong_scale_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert family is not None
     assert family.outcome == "refused"
     assert family.reason.startswith("differs from its eager weights by")
+
+
+def test_weights_too_even_to_show_a_wrong_scale_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def even(config: Any) -> Any:
+        network = random_network(config)
+        for path, parameter in network.named_parameters():
+            if "q_proj" in path:
+                parameter.data.zero_()
+        return network
+
+    monkeypatch.setattr(breadth, "random_network", even)
+    family = examine("llama")
+    assert family is not None
+    assert family.outcome == "refused"
+    assert family.reason == "decoder layer 0 weighs all positions alike, which shows nothing"
 
 
 def test_an_unknown_window_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +301,11 @@ def test_promise_23_a_layer_without_attention_is_an_error(name: str, sizes: dict
 
 
 def test_promise_20_what_a_learned_sink_takes_is_reported() -> None:
-    model = Model.of(tiny_network("gpt_oss"), tiny_tokenizer(end=False), name="gpt_oss")
+    network = tiny_network("gpt_oss")
+    for path, parameter in network.named_parameters():
+        if path.endswith("sinks"):
+            parameter.data.fill_(3.0)
+    model = Model.of(network, tiny_tokenizer(end=False), name="gpt_oss")
     rule = parse_rule(
         "attends", {"from": {"chars": [3, 4]}, "to": {"chars": [2, 3]}, "heads": "L1H1", "min": 0.9}
     )

@@ -403,7 +403,7 @@ def test_scores_rest_on_the_same_weights_as_attnprobe(
         rows = tuple(range(len(one.alignment) + 1))
         (found,) = model.collect([Need(Sample(one.source, one.target), "cross", (0, 1), rows)])
         for layer in (0, 1):
-            assert found.weights[layer] == pytest.approx(eager[layer].numpy(), abs=5e-5)
+            np.testing.assert_allclose(found.weights[layer], eager[layer], rtol=0, atol=5e-5)
 
 
 def test_the_card_names_its_data_and_training(card: str) -> None:

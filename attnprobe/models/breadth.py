@@ -30,7 +30,7 @@ from attnprobe.errors import AttnprobeError
 from attnprobe.models.check import CheckRow, check, random_ids
 from attnprobe.models.small import small_config
 from attnprobe.models.tiny import random_network
-from attnprobe.records import SiteName
+from attnprobe.records import Site, SiteName
 
 __all__ = ["BAR", "OUTCOMES", "Family", "Outcome", "examine", "names", "sweep"]
 
@@ -181,8 +181,16 @@ def _look(network: PreTrainedModel) -> tuple[Layout, tuple[str, ...]]:
     # As a plain table: some configurations refuse to tell one value for all layers.
     config: dict[str, Any] = network.config.get_text_config().to_dict()
     sparse = bool(config.get("index_topk"))
-    if not sparse:
-        _check_windows(network, where, inputs)
+    for site, layers in eager(network, inputs, alone=next(iter(where.sites))).items():
+        for number, weights in zip(where.sites[site].layers, layers, strict=True):
+            last = weights[0, :, -1]
+            if float((last.amax(dim=1) - last.mean(dim=1)).max()) < 1e-2:
+                raise AttnprobeError(
+                    f"{site} layer {number} weighs all positions alike, which shows nothing"
+                )
+            # Sparse attention chooses what it sees: the network's own doing, and no mask.
+            if site != "cross" and not sparse:
+                _check_window(where.sites[site], number, weights[0])
     parameters = [path for path, _ in network.named_parameters()]
     groups = [getattr(module, "num_key_value_groups", 1) for module in network.modules()]
     depth = getattr(network.config.get_text_config(), "num_hidden_layers", 0)
@@ -206,27 +214,22 @@ def _look(network: PreTrainedModel) -> tuple[Layout, tuple[str, ...]]:
     return where, tuple(feature for feature, present in has.items() if present)
 
 
-def _check_windows(
-    network: PreTrainedModel, where: Layout, inputs: Mapping[str, torch.Tensor]
-) -> None:
+def _check_window(site: Site, layer: int, weights: torch.Tensor) -> None:
     """Raises AttnprobeError where a mask hides positions that no known window hides.
 
-    Sparse attention chooses what it sees: that is the network's own doing, and no mask.
+    Args:
+        weights: `[heads, target, source]`.
     """
-    for site, layers in eager(network, inputs, alone=next(iter(where.sites))).items():
-        for number, weights in zip(where.sites[site].layers, layers, strict=True):
-            if site == "cross":
-                continue
-            seen = (weights[0] > 0).any(dim=0)
-            rows, keys = seen.nonzero(as_tuple=True)
-            reach = int((rows - keys).abs().max())
-            window = where.sites[site].windows.get(number)
-            # Far corners may hold weights too small for a float, but not half of all positions.
-            if reach != window - 1 if window else reach < len(seen) // 2:
-                raise AttnprobeError(
-                    f"{site} layer {number} sees {reach + 1} positions on a side, and its window "
-                    f"is {window or 'not known'}"
-                )
+    seen = (weights > 0).any(dim=0)
+    rows, keys = seen.nonzero(as_tuple=True)
+    reach = int((rows - keys).abs().max())
+    window = site.windows.get(layer)
+    # Far corners may hold weights too small for a float, but not half of all positions.
+    if reach != window - 1 if window else reach < len(seen) // 2:
+        raise AttnprobeError(
+            f"{site.name} layer {layer} sees {reach + 1} positions on a side, and its window is "
+            f"{window or 'not known'}"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -123,7 +123,7 @@ def random_network(config: PreTrainedConfig, *, seed: int = 0) -> PreTrainedMode
             if weights.dim() > 1:
                 embedding = "embed" in name or "bias" in name or name.startswith("w")
                 weights.normal_(0, 1 if embedding else 1.5 / math.sqrt(weights.shape[-1]))
-            elif name.endswith(("bias", "sinks")):
+            elif name.endswith(("bias", "sinks", "temp")):
                 weights.normal_(0, 0.5)
         for module in network.modules():
             # Training never touches the padding's vector, which starts as zero.

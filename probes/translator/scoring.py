@@ -48,7 +48,7 @@ def translate(
             attention_mask=batch["attention_mask"],
             do_sample=False,
             num_beams=1,
-            max_new_tokens=network.config.max_position_embeddings - 1,
+            max_length=network.config.max_position_embeddings,
         )
         found += tokenizer.batch_decode(ids, skip_special_tokens=True)
     return found

@@ -193,6 +193,7 @@ def save(network: MarianMTModel, held_out: Sequence[Sentence], folder: Path, *, 
     tokenizer = build_tokenizer()
     # The sinusoids of the positions: transformers leaves them out, and AutoModel misses them.
     network._keys_to_ignore_on_save = None
+    network.generation_config.max_length = LONGEST
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with _repeatable(seed):
