@@ -12,6 +12,7 @@ from attnprobe import cases
 from attnprobe.explain import explain
 from attnprobe.models import Model
 from attnprobe.plugin.options import settings
+from attnprobe.rules import RULES
 from attnprobe.run import Runner
 
 ROOT = Path(__file__).parent.parent
@@ -93,3 +94,9 @@ def test_the_failure_in_the_documents_is_the_real_one(minilm: Model) -> None:
     (finding,) = Runner(minilm, [case]).judge(case)
     page = (ROOT / "docs" / "write-a-case.md").read_text(encoding="utf-8")
     assert explain(case, finding) in page
+
+
+def test_every_rule_has_a_page() -> None:
+    pages = {page.stem for page in (ROOT / "docs" / "rules").glob("*.md")}
+    # One page serves both: they differ in one token.
+    assert pages | {"induction"} == set(RULES)
