@@ -616,16 +616,17 @@ def _window(
     Args:
         told: what the layer gave its attention; without it the configuration says.
     """
-    config = network.config.get_text_config()
-    common = getattr(config, "sliding_window", None)
+    # As a plain table: some configurations refuse to tell one value for all layers.
+    config = network.config.get_text_config().to_dict()
+    common = config.get("sliding_window")
     window = told
     if told is None:
         window = common
         for kinds, local, size in (
             ("layer_types", "sliding_attention", common),
-            ("attention_layers", "local", getattr(config, "window_size", None)),  # gpt_neo
+            ("attention_layers", "local", config.get("window_size")),  # gpt_neo
         ):
-            found = getattr(config, kinds, None) or ()
+            found = config.get(kinds) or ()
             if layer < len(found):
                 window = size if found[layer] == local else None
     # transformers counts the row itself where rows look back, and not where they look both ways;

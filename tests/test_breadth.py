@@ -39,7 +39,7 @@ SAMPLE = {
     "modernbert": ("sliding window",),
     "phimoe": ("grouped queries", "sliding window"),
     "gpt_oss": ("grouped queries", "sliding window", "sinks"),
-    "inkling_text": ("grouped queries", "sliding window", "sinks"),
+    "inkling_text": ("grouped queries", "sliding window"),
     "deepseek_v2": ("latent attention",),
     "deepseek_v3": ("latent attention",),
     "deepseek_v32": ("latent attention", "sparse attention"),
@@ -48,7 +48,7 @@ SAMPLE = {
     "bamba": ("hybrid stack", "grouped queries"),
     "granitemoehybrid": ("hybrid stack", "grouped queries"),
     "lfm2": ("hybrid stack", "grouped queries"),
-    "recurrent_gemma": ("hybrid stack", "sliding window"),
+    "recurrent_gemma": ("hybrid stack", "grouped queries", "sliding window"),
     "falcon_h1": ("grouped queries",),
     "mpnet": ("relative positions",),
     "deberta-v2": ("relative positions",),
@@ -67,9 +67,8 @@ def sections() -> dict[str, tuple[int, list[list[str]]]]:
     """Of each heading of the page the number it tells, and the cells of its rows."""
     text = PAGE.read_text(encoding="utf-8")
     found = {}
-    for title, count, body in re.findall(
-        r"^## ([^\n]+): (\d+)\n(.*?)(?=^## |\Z)", text, re.M | re.S
-    ):
+    section = re.compile(r"^## ([^\n]+): (\d+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    for title, count, body in section.findall(text):
         rows = [line for line in body.splitlines() if line.startswith("| `")]
         found[title] = int(count), [[cell.strip() for cell in row.split("|")[1:]] for row in rows]
     return found
