@@ -14,6 +14,7 @@ import numpy as np
 from attnprobe.align import Group, groups, parse_selector, positions, word_matrix
 from attnprobe.errors import MeasureError
 from attnprobe.heads import parse_heads
+from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     Encoding,
     Floats,
@@ -45,9 +46,7 @@ from attnprobe.rules.statistics import check_one_sequence, distance, entropy
 if TYPE_CHECKING:
     from attnprobe.render.style import Drawing
 
-__all__ = ["BATCH_TOKENS", "Attention", "Reader", "answers", "draw", "mean_rows", "word_matrix"]
-
-BATCH_TOKENS = 8192
+__all__ = ["Attention", "Reader", "answers", "draw", "mean_rows", "word_matrix"]
 
 
 class Reader(Protocol):
@@ -157,8 +156,10 @@ class Attention:
             special: False leaves special tokens out and scales the rows to sum to 1.
         """
         frame = self._frame(unit, special)
-        visible = frame.visible if normalised else None
-        return self._each_layer(frame, lambda view: row_mean(entropy(view, visible)))
+        return self._each_layer(
+            frame,
+            lambda view, seen: row_mean(entropy(view, seen.visible if normalised else None)),
+        )
 
     def distance(
         self, *, normalised: bool = False, unit: Unit = "tokens", special: bool = True
@@ -175,7 +176,7 @@ class Attention:
         frame = self._frame(unit, special)
         check_one_sequence("distance", self._site)
         return self._each_layer(
-            frame, lambda view: row_mean(distance(view, frame, normalised=normalised))
+            frame, lambda view, seen: row_mean(distance(view, seen, normalised=normalised))
         )
 
     def sink(self, into: SinkKind = "all") -> Floats:
@@ -186,7 +187,7 @@ class Attention:
                 first token then counts at causal sites only).
         """
         frame = self._frame("tokens", True)
-        return self._each_layer(frame, lambda view: row_mean(sink_rows(view, frame, into)))
+        return self._each_layer(frame, lambda view, seen: row_mean(sink_rows(view, seen, into)))
 
     def pattern(
         self,
@@ -201,6 +202,8 @@ class Attention:
         special: bool = True,
     ) -> Floats:
         """How far each head has a pattern, `[layer, head]`; the score of the rule `pattern`.
+
+        NaN in a layer whose sliding window hides the pattern from every row.
 
         Args:
             is_: `diagonal`, `previous`, `next`, `offset`, `local`, `vertical`, `duplicate`,
@@ -218,7 +221,10 @@ class Attention:
         columns = positions(parse_selector(to), frame.keys) if to is not None else ()
         shape = Shape(is_, window=window, diagonal=diagonal, offset=offset, on=columns)
         shape.check(frame, self._site)
-        return self._each_layer(frame, lambda view: pattern_scores(view, frame, shape, form))
+        seen = [frame.in_layer(self._site, layer) for layer in self._site.layers]
+        if not any(map(shape.possible, seen)):
+            shape.check(seen[0], self._site)
+        return self._each_layer(frame, lambda view, seen: pattern_scores(view, seen, shape, form))
 
     def patterns(self, *, unit: Unit = "tokens", special: bool = True) -> Patterns:
         """What every head does on this text: the pattern that says most, with its score.
@@ -231,7 +237,12 @@ class Attention:
         return Patterns(
             one
             for layer in self._site.layers
-            for one in name_patterns(self._view(layers[layer], frame), frame, self._site, layer)
+            for one in name_patterns(
+                self._view(layers[layer], frame),
+                frame.in_layer(self._site, layer),
+                self._site,
+                layer,
+            )
         )
 
     def divergence(
@@ -337,11 +348,18 @@ class Attention:
     def _view(self, weights: Floats, frame: Frame) -> Doubles:
         return frame.view(weights[:, list(frame.positions)])
 
-    def _each_layer(self, frame: Frame, score: Callable[[Doubles], Doubles]) -> Floats:
-        """A score of every head, `[layer, head]`; NaN where a layer has fewer heads."""
+    def _each_layer(self, frame: Frame, score: Callable[[Doubles, Frame], Doubles]) -> Floats:
+        """A score of every head, `[layer, head]`; NaN where a layer has fewer heads.
+
+        Args:
+            score: of a layer's weights in the frame, and the frame as the layer sees it.
+        """
         layers = self._collect(set(self._site.layers))
         return head_grid(
-            {layer: score(self._view(layers[layer], frame)) for layer in self._site.layers}
+            {
+                layer: score(self._view(layers[layer], frame), frame.in_layer(self._site, layer))
+                for layer in self._site.layers
+            }
         )
 
     def _mixing(self) -> Floats:

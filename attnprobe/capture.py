@@ -543,7 +543,8 @@ def layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layout:
             own = numbered if site != "cross" else []
             windows = {number: _window(network, number, causal, one.window) for number, one in own}
             told = {number: window for number, window in windows.items() if window is not None}
-            sites[site] = Site(site, heads, causal, told)
+            sinks = frozenset(number for number, one in numbered if one.sink is not None)
+            sites[site] = Site(site, heads, causal, told, sinks)
             for number, one in numbered:
                 calls[site, number] = one.call
                 _check(site, number, one.weights, one.sink)

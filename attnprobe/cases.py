@@ -144,6 +144,12 @@ class _CaseShell(_Shell):
     rows: Annotated[list[Row], Field(min_length=1)] | None = Field(
         None, description="What fills the columns of the template; each row is one item."
     )
+    ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
+        None, description="Token ids instead of a text, as the model is to see them."
+    )
+    repeat: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="How many times the ids stand one after the other."
+    )
     target: Text | None = Field(None, description="Target text, for an encoder-decoder.")
     model: ModelName | None = Field(
         None, description="Which model the case is for; without it the run's first."
@@ -279,10 +285,15 @@ class _Parser:
     ) -> Iterator[Case]:
         """The case itself, or one for each row of its template."""
         build = functools.partial(self._case, shell, defaults, spec, path)
-        if (spec.text is None) == (spec.template is None):
-            self._error("a case has either text: or template: with rows:", path)
+        inputs = [given for given in (spec.text, spec.template, spec.ids) if given is not None]
+        if len(inputs) != 1:
+            self._error("a case has either text:, or template: with rows:, or ids:", path)
+        elif spec.repeat is not None and spec.ids is None:
+            self._error("repeat: goes with ids:, not with a text", (*path, "repeat"), key=True)
+        elif spec.ids is not None and spec.target is not None:
+            self._error("ids: go without a target:", (*path, "target"), key=True)
         elif spec.template is None and spec.rows is not None:
-            self._error("rows: fill a template:, not a text:", (*path, "rows"), key=True)
+            self._error("rows: fill a template:, nothing else", (*path, "rows"), key=True)
         elif spec.template is None:
             yield from build(None, path, lambda text, _: text)
         elif spec.rows is None:
@@ -358,11 +369,12 @@ class _Parser:
             target = None if spec.target is None else fill(spec.target, (*path, "target"))
         except _Unfilled:
             return
+        ids = None if spec.ids is None else tuple(spec.ids * (spec.repeat or 1))
         for name, written in ((key, text), ("target", target)):
-            if written is not None and not written.strip():
+            if written is not None and ids is None and not written.strip():
                 self._error(f"{name}: holds no word", where if row else (*path, name))
                 return
-        sample = Sample(text, target, spec.allow_special_tokens)
+        sample = Sample(text, target, spec.allow_special_tokens, ids)
         expectations = [
             self._expectation(defaults, entry, sample, (*path, "expect", index), fill)
             for index, entry in enumerate(spec.expect)
@@ -547,10 +559,11 @@ def _linked(schema: object) -> object:
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft-07) of a case file, for editors."""
     case = _editor_schema(_CaseShell)
-    neither = {"not": {"anyOf": [{"required": ["template"]}, {"required": ["rows"]}]}}
+    forms = (("text",), ("template", "rows"), ("ids",))
+    others = {"text": ("rows", "repeat"), "template": ("repeat",), "ids": ("rows",)}
     case["oneOf"] = [
-        {"required": ["text"], **neither},
-        {"required": ["template", "rows"], "not": {"required": ["text"]}},
+        {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in others[form[0]]]}}
+        for form in forms
     ]
     rules = {kind: _editor_schema(RULES[kind]) for kind in RULES}
     for rule in rules.values():

@@ -34,7 +34,9 @@ def main() -> None:
     try:
         app()
     except AttnprobeError as error:
-        Console(stderr=True, highlight=False).print(str(error), markup=False)
+        from attnprobe.explain import harmless
+
+        Console(stderr=True, highlight=False).print(harmless(str(error)), markup=False)
         raise SystemExit(2) from None
 
 
@@ -71,6 +73,7 @@ def lint(
 ) -> None:
     """Check case files without a model; exit 1 if anything is wrong with one."""
     from attnprobe import cases, results
+    from attnprobe.explain import harmless
 
     head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
     files = [
@@ -84,7 +87,7 @@ def lint(
             count += len(cases.load(file, str(file), head_sets=head_sets))
         except AttnprobeError as error:
             broken += 1
-            _out.print(str(error), markup=False, soft_wrap=True)
+            _out.print(harmless(str(error)), markup=False, soft_wrap=True)
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
     _out.print(f"{len(files)} files, {count} cases, {broken} files with errors")

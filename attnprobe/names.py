@@ -1,10 +1,31 @@
-"""Names of files that the plugin and the command line agree on; imports nothing."""
+"""Names that the floors above agree on: of files, and of models that were given none."""
 
 from __future__ import annotations
 
-__all__ = ["LOCK", "SUFFIX"]
+import re
+from pathlib import PurePosixPath
+
+__all__ = ["BATCH_TOKENS", "LOCK", "PACKAGE", "SUFFIX", "short_name"]
 
 # The suffix of case files; other YAML plugins leave it alone.
 SUFFIX = ".attn.yaml"
 # The file of named head sets, in the root of the project.
 LOCK = "attnprobe.lock.json"
+# How a reference to weights inside an installed package starts.
+PACKAGE = "pkg://"
+# Tokens in one forward pass, padding included, unless told otherwise.
+BATCH_TOKENS = 8192
+
+
+def short_name(ref: str) -> str:
+    """A readable name for the model of a reference, of letters, digits, `_`, `.` and `-`.
+
+    `pkg://my_model/model` is called my_model, anything else by its last part that says something:
+    `runs/best/model` is best.
+    """
+    if ref.startswith(PACKAGE):
+        parts: tuple[str, ...] = (ref.removeprefix(PACKAGE).partition("/")[0],)
+    else:
+        parts = PurePosixPath(ref.replace("\\", "/")).parts
+    telling = [part for part in parts if part not in ("", "/", ".", "..", "model")]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", telling[-1]) if telling else "model"

@@ -17,6 +17,7 @@ from attnprobe.errors import MeasureError, ModelError
 
 __all__ = [
     "SITES",
+    "WHOLE_PICTURE",
     "Ablation",
     "Chart",
     "Control",
@@ -42,6 +43,9 @@ __all__ = [
     "Tokens",
     "Verdict",
 ]
+
+# Maps of texts with more tokens than this are not drawn whole.
+WHOLE_PICTURE = 40
 
 Floats = npt.NDArray[np.float32]
 SiteName = Literal["encoder", "decoder", "cross"]
@@ -69,11 +73,16 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """The input of one forward pass: a text and, for an encoder-decoder, its target text."""
+    """The input of one forward pass: a text and, for an encoder-decoder, its target text.
+
+    Attributes:
+        ids: token ids instead of a text, exactly as the model is to see them; the text is empty.
+    """
 
     text: str
     target: str | None = None
     allow_special_tokens: bool = False
+    ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,22 +119,29 @@ class Site:
         causal: whether a row sees no later position.
         windows: of the layers with a sliding window, how many positions a row sees on one side,
             itself included.
+        learned_sinks: the layers where a learned sink takes a share of each row.
     """
 
     name: SiteName
     heads: Mapping[int, int]
     causal: bool
     windows: Mapping[int, int] = field(default_factory=dict)
+    learned_sinks: frozenset[int] = frozenset()
 
     @property
     def layers(self) -> tuple[int, ...]:
         return tuple(sorted(self.heads))
 
-    def sees(self, layer: int, query: int, key: int) -> bool:
-        """Whether the mask of a layer lets the row `query` see the column `key`."""
+    def sees(self, layer: int | None, query: int, key: int) -> bool:
+        """Whether the mask of a layer lets the row `query` see the column `key`.
+
+        Args:
+            layer: None asks for causality alone, whatever the window.
+        """
         if self.causal and key > query:
             return False
-        return layer not in self.windows or abs(query - key) < self.windows[layer]
+        window = None if layer is None else self.windows.get(layer)
+        return window is None or abs(query - key) < window
 
     def all_heads(self) -> tuple[Head, ...]:
         return tuple(

@@ -3,8 +3,11 @@
 Texts are measured in blocks, in the order in which cases name them, each block with all cases on
 its texts: one forward pass serves all that is asked of a text. The blocks depend on the suite
 alone, not on which case is judged first, so a worker of pytest-xdist gets the same numbers as a
-run in one process. Rows are kept until their case is judged, then let go: memory is bounded by the
-block.
+run in one process. Each worker measures the blocks of its items, so a block whose cases two workers
+judge is measured in both.
+
+Rows are kept until their case is judged. With the next block those of all cases that come before it
+are let go, which other workers judge; such a block is measured anew if it is wanted after all.
 """
 
 from __future__ import annotations
@@ -14,17 +17,26 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from attnprobe.attention import BATCH_TOKENS, Reader, answers, mean_rows
+from attnprobe.attention import Reader, answers, mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, MeasureError
-from attnprobe.records import Encoding, Floats, Need, Picture, Readout, Rows, Sample, Verdict
+from attnprobe.names import BATCH_TOKENS
+from attnprobe.records import (
+    WHOLE_PICTURE,
+    Encoding,
+    Floats,
+    Need,
+    Picture,
+    Readout,
+    Rows,
+    Sample,
+    Verdict,
+)
 
-__all__ = ["WHOLE_PICTURE", "Finding", "Runner"]
+__all__ = ["Finding", "Runner"]
 
 # Texts that are measured together.
 BLOCK = 64
-# Texts above this many tokens are drawn as single rows, so whole matrices are not captured.
-WHOLE_PICTURE = 40
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class _Plan:
 
 
 class Runner:
-    """Measures and judges cases, each once.
+    """Measures and judges cases, each once if they are judged in their order.
 
     Args:
         batch_tokens: tokens in one forward pass, padding included.
@@ -83,18 +95,21 @@ class Runner:
         self.model = model
         self._batch_tokens = batch_tokens
         self._pictures = pictures
-        self._blocks: dict[Sample, int] = {}
-        self._cases: dict[int, list[Case]] = {}
+        numbers: dict[Sample, int] = {}
+        blocks: dict[int, list[Case]] = {}
+        self._blocks: dict[Case, list[Case]] = {}
         for case in cases:
-            number = self._blocks.setdefault(case.sample, len(self._blocks) // block)
-            self._cases.setdefault(number, []).append(case)
+            number = numbers.setdefault(case.sample, len(numbers) // block)
+            self._blocks[case] = blocks.setdefault(number, [])
+            self._blocks[case].append(case)
+        self._order = {case: place for place, case in enumerate(cases)}
         self._plans: dict[Case, list[_Plan]] = {}
 
     def judge(self, case: Case) -> tuple[Finding, ...]:
         """What became of each expectation of the case, in their order."""
         if case not in self._plans:
-            block = self._cases.pop(self._blocks.get(case.sample, -1), [])
-            self._measure(block if case in block else [case])
+            self._let_go(before=case)
+            self._measure(self._blocks.get(case, [case]))
         plans = self._plans.pop(case)
         return tuple(
             self._finding(expectation, plan)
@@ -112,9 +127,23 @@ class Runner:
         (rows,) = self.model.collect([need], batch_tokens=self._batch_tokens)
         return replace(finding, matrix=_matrix(rows, picture))
 
+    def _let_go(self, *, before: Case) -> None:
+        place = self._order.get(before, -1)
+        self._plans = {
+            case: plans for case, plans in self._plans.items() if self._order.get(case, -1) > place
+        }
+
     def _measure(self, cases: Sequence[Case]) -> None:
-        plans = {case: [self._plan(case, entry) for entry in case.expectations] for case in cases}
-        self._collect([plan for own in plans.values() for plan in own if plan.error is None])
+        try:
+            plans = {
+                case: [self._plan(case, entry) for entry in case.expectations] for case in cases
+            }
+            self._collect([plan for own in plans.values() for plan in own if plan.error is None])
+        except Exception:
+            # A fault, as of one case's rule: from now on each case of the block is on its own.
+            for case in cases:
+                self._blocks.pop(case, None)
+            raise
         self._plans |= plans
 
     def _plan(self, case: Case, expectation: Expectation) -> _Plan:

@@ -1,6 +1,6 @@
 """Draws the picture of each page in docs/rules/ from the first case on the page.
 
-    .venv/bin/python docs/draw.py [PAGE ...]
+.venv/bin/python docs/draw.py [PAGE ...]
 """
 
 from __future__ import annotations

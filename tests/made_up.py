@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from attnprobe.attention import BATCH_TOKENS
 from attnprobe.errors import MeasureError
+from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     Encoding,
     Floats,
@@ -22,7 +24,7 @@ from attnprobe.records import (
     Tokens,
 )
 
-__all__ = ["FakeReader", "distributions", "encoding", "rows", "tokens"]
+__all__ = ["FakeReader", "distributions", "encoding", "rows", "tokens", "with_site"]
 
 
 def tokens(marked: str, *, ends: bool = True) -> Tokens:
@@ -65,6 +67,12 @@ def encoding(
     )
 
 
+def with_site(read: Encoding, **changes: Any) -> Encoding:
+    """The same text for a site with other `windows` or `learned_sinks`."""
+    ((name, site),) = read.sites.items()
+    return replace(read, sites={name: replace(site, **changes)})
+
+
 def distributions(read: Encoding, seed: int) -> dict[int, Floats]:
     """Random attention of each layer, `[heads, target, source]`; rows sum to 1."""
     (site,) = read.sites.values()
@@ -75,6 +83,9 @@ def distributions(read: Encoding, seed: int) -> dict[int, Floats]:
         logits = 2 * random.standard_normal((site.heads[layer], *shape))
         if site.causal:
             logits += np.where(np.tri(*shape), 0, -np.inf)
+        if layer in site.windows:
+            apart = np.abs(np.subtract.outer(*map(np.arange, shape)))
+            logits += np.where(apart < site.windows[layer], 0, -np.inf)
         weights = np.exp(logits)
         found[layer] = (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
     return found

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from attnprobe.errors import MeasureError, ModelError, SelectorError
-from attnprobe.models import Model, load
+from attnprobe.models import Model, load, readout
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Ablation, Head, Need, Readout, Sample, SiteName, Span
 
@@ -40,9 +41,9 @@ TARGET = "les clefs sont"
 SONT = Span(10, 14)
 
 
-def headed(architecture: str) -> Any:
+def headed(architecture: str, **overrides: Any) -> Any:
     """A tiny network with a random head of its kind."""
-    body = tiny_network(architecture)
+    body = tiny_network(architecture, **overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = HEADS[architecture].from_config(body.config)
@@ -344,6 +345,71 @@ def test_a_question_that_cannot_be_asked_is_an_error(
 ) -> None:
     with pytest.raises(SelectorError, match=complaint):
         model(architecture).read_out([readout])
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "marian"])
+def test_promise_15_a_bad_word_that_is_too_long_is_an_error(architecture: str) -> None:
+    room = {"n_positions": 64} if architecture == "gpt2" else {"max_position_embeddings": 64}
+    network = headed(architecture, **room)
+    tokenizer = tiny_tokenizer(start=architecture != "marian")
+    found = Model.of(network, tokenizer, name="short")
+    one, span = sample(architecture)
+    (fits,) = found.read_out([Readout(one, span)])
+    assert fits < 0
+    side = "target" if architecture == "marian" else "text"
+    with pytest.raises(SelectorError, match=rf"the {side} has \d+ tokens and short takes 64"):
+        found.read_out([Readout(one, span, "x" * 80)])
+
+
+def test_the_last_piece_of_a_word_takes_no_room_in_a_decoder() -> None:
+    found = Model.of(headed("gpt2", n_positions=64), tiny_tokenizer(), name="short")
+    # <s>, nine letters and 54 of the word go in; the last is only predicted.
+    (value,) = found.read_out([Readout(Sample(TEXT), ARE, "x" * 55)])
+    assert value > 0
+    with pytest.raises(SelectorError, match="the text has 65 tokens and short takes 64"):
+        found.read_out([Readout(Sample(TEXT), ARE, "x" * 56)])
+
+
+def merging(architecture: str) -> Any:
+    """A tokenizer that joins a space to an x behind it, else to an s before it."""
+    tokenizer = tiny_tokenizer(start=architecture != "marian")
+    vocabulary = tokenizer.get_vocab()
+    for rare, merged in (("Ā", "Ġx"), ("ā", "sĠ")):
+        vocabulary[merged] = vocabulary.pop(rare)
+    merges = [("Ġ", "x"), ("s", "Ġ")]
+    backend = tokenizer.backend_tokenizer
+    backend.model = models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>")
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return tokenizer
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "marian"])
+def test_a_word_that_changes_the_tokens_around_it_is_an_error(architecture: str) -> None:
+    found = Model.of(headed(architecture), merging(architecture), name="merging")
+    one, span = Sample("The keys are old", "les clefs sont"), Span(9, 12)
+    if architecture == "marian":
+        span = Span(10, 14)
+    else:
+        one = Sample(one.text)
+    good = "areo" if architecture == "marian" else "yet"
+    (value,) = found.read_out([Readout(one, span, good)])
+    assert value != 0
+    where = "around" if architecture == "bert" else "before"
+    with pytest.raises(SelectorError, match=f"cut into other tokens {where} 'x"):
+        found.read_out([Readout(one, span, "x" + good[1:])])
+
+
+def test_mean_outputs_of_the_last_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readout, "MOST_REFERENCES", 2)
+    found = Model.of(headed("gpt2"), tiny_tokenizer(), name="gpt2")
+
+    def forwards(text: str) -> int:
+        before = found.forwards
+        ablation = Ablation("decoder", (Head(0, 1),), "mean", (Sample(text),))
+        found.read_out([Readout(Sample(TEXT), ARE, ablation=ablation)])
+        return found.forwards - before
+
+    assert [forwards(text) for text in ("a", "b", "a", "c", "a", "b")] == [2, 2, 1, 2, 1, 2]
 
 
 def test_a_decoder_needs_something_before_the_word() -> None:

@@ -46,6 +46,35 @@ def plain(value: str) -> object:
     return yamltext.loads(value.encode(), "a").value
 
 
+def test_a_case_may_be_given_as_token_ids() -> None:
+    text = START + "  - {id: a, ids: [5, 9, 7], repeat: 2, expect: [{induction: {min: 0.5}}]}\n"
+    (case,) = read(text)
+    assert case.sample == Sample("", ids=(5, 9, 7, 5, 9, 7))
+    assert VALIDATOR.is_valid(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("text: a b, ids: [5]", "5:5: a case has either text:, or template: with rows:, or ids:"),
+        ("text: a b, repeat: 2", "repeat: goes with ids:, not with a text"),
+        ("ids: [-1]", "Input should be greater than or equal to 0"),
+        ("ids: []", "ids: is empty"),
+        ("ids: [5], repeat: 1", "greater than or equal to 2"),
+        ("ids: [5], repeat: 2, target: a", "target"),
+    ],
+)
+def test_token_ids_that_cannot_be_meant(case: str, told: str) -> None:
+    text = f"{START}  - {{id: a, {case}, expect: [{{induction: {{min: 0.5}}}}]}}\n"
+    (found,) = errors(text)
+    assert told in found
+
+
+def test_a_word_of_token_ids_is_missing() -> None:
+    text = START + "  - {id: a, ids: [5, 9], expect: [{attends: {from: it, to: he, min: 0.5}}]}\n"
+    assert "'it' does not stand in the text" in errors(text)[0]
+
+
 # What a case is ---------------------------------------------------------------------------------
 
 
@@ -426,10 +455,10 @@ def test_heads_have_no_built_in_default() -> None:
     [
         (
             "text: a {x}\n    template: a {x}",
-            ["5:5: a case has either text: or template: with rows:"],
+            ["5:5: a case has either text:, or template: with rows:, or ids:"],
         ),
-        ("severity: blocking", ["5:5: a case has either text: or template: with rows:"]),
-        ("text: a b\n    rows: [{x: a}]", ["7:5: rows: fill a template:, not a text:"]),
+        ("severity: blocking", ["5:5: a case has either text:, or template: with rows:, or ids:"]),
+        ("text: a b\n    rows: [{x: a}]", ["7:5: rows: fill a template:, nothing else"]),
         ("template: a b", ["6:5: a template: needs rows: with its columns"]),
         ('text: " "', ["6:11: text: holds no word"]),
         ('template: "{x}"\n    rows: [{x: " "}]', ["7:12: template: holds no word"]),

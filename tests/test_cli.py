@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,17 @@ def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
     assert printed.endswith("\n2 files, 2 cases, 1 files with errors\n")
 
 
+def test_promise_33_lint_prints_nothing_that_acts(attn: Attn, write_cases: Write) -> None:
+    hostile = BAD.replace("The dog barks.", r'"::error file=x::dog \e[31mred \u202e barks"')
+    write_cases(hostile, name="cases/a.attn.yaml")
+    write_cases(GOOD.replace("- id: one", r'- id: "\e[31m"'), name="cases/\x1b[31m.attn.yaml")
+    status, printed = attn("lint", "cases")
+    assert status == 1
+    assert "::error file=x::dog" in printed
+    assert not [line for line in printed.splitlines() if line.lstrip().startswith("::")]
+    assert not re.search(r"[\x1b\u202e]", printed)
+
+
 def test_lint_without_files_is_an_error(attn: Attn, tmp_path: Path) -> None:
     (tmp_path / "cases").mkdir()
     with pytest.raises(AttnprobeError, match=r"no case file; they end in \.attn\.yaml"):
@@ -124,6 +136,17 @@ def test_errors_are_messages_and_exit_code_2(
     assert caught.value.code == 2
     shown = " ".join(capsys.readouterr().err.split())
     assert shown.startswith("no model at ./no [bold]model; give a folder")
+
+
+def test_promise_33_errors_print_nothing_that_acts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["attnprobe", "models", "./\x1b[31m\n::error::x"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = capsys.readouterr().err
+    assert "no model at ./<U+001B>[31m" in shown
+    assert not [line for line in shown.splitlines() if line.lstrip().startswith("::")]
 
 
 def test_models_lists_what_is_tested(attn: Attn) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import gguf
@@ -95,16 +98,18 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     made: list[Path] = []
     convert = ours._convert
 
-    def counted(path: Path, folder: Path) -> None:
+    def counted(path: Path, folder: Path, sha256: str) -> None:
         made.append(path)
-        convert(path, folder)
+        convert(path, folder, sha256)
 
     monkeypatch.setattr(ours, "_convert", counted)
     return made
 
 
 def folder_of(cache: Path, path: Path) -> Path:
-    return cache / "gguf" / hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    versions = f"{metadata.version('transformers')}-{metadata.version('gguf')}"
+    return cache / "gguf" / f"{digest[:16]}-{ours.FORMAT}-{versions}"
 
 
 def rows(model: Model) -> bytes:
@@ -170,13 +175,13 @@ def _garble(folder: Path) -> None:
     (folder / ours.MANIFEST).write_text("{")
 
 
-def _age(folder: Path) -> None:
+def _swap(folder: Path) -> None:
     manifest = json.loads((folder / ours.MANIFEST).read_text())
-    manifest["made_by"]["transformers"] = "0.1"
+    manifest["sha256"] = manifest["sha256"][:16] + "0" * 48
     (folder / ours.MANIFEST).write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, _lose, _garble, _age], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("damage", [_cut, _flip, _lose, _garble, _swap], ids=lambda f: f.__name__)
 def test_a_damaged_cache_is_made_again(
     damage: object, llama: Path, cache: Path, conversions: list[Path]
 ) -> None:
@@ -202,8 +207,53 @@ def test_promise_42_two_runs_at_once_convert_once(
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [cache / "gguf" / digest] * 3
+    assert found == [folder_of(cache, llama)] * 3
     assert conversions == [llama]
+
+
+def test_other_versions_leave_each_others_folders_alone(
+    llama: Path, cache: Path, conversions: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(str(llama))
+    mine = folder_of(cache, llama)
+    made = (mine / "model.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as other:
+        other.setattr(metadata, "version", lambda name: f"0.{len(name)}")
+        theirs = folder_of(cache, llama)
+        load(str(llama))
+        assert theirs.is_dir()
+    with monkeypatch.context() as later:
+        later.setattr(ours, "FORMAT", ours.FORMAT + 1)
+        load(str(llama))
+    assert len(conversions) == 3
+    load(str(llama))
+    assert len(conversions) == 3
+    assert (mine / "model.safetensors").stat().st_mtime_ns == made
+
+
+def _refuse(*_: object) -> None:
+    raise OSError("no links here")
+
+
+@pytest.mark.parametrize("missing", [(), ("symlink",), ("symlink", "link")])
+def test_what_lies_beside_the_file_is_not_read(
+    missing: tuple[str, ...],
+    llama: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in missing:
+        monkeypatch.setattr(os, name, _refuse)
+    beside = tmp_path / "mixed"
+    beside.mkdir()
+    shutil.copyfile(llama, beside / "tiny.gguf")
+    stranger = {"tokenizer_class": "BertTokenizer", "auto_map": {}, "bos_token": "x"}
+    (beside / "tokenizer_config.json").write_text(json.dumps(stranger))
+    model = load(str(beside / "tiny.gguf"))
+    assert model.max_tokens == 128
+    assert model.tokenizer.eos_token == "</s>"
+    assert sorted(path.name for path in beside.iterdir()) == ["tiny.gguf", "tokenizer_config.json"]
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

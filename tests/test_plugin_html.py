@@ -104,6 +104,35 @@ def test_which_cases_get_pictures(
     assert shown(page, "later") == ""
 
 
+@pytest.mark.parametrize("where", ["attnprobe.attention.draw", "attnprobe.run.Runner.pictured"])
+def test_a_fault_in_a_drawing_is_a_note_and_the_run_goes_on(
+    probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fault(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("<img src=x onerror=alert(1)>")
+
+    monkeypatch.setattr(where.replace("attention.draw", "plugin.reports.draw"), fault)
+    write_cases(CASES)
+    result = probe("--html=report.html", "--attn-json=r.json")
+    result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
+    note = "no picture: ZeroDivisionError: &lt;img src=x onerror=alert(1)&gt;"
+    assert shown(report(), "fails").count(note) == 2
+    assert shown(report(), "fails").count("<table") == 1
+    assert len(read_results(Path("r.json")).cases) == 5
+
+
+def test_a_fault_in_the_table_is_a_note_too(
+    probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_: object) -> str:
+        raise KeyError("odd")
+
+    monkeypatch.setattr("attnprobe.plugin.reports.expectations_table", fault)
+    write_cases(CASES)
+    probe("--html=report.html").assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
+    assert "no table: KeyError: " in shown(report(), "holds")
+
+
 def test_the_picture_shows_the_head_and_the_words(probe: Run, write_cases: Write) -> None:
     write_cases(CASES.replace("min: 0.99}", "heads: L1H2, min: 0.99}", 1))
     probe("--html=report.html", "-k", "fails", "--attn-json=r.json")

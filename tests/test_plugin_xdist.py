@@ -103,3 +103,14 @@ def test_promise_10_strict_holds_under_xdist(pytester: pytest.Pytester, write_ca
     result = run(pytester, "--attn-strict", "-n1", "-k", "later")
     result.assert_outcomes(skipped=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_promise_10_strict_misses_a_model_under_xdist(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
+    write_cases(CASES.replace("- id: later\n", "- id: later\n  model: other\n"))
+    assert run(pytester, "-n1", "-k", "rows or later").ret == pytest.ExitCode.OK
+    result = run(pytester, "--attn-strict", "-n1", "-k", "rows or later")
+    result.assert_outcomes(passed=3)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["attnprobe: 1 case deselected: for model other, *"])

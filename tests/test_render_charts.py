@@ -534,6 +534,13 @@ def test_map_colours_by_layer_and_rings_the_head_that_decided() -> None:
     assert {"layer", "0", "1", "2"} <= set(texts(svg))
 
 
+def test_a_map_of_one_layer_has_no_colour_bar() -> None:
+    one = head_map(count=4)
+    assert "layer" not in texts(svg_of(one))
+    assert len(drawn(one).axes) == len(drawn(head_map(count=8)).axes) - 1
+    assert drawn(one).get_size_inches()[0] < drawn(head_map(count=8)).get_size_inches()[0]
+
+
 def test_map_names_cover_neither_names_nor_points() -> None:
     svg = svg_of(head_map(Head(2, 1), count=60))
     names = [(text, x, y) for text, x, y in places(svg) if re.fullmatch(r"L\d+H\d", text)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_up import distributions, encoding, rows
 from pydantic import ValidationError
@@ -97,6 +97,7 @@ def test_each_word_is_linked_to_its_strongest_source(seed: int, row: str) -> Non
     weights = distributions(READ, seed)
     found = chosen(weights[0][0], BEFORE if row == "predicts" else OWN)
     right = sum(found.get(word) == source for word, source in GOLD.items())
+    assume(len(found) == 3)
     verdict = judge(weights=weights, row=row, min_accuracy=0.5)
     assert verdict.observed == pytest.approx(right / 3)
     assert verdict.outcome == ("passed" if right >= 2 else "failed")
@@ -114,11 +115,26 @@ def test_the_row_that_predicts_is_the_one_before_the_word() -> None:
     verdict = judge(weights=weights, min_accuracy=1.0)
     assert (verdict.outcome, verdict.observed) == ("passed", 1)
     assert verdict.measure == "accuracy, row that predicts the word"
-    # In their own rows: la looks at house, maison (two pieces) at red, rouge at [SEP].
+    # In their own rows: la looks at house, maison (two pieces) at red, rouge at the.
+    looks(4, 1, weights)
     own = judge(weights=weights, row="own", min_accuracy=1.0)
     assert (own.outcome, own.observed) == ("failed", 0)
     assert own.measure == "accuracy, row of the word itself"
-    assert [target.word for target in own.top] == ["la → house", "maison → red"]
+    assert [target.word for target in own.top] == ["la → house", "maison → red", "rouge → the"]
+
+
+def test_a_word_whose_row_says_nothing_cannot_be_judged() -> None:
+    weights = on_end()
+    looks(0, 1, weights)
+    looks(1, 3, weights)
+    with pytest.raises(
+        MeasureError, match="L0H0 cannot be judged: the row that predicts the word rouge has less"
+    ):
+        judge(weights=weights, min_accuracy=0.5)
+    # Another head that says something of every word may still decide.
+    weights[1][1, 3] = np.eye(7)[2]
+    verdict = judge(weights=weights, heads="any", min_accuracy=0.9)
+    assert (verdict.outcome, verdict.head) == ("passed", "L1H1")
 
 
 def test_both_rows_are_shown_for_all_heads_of_the_layer() -> None:

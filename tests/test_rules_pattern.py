@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_up import FakeReader, distributions, encoding, rows
+from made_up import FakeReader, distributions, encoding, rows, with_site
 from pydantic import ValidationError
 
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
+from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, Head, HeadGrid, LayerPanel, Sample, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.frame import Frame
@@ -571,3 +572,93 @@ def test_a_head_of_the_demo_model_looks_at_repeated_words(minilm: Model) -> None
     scores = Attention(minilm, Sample(text)).pattern("duplicate", special=False)
     assert Head(*map(int, np.unravel_index(scores.argmax(), scores.shape))) == Head(2, 9)
     assert scores[2, 9] > 0.6
+
+
+# Sliding windows --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated"),
+    [
+        ("pattern", {"is": "offset", "offset": -6}),
+        ("duplicate", {}),
+        ("induction", {}),
+    ],
+)
+def test_promise_21_a_pattern_behind_the_window_is_an_error(
+    kind: str, stated: dict[str, Any]
+) -> None:
+    """With a window of 6 nothing lies six back, and what repeats does so after seven or more."""
+    plain = repeating("a b c d e f g h a b", ends=False, site="decoder", causal=True)
+    read = with_site(plain, windows={0: 6, 1: 6})
+    for how in ("max", "min"):
+        bound = {"min": None, how: 0.1}
+        with pytest.raises(SelectorError, match=r"in layer 0, with a sliding .* window: 2\)"):
+            judge(kind, read, **stated, **bound)
+    # A wide layer may have it: enough for a lower bound, too little for an upper one.
+    verdict = judge(kind, read, heads=["L0", "L2"], **{**stated, "min": 0.01})
+    assert (verdict.head[:2], verdict.heads_tried) == ("L2", 2)
+    for stricter in ({"max": 0.1, "min": None}, {"heads": {"in": "all", "how": "all"}}):
+        with pytest.raises(SelectorError, match="in layer 0, with a sliding window of 6 tokens"):
+            judge(kind, read, **{"heads": "any", **stated, **stricter})
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.booleans(), st.integers(2, 6))
+def test_promise_21_what_a_row_cannot_see_does_not_count(
+    seed: int, causal: bool, window: int
+) -> None:
+    read = with_site(encoding("The ani|mals slept near .", causal=causal), windows={0: window})
+    weights = distributions(read, seed)
+    length = 8
+    entropies, reaches = [], []
+    for t, row in enumerate(weights[0][0].astype(float)):
+        seen = [s for s in range(length) if abs(s - t) < window and not (causal and s > t)]
+        if len(seen) > 1:
+            nats = -sum(row[s] * math.log(row[s]) for s in seen if row[s] > 0)
+            entropies.append(nats / math.log(len(seen)))
+            mean = sum(row[s] * abs(s - t) for s in seen)
+            reaches.append(mean / max(abs(s - t) for s in seen))
+    entropy, reach = np.mean(entropies), np.mean(reaches)
+    uniform = judge("pattern", read, weights, **{"is": "uniform"})
+    assert uniform.observed == pytest.approx(entropy, abs=1e-5)
+    assert judge("entropy", read, weights, normalised=True).observed == uniform.observed
+    far = judge("distance", read, weights, normalised=True)
+    assert far.observed == pytest.approx(reach, abs=1e-5)
+
+
+def test_promise_21_words_are_seen_if_any_of_their_pieces_is() -> None:
+    """Window 2: river (7, 8) sees the (6) and . (9), and no other word."""
+    site = with_site(READ, windows={0: 2}).site(None)
+    frame = Frame.of(READ, site, unit="words")
+    seen = frame.in_layer(site, 0).visible
+    for row, target in enumerate(WORDS):
+        for column, source in enumerate(WORDS):
+            assert seen[row, column] == any(site.sees(0, t, s) for t in target for s in source)
+    assert frame.in_layer(site, 1).visible.all()
+
+
+def test_promise_21_attention_tells_layers_by_what_they_see() -> None:
+    attention = Attention(
+        Model.of(tiny_network("mistral"), tiny_tokenizer(end=False), name="mistral"),
+        Sample("abcdefghijkl"),
+    )
+    assert attention.pattern("offset", offset=-5).shape == (3, 4)
+    with pytest.raises(SelectorError, match="no row of this text has a target for offset"):
+        attention.pattern("offset", offset=-6)
+    length = len(attention.tokens)
+    rows_of = attention.weights("L0H0").astype(float)
+    expected = [
+        -sum(a * math.log(a) for a in row if a > 0) / math.log(min(t + 1, 6))
+        for t, row in enumerate(rows_of)
+        if t
+    ]
+    assert length > 8
+    assert attention.entropy(normalised=True)[0, 0] == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_rows_that_say_nothing_are_told() -> None:
+    weights = distributions(READ, 1)
+    weights[0][0, 4] = np.eye(11)[0]
+    verdict = judge("entropy", weights=weights, special=False)
+    assert verdict.measure == "entropy (nats), 1 of 9 rows left out"

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import FakeReader, distributions, encoding, rows
+from made_up import FakeReader, distributions, encoding, rows, with_site
 from pydantic import ValidationError
 
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
+from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, HeadGrid, Sample, Verdict
 from attnprobe.rules import parse_rule
 
@@ -38,7 +39,9 @@ def learned(weights: dict[int, Floats], share: float) -> dict[int, Floats]:
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.booleans(), st.floats(0, 0.5))
 def test_each_kind_of_sink_by_sums(seed: int, causal: bool, share: float) -> None:
-    read = encoding("The keys are old .", causal=causal)
+    read = with_site(
+        encoding("The keys are old .", causal=causal), learned_sinks=frozenset(range(3))
+    )
     weights = learned(distributions(read, seed), share)
     matrix = weights[0][0].astype(float)
     counted = range(1, 7) if causal else range(7)
@@ -87,8 +90,9 @@ def test_it_can_hold_and_can_fail() -> None:
             most = judge(weights=layers, into=into, max=0.5).outcome
             assert (least, most) == (("passed", "failed") if high else ("failed", "passed"))
     layers = learned(dict.fromkeys(range(3), awake), 0.75)
-    assert judge(weights=layers, into="learned", max=0.5).outcome == "failed"
-    assert judge(weights=layers, into="learned", max=0.9).outcome == "passed"
+    read = with_site(READ, learned_sinks=frozenset({0}))
+    assert judge(read, layers, into="learned", max=0.5).outcome == "failed"
+    assert judge(read, layers, into="learned", max=0.9).outcome == "passed"
 
 
 def test_the_chart_holds_all_heads_of_the_layers() -> None:
@@ -120,6 +124,33 @@ def test_a_row_that_sees_only_the_first_token_decides_nothing() -> None:
     read = encoding("The keys are old", site="decoder", causal=True, ends=False)
     with pytest.raises(SelectorError, match="sink of The decides nothing"):
         judge(read, **{"from": "The"})
+
+
+@pytest.mark.parametrize("bound", [{"max": 0.5}, {"max": None, "min": 0.5}])
+def test_a_sink_that_is_not_there_decides_nothing(bound: dict[str, Any]) -> None:
+    plain = encoding("The keys are old .", site="decoder", causal=True, ends=False)
+    with pytest.raises(SelectorError, match="no row sees a special token; write into: first"):
+        judge(plain, into="special", **bound)
+    with pytest.raises(SelectorError, match="no sink is learned here"):
+        judge(plain, into="learned", **bound)
+    some = with_site(plain, learned_sinks=frozenset({1}))
+    assert judge(some, into="learned", heads="L1H0", **bound).heads_tried == 1
+    with pytest.raises(SelectorError, match=r"no sink is learned here \(in layer 0\)"):
+        judge(some, into="learned", **bound)
+
+
+def test_learned_sinks_are_found_in_the_network() -> None:
+    sinks = Model.of(tiny_network("gpt_oss"), tiny_tokenizer(), name="tiny").sites["decoder"]
+    assert sinks.learned_sinks == set(sinks.layers)
+    plain = Model.of(tiny_network("mistral"), tiny_tokenizer(), name="tiny").sites["decoder"]
+    assert not plain.learned_sinks
+
+
+def test_promise_21_a_sink_behind_the_window_decides_nothing() -> None:
+    read = with_site(READ, windows={0: 3})
+    with pytest.raises(SelectorError, match=r"no row sees the first token \(in layer 0, with a"):
+        judge(read, into="first", **{"from": "are"})
+    assert judge(read, into="first", heads="L1H0", **{"from": "are"}).head == "L1H0"
 
 
 def test_promise_19_no_sink_of_what_is_no_number() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_up import distributions, encoding, rows
+from made_up import distributions, encoding, rows, with_site
 from pydantic import ValidationError
 
 from attnprobe.errors import AttnprobeError, MeasureError, ModelError, SelectorError
 from attnprobe.records import Encoding, Floats, Head, Verdict
 from attnprobe.rules import BAND, parse_rule
-from attnprobe.rules.base import RULES, Demand, decide, outcome_of
+from attnprobe.rules.base import RULES, Demand, decide, hardest, outcome_of
 
 # Tokens:  0 [CLS]  1 The  2 ani  3 ##mals  4 slept  5 near  6 the  7 riv  8 ##er  9 .  10 [SEP]
 READ = encoding("The ani|mals slept near the riv|er .")
@@ -380,7 +380,75 @@ def test_promise_25_a_causal_site_cannot_look_ahead(kind: str, stated: dict[str,
     with pytest.raises(SelectorError, match=r"cannot attend to .*: it comes later"):
         rule.needs(read)
     both = encoding("The keys are old .")
-    assert rule.needs(both)[0].layers == (0,)
+    if "predicts" not in str(stated):
+        assert rule.needs(both)[0].layers == (0,)
+
+
+@pytest.mark.parametrize("kind", ["attends", "ignores"])
+def test_promise_25_each_word_of_a_union_must_be_visible(kind: str) -> None:
+    read = encoding("The keys are old .", site="decoder", causal=True)
+    for union in ({"from": "are", "to": ["keys", "old"]}, {"from": ["The", "are"], "to": "keys"}):
+        with pytest.raises(SelectorError, match=r"cannot attend to .*: it comes later"):
+            parse_rule(kind, {"heads": "L0H0", "max": 0.1, **union}).needs(read)
+
+
+def test_promise_21_each_word_of_a_union_must_lie_in_the_window() -> None:
+    read = with_site(READ, windows={0: 4})
+    for union in ({"from": "near", "to": ["The", "slept"]}, {"from": ["near", "."], "to": "slept"}):
+        rule = parse_rule("ignores", {"heads": "L0H0", "max": 0.1, **union})
+        with pytest.raises(SelectorError, match="outside of the sliding window of 4 tokens"):
+            rule.needs(read)
+        assert rule.needs(with_site(READ, windows={1: 4}))
+
+
+def test_promise_21_only_words_in_the_window_compete_for_a_rank() -> None:
+    """From near (5) a window of 3 shows ##mals (3) to river's first piece (7)."""
+    read = with_site(READ, windows={0: 3})
+    stated: dict[str, Any] = {"from_": "near", "to": "slept"}
+    weights = spread(_1=0.5, _4=0.1)
+    assert judge("ignores", read, weights, top=3, **stated).observed == 1
+    assert judge("ignores", READ, weights, top=3, **stated).observed == 2
+    with pytest.raises(SelectorError, match="top: 4 decides nothing: only 3 other words compete"):
+        judge("ignores", read, weights, top=4, **stated)
+    with pytest.raises(SelectorError, match="only 3 other words compete"):
+        judge("ignores", read, weights, top=4, heads=["L0H0", "L1H0"], **stated)
+    assert judge("ignores", read, weights, top=4, heads="L1H0", **stated).head == "L1H0"
+
+
+def test_predicts_stands_at_the_query_end_of_a_site_whose_rows_predict() -> None:
+    predicts = {"predicts": "old"}
+    causal = encoding("The keys are old .", site="decoder", causal=True)
+    cross = encoding("The keys", "are old .", site="cross")
+    for read, to in ((causal, "keys"), (cross, "keys")):
+        assert judge("attends", read, from_=predicts, to=to, min=0.1).heads_tried == 1
+    with pytest.raises(SelectorError, match=r"from: .* needs a decoder or cross attention"):
+        judge("attends", encoding("The keys are old ."), from_=predicts, to="keys", min=0.1)
+    for stated in ({"to": predicts, "min": 0.1}, {"to": "keys", "over": predicts}):
+        with pytest.raises(SelectorError, match="names a column; write the word itself"):
+            judge("attends", causal, from_="old", **stated)
+    rule = parse_rule("entropy", {"heads": "L0H0", "from": predicts, "max": 0.5})
+    assert rule.needs(causal)
+    with pytest.raises(SelectorError, match=r"from: .* needs a decoder or cross attention"):
+        rule.needs(encoding("The keys are old ."))
+
+
+def test_a_failed_tie_is_harder_than_a_borderline_shortfall() -> None:
+    tie = Demand("margin", 0, ">", 0, 0.0, strict=True)
+    near = Demand("weight", 0.2995, ">=", 0.3, -0.0005)
+    short = Demand("weight", 0.2, ">=", 0.3, -0.1)
+    assert hardest([near, tie]) is tie
+    assert hardest([tie, near, short]) is short
+    verdict = judge(
+        "attends",
+        weights=spread(_1=0.2995, _4=0.2995),
+        from_="near",
+        to="The",
+        over="slept",
+        min=0.3,
+    )
+    assert (verdict.outcome, verdict.measure) == ("failed", "margin over slept")
+    assert decide([tie, near], "any", 0, best=0) == 1
+    assert decide([near, tie], "all", 0, best=0) == 1
 
 
 def test_a_causal_rank_counts_visible_words_only() -> None:

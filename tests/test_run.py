@@ -13,8 +13,8 @@ from attnprobe.cases import Case, parse
 from attnprobe.errors import MeasureError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-from attnprobe.records import Head, Need, Rows, Sample
-from attnprobe.run import WHOLE_PICTURE, Finding, Runner
+from attnprobe.records import WHOLE_PICTURE, Head, Need, Rows, Sample
+from attnprobe.run import Finding, Runner
 
 START = "version: 1\nsuite: s\ndefaults: {heads: L0H0}\ncases:\n"
 
@@ -194,6 +194,29 @@ def test_rows_are_let_go_once_their_case_is_judged() -> None:
         runner.judge(case)
         alive.append(reader.alive)
     assert alive == [2, 1, 0, 2, 1, 0]
+
+
+def test_what_other_workers_judge_is_let_go_with_the_next_block() -> None:
+    cases = suite(*((f"The keys are {number}x", TO_KEYS) for number in range(9)))
+    reader = Watched()
+    runner = Runner(reader, cases, block=3)
+    alive = []
+    for case in cases[::3]:
+        runner.judge(case)
+        alive.append(reader.alive)
+    assert alive == [2, 2, 2]
+    assert [len(texts) for texts in reader.passes] == [3, 3, 3]
+
+
+def test_a_block_that_was_let_go_is_measured_anew_as_a_whole() -> None:
+    cases = suite(*((f"The keys are {number}x", TO_KEYS) for number in range(4)))
+    reader = FakeReader()
+    runner = Runner(reader, cases, block=2)
+    found = {index: observed(runner.judge(cases[index])) for index in (0, 2, 1, 3)}
+    assert reader.passes == [reader.passes[0], reader.passes[1], reader.passes[0]]
+    assert found == {
+        index: observed(Runner(FakeReader(), cases).judge(case)) for index, case in enumerate(cases)
+    }
 
 
 # Errors -----------------------------------------------------------------------------------------

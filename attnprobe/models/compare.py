@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.capture import Layout, batch_inputs, capture, eager, site_masks
+from attnprobe.capture import (
+    Layout,
+    batch_inputs,
+    capture,
+    eager,
+    is_encoder_decoder,
+    site_masks,
+)
 from attnprobe.errors import ModelError
-from attnprobe.records import Floats, Head, SiteName
+from attnprobe.records import Floats, Head, Site, SiteName
 
-__all__ = ["Difference", "differences", "padding_check", "self_check"]
+__all__ = ["Difference", "applied_windows", "differences", "padding_check", "self_check"]
 
 TOLERANCE = 5e-4
 TOLERANCE_HALF = 1e-2
+# The widest sliding window that is measured at load, in tokens.
+WIDEST_WINDOW = 256
 
 
 class Difference(NamedTuple):
@@ -103,6 +114,39 @@ def padding_check(
         head = int(apart.argmax())
         worst = Difference(site, Head(layer, head), float(apart[head]))
         _refuse(network, worst, "beside a longer text from the same text alone", name)
+
+
+def applied_windows(network: PreTrainedModel, where: Layout, *, max_tokens: int | None) -> Layout:
+    """The layout without the sliding windows that a configuration tells and no layer applies.
+
+    Each window of up to `WIDEST_WINDOW` tokens is held against the rows of random ids that are a
+    little longer; a wider one is believed.
+    """
+    small = [
+        (site, layer, window)
+        for site in where.sites.values()
+        for layer, window in site.windows.items()
+        if window <= WIDEST_WINDOW
+    ]
+    if not small:
+        return where
+    length = max(window for _, _, window in small) + 8
+    if max_tokens is not None:
+        length = min(length, max_tokens)
+    words = int(network.config.get_text_config().vocab_size)
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(min(5, words - 1), words, (length,), generator=draw).tolist()
+    inputs = batch_inputs(network, [ids], [ids] if is_encoder_decoder(network) else None)
+    found = capture(
+        network, where, inputs, {(site.name, layer): [range(length)] for site, layer, _ in small}
+    )
+    sites: dict[SiteName, Site] = dict(where.sites)
+    steps = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    for site, layer, window in small:
+        if found[site.name, layer][0][:, steps >= window].any():
+            windows = {n: own for n, own in sites[site.name].windows.items() if n != layer}
+            sites[site.name] = replace(sites[site.name], windows=windows)
+    return replace(where, sites=sites)
 
 
 def _refuse(network: PreTrainedModel, one: Difference, than: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """GGUF files: unpacked once into a folder of safetensors, which loads in a second.
 
-The folder lies in `$ATTNPROBE_CACHE`, by default `~/.cache/attnprobe`, under the hash of the file.
-It appears whole or not at all, and one that was damaged or made by other versions is made again.
+The folder lies in `$ATTNPROBE_CACHE`, by default `~/.cache/attnprobe`, under the hash of the file
+and the versions that made it. It appears whole or not at all, and a damaged one is made again.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ VERSIONS = (2, 3)
 # A hostile header may announce more than any model has; reading it would take for ever.
 MOST_TENSORS = 2**17
 MOST_VALUES = 2**20
+# Of the folders made here; one more whenever what is written into them changes.
+FORMAT = 1
 MANIFEST = "attnprobe.json"
 WEIGHTS = "model.safetensors"
 BLOCK = 2**24
@@ -73,17 +75,19 @@ def unpacked(path: Path, sha256: str) -> Path:
     """The folder that a GGUF file was converted to, now or before.
 
     Args:
-        sha256: of the file; the folder is named after it.
+        sha256: of the file; the folder is named after it and the versions at work, so that
+            environments with other versions share a cache and leave each other's folders alone.
 
     Raises:
         ModelError: the file cannot be read.
     """
-    folder = cache_folder() / "gguf" / sha256
+    versions = (metadata.version(name) for name in ("transformers", "gguf"))
+    folder = cache_folder() / "gguf" / "-".join((sha256[:16], str(FORMAT), *versions))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not _is_sound(folder):
-                _convert(path, folder)
+            if not _is_sound(folder, sha256):
+                _convert(path, folder, sha256)
     except OSError as error:
         raise ModelError(
             f"{path} cannot be converted: {error}; ATTNPROBE_CACHE names another cache folder"
@@ -91,21 +95,34 @@ def unpacked(path: Path, sha256: str) -> Path:
     return folder
 
 
-def _convert(path: Path, folder: Path) -> None:
+def _convert(path: Path, folder: Path, sha256: str) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
         made = Path(scratch) / "model"
         made.mkdir()
         try:
-            _write(path, made)
+            _write(_alone(path, Path(scratch) / "source"), made)
         except Exception as error:  # a stranger's file can make the parsers raise anything
             text = (str(error).strip() or "no reason given").splitlines()[0]
             raise ModelError(
                 f"{path} cannot be loaded, it may be broken: {type(error).__name__}: {text}"
             ) from error
-        manifest = {"made_by": _versions(), "files": _sums(made)}
+        manifest = {"sha256": sha256, "files": _sums(made)}
         (made / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
+
+
+def _alone(path: Path, folder: Path) -> Path:
+    """The file in a new folder of its own: transformers reads what lies beside a file as well."""
+    folder.mkdir()
+    own = folder / path.name
+    for put in (os.symlink, os.link, shutil.copyfile):
+        try:
+            put(path.resolve(), own)
+        except OSError:
+            continue
+        return own
+    raise OSError(f"{path.name} can be neither linked nor copied into {folder}")
 
 
 def _write(path: Path, folder: Path) -> None:
@@ -143,17 +160,13 @@ def _write(path: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(path.parent, **where).save_pretrained(folder)
 
 
-def _is_sound(folder: Path) -> bool:
+def _is_sound(folder: Path, sha256: str) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    sound: bool = manifest == {"made_by": _versions(), "files": _sums(folder)}
+    sound: bool = manifest == {"sha256": sha256, "files": _sums(folder)}
     return sound
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("transformers", "gguf")}
 
 
 def _sums(folder: Path) -> dict[str, int]:

@@ -22,12 +22,12 @@ from transformers.utils import logging as transformers_logging
 
 from attnprobe.errors import ModelError
 from attnprobe.models.gguf import check_gguf, unpacked
-from attnprobe.models.model import BATCH_TOKENS, Model
+from attnprobe.models.model import Model
+from attnprobe.names import BATCH_TOKENS, PACKAGE, short_name
 from attnprobe.registry import did_you_mean
 
 __all__ = ["Model", "load"]
 
-PACKAGE = "pkg://"
 DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -77,7 +77,7 @@ def load(
     Args:
         ref: a folder, a `.gguf` file, `pkg://package/path` (weights inside an installed package,
             which is not imported), or a hub id.
-        name: how results call the model; the last part of `ref` by default.
+        name: how results call the model; by default the part of `ref` that says most.
         revision: commit of a hub id; must be given with `online`.
         device: as in torch, or `auto`: the GPU where there is one; `auto:3` shares out several.
         dtype: float32, float16 or bfloat16.
@@ -106,7 +106,7 @@ def load(
         return Model(
             build(AutoModel),
             _tokenizer(folder),
-            name=name or _short(ref),
+            name=name or short_name(ref),
             ref=ref,
             revision=place.revision,
             weights_sha256=digest,
@@ -115,13 +115,6 @@ def load(
             check=check,
             load_head=build,
         )
-
-
-def _short(ref: str) -> str:
-    """`pkg://my_model/model` is called my_model, anything else by its last part."""
-    if ref.startswith(PACKAGE):
-        return ref.removeprefix(PACKAGE).split("/")[0]
-    return Path(ref).name
 
 
 def _device(device: str) -> torch.device:

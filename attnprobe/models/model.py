@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +13,24 @@ from transformers import PreTrainedModel
 
 from attnprobe import capture
 from attnprobe.attention import Attention
-from attnprobe.errors import MeasureError, ModelError, SelectorError
-from attnprobe.models.compare import padding_check, self_check
+from attnprobe.errors import MeasureError, ModelError
+from attnprobe.models.compare import applied_windows, padding_check, self_check
 from attnprobe.models.plan import check_need, plan_batches
 from attnprobe.models.readout import Predictor, with_head
-from attnprobe.models.tokens import prepare_tokenizer, tokenize, with_start
+from attnprobe.models.tokens import (
+    check_length,
+    given,
+    prepare_tokenizer,
+    tokenize,
+    with_start,
+)
+from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Floats, Need, Readout, Rows, Sample, Site, SiteName, Tokens
 
-__all__ = ["BATCH_TOKENS", "Model"]
+__all__ = ["Model"]
 
-BATCH_TOKENS = 8192
+# Samples whose tokens are kept.
+MOST_ENCODINGS = 4096
 T = TypeVar("T")
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
 
@@ -67,14 +76,16 @@ class Model:
         self.batch_tokens = batch_tokens
         self.forwards = 0
         self._load_head = load_head
-        self._encodings: dict[Sample, Encoding] = {}
+        self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
         self._start = _start_id(network)
         self._pad_id = _pad_id(network, tokenizer)
         prepare_tokenizer(tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
         source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
         inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
-        self._layout = capture.layout(network, inputs)
+        self._layout = applied_windows(
+            network, capture.layout(network, inputs), max_tokens=self.max_tokens
+        )
         self.sites: Mapping[SiteName, Site] = self._layout.sites
         self.served = self._layout.served
         if check:
@@ -98,10 +109,13 @@ class Model:
         batch_tokens: int = BATCH_TOKENS,
         check: bool = True,
     ) -> Model:
-        """A model from a network and a fast tokenizer that are already built."""
+        """A model from a network and a fast tokenizer that are already built.
+
+        The tokenizer is copied, for it is to cut and pad nothing here.
+        """
         return cls(
             network,
-            tokenizer,
+            copy.deepcopy(tokenizer),
             name=name,
             ref=name,
             revision=None,
@@ -122,16 +136,15 @@ class Model:
             SelectorError: longer than the model takes, or a special token spelled in the text.
             ModelError: a target text for a model that takes none.
         """
-        if sample not in self._encodings:
-            source, target = self._tokens(sample)
-            for side, tokens in (("text", source), ("target", target)):
-                if self.max_tokens is not None and len(tokens or ()) > self.max_tokens:
-                    raise SelectorError(
-                        f"the {side} has {len(tokens or ())} tokens and {self.name} takes "
-                        f"{self.max_tokens}; nothing is cut, so shorten {_start_of(sample.text)}"
-                    )
-            self._encodings[sample] = Encoding(sample, source, target, self.sites)
-        return self._encodings[sample]
+        return self._encoded(sample)
+
+    def _encode(self, sample: Sample) -> Encoding:
+        source, target = self._tokens(sample)
+        for side, tokens in (("text", source), ("target", target)):
+            if tokens is not None:
+                count, text = len(tokens), tokens.text
+                check_length(count, side, self.max_tokens, name=self.name, text=text)
+        return Encoding(sample, source, target, self.sites)
 
     def attention(
         self, text: str, *, target: str | None = None, site: SiteName | None = None
@@ -149,7 +162,10 @@ class Model:
 
     def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
         allow = sample.allow_special_tokens
-        source = tokenize(self.tokenizer, sample.text, allow_special_tokens=allow)
+        if sample.ids is not None:
+            source = given(self.tokenizer, sample.ids)
+        else:
+            source = tokenize(self.tokenizer, sample.text, allow_special_tokens=allow)
         if sample.target is None:
             return source, None
         if self._start is None:
@@ -221,6 +237,7 @@ class Model:
             self.encode,
             start=self._start,
             pad_id=self._pad_id,
+            max_tokens=self.max_tokens,
             name=self.name,
         )
 
@@ -289,10 +306,6 @@ def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) ->
     taken = weights[:, [index[row] for row in rows]]
     taken.flags.writeable = False
     return taken
-
-
-def _start_of(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 def _start_id(network: PreTrainedModel) -> int | None:

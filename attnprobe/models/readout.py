@@ -7,6 +7,7 @@ of a word of several pieces is the sum over its pieces.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,13 +26,15 @@ from attnprobe.align import Chars, Selector, positions
 from attnprobe.capture import Edit, Layout
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.plan import pack
-from attnprobe.models.tokens import tokenize, with_start
+from attnprobe.models.tokens import check_length, tokenize, with_start
 from attnprobe.records import Ablation, Encoding, Readout, Sample, SiteName, Span, Tokens
 
 __all__ = ["Predictor", "with_head"]
 
 # Logits of one forward where the network returns those of all positions: 1 GiB of float32.
 MOST_LOGITS = 2**28
+# Sets of reference texts whose mean outputs are kept.
+MOST_REFERENCES = 256
 
 Ids = tuple[int, ...]
 
@@ -97,6 +100,7 @@ class Predictor:
         head, body: from `with_head`.
         encode: how the model reads a sample.
         start: id that opens a decoder's input; None for a network that is no encoder-decoder.
+        max_tokens: longest text in tokens; None where there is no limit.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Predictor:
         *,
         start: int | None,
         pad_id: int,
+        max_tokens: int | None,
         name: str,
     ) -> None:
         self.forwards = 0
@@ -119,9 +124,12 @@ class Predictor:
         self._encode = encode
         self._start = start
         self._pad_id = pad_id
+        self._max_tokens = max_tokens
         self._name = name
-        # Mean output of each head over the tokens of some texts, `[heads, depth]`.
-        self._means: dict[tuple[tuple[Sample, ...], SiteName, int], Tensor] = {}
+        # Mean output of each head over the tokens of some texts, `[heads, depth]`; those of the
+        # texts that were used last.
+        self._means: OrderedDict[tuple[Sample, ...], dict[tuple[SiteName, int], Tensor]]
+        self._means = OrderedDict()
 
     def answer(self, readouts: Sequence[Readout], *, batch_tokens: int) -> list[float]:
         """The number of each readout, in nats."""
@@ -216,7 +224,11 @@ class Predictor:
         batch_tokens: int,
     ) -> dict[tuple[SiteName, int], Tensor]:
         """Mean output of each head over all tokens of the reference texts, `[heads, depth]`."""
-        missing = [key for key in layers if (reference, *key) not in self._means]
+        means = self._means.setdefault(reference, {})
+        self._means.move_to_end(reference)
+        if len(self._means) > MOST_REFERENCES:
+            self._means.popitem(last=False)
+        missing = [key for key in layers if key not in means]
         if missing:
             read = [self._encode(sample) for sample in reference]
             passes = [
@@ -240,8 +252,8 @@ class Predictor:
                         )
                     )
             for key, (total, count) in sums.items():
-                self._means[reference, *key] = total / count
-        return {key: self._means[reference, *key] for key in layers}
+                means[key] = total / count
+        return {key: means[key] for key in layers}
 
     # Words ----------------------------------------------------------------------------------------
 
@@ -267,22 +279,28 @@ class Predictor:
         other = f"{text[: span.start]}{readout.instead}{text[span.end :]}"
         put = Span(span.start, span.start + len(readout.instead))
         if self._start is not None:
-            return good, self._translated(sample, other, put, ablation)
-        bad = self._word(sample, other, put, ablation)
+            bad = self._translated(sample, other, put, ablation)
+        else:
+            bad = self._word(sample, other, put, ablation)
         if self._masks and len(bad.places) != len(good.places):
             raise SelectorError(
                 f"{text[slice(*span)]!r} is {len(good.places)} tokens and {readout.instead!r} "
                 f"{len(bad.places)}; behind masks only words of as many tokens can be compared"
             )
-        if (
-            not self._masks
-            and bad.by.source[: bad.places[0][0] + 1] != (good.by.source[: good.places[0][0] + 1])
-        ):
+        if self._around(bad) != self._around(good):
+            where = "around" if self._masks else "before"
             raise SelectorError(
-                f"the text is cut into other tokens before {readout.instead!r} than before "
+                f"the text is cut into other tokens {where} {readout.instead!r} than {where} "
                 f"{text[slice(*span)]!r}; take words that begin alike, such as after a space"
             )
         return good, bad
+
+    def _around(self, term: _Term) -> Ids:
+        """What the model sees of a text but the word: all behind masks, else what is before."""
+        if self._masks:
+            return term.by.source
+        ids = term.by.source if self._start is None else term.by.target or ()
+        return ids[: term.places[0][0] + 1]
 
     @property
     def _masks(self) -> bool:
@@ -307,6 +325,10 @@ class Predictor:
         tokens = tokenize(self._tokenizer, text, allow_special_tokens=sample.allow_special_tokens)
         first, end = _pieces(tokens, span)
         ids = tokens.ids
+        # A decoder is not given the last piece, nor what comes after it.
+        count = len(ids) if self._masks else end - 1
+        word = text[slice(*span)]
+        check_length(count, "text", self._max_tokens, name=self._name, text=word)
         if self._masks:
             mask = self._tokenizer.mask_token_id
             if mask is None:
@@ -316,7 +338,7 @@ class Predictor:
             return _Term(_Pass(masked, None, ablation), places)
         if first == 0:
             raise SelectorError(
-                f"nothing stands before {text[slice(*span)]!r}; a decoder predicts a word from "
+                f"nothing stands before {word!r}; a decoder predicts a word from "
                 "what comes before it"
             )
         places = tuple((position - 1, ids[position]) for position in range(first, end))
@@ -329,6 +351,8 @@ class Predictor:
             self._tokenizer, target, target=True, allow_special_tokens=sample.allow_special_tokens
         )
         first, end = _pieces(labels, span) if span else (0, len(labels))
+        word = target[slice(*span)] if span else target
+        check_length(end, "target", self._max_tokens, name=self._name, text=word)
         start = self._start if self._start is not None else 0
         inputs = with_start(self._tokenizer, labels, start).ids
         # The decoder's input is the target shifted by one: position j predicts label j.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from attnprobe.align import check_no_special_in_text, check_round_trip, display_pieces
-from attnprobe.errors import ModelError
+from attnprobe.align import (
+    check_no_special_in_text,
+    check_round_trip,
+    display_pieces,
+    visible,
+)
+from attnprobe.errors import ModelError, SelectorError
 from attnprobe.records import Span, Tokens
 
-__all__ = ["prepare_tokenizer", "tokenize", "with_start"]
+__all__ = ["check_length", "given", "prepare_tokenizer", "tokenize", "with_start"]
 
 _NAMES = ("cls", "sep", "bos", "eos", "pad")
 
@@ -56,12 +61,17 @@ def tokenize(
         for mark, offsets in zip(added, encoded["offset_mapping"], strict=True)
     )
     names = _special_names(tokenizer)
-    special = tuple(
-        names.get(one, "special") if mark or one in names else None
-        for one, mark in zip(ids, added, strict=True)
-    )
-    spelled = tokenizer.convert_ids_to_tokens(list(ids))
     unknown = tokenizer.unk_token
+
+    def role(one: int, span: Span | None) -> str | None:
+        if span is None:
+            return names.get(one, "special")
+        # GPT-2's unknown token is its end of text too: a word that became it is still a word.
+        is_word = one == tokenizer.unk_token_id and text[slice(*span)].strip() != unknown
+        return None if is_word else names.get(one)
+
+    special = tuple(map(role, ids, spans))
+    spelled = tokenizer.convert_ids_to_tokens(list(ids))
     pieces = display_pieces(spelled, spans, text, unknown=unknown)
     tokens = Tokens(text, ids, pieces, spans, special)
     if not allow_special_tokens:
@@ -71,15 +81,53 @@ def tokenize(
     return tokens
 
 
+def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
+    """Token ids that a sample gives instead of a text; they have no characters.
+
+    Raises:
+        SelectorError: an id that the vocabulary does not have.
+    """
+    size = len(tokenizer)
+    for one in ids:
+        if one >= size:
+            raise SelectorError(f"no token has the id {one}: the vocabulary has {size}, from 0")
+    names = _special_names(tokenizer)
+    return Tokens(
+        text="",
+        ids=ids,
+        pieces=tuple(visible(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))),
+        spans=(None,) * len(ids),
+        special=tuple(names.get(one) for one in ids),
+    )
+
+
 def _special_names(tokenizer: Any) -> dict[int, str]:
-    """Id of each special token to its name; the unknown token is no special one here."""
+    """Id of each special token to its name; an unknown token that is nothing else has none."""
     names = dict.fromkeys(tokenizer.all_special_ids, "special")
     for name in reversed(_NAMES):
         one = getattr(tokenizer, f"{name}_token_id", None)
         if one is not None:
             names[one] = name
-    names.pop(getattr(tokenizer, "unk_token_id", None), None)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if names.get(unknown) == "special":
+        del names[unknown]
     return names
+
+
+def check_length(count: int, side: str, most: int | None, *, name: str, text: str) -> None:
+    """Raises SelectorError where `count` tokens are more than a model takes.
+
+    Args:
+        side: text or target, for the message.
+        most: None where there is no limit.
+        text: what is to be shortened.
+    """
+    if most is not None and count > most:
+        start = text if len(text) <= 60 else f"{text[:60]}…"
+        raise SelectorError(
+            f"the {side} has {count} tokens and {name} takes {most}; nothing is cut, so shorten "
+            f"{start!r}"
+        )
 
 
 def with_start(tokenizer: Any, tokens: Tokens, start_id: int) -> Tokens:

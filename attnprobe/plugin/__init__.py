@@ -64,6 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("attn", models, indirect=True)
 
 
+@pytest.hookimpl(trylast=True)  # what -k and -m leave out is not missed
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out cases for a model that this run is not given."""
     given = options.settings(config).models

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from attnprobe import cases
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError
-from attnprobe.explain import ExpectationFailed, explain
+from attnprobe.explain import ExpectationFailed, explain, harmless
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import session_of
 
@@ -44,7 +43,7 @@ class CaseFile(pytest.File):
         self, excinfo: pytest.ExceptionInfo[BaseException]
     ) -> Any:
         if isinstance(excinfo.value, AttnprobeError):
-            return _harmless(str(excinfo.value))
+            return harmless(str(excinfo.value))
         return super().repr_failure(excinfo)
 
 
@@ -73,7 +72,7 @@ class CaseItem(pytest.Item):
         try:
             judged = session_of(self.config).judge(self.case, self.model, self._planned)
         except AttnprobeError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
         self.stash[judged_key] = judged
         if any(entry.finding.error for entry in judged):
             pytest.fail(self._explained(), pytrace=False)
@@ -113,8 +112,3 @@ def _shown(path: Path, config: pytest.Config) -> str:
     if path.is_relative_to(config.rootpath):
         return path.relative_to(config.rootpath).as_posix()
     return path.as_posix()
-
-
-def _harmless(message: str) -> str:
-    """The message with a bar before each `::` that opens a line: a command to who reads logs."""
-    return re.sub(r"^(\s*)(?=::)", r"\1│", message, flags=re.MULTILINE)

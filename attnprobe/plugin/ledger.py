@@ -8,7 +8,7 @@ import pytest
 
 from attnprobe.errors import ResultsError
 from attnprobe.names import SUFFIX
-from attnprobe.plugin.keys import REPORT
+from attnprobe.plugin.keys import REPORT, absent_key
 from attnprobe.plugin.options import settings
 from attnprobe.results import (
     CaseOutcome,
@@ -25,7 +25,7 @@ _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
 class Ledger:
-    """Writes the results file, and fails a strict run that judged nothing."""
+    """Writes the results file, and fails a strict run that judged nothing or left cases out."""
 
     def __init__(self, config: pytest.Config) -> None:
         chosen = settings(config)
@@ -60,6 +60,8 @@ class Ledger:
         nothing = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
         if self._strict and nothing and (self._cases or not self._may_be_empty):
             self._complain(session, "no probe was judged, which a strict run does not let pass")
+        if self._strict and absent_key in session.config.stash:
+            self._complain(session, "a strict run lets no case go for want of its model")
         if self._path is None:
             return
         found = Results(

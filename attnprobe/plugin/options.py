@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
 
-from attnprobe.names import LOCK
+from attnprobe.names import BATCH_TOKENS, LOCK, short_name
 
 __all__ = ["Figures", "Settings", "add", "header", "settings"]
 
@@ -21,13 +21,14 @@ _SWITCHES = {
     "online": "allow the model hub; it wants --attn-revision",
     "allow-pickle": "load pickled weights, which can run code",
     "all-models": "cases that name no model run on every model given, not on the first alone",
-    "strict": "borderline verdicts fail, and so does a run that judged nothing",
+    "strict": "borderline verdicts fail, and so does a run that judged nothing or left out cases "
+    "for a model that was not given",
 }
 _VALUES = {
     "revision": ("", "commit of the model on the hub", None),
     "device": ("auto", "device of the model: auto, cpu, cuda, cuda:1", None),
     "dtype": ("float32", "number type of the model", ("float32", "bfloat16", "float16")),
-    "batch-tokens": ("8192", "tokens in one forward pass, padding included", None),
+    "batch-tokens": (str(BATCH_TOKENS), "tokens in one forward pass, padding included", None),
     "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
     "json": ("", "write the results to this file", None),
     "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
@@ -83,7 +84,7 @@ def settings(config: pytest.Config) -> Settings:
         pytest.UsageError: a value that cannot be meant.
     """
     batch_tokens = _value(config, "batch-tokens")
-    if not batch_tokens.isdigit() or int(batch_tokens) < 1:
+    if not re.fullmatch("0*[1-9][0-9]{0,11}", batch_tokens):
         raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
     json = _value(config, "json")
     return Settings(
@@ -119,20 +120,13 @@ def _models(config: pytest.Config) -> dict[str, str]:
     models: dict[str, str] = {}
     for entry in given:
         named = re.match(r"([A-Za-z0-9_.-]+)=(.+)", entry)
-        name, ref = (named[1], named[2]) if named else (_short(entry), entry)
+        name, ref = (named[1], named[2]) if named else (short_name(entry), entry)
         if name in models:
             raise pytest.UsageError(
                 f"two models are called {name!r}; write --attn-model NAME={ref}"
             )
         models[name] = ref
     return models
-
-
-def _short(ref: str) -> str:
-    """A readable name for a reference: its last part that says something."""
-    parts = [part for part in PurePosixPath(ref.replace("\\", "/")).parts if part not in "/."]
-    telling = [part for part in parts if part not in ("model", "pkg:")]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", (telling or parts or ["model"])[-1])
 
 
 def _ini(name: str) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
 import pytest
@@ -11,7 +15,7 @@ from pydantic import ValidationError
 from attnprobe.attention import Attention, Reader
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, Mark
-from attnprobe.explain import ExpectationFailed, explain
+from attnprobe.explain import ExpectationFailed, explain, harmless
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.records import Sample, SiteName
@@ -36,7 +40,7 @@ class Probe:
         try:
             self.reader: Reader = session.model(model)
         except AttnprobeError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
 
     def __call__(
         self, text: str, *, target: str | None = None, site: SiteName | None = None
@@ -50,13 +54,15 @@ class Probe:
         Raises:
             AttnprobeError: the model cannot read the text.
         """
-        return ProbedAttention(self, Sample(text, target), site)
+        __tracebackhide__ = True
+        with _harmless_errors():
+            return ProbedAttention(self, Sample(text, target), site)
 
     def expect(self, sample: Sample, kind: str, arguments: dict[str, Any]) -> None:
         """Judges one rule, keeps the finding for the reports, and raises if it does not hold."""
         __tracebackhide__ = True
         path, line, _ = self._item.location
-        mark = Mark(path, (line or 0) + 1, 1)
+        mark = Mark(PurePath(path).as_posix(), (line or 0) + 1, 1)
         case = Case(
             suite=self._item.path.stem,
             id=self._item.name,
@@ -72,7 +78,8 @@ class Probe:
         (finding,) = self._session.runner(self.model, [case]).judge(case)
         self._item.stash[judged_key].append(Judged(case, self.model, finding))
         if finding.error is not None:
-            raise finding.error
+            with _harmless_errors():
+                raise finding.error
         if self._session.fails(finding):
             raise ExpectationFailed(explain(case, finding))
 
@@ -82,6 +89,7 @@ class ProbedAttention(Attention):
 
     Each rule is a method of its own name. Positional arguments are the rule's words in their
     order; the others are those of a case file. A rule that does not hold raises AssertionError.
+    Where `Attention` measures under the name of a rule (`sink`), `expect` asserts the rule.
     """
 
     def __init__(self, probe: Probe, sample: Sample, site: SiteName | None) -> None:
@@ -116,6 +124,39 @@ class ProbedAttention(Attention):
         self._probe.expect(self.sample, kind, {"site": self.site, **given, **stated})
 
 
+def _measure(name: str) -> Callable[..., Any]:
+    """The measure of `Attention`, with advice to whoever calls it as the rule of its name."""
+    measure = getattr(Attention, name)
+    signature = inspect.signature(measure)
+
+    @functools.wraps(measure)
+    def measured(*given: Any, **named: Any) -> Any:
+        __tracebackhide__ = True
+        try:
+            signature.bind(*given, **named)
+        except TypeError as error:
+            raise TypeError(
+                f'{name} measures here: {error}; to assert the rule, write .expect("{name}", ...)'
+            ) from None
+        return measure(*given, **named)
+
+    return measured
+
+
+for _name in set(RULES) & vars(Attention).keys():
+    setattr(ProbedAttention, _name, _measure(_name))
+
+
+@contextmanager
+def _harmless_errors() -> Iterator[None]:
+    """Makes what an error quotes safe to print."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except AttnprobeError as error:
+        raise type(error)(harmless(str(error))) from None
+
+
 def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
     __tracebackhide__ = True
     try:
@@ -125,4 +166,4 @@ def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
             ": ".join([*map(str, finding["loc"]), finding["msg"].removeprefix("Value error, ")])
             for finding in error.errors(include_url=False)
         ]
-        raise TypeError(f"{kind}: {'; '.join(findings)}") from None
+        raise TypeError(harmless(f"{kind}: {'; '.join(findings)}")) from None

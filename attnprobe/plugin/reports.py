@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from attnprobe.attention import draw
-from attnprobe.explain import bound, number
+from attnprobe.explain import bound, harmless, number
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import Chart, Encoding, Verdict
 from attnprobe.render.table import Finding, expectations_table, folded, picture_figure
@@ -27,7 +30,8 @@ def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
         only_model: the model's name where the run has one and the item does not tell.
     """
     path, line, _ = item.location
-    found = {"nodeid": item.nodeid, "file": path, "line": (line or 0) + 1}
+    file = PurePath(path).as_posix()
+    found = {"nodeid": item.nodeid, "file": file, "line": (line or 0) + 1}
     case = getattr(item, "case", None)
     if case is not None:
         return found | {
@@ -125,10 +129,25 @@ def extra(content: str) -> dict[str, str | None]:
     }
 
 
-def html(judged: Sequence[Judged], *, pictures: bool) -> str:
-    """The table of an item's expectations, and under it the pictures of each."""
-    table = expectations_table([_row(entry) for entry in judged])
-    return table + "".join(_pictures(entry) for entry in judged if pictures)
+def html(judged: Sequence[Judged], *, pictured: Callable[[Judged], Judged] | None) -> str:
+    """The table of an item's expectations, and under it the pictures of each.
+
+    What cannot be made is a note in its place: the verdict stands without it.
+
+    Args:
+        pictured: adds the weights that a picture shows; None for no pictures.
+    """
+    table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
+    if pictured is None:
+        return table
+    return table + "".join(_pictures(entry, pictured) for entry in judged)
+
+
+def _or_note(what: str, make: Callable[[], str]) -> str:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
+        return f"<p>no {what}: {escape(harmless(f'{type(error).__name__}: {error}'))}</p>"
 
 
 def _row(judged: Judged) -> Finding:
@@ -156,16 +175,18 @@ def _row(judged: Judged) -> Finding:
     )
 
 
-def _pictures(judged: Judged) -> str:
+def _pictures(judged: Judged, pictured: Callable[[Judged], Judged]) -> str:
     """The heatmap of an expectation and under it its charts, folded where there are several."""
     verdict, encoding = judged.finding.verdict, judged.finding.encoding
     if verdict is None or encoding is None:
         return ""
-    charts = [_chart(judged, chart, encoding) for chart in verdict.charts]
+    heatmap = _or_note("picture", lambda: _heatmap(pictured(judged), verdict, encoding))
+    charts = [
+        _or_note("picture", functools.partial(_chart, judged, chart, encoding))
+        for chart in verdict.charts
+    ]
     shown = "".join(charts)
-    return _heatmap(judged, verdict, encoding) + (
-        folded(f"{len(charts)} charts", shown) if len(charts) > 1 else shown
-    )
+    return heatmap + (folded(f"{len(charts)} charts", shown) if len(charts) > 1 else shown)
 
 
 def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding) -> str:

@@ -111,19 +111,14 @@ class Session:
             return
         figures = self.settings.figures
         pictures = figures == "all" or (figures == "failed" and report.failed)
-        if pictures:
-            judged = [self._pictured(entry) for entry in judged]
-        content = reports.html(judged, pictures=pictures)
+        content = reports.html(judged, pictured=self._pictured if pictures else None)
         vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
 
     def _pictured(self, judged: Judged) -> Judged:
         """The same with the weights that its picture shows, by a pass of their own if need be."""
-        if judged.finding.matrix is not None or judged.finding.verdict is None:
+        if judged.finding.matrix is not None:
             return judged
-        try:
-            finding = self.runner(judged.model, []).pictured(judged.finding)
-        except AttnprobeError:
-            return judged  # the rows in question were sound, others are not: no picture
+        finding = self.runner(judged.model, []).pictured(judged.finding)
         return judged._replace(finding=finding)
 
     def _facts(self, item: pytest.Item, judged: Sequence[Judged]) -> dict[str, Any]:

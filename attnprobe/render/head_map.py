@@ -34,7 +34,9 @@ _FAR = 60.0  # a name may stand this far from its point, joined to it by a line
 
 
 def head_map(chart: HeadMap, *, title: str) -> Drawing:
-    """Draws a point a head, coloured by layer; both directions have the same scale.
+    """Draws a point a head; both directions have the same scale.
+
+    Colours show the layer, with a bar where there are several.
 
     Names that would cover another name or point are left out, those of the heads that decided
     last. A head without a place (NaN) is not drawn.
@@ -74,15 +76,17 @@ def head_map(chart: HeadMap, *, title: str) -> Drawing:
     )
     hidden = found.count(None)
     note = f"{hidden} names are left out where they would overlap"
+    layers = [head.layer for head in heads]
+    several = len(set(layers)) > 1
     drawing, top = frame(
         title,
-        _WIDTH + BAR_ROOM,
+        _WIDTH + (BAR_ROOM if several else 0),
         height + LINE + 4,
         (*decided_keys(deciding), *([Key(note)] if hidden else ())),
     )
-    layers = [head.layer for head in heads]
     shades = Scale(min(layers), max(*layers, min(layers) + 1))
-    draw_bar(drawing, PAD + _WIDTH, top, height, shades, "layer", whole=True)
+    if several:
+        draw_bar(drawing, PAD + _WIDTH, top, height, shades, "layer", whole=True)
     axes = add_axes(drawing, PAD, top, _WIDTH, height)
     axes.set_xlim(0, _WIDTH)
     axes.set_ylim(0, height)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from attnprobe.records import Floats
+from attnprobe.records import WHOLE_PICTURE, Floats
 from attnprobe.render.frame import (
     BAR_ROOM,
     LEAST_BAR,
@@ -48,7 +48,6 @@ from attnprobe.render.text import shortened
 __all__ = ["Cells", "heatmap", "to_svg"]
 
 MOST_WITH_DIGITS = 14
-MOST_IN_GRID = 40
 
 _ROW_NAME = "from (target token)"
 _COLUMN_NAME = "to (source token)"
@@ -186,13 +185,13 @@ def heatmap(
 def _blocks(
     queries: Sequence[str], keys: Sequence[str], in_question: Sequence[int]
 ) -> list[_Block]:
-    strip = bool(in_question) and max(len(queries), len(keys)) > MOST_IN_GRID
+    strip = bool(in_question) and max(len(queries), len(keys)) > WHOLE_PICTURE
     shown = in_question if strip else range(len(queries))
-    lines = math.ceil(len(keys) / MOST_IN_GRID) if strip else 1
+    lines = math.ceil(len(keys) / WHOLE_PICTURE) if strip else 1
     across = math.ceil(len(keys) / lines)
     most = max(across, len(shown))
     # Large enough for digits, then for a label, then as large as a page has room for.
-    cell = min(30.0, max(460 / most, 15.0)) if most <= MOST_IN_GRID else max(600 / most, 1.5)
+    cell = min(30.0, max(460 / most, 15.0)) if most <= WHOLE_PICTURE else max(600 / most, 1.5)
     return [
         _Block(
             rows=shown,

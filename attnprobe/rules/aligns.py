@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 
 from attnprobe.align import Chars, Group, Predicts, Selector, groups, positions, word_matrix
-from attnprobe.errors import SelectorError
+from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.records import (
     Encoding,
     Floats,
@@ -38,6 +38,7 @@ from attnprobe.rules.base import (
     SelectorField,
     check_numbers,
     decide,
+    hardest,
     outcome_of,
 )
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, head_grid, sink_shares
@@ -209,14 +210,18 @@ class Aligns(Rule):
         if how == "mean":
             judged = judged.mean(axis=0, keepdims=True)
         chosen = best_sources(judged)
-        demands = [
-            min(self._demands(gold.links(one), gold), key=lambda demand: demand.slack)
-            for one in chosen
-        ]
+        demands = [hardest(self._demands(gold.links(one), gold)) for one in chosen]
         scores = [accuracy(gold.links(one), gold.possible) for one in chosen]
         decider = decide(demands, how, self.heads.count, best=int(np.argmax(scores)))
         demand = demands[decider]
         decided = heads if how == "mean" else (heads[decider],)
+        name = f"mean of {len(heads)} heads" if how == "mean" else str(decided[0])
+        for word, source in zip(gold.targets, chosen[decider], strict=True):
+            if source < 0:
+                raise MeasureError(
+                    f"{name} cannot be judged: the {_ROWS[self.row]} {word.label} has less than "
+                    f"{LEAST_CONTENT:.0%} of its mass on words"
+                )
         picked = [at for places in gold.rows(self.row) for at in places]
         distribution = np.mean(
             [found.at(head.layer, picked)[head.head].mean(axis=0) for head in decided], axis=0
@@ -227,7 +232,7 @@ class Aligns(Rule):
             observed=demand.observed,
             relation=demand.relation,
             demanded=demand.demanded,
-            head=f"mean of {len(heads)} heads" if how == "mean" else str(decided[0]),
+            head=name,
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=False)),
             top=_linked(judged[decider], gold),

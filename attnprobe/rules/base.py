@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from attnprobe.align import SPECIAL_NAMES, Selector, parse_selector
-from attnprobe.errors import MeasureError
+from attnprobe.align import SPECIAL_NAMES, Predicts, Selector, parse_selector
+from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import (
     Encoding,
@@ -21,6 +21,7 @@ from attnprobe.records import (
     Readout,
     Rows,
     Sample,
+    Site,
     SiteName,
     Verdict,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "SelectorField",
     "check_numbers",
     "decide",
+    "hardest",
     "outcome_of",
     "parse_rule",
 ]
@@ -166,6 +168,27 @@ class Rule(BaseModel, ABC):
             return sample.text
         return sample.target
 
+    def check_predicts(self, site: Site) -> None:
+        """Refuses `predicts` where no row predicts: at the key end, and where rows see all.
+
+        Raises:
+            SelectorError: names the field.
+        """
+        for place in self.places():
+            if not any(isinstance(part, Predicts) for part in place.selector.parts):
+                continue
+            if place.end == "key":
+                raise SelectorError(
+                    f"{place.field}: {place.selector} is a row that predicts, and {place.field}: "
+                    "names a column; write the word itself"
+                )
+            if not site.causal and site.name != "cross":
+                raise SelectorError(
+                    f"{place.field}: {place.selector} needs a decoder or cross attention: the rows "
+                    f"of this {site.name} see the whole text and predict no next word; write the "
+                    "word itself"
+                )
+
     def relation(self) -> str:
         """What the rule relates, as a reader would say it: `it → animal over street`."""
         return ""
@@ -187,12 +210,17 @@ def parse_rule(
     return RULES[kind].model_validate(dict(arguments), context={"head_sets": head_sets or {}})
 
 
-def check_numbers(rows: Rows) -> None:
-    """Raises MeasureError if a weight is no number: no comparison with it would mean anything."""
+def check_numbers(rows: Rows, heads: Collection[Head] | None = None) -> None:
+    """Raises MeasureError if a weight is no number: no comparison with it would mean anything.
+
+    Args:
+        heads: those that are judged; all of the captured layers unless given.
+    """
     for layer, weights in rows.weights.items():
-        for head in np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2))):
-            name = Head(layer, int(head))
-            raise MeasureError(f"{name} has attention weights that are no numbers")
+        for number in np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2))):
+            head = Head(layer, int(number))
+            if heads is None or head in heads:
+                raise MeasureError(f"{head} has attention weights that are no numbers")
 
 
 class Demand(NamedTuple):
@@ -224,13 +252,26 @@ def outcome_of(demand: Demand) -> Outcome:
     return "passed" if demand.holds else "failed"
 
 
+def _ease(demand: Demand) -> tuple[int, float]:
+    """Sorts demands, the hardest first: failed, borderline, passed, then by slack.
+
+    Slack alone would put a failed tie, with a slack of 0, behind a borderline shortfall.
+    """
+    return ("failed", "borderline", "passed").index(outcome_of(demand)), demand.slack
+
+
+def hardest(demands: Iterable[Demand]) -> Demand:
+    """The demand that decides on a head that must meet all of them."""
+    return min(demands, key=_ease)
+
+
 def decide(demands: Sequence[Demand], how: How, count: int, *, best: int) -> int:
     """Index of the head that decides, given the hardest demand on each head.
 
     `any` is decided by the head with the most slack, `all` by the one with the least, `at_least
     k` by the k-th, `best` by the head at index `best`.
     """
-    order = sorted(range(len(demands)), key=lambda index: (-demands[index].slack, index))
+    order = sorted(range(len(demands)), key=lambda index: _ease(demands[index]), reverse=True)
     if how == "best":
         return best
     if how == "all":

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from attnprobe.errors import SelectorError
 from attnprobe.records import (
+    WHOLE_PICTURE,
     Chart,
     Encoding,
     Floats,
@@ -25,9 +26,18 @@ from attnprobe.records import (
     Site,
     Verdict,
 )
-from attnprobe.rules.base import RULES, Demand, Place, Rule, check_numbers, decide, outcome_of
+from attnprobe.rules.base import (
+    RULES,
+    Demand,
+    Place,
+    Rule,
+    check_numbers,
+    decide,
+    hardest,
+    outcome_of,
+)
 from attnprobe.rules.frame import Doubles, sink_shares
-from attnprobe.rules.score import DRAWN
+from attnprobe.rules.statistics import entropy
 
 __all__ = ["Diversity", "js_divergence", "plane"]
 
@@ -48,20 +58,13 @@ def js_divergence(weights: Floats) -> Doubles:
     given = weights.astype(np.float64)
     rest = np.clip(1 - given.sum(axis=-1, keepdims=True), 0, None)
     rows = np.concatenate([given, rest], axis=-1)
-    own = _entropy(rows)
+    own = entropy(rows)
     found = np.zeros((len(rows), len(rows)))
     for head in range(len(rows) - 1):
         later = slice(head + 1, None)
-        both = _entropy((rows[head] + rows[later]) / 2)
+        both = entropy((rows[head] + rows[later]) / 2)
         found[head, later] = (both - (own[head] + own[later]) / 2).mean(axis=-1)
     return np.clip(found + found.T, 0, np.log(2))
-
-
-def _entropy(rows: Doubles) -> Doubles:
-    """Nats, over the last axis; 0 ln 0 is 0."""
-    logs = np.log(rows, out=np.zeros_like(rows), where=rows > 0)
-    summed: Doubles = -(rows * logs).sum(axis=-1)
-    return summed
 
 
 def plane(distances: Doubles) -> Floats:
@@ -137,10 +140,7 @@ class Diversity(Rule):
         sets = self._sets(site)
         weights = [np.stack([found.weights[at.layer][at.head] for at in heads]) for heads in sets]
         between = [js_divergence(one) for one in weights]
-        demands = [
-            min(self._demands(_mean_of_pairs(one)), key=lambda demand: demand.slack)
-            for one in between
-        ]
+        demands = [hardest(self._demands(_mean_of_pairs(one))) for one in between]
         decider = decide(demands, self.heads.how or "all", self.heads.count, best=0)
         demand, heads = demands[decider], sets[decider]
         pairs = len(heads) * (len(heads) - 1) // 2
@@ -192,6 +192,6 @@ def _mean_of_pairs(between: Doubles) -> float:
 def _charts(found: Rows, heads: tuple[Head, ...], between: Doubles) -> Iterator[Chart]:
     yield HeadMap("Jensen-Shannon divergence (nats)", heads, plane(between))
     layers = {head.layer for head in heads}
-    if len(layers) == 1 and max(len(found.queries), len(found.keys)) <= DRAWN:
+    if len(layers) == 1 and max(len(found.queries), len(found.keys)) <= WHOLE_PICTURE:
         (layer,) = layers
         yield LayerPanel(found.site, layer, found.weights[layer], heads)

@@ -41,6 +41,7 @@ from attnprobe.rules.base import (
     Rule,
     SelectorField,
     check_numbers,
+    hardest,
     outcome_of,
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
@@ -184,7 +185,7 @@ class Effect(Rule):
             self._change(intact, ablated),
             tuple(self._change(intact, value) for value in random_ones),
         )
-        demand = min(self._demands(control), key=lambda demand: demand.slack)
+        demand = hardest(self._demands(control))
         positions_seen = list(found.positions)
         distribution = np.mean(
             [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0

@@ -19,9 +19,18 @@ from pydantic import Field, PlainValidator, WithJsonSchema, field_validator
 from attnprobe.align import Group, groups, word_matrix
 from attnprobe.errors import SelectorError
 from attnprobe.heads import Heads, parse_heads
-from attnprobe.records import Encoding, Floats, FlowGraph, Need, Rows, Site, SiteName, Verdict
+from attnprobe.records import (
+    WHOLE_PICTURE,
+    Encoding,
+    Floats,
+    FlowGraph,
+    Need,
+    Rows,
+    Site,
+    SiteName,
+    Verdict,
+)
 from attnprobe.rules.base import RULES, check_numbers
-from attnprobe.rules.score import DRAWN
 from attnprobe.rules.weight import Attends, Weight
 
 __all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout"]
@@ -215,7 +224,7 @@ class Flow(Attends):
             verdict,
             measure=verdict.measure.replace("weight", "share of the flow"),
             picture=None,
-            charts=(chart,) if len(words) <= DRAWN else (),
+            charts=(chart,) if len(words) <= WHOLE_PICTURE else (),
         )
 
     def _upper(self) -> int | None:

@@ -5,8 +5,8 @@ A frame says which rows and columns a measure looks at; `view` cuts a layer's we
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "Frame",
     "SinkKind",
     "Unit",
+    "elsewhere",
     "head_grid",
     "row_mean",
     "sink_shares",
@@ -54,6 +55,7 @@ class Frame:
         special: whether special tokens are among rows and columns.
         keys: the tokens of the columns, all of them.
         causal: whether a row sees no later position.
+        learned_sink: whether a learned sink takes a share of the rows.
     """
 
     rows: tuple[Group, ...]
@@ -65,6 +67,7 @@ class Frame:
     special: bool
     keys: Tokens
     causal: bool
+    learned_sink: bool = False
 
     @classmethod
     def of(
@@ -76,7 +79,7 @@ class Frame:
         special: bool = True,
         only: Collection[int] | None = None,
     ) -> Self:
-        """The frame of a text.
+        """The frame of a text; `in_layer` narrows it to what a layer with a window sees.
 
         Args:
             only: token positions of the rows that count; all rows by default.
@@ -99,8 +102,8 @@ class Frame:
         if not rows or not columns:
             raise SelectorError("only special tokens are left, and special: false leaves them out")
         # The last piece of a word sees the most.
-        last = np.array([group.positions[-1] for _, group in rows])
-        first = np.array([group.positions[0] for _, group in columns])
+        _, last = _ends([group for _, group in rows])
+        first, _ = _ends([group for _, group in columns])
         visible = (
             first <= last[:, None] if site.causal else np.ones((len(rows), len(columns)), bool)
         )
@@ -119,7 +122,19 @@ class Frame:
             special,
             keys,
             site.causal,
+            bool(site.learned_sinks),
         )
+
+    def in_layer(self, site: Site, layer: int) -> Self:
+        """This frame with what one layer's sliding window hides, and whether it has a sink."""
+        visible = self.visible
+        if layer in site.windows:
+            first, last = _ends(self.rows)
+            start, stop = _ends(self.columns)
+            # Between the nearest pieces of two words; below zero where they overlap.
+            gap = np.maximum(start - last[:, None], first[:, None] - stop)
+            visible = visible & (gap < site.windows[layer])
+        return replace(self, visible=visible, learned_sink=layer in site.learned_sinks)
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -163,6 +178,20 @@ class Frame:
         scaled = np.full_like(found, np.nan)
         np.divide(found, content, out=scaled, where=said)
         return scaled
+
+
+def _ends(words: Sequence[Group]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First and last token position of each word."""
+    first = np.array([word.positions[0] for word in words])
+    return first, np.array([word.positions[-1] for word in words])
+
+
+def elsewhere(site: Site, blind: Sequence[int]) -> str:
+    """Advice where the windows of some layers hide what is asked for."""
+    wide = [layer for layer in site.layers if layer not in site.windows]
+    if wide:
+        return f"layers without a window: {', '.join(map(str, wide))}"
+    return f"leave out layers {', '.join(map(str, blind))}, or choose nearer words"
 
 
 def _tokens(tokens: Tokens) -> tuple[Group, ...]:

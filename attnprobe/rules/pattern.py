@@ -55,8 +55,8 @@ Form = Literal["mass", "match"]
 REPEATED = ("duplicate", "induction")
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-# A stripe that the rule looks for by itself must be seen by at least this share of the rows: in
-# the last columns of a causal site a single row makes a mean.
+# A stripe that the rule looks for by itself must be seen by at least this share of the rows that
+# see the most seen column: in the last columns of a causal site a single row makes a mean.
 SEEN_BY = 0.5
 
 
@@ -160,7 +160,8 @@ def strongest_column(weights: Doubles, frame: Frame) -> npt.NDArray[np.int64]:
     seen = frame.visible & ~np.isnan(weights[..., :1])
     count = seen.sum(axis=-2)
     total = np.where(seen, weights, 0).sum(axis=-2)
-    mean = np.where(count >= SEEN_BY * len(frame.rows), total / np.maximum(count, 1), -1.0)
+    most = frame.visible.sum(axis=-2).max()
+    mean = np.where(count >= SEEN_BY * most, total / np.maximum(count, 1), -1.0)
     strongest: npt.NDArray[np.int64] = mean.argmax(axis=-1)
     return strongest
 
@@ -208,9 +209,10 @@ class _Shaped(Scored):
         """The pattern that the rule states."""
 
     def _frame(self, encoding: Encoding, site: Site) -> Frame:
-        frame = Frame.of(encoding, site, unit=self.unit, special=self.special)
+        return Frame.of(encoding, site, unit=self.unit, special=self.special)
+
+    def _check(self, frame: Frame, site: Site) -> None:
         self._shape(frame.keys).check(frame, site)
-        return frame
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return pattern_scores(view, frame, self._shape(frame.keys), self.form)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.errors import MeasureError
+from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.records import (
+    WHOLE_PICTURE,
     Chart,
     Encoding,
     Head,
@@ -22,20 +24,26 @@ from attnprobe.records import (
     Site,
     Verdict,
 )
-from attnprobe.rules.base import Demand, Place, Rule, decide, outcome_of
+from attnprobe.rules.base import (
+    Demand,
+    Place,
+    Rule,
+    check_numbers,
+    decide,
+    hardest,
+    outcome_of,
+)
 from attnprobe.rules.frame import (
     LEAST_CONTENT,
     Doubles,
     Frame,
+    elsewhere,
     head_grid,
     sink_shares,
     strongest_words,
 )
 
-__all__ = ["DRAWN", "Scored", "layer_panel"]
-
-# Texts of more tokens than this get no whole maps in their charts.
-DRAWN = 40
+__all__ = ["Scored", "layer_panel"]
 
 
 class Scored(Rule):
@@ -70,26 +78,33 @@ class Scored(Rule):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        frame = self._frame(encoding, site)
-        layers = sorted({head.layer for head in self.heads.resolve(site)})
-        return (Need(encoding.sample, site.name, tuple(layers), frame.positions),)
+        self.check_predicts(site)
+        frames = self._frames(encoding, site)
+        (positions,) = {frame.positions for frame in frames.values()}
+        return (Need(encoding.sample, site.name, tuple(frames), positions),)
 
     def judge(self, rows: Sequence[Rows]) -> Verdict:
         (found,) = rows
         site = found.encoding.site(self.site)
-        frame = self._frame(found.encoding, site)
-        heads = self.heads.resolve(site)
+        frames = self._frames(found.encoding, site)
+        heads = tuple(head for head in self.heads.resolve(site) if head.layer in frames)
         mean = self.heads.how == "mean"
-        _check_numbers(found)
+        check_numbers(found)
 
-        views = {layer: frame.view(found.at(layer, frame.positions)) for layer in found.weights}
-        scores = {layer: self._score(view, frame) for layer, view in views.items()}
+        views = {
+            layer: frame.view(found.at(layer, frame.positions)) for layer, frame in frames.items()
+        }
+        scores = {layer: self._score(view, frames[layer]) for layer, view in views.items()}
         judged = [views[head.layer][head.head] for head in heads]
+        framed = [frames[head.layer] for head in heads]
         values = [float(scores[head.layer][head.head]) for head in heads]
         names = [str(head) for head in heads]
         if mean:
+            # The mean sees what any of its heads sees.
+            visible = np.logical_or.reduce([frame.visible for frame in framed])
+            framed = [replace(framed[0], visible=visible)]
             judged = [np.mean(judged, axis=0)]
-            values = [float(self._score(judged[0][None], frame)[0])]
+            values = [float(self._score(judged[0][None], framed[0])[0])]
             names = [f"mean of {len(heads)} heads"]
         for name, value in zip(names, values, strict=True):
             if np.isnan(value):
@@ -98,20 +113,23 @@ class Scored(Rule):
                     "in most rows"
                 )
         demands = [
-            min(self._demands(value, view, frame), key=lambda demand: demand.slack)
-            for value, view in zip(values, judged, strict=True)
+            hardest(self._demands(value, view, frame))
+            for value, view, frame in zip(values, judged, framed, strict=True)
         ]
         best = int(np.argmax(values) if self._more_is_better() else np.argmin(values))
         decider = decide(demands, self.heads.how or "any", self.heads.count, best=best)
         demand = demands[decider]
         decided = heads if mean else (heads[decider],)
+        frame, view = framed[decider], judged[decider]
+        silent = int(np.isnan(view[:, 0]).sum())
+        left_out = f", {silent} of {len(view)} rows left out" if silent else ""
         distribution = np.mean(
             [found.at(head.layer, frame.positions)[head.head].mean(axis=0) for head in decided],
             axis=0,
         )
         return Verdict(
             outcome=outcome_of(demand),
-            measure=demand.measure,
+            measure=demand.measure + left_out,
             observed=demand.observed,
             relation=demand.relation,
             demanded=demand.demanded,
@@ -119,13 +137,50 @@ class Scored(Rule):
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
             top=strongest_words(distribution, found.keys),
-            picture=self._picture(found, frame, decided, judged[decider]),
+            picture=self._picture(found, frame, decided, view),
             charts=tuple(self._charts(found, scores, decided)),
         )
 
+    def _frames(self, encoding: Encoding, site: Site) -> dict[int, Frame]:
+        """What each layer to be judged sees.
+
+        A layer that cannot have what is measured is left out where another one may still meet a
+        lower bound; else it would pass, or fail, by its mask alone.
+
+        Raises:
+            SelectorError: nothing could be measured.
+        """
+        frame = self._frame(encoding, site)
+        self._check(frame, site)
+        frames: dict[int, Frame] = {}
+        refused: dict[int, SelectorError] = {}
+        for layer in sorted({head.layer for head in self.heads.resolve(site)}):
+            narrowed = frame.in_layer(site, layer)
+            try:
+                self._check(narrowed, site)
+            except SelectorError as reason:
+                refused[layer] = reason
+            else:
+                frames[layer] = narrowed
+        enough = self.max is None and self.heads.how in (None, "any", "best") and frames
+        if refused and not enough:
+            layer, error = next(iter(refused.items()))
+            window = (
+                f", with a sliding window of {site.windows[layer]} tokens; "
+                + elsewhere(site, tuple(refused))
+                if layer in site.windows
+                else ""
+            )
+            raise SelectorError(f"{error} (in layer {layer}{window})")
+        return frames
+
     @abstractmethod
     def _frame(self, encoding: Encoding, site: Site) -> Frame:
-        """Which rows and columns count; SelectorError where nothing could be measured."""
+        """Which rows and columns count; SelectorError where there are none."""
+
+    @abstractmethod
+    def _check(self, frame: Frame, site: Site) -> None:
+        """Raises SelectorError where nothing could be measured in a frame."""
 
     @abstractmethod
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
@@ -156,7 +211,7 @@ class Scored(Rule):
     def _picture(
         self, found: Rows, frame: Frame, heads: tuple[Head, ...], view: Doubles
     ) -> Picture | None:
-        if len(frame.positions) > DRAWN:
+        if len(frame.positions) > WHOLE_PICTURE:
             return None
         return Picture(found.site, heads, frame.positions, self._marked(view, frame))
 
@@ -170,13 +225,6 @@ def layer_panel(found: Rows, decided: tuple[Head, ...]) -> Iterator[LayerPanel]:
     """The heads of the deciding layer side by side, where one layer decided a short text."""
     layers = {head.layer for head in decided}
     whole = len(found.positions) == len(found.queries)
-    if len(layers) == 1 and whole and max(len(found.queries), len(found.keys)) <= DRAWN:
+    if len(layers) == 1 and whole and max(len(found.queries), len(found.keys)) <= WHOLE_PICTURE:
         (layer,) = layers
         yield LayerPanel(found.site, layer, found.weights[layer], decided)
-
-
-def _check_numbers(found: Rows) -> None:
-    for layer, weights in found.weights.items():
-        for head, matrix in enumerate(weights):
-            if not np.isfinite(matrix).all():
-                raise MeasureError(f"{Head(layer, head)} has attention weights that are no numbers")

@@ -60,12 +60,22 @@ class Sink(Scored):
         only = None
         if self.from_ is not None:
             only = positions(self.from_, encoding.queries(site.name))
-        frame = Frame.of(encoding, site, only=only)
-        if not (frame.visible.sum(axis=-1) > 1).any():
+        return Frame.of(encoding, site, only=only)
+
+    def _check(self, frame: Frame, site: Site) -> None:
+        counted = frame.visible[frame.visible.sum(axis=-1) > 1]
+        if not len(counted):
             raise SelectorError(
                 f"sink {self.relation()} decides nothing: the row sees a single position"
             )
-        return frame
+        if self.into == "learned" and not frame.learned_sink:
+            raise SelectorError("into: learned decides nothing: no sink is learned here")
+        if self.into == "special" and not counted[:, [at.special for at in frame.columns]].any():
+            raise SelectorError(
+                "into: special decides nothing: no row sees a special token; write into: first"
+            )
+        if self.into == "first" and not counted[:, 0].any():
+            raise SelectorError("into: first decides nothing: no row sees the first token")
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(sink_rows(view, frame, self.into))

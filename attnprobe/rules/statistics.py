@@ -113,12 +113,13 @@ class Statistic(Scored):
         only = None
         if self.from_ is not None:
             only = positions(self.from_, encoding.queries(site.name))
-        frame = Frame.of(encoding, site, unit=self.unit, special=self.special, only=only)
+        return Frame.of(encoding, site, unit=self.unit, special=self.special, only=only)
+
+    def _check(self, frame: Frame, site: Site) -> None:
         if not (frame.visible.sum(axis=-1) > 1).any():
             raise SelectorError(
                 f"{self.kind} {self.relation()} decides nothing: the row sees a single position"
             )
-        return frame
 
     def _measure(self, view: Doubles, frame: Frame) -> str:
         return self._title()
@@ -156,9 +157,9 @@ class Distance(Statistic):
 
     kind = "distance"
 
-    def _frame(self, encoding: Encoding, site: Site) -> Frame:
+    def _check(self, frame: Frame, site: Site) -> None:
         check_one_sequence("distance", site)
-        return super()._frame(encoding, site)
+        super()._check(frame, site)
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(distance(view, frame, normalised=self.normalised))

@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.align import Group, groups, positions
-from attnprobe.errors import MeasureError, SelectorError
+from attnprobe.align import Group, Selector, groups, positions
+from attnprobe.errors import SelectorError
 from attnprobe.heads import How
 from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Site, Verdict
 from attnprobe.rules.base import (
@@ -23,10 +23,12 @@ from attnprobe.rules.base import (
     Place,
     Rule,
     SelectorField,
+    check_numbers,
     decide,
+    hardest,
     outcome_of,
 )
-from attnprobe.rules.frame import sink_shares, strongest_words
+from attnprobe.rules.frame import elsewhere, sink_shares, strongest_words
 
 __all__ = ["Attends", "Ignores"]
 
@@ -104,16 +106,16 @@ class _Weight(Rule):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        pair = self._pair(encoding, site)
         layers = sorted({head.layer for head in self.heads.resolve(site)})
-        self._check_windows(pair, site, layers)
+        pair = self._pair(encoding, site, layers)
+        self._check_windows(encoding, site, layers)
         return (Need(encoding.sample, site.name, tuple(layers), pair.queries),)
 
     def judge(self, rows: Sequence[Rows]) -> Verdict:
         (found,) = rows
         site = found.encoding.site(self.site)
-        pair = self._pair(found.encoding, site)
         heads = self.heads.resolve(site)
+        pair = self._pair(found.encoding, site, sorted({head.layer for head in heads}))
         how = self.heads.how or ("any" if self.wanted else "all")
 
         distributions = _distributions(found, heads, pair.queries, mean=how == "mean")
@@ -128,10 +130,7 @@ class _Weight(Rule):
             over=_mass(distributions, pair.contrast) if pair.contrast else None,
             others=_masses(distributions, pair.candidates),
         )
-        demands = [
-            min(self._demands(seen, index), key=lambda demand: demand.slack)
-            for index in range(len(distributions))
-        ]
+        demands = [hardest(self._demands(seen, index)) for index in range(len(distributions))]
         best = int(np.argmax(seen.to) if self.wanted else np.argmin(seen.to))
         decider = decide(demands, how, self.heads.count, best=best)
         demand = demands[decider]
@@ -154,19 +153,22 @@ class _Weight(Rule):
             ),
         )
 
-    def _pair(self, encoding: Encoding, site: Site) -> _Pair:
-        """Finds the words among the tokens, and refuses what no head could decide."""
+    def _pair(self, encoding: Encoding, site: Site, layers: Sequence[int] = ()) -> _Pair:
+        """Finds the words among the tokens, and refuses what no head could decide.
+
+        Args:
+            layers: whose windows a word must lie in to compete for a rank.
+        """
+        self.check_predicts(site)
         keys = encoding.keys(site.name)
         queries = positions(self.from_, encoding.queries(site.name))
         expected = positions(self.to, keys)
         contrast = positions(self.over, keys) if self.over else ()
-        seen = max(queries) if site.causal else len(keys)
-        for selector, columns in ((self.to, expected), (self.over, contrast)):
-            if columns and min(columns) > seen:
-                raise SelectorError(
-                    f"{self.from_} cannot attend to {selector}: it comes later, and this site "
-                    "sees only what came before"
-                )
+        for from_, selector, _ in self._hidden(encoding, site, None):
+            raise SelectorError(
+                f"{from_} cannot attend to {selector}: it comes later, and this site sees only "
+                "what came before"
+            )
         if set(expected) & set(contrast):
             raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
         if self.top is None:
@@ -177,7 +179,7 @@ class _Weight(Rule):
             for group in groups(keys)
             if {*expected, *own}.isdisjoint(group.positions)
             and (self.among == "all" or not group.special)
-            and group.positions[0] <= seen
+            and all(_connected(site, layer, queries, group.positions) for layer in (None, *layers))
         )
         if self.top > len(candidates):
             raise SelectorError(
@@ -185,23 +187,39 @@ class _Weight(Rule):
             )
         return _Pair(queries, expected, contrast, candidates)
 
-    def _check_windows(self, pair: _Pair, site: Site, layers: Sequence[int]) -> None:
+    def _hidden(
+        self, encoding: Encoding, site: Site, layer: int | None
+    ) -> Iterator[tuple[Selector, Selector, bool]]:
+        """Words that a mask keeps from each other, and whether it is the word to compare with.
+
+        Each word of a union by itself: half of a union behind the mask would add zeros.
+        """
+        queries, keys = encoding.queries(site.name), encoding.keys(site.name)
+        rows = positions(self.from_, queries)
+        for selector, compared in ((self.to, False), (self.over, True)):
+            if selector is None:
+                continue
+            columns = positions(selector, keys)
+            for part in _parts(selector):
+                if not _connected(site, layer, rows, positions(part, keys)):
+                    yield self.from_, part, compared
+            for part in _parts(self.from_):
+                if not _connected(site, layer, positions(part, queries), columns):
+                    yield part, selector, compared
+
+    def _check_windows(self, encoding: Encoding, site: Site, layers: Sequence[int]) -> None:
         """Refuses a word behind a sliding window, where a weight of 0 would be a free pass."""
-        for selector, columns in ((self.to, pair.expected), (self.over, pair.contrast)):
-            blind = [
-                layer
-                for layer in layers
-                if columns
-                and not any(site.sees(layer, row, key) for row in pair.queries for key in columns)
-            ]
-            free = not self.wanted or self.max is not None or selector is self.over
-            if blind and (free or len(blind) == len(layers)):
-                layer = blind[0]
-                raise SelectorError(
-                    f"{self.from_} cannot attend to {selector} in layer {layer}: it lies outside "
-                    f"of the sliding window of {site.windows[layer]} tokens; "
-                    + _elsewhere(site, blind)
-                )
+        hidden = {layer: tuple(self._hidden(encoding, site, layer)) for layer in layers}
+        blind = [layer for layer in layers if hidden[layer]]
+        for layer in blind:
+            for from_, selector, compared in hidden[layer]:
+                free = not self.wanted or self.max is not None or compared
+                if free or len(blind) == len(layers):
+                    raise SelectorError(
+                        f"{from_} cannot attend to {selector} in layer {layer}: it lies outside "
+                        f"of the sliding window of {site.windows[layer]} tokens; "
+                        + elsewhere(site, blind)
+                    )
 
     def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
         weight = float(seen.to[index])
@@ -272,11 +290,15 @@ class Ignores(_Weight):
     wanted = False
 
 
-def _elsewhere(site: Site, blind: Sequence[int]) -> str:
-    wide = [layer for layer in site.layers if layer not in site.windows]
-    if wide:
-        return f"layers without a window: {', '.join(map(str, wide))}"
-    return f"leave out layers {', '.join(map(str, blind))}, or choose nearer words"
+def _parts(selector: Selector) -> Iterator[Selector]:
+    """The words of a union, each as a selector of its own."""
+    for part in selector.parts:
+        yield Selector((part,))
+
+
+def _connected(site: Site, layer: int | None, rows: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether the mask of a layer lets any of the rows see any of the columns."""
+    return any(site.sees(layer, row, column) for row in rows for column in columns)
 
 
 def _distributions(
@@ -285,16 +307,14 @@ def _distributions(
     """What the query word takes from each token, `[heads, source]`; one row for their mean.
 
     Raises:
-        MeasureError: a weight that is no number; no comparison with it would mean anything.
+        MeasureError: a weight that is no number.
     """
+    check_numbers(rows, heads)
     by_layer = {
         layer: rows.at(layer, queries).mean(axis=1)
         for layer in sorted({head.layer for head in heads})
     }
     stacked = np.stack([by_layer[head.layer][head.head] for head in heads])
-    for head, distribution in zip(heads, stacked, strict=True):
-        if not np.isfinite(distribution).all():
-            raise MeasureError(f"{head} has attention weights that are no numbers")
     return stacked.mean(axis=0, keepdims=True) if mean else stacked
 
 
