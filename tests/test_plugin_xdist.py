@@ -108,6 +108,7 @@ def test_promise_10_strict_holds_under_xdist(pytester: pytest.Pytester, write_ca
 def test_promise_10_strict_misses_a_model_under_xdist(
     pytester: pytest.Pytester, write_cases: Write
 ) -> None:
+    pytester.makeconftest(CONFTEST)
     write_cases(CASES.replace("- id: later\n", "- id: later\n  model: other\n"))
     assert run(pytester, "-n1", "-k", "rows or later").ret == pytest.ExitCode.OK
     result = run(pytester, "--attn-strict", "-n1", "-k", "rows or later")

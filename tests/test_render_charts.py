@@ -615,13 +615,17 @@ def judged(*charts: Chart) -> Judged:
     return Judged(case, "tiny", Finding(stated, encoding(), verdict, None, rows(4, 4)))
 
 
+def as_is(entry: Judged) -> Judged:
+    return entry
+
+
 def pictures(html: str) -> list[str]:
     found = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     return [base64.b64decode(data).decode() for data in found]
 
 
 def test_report_shows_the_heatmap_and_folds_several_charts_below_it() -> None:
-    html = reports.html([judged(*EVERY)], pictures=True)
+    html = reports.html([judged(*EVERY)], pictured=as_is)
     before, _, behind = html.partition("<details")
     assert "attention weight" in pictures(before)[0]
     assert len(pictures(before)) == 1
@@ -635,16 +639,16 @@ def test_report_shows_the_heatmap_and_folds_several_charts_below_it() -> None:
 
 
 def test_report_leaves_one_chart_open_and_draws_none_where_none_are_wanted() -> None:
-    html = reports.html([judged(EVERY[0])], pictures=True)
+    html = reports.html([judged(EVERY[0])], pictured=as_is)
     assert len(pictures(html)) == 2
     assert "<details" not in html
-    assert pictures(reports.html([judged(*EVERY)], pictures=False)) == []
+    assert pictures(reports.html([judged(*EVERY)], pictured=None)) == []
 
 
 def test_report_shows_charts_without_a_heatmap() -> None:
     entry = judged(EVERY[0])
     entry = entry._replace(finding=replace(entry.finding, matrix=None))
-    assert len(pictures(reports.html([entry], pictures=True))) == 1
+    assert len(pictures(reports.html([entry], pictured=as_is))) == 1
 
 
 def test_folded_escapes_its_summary() -> None:

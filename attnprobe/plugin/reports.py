@@ -12,6 +12,7 @@ import pytest
 
 from attnprobe.attention import draw
 from attnprobe.explain import bound, harmless, number
+from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import Chart, Encoding, Verdict
 from attnprobe.render.table import Finding, expectations_table, folded, picture_figure
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from attnprobe.models import Model
 
 __all__ = ["expectation", "extra", "html", "identity", "model"]
+
+
+NO_ALBUM = Album(None)
 
 
 def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
@@ -129,18 +133,24 @@ def extra(content: str) -> dict[str, str | None]:
     }
 
 
-def html(judged: Sequence[Judged], *, pictured: Callable[[Judged], Judged] | None) -> str:
+def html(
+    judged: Sequence[Judged],
+    *,
+    pictured: Callable[[Judged], Judged] | None,
+    album: Album = NO_ALBUM,
+) -> str:
     """The table of an item's expectations, and under it the pictures of each.
 
     What cannot be made is a note in its place: the verdict stands without it.
 
     Args:
         pictured: adds the weights that a picture shows; None for no pictures.
+        album: pictures of earlier runs.
     """
     table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
     if pictured is None:
         return table
-    return table + "".join(_pictures(entry, pictured) for entry in judged)
+    return table + "".join(_pictures(entry, pictured, album) for entry in judged)
 
 
 def _or_note(what: str, make: Callable[[], str]) -> str:
@@ -175,34 +185,50 @@ def _row(judged: Judged) -> Finding:
     )
 
 
-def _pictures(judged: Judged, pictured: Callable[[Judged], Judged]) -> str:
+def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> str:
     """The heatmap of an expectation and under it its charts, folded where there are several."""
     verdict, encoding = judged.finding.verdict, judged.finding.encoding
     if verdict is None or encoding is None:
         return ""
-    heatmap = _or_note("picture", lambda: _heatmap(pictured(judged), verdict, encoding))
+    heatmap = _or_note("picture", lambda: _heatmap(pictured(judged), verdict, encoding, album))
     charts = [
-        _or_note("picture", functools.partial(_chart, judged, chart, encoding))
+        _or_note("picture", functools.partial(_chart, judged, chart, encoding, album))
         for chart in verdict.charts
     ]
     shown = "".join(charts)
     return heatmap + (folded(f"{len(charts)} charts", shown) if len(charts) > 1 else shown)
 
 
-def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding) -> str:
-    if verdict.picture is None or judged.finding.matrix is None:
+def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album) -> str:
+    matrix, picture = judged.finding.matrix, verdict.picture
+    if picture is None or matrix is None:
         return ""
-    from attnprobe.render.style import to_svg
 
-    drawing = draw(judged.finding.matrix, verdict.picture, encoding, judged.model, judged.case.name)
-    return picture_figure(to_svg(drawing), judged.finding.expectation.rule.describe())
+    def drawn() -> str:
+        from attnprobe.render.style import to_svg
+
+        return to_svg(draw(matrix, picture, encoding, judged.model, judged.case.name))
+
+    svg = album.picture(drawn, matrix, picture, _labels(encoding), judged.model, judged.case.name)
+    return picture_figure(svg, judged.finding.expectation.rule.describe())
 
 
-def _chart(judged: Judged, chart: Chart, encoding: Encoding) -> str:
+def _chart(judged: Judged, chart: Chart, encoding: Encoding, album: Album) -> str:
     from attnprobe.render.draw import caption, draw_chart
-    from attnprobe.render.style import to_svg
 
     title = f"{judged.model} · {caption(chart)} · {judged.case.name}"
-    drawing = draw_chart(chart, encoding=encoding, title=title)
+
+    def drawn() -> str:
+        from attnprobe.render.style import to_svg
+
+        return to_svg(draw_chart(chart, encoding=encoding, title=title))
+
+    svg = album.picture(drawn, chart, _labels(encoding), title)
     rule = judged.finding.expectation.rule
-    return picture_figure(to_svg(drawing), f"{rule.describe()} · {caption(chart)}")
+    return picture_figure(svg, f"{rule.describe()} · {caption(chart)}")
+
+
+def _labels(encoding: Encoding) -> tuple[object, ...]:
+    """The tokens that a picture of this text may show."""
+    target = encoding.target.pieces if encoding.target else ()
+    return encoding.source.pieces, target

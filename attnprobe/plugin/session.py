@@ -14,6 +14,7 @@ from attnprobe import results
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError, ModelError
 from attnprobe.plugin import reports
+from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import REPORT, Judged, judged_key
 from attnprobe.plugin.options import settings
 from attnprobe.records import Head
@@ -111,8 +112,20 @@ class Session:
             return
         figures = self.settings.figures
         pictures = figures == "all" or (figures == "failed" and report.failed)
-        content = reports.html(judged, pictured=self._pictured if pictures else None)
+        content = reports.html(
+            judged, pictured=self._pictured if pictures else None, album=self._album
+        )
         vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
+
+    @functools.cached_property
+    def _album(self) -> Album:
+        """Pictures of earlier runs, in pytest's cache; none with `-p no:cacheprovider`."""
+        cache = getattr(self.config, "cache", None)
+        if cache is None:
+            return Album(None)
+        album = Album(cache.mkdir("attnprobe-pictures"))
+        album.trim()
+        return album
 
     def _pictured(self, judged: Judged) -> Judged:
         """The same with the weights that its picture shows, by a pass of their own if need be."""
