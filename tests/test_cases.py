@@ -666,7 +666,7 @@ def test_shipped_cases_are_accepted(path: Path) -> None:
     ],
 )
 def test_the_schema_accepts(text: str) -> None:
-    VALIDATOR.validate(plain(text))
+    assert VALIDATOR.is_valid(plain(text))
 
 
 @pytest.mark.parametrize(

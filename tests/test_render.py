@@ -431,4 +431,5 @@ def test_tables_and_charts_need_no_matplotlib() -> None:
         "sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     )
     root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=root)
+    assert done.returncode == 0

@@ -281,7 +281,7 @@ def sweep(
 
 def _serve(connection: Connection, chosen: Sequence[str]) -> None:
     torch.set_num_threads(1)
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
     warnings.simplefilter("ignore")
     for name in chosen:
         connection.send(examine(name))

@@ -73,7 +73,7 @@ def with_head(
     Raises:
         ModelError: the model has no such head.
     """
-    words: object = network.get_output_embeddings()  # type: ignore[no-untyped-call]
+    words: object = network.get_output_embeddings()
     if words is not None:
         return network, network
     kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM

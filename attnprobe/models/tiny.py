@@ -118,7 +118,7 @@ def random_network(config: PreTrainedConfig, *, seed: int = 0) -> PreTrainedMode
     """The base network of a configuration, in evaluation mode; the same for the same seed."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network: PreTrainedModel = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        network: PreTrainedModel = AutoModel.from_config(config)
         for name, weights in network.named_parameters():
             if weights.dim() > 1:
                 embedding = "embed" in name or "bias" in name or name.startswith("w")
@@ -148,7 +148,7 @@ def tiny_tokenizer(*, start: bool = True, end: bool = True) -> PreTrainedTokeniz
         single=f"{'<s> ' if start else ''}$A{' </s>' if end else ''}",
         special_tokens=[("<s>", 1), ("</s>", 2)],
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token="<pad>",
         bos_token="<s>",
