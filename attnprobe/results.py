@@ -13,7 +13,7 @@ import platform
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,8 +31,10 @@ __all__ = [
     "RESULTS_SCHEMA",
     "CaseOutcome",
     "CaseResult",
+    "ChanceResult",
     "ExpectationResult",
     "ModelResult",
+    "RelationResult",
     "Results",
     "environment",
     "read_heads",
@@ -78,6 +80,23 @@ class _Record:
 
 
 @dataclass(frozen=True)
+class ChanceResult(_Record):
+    """How often a rule passes for word pairs that nobody expects it to pass for.
+
+    Attributes:
+        passed, pairs: how many pairs were tried, and for how many the rule passed.
+        rate, low, high: the share that passed, 0 to 1, and its 95 % Wilson interval; None where
+            there were too few pairs to tell.
+    """
+
+    passed: StrictInt
+    pairs: StrictInt
+    rate: StrictFloat | None = None
+    low: StrictFloat | None = None
+    high: StrictFloat | None = None
+
+
+@dataclass(frozen=True)
 class ExpectationResult(_Record):
     """What became of one `expect` entry; fields that an error left unmeasured are None.
 
@@ -86,7 +105,7 @@ class ExpectationResult(_Record):
         measure: what the deciding number is: `weight`, `rank`.
         observed, relation, demanded: the deciding number and its bound: 0.12 `>=` 0.3.
         head: the head that decided or came nearest.
-        chance: how often the rule passes for random word pairs, 0 to 1; None if not measured.
+        chance: how often the rule passes for other word pairs; None where a rule has no pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
     """
 
@@ -101,7 +120,7 @@ class ExpectationResult(_Record):
     demanded: StrictFloat | None = None
     head: str | None = None
     heads_tried: StrictInt | None = None
-    chance: StrictFloat | None = None
+    chance: ChanceResult | None = None
     sink: StrictFloat | None = None
 
 
@@ -131,6 +150,35 @@ class CaseResult(_Record):
     def place(self) -> tuple[str, int, str, str, str]:
         """What the records of one run are sorted by."""
         return self.file, self.line, self.row or "", self.model, self.nodeid
+
+
+@dataclass(frozen=True)
+class RelationResult(CaseResult):
+    """What became of one relation over many sentences on one model.
+
+    Its `expectations` are its bounds, such as that on the accuracy. What an error left unmeasured
+    is None.
+
+    Attributes:
+        relation: what is related, in words: `nsubj, dependent → head`.
+        n: how many arcs were judged; `accuracy` of them were right, with its 95 % Wilson interval.
+        best_offset, offset_accuracy: the fixed distance in words, -5 to 5, that does best on the
+            same arcs.
+        head: the head, or `mean of 3 heads`, that was judged; `heads_tried` before it was chosen.
+        chosen_on, judged_on: how many arcs a head was chosen on (0 where it was named), and
+            judged on.
+    """
+
+    relation: str = ""
+    n: StrictInt | None = None
+    accuracy: StrictFloat | None = None
+    interval: tuple[StrictFloat, StrictFloat] | None = None
+    best_offset: StrictInt | None = None
+    offset_accuracy: StrictFloat | None = None
+    head: str | None = None
+    heads_tried: StrictInt | None = None
+    chosen_on: StrictInt | None = None
+    judged_on: StrictInt | None = None
 
 
 @dataclass(frozen=True)
@@ -168,15 +216,21 @@ class Results(_Record):
     cases: tuple[CaseResult, ...]
     collected: StrictInt
     attnprobe: str = __version__
+    relations: tuple[RelationResult, ...] = ()
+
+    @property
+    def items(self) -> tuple[CaseResult, ...]:
+        """All that pytest ran: cases and relations."""
+        return (*self.cases, *self.relations)
 
     def summary(self) -> dict[str, int]:
-        """Counts of cases by outcome, and of expectations that are borderline or vacuous.
+        """Counts of items by outcome, and of expectations that are borderline or vacuous.
 
-        `executed` counts every case that has a record and was not skipped.
+        `executed` counts every item that has a record and was not skipped.
         """
-        cases = Counter(case.outcome for case in self.cases)
+        cases = Counter(item.outcome for item in self.items)
         expectations = Counter(
-            expectation.outcome for case in self.cases for expectation in case.expectations
+            expectation.outcome for item in self.items for expectation in item.expectations
         )
         return {
             "collected": self.collected,
@@ -200,9 +254,14 @@ class Results(_Record):
             "models": [
                 model.as_dict() for model in sorted(self.models, key=lambda model: model.name)
             ],
-            "cases": [case.as_dict() for case in sorted(self.cases, key=lambda case: case.place)],
+            "cases": _sorted(self.cases),
+            "relations": _sorted(self.relations),
             "summary": self.summary(),
         }
+
+
+def _sorted(items: Iterable[CaseResult]) -> list[dict[str, Any]]:
+    return [item.as_dict() for item in sorted(items, key=lambda item: item.place)]
 
 
 def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:
@@ -291,7 +350,7 @@ def read_results(path: Path) -> Results:
     except ResultsError as error:
         raise ResultsError(f"{path}: corrupt: {error}") from None
     if results.summary() != summary:
-        raise ResultsError(f"{path}: corrupt: the summary does not count the cases")
+        raise ResultsError(f"{path}: corrupt: the summary does not count its items")
     return results
 
 

@@ -23,6 +23,7 @@ FLOORS = {
     "names": 0,
     "records": 1,
     "registry": 1,
+    "stats": 1,
     "heads": 2,
     "yamltext": 2,
     "align": 2,

@@ -105,7 +105,15 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
 
 def test_the_file_has_the_fields_of_the_format() -> None:
     content = json.loads(json.dumps(RESULTS.to_json()))
-    assert content.keys() == {"schema", "attnprobe", "environment", "models", "cases", "summary"}
+    assert content.keys() == {
+        "schema",
+        "attnprobe",
+        "environment",
+        "models",
+        "cases",
+        "relations",
+        "summary",
+    }
     assert content["schema"] == "attnprobe/results-1"
     assert content["models"][0]["sites"] == ["encoder"]
     case = content["cases"][1]
@@ -321,7 +329,7 @@ def test_promise_36_missing_corrupt_and_foreign_files(tmp_path: Path) -> None:
         good.replace('"attnprobe": ', '"other": ')
     )
     counted = good.replace('"failed": 1', '"failed": 0')
-    assert "the summary does not count the cases" in refused(counted)
+    assert "the summary does not count its items" in refused(counted)
 
 
 @settings(deadline=None, max_examples=30)

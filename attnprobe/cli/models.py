@@ -1,8 +1,7 @@
-"""The command `attnprobe`."""
+"""`attnprobe models`: which architectures can be read, and how exactly."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,88 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from attnprobe._version import __version__
+from attnprobe.cli.base import app, out
 from attnprobe.errors import AttnprobeError
-from attnprobe.names import LOCK, SUFFIX
 
 if TYPE_CHECKING:
     from attnprobe.models.check import CheckRow
 
-__all__ = ["main"]
-
-app = typer.Typer(
-    help="Regression tests for what transformers attend to.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-_out = Console(highlight=False)
-
-
-def main() -> None:
-    """Entry point; an error that attnprobe raises on purpose is a message and exit code 2."""
-    try:
-        app()
-    except AttnprobeError as error:
-        from attnprobe.explain import harmless
-
-        Console(stderr=True, highlight=False).print(harmless(str(error)), markup=False)
-        raise SystemExit(2) from None
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        _out.print(__version__)
-        raise typer.Exit
-
-
-@app.command()
-def schema(
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file.")
-    ] = None,
-) -> None:
-    """Print the JSON Schema of case files, for editors."""
-    from attnprobe.cases import schema as case_schema
-
-    text = json.dumps(case_schema(), indent=2, ensure_ascii=False) + "\n"
-    if output is None:
-        _out.file.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
-
-
-@app.command()
-def lint(
-    paths: Annotated[
-        list[Path] | None, typer.Argument(help="Case files, or folders that hold some.")
-    ] = None,
-) -> None:
-    """Check case files without a model; exit 1 if anything is wrong with one."""
-    from attnprobe import cases, results
-    from attnprobe.explain import harmless
-
-    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
-    files = [
-        file
-        for path in paths or [Path("cases")]
-        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
-    ]
-    count = broken = 0
-    for file in files:
-        try:
-            count += len(cases.load(file, str(file), head_sets=head_sets))
-        except AttnprobeError as error:
-            broken += 1
-            _out.print(harmless(str(error)), markup=False, soft_wrap=True)
-    if not files:
-        raise AttnprobeError(f"no case file; they end in {SUFFIX}")
-    _out.print(f"{len(files)} files, {count} cases, {broken} files with errors")
-    if broken:
-        raise typer.Exit(1)
+__all__: list[str] = []
 
 
 @app.command()
@@ -129,16 +53,16 @@ def models(
         _print_differences([row for network in checked for row in check_model(network)])
     elif model:
         loaded = load(model)
-        _out.print(str(loaded), markup=False)
+        out.print(str(loaded), markup=False)
         for site in loaded.sites.values():
             heads = sorted(set(site.heads.values()))
-            _out.print(
+            out.print(
                 f"{site.name}: {len(site.layers)} layers of {' or '.join(map(str, heads))} heads"
                 f"{', causal' if site.causal else ''}"
             )
     else:
         for name in ARCHITECTURES:
-            _out.print(name)
+            out.print(name)
 
 
 def _check_all(output: Path | None, page: Path | None) -> None:
@@ -153,8 +77,8 @@ def _check_all(output: Path | None, page: Path | None) -> None:
     table = Table("architecture", "network", "outcome", "difference", "batch", "layers", "reason")
     for family in found:
         table.add_row(*breadth_page.cells(family))
-    _out.print(table)
-    _out.print(breadth_page.summary_line(found), soft_wrap=True)
+    out.print(table)
+    out.print(breadth_page.summary_line(found), soft_wrap=True)
     if output is not None:
         output.write_text(breadth_page.as_json(found), encoding="utf-8")
     if page is not None:
@@ -174,5 +98,5 @@ def _print_differences(rows: Sequence[CheckRow]) -> None:
             row.served,
             *(f"{value:.1e}" for value in (row.unpadded, row.right, row.left, row.batch)),
         )
-    _out.print("Largest difference to eager output_attentions, and of a batch to single texts")
-    _out.print(table)
+    out.print("Largest difference to eager output_attentions, and of a batch to single texts")
+    out.print(table)

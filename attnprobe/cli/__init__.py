@@ -1,0 +1,31 @@
+"""The command `attnprobe`: one module a command, or a few that belong together.
+
+A module in this folder that registers its commands with `app` is all that a new command takes.
+Each imports what costs (torch, transformers, matplotlib) inside its functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from rich.console import Console
+
+from attnprobe.cli.base import app
+from attnprobe.errors import AttnprobeError
+
+__all__ = ["main"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+
+def main() -> None:
+    """Entry point; an error that attnprobe raises on purpose is a message and exit code 2."""
+    try:
+        app()
+    except AttnprobeError as error:
+        from attnprobe.explain import harmless
+
+        Console(stderr=True, highlight=False).print(harmless(str(error)), markup=False)
+        raise SystemExit(2) from None

@@ -1,0 +1,61 @@
+"""`attnprobe schema` and `attnprobe lint`: case files without a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnprobe.cli.base import app, out
+from attnprobe.errors import AttnprobeError
+from attnprobe.names import LOCK, SUFFIX
+
+__all__: list[str] = []
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of case files, for editors."""
+    from attnprobe.cases import schema as case_schema
+
+    text = json.dumps(case_schema(), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        out.file.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def lint(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Case files, or folders that hold some.")
+    ] = None,
+) -> None:
+    """Check case files without a model; exit 1 if anything is wrong with one."""
+    from attnprobe import cases, results
+    from attnprobe.explain import harmless
+
+    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    files = [
+        file
+        for path in paths or [Path("cases")]
+        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
+    ]
+    count = broken = 0
+    for file in files:
+        try:
+            count += len(cases.load(file, str(file), head_sets=head_sets))
+        except AttnprobeError as error:
+            broken += 1
+            out.print(harmless(str(error)), markup=False, soft_wrap=True)
+    if not files:
+        raise AttnprobeError(f"no case file; they end in {SUFFIX}")
+    out.print(f"{len(files)} files, {count} cases, {broken} files with errors")
+    if broken:
+        raise typer.Exit(1)
