@@ -325,10 +325,10 @@ class _CorpusShell(_Shell):
     jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
     tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
     deprel: Labels | None = Field(
-        None, description="The relation as a treebank calls it, subtype included; or several."
+        None, description="The relation as a treebank calls it, its subtypes too; or several."
     )
     relation: Labels | None = Field(
-        None, description="The relation as a file of labelled spans calls it; or several."
+        None, description="The relation as the file of labelled spans calls it; or several."
     )
     direction: Literal["dependent-to-head", "head-to-dependent"] = Field(
         "dependent-to-head", description="Which word attends to which."
