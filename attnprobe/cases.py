@@ -34,7 +34,7 @@ from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA
 from attnprobe.records import Head, Sample, SiteName, Span
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, Rule, parse_rule
-from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA, End
+from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA
 from attnprobe.rules.weight import Attends
 from attnprobe.yamltext import Document
 
@@ -429,7 +429,11 @@ class _RelationShell(_Shell):
         ]
         | None
     ) = Field(None, description="Texts with two labelled words each.")
-    heads: Annotated[Any, WithJsonSchema({"definition": "relationHeads"})] = None
+    heads: Annotated[
+        Any,
+        WithJsonSchema({"definition": "relationHeads"}),
+        Field(description="Which head is judged: one, the mean of several, or the best of them."),
+    ] = None
     site: SiteName | None = Field(
         None, description="Which attention; needed where the model has several."
     )
@@ -560,6 +564,7 @@ class _Parser:
         if not self.folder.is_relative_to(self.root):
             self.root = self.folder
         self.errors: dict[tuple[Mark, str], CaseError] = {}
+        self.broken_cases = False
 
     def contents(self) -> Contents:
         value = self.document.value
@@ -587,6 +592,7 @@ class _Parser:
             if spec is not None:
                 self._check_id("case", spec.id, ids, path)
                 found += self._expand(shell, defaults, spec, path)
+        self.broken_cases = bool(self.errors)
         for index, written in enumerate(shell.relations or []):
             place: KeyPath = ("relations", index)
             relation = self._validated(_RelationShell, written, place)
@@ -961,6 +967,8 @@ class _Parser:
         Cases with `xfail` are in: their label is right, and to leave out where the model is known
         to fail would flatter it. Skipped ones are out.
         """
+        if self.broken_cases:
+            return None  # what is missing may be in one of them
         known = dict.fromkeys(case.id for case in cases)
         if wanted != "all":
             for number, name in enumerate(wanted):
@@ -1050,12 +1058,14 @@ def _arc(case: Case, rule: Rule, site: SiteName | None) -> LabelledArc | str:
     if None not in (rule.site, site) and rule.site != site:
         return "at another site"
     spans: list[Span] = []
-    for selector, end in ((rule.from_, "query"), (rule.to, "key")):
-        if len(selector.parts) != 1:
+    for place in rule.places():
+        if place.field == "over":
+            continue
+        if len(place.selector.parts) != 1:
             return "several words"
-        if not isinstance(selector.parts[0], Phrase | Chars):
+        if not isinstance(place.selector.parts[0], Phrase | Chars):
             return "special tokens and predicted words"
-        spans += locate(selector, rule.text_of(case.sample, cast(End, end)))
+        spans += locate(place.selector, rule.text_of(case.sample, place.end))
     query, key = spans
     if rule.site != "cross" and query.start < key.end and key.start < query.end:
         return "a word and itself"
