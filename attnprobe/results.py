@@ -34,6 +34,7 @@ __all__ = [
     "ChanceResult",
     "ExpectationResult",
     "ModelResult",
+    "OrderResult",
     "RelationResult",
     "Results",
     "environment",
@@ -184,6 +185,19 @@ class RelationResult(CaseResult):
 
 
 @dataclass(frozen=True)
+class OrderResult(_Record):
+    """A habit of position that would pass a suite; fields as in `attnprobe.order.Habit`."""
+
+    file: str
+    suite: str
+    model: str | None
+    pairs: StrictInt
+    habit: str
+    offset: StrictInt
+    right: StrictInt
+
+
+@dataclass(frozen=True)
 class ModelResult(_Record):
     """The model that was judged, down to the hashes of its files.
 
@@ -219,6 +233,7 @@ class Results(_Record):
     collected: StrictInt
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
+    order: tuple[OrderResult, ...] = ()
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
@@ -258,6 +273,12 @@ class Results(_Record):
             ],
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
+            "order": [
+                habit.as_dict()
+                for habit in sorted(
+                    self.order, key=lambda one: (one.file, one.suite, one.model or "")
+                )
+            ],
             "summary": self.summary(),
         }
 

@@ -34,6 +34,7 @@ FLOORS = {
     "results": 4,
     "attention": 4,
     "models": 5,
+    "order": 5,
     "run": 6,
     "explain": 7,
     "plugin": 8,
