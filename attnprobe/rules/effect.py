@@ -335,13 +335,19 @@ class Confirm(BaseModel):
         verdict = replace(verdict, control=control, confirmed=told)
         if not self.required or matters or verdict.outcome == "failed":
             return verdict
+        if control.change > 0:
+            measure, observed = "rank of the fall among random heads", float(1 + control.as_much)
+            relation, demanded = "<=", float(top)
+        else:
+            measure, observed = "fall of the readout (nats)", control.change
+            relation, demanded = ">", 0.0
         return replace(
             verdict,
             outcome="failed",
-            measure="rank of the fall among random heads",
-            observed=float(1 + control.as_much),
-            relation="<=",
-            demanded=float(top),
+            measure=measure,
+            observed=observed,
+            relation=relation,
+            demanded=demanded,
         )
 
     @staticmethod

@@ -210,8 +210,7 @@ class _Weight(Rule):
         )
         void = self._void(seen)
         judged = np.flatnonzero(~void).tolist()
-        least = self.heads.count if how == "at_least" else 1
-        if len(judged) < (len(void) if how in ("all", "mean") else least):
+        if len(judged) < self._least(len(void)):
             raise MeasureError(
                 f"{names[int(void.argmax())]} cannot be judged: words get less than "
                 f"{LEAST_CONTENT:.0%} of its row, the rest goes to special tokens, to a sink or to "
@@ -341,12 +340,18 @@ class _Weight(Rule):
             case "at_least":
                 held = holds.sum(axis=1) >= self.heads.count
             case "best":
-                best = to.argmax(axis=1) if self.wanted else to.argmin(axis=1)
-                held = holds[np.arange(count), best]
+                ranked = np.where(void, -np.inf, to if self.wanted else -to)
+                held = holds[np.arange(count), ranked.argmax(axis=1)]
             case _:
                 held = holds.all(axis=1)
-        judged: Bools = held[fair & ~void.all(axis=1)]
+        judged: Bools = held[fair & ((~void).sum(axis=1) >= self._least(heads))]
         return judged
+
+    def _least(self, heads: int) -> int:
+        """How many of the heads must say something for a verdict."""
+        if self._how in ("all", "mean"):
+            return heads
+        return self.heads.count if self._how == "at_least" else 1
 
     def _pair(self, encoding: Encoding, site: Site, layers: Sequence[int] = ()) -> _Pair:
         """Finds the words among the tokens, and refuses what no head could decide.
