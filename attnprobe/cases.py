@@ -125,6 +125,8 @@ class Case:
         mark: where the case, or its row, stands.
         model: short name of the model that the case is for; None for the run's first.
         reference: the texts of the file for the same model, which a mean ablation is over.
+        related: every rule of the file for the same model, with its text: what a chance rate is
+            over.
     """
 
     suite: str
@@ -139,6 +141,7 @@ class Case:
     skip: str | None
     model: str | None = None
     reference: tuple[Sample, ...] = ()
+    related: tuple[tuple[Sample, Rule], ...] = ()
 
     @property
     def name(self) -> str:
@@ -584,7 +587,7 @@ class _Parser:
         if shell.cases is None and shell.relations is None:
             self._error("cases: is missing; a file holds cases:, relations: or both", ())
         found: list[Case] = []
-        related: list[Relation] = []
+        relations: list[Relation] = []
         ids: dict[str, Mark] = {}
         for index, written in enumerate(shell.cases or []):
             path = ("cases", index)
@@ -598,14 +601,27 @@ class _Parser:
             relation = self._validated(_RelationShell, written, place)
             if relation is not None:
                 self._check_id("relation", relation.id, ids, place)
-                related += self._relation(shell, defaults, relation, found, place)
+                relations += self._relation(shell, defaults, relation, found, place)
         self._raise()
-        texts = {
-            model: tuple(dict.fromkeys(case.sample for case in found if case.model == model))
+        related = {
+            model: tuple(
+                (case.sample, expectation.rule)
+                for case in found
+                if case.model == model
+                for expectation in case.expectations
+            )
             for model in {case.model for case in found}
         }
+        texts = {
+            model: tuple(dict.fromkeys(sample for sample, _ in pairs))
+            for model, pairs in related.items()
+        }
         return Contents(
-            tuple(replace(case, reference=texts[case.model]) for case in found), tuple(related)
+            tuple(
+                replace(case, reference=texts[case.model], related=related[case.model])
+                for case in found
+            ),
+            tuple(relations),
         )
 
     def _check_id(self, noun: str, name: str, ids: dict[str, Mark], path: KeyPath) -> None:
