@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attnprobe.attention import Reader
-from attnprobe.cases import Bound, Corpora, Labelled, Relation
+from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
 from attnprobe.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.names import BATCH_TOKENS
@@ -166,7 +166,7 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
         CorpusError: the corpus cannot be read.
         CaseError: the corpus has no such relation, or it cannot be asked in this way.
     """
-    if isinstance(relation.source, Labelled):
+    if isinstance(relation.source, LabelledArcs):
         arcs = relation.source.arcs
         groups: dict[Sample, str] = {}
         for arc in arcs:
@@ -181,7 +181,7 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
     return _corpus_arcs(relation, relation.source, read)
 
 
-def _corpus_arcs(relation: Relation, source: Corpora, read: ReadCorpus) -> Arcs:
+def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Arcs:
     corpus = read(source.path, source.shown)
     known = {arc.relation for one in corpus.sentences for arc in one.arcs}
     for label, mark in source.labels:
@@ -218,7 +218,7 @@ def _corpus_arcs(relation: Relation, source: Corpora, read: ReadCorpus) -> Arcs:
     )
 
 
-def _matching(arcs: Sequence[Arc], source: Corpora) -> Iterator[Arc]:
+def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:
     for arc in arcs:
         if any(matches(arc.relation, label) for label, _ in source.labels):
             yield arc

@@ -43,9 +43,9 @@ __all__ = [
     "Bound",
     "Case",
     "Contents",
-    "Corpora",
+    "CorpusArcs",
     "Expectation",
-    "Labelled",
+    "LabelledArcs",
     "LabelledArc",
     "Relation",
     "Severity",
@@ -162,7 +162,7 @@ class LabelledArc(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledArcs:
     """Arcs that the case file itself holds.
 
     Attributes:
@@ -174,7 +174,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Corpora:
+class CorpusArcs:
     """Arcs of a corpus file, which is read when they are wanted.
 
     Attributes:
@@ -211,7 +211,7 @@ class Relation:
     suite: str
     id: str
     mark: Mark
-    source: Corpora | Labelled
+    source: CorpusArcs | LabelledArcs
     heads: Heads
     choose: bool
     site: SiteName | None
@@ -231,7 +231,7 @@ class Relation:
 
     def describe(self) -> str:
         """The relation in words, without the heads: `nsubj, dependent → head`."""
-        if isinstance(self.source, Labelled):
+        if isinstance(self.source, LabelledArcs):
             return "labelled pairs"
         names = " or ".join(label for label, _ in self.source.labels)
         ends = "head → dependent" if self.source.backwards else "dependent → head"
@@ -325,8 +325,8 @@ class _CorpusShell(_Shell):
     conllu: Text | None = Field(
         None, description="A CoNLL-U treebank, by its path from the case file."
     )
-    jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
-    tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
+    jsonl: Text | None = Field(None, description="LabelledArcs spans, one JSON object a line.")
+    tsv: Text | None = Field(None, description="LabelledArcs spans, tab-separated.")
     deprel: Labels | None = Field(
         None, description="The relation as a treebank calls it, its subtypes too; or several."
     )
@@ -851,8 +851,9 @@ class _Parser:
         A relation asks how often one head is right, so what asks several heads at once is refused.
         """
         place: KeyPath = (*path, "heads")
+        whose = ""
         if written is None:
-            written, place = default, ("defaults", "heads")
+            written, place, whose = default, path, " of defaults:"
         if written is None:
             message = "heads: is missing; name one, such as heads: L3H1, or {in: all, how: best}"
             self._error(message, path, key=True)
@@ -878,7 +879,7 @@ class _Parser:
         one = len(heads.members) == 1 and isinstance(heads.members[0], Head)
         if heads.how not in ("mean", "best") and not (heads.how is None and one):
             self._error(
-                f"heads: {heads} is several heads, and a relation judges one; write "
+                f"heads: {heads}{whose} is several heads, and a relation judges one; write "
                 "{in: ..., how: best, chosen_on: half} to choose one, or {in: ..., how: mean} for "
                 "their mean",
                 place,
@@ -888,7 +889,7 @@ class _Parser:
 
     def _source(
         self, spec: _RelationShell, cases: Sequence[Case], site: SiteName | None, path: KeyPath
-    ) -> Corpora | Labelled | None:
+    ) -> CorpusArcs | LabelledArcs | None:
         given = [
             key for key in ("from_corpus", "from_cases", "spans") if getattr(spec, key) is not None
         ]
@@ -906,9 +907,9 @@ class _Parser:
             self._span_arc(written, (*path, "spans", index))
             for index, written in enumerate(spec.spans or [])
         ]
-        return Labelled(tuple(arc for arc in arcs if arc is not None), {})
+        return LabelledArcs(tuple(arc for arc in arcs if arc is not None), {})
 
-    def _corpus(self, spec: _CorpusShell, path: KeyPath) -> Corpora | None:
+    def _corpus(self, spec: _CorpusShell, path: KeyPath) -> CorpusArcs | None:
         """The corpus file, which must be there; it is read when the relation is measured."""
         kinds = [kind for kind in CORPUS_FORMATS if getattr(spec, kind) is not None]
         if len(kinds) != 1:
@@ -946,7 +947,7 @@ class _Parser:
             self.document.mark((*path, key, number) if several else (*path, key))
             for number in range(len(labels))
         ]
-        return Corpora(
+        return CorpusArcs(
             path=file,
             shown=file.relative_to(self.root).as_posix(),
             labels=tuple(zip(labels, marks, strict=True)),
@@ -977,7 +978,7 @@ class _Parser:
         cases: Sequence[Case],
         site: SiteName | None,
         path: KeyPath,
-    ) -> Labelled | None:
+    ) -> LabelledArcs | None:
         """What the cases say about which word should look at which.
 
         Cases with `xfail` are in: their label is right, and to leave out where the model is known
@@ -1009,7 +1010,7 @@ class _Parser:
             message = "from_cases: finds no attends with min:, top: or over: between two words"
             self._error(message, path)
             return None
-        return Labelled(tuple(arcs.values()), dict(left_out))
+        return LabelledArcs(tuple(arcs.values()), dict(left_out))
 
     def _explain(
         self,

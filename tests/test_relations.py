@@ -24,7 +24,14 @@ from typer.testing import CliRunner
 
 from attnprobe import cases, cli, yamltext
 from attnprobe.accuracy import Accuracy, gather, judge
-from attnprobe.cases import Contents, Corpora, Labelled, Relation, load_contents, parse_contents
+from attnprobe.cases import (
+    Contents,
+    CorpusArcs,
+    LabelledArcs,
+    Relation,
+    load_contents,
+    parse_contents,
+)
 from attnprobe.errors import (
     CaseError,
     CaseErrors,
@@ -110,7 +117,7 @@ def test_a_relation_in_full() -> None:
     (relation,) = related
     assert (relation.suite, relation.id, relation.name) == ("s", "subjects", "subjects")
     assert (relation.mark.line, relation.mark.column) == (8, 5)
-    assert isinstance(relation.source, Corpora)
+    assert isinstance(relation.source, CorpusArcs)
     assert relation.source.path == DATA / "english.conllu"
     assert relation.source.shown == "data/english.conllu"
     assert [(label, mark.column) for label, mark in relation.source.labels] == [
@@ -187,6 +194,11 @@ def test_several_heads_are_refused_with_what_to_write(heads: str) -> None:
     assert not VALIDATOR.is_valid(yamltext.loads(text.encode(), "a").value)
 
 
+def test_several_heads_by_default_are_refused_at_the_relation() -> None:
+    (found,) = errors(f"{SPANS}, expect: {{accuracy: 0.5}}", before="defaults: {heads: any}\n")
+    assert found.startswith("a.attn.yaml:5:5: heads: any of defaults: is several heads, and")
+
+
 CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
 
 
@@ -223,7 +235,7 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
             PLAIN.replace("L0H1", "{in: all, how: mean, chosen_on: half}"),
             "chosen_on: goes with how: best",
         ),
-        # Labelled words.
+        # LabelledArcs words.
         (PLAIN.replace("barks, to", "bark, to"), "from: 'bark' stands in the text only as a part"),
         (PLAIN.replace("[4, 7]", "[4, 70]"), "to: chars: [4, 70] lies outside the text of 14"),
         (PLAIN.replace("[4, 7]", "[9, 10]"), "from: and to: share characters"),
@@ -279,7 +291,7 @@ def test_a_corpus_may_lie_beside_the_cases_below_the_root(tmp_path: Path) -> Non
     (tmp_path / "data" / "x.conllu").write_text("")
     body = f"{CORPUS}{{conllu: ../data/x.conllu, deprel: y}}"
     relation = one(body, folder=tmp_path / "cases", root=tmp_path)
-    assert isinstance(relation.source, Corpora)
+    assert isinstance(relation.source, CorpusArcs)
     assert relation.source.shown == "data/x.conllu"
     # Without a root, or outside of it, the file's own folder is all that may be read.
     for root in (None, tmp_path / "elsewhere"):
@@ -349,7 +361,7 @@ def test_the_schema_describes_every_key() -> None:
 def test_arcs_from_the_cases_of_the_file() -> None:
     body = "from_cases: all, heads: L0H1, site: encoder, expect: {accuracy: 0.5}"
     relation = one(body, CASES)
-    assert isinstance(relation.source, Labelled)
+    assert isinstance(relation.source, LabelledArcs)
     assert [
         (arc.sample.text[slice(*arc.query)], arc.sample.text[slice(*arc.key)], arc.group)
         for arc in relation.source.arcs
@@ -374,7 +386,7 @@ def test_arcs_from_the_cases_of_the_file() -> None:
 def test_arcs_from_some_cases_of_the_file() -> None:
     body = "from_cases: [gap], heads: L0H1, site: encoder, expect: {accuracy: 0.5}"
     source = one(body, CASES).source
-    assert isinstance(source, Labelled)
+    assert isinstance(source, LabelledArcs)
     assert {arc.group for arc in source.arcs} == {"gap"}
     found = errors(body.replace("gap", "gapp"), before=CASES)
     assert found[0].endswith("no case 'gapp' for this model; did you mean 'gap'?")
@@ -681,11 +693,11 @@ def test_the_half_that_is_judged_counts() -> None:
 
 def test_what_is_left_out_is_told_and_does_not_count() -> None:
     relation = labelled(3, "heads: L0H1, expect: {accuracy: 0.5}, least: 4")
-    assert isinstance(relation.source, Labelled)
+    assert isinstance(relation.source, LabelledArcs)
     (first, *others) = relation.source.arcs
     # Half of a word: no token lies in it alone.
     halved = [first._replace(query=Span(first.query.start, first.query.end - 1)), *others]
-    relation = replace(relation, source=Labelled(tuple(halved), {"skipped": 2}))
+    relation = replace(relation, source=LabelledArcs(tuple(halved), {"skipped": 2}))
     finding = judge(relation, FakeReader())
     assert str(finding.error).endswith(
         "\n  left out: 1 × no token boundary at an end of a word; 2 × skipped"
@@ -738,8 +750,8 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
 def test_nothing_depends_on_the_order_of_sentences() -> None:
     best = "heads: {in: all, how: best}, expect: {accuracy: 0.5}"
     relation = labelled(80, best)
-    assert isinstance(relation.source, Labelled)
-    turned = replace(relation, source=Labelled(relation.source.arcs[::-1], {}))
+    assert isinstance(relation.source, LabelledArcs)
+    turned = replace(relation, source=LabelledArcs(relation.source.arcs[::-1], {}))
     first, second = (judge(each, FakeReader()).accuracy for each in (relation, turned))
     assert isinstance(first, Accuracy)
     assert isinstance(second, Accuracy)
