@@ -45,8 +45,8 @@ __all__ = [
     "Contents",
     "CorpusArcs",
     "Expectation",
-    "LabelledArcs",
     "LabelledArc",
+    "LabelledArcs",
     "Relation",
     "Severity",
     "load",
@@ -325,8 +325,8 @@ class _CorpusShell(_Shell):
     conllu: Text | None = Field(
         None, description="A CoNLL-U treebank, by its path from the case file."
     )
-    jsonl: Text | None = Field(None, description="LabelledArcs spans, one JSON object a line.")
-    tsv: Text | None = Field(None, description="LabelledArcs spans, tab-separated.")
+    jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
+    tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
     deprel: Labels | None = Field(
         None, description="The relation as a treebank calls it, its subtypes too; or several."
     )
