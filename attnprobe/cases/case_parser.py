@@ -10,8 +10,8 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from attnprobe.align import locate
-from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.complaints import Complaints, KeyPath
+from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell
 from attnprobe.errors import Mark, SelectorError
 from attnprobe.records import Head, Sample

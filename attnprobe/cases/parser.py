@@ -8,8 +8,8 @@ from pathlib import Path
 
 from attnprobe import yamltext
 from attnprobe.cases.case_parser import CaseParser
-from attnprobe.cases.entries import Case, Contents, Relation
 from attnprobe.cases.complaints import Complaints, KeyPath
+from attnprobe.cases.entries import Case, Contents, Relation
 from attnprobe.cases.relation_parser import RelationParser
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell, RelationShell
 from attnprobe.errors import CaseError, CaseErrors, Mark

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from attnprobe.align import Chars, Phrase, locate
+from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import (
     Bound,
     Case,
@@ -17,7 +18,6 @@ from attnprobe.cases.entries import (
     LabelledArcs,
     Relation,
 )
-from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.shells import (
     CORPUS_FORMATS,
     BoundsShell,
