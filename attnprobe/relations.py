@@ -261,6 +261,22 @@ class _Side:
         return self._touched[span]
 
 
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """Words that look.
+
+    Attributes:
+        rows: their token positions.
+        candidates, choice: what they can choose from, `[words]` and as indices.
+        shown: what any layer shows them.
+    """
+
+    rows: tuple[int, ...]
+    candidates: Bools
+    choice: frozenset[int]
+    shown: frozenset[int]
+
+
 class _Text:
     """One text, with what several of its pairs have in common."""
 
@@ -271,7 +287,7 @@ class _Text:
         self.queries = self.keys if self.one_text else _Side(encoding.queries(site.name))
         # Layers of one window see alike.
         self.layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
-        self._rows: dict[frozenset[int], tuple[tuple[int, ...], Bools, Bools]] = {}
+        self._known: dict[frozenset[int], _Row] = {}
 
     def look(self, pair: Pair) -> Look | str:
         """A pair as token positions and words, or why it cannot be judged."""
@@ -280,24 +296,23 @@ class _Text:
             return SPLIT
         if self.one_text and not looking.isdisjoint(looked_at):
             return SAME
-        rows, candidates, shown = self._row(looking)
-        expected = np.zeros(len(candidates), np.bool_)
-        expected[list(looked_at)] = True
-        expected &= candidates
-        if not expected.any():
+        row = self._row(looking)
+        found = looked_at & row.choice
+        if not found:
             return LATER
-        if not (expected & shown).any():
+        if found.isdisjoint(row.shown):
             return FAR
-        if not (candidates & ~expected).any():
+        if len(found) == len(row.choice):
             return ALONE
-        first, last = min(looking), max(looking)
+        expected = np.zeros(len(row.candidates), np.bool_)
+        expected[list(found)] = True
         # Across two texts, words are counted in each from its start.
-        at = [(first if offset < 0 else last) + offset for offset in OFFSETS]
-        return Look(rows, expected, candidates, np.array([place in looked_at for place in at]))
+        ends = min(looking), max(looking)
+        offsets = np.array([ends[offset > 0] + offset in looked_at for offset in OFFSETS])
+        return Look(row.rows, expected, row.candidates, offsets)
 
-    def _row(self, looking: frozenset[int]) -> tuple[tuple[int, ...], Bools, Bools]:
-        """Token positions of the words, what they can choose, and what any layer shows them."""
-        if looking not in self._rows:
+    def _row(self, looking: frozenset[int]) -> _Row:
+        if looking not in self._known:
             words = self.keys.words
             rows = tuple(
                 sorted(at for word in looking for at in self.queries.words[word].positions)
@@ -306,8 +321,13 @@ class _Text:
             if self.one_text:
                 candidates[list(looking)] = False
             shown = [_visible(self.site, layer, rows, words) for layer in self.layers]
-            self._rows[looking] = rows, candidates, np.any(shown, axis=0)
-        return self._rows[looking]
+            self._known[looking] = _Row(
+                rows,
+                candidates,
+                frozenset(np.flatnonzero(candidates).tolist()),
+                frozenset(np.flatnonzero(np.any(shown, axis=0)).tolist()),
+            )
+        return self._known[looking]
 
 
 def _visible(site: Site, layer: int | None, rows: Sequence[int], words: Sequence[Group]) -> Bools:
