@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     WithJsonSchema,
 )
@@ -25,16 +28,33 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from attnprobe import yamltext
-from attnprobe.align import locate
+from attnprobe.align import Chars, Phrase, Selector, locate, parse_selector
 from attnprobe.errors import CaseError, CaseErrors, Mark, SelectorError
-from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA
-from attnprobe.records import Head, Sample, SiteName
+from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA, Heads, parse_heads
+from attnprobe.records import Head, Sample, SiteName, Span
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, Rule, parse_rule
-from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA
+from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA, End
+from attnprobe.rules.weight import Attends
 from attnprobe.yamltext import Document
 
-__all__ = ["Case", "Expectation", "Severity", "load", "parse", "schema"]
+__all__ = [
+    "LEAST",
+    "Bound",
+    "Case",
+    "Contents",
+    "Corpora",
+    "Expectation",
+    "Labelled",
+    "LabelledArc",
+    "Relation",
+    "Severity",
+    "load",
+    "load_contents",
+    "parse",
+    "parse_contents",
+    "schema",
+]
 
 KeyPath = tuple[str | int, ...]
 Severity = Literal["blocking", "advisory"]
@@ -43,6 +63,9 @@ Fill = Callable[[str, KeyPath], str]
 _COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PLAIN = re.compile(r"[A-Za-z0-9. ]+")
 _ROW_LABEL_LIMIT = 60
+# A relation is judged on at least so many arcs unless it says otherwise.
+LEAST = 30
+CORPUS_FORMATS = ("conllu", "jsonl", "tsv")
 # These act on the item; a case says skip: or xfail: instead, and gives a reason.
 _TAKEN_MARKS = (
     "filterwarnings",
@@ -122,6 +145,103 @@ class Case:
         return self.id if self.row is None else f"{self.id}[{self.row}]"
 
 
+class LabelledArc(NamedTuple):
+    """A word of a text and the word that it should look at, both by their characters.
+
+    Attributes:
+        group: arcs of one group are never split between choosing a head and judging it.
+    """
+
+    sample: Sample
+    query: Span
+    key: Span
+    group: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Arcs that the case file itself holds.
+
+    Attributes:
+        left_out: how many of its expectations are no arcs, by reason.
+    """
+
+    arcs: tuple[LabelledArc, ...]
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Arcs of a corpus file, which is read when they are wanted.
+
+    Attributes:
+        shown: the file as messages call it.
+        labels: names of the relation in the corpus; each with its place in the case file.
+        backwards: the head attends to its dependent, not the dependent to its head.
+    """
+
+    path: Path
+    shown: str
+    labels: tuple[tuple[str, Mark], ...]
+    backwards: bool
+
+
+class Bound(NamedTuple):
+    """One number that a relation must reach: `accuracy`, 0.5, and where it stands."""
+
+    name: str
+    demanded: float
+    mark: Mark
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """One item of the suite: how often a head gets a relation right, over many sentences.
+
+    Attributes:
+        choose: the heads are candidates; the best on one half of the sentences is judged on the
+            other. Otherwise they are one head, or several whose mean is judged.
+        seed: of the split.
+        least: with fewer judged arcs there is no verdict.
+    """
+
+    suite: str
+    id: str
+    mark: Mark
+    source: Corpora | Labelled
+    heads: Heads
+    choose: bool
+    site: SiteName | None
+    seed: int
+    least: int
+    bounds: tuple[Bound, ...]
+    marks: tuple[str, ...]
+    severity: Severity
+    xfail: str | None
+    skip: str | None
+    model: str | None = None
+    row: None = None
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+    def describe(self) -> str:
+        """The relation in words, without the heads: `nsubj, dependent → head`."""
+        if isinstance(self.source, Labelled):
+            return "labelled pairs"
+        names = " or ".join(label for label, _ in self.source.labels)
+        ends = "head → dependent" if self.source.backwards else "dependent → head"
+        return f"{names}, {ends}"
+
+
+class Contents(NamedTuple):
+    """What a case file holds, each in its order."""
+
+    cases: tuple[Case, ...]
+    relations: tuple[Relation, ...]
+
+
 class _Shell(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -171,6 +291,168 @@ class _CaseShell(_Shell):
     ]
 
 
+def _strings(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Labels = Annotated[
+    list[Text],
+    Field(min_length=1),
+    BeforeValidator(_strings),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "minLength": 1},
+                },
+            ]
+        }
+    ),
+]
+
+
+class _CorpusShell(_Shell):
+    """A corpus file, and which of its arcs are meant."""
+
+    conllu: Text | None = Field(
+        None, description="A CoNLL-U treebank, by its path from the case file."
+    )
+    jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
+    tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
+    deprel: Labels | None = Field(
+        None, description="The relation as a treebank calls it, subtype included; or several."
+    )
+    relation: Labels | None = Field(
+        None, description="The relation as a file of labelled spans calls it; or several."
+    )
+    direction: Literal["dependent-to-head", "head-to-dependent"] = Field(
+        "dependent-to-head", description="Which word attends to which."
+    )
+
+
+def _span_selector(value: object) -> Selector:
+    numbers = isinstance(value, list) and all(type(part) is int for part in value)
+    found = parse_selector({"chars": value} if numbers else value)
+    if len(found.parts) != 1 or not isinstance(found.parts[0], Chars | Phrase):
+        raise ValueError("one word of the text, by its characters ([4, 10]) or as it stands there")
+    return found
+
+
+_SpanField = Annotated[
+    Selector,
+    PlainValidator(_span_selector),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+                {"definition": "selectorPart"},
+            ]
+        }
+    ),
+]
+
+
+class _SpanShell(_Shell):
+    """A text with two words in it: one that attends, and one that it should attend to."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    text: Text = Field(description="The sentence that the model reads.")
+    from_: _SpanField = Field(
+        alias="from", description="The word that attends: characters [4, 10], or the word itself."
+    )
+    to: _SpanField = Field(description="The word attended to, in the same forms.")
+
+
+class _BoundsShell(_Shell):
+    """What is demanded; all of it must hold."""
+
+    accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Least share of arcs for which the head looks at the right word."
+    )
+    above_best_offset: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="By how much the accuracy must lie above that of the best fixed distance.",
+    )
+    above_offset_p: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Largest p of the exact McNemar test against the best fixed distance; the "
+        "head must be the better one.",
+    )
+
+
+def _case_ids(value: object) -> object:
+    names = isinstance(value, list) and value and all(isinstance(name, str) for name in value)
+    if value == "all" or names:
+        return value
+    raise ValueError("takes all, or a list of case ids")
+
+
+class _RelationShell(_Shell):
+    """A relation between words, judged over many sentences."""
+
+    id: Id
+    from_corpus: Annotated[
+        Any,
+        WithJsonSchema({"definition": "corpusArcs"}),
+        Field(description="Arcs of a corpus file."),
+    ] = None
+    from_cases: Annotated[
+        Literal["all"] | list[str] | None,
+        PlainValidator(_case_ids),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"const": "all"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ]
+            }
+        ),
+    ] = Field(
+        None,
+        description="What the cases of this file expect: all of them, or the cases of these ids.",
+    )
+    spans: (
+        Annotated[
+            list[Annotated[Any, WithJsonSchema({"definition": "labelledSpans"})]],
+            Field(min_length=1),
+        ]
+        | None
+    ) = Field(None, description="Texts with two labelled words each.")
+    heads: Annotated[Any, WithJsonSchema({"definition": "relationHeads"})] = None
+    site: SiteName | None = Field(
+        None, description="Which attention; needed where the model has several."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Of the split into the half chosen on and the half judged on."
+    )
+    least: Annotated[int, Field(ge=1)] = Field(
+        LEAST, description="With fewer judged arcs the relation is an error."
+    )
+    expect: Annotated[
+        Any, WithJsonSchema({"definition": "bounds"}), Field(description="What is demanded.")
+    ]
+    model: ModelName | None = Field(
+        None, description="Which model the relation is for; without it the run's first."
+    )
+    marks: Marks = []
+    severity: Severity | None = Field(
+        None, description="What a failure of this relation means to a release gate."
+    )
+    xfail: Reason | None = Field(
+        None, description="Why the model is known to fail here; a pass is then a failure."
+    )
+    skip: Reason | None = Field(None, description="Why the relation is not run.")
+
+
 class _FileShell(_Shell):
     """A file of attention probes."""
 
@@ -189,10 +471,16 @@ class _FileShell(_Shell):
     severity: Severity = Field("blocking", description="What a failure means to a release gate.")
     # Validated apart, so that one broken case does not hide what is wrong in the others.
     defaults: Annotated[Any, WithJsonSchema({"definition": "defaults"})] = {}
-    cases: Annotated[
-        list[Annotated[Any, WithJsonSchema({"definition": "case"})]],
-        Field(min_length=1),
-    ]
+    cases: (
+        Annotated[list[Annotated[Any, WithJsonSchema({"definition": "case"})]], Field(min_length=1)]
+        | None
+    ) = None
+    relations: (
+        Annotated[
+            list[Annotated[Any, WithJsonSchema({"definition": "relation"})]], Field(min_length=1)
+        ]
+        | None
+    ) = None
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -205,34 +493,73 @@ class _Unfilled(Exception):
 def load(
     path: Path, name: str, *, head_sets: Mapping[str, tuple[Head, ...]] | None = None
 ) -> tuple[Case, ...]:
-    """The cases of one file, in its order.
+    """The cases of one file, in its order; as `load_contents`."""
+    return load_contents(path, name, head_sets=head_sets).cases
+
+
+def load_contents(
+    path: Path,
+    name: str,
+    *,
+    head_sets: Mapping[str, tuple[Head, ...]] | None = None,
+    root: Path | None = None,
+) -> Contents:
+    """All that one file holds.
 
     Args:
         name: how the file is called in messages and results.
         head_sets: named head sets of the lock file.
+        root: the folder that no corpus may lie outside of; the file's own folder unless given, or
+            where the file itself lies outside of it.
 
     Raises:
         CaseError, CaseErrors: the file cannot be meant as it stands.
     """
-    return parse(yamltext.load(path, name), head_sets=head_sets)
+    document = yamltext.load(path, name)
+    return parse_contents(document, head_sets=head_sets, folder=path.parent, root=root)
 
 
 def parse(
     document: Document, *, head_sets: Mapping[str, tuple[Head, ...]] | None = None
 ) -> tuple[Case, ...]:
     """The cases of a document; all of its errors at once."""
-    return _Parser(document, head_sets or {}).cases()
+    return parse_contents(document, head_sets=head_sets).cases
+
+
+def parse_contents(
+    document: Document,
+    *,
+    head_sets: Mapping[str, tuple[Head, ...]] | None = None,
+    folder: Path | None = None,
+    root: Path | None = None,
+) -> Contents:
+    """The cases and relations of a document; all of its errors at once.
+
+    Args:
+        folder: where the paths of corpora start; the working directory unless given.
+    """
+    return _Parser(document, head_sets or {}, folder or Path(), root).contents()
 
 
 class _Parser:
     """Walks one document and gathers what is wrong with it."""
 
-    def __init__(self, document: Document, head_sets: Mapping[str, tuple[Head, ...]]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        head_sets: Mapping[str, tuple[Head, ...]],
+        folder: Path,
+        root: Path | None,
+    ) -> None:
         self.document = document
         self.head_sets = head_sets
+        self.folder = folder.resolve()
+        self.root = self.folder if root is None else root.resolve()
+        if not self.folder.is_relative_to(self.root):
+            self.root = self.folder
         self.errors: dict[tuple[Mark, str], CaseError] = {}
 
-    def cases(self) -> tuple[Case, ...]:
+    def contents(self) -> Contents:
         value = self.document.value
         if not isinstance(value, dict):
             raise CaseError(
@@ -247,27 +574,38 @@ class _Parser:
         defaults = self._validated(_Defaults, shell.defaults, ("defaults",)) if shell else None
         if shell is None or defaults is None:
             raise CaseErrors(list(self.errors.values()))
+        if shell.cases is None and shell.relations is None:
+            self._error("cases: is missing; a file holds cases:, relations: or both", ())
         found: list[Case] = []
+        related: list[Relation] = []
         ids: dict[str, Mark] = {}
-        for index, written in enumerate(shell.cases):
+        for index, written in enumerate(shell.cases or []):
             path = ("cases", index)
             spec = self._validated(_CaseShell, written, path)
-            if spec is None:
-                continue
-            mark = self.document.mark((*path, "id"))
-            first = ids.setdefault(spec.id, mark)
-            if first != mark:
-                self._error(
-                    f"duplicate case id {spec.id!r}, first used in line {first.line}",
-                    (*path, "id"),
-                )
-            found += self._expand(shell, defaults, spec, path)
+            if spec is not None:
+                self._check_id("case", spec.id, ids, path)
+                found += self._expand(shell, defaults, spec, path)
+        for index, written in enumerate(shell.relations or []):
+            place: KeyPath = ("relations", index)
+            relation = self._validated(_RelationShell, written, place)
+            if relation is not None:
+                self._check_id("relation", relation.id, ids, place)
+                related += self._relation(shell, defaults, relation, found, place)
         self._raise()
         texts = {
             model: tuple(dict.fromkeys(case.sample for case in found if case.model == model))
             for model in {case.model for case in found}
         }
-        return tuple(replace(case, reference=texts[case.model]) for case in found)
+        return Contents(
+            tuple(replace(case, reference=texts[case.model]) for case in found), tuple(related)
+        )
+
+    def _check_id(self, noun: str, name: str, ids: dict[str, Mark], path: KeyPath) -> None:
+        mark = self.document.mark((*path, "id"))
+        first = ids.setdefault(name, mark)
+        if first != mark:
+            message = f"duplicate {noun} id {name!r}, first used in line {first.line}"
+            self._error(message, (*path, "id"))
 
     def _raise(self) -> None:
         if self.errors:
@@ -439,6 +777,212 @@ class _Parser:
                 self._error(f"{place.field}: {error}", (*path, place.field))
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
 
+    def _relation(
+        self,
+        shell: _FileShell,
+        defaults: _Defaults,
+        spec: _RelationShell,
+        cases: Sequence[Case],
+        path: KeyPath,
+    ) -> Iterator[Relation]:
+        """The relation; nothing where it cannot be meant."""
+        site = spec.site or defaults.site
+        model = spec.model or shell.model
+        source = self._source(spec, [case for case in cases if case.model == model], site, path)
+        heads = self._relation_heads(spec.heads, defaults.heads, path)
+        demanded = self._validated(_BoundsShell, spec.expect, (*path, "expect"))
+        if demanded is None or source is None or heads is None:
+            return
+        bounds = tuple(
+            Bound(name, value, self.document.key_mark((*path, "expect", name)))
+            for name, value in demanded
+            if value is not None
+        )
+        if not bounds:
+            listed = ", ".join(f"{name}:" for name in _BoundsShell.model_fields)
+            self._error(
+                f"expect: demands nothing; give at least one of {listed}", (*path, "expect")
+            )
+        yield Relation(
+            suite=shell.suite,
+            id=spec.id,
+            mark=self.document.mark(path),
+            source=source,
+            heads=heads,
+            choose=heads.how == "best",
+            site=site,
+            seed=spec.seed,
+            least=spec.least,
+            bounds=bounds,
+            marks=tuple(dict.fromkeys((*shell.marks, *spec.marks))),
+            severity=spec.severity or shell.severity,
+            xfail=spec.xfail,
+            skip=spec.skip,
+            model=model,
+        )
+
+    def _relation_heads(self, written: object, default: object, path: KeyPath) -> Heads | None:
+        """The heads of a relation: one, several by their mean, or the best of several.
+
+        A relation asks how often one head is right, so what asks several heads at once is refused.
+        """
+        place: KeyPath = (*path, "heads")
+        if written is None:
+            written, place = default, ("defaults", "heads")
+        if written is None:
+            message = "heads: is missing; name one, such as heads: L3H1, or {in: all, how: best}"
+            self._error(message, path, key=True)
+            return None
+        chosen_on = None
+        if isinstance(written, dict):
+            chosen_on = written.get("chosen_on")
+            written = {key: value for key, value in written.items() if key != "chosen_on"}
+        try:
+            heads = parse_heads(written, self.head_sets)
+        except ValueError as error:
+            self._error(f"heads: {error}", place)
+            return None
+        if isinstance(written, str) and written.startswith("@") and len(heads.members) > 1:
+            # A named set of several heads was measured, and named, as their mean.
+            heads = replace(heads, how="mean")
+        if chosen_on not in (None, "half"):
+            message = "takes half: the head is chosen on one half of the sentences and judged on "
+            self._error(f"chosen_on: {message}the other", (*place, "chosen_on"))
+        elif chosen_on is not None and heads.how != "best":
+            message = "chosen_on: goes with how: best; nothing is chosen here"
+            self._error(message, (*place, "chosen_on"), key=True)
+        one = len(heads.members) == 1 and isinstance(heads.members[0], Head)
+        if heads.how not in ("mean", "best") and not (heads.how is None and one):
+            self._error(
+                f"heads: {heads} is several heads, and a relation judges one; write "
+                "{in: ..., how: best, chosen_on: half} to choose one, or {in: ..., how: mean} for "
+                "their mean",
+                place,
+            )
+            return None
+        return heads
+
+    def _source(
+        self, spec: _RelationShell, cases: Sequence[Case], site: SiteName | None, path: KeyPath
+    ) -> Corpora | Labelled | None:
+        given = [
+            key for key in ("from_corpus", "from_cases", "spans") if getattr(spec, key) is not None
+        ]
+        if len(given) != 1:
+            message = "a relation has exactly one of from_corpus:, from_cases: and spans:"
+            self._error(message, path)
+            return None
+        if spec.from_corpus is not None:
+            where = (*path, "from_corpus")
+            corpus = self._validated(_CorpusShell, spec.from_corpus, where)
+            return None if corpus is None else self._corpus(corpus, where)
+        if spec.from_cases is not None:
+            return self._labelled(spec.from_cases, cases, site, (*path, "from_cases"))
+        arcs = [
+            self._span_arc(written, (*path, "spans", index))
+            for index, written in enumerate(spec.spans or [])
+        ]
+        return Labelled(tuple(arc for arc in arcs if arc is not None), {})
+
+    def _corpus(self, spec: _CorpusShell, path: KeyPath) -> Corpora | None:
+        """The corpus file, which must be there; it is read when the relation is measured."""
+        kinds = [kind for kind in CORPUS_FORMATS if getattr(spec, kind) is not None]
+        if len(kinds) != 1:
+            self._error("from_corpus: names one file: conllu:, jsonl: or tsv:", path)
+            return None
+        (kind,) = kinds
+        key, other = ("deprel", "relation") if kind == "conllu" else ("relation", "deprel")
+        if getattr(spec, other) is not None:
+            self._error(
+                f"{other}: does not go with {kind}:; write {key}:", (*path, other), key=True
+            )
+            return None
+        labels: list[str] | None = getattr(spec, key)
+        if labels is None:
+            self._error(f"{key}: is missing; name the relation", path, key=True)
+            return None
+        written: str = getattr(spec, kind)
+        place = (*path, kind)
+        file = (self.folder / written).resolve()
+        complaint = ""
+        if Path(written).is_absolute() or not file.is_relative_to(self.root):
+            complaint = (
+                "lies outside of the project; name a file in it, from the case file's folder"
+            )
+        elif not file.name.endswith(f".{kind}"):
+            complaint = f"is no .{kind} file"
+        elif not file.is_file():
+            near = did_you_mean(file.name, _names(file.parent, f".{kind}"))
+            complaint = f"is not there; {near}"
+        if complaint:
+            self._error(f"{kind}: {written!r} {complaint}", place)
+            return None
+        several = self.document.raw.get((*path, key)) is None
+        marks = [
+            self.document.mark((*path, key, number) if several else (*path, key))
+            for number in range(len(labels))
+        ]
+        return Corpora(
+            path=file,
+            shown=file.relative_to(self.root).as_posix(),
+            labels=tuple(zip(labels, marks, strict=True)),
+            backwards=spec.direction == "head-to-dependent",
+        )
+
+    def _span_arc(self, written: object, path: KeyPath) -> LabelledArc | None:
+        spec = self._validated(_SpanShell, written, path)
+        if spec is None:
+            return None
+        found: list[Span] = []
+        for name, selector in (("from", spec.from_), ("to", spec.to)):
+            try:
+                found += locate(selector, spec.text)
+            except SelectorError as error:
+                self._error(f"{name}: {error}", (*path, name))
+        if len(found) != 2:
+            return None
+        query, key = found
+        if query.start < key.end and key.start < query.end:
+            self._error("from: and to: share characters; a word cannot look at itself", path)
+            return None
+        return LabelledArc(Sample(spec.text), query, key, spec.text)
+
+    def _labelled(
+        self,
+        wanted: Literal["all"] | list[str],
+        cases: Sequence[Case],
+        site: SiteName | None,
+        path: KeyPath,
+    ) -> Labelled | None:
+        """What the cases say about which word should look at which.
+
+        Cases with `xfail` are in: their label is right, and to leave out where the model is known
+        to fail would flatter it. Skipped ones are out.
+        """
+        known = dict.fromkeys(case.id for case in cases)
+        if wanted != "all":
+            for number, name in enumerate(wanted):
+                if name not in known:
+                    near = did_you_mean(name, known)
+                    self._error(f"no case {name!r} for this model; {near}", (*path, number))
+            known = dict.fromkeys(wanted)
+        arcs: dict[tuple[Sample, Span, Span], LabelledArc] = {}
+        left_out: Counter[str] = Counter()
+        for case in cases:
+            if case.id not in known:
+                continue
+            for entry in case.expectations:
+                found = _arc(case, entry.rule, site)
+                if isinstance(found, LabelledArc):
+                    arcs.setdefault(found[:3], found)
+                elif found:
+                    left_out[found] += 1
+        if not arcs:
+            message = "from_cases: finds no attends with min:, top: or over: between two words"
+            self._error(message, path)
+            return None
+        return Labelled(tuple(arcs.values()), dict(left_out))
+
     def _explain(
         self,
         error: ValidationError,
@@ -483,6 +1027,35 @@ class _Parser:
         mark = self.document.key_mark(path) if key else self.document.mark(path)
         # The rows of a template share their errors.
         self.errors.setdefault((mark, message), CaseError(message, mark))
+
+
+def _names(folder: Path, suffix: str) -> list[str]:
+    """The files of a folder that end so; none where there is no such folder."""
+    return [file.name for file in folder.glob(f"*{suffix}")] if folder.is_dir() else []
+
+
+def _arc(case: Case, rule: Rule, site: SiteName | None) -> LabelledArc | str:
+    """The arc that an expectation labels; else why it is none, "" where it was never meant as one.
+
+    An `attends` that only bounds the weight from above says nothing about where a word looks.
+    """
+    if not isinstance(rule, Attends) or (rule.min, rule.top, rule.over) == (None, None, None):
+        return ""
+    if case.skip is not None:
+        return "skipped"
+    if None not in (rule.site, site) and rule.site != site:
+        return "at another site"
+    spans: list[Span] = []
+    for selector, end in ((rule.from_, "query"), (rule.to, "key")):
+        if len(selector.parts) != 1:
+            return "several words"
+        if not isinstance(selector.parts[0], Phrase | Chars):
+            return "special tokens and predicted words"
+        spans += locate(selector, rule.text_of(case.sample, cast(End, end)))
+    query, key = spans
+    if rule.site != "cross" and query.start < key.end and key.start < query.end:
+        return "a word and itself"
+    return LabelledArc(case.sample, query, key, case.id)
 
 
 def _empty(value: object, path: KeyPath) -> Iterator[KeyPath]:
@@ -569,13 +1142,30 @@ def schema() -> dict[str, Any]:
     for rule in rules.values():
         # The defaults of the file may give what the rule itself requires.
         rule["required"] = [key for key in rule["required"] if key not in _Defaults.model_fields]
+    relation = _editor_schema(_RelationShell)
+    relation["oneOf"] = [{"required": [key]} for key in ("from_corpus", "from_cases", "spans")]
+    corpus = _editor_schema(_CorpusShell)
+    corpus["oneOf"] = [
+        {
+            "required": [kind, "deprel" if kind == "conllu" else "relation"],
+            "not": {"required": ["relation" if kind == "conllu" else "deprel"]},
+        }
+        for kind in CORPUS_FORMATS
+    ]
+    bounds = _editor_schema(_BoundsShell)
+    bounds["anyOf"] = [{"required": [name]} for name in _BoundsShell.model_fields]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "attnprobe case file, version 1",
         **_editor_schema(_FileShell),
+        "anyOf": [{"required": ["cases"]}, {"required": ["relations"]}],
         "definitions": {
             "defaults": _editor_schema(_Defaults),
             "case": case,
+            "relation": relation,
+            "corpusArcs": corpus,
+            "labelledSpans": _editor_schema(_SpanShell),
+            "bounds": bounds,
             "expectation": {
                 "description": "One rule.",
                 "type": "object",
@@ -587,6 +1177,7 @@ def schema() -> dict[str, Any]:
             **rules,
             "heads": HEADS_SCHEMA,
             "headSet": HEAD_SET_SCHEMA,
+            "relationHeads": RELATION_HEADS_SCHEMA,
             "selector": SELECTOR_SCHEMA,
             "selectorPart": SELECTOR_PART_SCHEMA,
         },

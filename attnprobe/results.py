@@ -14,7 +14,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -164,9 +164,13 @@ class RelationResult(CaseResult):
         n: how many arcs were judged; `accuracy` of them were right, with its 95 % Wilson interval.
         best_offset, offset_accuracy: the fixed distance in words, -5 to 5, that does best on the
             same arcs.
+        offset_p: exact McNemar test of the head against that distance, two-sided.
         head: the head, or `mean of 3 heads`, that was judged; `heads_tried` before it was chosen.
         chosen_on, judged_on: how many arcs a head was chosen on (0 where it was named), and
             judged on.
+        left_out: how many arcs were not judged, by reason.
+        notes: what is to be known of the corpus.
+        corpus_sha256: of the corpus file; None for arcs of the case file itself.
     """
 
     relation: str = ""
@@ -175,10 +179,14 @@ class RelationResult(CaseResult):
     interval: tuple[StrictFloat, StrictFloat] | None = None
     best_offset: StrictInt | None = None
     offset_accuracy: StrictFloat | None = None
+    offset_p: StrictFloat | None = None
     head: str | None = None
     heads_tried: StrictInt | None = None
     chosen_on: StrictInt | None = None
     judged_on: StrictInt | None = None
+    left_out: Mapping[str, StrictInt] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    corpus_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
+    from attnprobe.accuracy import RelationFinding
     from attnprobe.cases import Case
     from attnprobe.run import Finding
 
-__all__ = ["ABSENT", "REPORT", "Judged", "absent_key", "judged_key"]
+__all__ = ["ABSENT", "REPORT", "Judged", "absent_key", "judged_key", "relation_key"]
 
 
 class Judged(NamedTuple):
@@ -23,6 +24,8 @@ class Judged(NamedTuple):
 
 # What was judged in an item so far: a case at once, a Python probe call by call.
 judged_key = pytest.StashKey[list[Judged]]()
+# What was found of a relation, on its items alone; None until it is measured.
+relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
