@@ -126,6 +126,17 @@ class Looks:
     pairs: tuple[int, ...]
     refused: Mapping[int, str]
 
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many pairs were refused, by the reason why."""
+        return Counter(self.refused.values())
+
+    def seen(self, site: Site, layer: int) -> Bools:
+        """Which of the candidates the mask of a layer shows, `[looks, words]`."""
+        return np.array(
+            [look.candidates & _visible(site, layer, look.rows, self.words) for look in self.looks]
+        ).reshape(len(self.looks), len(self.words))
+
 
 def measure(
     model: Reader,

@@ -39,6 +39,8 @@ __all__ = [
     "environment",
     "read_heads",
     "read_results",
+    "update_heads",
+    "write_bytes",
     "write_json",
 ]
 
@@ -314,30 +316,47 @@ def write_json(path: Path, value: object) -> None:
         ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
             cannot be written.
     """
+    write_bytes(path, _encoded(path, value))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file; a reader finds the old one or the new one, whole.
+
+    Raises:
+        ResultsError: the file cannot be written.
+    """
+    try:
+        with _locked(path):
+            _replace(path.resolve(), data)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
+
+
+def _encoded(path: Path, value: object) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
     except (TypeError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be written as JSON: {error}") from None
     # Half a surrogate pair (an undecodable file name) becomes \udcxx, which is JSON's escape too.
-    data = f"{text}\n".encode("utf-8", "backslashreplace")
-    try:
-        _replace(path.resolve(), data)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written: {error}") from error
+    return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
+def _locked(path: Path) -> FileLock:
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S)
 
 
 def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")  # one name will do under the lock
-    with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S):
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_results(path: Path) -> Results:
@@ -372,6 +391,39 @@ def read_heads(path: Path) -> Mapping[str, tuple[Head, ...]]:
     if not isinstance(sets, dict):
         raise ResultsError(f"{path}: corrupt: heads is not an object")
     return {name: _heads(path, name, entry) for name, entry in sets.items()}
+
+
+def update_heads(
+    path: Path, entries: Mapping[str, Mapping[str, Any]], *, overwrite: bool = False
+) -> None:
+    """Adds named head sets to a lock file; another writer of the file waits.
+
+    Args:
+        entries: by name, each with its `heads` and the `weights_sha256` of its model.
+        overwrite: whether a set of another model may be replaced.
+
+    Raises:
+        ResultsError: the file is corrupt, cannot be written, or holds a set of the same name that
+            was measured on another model.
+    """
+    try:
+        with _locked(path):
+            data: dict[str, Any] = {"schema": LOCK_SCHEMA, "heads": {}}
+            if path.exists():
+                read_heads(path)
+                data = _read(path, LOCK_SCHEMA)
+            known = data["heads"]
+            for name, entry in entries.items():
+                former = known.get(name, entry)
+                if former.get("weights_sha256") != entry.get("weights_sha256") and not overwrite:
+                    model = former.get("model", "another model")
+                    raise ResultsError(
+                        f"{path}: {name!r} is a head set of {model}; give these another name with "
+                        "--prefix, or replace it with --overwrite"
+                    )
+            _replace(path.resolve(), _encoded(path, {**data, "heads": {**known, **entries}}))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
 
 
 def _heads(path: Path, name: str, entry: object) -> tuple[Head, ...]:
