@@ -316,18 +316,23 @@ def write_json(path: Path, value: object) -> None:
         ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
             cannot be written.
     """
-    write_bytes(path, _encoded(path, value))
+    data = _encoded(path, value)
+    try:
+        with _locked(path):
+            _replace(path.resolve(), data)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file; a reader finds the old one or the new one, whole.
+    """Writes a file that no other run writes; a reader finds the old one or the new one, whole.
 
     Raises:
         ResultsError: the file cannot be written.
     """
     try:
-        with _locked(path):
-            _replace(path.resolve(), data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path.resolve(), data)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from attnprobe.cli.base import app, out
 from attnprobe.errors import AttnprobeError
-from attnprobe.names import BATCH_TOKENS
+from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import SITES, SiteName
 
 if TYPE_CHECKING:
@@ -54,8 +54,12 @@ def scan(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for results, head sets, cases and grids."),
+        typer.Option("--output", "-o", help="Folder for results, cases and grids."),
     ] = None,
+    lock: Annotated[
+        Path,
+        typer.Option("--lock", help="With --output: the file that head sets are added to."),
+    ] = Path(LOCK),
     prefix: Annotated[str, typer.Option("--prefix", help="Starts the names of head sets.")] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished scan in the folder.")
@@ -108,6 +112,7 @@ def scan(
         min_arcs=min_arcs,
         batch_tokens=batch_tokens,
         output=output,
+        lock=lock,
         prefix=prefix,
         overwrite=overwrite,
     )
@@ -171,12 +176,6 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
             "A head is chosen on one half of the sentences and judged on the other. p: exact "
             "McNemar test of that head against the word at the best fixed distance. better: heads "
             "that are better than that distance at a false discovery rate of 5 %.",
-            soft_wrap=True,
-        )
-    for name, (chosen, judged) in session.too_few.items():
-        out.print(
-            harmless(f"too few arcs in a half: {name} ({chosen} and {judged})"),
-            markup=False,
             soft_wrap=True,
         )
     out.print(measures)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,11 @@ import numpy.typing as npt
 import yaml
 
 from attnprobe.align import visible
-from attnprobe.corpus import Corpus
+from attnprobe.corpus import Corpus, matches
 from attnprobe.errors import ResultsError
-from attnprobe.names import LOCK, SUFFIX
+from attnprobe.names import SUFFIX
 from attnprobe.records import Head, HeadGrid
-from attnprobe.results import update_heads, write_bytes
+from attnprobe.results import write_bytes
 from attnprobe.scan.report import SIGNIFICANT, RelationFigures
 from attnprobe.scan.tally import Group, Tally, packed, unpacked
 
@@ -35,7 +36,6 @@ __all__ = [
     "set_names",
     "suite_text",
     "write_grids",
-    "write_heads",
     "write_state",
 ]
 
@@ -153,15 +153,6 @@ def lock_entries(
     return entries
 
 
-def write_heads(path: Path, entries: Mapping[str, Mapping[str, Any]], *, overwrite: bool) -> None:
-    """Adds the head sets to a lock file, by default `attnprobe.lock.json` in the scan's folder.
-
-    Raises:
-        ResultsError: a set of the same name is of another model and may not be replaced.
-    """
-    update_heads(path / LOCK if path.is_dir() else path, entries, overwrite=overwrite)
-
-
 def suite_text(
     found: Sequence[RelationFigures],
     names: Mapping[Group, str],
@@ -175,47 +166,55 @@ def suite_text(
 ) -> str:
     """A case file that holds the model to what the scan found, for the relations of one corpus.
 
-    A bound is what the held-out half allows: the lower end of its Wilson interval, and, only where
-    the head is better than the best fixed distance, the difference.
+    A bound is what the held-out half allows: the lower end of its Wilson interval and, only where
+    the head is better than the best fixed distance, half of the difference.
     """
     kind = corpus_path.suffix[1:]
     labels = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
+    source = Path(os.path.relpath(corpus_path.resolve(), folder.resolve())).as_posix()
+    key = "deprel" if kind == "conllu" else "relation"
     relations: list[dict[str, Any]] = []
-    weak: list[str] = []
+    never: list[str] = []
+    habits: list[str] = []
     for one in found:
-        if not any(
-            one.group.relation == label.split("@")[0].split(":")[0]
-            or label.startswith(one.group.relation)
-            for label in labels
-        ):
+        name, relation = names[one.group], one.group.relation
+        if not any(matches(label, relation) for label in labels):
             continue
         least, above = bounds(one)
         if least <= 0:
-            weak.append(visible(str(one.group)))
+            never.append(name)
             continue
-        expect: dict[str, float] = {"accuracy": least}
-        if above > 0:
-            expect["above_best_offset"] = above
-        source = {
-            kind: Path(os.path.relpath(corpus_path.resolve(), folder.resolve())).as_posix(),
-            "deprel" if kind == "conllu" else "relation": one.group.relation,
-            "direction": one.group.direction,
-        }
+        if above <= 0:
+            habits.append(name)
         relations.append(
             {
-                "id": names[one.group],
-                "from_corpus": source,
-                "heads": f"@{names[one.group]}",
-                "expect": expect,
+                "id": name,
+                "from_corpus": {kind: source, key: relation, "direction": one.group.direction},
+                "heads": f"@{name}",
+                "expect": {
+                    "accuracy": least,
+                    **({"above_best_offset": above} if above > 0 else {}),
+                },
             }
         )
     if not relations:
         return ""
     comments = [
-        f"# Written by attnprobe scan for {visible(model)}; seed {seed}.",
-        "# Heads were chosen on one half of the sentences; bounds come from the other half.",
-        *(f"# Left out, for no head is ever right: {one}" for one in weak),
+        f"# Written by attnprobe scan for {visible(model)}, seed {seed}: heads were chosen on one",
+        "# half of the sentences, bounds come from the other half.",
     ]
+    for text, those in (
+        ("No better than a fixed distance, so position alone passes", habits),
+        ("Left out, for their bound would be zero", never),
+    ):
+        if those:
+            comments += textwrap.wrap(
+                f"{text}: {', '.join(those)}.",
+                width=96,
+                initial_indent="# ",
+                subsequent_indent="# ",
+                break_on_hyphens=False,
+            )
     content = {
         "version": 1,
         "suite": "scan",
@@ -229,6 +228,8 @@ def suite_text(
 
 def bounds(one: RelationFigures) -> tuple[float, float]:
     """The accuracy and the lead over the best distance that a suite may demand, rounded down.
+
+    The lead is half of what was found: a release may lose some of it.
 
     A suite that names the head judges it on all arcs, so the bound must hold there as well.
     """

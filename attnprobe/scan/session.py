@@ -17,7 +17,7 @@ from attnprobe.errors import ResultsError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import Head, SiteName
 from attnprobe.relations import LEFT_OUT
-from attnprobe.results import environment, write_bytes, write_json
+from attnprobe.results import environment, update_heads, write_bytes, write_json
 from attnprobe.rules.frame import Doubles
 from attnprobe.scan import files
 from attnprobe.scan.measures import MEASURES
@@ -54,6 +54,7 @@ class Options:
         min_arcs: fewest arcs in each half.
         set_arcs: arcs of each relation, direction and half that head sets are made on.
         output: folder; nothing is written without one.
+        lock: file that the head sets are added to.
         prefix: starts the names of head sets.
         overwrite: whether an unfinished scan, and head sets of other models, may be replaced.
         save_every_s: how often an unfinished scan is saved.
@@ -66,6 +67,7 @@ class Options:
     set_arcs: int = SET_ARCS
     batch_tokens: int = BATCH_TOKENS
     output: Path | None = None
+    lock: Path = Path(LOCK)
     prefix: str = ""
     overwrite: bool = False
     save_every_s: float = SAVE_EVERY_S
@@ -168,7 +170,7 @@ class Scan:
         if folder is None:
             return []
         names = {one.group: self.names[one.group] for one in self.found}
-        lock = folder / LOCK
+        lock = self.options.lock
         origin = {
             "model": self.model.name,
             "revision": self.model.revision,
@@ -180,7 +182,7 @@ class Scan:
         }
         entries = files.lock_entries(self.found, self.heads, names, origin)
         if entries:
-            files.write_heads(lock, entries, overwrite=self.options.overwrite)
+            update_heads(lock, entries, overwrite=self.options.overwrite)
         written = [folder / files.RESULTS, *([lock] if entries else [])]
         for at, (corpus, path) in enumerate(zip(self.corpora, self.paths, strict=True)):
             text = files.suite_text(
@@ -236,6 +238,14 @@ class Scan:
     def remarks(self) -> Iterator[str]:
         """What was not judged, in words."""
         tally = self._tallies[0]
+        if self.too_few:
+            # Both directions of a relation mostly have the same arcs.
+            short = dict.fromkeys(
+                f"{name.rpartition(', ')[0]} {chosen}+{judged}"
+                for name, (chosen, judged) in self.too_few.items()
+            )
+            least = self.options.min_arcs
+            yield f"fewer than {least} arcs in a half of the sentences: {', '.join(short)}"
         if tally.unread:
             yield f"{tally.unread} of {self.total} sentences left out: {LEFT_OUT[0]}"
         for reason, count in zip(LEFT_OUT[1:], tally.left_out.T[1:].tolist(), strict=True):
