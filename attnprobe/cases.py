@@ -25,7 +25,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from attnprobe import yamltext
 from attnprobe.align import Chars, Phrase, Selector, locate, parse_selector
@@ -292,6 +292,8 @@ class _CaseShell(_Shell):
 
 
 def _strings(value: object) -> object:
+    if not isinstance(value, str | list):
+        raise PydanticCustomError("string_type", "takes the name of a relation, or a list of them")
     return [value] if isinstance(value, str) else value
 
 
@@ -323,10 +325,10 @@ class _CorpusShell(_Shell):
     jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
     tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
     deprel: Labels | None = Field(
-        None, description="The relation as a treebank calls it, subtype included; or several."
+        None, description="The relation as a treebank calls it, its subtypes too; or several."
     )
     relation: Labels | None = Field(
-        None, description="The relation as a file of labelled spans calls it; or several."
+        None, description="The relation as the file of labelled spans calls it; or several."
     )
     direction: Literal["dependent-to-head", "head-to-dependent"] = Field(
         "dependent-to-head", description="Which word attends to which."
@@ -965,6 +967,8 @@ class _Parser:
                 if name not in known:
                     near = did_you_mean(name, known)
                     self._error(f"no case {name!r} for this model; {near}", (*path, number))
+            if not known.keys() >= set(wanted):
+                return None
             known = dict.fromkeys(wanted)
         arcs: dict[tuple[Sample, Span, Span], LabelledArc] = {}
         left_out: Counter[str] = Counter()
@@ -1133,9 +1137,9 @@ def schema() -> dict[str, Any]:
     """The JSON Schema (draft-07) of a case file, for editors."""
     case = _editor_schema(_CaseShell)
     forms = (("text",), ("template", "rows"), ("ids",))
-    others = {"text": ("rows", "repeat"), "template": ("repeat",), "ids": ("rows",)}
+    beside = {"text": ("rows", "repeat"), "template": ("repeat",), "ids": ("rows",)}
     case["oneOf"] = [
-        {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in others[form[0]]]}}
+        {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in beside[form[0]]]}}
         for form in forms
     ]
     rules = {kind: _editor_schema(RULES[kind]) for kind in RULES}
@@ -1145,13 +1149,16 @@ def schema() -> dict[str, Any]:
     relation = _editor_schema(_RelationShell)
     relation["oneOf"] = [{"required": [key]} for key in ("from_corpus", "from_cases", "spans")]
     corpus = _editor_schema(_CorpusShell)
-    corpus["oneOf"] = [
-        {
-            "required": [kind, "deprel" if kind == "conllu" else "relation"],
-            "not": {"required": ["relation" if kind == "conllu" else "deprel"]},
-        }
-        for kind in CORPUS_FORMATS
-    ]
+    corpus["oneOf"] = []
+    for kind in CORPUS_FORMATS:
+        label, wrong = ("deprel", "relation") if kind == "conllu" else ("relation", "deprel")
+        others = [wrong, *(other for other in CORPUS_FORMATS if other != kind)]
+        corpus["oneOf"].append(
+            {
+                "required": [kind, label],
+                "not": {"anyOf": [{"required": [key]} for key in others]},
+            }
+        )
     bounds = _editor_schema(_BoundsShell)
     bounds["anyOf"] = [{"required": [name]} for name in _BoundsShell.model_fields]
     return {
