@@ -15,7 +15,7 @@ from attnprobe.corpus import read_corpus
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-from attnprobe.records import Encoding, Floats, Head, Sample, SiteName, Span, Tokens
+from attnprobe.records import Encoding, Floats, Head, Readout, Sample, SiteName, Span, Tokens
 from attnprobe.relations import (
     ALONE,
     FAR,
@@ -230,8 +230,15 @@ def test_offsets_count_in_words() -> None:
     assert found == [[-3], [5], [1]]
 
 
+class Reading(FakeReader):
+    """A fake that relations can be measured on."""
+
+    def read_out(self, readouts: Sequence[Readout], *, batch_tokens: int = 0) -> list[float]:
+        raise NotImplementedError
+
+
 def test_a_tie_is_not_right() -> None:
-    class Even(FakeReader):
+    class Even(Reading):
         def weights(self, read: Encoding) -> dict[int, Floats]:
             size = len(read.source)
             return {layer: np.full((2, size, size), 1 / size, np.float32) for layer in range(3)}
@@ -247,9 +254,9 @@ def test_heads_and_weights_that_are_not_there() -> None:
     pair = Pair(0, span(text, "a"), span(text, "b"))
     for heads in ((Head(9, 0),), (Head(0, 2),), ()):
         with pytest.raises(SelectorError, match="head"):
-            measure(FakeReader(), [Sample(text)], [pair], site=None, sets=[heads])
+            measure(Reading(), [Sample(text)], [pair], site=None, sets=[heads])
 
-    class Broken(FakeReader):
+    class Broken(Reading):
         def weights(self, read: Encoding) -> dict[int, Floats]:
             return {layer: own * np.nan for layer, own in super().weights(read).items()}
 

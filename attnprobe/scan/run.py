@@ -287,7 +287,7 @@ def _need(
     groups = [_groups(plan, sentence, *place) for place in places]
     _count_left_out(tally, looks, groups)
     half = int(plan.judged[number])
-    members = np.zeros((len(looks.looks), len(plan.groups), HALVES), np.bool_)
+    members = np.zeros((len(looks.looks), *tally.n.shape), np.bool_)
     for row, pair in enumerate(looks.pairs):
         members[row, list(groups[pair]), half] = True
     kept = [
@@ -313,11 +313,10 @@ def _need(
         np.array([look.candidates for look in looks.looks], np.bool_).reshape(shape),
         tuple(row for row, _ in kept),
     )
+    offsets = [look.offsets for look in looks.looks]
     return need, _Questions(
-        members.reshape(len(members), -1),
-        np.array([look.offsets for look in looks.looks], np.bool_).reshape(len(members), -1)
-        if looks.looks
-        else np.zeros((0, tally.offsets.shape[-1]), np.bool_),
+        members.reshape(len(members), members.shape[1] * HALVES),
+        np.array(offsets, np.bool_).reshape(len(offsets), tally.offsets.shape[-1]),
         tuple((place, plan.sampled[place]) for _, place in kept),
     )
 

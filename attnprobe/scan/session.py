@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,7 +141,7 @@ class Scan:
             self._save()
         return self.done
 
-    def go_on(self) -> Iterator[int]:
+    def go_on(self) -> Generator[int]:
         """Scans the sentences that are left; after each chunk, how many are done."""
         models: list[Surveyor] = [self.model, *([self.twin] if self.twin else [])]
         streams = [

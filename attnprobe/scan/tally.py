@@ -125,7 +125,7 @@ class Tally:
         # Sums of ones in float32 are exact up to 16 million, and a matrix product is fast.
         each = members.T.astype(np.float32)
         hit, off = right.astype(np.float32), offsets.astype(np.float32)
-        both = (hit[:, :, None] * off[:, None]).reshape(len(hit), -1)
+        both = (hit[:, :, None] * off[:, None]).reshape(len(hit), hit.shape[1] * off.shape[1])
         self.n += each.sum(axis=1).astype(np.int64).reshape(self.n.shape)
         self.right += (each @ hit).astype(np.int64).reshape(self.right.shape)
         self.offsets += (each @ off).astype(np.int64).reshape(self.offsets.shape)
