@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from attnprobe.attention import Reader
-from attnprobe.cases import Bound, Corpora, Labelled, Relation
+from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
 from attnprobe.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import Head, Need, Outcome, Rows, Sample, SiteName, Span
+from attnprobe.records import Head, Need, Outcome, Rows, Sample, Site, SiteName, Span
 from attnprobe.registry import did_you_mean
 from attnprobe.relations import OFFSETS, Hits, Looks, Pair, find_looks, measure
 from attnprobe.rules.base import Demand, hardest, outcome_of
@@ -166,7 +166,7 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
         CorpusError: the corpus cannot be read.
         CaseError: the corpus has no such relation, or it cannot be asked in this way.
     """
-    if isinstance(relation.source, Labelled):
+    if isinstance(relation.source, LabelledArcs):
         arcs = relation.source.arcs
         groups: dict[Sample, str] = {}
         for arc in arcs:
@@ -181,12 +181,12 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
     return _corpus_arcs(relation, relation.source, read)
 
 
-def _corpus_arcs(relation: Relation, source: Corpora, read: ReadCorpus) -> Arcs:
+def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Arcs:
     corpus = read(source.path, source.shown)
-    known = relation_names(arc.relation for one in corpus.sentences for arc in one.arcs)
+    known = {arc.relation for one in corpus.sentences for arc in one.arcs}
     for label, mark in source.labels:
         if not any(matches(name, label) for name in known):
-            near = did_you_mean(label, known)
+            near = did_you_mean(label, relation_names(known))
             raise CaseError(f"no relation {label!r} in {corpus.name}; {near}", mark)
     found = [(one, list(_matching(one.arcs, source))) for one in corpus.sentences]
     found = [(one, arcs) for one, arcs in found if arcs]
@@ -218,7 +218,7 @@ def _corpus_arcs(relation: Relation, source: Corpora, read: ReadCorpus) -> Arcs:
     )
 
 
-def _matching(arcs: Sequence[Arc], source: Corpora) -> Iterator[Arc]:
+def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:
     for arc in arcs:
         if any(matches(arc.relation, label) for label, _ in source.labels):
             yield arc
@@ -233,9 +233,7 @@ def judge_arcs(
         MeasureError: too few arcs can be judged, or weights that are no numbers.
         SelectorError, ModelError: heads or a site that the model does not have.
     """
-    if not arcs.pairs:
-        raise MeasureError("there is no arc to judge")
-    site = model.encode(arcs.samples[arcs.pairs[0].sample]).site(relation.site)
+    site = _site(model, arcs, relation.site)
     heads = relation.heads.resolve(site)
     tried = 1
     judged: Sequence[Pair] = arcs.pairs
@@ -280,6 +278,17 @@ def judge_arcs(
         wrong = _mistakes(model, arcs, judged, hits, heads, site.name, batch_tokens)
         accuracy = replace(accuracy, mistakes=wrong)
     return accuracy, judgements
+
+
+def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
+    """The site, as the first text that the model can take has it."""
+    refused: AttnprobeError = MeasureError("there is no arc to judge")
+    for sample in arcs.samples:
+        try:
+            return model.encode(sample).site(name)
+        except SelectorError as error:
+            refused = error
+    raise refused
 
 
 def _split(arcs: Arcs, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -389,10 +398,8 @@ def _mistakes(
 def _looked_at(rows: Rows, looks: Looks, heads: Sequence[Head]) -> Span:
     """Characters of the word with the most attention, of those that could be chosen."""
     mean = np.mean([rows.weights[head.layer][head.head].mean(axis=0) for head in heads], axis=0)
-    site = rows.encoding.site(rows.site)
-    seen = np.any([looks.seen(site, head.layer)[0] for head in heads], axis=0)
     masses = np.array([mean[list(word.positions)].sum() for word in looks.words])
-    word = looks.words[int(np.where(seen, masses, -1).argmax())]
+    word = looks.words[int(np.where(looks.looks[0].candidates, masses, -1).argmax())]
     spans = [span for span in (rows.keys.spans[at] for at in word.positions) if span]
     start, end = min(span.start for span in spans), max(span.end for span in spans)
     covered = rows.keys.text[start:end]

@@ -34,7 +34,7 @@ from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA
 from attnprobe.records import Head, Sample, SiteName, Span
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, Rule, parse_rule
-from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA, End
+from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA
 from attnprobe.rules.weight import Attends
 from attnprobe.yamltext import Document
 
@@ -43,9 +43,9 @@ __all__ = [
     "Bound",
     "Case",
     "Contents",
-    "Corpora",
+    "CorpusArcs",
     "Expectation",
-    "Labelled",
+    "LabelledArcs",
     "LabelledArc",
     "Relation",
     "Severity",
@@ -125,6 +125,8 @@ class Case:
         mark: where the case, or its row, stands.
         model: short name of the model that the case is for; None for the run's first.
         reference: the texts of the file for the same model, which a mean ablation is over.
+        related: every rule of the file for the same model, with its text: what a chance rate is
+            over.
     """
 
     suite: str
@@ -139,6 +141,7 @@ class Case:
     skip: str | None
     model: str | None = None
     reference: tuple[Sample, ...] = ()
+    related: tuple[tuple[Sample, Rule], ...] = ()
 
     @property
     def name(self) -> str:
@@ -159,7 +162,7 @@ class LabelledArc(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledArcs:
     """Arcs that the case file itself holds.
 
     Attributes:
@@ -171,7 +174,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Corpora:
+class CorpusArcs:
     """Arcs of a corpus file, which is read when they are wanted.
 
     Attributes:
@@ -208,7 +211,7 @@ class Relation:
     suite: str
     id: str
     mark: Mark
-    source: Corpora | Labelled
+    source: CorpusArcs | LabelledArcs
     heads: Heads
     choose: bool
     site: SiteName | None
@@ -228,7 +231,7 @@ class Relation:
 
     def describe(self) -> str:
         """The relation in words, without the heads: `nsubj, dependent → head`."""
-        if isinstance(self.source, Labelled):
+        if isinstance(self.source, LabelledArcs):
             return "labelled pairs"
         names = " or ".join(label for label, _ in self.source.labels)
         ends = "head → dependent" if self.source.backwards else "dependent → head"
@@ -322,8 +325,8 @@ class _CorpusShell(_Shell):
     conllu: Text | None = Field(
         None, description="A CoNLL-U treebank, by its path from the case file."
     )
-    jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
-    tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
+    jsonl: Text | None = Field(None, description="LabelledArcs spans, one JSON object a line.")
+    tsv: Text | None = Field(None, description="LabelledArcs spans, tab-separated.")
     deprel: Labels | None = Field(
         None, description="The relation as a treebank calls it, its subtypes too; or several."
     )
@@ -429,7 +432,11 @@ class _RelationShell(_Shell):
         ]
         | None
     ) = Field(None, description="Texts with two labelled words each.")
-    heads: Annotated[Any, WithJsonSchema({"definition": "relationHeads"})] = None
+    heads: Annotated[
+        Any,
+        WithJsonSchema({"definition": "relationHeads"}),
+        Field(description="Which head is judged: one, the mean of several, or the best of them."),
+    ] = None
     site: SiteName | None = Field(
         None, description="Which attention; needed where the model has several."
     )
@@ -560,6 +567,7 @@ class _Parser:
         if not self.folder.is_relative_to(self.root):
             self.root = self.folder
         self.errors: dict[tuple[Mark, str], CaseError] = {}
+        self.broken_cases = False
 
     def contents(self) -> Contents:
         value = self.document.value
@@ -579,7 +587,7 @@ class _Parser:
         if shell.cases is None and shell.relations is None:
             self._error("cases: is missing; a file holds cases:, relations: or both", ())
         found: list[Case] = []
-        related: list[Relation] = []
+        relations: list[Relation] = []
         ids: dict[str, Mark] = {}
         for index, written in enumerate(shell.cases or []):
             path = ("cases", index)
@@ -587,19 +595,33 @@ class _Parser:
             if spec is not None:
                 self._check_id("case", spec.id, ids, path)
                 found += self._expand(shell, defaults, spec, path)
+        self.broken_cases = bool(self.errors)
         for index, written in enumerate(shell.relations or []):
             place: KeyPath = ("relations", index)
             relation = self._validated(_RelationShell, written, place)
             if relation is not None:
                 self._check_id("relation", relation.id, ids, place)
-                related += self._relation(shell, defaults, relation, found, place)
+                relations += self._relation(shell, defaults, relation, found, place)
         self._raise()
-        texts = {
-            model: tuple(dict.fromkeys(case.sample for case in found if case.model == model))
+        related = {
+            model: tuple(
+                (case.sample, expectation.rule)
+                for case in found
+                if case.model == model
+                for expectation in case.expectations
+            )
             for model in {case.model for case in found}
         }
+        texts = {
+            model: tuple(dict.fromkeys(sample for sample, _ in pairs))
+            for model, pairs in related.items()
+        }
         return Contents(
-            tuple(replace(case, reference=texts[case.model]) for case in found), tuple(related)
+            tuple(
+                replace(case, reference=texts[case.model], related=related[case.model])
+                for case in found
+            ),
+            tuple(relations),
         )
 
     def _check_id(self, noun: str, name: str, ids: dict[str, Mark], path: KeyPath) -> None:
@@ -829,8 +851,9 @@ class _Parser:
         A relation asks how often one head is right, so what asks several heads at once is refused.
         """
         place: KeyPath = (*path, "heads")
+        whose = ""
         if written is None:
-            written, place = default, ("defaults", "heads")
+            written, place, whose = default, path, " of defaults:"
         if written is None:
             message = "heads: is missing; name one, such as heads: L3H1, or {in: all, how: best}"
             self._error(message, path, key=True)
@@ -856,7 +879,7 @@ class _Parser:
         one = len(heads.members) == 1 and isinstance(heads.members[0], Head)
         if heads.how not in ("mean", "best") and not (heads.how is None and one):
             self._error(
-                f"heads: {heads} is several heads, and a relation judges one; write "
+                f"heads: {heads}{whose} is several heads, and a relation judges one; write "
                 "{in: ..., how: best, chosen_on: half} to choose one, or {in: ..., how: mean} for "
                 "their mean",
                 place,
@@ -866,7 +889,7 @@ class _Parser:
 
     def _source(
         self, spec: _RelationShell, cases: Sequence[Case], site: SiteName | None, path: KeyPath
-    ) -> Corpora | Labelled | None:
+    ) -> CorpusArcs | LabelledArcs | None:
         given = [
             key for key in ("from_corpus", "from_cases", "spans") if getattr(spec, key) is not None
         ]
@@ -884,9 +907,9 @@ class _Parser:
             self._span_arc(written, (*path, "spans", index))
             for index, written in enumerate(spec.spans or [])
         ]
-        return Labelled(tuple(arc for arc in arcs if arc is not None), {})
+        return LabelledArcs(tuple(arc for arc in arcs if arc is not None), {})
 
-    def _corpus(self, spec: _CorpusShell, path: KeyPath) -> Corpora | None:
+    def _corpus(self, spec: _CorpusShell, path: KeyPath) -> CorpusArcs | None:
         """The corpus file, which must be there; it is read when the relation is measured."""
         kinds = [kind for kind in CORPUS_FORMATS if getattr(spec, kind) is not None]
         if len(kinds) != 1:
@@ -924,7 +947,7 @@ class _Parser:
             self.document.mark((*path, key, number) if several else (*path, key))
             for number in range(len(labels))
         ]
-        return Corpora(
+        return CorpusArcs(
             path=file,
             shown=file.relative_to(self.root).as_posix(),
             labels=tuple(zip(labels, marks, strict=True)),
@@ -955,12 +978,14 @@ class _Parser:
         cases: Sequence[Case],
         site: SiteName | None,
         path: KeyPath,
-    ) -> Labelled | None:
+    ) -> LabelledArcs | None:
         """What the cases say about which word should look at which.
 
         Cases with `xfail` are in: their label is right, and to leave out where the model is known
         to fail would flatter it. Skipped ones are out.
         """
+        if self.broken_cases:
+            return None  # what is missing may be in one of them
         known = dict.fromkeys(case.id for case in cases)
         if wanted != "all":
             for number, name in enumerate(wanted):
@@ -985,7 +1010,7 @@ class _Parser:
             message = "from_cases: finds no attends with min:, top: or over: between two words"
             self._error(message, path)
             return None
-        return Labelled(tuple(arcs.values()), dict(left_out))
+        return LabelledArcs(tuple(arcs.values()), dict(left_out))
 
     def _explain(
         self,
@@ -1050,12 +1075,14 @@ def _arc(case: Case, rule: Rule, site: SiteName | None) -> LabelledArc | str:
     if None not in (rule.site, site) and rule.site != site:
         return "at another site"
     spans: list[Span] = []
-    for selector, end in ((rule.from_, "query"), (rule.to, "key")):
-        if len(selector.parts) != 1:
+    for place in rule.places():
+        if place.field == "over":
+            continue
+        if len(place.selector.parts) != 1:
             return "several words"
-        if not isinstance(selector.parts[0], Phrase | Chars):
+        if not isinstance(place.selector.parts[0], Phrase | Chars):
             return "special tokens and predicted words"
-        spans += locate(selector, rule.text_of(case.sample, cast(End, end)))
+        spans += locate(place.selector, rule.text_of(case.sample, place.end))
     query, key = spans
     if rule.site != "cross" and query.start < key.end and key.start < query.end:
         return "a word and itself"

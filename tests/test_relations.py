@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,23 @@ import jsonschema
 import numpy as np
 import pytest
 import scipy.stats
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_up import FakeReader, encoding
 from transformers import AutoModel
+from typer.testing import CliRunner
 
-from attnprobe import cases, yamltext
-from attnprobe.accuracy import Accuracy, gather, judge, judge_arcs
-from attnprobe.cases import Contents, Corpora, Labelled, Relation, load_contents, parse_contents
+from attnprobe import cases, cli, yamltext
+from attnprobe.accuracy import Accuracy, gather, judge
+from attnprobe.cases import (
+    Contents,
+    CorpusArcs,
+    LabelledArcs,
+    Relation,
+    load_contents,
+    parse_contents,
+)
 from attnprobe.errors import (
     CaseError,
     CaseErrors,
@@ -30,6 +42,7 @@ from attnprobe.errors import (
 from attnprobe.explain import explain_relation
 from attnprobe.models import Model
 from attnprobe.records import Encoding, Head, Sample, Span
+from attnprobe.relations import measure
 from attnprobe.stats import paired_p, wilson
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +117,7 @@ def test_a_relation_in_full() -> None:
     (relation,) = related
     assert (relation.suite, relation.id, relation.name) == ("s", "subjects", "subjects")
     assert (relation.mark.line, relation.mark.column) == (8, 5)
-    assert isinstance(relation.source, Corpora)
+    assert isinstance(relation.source, CorpusArcs)
     assert relation.source.path == DATA / "english.conllu"
     assert relation.source.shown == "data/english.conllu"
     assert [(label, mark.column) for label, mark in relation.source.labels] == [
@@ -181,6 +194,11 @@ def test_several_heads_are_refused_with_what_to_write(heads: str) -> None:
     assert not VALIDATOR.is_valid(yamltext.loads(text.encode(), "a").value)
 
 
+def test_several_heads_by_default_are_refused_at_the_relation() -> None:
+    (found,) = errors(f"{SPANS}, expect: {{accuracy: 0.5}}", before="defaults: {heads: any}\n")
+    assert found.startswith("a.attn.yaml:5:5: heads: any of defaults: is several heads, and")
+
+
 CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
 
 
@@ -217,7 +235,7 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
             PLAIN.replace("L0H1", "{in: all, how: mean, chosen_on: half}"),
             "chosen_on: goes with how: best",
         ),
-        # Labelled words.
+        # LabelledArcs words.
         (PLAIN.replace("barks, to", "bark, to"), "from: 'bark' stands in the text only as a part"),
         (PLAIN.replace("[4, 7]", "[4, 70]"), "to: chars: [4, 70] lies outside the text of 14"),
         (PLAIN.replace("[4, 7]", "[9, 10]"), "from: and to: share characters"),
@@ -273,7 +291,7 @@ def test_a_corpus_may_lie_beside_the_cases_below_the_root(tmp_path: Path) -> Non
     (tmp_path / "data" / "x.conllu").write_text("")
     body = f"{CORPUS}{{conllu: ../data/x.conllu, deprel: y}}"
     relation = one(body, folder=tmp_path / "cases", root=tmp_path)
-    assert isinstance(relation.source, Corpora)
+    assert isinstance(relation.source, CorpusArcs)
     assert relation.source.shown == "data/x.conllu"
     # Without a root, or outside of it, the file's own folder is all that may be read.
     for root in (None, tmp_path / "elsewhere"):
@@ -343,7 +361,7 @@ def test_the_schema_describes_every_key() -> None:
 def test_arcs_from_the_cases_of_the_file() -> None:
     body = "from_cases: all, heads: L0H1, site: encoder, expect: {accuracy: 0.5}"
     relation = one(body, CASES)
-    assert isinstance(relation.source, Labelled)
+    assert isinstance(relation.source, LabelledArcs)
     assert [
         (arc.sample.text[slice(*arc.query)], arc.sample.text[slice(*arc.key)], arc.group)
         for arc in relation.source.arcs
@@ -368,7 +386,7 @@ def test_arcs_from_the_cases_of_the_file() -> None:
 def test_arcs_from_some_cases_of_the_file() -> None:
     body = "from_cases: [gap], heads: L0H1, site: encoder, expect: {accuracy: 0.5}"
     source = one(body, CASES).source
-    assert isinstance(source, Labelled)
+    assert isinstance(source, LabelledArcs)
     assert {arc.group for arc in source.arcs} == {"gap"}
     found = errors(body.replace("gap", "gapp"), before=CASES)
     assert found[0].endswith("no case 'gapp' for this model; did you mean 'gap'?")
@@ -376,6 +394,33 @@ def test_arcs_from_some_cases_of_the_file() -> None:
     assert "from_cases: finds no attends with min:, top: or over:" in found[0]
     found = errors(f"{body}, model: other", before=CASES)
     assert "no case 'gap' for this model; none is known" in found[0]
+
+
+def test_a_broken_case_is_not_reported_twice() -> None:
+    body = "from_cases: [gap], heads: L0H1, expect: {accuracy: 0.5}"
+    (found,) = errors(body, before=CASES.replace("text: The bird", "txt: The bird"))
+    assert "unknown key 'txt'" in found
+
+
+def test_lint_reads_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.jsonl").write_text(TWICE)
+    body = f"{CORPUS}{{jsonl: x.jsonl, relation: RELATION}}"
+    file = tmp_path / "a.attn.yaml"
+    for name, told, status in (
+        ("rest", "1 files, 0 cases, 1 relations, 0 files with errors", 0),
+        ("resd", "no relation 'resd' in x.jsonl; did you mean 'rest'?", 1),
+    ):
+        text = body.replace("RELATION", name)
+        file.write_text(f"{START}relations:\n  - {{id: a, {text}}}\n")
+        result = CliRunner().invoke(cli.app, ["lint", "a.attn.yaml"])
+        assert told in result.stdout.replace("\n", " ")
+        assert result.exit_code == status
+
+
+def test_a_subtype_may_be_asked_for_alone(tmp_path: Path) -> None:
+    relation = corpus(tmp_path, TWICE.replace('"r"', '"r:x"'), relation='"r:x"')
+    assert len(gather(relation).pairs) == 2
 
 
 def corpus(tmp_path: Path, text: str, relation: str = "r", **more: Any) -> Relation:
@@ -648,11 +693,11 @@ def test_the_half_that_is_judged_counts() -> None:
 
 def test_what_is_left_out_is_told_and_does_not_count() -> None:
     relation = labelled(3, "heads: L0H1, expect: {accuracy: 0.5}, least: 4")
-    assert isinstance(relation.source, Labelled)
+    assert isinstance(relation.source, LabelledArcs)
     (first, *others) = relation.source.arcs
     # Half of a word: no token lies in it alone.
     halved = [first._replace(query=Span(first.query.start, first.query.end - 1)), *others]
-    relation = replace(relation, source=Labelled(tuple(halved), {"skipped": 2}))
+    relation = replace(relation, source=LabelledArcs(tuple(halved), {"skipped": 2}))
     finding = judge(relation, FakeReader())
     assert str(finding.error).endswith(
         "\n  left out: 1 × no token boundary at an end of a word; 2 × skipped"
@@ -705,8 +750,8 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
 def test_nothing_depends_on_the_order_of_sentences() -> None:
     best = "heads: {in: all, how: best}, expect: {accuracy: 0.5}"
     relation = labelled(80, best)
-    assert isinstance(relation.source, Labelled)
-    turned = replace(relation, source=Labelled(relation.source.arcs[::-1], {}))
+    assert isinstance(relation.source, LabelledArcs)
+    turned = replace(relation, source=LabelledArcs(relation.source.arcs[::-1], {}))
     first, second = (judge(each, FakeReader()).accuracy for each in (relation, turned))
     assert isinstance(first, Accuracy)
     assert isinstance(second, Accuracy)
@@ -714,6 +759,73 @@ def test_nothing_depends_on_the_order_of_sentences() -> None:
     other = judge(replace(relation, seed=1), FakeReader()).accuracy
     assert other is not None
     assert (other.right, other.better) != (first.right, first.better)
+
+
+class Translator(FakeReader):
+    """Cross attention: rows of the target, columns of the text."""
+
+    def encode(self, sample: Sample) -> Encoding:
+        return encoding(sample.text, sample.target, site="cross", ends=False)
+
+
+def test_cross_attention_goes_from_the_target_to_the_text(tmp_path: Path) -> None:
+    lines = [
+        {
+            "text": f"a dog{number} barks",
+            "target": f"un chien{number} aboie fort",
+            "arcs": [
+                {
+                    "from": [3, 8 + len(str(number))],
+                    "to": [2, 5 + len(str(number))],
+                    "relation": "r",
+                }
+            ],
+        }
+        for number in range(30)
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    relation = one(
+        "from_corpus: {jsonl: x.jsonl, relation: r}, site: cross, heads: L0H1, "
+        "expect: {accuracy: 1}",
+        folder=tmp_path,
+    )
+    finding = judge(relation, Translator())
+    found = finding.accuracy
+    assert found is not None
+    weights = [
+        Translator().weights(Translator().encode(sample))[0][1] for sample in _samples(lines)
+    ]
+    looked = [int(each[1].argmax()) for each in weights]
+    assert (found.n, found.right) == (30, looked.count(1))
+    wrong = next(number for number, at in enumerate(looked) if at != 1)
+    (mistake, *_) = found.mistakes
+    assert mistake.sample.text == lines[wrong]["text"]
+    words = mistake.sample.text.split()
+    assert mistake.sample.text[slice(*mistake.looked_at)] == words[looked[wrong]]
+    shown = explain_relation(finding)
+    assert f"│ {lines[wrong]['target']}\n    │    ^^^^^^" in shown
+    assert f"│ {lines[wrong]['text']}\n" in shown
+
+
+def _samples(lines: Sequence[dict[str, Any]]) -> list[Sample]:
+    return [Sample(line["text"], line["target"]) for line in lines]
+
+
+class Short(FakeReader):
+    """Takes no text that starts with `w0`."""
+
+    def encode(self, sample: Sample) -> Encoding:
+        if sample.text.startswith("w0 "):
+            raise SelectorError("the text is too long")
+        return super().encode(sample)
+
+
+def test_promise_15_a_text_that_is_too_long_is_left_out_and_counted() -> None:
+    found = judge(labelled(31), Short()).accuracy
+    assert found is not None
+    assert (found.n, found.left_out) == (30, {"the model cannot take the text": 1})
+    alone = judge(labelled(1, "heads: L0H1, expect: {accuracy: 0.5}, least: 1"), Short())
+    assert str(alone.error) == "the text is too long"
 
 
 # Statistics, by simulation -----------------------------------------------------------------------
@@ -746,16 +858,19 @@ def test_exact_mcnemar_errs_no_more_often_than_it_says(level: float) -> None:
     assert rejected > 0  # a test that never rejects would also err seldom enough
 
 
+HEADS = {0: 8, 1: 8, 2: 8}
+
+
 class ManyHeads(FakeReader):
     """Random attention in 3 layers of 8 heads: each word is as likely to be the strongest."""
 
     def encode(self, sample: Sample) -> Encoding:
-        return encoding(sample.text, heads={0: 8, 1: 8, 2: 8}, ends=False)
+        return encoding(sample.text, heads=HEADS, ends=False)
 
 
 def test_a_head_chosen_on_one_half_is_no_better_than_chance_on_the_other() -> None:
     """All heads are random, so the truth is 1 of the 4 other words, whatever was chosen."""
-    draws, n = 40, 40
+    draws, n = 20, 40
     held_out, all_data = [], []
     for draw in range(draws):
         spans = [
@@ -769,22 +884,56 @@ def test_a_head_chosen_on_one_half_is_no_better_than_chance_on_the_other() -> No
         held_out.append(found.right)
         if draw < 4:
             # A table that picks and scores on the same data.
-            single = one(text + "L0H0")
-            arcs = gather(single)
-            heads = [
-                replace(single.heads, members=(Head(layer, head),))
-                for layer in range(3)
-                for head in range(8)
-            ]
-            rights = [
-                judge_arcs(replace(single, heads=head), ManyHeads(), arcs)[0].right
-                for head in heads
-            ]
-            all_data.append(max(rights))
+            arcs = gather(one(text + "L0H0"))
+            every = [(head,) for head in encoding("a", heads=HEADS).site(None).all_heads()]
+            hits = measure(ManyHeads(), arcs.samples, arcs.pairs, site=None, sets=every)
+            assert hits.right.shape == (2 * n, 24)
+            all_data.append(int(hits.right.sum(axis=0).max()))
     low, high = scipy.stats.binom.interval(0.999, draws * n, 0.25)
     assert low <= sum(held_out) <= high
     flattered = scipy.stats.binom.interval(0.999, len(all_data) * 2 * n, 0.25)[1]
     assert sum(all_data) > flattered
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_exact_mcnemar_is_the_sign_test(better: int, worse: int) -> None:
+    n = better + worse
+    tail = sum(math.comb(n, i) for i in range(max(better, worse), n + 1)) / 2**n
+    assert paired_p(better, worse) == pytest.approx(min(1.0, 2 * tail))
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 40)
+    | st.sampled_from(["all", "half", "best", "mean", "L0H1", "x.conllu", "The dog barks.", "dog"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["in", "how", "text", "from", "conllu"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["id", "spans", "from_cases", "from_corpus", "heads", "expect", "least", "seed", "x"]
+        ),
+        VALUES,
+    )
+)
+def test_any_relation_is_read_or_refused(written: dict[str, Any]) -> None:
+    good = {"id": "a", "spans": [{"text": "The dog barks.", "from": "dog", "to": "The"}]}
+    good |= {"heads": "L0H1", "expect": {"accuracy": 0.5}}
+    text = yaml.safe_dump({"version": 1, "suite": "s", "relations": [good | written]})
+    with suppress(CaseError, CaseErrors):
+        (relation,) = read(text).relations
+        assert relation.bounds
+        VALIDATOR.validate(yaml.safe_load(text))
 
 
 # The shipped relations ---------------------------------------------------------------------------
