@@ -141,9 +141,10 @@ def scan(
 def _print(session: Scan, written: Sequence[Path]) -> None:
     from attnprobe.explain import harmless
 
-    table = Table(
-        "relation", "head", "chosen", "held out", "95 %", "best offset", "p", "better", "set"
-    )
+    table = Table()
+    table.add_column("relation", no_wrap=True)
+    for column in ("head", "chosen", "held out", "95 %", "best offset", "p", "better", "set"):
+        table.add_column(column)
     if session.twin is not None:
         table.add_column("untrained")
     for one in session.found:
@@ -159,7 +160,7 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
             f"{len(one.discoveries)} of {one.heads_tried}",
             ""
             if joint is None
-            else f"{len(joint.heads)} heads: {joint.gain:+.1%}, p {joint.p:.2g}",
+            else f"{len(joint.heads)} heads {joint.gain:+.1%} (p {joint.p:.2g})",
         ]
         if session.twin is not None:
             twin = session.control_of(one.group)
@@ -175,7 +176,8 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         out.print(
             "A head is chosen on one half of the sentences and judged on the other. p: exact "
             "McNemar test of that head against the word at the best fixed distance. better: heads "
-            "that are better than that distance at a false discovery rate of 5 %.",
+            "that are better than that distance at a false discovery rate of 5 %. set: heads whose "
+            "mean is better than the head alone, and what of that is left on the other half.",
             soft_wrap=True,
         )
     out.print(measures)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
@@ -18,7 +20,7 @@ def random_twin(model: Model, *, seed: int) -> Model:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network: PreTrainedModel = AutoModel.from_config(model.network.config)
+        network: PreTrainedModel = AutoModel.from_config(copy.deepcopy(model.network.config))
     weight = next(model.network.parameters())
     placed: nn.Module = network
     placed.to(device=weight.device, dtype=weight.dtype).train(False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from attnprobe._version import __version__
 from attnprobe.corpus import Corpus
-from attnprobe.errors import ResultsError
+from attnprobe.errors import MeasureError, ResultsError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import Head, SiteName
 from attnprobe.relations import LEFT_OUT
@@ -77,7 +77,6 @@ class Scan:
     """One scan, from `begin` over `go_on` to `finish`, or to `stop` where it is interrupted.
 
     Attributes:
-        done: sentences that are counted.
         found: the figures of each relation, once it is finished.
         too_few: relations with fewer arcs in a half than wanted, and their numbers.
     """
@@ -107,13 +106,23 @@ class Scan:
         self.heads: tuple[Head, ...] = model.sites[self.plan.site].all_heads()
         self.names = files.set_names(self.plan.groups, options.prefix)
         self.total = len(self.plan.sentences)
-        self.done = 0
         self.found: list[RelationFigures] = []
         self.too_few: dict[str, tuple[int, int]] = {}
         self._controls: dict[Group, RelationFigures] = {}
-        models = 1 if twin is None else 2
-        self._tallies = [Tally.empty(len(self.plan.groups), len(self.heads)) for _ in range(models)]
+        empty = Tally.empty(len(self.plan.groups), len(self.heads))
+        # Sentences done and their tallies, exchanged in one step: an interruption finds all of a
+        # chunk or nothing of it.
+        self._counted = 0, [empty] * (1 if twin is None else 2)
         self._start = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """Sentences that are counted."""
+        return self._counted[0]
+
+    @property
+    def _tallies(self) -> list[Tally]:
+        return self._counted[1]
 
     @property
     def _folder(self) -> Path | None:
@@ -129,9 +138,7 @@ class Scan:
             return 0
         state = self._folder / files.STATE
         if resume:
-            self.done, self._tallies = files.read_state(
-                state, self._fingerprint(), tallies=len(self._tallies)
-            )
+            self._counted = files.read_state(state, self._fingerprint(), tallies=len(self._tallies))
         elif state.exists() and not self.options.overwrite:
             raise ResultsError(
                 f"{state}: an unfinished scan lies there; go on with --resume, or scan anew with "
@@ -150,8 +157,7 @@ class Scan:
         ]
         saved, cost = time.monotonic(), 0.0
         for chunk in zip(*streams, strict=True):
-            # In one step, so that an interruption finds all of it or none.
-            self.done, self._tallies = chunk[0][0], [tally for _, tally in chunk]
+            self._counted = chunk[0][0], [tally for _, tally in chunk]
             start = time.monotonic()
             if start - saved >= max(self.options.save_every_s, SAVE_SHARE * cost):
                 self._save()
@@ -164,7 +170,14 @@ class Scan:
         self._save()
 
     def finish(self) -> list[Path]:
-        """Writes all files, and forgets the unfinished scan."""
+        """Writes all files, and forgets the unfinished scan.
+
+        Raises:
+            MeasureError: the model cannot take a single sentence.
+            ResultsError: a file cannot be written, or a head set of another model is in the way.
+        """
+        if self._tallies[0].unread == self.total:
+            raise MeasureError(f"nothing was measured: {LEFT_OUT[0]} of any sentence")
         self._figure(sets=True)
         folder = self._folder
         if folder is None:
@@ -238,6 +251,8 @@ class Scan:
     def remarks(self) -> Iterator[str]:
         """What was not judged, in words."""
         tally = self._tallies[0]
+        if not self.found:
+            yield "no relation was judged"
         if self.too_few:
             # Both directions of a relation mostly have the same arcs.
             short = dict.fromkeys(
