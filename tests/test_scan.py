@@ -411,8 +411,8 @@ def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
     for head in range(72):
         more = int((ours[:, head] & ~theirs[:, at]).sum())
         less = int((theirs[:, at] & ~ours[:, head]).sum())
-        tail = 2 * binom.cdf(min(more, less), more + less, 0.5)
-        p_values.append(min(1.0, tail) if more > less else 1.0)
+        # As many or more by tossing a coin.
+        p_values.append(binom.sf(more - 1, more + less, 0.5) if more > less else 1.0)
     np.testing.assert_allclose(found.adjusted, adjusted_p(p_values))
     best = HEADS.index(found.best.head)
     assert best == int(right[~half].sum(axis=0).argmax())

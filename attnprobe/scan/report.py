@@ -58,8 +58,8 @@ class RelationFigures:
     Attributes:
         left_out: arcs that could not be judged, by the reason why.
         accuracies: `[2, heads]`, of every head on the half chosen on and the half judged on.
-        adjusted: `[heads]`, p of "better than the best fixed distance" on the half judged on,
-            adjusted for false discoveries among all heads.
+        adjusted: `[heads]`, one-sided p of "better than the best fixed distance" on the half judged
+            on, adjusted for false discoveries among all heads.
         overall: the chosen head and the best distance on all arcs: what a suite that names the head
             will see.
     """
@@ -147,12 +147,13 @@ def _paired(better: int, worse: int) -> float:
 
 
 def better_p(right: int, offset: int, both: int) -> float:
-    """P of "the head is better than the distance": 1 for a head that is no better.
+    """One-sided p of "the head is better than the distance": 1 for a head that is no better.
 
     Args:
         right, offset, both: arcs on which the head, the distance, and both are right.
     """
-    return _paired(right - both, offset - both) if right > offset else 1.0
+    # Half of the two-sided p: the exact McNemar test is symmetric.
+    return _paired(right - both, offset - both) / 2 if right > offset else 1.0
 
 
 def measure_rows(tally: Tally) -> Mapping[str, npt.NDArray[np.float64]]:

@@ -254,13 +254,23 @@ class Scan:
         if not self.found:
             yield "no relation was judged"
         if self.too_few:
+            some = {name: counts for name, counts in self.too_few.items() if any(counts)}
             # Both directions of a relation mostly have the same arcs.
-            short = dict.fromkeys(
-                f"{name.rpartition(', ')[0]} {chosen}+{judged}"
-                for name, (chosen, judged) in self.too_few.items()
-            )
+            short: dict[tuple[str, tuple[int, int]], list[str]] = {}
+            for name, counts in some.items():
+                relation, _, direction = name.rpartition(", ")
+                short.setdefault((relation, counts), []).append(direction)
+            listed = [
+                f"{relation}{'' if len(way) == 2 or self.plan.directions == 1 else f', {way[0]}'} "
+                f"{chosen}+{judged}"
+                for (relation, (chosen, judged)), way in short.items()
+            ]
             least = self.options.min_arcs
-            yield f"fewer than {least} arcs in a half of the sentences: {', '.join(short)}"
+            if listed:
+                yield f"fewer than {least} arcs in a half of the sentences: {'; '.join(listed)}"
+            if len(some) < len(self.too_few):
+                count = len(self.too_few) - len(some)
+                yield f"relations and directions of which no arc can be judged: {count}"
         if tally.unread:
             yield f"{tally.unread} of {self.total} sentences left out: {LEFT_OUT[0]}"
         for reason, count in zip(LEFT_OUT[1:], tally.left_out.T[1:].tolist(), strict=True):
