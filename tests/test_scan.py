@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from attnprobe import accuracy, capture, cases
 from attnprobe.cli.base import app
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus
-from attnprobe.errors import AttnprobeError, CorpusError, ResultsError
+from attnprobe.errors import AttnprobeError, CorpusError, MeasureError, ResultsError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
@@ -33,7 +33,7 @@ from attnprobe.names import LOCK
 from attnprobe.records import Head, MapNeed, MapSums, Sample, SiteName, Span
 from attnprobe.relations import LATER, LEFT_OUT, OFFSETS, UNREADABLE, Pair, measure
 from attnprobe.results import LOCK_SCHEMA, read_heads, update_heads, write_json
-from attnprobe.scan import files, run, session
+from attnprobe.scan import files, run
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.report import CHOSEN, JUDGED, better_p, figures, measure_rows
 from attnprobe.scan.run import make_plan, scan_chunks
@@ -237,7 +237,13 @@ def one_map(
 
 @pytest.mark.parametrize(
     ("architecture", "site"),
-    [("bert", "encoder"), ("llama", "decoder"), ("gemma2", "decoder"), ("bart", "decoder")],
+    [
+        ("bert", "encoder"),
+        ("llama", "decoder"),
+        ("gemma2", "decoder"),
+        ("bart", "decoder"),
+        ("deberta_v2", "encoder"),  # read from its own eager weights
+    ],
 )
 def test_measures_are_those_of_plain_python(architecture: str, site: SiteName) -> None:
     model = tiny(architecture)
@@ -308,6 +314,53 @@ def test_texts_that_are_too_long_are_counted(bert: Model) -> None:
     assert tally.unread == 1
     assert tally.left_out[:, LEFT_OUT.index(UNREADABLE)].tolist() == [1, 1]
     assert plan.groups == (Group("det", "dependent-to-head"), Group("det", "head-to-dependent"))
+
+
+def test_promise_19_weights_that_are_no_numbers_end_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("bert")
+    for name, weight in model.network.named_parameters():
+        if "layer.1" in name and "query.weight" in name:
+            weight.data[:] = float("nan")
+    with pytest.raises(MeasureError, match=r"encoder L1H0: attention weights are NaN"):
+        scanned(model, corpus(3))
+
+
+def test_promise_34_out_of_memory_halves_the_batch(
+    bert: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, expected = scanned(bert, corpus(9))
+    real = Model._survey_batch
+    sizes = []
+
+    def small(
+        self: Model, needs: Sequence[MapNeed], encodings: Any, batch: Sequence[int]
+    ) -> MapSums:
+        sizes.append(len(batch))
+        if len(batch) > most:
+            raise MemoryError
+        return real(self, needs, encodings, batch)
+
+    monkeypatch.setattr(Model, "_survey_batch", small)
+    most = 2
+    _, tally = scanned(bert, corpus(9))
+    assert (tally.both == expected.both).all()
+    assert max(sizes) > 2
+    most = 0
+    with pytest.raises(MeasureError, match="out of memory with the maps of a single text"):
+        scanned(bert, corpus(9))
+
+
+def test_several_corpora_are_pooled(bert: Model) -> None:
+    one, two = corpus(8, seed=1), corpus(6, seed=2)
+    renamed = tuple(replace(sentence, id=f"t{sentence.id}") for sentence in two.sentences)
+    two = replace(two, sentences=renamed)
+    plan = make_plan(bert, [one, two])
+    tally = last(bert, plan, Tally.empty(len(plan.groups), 12))
+    parts = [scanned(bert, own, relations=["nsubj", "obj", "det"])[1] for own in (one, two)]
+    names = [group.relation for group in plan.groups]
+    for place, name in enumerate(["nsubj", "obj", "det"]):
+        pooled = tally.right[names.index(name)].sum(axis=0)
+        assert (pooled == sum(part.right[2 * place].sum(axis=0) for part in parts)).all()
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -503,17 +556,30 @@ def tiny_scan(folder: Path, model: Model, **changes: Any) -> Scan:
     return Scan(model, twin, [own], [path], Options(**(options | changes)))
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(bert: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a scan leaves that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "scan"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "CHUNK", 8)
+        whole = tiny_scan(folder, bert)
+        assert whole.begin(resume=False) == 0
+        assert list(whole.go_on()) == [8, 16, 24, 32, 40]
+        whole.finish()
+    assert json.loads((folder / files.RESULTS).read_text())["complete"] is True
+    assert not (folder / files.STATE).exists()
+    return folder_of(folder)
+
+
 def test_a_scan_that_goes_on_gives_the_same_bytes(
-    bert: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bert: Model,
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run, "CHUNK", 8)
-    monkeypatch.setattr(session, "SAVE_SHARE", 0)
-    whole = tiny_scan(tmp_path / "whole", bert)
-    assert whole.begin(resume=False) == 0
-    assert list(whole.go_on()) == [8, 16, 24, 32, 40]
-    whole.finish()
-    for stop in (0, 3, 5):
-        folder = tmp_path / f"stopped-{stop}" / "whole"
+    for stop in (0, 3):
+        folder = tmp_path / f"stopped-{stop}" / "scan"
         first = tiny_scan(folder, bert)
         first.begin(resume=False)
         steps = first.go_on()
@@ -530,12 +596,15 @@ def test_a_scan_that_goes_on_gives_the_same_bytes(
         assert second.begin(resume=True) == 8 * stop
         assert list(second.go_on()) == [8, 16, 24, 32, 40][stop:]
         second.finish()
-        assert folder_of(folder) == folder_of(tmp_path / "whole")
-    assert json.loads((tmp_path / "whole" / files.RESULTS).read_text())["complete"] is True
-    assert not (tmp_path / "whole" / files.STATE).exists()
+        assert folder_of(folder) == uninterrupted
 
 
-def test_promise_35_a_kill_leaves_a_partial_file_that_says_so(tmp_path: Path) -> None:
+def test_promise_35_a_kill_leaves_a_partial_file_that_says_so(
+    bert: Model,
+    uninterrupted: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     code = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
@@ -545,20 +614,27 @@ def test_promise_35_a_kill_leaves_a_partial_file_that_says_so(tmp_path: Path) ->
         scan = tiny_scan(Path(sys.argv[1]), tiny("bert"))
         scan.begin(resume=False)
         for done in scan.go_on():
-            if done == 24:
+            if done == 16:
                 os.kill(os.getpid(), signal.SIGKILL)
     """)
-    folder = tmp_path / "killed"
+    folder = tmp_path / "scan"
+    root = Path(__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
         check=False,
     )
     assert done.returncode == -signal.SIGKILL
     partial = json.loads((folder / files.RESULTS).read_text())
-    assert (partial["complete"], partial["sentences_done"]) == (False, 24)
+    assert (partial["complete"], partial["sentences_done"]) == (False, 16)
     assert partial["relations"]
+    monkeypatch.setattr(run, "CHUNK", 8)
+    resumed = tiny_scan(folder, bert)
+    assert resumed.begin(resume=True) == 16
+    list(resumed.go_on())
+    resumed.finish()
+    assert folder_of(folder) == uninterrupted
 
 
 def test_an_unfinished_scan_is_neither_mixed_nor_lost(bert: Model, tmp_path: Path) -> None:
