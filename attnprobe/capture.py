@@ -299,12 +299,12 @@ def _weights(
     batch, heads, count, depth = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     floor = torch.finfo(torch.float32).min
-    picked = query.float()
+    picked = query
     if rows is not None:
         count = rows.shape[1]
-        picked = picked.gather(2, rows[:, None, :, None].expand(-1, heads, -1, depth))
+        picked = query.gather(2, rows[:, None, :, None].expand(-1, heads, -1, depth))
     # Query heads of a group lie side by side, so a group is one taller matrix: no repeated keys.
-    grouped = picked.reshape(batch, key_heads, heads // key_heads * count, depth)
+    grouped = picked.float().reshape(batch, key_heads, heads // key_heads * count, depth)
     scores = (grouped @ key.float().transpose(2, 3)).reshape(batch, heads, count, keys)
     scores *= depth**-0.5 if scaling is None else scaling
     if softcap is not None:

@@ -37,6 +37,7 @@ __all__ = [
     "OrderResult",
     "RelationResult",
     "Results",
+    "check_heads",
     "environment",
     "read_heads",
     "read_results",
@@ -436,22 +437,40 @@ def update_heads(
     """
     try:
         with _locked(path):
-            data: dict[str, Any] = {"schema": LOCK_SCHEMA, "heads": {}}
-            if path.exists():
-                read_heads(path)
-                data = _read(path, LOCK_SCHEMA)
-            known = data["heads"]
-            for name, entry in entries.items():
-                former = known.get(name, entry)
-                if former.get("weights_sha256") != entry.get("weights_sha256") and not overwrite:
-                    model = former.get("model", "another model")
-                    raise ResultsError(
-                        f"{path}: {name!r} is a head set of {model}; give these another name with "
-                        "--prefix, or replace it with --overwrite"
-                    )
-            _replace(path.resolve(), _encoded(path, {**data, "heads": {**known, **entries}}))
+            known = _sets(path)
+            if not overwrite:
+                weights = {name: entry.get("weights_sha256") for name, entry in entries.items()}
+                _refuse_foreign(path, known, weights)
+            data = {"schema": LOCK_SCHEMA, "heads": {**known, **entries}}
+            _replace(path.resolve(), _encoded(path, data))
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
+
+
+def check_heads(path: Path, names: Iterable[str], *, weights_sha256: str) -> None:
+    """Raises ResultsError where the lock file holds a set of such a name of another model."""
+    _refuse_foreign(path, _sets(path), dict.fromkeys(names, weights_sha256))
+
+
+def _sets(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The entries of a lock file; none where there is no file."""
+    if not path.exists():
+        return {}
+    read_heads(path)
+    entries: Mapping[str, Mapping[str, Any]] = _read(path, LOCK_SCHEMA)["heads"]
+    return entries
+
+
+def _refuse_foreign(
+    path: Path, known: Mapping[str, Mapping[str, Any]], weights: Mapping[str, str | None]
+) -> None:
+    for name, digest in weights.items():
+        if name in known and known[name].get("weights_sha256") != digest:
+            model = known[name].get("model", "another model")
+            raise ResultsError(
+                f"{path}: {name!r} is a head set of {model}; give these another name with "
+                "--prefix, or replace it with --overwrite"
+            )
 
 
 def _heads(path: Path, name: str, entry: object) -> tuple[Head, ...]:

@@ -543,9 +543,9 @@ def folder_of(path: Path) -> dict[str, bytes]:
     return found
 
 
-def tiny_scan(folder: Path, model: Model, **changes: Any) -> Scan:
+def tiny_scan(folder: Path, model: Model, *, corpus_size: int = 40, **changes: Any) -> Scan:
     path = folder.parent / "made_up.tsv"
-    own = corpus(40)
+    own = corpus(corpus_size)
     options: dict[str, Any] = {
         "output": folder,
         "lock": folder / LOCK,
@@ -669,6 +669,32 @@ def test_head_sets_of_another_model_are_not_replaced(tmp_path: Path) -> None:
     write_json(path, {"schema": LOCK_SCHEMA, "heads": {"x": {"heads": ["L0H0"]}}})
     with pytest.raises(ResultsError, match="'x' is a head set of another model"):
         update_heads(path, {"x": other})
+
+
+def test_a_head_set_in_the_way_is_told_before_the_scan(bert: Model, tmp_path: Path) -> None:
+    lock = tmp_path / LOCK
+    other = {"heads": ["L0H0"], "weights_sha256": "a", "model": "one"}
+    update_heads(lock, {"det-dependent-to-head": other})
+    with pytest.raises(ResultsError, match=r"is a head set of one; .* --prefix"):
+        tiny_scan(tmp_path / "scan", bert, lock=lock).begin(resume=False)
+    for changes in ({"prefix": "tiny-"}, {"overwrite": True}):
+        scan = tiny_scan(tmp_path / "scan", bert, lock=lock, **changes)
+        scan.begin(resume=False)
+        list(scan.go_on())
+        scan.finish()
+    assert {"tiny-det-dependent-to-head", "det-dependent-to-head"} <= set(read_heads(lock))
+    # With fewer arcs than a relation asks for, the suite says so.
+    few = tiny_scan(tmp_path / "few", bert, corpus_size=16, min_arcs=3, lock=tmp_path / "few.json")
+    few.begin(resume=False)
+    list(few.go_on())
+    few.finish()
+    suite = yaml.safe_load((tmp_path / "few" / files.SUITE).read_text())
+    totals = {
+        f"{one['relation']}-{one['direction']}": one["overall"]["n"]
+        for one in json.loads((tmp_path / "few" / files.RESULTS).read_text())["relations"]
+    }
+    assert {one["id"]: one["least"] for one in suite["relations"]}.items() <= totals.items()
+    assert max(totals.values()) < cases.LEAST
 
 
 def test_what_cannot_be_scanned_is_refused(bert: Model) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import yaml
 
 from attnprobe.align import visible
+from attnprobe.cases import LEAST
 from attnprobe.corpus import Corpus, matches
 from attnprobe.errors import ResultsError
 from attnprobe.names import SUFFIX
@@ -186,17 +187,17 @@ def suite_text(
             continue
         if above <= 0:
             habits.append(name)
-        relations.append(
-            {
-                "id": name,
-                "from_corpus": {kind: source, key: relation, "direction": one.group.direction},
-                "heads": f"@{name}",
-                "expect": {
-                    "accuracy": least,
-                    **({"above_best_offset": above} if above > 0 else {}),
-                },
-            }
-        )
+        entry: dict[str, Any] = {
+            "id": name,
+            "from_corpus": {kind: source, key: relation, "direction": one.group.direction},
+            "heads": f"@{name}",
+        }
+        if one.overall[0] < LEAST:
+            entry["least"] = one.overall[0]
+        entry["expect"] = {"accuracy": least}
+        if above > 0:
+            entry["expect"]["above_best_offset"] = above
+        relations.append(entry)
     if not relations:
         return ""
     comments = [

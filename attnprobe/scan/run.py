@@ -194,7 +194,8 @@ def scan_chunks(
         for number in unread:
             more.unread += 1
             for arc in plan.sentences[number].arcs:
-                more.left_out[list(plan.of_label[arc.relation]), LEFT_OUT.index(UNREADABLE)] += 1
+                for group in plan.of_label[arc.relation]:
+                    more.left_out[group, LEFT_OUT.index(UNREADABLE)] += 1
         _add(model, plan, more, views, chunk)
         tally = tally + more
         yield done, tally

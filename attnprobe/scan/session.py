@@ -17,7 +17,13 @@ from attnprobe.errors import MeasureError, ResultsError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import Head, SiteName
 from attnprobe.relations import LEFT_OUT
-from attnprobe.results import environment, update_heads, write_bytes, write_json
+from attnprobe.results import (
+    check_heads,
+    environment,
+    update_heads,
+    write_bytes,
+    write_json,
+)
 from attnprobe.rules.frame import Doubles
 from attnprobe.scan import files
 from attnprobe.scan.measures import MEASURES
@@ -132,10 +138,14 @@ class Scan:
         """How many sentences are done already: none, unless an unfinished scan goes on.
 
         Raises:
-            ResultsError: nothing to resume, or an unfinished scan that may not be dropped.
+            ResultsError: nothing to resume, an unfinished scan that may not be dropped, or head
+                sets of another model that may not be replaced.
         """
         if self._folder is None:
             return 0
+        if not self.options.overwrite:
+            names = [name for one in self.names.values() for name in (one, f"{one}-set")]
+            check_heads(self.options.lock, names, weights_sha256=self.model.weights_sha256)
         state = self._folder / files.STATE
         if resume:
             self._counted = files.read_state(state, self._fingerprint(), tallies=len(self._tallies))
@@ -178,10 +188,13 @@ class Scan:
         """
         if self._tallies[0].unread == self.total:
             raise MeasureError(f"nothing was measured: {LEFT_OUT[0]} of any sentence")
-        self._figure(sets=True)
         folder = self._folder
         if folder is None:
+            self._figure(sets=True)
             return []
+        # Whatever cannot be written below, the counting need not be done again.
+        self._save()
+        self._figure(sets=True)
         names = {one.group: self.names[one.group] for one in self.found}
         lock = self.options.lock
         origin = {
