@@ -127,12 +127,25 @@ def test_without_special_tokens_rows_sum_to_1(attn: Attn, folders: dict[str, Pat
         assert not any("<s>" in cell or "</s>" in cell for cell in cells)
 
 
+def test_a_row_with_too_little_on_words_says_so(attn: Attn, minilm: Model) -> None:
+    text = "The keys near the cabinet are old."
+    weights = minilm.attention(text).weights("L1H11")
+    content = weights[1:-1, 1:-1].sum(axis=1)
+    _, printed = attn("show", MINILM, text, "--heads", "L1H11", "--unit", "tokens", "--no-special")
+    said = [row[1] == "too little on words" for row in rows(printed)[1:]]
+    assert said == (content < 0.05).tolist()
+    assert any(said)
+    assert not all(said)
+
+
 def test_a_decoder_looks_at_no_later_word(attn: Attn, folders: dict[str, Path]) -> None:
-    _, printed = attn(
-        "show", folders["gpt2"], TEXT, "--heads", "L0H0", "--unit", "tokens", "--top", 50
-    )
-    counts = [len([cell for cell in row[1:] if cell]) for row in rows(printed)[1:]]
-    assert counts == list(range(1, len(counts) + 1))
+    asked = ("--heads", "mean", "--unit", "tokens", "--no-special", "--top", 50)
+    _, printed = attn("show", folders["gpt2"], "doubtful", *asked)
+    _, *body = rows(printed)
+    assert [row[0].removeprefix("##") for row in body] == list("doubtful")
+    for place, row in enumerate(body):
+        targets = sorted(cell.rsplit(" ", 1)[0].removeprefix("##") for cell in row[1:] if cell)
+        assert targets == sorted("doubtful"[: place + 1])
 
 
 def test_both_languages_of_cross_attention(attn: Attn, folders: dict[str, Path]) -> None:
@@ -251,6 +264,7 @@ def test_rich_markup_in_a_text_is_text(attn: Attn, folders: dict[str, Path]) -> 
     [
         ((), r"ask for --patterns, or name heads: --heads L3H1"),
         (("--heads", "3.10"), r"--heads: .*write a head as L3H1"),
+        (("--patterns", "--top", "5"), r"--top counts the targets of a word: name heads"),
         (("--patterns", "-o", "x.html"), r"--output draws heads: name them"),
         (("--heads", "L0H0", "-o", "x.pdf"), r"x\.pdf: it must end in \.html, \.svg, \.png"),
         (("--heads", "L0H0", "--heads", "L0", "-o", "x.svg"), r"for several ends in \.html"),

@@ -235,7 +235,7 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
             PLAIN.replace("L0H1", "{in: all, how: mean, chosen_on: half}"),
             "chosen_on: goes with how: best",
         ),
-        # LabelledArcs words.
+        # Labelled words.
         (PLAIN.replace("barks, to", "bark, to"), "from: 'bark' stands in the text only as a part"),
         (PLAIN.replace("[4, 7]", "[4, 70]"), "to: chars: [4, 70] lies outside the text of 14"),
         (PLAIN.replace("[4, 7]", "[9, 10]"), "from: and to: share characters"),

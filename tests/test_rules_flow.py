@@ -403,6 +403,21 @@ def test_the_attention_object_gives_tokens_and_words() -> None:
     assert attention.flow(unit="words").shape == (len(attention.words), len(attention.words))
 
 
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "modernbert"])
+def test_real_windows_add_up_as_stated(architecture: str) -> None:
+    """A network's own masks let a word through exactly where the sum of its windows says so."""
+    model = Model.of(tiny_network(architecture), tiny_tokenizer(), name="tiny")
+    attention = Attention(model, Sample("The keys near the old door are small."))
+    (site,) = model.sites.values()
+    assert site.windows
+    rolled_out = attention.rollout()
+    length = len(attention.tokens)
+    for number, layer in enumerate(site.layers):
+        together = through(site, site.layers[: number + 1])
+        stated = [[together.sees(layer, q, k) for k in range(length)] for q in range(length)]
+        assert ((rolled_out[number] > 0) == np.array(stated)).all()
+
+
 def test_the_sentence_of_the_brief_flows_through_the_demo_model(minilm: Model) -> None:
     attention = Attention(minilm, Sample(BRIEF))
     layers = {layer: attention.weights(f"L{layer}")[None] for layer in range(6)}

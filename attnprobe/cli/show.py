@@ -25,6 +25,8 @@ __all__: list[str] = []
 FORMATS = (".html", ".svg", ".png")
 # Of the patterns that did not name a head, how many are shown, and from which score.
 NEXT, NEXT_FROM = 2, 0.1
+TOP = 3
+LEAST = 0.005  # less would be printed as 0.00
 
 
 @app.command()
@@ -51,8 +53,11 @@ def show(
         ),
     ] = None,
     top: Annotated[
-        int, typer.Option("--top", min=1, help="With --heads: targets printed for each word.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            "--top", min=1, help=f"With --heads: targets of each word, {TOP} unless given."
+        ),
+    ] = None,
     unit: Annotated[
         Literal["words", "tokens"], typer.Option("--unit", help="Rows and columns.")
     ] = "words",
@@ -76,32 +81,38 @@ def show(
 ) -> None:
     """Show what heads do on one text: their patterns, their strongest targets, their heatmaps."""
     chosen = heads or []
-    _check(chosen, patterns=patterns, output=output)
+    _check(chosen, patterns=patterns, top=top, output=output)
     _check_text("the text", text)
     _check_text("--target", target or "")
+    from attnprobe.explain import harmless
     from attnprobe.models import load
 
     loaded = load(model, revision=revision, device=device, dtype=dtype, online=online)
     attention = loaded.attention(text, target=target, site=site)
-    try:
-        if patterns:
-            out.print(_pattern_table(attention.patterns(unit=unit, special=special)))
-        for one in chosen:
-            found = attention.strongest(one, count=top, unit=unit, special=special)
-            out.print(_target_table(one, found, top, attention.site))
-        if output is not None:
-            _write(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
-    except ValueError as error:
-        # The selector of heads says what it wants instead.
-        raise AttnprobeError(f"--heads: {error}") from None
+    if patterns:
+        out.print(_pattern_table(attention.patterns(unit=unit, special=special)))
+    count = top or TOP
+    for one in chosen:
+        found = attention.strongest(one, count=count, unit=unit, special=special)
+        out.print(_target_table(one, found, count, attention.site))
     if output is not None:
-        out.print(f"written: {_safe(str(output))}", markup=False, soft_wrap=True)
+        _write(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
+        out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
 
 
-def _check(heads: Sequence[str], *, patterns: bool, output: Path | None) -> None:
+def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Path | None) -> None:
     """What can be said before a model is loaded."""
+    from attnprobe.heads import parse_heads
+
     if not heads and not patterns:
         raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")
+    if not heads and top is not None:
+        raise AttnprobeError("--top counts the targets of a word: name heads, as --heads L3H1")
+    for one in heads:
+        try:
+            parse_heads(one)
+        except ValueError as error:
+            raise AttnprobeError(f"--heads: {error}") from None
     if output is None:
         return
     if not heads:
@@ -157,12 +168,16 @@ def _target_table(
     heads: str, found: Sequence[tuple[str, Sequence[Target]]], top: int, site: str
 ) -> Table:
     first, second = ("target", "source") if site == "cross" else ("from", "to")
-    table = Table(f"{_safe(heads)} {first}", title_justify="left")
+    table = Table(f"{_safe(heads)} {first}")
     for place in range(1, top + 1):
         table.add_column(f"{second} {place}")
     for label, targets in found:
-        cells = [f"{_safe(target.word)} {_number(target.weight)}" for target in targets]
-        table.add_row(_safe(label), *(cells or ["too little on words"]))
+        cells = [
+            f"{_safe(target.word)} {_number(target.weight)}"
+            for target in targets
+            if target.weight >= LEAST
+        ]
+        table.add_row(_safe(label), *(cells if targets else ["too little on words"]))
     return table
 
 

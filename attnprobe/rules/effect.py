@@ -52,7 +52,6 @@ from attnprobe.rules.base import (
     SelectorField,
     check_numbers,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
 
@@ -215,12 +214,7 @@ class Effect(Rule):
         distribution = np.mean(
             [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0
         )
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
             head=str(heads[0]) if len(heads) == 1 else f"{len(heads)} heads together",
             heads_tried=1,
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),

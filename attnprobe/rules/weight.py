@@ -37,7 +37,6 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.chance import Geometry, Pair, Trials, columns_of, query_rows, trials
 from attnprobe.rules.effect import ConfirmField, Effect
@@ -221,12 +220,7 @@ class _Weight(Rule):
         best = int(np.argmax(seen.to[judged]) if self.wanted else np.argmin(seen.to[judged]))
         place = decide(demands, how, self.heads.count, best=best)
         demand, decider = demands[place], judged[place]
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
             head=names[decider],
             heads_tried=len(heads),
             sink=_sink(found, distributions[decider]),
