@@ -32,7 +32,17 @@ from attnprobe.records import (
     Tokens,
 )
 
-__all__ = ["LEFT_OUT", "OFFSETS", "Hits", "Look", "Looks", "Pair", "find_looks", "measure"]
+__all__ = [
+    "LEFT_OUT",
+    "OFFSETS",
+    "UNREADABLE",
+    "Hits",
+    "Look",
+    "Looks",
+    "Pair",
+    "find_looks",
+    "measure",
+]
 
 OFFSETS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
 """Fixed distances that heads are compared with, in words; below zero to the left."""
@@ -91,7 +101,7 @@ class Look:
     Attributes:
         rows: token positions of the words that look.
         expected: `[words]`, the words that are the other end.
-        candidates: `[words]`, all words that can be chosen where no window hides one.
+        candidates: `[words]`, all words that can be chosen; behind a window one weighs nothing.
         offsets: `[offsets]`, whether the word at this distance is the other end.
     """
 
@@ -107,12 +117,19 @@ class Looks:
 
     Attributes:
         words: the columns that a head can choose, special tokens left out.
-        left_out: of the other pairs, how many for which reason.
+        pairs: which of the pairs each look is.
+        refused: of each of the other pairs, why it cannot be judged.
     """
 
     words: tuple[Group, ...]
     looks: tuple[Look, ...]
-    left_out: Mapping[str, int]
+    pairs: tuple[int, ...]
+    refused: Mapping[int, str]
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many pairs were refused, by the reason why."""
+        return Counter(self.refused.values())
 
     def seen(self, site: Site, layer: int) -> Bools:
         """Which of the candidates the mask of a layer shows, `[looks, words]`."""
@@ -161,7 +178,7 @@ def measure(
             where = encoding.site(site)
             _check_heads(chosen, where)
             looks = find_looks(encoding, where, own, layers)
-            left_out.update(looks.left_out)
+            left_out.update(looks.refused.values())
             if looks.looks:
                 rows = tuple(sorted({row for look in looks.looks for row in look.rows}))
                 found[index] = encoding, looks
@@ -169,9 +186,8 @@ def measure(
         if not needs:
             continue
         answered = model.collect(list(needs.values()), batch_tokens=batch_tokens)
-        for (index, (encoding, looks)), rows_ in zip(found.items(), answered, strict=True):
-            where = encoding.site(site)
-            right.append(_judge(rows_, looks, where, chosen))
+        for (index, (_, looks)), rows_ in zip(found.items(), answered, strict=True):
+            right.append(_judge(rows_, looks, chosen))
             offsets.append(np.array([look.offsets for look in looks.looks]))
             places += [index] * len(looks.looks)
     return Hits(
@@ -213,18 +229,16 @@ def find_looks(
         pairs: their sample is not looked at.
         layers: a pair behind the windows of all of them is left out.
     """
-    queries, keys = encoding.queries(site.name), encoding.keys(site.name)
-    words = _words(keys)
-    own = words if site.name != "cross" else _words(queries)
-    found: list[Look] = []
-    left_out: Counter[str] = Counter()
-    for pair in pairs:
-        look = _look(pair, queries, keys, own, words, site, layers)
+    text = _Text(encoding, site, layers)
+    found: dict[int, Look] = {}
+    refused: dict[int, str] = {}
+    for number, pair in enumerate(pairs):
+        look = text.look(pair)
         if isinstance(look, str):
-            left_out[look] += 1
+            refused[number] = look
         else:
-            found.append(look)
-    return Looks(words, tuple(found), left_out)
+            found[number] = look
+    return Looks(text.keys.words, tuple(found.values()), tuple(found), refused)
 
 
 def _words(tokens: Tokens) -> tuple[Group, ...]:
@@ -237,48 +251,94 @@ def _words(tokens: Tokens) -> tuple[Group, ...]:
     )
 
 
-def _look(
-    pair: Pair,
-    queries: Tokens,
-    keys: Tokens,
-    own: Sequence[Group],
-    words: Sequence[Group],
-    site: Site,
-    layers: Sequence[int],
-) -> Look | str:
-    """A pair as token positions and words, or why it cannot be judged."""
-    looking = _touched(pair.query, queries, own)
-    looked_at = _touched(pair.key, keys, words)
-    if not looking or not looked_at:
-        return SPLIT
-    one_text = site.name != "cross"
-    if one_text and not looking.isdisjoint(looked_at):
-        return SAME
-    rows = tuple(sorted(at for word in looking for at in own[word].positions))
-    among = np.array([not (one_text and word in looking) for word in range(len(words))])
-    candidates = among & _visible(site, None, rows, words)
-    expected = np.isin(np.arange(len(words)), list(looked_at)) & candidates
-    if not expected.any():
-        return LATER
-    shown = [candidates & _visible(site, layer, rows, words) for layer in layers]
-    if not any((expected & one).any() for one in shown):
-        return FAR
-    if not (candidates & ~expected).any():
-        return ALONE
-    first, last = min(looking), max(looking)
-    # Distances count in one text; across two texts, in the places of both.
-    at = [(first if offset < 0 else last) + offset for offset in OFFSETS]
-    offsets = np.array([0 <= place < len(words) and place in looked_at for place in at])
-    return Look(rows, expected, candidates, offsets)
+class _Side:
+    """The words of one side of a site."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self.words = _words(tokens)
+        self._owner = {at: word for word, own in enumerate(self.words) for at in own.positions}
+        self._touched: dict[Span, frozenset[int]] = {}
+
+    def touched(self, span: Span) -> frozenset[int]:
+        """Indices of the words that the tokens of a span lie in; none without whole tokens."""
+        if span not in self._touched:
+            try:
+                at = positions(Selector((Chars(*span),)), self.tokens)
+            except SelectorError:
+                at = ()
+            words = (self._owner.get(position) for position in at)
+            self._touched[span] = frozenset(word for word in words if word is not None)
+        return self._touched[span]
 
 
-def _touched(span: Span, tokens: Tokens, words: Sequence[Group]) -> set[int]:
-    """Indices of the words that the tokens of a span lie in; none without whole tokens."""
-    try:
-        at = set(positions(Selector((Chars(*span),)), tokens))
-    except SelectorError:
-        return set()
-    return {word for word, group in enumerate(words) if not at.isdisjoint(group.positions)}
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """Words that look.
+
+    Attributes:
+        rows: their token positions.
+        candidates, choice: what they can choose from, `[words]` and as indices.
+        shown: what any layer shows them.
+    """
+
+    rows: tuple[int, ...]
+    candidates: Bools
+    choice: frozenset[int]
+    shown: frozenset[int]
+
+
+class _Text:
+    """One text, with what several of its pairs have in common."""
+
+    def __init__(self, encoding: Encoding, site: Site, layers: Sequence[int]) -> None:
+        self.site = site
+        self.one_text = site.name != "cross"
+        self.keys = _Side(encoding.keys(site.name))
+        self.queries = self.keys if self.one_text else _Side(encoding.queries(site.name))
+        # Layers of one window see alike.
+        self.layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
+        self._known: dict[frozenset[int], _Row] = {}
+
+    def look(self, pair: Pair) -> Look | str:
+        """A pair as token positions and words, or why it cannot be judged."""
+        looking, looked_at = self.queries.touched(pair.query), self.keys.touched(pair.key)
+        if not looking or not looked_at:
+            return SPLIT
+        if self.one_text and not looking.isdisjoint(looked_at):
+            return SAME
+        row = self._row(looking)
+        found = looked_at & row.choice
+        if not found:
+            return LATER
+        if found.isdisjoint(row.shown):
+            return FAR
+        if len(found) == len(row.choice):
+            return ALONE
+        expected = np.zeros(len(row.candidates), np.bool_)
+        expected[list(found)] = True
+        # Across two texts, words are counted in each from its start.
+        ends = min(looking), max(looking)
+        offsets = np.array([ends[offset > 0] + offset in looked_at for offset in OFFSETS])
+        return Look(row.rows, expected, row.candidates, offsets)
+
+    def _row(self, looking: frozenset[int]) -> _Row:
+        if looking not in self._known:
+            words = self.keys.words
+            rows = tuple(
+                sorted(at for word in looking for at in self.queries.words[word].positions)
+            )
+            candidates = _visible(self.site, None, rows, words)
+            if self.one_text:
+                candidates[list(looking)] = False
+            shown = [_visible(self.site, layer, rows, words) for layer in self.layers]
+            self._known[looking] = _Row(
+                rows,
+                candidates,
+                frozenset(np.flatnonzero(candidates).tolist()),
+                frozenset(np.flatnonzero(np.any(shown, axis=0)).tolist()),
+            )
+        return self._known[looking]
 
 
 def _visible(site: Site, layer: int | None, rows: Sequence[int], words: Sequence[Group]) -> Bools:
@@ -290,7 +350,7 @@ def _visible(site: Site, layer: int | None, rows: Sequence[int], words: Sequence
     )
 
 
-def _judge(rows: Rows, looks: Looks, site: Site, sets: Sequence[tuple[Head, ...]]) -> Bools:
+def _judge(rows: Rows, looks: Looks, sets: Sequence[tuple[Head, ...]]) -> Bools:
     """Whether each set is right about each look, `[looks, sets]`."""
     at = {position: place for place, position in enumerate(rows.positions)}
     mean = np.zeros((len(looks.looks), len(rows.positions)), np.float32)
@@ -305,13 +365,12 @@ def _judge(rows: Rows, looks: Looks, site: Site, sets: Sequence[tuple[Head, ...]
         if not np.isfinite(rows.weights[layer]).all():
             raise MeasureError(f"layer {layer} has attention weights that are no numbers")
         weights[layer] = mean @ (rows.weights[layer] @ columns)
-    seen = {layer: looks.seen(site, layer) for layer in layers}
     expected = np.array([look.expected for look in looks.looks])
+    candidates = np.array([look.candidates for look in looks.looks])
     right = np.zeros((len(looks.looks), len(sets)), np.bool_)
     for number, heads in enumerate(sets):
         total = np.mean([weights[head.layer][head.head] for head in heads], axis=0)
-        choice = np.any([seen[head.layer] for head in heads], axis=0)
-        there = np.where(choice & expected, total, -1).max(axis=-1)
-        elsewhere = np.where(choice & ~expected, total, -1).max(axis=-1)
+        there = np.where(expected, total, -1).max(axis=-1)
+        elsewhere = np.where(candidates & ~expected, total, -1).max(axis=-1)
         right[:, number] = there > elsewhere
     return right

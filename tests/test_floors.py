@@ -36,6 +36,7 @@ FLOORS = {
     "corpus": 4,
     "models": 5,
     "relations": 5,
+    "scan": 6,
     "accuracy": 6,
     "order": 6,
     "run": 6,
