@@ -24,6 +24,7 @@ FLOORS = {
     "records": 1,
     "registry": 1,
     "stats": 1,
+    "mutations": 2,
     "heads": 2,
     "yamltext": 2,
     "align": 2,
