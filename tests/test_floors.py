@@ -38,6 +38,7 @@ FLOORS = {
     "models": 5,
     "run": 6,
     "explain": 7,
+    "mutants": 7,
     "plugin": 8,
     "cli": 8,
     "__init__": 9,
