@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from attnprobe.mutants.trial import SMALL_BATCH, Trial
+from attnprobe.mutants.trial import SEEN_FROM, SMALL_BATCH, Trial
 from attnprobe.mutations import KINDS
 
 __all__ = ["COLUMNS", "ModelFacts", "as_page", "cells", "summary_line"]
@@ -38,8 +38,10 @@ is drawn anew. What is wanted:
 - `green`: no blocking case breaks.
 - `moved`: the model computes what it did, with two heads in each other's place. Cases that name the
   head break, as they should; `compare` must say where it went, and that no other head moved.
-- `unseen`: the output of a head of the last layer goes into no further attention. No case about
-  attention can see it. What can is a case with `effect`, on a model that predicts words.
+- `unseen`: scrambling this head's output changes no attention weight by {seen} or more, in any
+  later layer, on any text of the suites. A head of the last layer has no later layer; a head that
+  rests on the first token may put next to nothing into its output. No case about attention can see
+  that. What may is a case with `effect`, on a model that predicts words.
 
 A caught mutant shows that a suite sees this damage. It does not show that it sees every damage:
 each variant is one draw, and small changes of a head stay below any bound.
@@ -100,6 +102,7 @@ def as_page(found: Sequence[tuple[ModelFacts, Sequence[Trial]]]) -> str:
             torch=version("torch"),
             transformers=version("transformers"),
             batch=SMALL_BATCH,
+            seen=SEEN_FROM,
             kinds="\n".join(f"| `{kind}` | {words} |" for kind, words in KINDS.items()),
         )
     ]
