@@ -30,6 +30,7 @@ __all__ = [
     "CaseOutcome",
     "Trial",
     "judge_all",
+    "largest_change",
     "pinned_heads",
     "plan",
     "read_otherwise",
