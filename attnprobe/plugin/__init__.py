@@ -16,7 +16,7 @@ import pytest
 
 from attnprobe.names import SUFFIX
 from attnprobe.plugin import hooks, options
-from attnprobe.plugin.keys import ABSENT, absent_key, judged_key
+from attnprobe.plugin.keys import ABSENT, ORDER, absent_key, judged_key, order_key
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -79,12 +79,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.workeroutput[ABSENT] = counts
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[ORDER] = session.config.stash.get(order_key, [])
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    # Under pytest-xdist each worker leaves out the same cases.
-    absent = getattr(node, "workeroutput", {}).get(ABSENT)
-    if absent:
-        node.config.stash[absent_key] = absent
+    # Under pytest-xdist each worker collects, and leaves out, the same cases.
+    told = getattr(node, "workeroutput", {})
+    if told.get(ABSENT):
+        node.config.stash[absent_key] = told[ABSENT]
+    if told.get(ORDER):
+        node.config.stash[order_key] = told[ORDER]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -95,6 +102,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"--attn-model {name}=REF",
             yellow=True,
         )
+    for habit in config.stash.get(order_key, []):
+        terminalreporter.write_line(f"attnprobe: {habit['told']}", yellow=True)
 
 
 def _named_model(item: pytest.Item) -> str | None:

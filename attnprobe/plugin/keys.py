@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from attnprobe.cases import Case
     from attnprobe.run import Finding
 
-__all__ = ["ABSENT", "REPORT", "Judged", "absent_key", "judged_key"]
+__all__ = ["ABSENT", "ORDER", "REPORT", "Judged", "absent_key", "judged_key", "order_key"]
 
 
 class Judged(NamedTuple):
@@ -26,5 +26,8 @@ judged_key = pytest.StashKey[list[Judged]]()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
+# Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
+order_key = pytest.StashKey[list[dict[str, Any]]]()
+ORDER = "attnprobe_order"
 # Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
 REPORT = "attnprobe"

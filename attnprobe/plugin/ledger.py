@@ -8,12 +8,13 @@ import pytest
 
 from attnprobe.errors import ResultsError
 from attnprobe.names import SUFFIX
-from attnprobe.plugin.keys import REPORT, absent_key
+from attnprobe.plugin.keys import REPORT, absent_key, order_key
 from attnprobe.plugin.options import settings
 from attnprobe.results import (
     CaseOutcome,
     CaseResult,
     ModelResult,
+    OrderResult,
     Results,
     environment,
     write_json,
@@ -64,6 +65,7 @@ class Ledger:
             self._complain(session, "a strict run lets no case go for want of its model")
         if self._path is None:
             return
+        habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
         found = Results(
             environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
@@ -71,6 +73,7 @@ class Ledger:
             # A case file that cannot be read leaves no record: whoever compares the number
             # executed with the number collected must see that it is missing.
             collected=self._seen["collected"] + len(self._broken_files),
+            order=tuple(map(OrderResult.from_dict, habits)),
         )
         try:
             write_json(self._path, found.to_json())

@@ -26,6 +26,7 @@ __all__ = [
     "elsewhere",
     "head_grid",
     "row_mean",
+    "sink_columns",
     "sink_shares",
     "strongest_words",
 ]
@@ -149,11 +150,11 @@ class Frame:
 
     def columns_at(self, positions: Collection[int]) -> tuple[int, ...]:
         """Indices of the columns that hold any of these token positions."""
-        return tuple(
-            index
-            for index, group in enumerate(self.columns)
-            if not set(positions).isdisjoint(group.positions)
-        )
+        return _indices(self.columns, positions)
+
+    def rows_at(self, positions: Collection[int]) -> tuple[int, ...]:
+        """Indices of the rows that hold any of these token positions."""
+        return _indices(self.rows, positions)
 
     def view(self, weights: Floats) -> Doubles:
         """A layer's weights as this frame sees them, `[heads, rows, columns]`.
@@ -178,6 +179,12 @@ class Frame:
         scaled = np.full_like(found, np.nan)
         np.divide(found, content, out=scaled, where=said)
         return scaled
+
+
+def _indices(words: Sequence[Group], positions: Collection[int]) -> tuple[int, ...]:
+    return tuple(
+        index for index, word in enumerate(words) if not set(positions).isdisjoint(word.positions)
+    )
 
 
 def _ends(words: Sequence[Group]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -220,6 +227,13 @@ def head_grid(scores: Mapping[int, Doubles]) -> Floats:
     return grid
 
 
+def sink_columns(keys: Tokens, *, causal: bool) -> Bools:
+    """Columns where no word is: special tokens and, at a causal site, the first token."""
+    columns = np.array([name is not None for name in keys.special])
+    columns[0] |= causal
+    return columns
+
+
 def sink_shares(
     weights: npt.NDArray[F], keys: Tokens, *, causal: bool, into: SinkKind = "all"
 ) -> npt.NDArray[F]:
@@ -230,17 +244,16 @@ def sink_shares(
         into: `special` tokens, the `first` token, a `learned` sink (what the row lacks to 1), or
             `all` of these; in `all` the first token counts at causal sites only.
     """
-    special = np.array([name is not None for name in keys.special])
-    first = np.arange(len(keys)) == 0
     match into:
         case "special":
+            special = [name is not None for name in keys.special]
             mass = weights[..., special].sum(axis=-1)
         case "first":
             mass = weights[..., 0]
         case "learned":
             mass = 1 - weights.sum(axis=-1)
         case "all":
-            mass = 1 - weights[..., ~(special | first if causal else special)].sum(axis=-1)
+            mass = 1 - weights[..., ~sink_columns(keys, causal=causal)].sum(axis=-1)
     shares: npt.NDArray[F] = np.clip(mass, 0, 1)
     return shares
 
