@@ -223,6 +223,11 @@ class Results(_Record):
         """All that pytest ran: cases and relations."""
         return (*self.cases, *self.relations)
 
+    @property
+    def missing(self) -> int:
+        """How many items were to run and left no record; 0 for a run that finished."""
+        return max(self.collected - len(self.items), 0)
+
     def summary(self) -> dict[str, int]:
         """Counts of items by outcome, and of expectations that are borderline or vacuous.
 

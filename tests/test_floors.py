@@ -33,6 +33,7 @@ FLOORS = {
     "capture": 4,
     "results": 4,
     "attention": 4,
+    "compare": 5,
     "models": 5,
     "run": 6,
     "explain": 7,
