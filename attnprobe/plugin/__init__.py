@@ -93,6 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Counts the probes that -k, -m and the like leave out; a baseline must know."""
+    if not items:
+        return  # as --lf tells of
     config = items[0].config
     given = options.settings(config).models
     count = sum(
