@@ -34,6 +34,7 @@ __all__ = [
     "ChanceResult",
     "ExpectationResult",
     "ModelResult",
+    "OrderResult",
     "RelationResult",
     "Results",
     "environment",
@@ -107,6 +108,7 @@ class ExpectationResult(_Record):
         head: the head that decided or came nearest.
         chance: how often the rule passes for other word pairs; None where a rule has no pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
+        confirmed: where ablation was to confirm the verdict, what it showed.
     """
 
     rule: str
@@ -122,6 +124,7 @@ class ExpectationResult(_Record):
     heads_tried: StrictInt | None = None
     chance: ChanceResult | None = None
     sink: StrictFloat | None = None
+    confirmed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,19 @@ class RelationResult(CaseResult):
 
 
 @dataclass(frozen=True)
+class OrderResult(_Record):
+    """A habit of position that would pass a suite; fields as in `attnprobe.order.Habit`."""
+
+    file: str
+    suite: str
+    model: str | None
+    pairs: StrictInt
+    habit: str
+    offset: StrictInt
+    right: StrictInt
+
+
+@dataclass(frozen=True)
 class ModelResult(_Record):
     """The model that was judged, down to the hashes of its files.
 
@@ -217,6 +233,7 @@ class Results(_Record):
     collected: StrictInt
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
+    order: tuple[OrderResult, ...] = ()
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
@@ -261,6 +278,12 @@ class Results(_Record):
             ],
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
+            "order": [
+                habit.as_dict()
+                for habit in sorted(
+                    self.order, key=lambda one: (one.file, one.suite, one.model or "")
+                )
+            ],
             "summary": self.summary(),
         }
 

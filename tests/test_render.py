@@ -327,6 +327,7 @@ def finding(text: str) -> Finding:
         observed=text,
         demanded=text,
         head=text,
+        chance=text,
         sink=0.125,
         outcome="failed",
     )
@@ -346,9 +347,9 @@ def test_table_has_one_row_an_expectation() -> None:
     page = parsed(expectations_table([finding("a"), finding("b")]))
     assert page.tags.count("tr") == 3
     assert page.text == (
-        "rulefrom → toheadsobserveddemandedheadsinkoutcome"
-        + "aaaaaa0.12failed"
-        + "bbbbbb0.12failed"
+        "rulefrom → toheadsobserveddemandedheadchancesinkoutcome"
+        + "aaaaaaa0.12failed"
+        + "bbbbbbb0.12failed"
     )
 
 
