@@ -34,6 +34,7 @@ FLOORS = {
     "results": 4,
     "attention": 4,
     "compare": 5,
+    "matching": 5,
     "models": 5,
     "limits": 6,
     "order": 5,
