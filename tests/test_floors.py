@@ -41,9 +41,10 @@ FLOORS = {
     "run": 6,
     "explain": 7,
     "differences": 8,
-    "plugin": 9,
-    "cli": 9,
-    "__init__": 10,
+    "side_by_side": 9,
+    "plugin": 10,
+    "cli": 10,
+    "__init__": 11,
 }
 
 # Who alone may import a library that is slow to import or that ties the house to one face.

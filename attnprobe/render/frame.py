@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import Colormap
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -94,17 +95,20 @@ class Scale:
 
     Attributes:
         low, high: the ends of the colour bar.
-        colors: name of the colour map.
+        colors: the colour map, or its name.
     """
 
     low: float
     high: float
-    colors: str = MAP
+    colors: str | Colormap = MAP
 
     def __call__(self, values: Floats) -> Floats:
         """Colours `[..., 4]`, red to opacity, 0 to 1."""
         share = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
-        shades: Floats = matplotlib.colormaps[self.colors](share)
+        colors = self.colors
+        if isinstance(colors, str):
+            colors = matplotlib.colormaps[colors]
+        shades: Floats = colors(share)
         return shades
 
 
