@@ -105,7 +105,8 @@ def draw_change(
     svgs: list[str] = []
     captions: list[str] = []
     for one, other in zip(before, after, strict=True):
-        lines.append(f"{one.expectation.rule.describe()}: {_told(one)} before, {_told(other)} now")
+        rule = one.expectation.rule.describe()
+        lines.append(f"{rule}: before {_told(one)}; now {_told(other)}")
         if _same(one, other):
             continue
         try:
@@ -131,8 +132,8 @@ def _told(finding: Finding) -> str:
         return f"not measured ({finding.error})"
     verdict = finding.verdict
     return (
-        f"{verdict.outcome}, {verdict.measure} {number(verdict.observed)} by {verdict.head}, "
-        f"demanded {bound(verdict)}"
+        f"{verdict.outcome}, {verdict.measure} {number(verdict.observed)} by {verdict.head} "
+        f"(demanded {bound(verdict)})"
     )
 
 
@@ -178,7 +179,7 @@ def _pictures(
         titles=(
             f"before: {old.name} · {name}",
             f"now: {new.name} · {name}",
-            f"change · {name} · {case.name}",
+            f"change: {name}",
         ),
         expected=Cells(picture.rows, picture.expected) if picture.expected else None,
         contrast=Cells(picture.rows, picture.contrast) if picture.contrast else None,

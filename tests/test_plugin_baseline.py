@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SLOW
 
 from attnprobe.results import read_results, write_json
 
@@ -615,34 +616,30 @@ def test_promise_42_of_two_parts_under_one_name_none_is_lost(
 # pytest-xdist
 
 
-def xdist(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess(
-        "-p", "no:hypothesispytest", "-p", "no:anyio", "--attn-model=tiny", *arguments
-    )
-
-
-def test_two_workers_compare_and_save_once(
+def test_two_workers_compare_with_a_baseline_and_the_models_with_each_other(
     pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     write_cases(CASES)
-    probe("--attn-save=main")
+    probe("--attn-model=other=b", "--attn-save=main")
+    whole = MAIN.read_bytes()
     pytester.makeconftest(CONFTEST)
-    result = xdist(pytester, "-n2", "--attn-compare=main", "--attn-save=two", "--html=r.html")
-    result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["3 kept"])
-    assert "3 kept" in Path("r.html").read_text(encoding="utf-8")
-    one, two = (read_results(path).cases for path in (MAIN, Path(".attnprobe/two.json")))
-    assert [entry.expectations for entry in one] == [entry.expectations for entry in two]
-    part = xdist(pytester, "-n2", "--attn-save=main", "-k", "rows")
-    part.stdout.fnmatch_lines(["attnprobe: no baseline was saved: *main.json has 1 entry *"])
-
-
-def test_promise_38_a_crashed_worker_saves_no_baseline(
-    pytester: pytest.Pytester, write_cases: Write
-) -> None:
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile("import os\ndef test_crash(attn):\n    os._exit(1)\n")
-    write_cases(FEWER)
-    result = xdist(pytester, "--attn-save=main", "-n1")
-    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: 1 of 3 cases left no result"])
-    assert not MAIN.exists()
+    options = ("--attn-compare=main", "--attn-save=main", "--attn-strict", "--html=r.html")
+    result = pytester.runpytest_subprocess(
+        *SLOW, "-n2", "-k", "rows", "--attn-model=tiny", "--attn-model=other=b", *options
+    )
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: no baseline was saved: *main.json has 2 entries that this run did not *",
+            "*attnprobe: compared with *main.json*",
+            "4 kept",
+            "2 entries of the baseline not selected by this run",
+            "*attnprobe: model tiny before, other now*",
+            "2 kept",
+        ]
+    )
+    assert MAIN.read_bytes() == whole
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "4 kept" in page
+    assert "model tiny before, other now" in page
+    assert page.count("col-model") >= 4

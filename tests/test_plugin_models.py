@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_plugin_baseline import CONFTEST, xdist
 from test_plugin_html import Page
 
 from attnprobe.models import Model
@@ -124,14 +123,3 @@ def test_a_model_is_selected_by_its_suffix_and_last_failed_works(
     assert run("-k", "[new] and sharp") == ["sharp[new]"]
     assert run("--lf") == ["sharp[new]"]
     assert run("x.attn.yaml::rows[dog][new]") == ["rows[dog][new]"]
-
-
-def test_two_workers_run_both_models(pytester: pytest.Pytester, write_cases: Write) -> None:
-    pytester.makeconftest(CONFTEST)
-    write_cases(CASES)
-    result = xdist(pytester, "-n2", "--attn-model=new=b", "--html=r.html", "-k", "rows")
-    result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(["*attnprobe: model tiny before, new now*", "2 kept"])
-    page = Path("r.html").read_text(encoding="utf-8")
-    assert "model tiny before, new now" in page
-    assert page.count("col-model") >= 4

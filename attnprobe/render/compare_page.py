@@ -71,15 +71,16 @@ p { margin: 4px 0; }
 .muted { color: var(--muted); }
 .note { color: var(--note); overflow-wrap: anywhere; }
 .scroll, article { background: var(--card); border: 1px solid var(--rule); border-radius: 9px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; width: 100%; }
+.scroll { overflow-x: auto; width: fit-content; max-width: 100%; }
+table { border-collapse: collapse; font-size: 14px; }
 th, td { padding: 6px 12px; text-align: left; vertical-align: top; unicode-bidi: isolate; }
 th { color: var(--muted); font-weight: 600; white-space: nowrap; }
 tbody tr { border-top: 1px solid var(--rule); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 article { padding: 14px 16px; margin: 14px 0; }
 .head { display: flex; gap: 10px; align-items: baseline; flex-wrap: wrap; }
-.pictures { display: flex; flex-wrap: wrap; gap: 14px; margin-top: 12px; align-items: flex-start; }
+.pictures { display: grid; gap: 14px; margin-top: 12px; align-items: start;
+  justify-items: start; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); }
 figure { margin: 0; max-width: 100%; }
 figure img { display: block; max-width: 100%; height: auto; border: 1px solid var(--rule);
   border-radius: 10px; }
@@ -122,6 +123,7 @@ figcaption { color: var(--muted); font-size: 13px; margin-top: 4px; }
 {% endfor %}<td class="number">{{ row.by|visible }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% else %}<p>Every case is as it was.</p>{% endif %}
+{% if pictures %}<h2>Before, now, and the change</h2>{% endif %}
 {% for shown in pictures %}<article>
 <div class="head"><span class="badge {{ shown.row.kind }}">{{ shown.row.kind }}</span>\
 <h3>{{ shown.row.case|visible }}</h3><span class="muted">{{ shown.row.file|visible }}</span></div>

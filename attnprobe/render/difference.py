@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
-from attnprobe.records import Floats
+from attnprobe.records import WHOLE_PICTURE, Floats
 from attnprobe.render.frame import Scale, signed
 from attnprobe.render.heatmap import Cells, heatmap
 from attnprobe.render.style import Drawing
@@ -63,8 +63,11 @@ def triple(
         raise ValueError(f"weights of shapes {list(old.shape)} and {list(new.shape)} do not fit")
 
     change = new - old
-    top = _largest(old, new)
-    scales = Scale(0.0, top), Scale(0.0, top), _about_zero(change)
+    marked = [row for cells in (expected, contrast) if cells for row in cells.rows]
+    strip = sorted({*marked, *(rows or ())}) if max(old.shape) > WHOLE_PICTURE else []
+    shown = strip or slice(None)
+    top, most = _largest(old[shown], new[shown]), _largest(np.abs(change[shown]))
+    scales = Scale(0.0, top), Scale(0.0, top), Scale(-most, most, difference_map())
     names = ("attention weight", "attention weight", "change of attention weight")
     drawings = [
         heatmap(
@@ -84,11 +87,6 @@ def triple(
         )
     ]
     return Triple(*drawings)
-
-
-def _about_zero(change: Floats) -> Scale:
-    top = _largest(np.abs(change))
-    return Scale(-top, top, difference_map())
 
 
 def _largest(*values: Floats) -> float:

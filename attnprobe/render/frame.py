@@ -47,6 +47,7 @@ __all__ = [
     "draw_outline",
     "draw_slanted",
     "frame",
+    "frame_cells",
     "marked",
     "signed",
     "spread",
@@ -195,10 +196,14 @@ def draw_cells(axes: Axes, values: Floats, scale: Scale) -> None:
         aspect="auto",
     )
     if np.isnan(values).any():
-        rows, columns = values.shape
-        axes.add_patch(
-            Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=RULE, clip_on=False)
-        )
+        frame_cells(axes, *values.shape)
+
+
+def frame_cells(axes: Axes, rows: int, columns: int) -> None:
+    """A thin frame around cells that may be as white as the card."""
+    axes.add_patch(
+        Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=RULE, clip_on=False)
+    )
 
 
 class Digits(Artist):

@@ -20,6 +20,7 @@ from attnprobe.render.frame import (
     LEAST_BAR,
     LINE,
     PAD,
+    RULE,
     SLANT,
     SMALL,
     Digits,
@@ -31,6 +32,7 @@ from attnprobe.render.frame import (
     draw_outline,
     draw_slanted,
     frame,
+    frame_cells,
     spread,
     step_of,
 )
@@ -177,7 +179,7 @@ def heatmap(
         part = weights[np.ix_(block.rows, block.columns)]
         axes = add_axes(drawing, left, top, block.width, block.height)
         draw_cells(axes, part, scale)
-        _draw_separators(axes, block)
+        _draw_separators(axes, block, RULE if scale.low < 0 else CARD)
         if max(weights.shape) <= MOST_WITH_DIGITS:
             drawing.add_artist(Digits(part, scale, axes, write))
         _draw_labels(drawing, block, outlines, left, top)
@@ -213,11 +215,13 @@ def _blocks(
     ]
 
 
-def _draw_separators(axes: Axes, block: _Block) -> None:
+def _draw_separators(axes: Axes, block: _Block, color: str) -> None:
     rows, columns = len(block.rows), len(block.columns)
     thickness = block.cell / 30
-    axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, colors=CARD, linewidths=thickness)
-    axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, colors=CARD, linewidths=thickness)
+    axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, colors=color, linewidths=thickness)
+    axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, colors=color, linewidths=thickness)
+    if color != CARD:  # a cell of no change is as white as the card
+        frame_cells(axes, rows, columns)
 
 
 def _draw_labels(
