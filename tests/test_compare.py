@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -398,6 +399,32 @@ def test_the_paired_test_keeps_its_level_and_the_interval_covers() -> None:
             low, high = paired_difference(*map(int, table))
             covered += low <= truth <= high
         assert covered >= binom.ppf(0.001, 400, 0.95)
+
+
+def test_the_comparison_in_the_documents_is_what_is_printed() -> None:
+    weights = {"it-animal": (0.677, 0.12), "it-cake": (0.66, 0.48), "it-far": (0.784, 0.784)}
+    old, new = (
+        run(
+            *(
+                replace(
+                    FAIL if pair[side] < 0.3 else HOLD,
+                    id=name,
+                    suite="coreference",
+                    file="cases/coreference.attn.yaml",
+                    model=which,
+                    expectations=(
+                        expected(pair[side], outcome="failed" if pair[side] < 0.3 else "passed"),
+                    ),
+                )
+                for name, pair in weights.items()
+            ),
+            models=(model(which),),
+        )
+        for side, which in enumerate(("minilm", "distilled"))
+    )
+    page = (Path(__file__).parent.parent / "docs" / "compare.md").read_text(encoding="utf-8")
+    found = compare_results(old, new, models={"minilm": "distilled"})
+    assert "```text\n" + "\n".join(lines(found)) + "\n```" in page
 
 
 # Limits
