@@ -163,7 +163,7 @@ class Ledger:
             for line in (*lines(comparison), *notes):
                 terminalreporter.write_line(harmless(line))
         if self._saved is not None:
-            terminalreporter.write_sep("-", f"attnprobe baseline: {self._saved}")
+            terminalreporter.write_sep("-", harmless(f"attnprobe baseline: {self._saved}"))
         if self._path is not None:
             terminalreporter.write_sep("-", f"attnprobe results: {self._path}")
 
