@@ -13,7 +13,7 @@ import platform
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -251,6 +251,11 @@ class Results(_Record):
         """All that pytest ran: cases and relations."""
         return (*self.cases, *self.relations)
 
+    @property
+    def missing(self) -> int:
+        """How many items were to run and left no record; 0 for a run that finished."""
+        return max(self.collected - len(self.items), 0)
+
     def summary(self) -> dict[str, int]:
         """Counts of items by outcome, and of expectations that are borderline or vacuous.
 
@@ -331,10 +336,14 @@ def _git_commit() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, check: Callable[[Path], None] | None = None) -> None:
     """Writes a JSON file with sorted keys; a reader finds the old file or the new one, whole.
 
     Another writer of the same file waits; `<name>.lock` stays beside it.
+
+    Args:
+        check: looks at what stands in the file so far, while nobody else can write it; what it
+            raises leaves the file as it is.
 
     Raises:
         ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
@@ -343,6 +352,8 @@ def write_json(path: Path, value: object) -> None:
     data = _encoded(path, value)
     try:
         with _locked(path):
+            if check is not None:
+                check(path)
             _replace(path.resolve(), data)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error

@@ -17,6 +17,7 @@ from attnprobe.models import Model
 from attnprobe.names import CHANCE_MAX
 from attnprobe.order import habits
 from attnprobe.plugin.options import settings
+from attnprobe.results import Results, write_json
 from attnprobe.rules import RULES
 from attnprobe.run import Runner
 
@@ -67,6 +68,8 @@ def indented(text: str) -> str:
 @pytest.mark.parametrize("text", blocks("ini"))
 def test_ini_examples_are_accepted(text: str, pytester: pytest.Pytester) -> None:
     pytester.makeini(text)
+    empty = Results(environment={}, models=(), cases=(), collected=0)
+    write_json(pytester.path / ".attnprobe" / "main.json", empty.to_json())
     config = pytester.parseconfigure()
     assert settings(config).models
 

@@ -22,7 +22,9 @@ class FileItem(pytest.Item):
     """
 
     def __init__(self, *, case: Case | Relation, model: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # As text, which pytest takes apart at the bracket: --lf reads it back in the same way.
+        nodeid = f"{kwargs['parent'].nodeid}::{kwargs['name']}"
+        super().__init__(nodeid=nodeid, **kwargs)
         self.case = case
         self.model = model
         self.stash[judged_key] = []

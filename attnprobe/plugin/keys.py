@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT",
+    "DESELECTED",
     "ORDER",
     "REPORT",
     "Judged",
     "absent_key",
+    "deselected_key",
     "judged_key",
     "order_key",
     "relation_key",
@@ -38,6 +40,9 @@ relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
+# How many probes -k, -m and the like left out.
+deselected_key = pytest.StashKey[int]()
+DESELECTED = "attnprobe_deselected"
 # Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
 order_key = pytest.StashKey[list[dict[str, Any]]]()
 ORDER = "attnprobe_order"
