@@ -17,6 +17,7 @@ from attnprobe.errors import MeasureError, ModelError
 from attnprobe.stats import Interval, wilson
 
 __all__ = [
+    "LEAST_DISTINCT",
     "LEAST_PAIRS",
     "SITES",
     "WHOLE_PICTURE",
@@ -50,8 +51,9 @@ __all__ = [
     "Verdict",
 ]
 
-# A chance rate needs at least so many word pairs.
+# A chance rate needs at least so many word pairs, and so many that differ.
 LEAST_PAIRS = 50
+LEAST_DISTINCT = 20
 # Maps of texts with more tokens than this are not drawn whole.
 WHOLE_PICTURE = 40
 
@@ -501,30 +503,39 @@ class Chance:
 
     Attributes:
         passed, pairs: how many pairs were tried, and for how many the rule passed.
+        distinct: how many of the pairs are of different words; the rows of a template repeat many.
     """
 
     passed: int
     pairs: int
+    distinct: int
 
     @property
     def rate(self) -> float | None:
-        """The share that passed, 0 to 1; None where fewer than LEAST_PAIRS were tried."""
-        return self.passed / self.pairs if self.pairs >= LEAST_PAIRS else None
+        """The share that passed, 0 to 1; None where too few pairs were tried, or differ."""
+        return self.passed / self.pairs if self._enough else None
 
     @property
     def interval(self) -> Interval | None:
-        """95 % Wilson interval of the rate, as if the pairs were independent."""
-        return wilson(self.passed, self.pairs) if self.pairs >= LEAST_PAIRS else None
+        """95 % Wilson interval of the rate, as if each distinct pair had been tried once."""
+        if not self._enough:
+            return None
+        return wilson(round(self.passed / self.pairs * self.distinct), self.distinct)
+
+    @property
+    def _enough(self) -> bool:
+        return self.pairs >= LEAST_PAIRS and self.distinct >= LEAST_DISTINCT
 
     def __str__(self) -> str:
         if self.interval is None:
             return (
                 f"chance not known: these texts have {self.pairs} other word pairs of this kind, "
-                f"{LEAST_PAIRS} are needed"
+                f"{self.distinct} that differ; {LEAST_PAIRS} and {LEAST_DISTINCT} are needed"
             )
+        alike = f", {self.distinct} that differ" if self.distinct < self.pairs else ""
         return (
-            f"by chance: holds for {self.passed} of {self.pairs} other word pairs of this kind "
-            f"({self.passed / self.pairs:.1%}, 95 % interval {self.interval})"
+            f"by chance: holds for {self.passed} of {self.pairs} other word pairs of this kind"
+            f"{alike} ({self.passed / self.pairs:.1%}, 95 % interval {self.interval})"
         )
 
 

@@ -91,6 +91,7 @@ class ChanceResult(_Record):
         passed, pairs: how many pairs were tried, and for how many the rule passed.
         rate, low, high: the share that passed, 0 to 1, and its 95 % Wilson interval; None where
             there were too few pairs to tell.
+        distinct: how many of the pairs are of different words.
     """
 
     passed: StrictInt
@@ -98,6 +99,7 @@ class ChanceResult(_Record):
     rate: StrictFloat | None = None
     low: StrictFloat | None = None
     high: StrictFloat | None = None
+    distinct: StrictInt | None = None
 
 
 @dataclass(frozen=True)

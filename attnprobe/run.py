@@ -17,6 +17,7 @@ blocks. Their rows are captured in the same passes.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,7 +41,7 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.rules.base import Rule
-from attnprobe.rules.chance import Pair
+from attnprobe.rules.chance import Pair, Trials
 
 __all__ = ["Finding", "Runner"]
 
@@ -96,8 +97,8 @@ class _Control:
     """A rule to be tried on the other word pairs of one text."""
 
     rule: Rule
-    pair: Pair
-    spoken: Sequence[Pair]
+    kind: Hashable
+    tried: Trials
     plan: _Plan
 
 
@@ -107,23 +108,23 @@ class _Suite:
 
     Attributes:
         related: every rule of the file and its text.
-        controls: the texts that chance rates are taken over.
+        controls: the texts that chance rates are taken over; token ids hold no words.
         cases: those of the run.
-        block: in which the controls are measured.
-        chances: by the kind of a pair; None until they are measured.
+        block: in which the controls are measured; None for a case that is in no block.
+        chances: by the kind of a pair, or why it could not be measured; None until it is tried.
     """
 
     related: Sequence[tuple[Sample, Rule]]
     controls: tuple[Sample, ...]
     cases: list[Case] = field(default_factory=list)
-    block: int = 0
-    chances: dict[Hashable, Chance] | None = None
+    block: int | None = None
+    chances: dict[Hashable, Chance | str] | None = None
 
     @classmethod
     def of(cls, case: Case) -> _Suite:
         """The suite of a case; a probe in Python is alone with its own text."""
         related = case.related or tuple((case.sample, one.rule) for one in case.expectations)
-        texts = list(dict.fromkeys(sample for sample, _ in related))
+        texts = list(dict.fromkeys(sample for sample, _ in related if sample.ids is None))
         if len(texts) > CONTROLS:
             chosen = random.Random(SEED).sample(range(len(texts)), CONTROLS)
             texts = [texts[index] for index in sorted(chosen)]
@@ -163,11 +164,11 @@ class Runner:
             key = id(case.related or case)
             if key not in suites:
                 suites[key] = _Suite.of(case)
-            suite = suites[key]
-            suite.cases.append(case)
-            self._suites[case] = suite
+            suites[key].cases.append(case)
+            self._suites[case] = suites[key]
         self._blocks: list[list[Case]] = []
         self._block_of: dict[Case, int] = {}
+        self._broken: set[int] = set()
         self._assign(suites.values(), block)
         self._order = {case: place for place, case in enumerate(cases)}
         self._plans: dict[Case, list[_Plan]] = {}
@@ -182,12 +183,13 @@ class Runner:
                 controls = [text for text in suite.controls if text in texts]
                 if count % block + len(controls) > block:
                     count += -count % block
-                suite.block = count // block
                 texts = dict.fromkeys((*controls, *texts))
             for text in texts:
                 if text not in numbers:
                     numbers[text] = count // block
                     count += 1
+            # Texts that another file has as well may all stand in its blocks.
+            suite.block = numbers[next(iter(texts))]
             for case in suite.cases:
                 self._block_of[case] = numbers[case.sample]
         self._blocks = [[] for _ in range(count // block + 1)]
@@ -196,13 +198,14 @@ class Runner:
 
     def judge(self, case: Case) -> tuple[Finding, ...]:
         """What became of each expectation of the case, in their order."""
-        suite = self._suites.get(case) or _Suite.of(case)
+        if case not in self._suites:
+            self._suites[case] = _Suite.of(case)
+            self._suites[case].cases.append(case)
+        suite = self._suites[case]
         if self._chance_max is not None and suite.chances is None:
-            self._let_go(before=case)
-            self._measure(suite.block, [case])
+            self._measure(suite.block, case)
         if case not in self._plans:
-            self._let_go(before=case)
-            self._measure(self._block_of.get(case), [case])
+            self._measure(self._block_of.get(case), case)
         plans = self._plans.pop(case)
         return tuple(
             self._finding(expectation, plan, suite)
@@ -227,35 +230,35 @@ class Runner:
             case: plans for case, plans in self._plans.items() if self._order.get(case, -1) > place
         }
 
-    def _measure(self, number: int | None, alone: Sequence[Case]) -> None:
-        """Measures a block with all of its cases and controls.
+    def _measure(self, number: int | None, case: Case) -> None:
+        """Measures a block with all of its cases and controls, for the sake of a case.
 
         Args:
-            number: None measures single cases that are in no block.
+            number: None, or that of a block with a fault in it, measures the case by itself.
         """
-        cases = alone if number is None else self._blocks[number]
+        self._let_go(before=case)
+        whole = number is not None and number not in self._broken
+        cases = self._blocks[number] if whole and number is not None else [case]
         suites = [
             suite
-            for suite in dict.fromkeys(self._suites[case] for case in cases if case in self._suites)
-            if suite.chances is None and suite.block == number and self._chance_max is not None
+            for suite in dict.fromkeys(self._suites.values())
+            if suite.chances is None
+            and self._chance_max is not None
+            and (suite.block == number if whole else suite is self._suites[case])
         ]
         try:
-            plans = {
-                case: [self._plan(case, entry) for entry in case.expectations] for case in cases
-            }
+            plans = {one: [self._plan(one, entry) for entry in one.expectations] for one in cases}
             controls = {suite: list(self._controls(suite)) for suite in suites}
             asked = [plan for own in plans.values() for plan in own]
             asked += [control.plan for own in controls.values() for control in own]
             self._collect([plan for plan in asked if plan.error is None])
-            for suite in suites:
-                suite.chances = _tally(controls[suite])
         except Exception:
             # A fault, as of one case's rule: from now on each case of the block is on its own.
-            for case in cases:
-                self._block_of.pop(case, None)
-            for suite in suites:
-                suite.chances = {}
+            if whole and number is not None:
+                self._broken.add(number)
             raise
+        for suite in suites:
+            suite.chances = _tally(controls[suite])
         self._plans |= plans
 
     def _controls(self, suite: _Suite) -> Iterator[_Control]:
@@ -263,25 +266,31 @@ class Runner:
         kinds: dict[Hashable, tuple[Rule, Pair]] = {}
         for case in suite.cases:
             for expectation in case.expectations:
-                pair = self._pairs[expectation] = self._pair(case.sample, expectation.rule)
+                pair = self._pair(case.sample, expectation.rule)
+                self._pairs[expectation] = pair
                 if pair is not None:
                     kinds.setdefault(pair.kind, (expectation.rule, pair))
         if not kinds:
             return
-        spoken: dict[Sample, list[Pair]] = {text: [] for text in suite.controls}
+        stated: dict[Sample, list[Pair]] = {text: [] for text in suite.controls}
         for sample, rule in suite.related:
-            if sample in spoken:
-                pair = self._pair(sample, rule)
-                if pair is not None and pair.wanted:
-                    spoken[sample].append(pair)
-        for text, pairs in spoken.items():
+            pair = self._pair(sample, rule) if sample in stated else None
+            if pair is not None:
+                stated[sample].append(pair)
+        tried: dict[Hashable, Trials | None] = {}
+        for text, pairs in stated.items():
             for rule, pair in kinds.values():
                 try:
                     encoding = self.model.encode(text)
-                    needs = rule.chance_needs(encoding, pair)
+                    key = text, pair.trials
+                    if key not in tried:
+                        tried[key] = rule.trials(encoding, pair, pair.excluded(pairs))
+                    own = tried[key]
+                    needs = rule.chance_needs(encoding, own) if own else ()
                 except AttnprobeError:
                     continue  # an error of its own case, if it is one of the run
-                yield _Control(rule, pair, pairs, _Plan(encoding, needs))
+                if own:
+                    yield _Control(rule, pair.kind, own, _Plan(encoding, needs))
 
     def _pair(self, sample: Sample, rule: Rule) -> Pair | None:
         try:
@@ -321,9 +330,9 @@ class Runner:
             return Finding(expectation, plan.encoding, None, plan.error)
         try:
             verdict = expectation.rule.judge([plan.found[need] for need in plan.needs])
+            verdict = self._with_chance(verdict, self._pairs.get(expectation), suite)
         except AttnprobeError as error:
             return Finding(expectation, plan.encoding, None, error)
-        verdict = self._with_chance(verdict, self._pairs.get(expectation), suite)
         if not self._pictures or verdict.picture is None:
             return Finding(expectation, plan.encoding, verdict, None)
         rows = _at_site([plan.found[need] for need in plan.pictured], verdict.picture)
@@ -333,9 +342,11 @@ class Runner:
 
     def _with_chance(self, verdict: Verdict, pair: Pair | None, suite: _Suite) -> Verdict:
         """The verdict with its chance rate; one that holds, but for too many pairs, is vacuous."""
-        if pair is None or self._chance_max is None:
+        if pair is None or self._chance_max is None or suite.chances is None:
             return verdict
-        chance = (suite.chances or {}).get(pair.kind, Chance(0, 0))
+        chance = suite.chances.get(pair.kind, Chance(0, 0, 0))
+        if isinstance(chance, str):
+            raise MeasureError(f"how often this passes by chance cannot be measured: {chance}")
         idle = chance.rate is not None and chance.rate > self._chance_max
         holds = verdict.outcome in ("passed", "borderline")
         return replace(
@@ -343,17 +354,27 @@ class Runner:
         )
 
 
-def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance]:
-    """The chances of each kind, over all texts that could be measured."""
-    found: dict[Hashable, Chance] = {}
+def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
+    """The chances of each kind over all texts that could be measured, or what a rule did wrong."""
+    passed: Counter[Hashable] = Counter()
+    pairs: Counter[Hashable] = Counter()
+    words: dict[Hashable, set[tuple[str, str]]] = {}
+    faults: dict[Hashable, str] = {}
     for control in controls:
-        rows = [control.plan.found.get(need) for need in control.plan.needs]
-        if control.plan.error is not None or not rows:
+        if control.plan.error is not None:
+            continue  # an error of its own case as well
+        rows = [control.plan.found[need] for need in control.plan.needs]
+        try:
+            here = control.rule.chance(rows, control.tried)
+        except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
+            faults[control.kind] = f"{type(error).__name__}: {error}"
             continue
-        here = control.rule.chance(rows, control.pair, control.spoken)
-        before = found.get(control.pair.kind, Chance(0, 0))
-        found[control.pair.kind] = Chance(before.passed + here.passed, before.pairs + here.pairs)
-    return found
+        passed[control.kind] += int(here.held[here.judged].sum())
+        pairs[control.kind] += int(here.judged.sum())
+        own = words.setdefault(control.kind, set())
+        own.update(control.tried.words[index] for index in np.flatnonzero(here.judged))
+    rates = {kind: Chance(passed[kind], pairs[kind], len(own)) for kind, own in words.items()}
+    return {**rates, **faults}
 
 
 def _whole(need: Need, encoding: Encoding) -> Need:

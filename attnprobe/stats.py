@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class Interval(NamedTuple):
         return f"{self.low:.1%} to {self.high:.1%}"
 
 
+@lru_cache(maxsize=4096)
 def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of a share (Wilson 1927), without continuity correction.
 

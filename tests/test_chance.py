@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -19,11 +19,12 @@ from attnprobe.align import groups
 from attnprobe.cases import Case, parse
 from attnprobe.errors import AttnprobeError
 from attnprobe.models import Model
-from attnprobe.records import LEAST_PAIRS, Chance, Encoding, Need
+from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Chance, Encoding, Floats, Need
 from attnprobe.results import read_results
 from attnprobe.rules import parse_rule
 from attnprobe.rules.base import Rule
-from attnprobe.rules.chance import QUERIES, Pair, band, trials
+from attnprobe.rules.chance import PAIRS, QUERIES, Pair, band
+from attnprobe.rules.weight import Attends
 from attnprobe.run import CONTROLS, Runner
 from attnprobe.stats import wilson
 
@@ -47,29 +48,41 @@ def pair_of(stated: Rule, read: Encoding = READ) -> Pair:
 
 
 def tried(
-    stated: Rule, read: Encoding = READ, spoken: Sequence[Pair] = ()
+    stated: Rule, read: Encoding = READ, excluded: Sequence[Pair] = ()
 ) -> list[tuple[str, str, str]]:
     """From, to and over of each pair, as they are spelled."""
-    (site,) = read.sites.values()
-    found = trials(pair_of(stated, read).geometry, read, site, site.layers, spoken)
+    found = stated.trials(read, pair_of(stated, read), excluded)
+    assert found is not None
 
     def spell(positions: Sequence[int]) -> str:
-        chosen = {int(at) for at in positions}
         return " ".join(
-            group.label for group in groups(read.source) if chosen.issuperset(group.positions)
+            group.label
+            for group in groups(read.source)
+            if set(positions).issuperset(group.positions)
         )
 
-    contrasts = found.contrasts if found.contrasts is not None else np.zeros_like(found.keys)
+    contrast = found.contrast if found.contrast is not None else [None] * len(found)
     return [
-        (spell(found.queries[query]), spell(np.flatnonzero(key)), spell(np.flatnonzero(other)))
-        for query, key, other in zip(found.query, found.keys, contrasts, strict=True)
+        (
+            spell(found.queries[query]),
+            spell(found.keys[key]),
+            "" if other is None else spell(found.contrasts[other]),
+        )
+        for query, key, other in zip(found.query, found.key, contrast, strict=True)
     ]
 
 
-def chance_of(stated: Rule, weights: Any, read: Encoding = READ) -> Chance:
+def chance_of(
+    stated: Rule, weights: Any, read: Encoding = READ, excluded: Sequence[Pair] | None = None
+) -> tuple[int, int]:
+    """For how many pairs the rule passes, and how many were judged."""
     pair = pair_of(stated, read)
-    (need,) = stated.chance_needs(read, pair)
-    return stated.chance([rows(read, need, weights)], pair, [pair])
+    found = stated.trials(read, pair, [pair] if excluded is None else excluded)
+    if not found:
+        return 0, 0
+    (need,) = stated.chance_needs(read, found)
+    held, judged = stated.chance([rows(read, need, weights)], found)
+    return int(held[judged].sum()), int(judged.sum())
 
 
 # Which pairs ------------------------------------------------------------------------------------
@@ -115,7 +128,7 @@ def test_pairs_that_the_suite_speaks_of_do_not_count() -> None:
     stated = rule("slept", "animals", min=0.3)
     assert ("slept", "animals", "") in tried(stated)
     spoken = [pair_of(stated), pair_of(rule("river", "old", min=0.9))]
-    left = tried(stated, spoken=spoken)
+    left = tried(stated, excluded=spoken)
     assert ("slept", "animals", "") not in left
     assert ("river", "old", "") not in left
     assert ("old", "the", "") in left
@@ -131,16 +144,22 @@ def test_special_tokens_are_no_words_unless_the_rule_names_one() -> None:
 
 def test_a_row_that_predicts_is_tried_on_rows_that_predict() -> None:
     read = encoding("The keys to it are old .", site="decoder", causal=True, ends=False)
-    pair = pair_of(rule({"predicts": "are"}, "keys", min=0.3), read)
-    (site,) = read.sites.values()
-    found = trials(pair.geometry, read, site, site.layers, ())
-    # Rows 0 to 5 predict "keys" to "."; "it" stands two words behind "keys".
-    assert found.queries == ((0,), (1,), (2,), (3,), (4,), (5,))
+    found = rule({"predicts": "are"}, "keys", min=0.3).trials(
+        read, pair_of(rule({"predicts": "are"}, "keys", min=0.3), read), ()
+    )
+    assert found is not None
+    # Rows 1 to 5 predict "to" to "."; "it" stands two words behind "keys".
     steps = {
-        (found.queries[query][0], int(np.flatnonzero(key)[0]))
-        for query, key in zip(found.query, found.keys, strict=True)
+        (found.queries[query][0], found.keys[key][0])
+        for query, key in zip(found.query, found.key, strict=True)
     }
     assert steps == {(row, row - back) for row in range(6) for back in (2, 3) if row >= back}
+
+
+def test_the_word_before_the_predicted_one_is_tried_in_its_own_place() -> None:
+    read = encoding("The keys to it are old .", site="decoder", causal=True, ends=False)
+    found = tried(rule({"predicts": "are"}, "it", min=0.3), read)
+    assert found == [(word, word, "") for word in ("The", "keys", "to", "it", "are", "old")]
 
 
 def test_what_a_mask_hides_is_not_tried() -> None:
@@ -149,6 +168,26 @@ def test_what_a_mask_hides_is_not_tried() -> None:
     assert ("h", "e", "") in tried(rule("f", "d", min=0.3), read)
     assert ("h", "e", "") not in tried(rule("f", "d", min=0.3), windowed)
     assert ("h", "f", "") in tried(rule("f", "d", min=0.3), windowed)
+    # One layer that sees far is enough, unless a blind one would pass for that alone.
+    assert ("h", "e", "") in tried(rule("f", "d", min=0.3, heads="any"), windowed)
+    assert ("h", "e", "") not in tried(rule("f", "d", "ignores", max=0.3, heads="any"), windowed)
+    assert ("h", "e", "") not in tried(rule("f", "d", over="e", min=0.3, heads="any"), windowed)
+
+
+def test_pairs_of_another_site_and_token_ids_are_no_pairs_of_this_one() -> None:
+    stated = pair_of(rule("slept", "animals", min=0.3))
+    elsewhere = replace(stated, site="cross")
+    assert stated.excluded([stated, elsewhere]) == (stated,)
+    read = replace(READ, sample=replace(READ.sample, ids=READ.source.ids))
+    assert rule("slept", "animals", min=0.3).pair(read) is None
+
+
+def test_a_rule_that_wants_nothing_is_not_tried_on_what_it_states() -> None:
+    ignores = pair_of(rule("slept", "animals", "ignores", max=0.3))
+    other = pair_of(rule("river", "old", "ignores", max=0.1))
+    wanted = pair_of(rule("near", "the", min=0.3))
+    assert ignores.excluded([ignores, other, wanted]) == (ignores, wanted)
+    assert wanted.excluded([ignores, other, wanted]) == (wanted,)
 
 
 def test_a_word_with_itself_and_a_mixed_union_have_no_control() -> None:
@@ -163,6 +202,9 @@ def test_of_a_long_text_some_queries_are_drawn_always_the_same() -> None:
     queries = {one for one, _, _ in found}
     assert QUERIES - 1 <= len(queries) <= QUERIES
     assert found == tried(rule("w9", "w8", min=0.3), read)
+    far = tried(rule("w70", "w5", min=0.3), read)
+    assert len(far) == PAIRS
+    assert far == tried(rule("w71", "w6", min=0.3), read)
 
 
 # How often --------------------------------------------------------------------------------------
@@ -187,32 +229,56 @@ HEADS: dict[str, Any] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+CAUSAL = encoding(
+    "The ani|mals slept near the old riv|er .", site="decoder", causal=True, ends=False
+)
+READS = {
+    "plain": READ,
+    "causal": CAUSAL,
+    "windows": with_site(READ, windows={0: 4, 2: 6}),
+    "sinks": with_site(CAUSAL, learned_sinks=frozenset({0, 1, 2})),
+}
+
+
+def sunken(weights: dict[int, Floats], share: float, *, learned: bool) -> dict[int, Floats]:
+    """The same with a share of each row on the first column, or on a learned sink."""
+    found = {layer: matrix * (1 - share) for layer, matrix in weights.items()}
+    if not learned:
+        for matrix in found.values():
+            matrix[..., 0] += share
+    return found
+
+
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(sorted(BOUNDS)),
     st.sampled_from(sorted(HEADS)),
     st.sampled_from(["attends", "ignores"]),
+    st.sampled_from(sorted(READS)),
+    st.sampled_from([0.0, 0.8, 0.97]),
+    st.sampled_from(["slept", "The", "animals"]),
 )
 def test_the_rate_is_that_of_verdicts_on_each_pair(
-    seed: int, bound: str, heads: str, kind: str
+    seed: int, bound: str, heads: str, kind: str, text: str, share: float, to: str
 ) -> None:
     """Every control pair stated as a rule of its own and judged gives the same count."""
+    read = READS[text]
     bounds = dict(BOUNDS[bound])
     if kind == "ignores":
         bounds.pop("min", None)
         assume(any(name in bounds for name in ("max", "top", "over")))
-    weights = distributions(READ, seed)
-    stated = rule("river", "slept", kind, **{**bounds, "heads": HEADS[heads]})
-    found = chance_of(stated, weights)
+    weights = sunken(distributions(read, seed), share, learned=text == "sinks")
+    stated = rule("river", to, kind, **{**bounds, "heads": HEADS[heads]})
+    found = chance_of(stated, weights, read)
     held = pairs = 0
-    for from_, to, over in tried(stated, spoken=[pair_of(stated)]):
+    for from_, key, over in tried(stated, read, excluded=[pair_of(stated, read)]):
         words = {"over": over} if over else {}
-        own = rule(from_, to, kind, **{**bounds, "heads": HEADS[heads], **words})
+        own = rule(from_, key, kind, **{**bounds, "heads": HEADS[heads], **words})
         try:
-            (need,) = own.needs(READ)
+            (need,) = own.needs(read)
             assert isinstance(need, Need)
-            verdict = own.judge([rows(READ, need, weights)])
+            verdict = own.judge([rows(read, need, weights)])
         except AttnprobeError:
             continue
         slack = {">=": 1, ">": 1, "<=": -1}[verdict.relation] * (
@@ -222,20 +288,23 @@ def test_the_rate_is_that_of_verdicts_on_each_pair(
             assume(abs(slack) > 1e-6)
         pairs += 1
         held += verdict.outcome == "passed" or (verdict.outcome == "borderline" and slack >= 0)
-    assert (found.passed, found.pairs) == (held, pairs)
+    assert found == (held, pairs)
 
 
 def test_a_rate_comes_with_its_wilson_interval_or_not_at_all() -> None:
-    few = Chance(3, LEAST_PAIRS - 1)
-    assert (few.rate, few.interval) == (None, None)
-    assert "chance not known: these texts have 49 other word pairs" in str(few)
-    chance = Chance(3, 200)
+    for few in (Chance(3, LEAST_PAIRS - 1, 49), Chance(3, 200, LEAST_DISTINCT - 1)):
+        assert (few.rate, few.interval) == (None, None)
+        assert f"chance not known: these texts have {few.pairs} other word pairs" in str(few)
+    # The interval is that of as many pairs as differ.
+    chance = Chance(6, 400, 200)
     share, z, n = 3 / 200, 1.959963984540054, 200
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     assert chance.rate == share
     assert chance.interval == pytest.approx((middle - half, middle + half))
-    assert "holds for 3 of 200 other word pairs of this kind (1.5%, 95 % interval" in str(chance)
+    assert "holds for 6 of 400 other word pairs of this kind, 200 that differ (1.5%, 95" in str(
+        chance
+    )
 
 
 def test_on_attention_without_relations_the_rate_is_that_of_the_rule_itself() -> None:
@@ -246,8 +315,8 @@ def test_on_attention_without_relations_the_rate_is_that_of_the_rule_itself() ->
     runs = 400
     for seed in range(runs):
         weights = distributions(read, seed)
-        found = chance_of(stated, weights, read)
-        passed, pairs = passed + found.passed, pairs + found.pairs
+        held, judged = chance_of(stated, weights, read)
+        passed, pairs = passed + held, pairs + judged
         (need,) = stated.needs(read)
         assert isinstance(need, Need)
         true += stated.judge([rows(read, need, weights)]).outcome == "passed"
@@ -287,12 +356,16 @@ def test_the_rate_is_over_the_other_pairs_of_all_texts_of_the_file() -> None:
     reader = FakeReader()
     (rate,) = set(chances(Runner(reader, cases, chance_max=0.05), cases))
     passed = pairs = 0
+    words: set[tuple[str, ...]] = set()
     for case in cases:
         read = reader.encode(case.sample)
-        found = chance_of(case.expectations[0].rule, reader.weights(read), read)
-        passed, pairs = passed + found.passed, pairs + found.pairs
-    assert rate == Chance(passed, pairs)
+        stated = case.expectations[0].rule
+        held, judged = chance_of(stated, reader.weights(read), read)
+        passed, pairs = passed + held, pairs + judged
+        words.update(tried(stated, read, excluded=[pair_of(stated, read)]))
+    assert rate == Chance(passed, pairs, len(words))
     assert pairs > LEAST_PAIRS
+    assert pairs > len(words) > LEAST_DISTINCT
 
 
 def test_one_pass_a_text_serves_verdicts_and_chances() -> None:
@@ -351,6 +424,79 @@ def test_a_text_that_cannot_be_read_is_left_out_of_the_control() -> None:
     assert 0 < rate.pairs < whole.pairs
 
 
+def test_promise_39_files_with_the_same_texts_each_have_their_rates() -> None:
+    first, second = suite(40), suite(40, "min: 0.001")
+    alone = chances(Runner(FakeReader(), second, chance_max=0.05), second)
+    runner = Runner(FakeReader(), [*first, *second], chance_max=0.05)
+    chances(runner, first)
+    assert chances(runner, second) == alone
+    assert None not in alone
+
+
+def test_a_case_that_was_not_planned_has_its_rate_as_well() -> None:
+    cases = suite(20)
+    expected = chances(Runner(FakeReader(), cases, chance_max=0.05), cases)
+    runner = Runner(FakeReader(), cases[:5], chance_max=0.05)
+    assert chances(runner, [cases[15]]) == [expected[15]]
+
+
+def test_a_rank_that_a_short_text_has_no_words_for_is_not_tried_there() -> None:
+    text = START + (
+        "  - id: long\n    text: The old key near the red door is here\n"
+        "    expect: [attends: {from: red, to: The, top: 5}]\n"
+        "  - id: short\n    text: Dogs bark\n"
+        "    expect: [attends: {from: bark, to: Dogs, min: 0.01}]\n"
+    )
+    cases = parse(yamltext.loads(text.encode(), "a.attn.yaml"))
+    long, short = chances(Runner(FakeReader(), cases, chance_max=0.05), cases)
+    assert long is not None
+    assert short is not None
+    assert min(long.pairs, short.pairs) > 0
+
+
+class Faulty(RuntimeError):
+    """What a stranger's rule may raise."""
+
+
+def test_a_fault_in_one_rule_takes_no_control_from_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = suite(20, last="min: 0.7")
+    expected = chances(Runner(FakeReader(), cases, chance_max=0.05), cases)
+    needs = Attends.needs
+
+    def faulty(self: Attends, encoding: Encoding) -> Any:
+        if self.min == 0.7:
+            raise Faulty("needs")
+        return needs(self, encoding)
+
+    monkeypatch.setattr(Attends, "needs", faulty)
+    runner = Runner(FakeReader(), cases, chance_max=0.05)
+    with pytest.raises(Faulty):
+        runner.judge(cases[0])
+    assert chances(runner, cases[:-1]) == expected[:-1]
+    with pytest.raises(Faulty):
+        runner.judge(cases[-1])
+
+
+def test_a_rate_that_cannot_be_measured_is_an_error_of_its_own_rule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = suite(20, last="min: 0.7")
+    chance = Attends.chance
+
+    def faulty(self: Attends, *given: Any) -> Any:
+        if self.min == 0.7:
+            raise Faulty("no chance")
+        return chance(self, *given)
+
+    monkeypatch.setattr(Attends, "chance", faulty)
+    runner = Runner(FakeReader(), cases, chance_max=0.05)
+    *others, last = [runner.judge(case)[0] for case in cases]
+    assert all(finding.verdict and finding.verdict.chance for finding in others)
+    assert "by chance cannot be measured: Faulty: no chance" in str(last.error)
+
+
 def test_measured_on_the_demo_model_any_head_is_easy_to_satisfy_and_one_is_not(
     minilm: Model,
 ) -> None:
@@ -396,7 +542,9 @@ def test_vacuous_passes_is_counted_and_fails_under_strict(
     chance = results.cases[0].expectations[0].chance
     assert chance is not None
     assert (chance.passed, chance.pairs, chance.rate) == (chance.pairs, chance.pairs, 1.0)
-    assert (chance.low, chance.high) == pytest.approx(wilson(chance.pairs, chance.pairs))
+    distinct = chance.distinct or 0
+    assert LEAST_DISTINCT <= distinct < chance.pairs
+    assert [chance.low, chance.high] == pytest.approx([*wilson(distinct, distinct)])
     strict = probe("--attn-strict")
     strict.assert_outcomes(failed=4)
     strict.stdout.fnmatch_lines(

@@ -348,9 +348,11 @@ def test_a_window_of_each_layer_does_not_narrow_the_chance_rate() -> None:
         read = with_site(FAR, windows=windows)
         pair = rule.pair(read)
         assert pair is not None
-        (need,) = rule.chance_needs(read, pair)
-        chance = rule.chance([rows(read, need, distributions(read, 3))], pair, [])
-        tried[name] = chance.pairs
+        found = rule.trials(read, pair, [])
+        assert found is not None
+        (need,) = rule.chance_needs(read, found)
+        chance = rule.chance([rows(read, need, distributions(read, 3))], found)
+        tried[name] = int(chance.judged.sum())
     # "are" to "of" is 3 words: pairs of 2 to 3 words are alike, and three tokens reach them all.
     assert tried["narrow"] == tried["wide"] > 10
 

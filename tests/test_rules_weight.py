@@ -15,6 +15,7 @@ from attnprobe.errors import AttnprobeError, MeasureError, ModelError, SelectorE
 from attnprobe.records import Encoding, Floats, Head, Verdict
 from attnprobe.rules import BAND, parse_rule
 from attnprobe.rules.base import RULES, Demand, decide, hardest, outcome_of
+from attnprobe.rules.frame import LEAST_CONTENT
 
 # Tokens:  0 [CLS]  1 The  2 ani  3 ##mals  4 slept  5 near  6 the  7 riv  8 ##er  9 .  10 [SEP]
 READ = encoding("The ani|mals slept near the riv|er .")
@@ -105,6 +106,8 @@ def test_the_weight_is_the_sum_over_pieces_to_and_the_mean_over_pieces_from() ->
 def test_which_head_decides(seed: int, from_: str, to: str, bound: float, how: str) -> None:
     weights = distributions(READ, seed)
     heads, members = HEADS[how]
+    rows_of = [weights[layer][head][COLUMNS[from_]].mean(axis=0) for layer, head in ALL]
+    assume(min(row[1:-1].sum() for row in rows_of) > LEAST_CONTENT)
     values = {
         f"L{layer}H{head}": weight(weights[layer][head], COLUMNS[from_], COLUMNS[to])
         for layer, head in members
@@ -603,3 +606,8 @@ def test_of_several_heads_those_decide_that_say_something() -> None:
     assert (verdict.outcome, verdict.head, verdict.heads_tried) == ("failed", "L1H1", 6)
     with pytest.raises(MeasureError, match="L0H0 cannot be judged"):
         judge("attends", weights=weights, heads={"in": "all", "how": {"at_least": 2}}, **stated)
+
+
+def test_words_alone_and_all_tokens_contradict_each_other() -> None:
+    with pytest.raises(ValidationError, match="give one of them"):
+        judge("attends", from_="slept", to="near", top=1, among="all", renormalise="words")

@@ -115,8 +115,9 @@ def _chance(chance: Chance | None) -> ChanceResult | None:
     if chance is None:
         return None
     if chance.interval is None:
-        return ChanceResult(chance.passed, chance.pairs)
-    return ChanceResult(chance.passed, chance.pairs, chance.rate, *chance.interval)
+        return ChanceResult(chance.passed, chance.pairs, distinct=chance.distinct)
+    found = chance.passed, chance.pairs, chance.rate, *chance.interval
+    return ChanceResult(*found, distinct=chance.distinct)
 
 
 def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from attnprobe.align import SPECIAL_NAMES, Predicts, Selector, parse_selector
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import (
-    Chance,
     Encoding,
     Head,
     Need,
@@ -27,7 +26,7 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.registry import Registry
-from attnprobe.rules.chance import Pair
+from attnprobe.rules.chance import Bools, Pair, Trials
 
 __all__ = [
     "BAND",
@@ -40,6 +39,7 @@ __all__ = [
     "Place",
     "Rule",
     "SelectorField",
+    "Tried",
     "check_numbers",
     "decide",
     "hardest",
@@ -125,6 +125,17 @@ class Place(NamedTuple):
     end: End
 
 
+class Tried(NamedTuple):
+    """Whether a rule passes for each pair that it was tried on, `[pairs]`.
+
+    Attributes:
+        judged: whether the pair could be judged; the others do not count.
+    """
+
+    held: Bools
+    judged: Bools
+
+
 class Rule(BaseModel, ABC):
     """Base of all rules. A rule sees tokens and rows, never a model."""
 
@@ -165,25 +176,34 @@ class Rule(BaseModel, ABC):
     def pair(self, encoding: Encoding) -> Pair | None:
         """The words that the rule relates in this text; None where there are no two words.
 
-        What it passes for by chance is then told by `chance`, on other pairs of the suite's texts.
+        What it passes for by chance is then told by `trials` and `chance`, on other pairs of the
+        suite's texts.
 
         Raises:
             SelectorError: as `needs`.
         """
         return None
 
-    def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
-        """The rows that `chance` will want of another text of the suite; none to leave it out."""
+    def trials(self, encoding: Encoding, pair: Pair, excluded: Collection[Pair]) -> Trials | None:
+        """The pairs of another text of the suite that lie as `pair` does; None for no text.
+
+        Args:
+            excluded: pairs of the text that do not count.
+        """
+        return None
+
+    def chance_needs(self, encoding: Encoding, tried: Trials) -> tuple[Need, ...]:
+        """The rows that `chance` will want of a text."""
         return ()
 
-    def chance(self, rows: Sequence[Any], pair: Pair, spoken: Collection[Pair]) -> Chance:
-        """How often the rule passes for pairs of a text that lie as `pair` does.
+    def chance(self, rows: Sequence[Any], tried: Trials) -> Tried:
+        """Whether the rule passes for each of the pairs.
 
         Args:
             rows: what comes in the order of `chance_needs`.
-            spoken: pairs of the text that the suite wants to be related; they do not count.
         """
-        return Chance(0, 0)
+        nothing = np.zeros(len(tried), bool)
+        return Tried(nothing, nothing)
 
     def text_of(self, sample: Sample, end: End) -> str:
         """The text that a selector at this end counts in."""

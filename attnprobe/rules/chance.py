@@ -1,31 +1,35 @@
 """Which other word pairs of a text a rule on two words can be tried on.
 
 A control pair lies as the words of the rule do: the same direction, a like distance, as many words
-at each end, and a contrast word, if the rule has one, on the same side. Pairs that a case of the
-suite speaks of are left out, and so is what the mask hides. Query words are drawn by a seed that
-depends on the text alone, so the same suite always tries the same pairs.
+at each end, and a contrast word, if the rule has one, on the same side. Pairs that the suite itself
+speaks of are left out, and so is what the masks hide. Queries, contrasts and, where there are many,
+pairs are drawn by seeds that depend on the text alone: a suite always tries the same pairs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.align import Group, Predicts, Selector, Special, groups, positions
-from attnprobe.records import Encoding, Site, Tokens
+from attnprobe.align import Group, Predicts, Selector, Special, groups, parse_selector, positions
+from attnprobe.errors import SelectorError
+from attnprobe.records import Encoding, Site, SiteName, Tokens
 
-__all__ = ["Geometry", "Pair", "Trials", "band", "columns_of", "query_rows", "trials"]
+__all__ = ["Geometry", "Pair", "Reach", "Trials", "band", "columns_of", "trials"]
 
 Bools = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
 
-# Words of a text that are tried as the word that attends.
+# Words of a text that are tried as the word that attends, and pairs of a text, at most.
 QUERIES = 32
+PAIRS = 128
 SEED = 0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,18 @@ class Geometry:
         row, column: what a control pair has at either end: a `word`, the row that `predicts` a
             word, or a special token by its name.
         widths: how many words the query, the key and the contrast are; 0 for no contrast.
-        direction: where the key stands from the query: -1 before, 1 after, 0 where it does not
-            matter (a special token, or another sequence).
-        distance: the `band` of the distance; 0 where it does not matter.
+        direction: where the key stands from the query: -1 before, 1 after, 0 in its place; None
+            where it does not matter (a special token, or another sequence).
+        distance: the `band` of the distance; None where it does not matter.
         contrast: where the contrast stands from the query, as `direction`.
     """
 
     row: str
     column: str
     widths: tuple[int, int, int]
-    direction: int = 0
-    distance: int = 0
-    contrast: int = 0
+    direction: int | None = None
+    distance: int | None = None
+    contrast: int | None = None
 
     @classmethod
     def of(
@@ -61,7 +65,7 @@ class Geometry:
         words = _words(keys)
         query = _place(positions(from_, queries), _words(queries))
         key = _place(positions(to, keys), words)
-        other = _place(positions(over, keys), words) if over else _Stretch(0, 0)
+        other = _place(positions(over, keys), words) if over else _Place(0, 0)
         widths = (query.width, key.width, other.width)
         if site.name == "cross" or row not in ("word", "predicts") or column != "word":
             return cls(row, column, widths)
@@ -72,10 +76,23 @@ class Geometry:
             row,
             column,
             widths,
-            direction=int(np.sign(step)),
+            direction=_sign(step),
             distance=band(step),
-            contrast=int(np.sign(other.start - query.start)) if over else 0,
+            contrast=_sign(other.start - query.start) if over else None,
         )
+
+    def holds(self, step: int) -> bool:
+        """Whether a key so many words to the right of its query lies as the rule's own."""
+        return self.distance is None or (
+            _sign(step) == self.direction and band(step) == self.distance
+        )
+
+
+class Reach(NamedTuple):
+    """What must let a query see a key: all of these layers, or any of them."""
+
+    layers: tuple[int, ...]
+    all_of_them: bool
 
 
 @dataclass(frozen=True)
@@ -88,22 +105,34 @@ class Pair:
         wanted: whether the rule wants the words to be related.
     """
 
+    site: SiteName
     rows: frozenset[int]
     columns: frozenset[int]
     geometry: Geometry
+    reach: Reach
     bounds: Hashable
     wanted: bool
 
     @property
     def kind(self) -> Hashable:
-        return self.geometry, self.bounds
+        """What the chance rate depends on."""
+        return self.site, self.geometry, self.reach, self.bounds
 
+    @property
+    def trials(self) -> Hashable:
+        """What the control pairs of a text depend on."""
+        return self.site, self.geometry, self.reach, None if self.wanted else self.bounds
 
-class _Stretch(NamedTuple):
-    """Consecutive words: the number of the first, and how many."""
+    def excluded(self, stated: Iterable[Pair]) -> tuple[Pair, ...]:
+        """Of the pairs that the suite states in a text those that are no control for this one.
 
-    start: int
-    width: int
+        These are all that it wants to be related, and those of which it asks the same.
+        """
+        return tuple(
+            one
+            for one in stated
+            if one.site == self.site and (one.wanted or one.bounds == self.bounds)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,19 +140,33 @@ class Trials:
     """The pairs of a text that a rule is tried on.
 
     Attributes:
-        queries: token positions of each query.
-        query: `[pairs]`, the number of each pair's query.
-        keys, contrasts: `[pairs, source]`, the columns of each pair's key and of its contrast; no
-            contrasts for a rule that has none.
+        queries, keys, contrasts: token positions of each word that takes part.
+        query, key, contrast: `[pairs]`, which of them; no contrast for a rule that has none.
+        words: how each pair is spelled.
     """
 
     queries: tuple[tuple[int, ...], ...]
-    query: npt.NDArray[np.int64]
-    keys: Bools
-    contrasts: Bools | None
+    keys: tuple[tuple[int, ...], ...]
+    contrasts: tuple[tuple[int, ...], ...]
+    query: Indices
+    key: Indices
+    contrast: Indices | None
+    words: tuple[tuple[str, str], ...]
 
     def __len__(self) -> int:
         return len(self.query)
+
+
+class _Place(NamedTuple):
+    """The number of the first word, and how many words; a union counts as if they were adjacent."""
+
+    start: int
+    width: int
+
+
+def band(distance: int) -> int:
+    """Distances that count as alike: 1, 2 to 3, 4 to 7, 8 to 15 words, and so on; 0 is itself."""
+    return abs(distance).bit_length()
 
 
 def columns_of(words: Sequence[Sequence[int]], length: int) -> Bools:
@@ -134,9 +177,8 @@ def columns_of(words: Sequence[Sequence[int]], length: int) -> Bools:
     return found
 
 
-def band(distance: int) -> int:
-    """Distances that count as alike: 1, 2 to 3, 4 to 7, 8 to 15 words, and so on; 0 is itself."""
-    return abs(distance).bit_length()
+def _sign(step: int) -> int:
+    return (step > 0) - (step < 0)
 
 
 def _kind(selector: Selector) -> str | None:
@@ -151,20 +193,21 @@ def _kind(selector: Selector) -> str | None:
 
 
 def _words(tokens: Tokens) -> list[Group]:
-    return [group for group in groups(tokens) if not group.special]
+    return [
+        group
+        for group in groups(tokens)
+        if not group.special and tokens.spans[group.positions[0]] is not None
+    ]
 
 
-def _place(found: Sequence[int], words: Sequence[Group]) -> _Stretch:
-    """The first word that these positions touch, and how many they touch.
-
-    A special token before the first word is word -1, one behind the last comes after it.
-    """
+def _place(found: Sequence[int], words: Sequence[Group]) -> _Place:
+    """The words that these positions touch; a special token stands before the first, or behind."""
     touched = [
         number for number, word in enumerate(words) if not set(found).isdisjoint(word.positions)
     ]
     if touched:
-        return _Stretch(touched[0], len(touched))
-    return _Stretch(-1 if found[0] == 0 else len(words), 1)
+        return _Place(touched[0], len(touched))
+    return _Place(-1 if found[0] == 0 else len(words), 1)
 
 
 def _stretches(words: Sequence[Group], width: int) -> list[tuple[int, ...]]:
@@ -175,15 +218,18 @@ def _stretches(words: Sequence[Group], width: int) -> list[tuple[int, ...]]:
     ]
 
 
-def query_rows(geometry: Geometry, encoding: Encoding, site: Site) -> list[tuple[int, ...]]:
-    """Token positions of the queries that are tried in a text, at most QUERIES of them."""
-    return [rows for _, rows in _queries(geometry, encoding, site)]
+def _special(name: str, tokens: Tokens) -> tuple[int, ...]:
+    """Positions of a special token; none where the text has none."""
+    try:
+        return positions(parse_selector({"special": name}), tokens)
+    except SelectorError:
+        return ()
 
 
 def _queries(
     geometry: Geometry, encoding: Encoding, site: Site
 ) -> list[tuple[int, tuple[int, ...]]]:
-    """The number of the first word of each query, and its token positions."""
+    """The number of the first word of each query, and its token positions; at most QUERIES."""
     tokens = encoding.queries(site.name)
     words = _words(tokens)
     found: list[tuple[int, tuple[int, ...]]]
@@ -194,81 +240,86 @@ def _queries(
         found = list(enumerate(_stretches(words, geometry.widths[0])))
     else:
         rows = _special(geometry.row, tokens)
-        return [(0, rows)] if rows else []
-    if len(found) > QUERIES:
-        chosen = random.Random(f"{SEED} {tokens.text}").sample(range(len(found)), QUERIES)
-        found = [found[index] for index in sorted(chosen)]
-    return found
+        found = [(0, rows)] if rows else []
+    return _drawn(found, QUERIES, f"queries {tokens.text}")
 
 
-def _special(name: str, tokens: Tokens) -> tuple[int, ...]:
-    if name == "first":
-        return (0,)
-    return tuple(at for at, special in enumerate(tokens.special) if special == name)
+def _drawn(found: list[T], most: int, seed: str) -> list[T]:
+    """At most so many of them, in their order."""
+    if len(found) <= most:
+        return found
+    chosen = random.Random(f"{SEED} {seed}").sample(range(len(found)), most)
+    return [found[index] for index in sorted(chosen)]
 
 
-def trials(
-    geometry: Geometry,
-    encoding: Encoding,
-    site: Site,
-    layers: Sequence[int],
-    spoken: Collection[Pair],
-) -> Trials:
-    """The pairs of a text that a rule of this geometry is tried on.
+def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair]) -> Trials:
+    """The pairs of a text that a rule is tried on, at most PAIRS.
 
     Args:
-        layers: whose windows must let the query see the key.
-        spoken: pairs of this text that cases of the suite want to be related.
+        pair: the rule's own, of whichever text.
+        site: with the windows that the rule's rows see through.
+        excluded: pairs of this text that do not count.
     """
+    geometry = pair.geometry
     tokens = encoding.keys(site.name)
     words = _words(tokens)
-    keys = (
-        _stretches(words, geometry.widths[1])
-        if geometry.column == "word"
-        else [one for one in (_special(geometry.column, tokens),) if one]
-    )
+    special = _special(geometry.column, tokens) if geometry.column != "word" else ()
+    keys = [special] * bool(special)
+    if geometry.column == "word":
+        keys = _stretches(words, geometry.widths[1])
     others = _stretches(words, geometry.widths[2]) if geometry.widths[2] else []
     own = site.name != "cross" and geometry.row == "word"
     chance = random.Random(f"{SEED} {encoding.sample} {geometry}")
     queries = _queries(geometry, encoding, site)
-    tried: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
+    tried: list[tuple[int, int, int]] = []
     for number, (place, rows) in enumerate(queries):
         taken = set(rows) if own else set()
-        named = [one.columns for one in spoken if not one.rows.isdisjoint(rows)]
+        named = [one.columns for one in excluded if not one.rows.isdisjoint(rows)]
         rivals = [
-            other
+            start
             for start, other in enumerate(others)
-            if (not geometry.contrast or np.sign(start - place) == geometry.contrast)
+            if (geometry.contrast is None or _sign(start - place) == geometry.contrast)
             and taken.isdisjoint(other)
-            and _seen(site, layers, rows, other)
+            and _seen(site, pair.reach, rows, other)
         ]
         for start, key in enumerate(keys):
-            if not _lies(start - place, geometry) or not taken.isdisjoint(key):
+            if not geometry.holds(start - place) or not taken.isdisjoint(key):
                 continue
-            if any(not one.isdisjoint(key) for one in named) or not _seen(site, layers, rows, key):
+            if any(not one.isdisjoint(key) for one in named):
                 continue
-            against = [other for other in rivals if set(other).isdisjoint(key)]
-            if against or not geometry.widths[2]:
-                tried.append((number, key, chance.choice(against) if against else ()))
-    length = len(tokens)
+            if not _seen(site, pair.reach, rows, key):
+                continue
+            against = [other for other in rivals if set(others[other]).isdisjoint(key)]
+            if against or not others:
+                tried.append((number, start, chance.choice(against) if against else 0))
+    tried = _drawn(tried, PAIRS, f"pairs {encoding.sample} {geometry}")
+    used = sorted({number for number, _, _ in tried})
+    again = {number: place for place, number in enumerate(used)}
+    rows_of = encoding.queries(site.name)
     return Trials(
-        tuple(rows for _, rows in queries),
-        np.array([number for number, _, _ in tried], np.int64),
-        columns_of([key for _, key, _ in tried], length),
-        columns_of([other for _, _, other in tried], length) if geometry.widths[2] else None,
+        tuple(queries[number][1] for number in used),
+        tuple(keys),
+        tuple(others),
+        np.array([again[number] for number, _, _ in tried], np.int64),
+        np.array([key for _, key, _ in tried], np.int64),
+        np.array([other for _, _, other in tried], np.int64) if geometry.widths[2] else None,
+        tuple(
+            (_spelled(queries[number][1], rows_of), _spelled(keys[key], tokens))
+            for number, key, _ in tried
+        ),
     )
 
 
-def _lies(step: int, geometry: Geometry) -> bool:
-    if not geometry.distance:
-        return True
-    return int(np.sign(step)) == geometry.direction and band(step) == geometry.distance
+def _spelled(found: Sequence[int], tokens: Tokens) -> str:
+    return " ".join(tokens.pieces[at] for at in found).casefold()
 
 
-def _seen(site: Site, layers: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> bool:
-    """Whether the masks of all layers let some row see some column."""
+def _seen(site: Site, reach: Reach, rows: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether the masks let some row see some column, as the rule demands it of its own."""
     if not site.causal and not site.windows:
         return True
-    return all(
-        any(site.sees(layer, row, column) for row in rows for column in columns) for layer in layers
-    )
+    seen = [
+        any(site.sees(layer, row, column) for row in rows for column in columns)
+        for layer in reach.layers
+    ]
+    return all(seen) if reach.all_of_them else any(seen)

@@ -272,8 +272,10 @@ class Effect(Rule):
 class Confirm(BaseModel):
     """How a rule on attention is confirmed by ablation.
 
-    By default the readout is the word that the row predicts, or the word that attends; against
-    the random heads the fall of the readout must be larger than nearly all (95 %) of the draws.
+    By default the readout is the word that the row predicts, or the word that attends. It must
+    fall, and by more than for 95 % of the draws of random heads; where the layers have fewer than
+    20 other sets, by more than for each. The verdict tells p, the share of all sets, its own
+    included, that do as much: at least 1 of 12 where a layer has 12 heads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -318,10 +320,11 @@ class Confirm(BaseModel):
         """
         top = self._rank(len(control.draws))
         matters = control.change > 0 and control.as_much < top
+        chance = (1 + control.as_much) / (1 + len(control.draws))
         if verdict.outcome == "failed":
             told = "does not attend" + (", though ablation changes the prediction" * matters)
         elif matters:
-            told = "attends and matters"
+            told = f"attends and matters (p = {chance:.2g} among random heads)"
         else:
             told = "attends, but ablation changes nothing that random heads would not"
             if not predicts:

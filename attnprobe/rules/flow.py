@@ -11,7 +11,7 @@ Sliding windows change nothing in these formulas, but a word that their sum keep
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,6 @@ from attnprobe.errors import SelectorError
 from attnprobe.heads import Heads, parse_heads
 from attnprobe.records import (
     WHOLE_PICTURE,
-    Chance,
     Encoding,
     Floats,
     FlowGraph,
@@ -35,8 +34,7 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.rules.base import RULES, check_numbers
-from attnprobe.rules.chance import Pair
-from attnprobe.rules.frame import Bools
+from attnprobe.rules.chance import Pair, Trials
 from attnprobe.rules.weight import Wanted, Weight
 
 __all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout", "through"]
@@ -201,7 +199,7 @@ class Flow(Wanted):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        queries = self._pair(encoding, site).queries
+        queries = self._pair(encoding).queries
         self._check_reach(encoding, site)
         length = max(queries) + 1 if site.causal else len(encoding.queries(site.name))
         if self.method == "maxflow" and length > MOST_TOKENS:
@@ -215,27 +213,15 @@ class Flow(Wanted):
         # A max-flow of every control pair would take longer than the suite.
         return None if self.method == "maxflow" else super().pair(encoding)
 
-    def chance(self, rows: Sequence[Any], pair: Pair, spoken: Collection[Pair]) -> Chance:
-        found: Rows = rows[0]
-        # What may be tried is what the layers together let through, not each by itself.
-        site = found.encoding.site(self.site)
-        reached = through(site, sorted(found.weights))
-        sites = {**found.encoding.sites, site.name: reached}
-        found = replace(found, encoding=replace(found.encoding, sites=sites))
-        return super().chance([found], pair, spoken)
-
-    def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
+    def chance_needs(self, encoding: Encoding, tried: Trials) -> tuple[Need, ...]:
         site = encoding.site(self.site)
         return (self._map(encoding, site, len(encoding.queries(site.name))),)
 
-    def _possible(
-        self, words: Sequence[Group], site: Site, layers: Sequence[int], queries: Sequence[int]
-    ) -> Bools:
-        if not layers:  # a verdict asks without; chance hands in the site that `through` made
-            upper = self._upper()
-            layers = [layer for layer in site.layers if upper is None or layer <= upper]
-            site = through(site, layers)
-        return super()._possible(words, site, layers, queries)
+    def _view(self, encoding: Encoding) -> tuple[Site, tuple[int, ...]]:
+        """The site with the window of a flow through all layers, and the layers."""
+        site = encoding.site(self.site)
+        layers = flow_layers(encoding, site, self._upper())
+        return through(site, layers), layers
 
     def _check_reach(self, encoding: Encoding, site: Site) -> None:
         """Refuses a word that no path reaches, where a share of 0 would say nothing."""
@@ -254,7 +240,7 @@ class Flow(Wanted):
 
     def judge(self, rows: Sequence[Any]) -> Verdict:
         found: Rows = rows[0]
-        pair = self._pair(found.encoding, found.encoding.site(self.site))
+        pair = self._pair(found.encoding)
         edges = self._edges(found)
         length = len(found.positions)
         share = self._shares(edges, pair.queries, len(found.keys)).mean(axis=0, keepdims=True)

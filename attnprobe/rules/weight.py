@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from attnprobe.align import Group, Predicts, Selector, groups, positions
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import How
 from attnprobe.records import (
-    Chance,
     Encoding,
     Floats,
     Head,
@@ -34,11 +34,12 @@ from attnprobe.rules.base import (
     Place,
     Rule,
     SelectorField,
+    Tried,
     check_numbers,
     decide,
     hardest,
 )
-from attnprobe.rules.chance import Geometry, Pair, Trials, columns_of, query_rows, trials
+from attnprobe.rules.chance import Geometry, Pair, Reach, Trials, columns_of, trials
 from attnprobe.rules.effect import ConfirmField, Effect
 from attnprobe.rules.frame import (
     LEAST_CONTENT,
@@ -145,6 +146,11 @@ class _Weight(Rule):
     def _can_fail(self) -> Self:
         if self.over is None and (self.margin is not None or self.ratio is not None):
             raise ValueError("margin and ratio compare with a second word; name it with over:")
+        if self.renormalise is not None and self.among == "all":
+            raise ValueError(
+                "among: all lets special tokens compete, renormalise: words leaves them out; give "
+                "one of them"
+            )
         if "among" in self.model_fields_set and self.top is None:
             raise ValueError("among: says what competes for a rank; give top: as well")
         bounds = [name for name in ("min", "max", "top", "over") if name in type(self).model_fields]
@@ -164,17 +170,16 @@ class _Weight(Rule):
         return f"{self.from_} → {self.to}{over}"
 
     def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
-        site = encoding.site(self.site)
-        layers = sorted({head.layer for head in self.heads.resolve(site)})
-        pair = self._pair(encoding, site, layers)
+        site, layers = self._view(encoding)
+        pair = self._pair(encoding)
         self._check_windows(encoding, site, layers)
-        return (Need(encoding.sample, site.name, tuple(layers), pair.queries),)
+        return (Need(encoding.sample, site.name, layers, pair.queries),)
 
     def judge(self, rows: Sequence[Any]) -> Verdict:
         found: Rows = rows[0]
         site = found.encoding.site(self.site)
         heads = self.heads.resolve(site)
-        pair = self._pair(found.encoding, site, sorted({head.layer for head in heads}))
+        pair = self._pair(found.encoding)
         captured = self._rows(found, heads, pair.queries)
         return self._verdict(found, pair, captured.mean(axis=1), heads)
 
@@ -257,76 +262,114 @@ class _Weight(Rule):
 
     # By chance ----------------------------------------------------------------------------------
 
-    def pair(self, encoding: Encoding) -> Pair | None:
+    def _view(self, encoding: Encoding) -> tuple[Site, tuple[int, ...]]:
+        """The site as the rule's rows see it, and the layers that are looked at."""
         site = encoding.site(self.site)
-        pair = self._pair(encoding, site)
+        return site, tuple(sorted({head.layer for head in self.heads.resolve(site)}))
+
+    def pair(self, encoding: Encoding) -> Pair | None:
+        site, layers = self._view(encoding)
+        pair = self._pair(encoding)
         geometry = Geometry.of(encoding, site, self.from_, self.to, self.over)
-        if geometry is None:
+        if geometry is None or encoding.sample.ids is not None:
             return None
         bounds = tuple((name, value) for name, value in self if name not in _WORDS)
         return Pair(
+            site.name,
             frozenset(pair.queries),
             frozenset(pair.expected),
             geometry,
+            Reach(layers, all_of_them=self._needs_all_layers),
             (self.kind, *bounds),
             self.wanted,
         )
 
-    def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
-        site = encoding.site(self.site)
-        layers = tuple(sorted({head.layer for head in self.heads.resolve(site)}))
-        queries = query_rows(pair.geometry, encoding, site)
-        positions_wanted = tuple(sorted({at for rows in queries for at in rows}))
-        if not positions_wanted:
-            return ()
-        return (Need(encoding.sample, site.name, layers, positions_wanted),)
+    def trials(self, encoding: Encoding, pair: Pair, excluded: Collection[Pair]) -> Trials:
+        site, _ = self._view(encoding)
+        return trials(pair, encoding, site, excluded)
 
-    def chance(self, rows: Sequence[Any], pair: Pair, spoken: Collection[Pair]) -> Chance:
+    def chance_needs(self, encoding: Encoding, tried: Trials) -> tuple[Need, ...]:
+        site, layers = self._view(encoding)
+        wanted = tuple(sorted({at for rows in tried.queries for at in rows}))
+        return (Need(encoding.sample, site.name, layers, wanted),)
+
+    def chance(self, rows: Sequence[Any], tried: Trials) -> Tried:
         found: Rows = rows[0]
-        site = found.encoding.site(self.site)
-        heads = self.heads.resolve(site)
-        tried = trials(pair.geometry, found.encoding, site, sorted(found.weights), spoken)
-        if not len(tried):
-            return Chance(0, 0)
+        heads = self.heads.resolve(found.encoding.site(self.site))
         captured = self._rows(found, heads, found.positions)
         at = {position: index for index, position in enumerate(found.positions)}
-        rows_of = [captured[:, [at[row] for row in rows]].mean(axis=1) for rows in tried.queries]
-        held = self._held(found, tried, np.stack(rows_of))
-        return Chance(int(held.sum()), len(held))
+        rows_of = [captured[:, [at[row] for row in query]].mean(axis=1) for query in tried.queries]
+        distributions = np.stack(rows_of)
+        # Columns where no word is count as words for the pairs that name them, as in a verdict.
+        sunk = sink_columns(found.keys, causal=found.encoding.site(found.site).causal)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for index in range(len(tried)):
+            columns = set(tried.keys[tried.key[index]])
+            if tried.contrast is not None:
+                columns.update(tried.contrasts[tried.contrast[index]])
+            named = tuple(sorted(at for at in columns if sunk[at]))
+            alike.setdefault(named, []).append(index)
+        held, judged = np.zeros(len(tried), bool), np.zeros(len(tried), bool)
+        for named, indices in alike.items():
+            chosen = np.array(indices)
+            if self.top is not None:
+                rivals = self._rivals(found, tried, chosen)
+                enough = rivals.sum(axis=1) >= self.top
+                chosen, rivals = chosen[enough], rivals[enough]
+            else:
+                rivals = np.zeros((len(chosen), 0), bool)
+            if len(chosen):
+                own = self._held(found, tried, chosen, distributions, rivals, named)
+                held[chosen], judged[chosen] = own
+        return Tried(held, judged)
 
-    def _held(self, found: Rows, tried: Trials, distributions: Floats) -> Bools:
-        """Whether the rule passes for each pair; those that it cannot judge are left out.
+    def _rivals(self, found: Rows, tried: Trials, chosen: npt.NDArray[np.int64]) -> Bools:
+        """Which words compete with each chosen pair's key for a rank, `[pairs, words]`."""
+        words = groups(found.keys)
+        possible = np.stack(
+            [self._possible(found.encoding, words, query) for query in tried.queries]
+        )
+        made_of = columns_of([word.positions for word in words], len(found.keys))
+        keys = columns_of(tried.keys, len(found.keys))
+        # As integers: how many tokens a key and a word share.
+        shared = keys.astype(int) @ made_of.T.astype(int) > 0
+        rivals: Bools = possible[tried.query[chosen]] & ~shared[tried.key[chosen]]
+        return rivals
+
+    def _held(
+        self,
+        found: Rows,
+        tried: Trials,
+        chosen: npt.NDArray[np.int64],
+        distributions: Floats,
+        rivals: Bools,
+        named: Sequence[int],
+    ) -> Tried:
+        """Whether the rule passes for each chosen pair, `[chosen]`.
 
         Args:
             distributions: `[queries, heads, source]`.
+            rivals: `[chosen, words]`; no words where no rank is asked for.
+            named: columns without a word that these pairs name.
         """
-        count, heads, length = len(tried), distributions.shape[1], distributions.shape[2]
-        # Special tokens that all pairs name count as words, as in a verdict.
-        named = np.flatnonzero(tried.keys.all(axis=0)).tolist()
-        flat, silent = self._scaled(distributions.reshape(-1, length), found, named)
-        rows = flat.reshape(-1, heads, length)[tried.query]
-        to = np.einsum("phs,ps->ph", rows, tried.keys)
+        queries, heads, length = distributions.shape
+        flat, quiet = self._scaled(distributions.reshape(-1, length), found, named)
+        rows = flat.reshape(queries, heads, length)
+        query, key = tried.query[chosen], tried.key[chosen]
+        to = (rows @ columns_of(tried.keys, length).T)[query, :, key]
         over = None
-        if tried.contrasts is not None:
-            over = np.einsum("phs,ps->ph", rows, tried.contrasts).ravel()
-        others = np.empty((count * heads, 0))
-        fair = np.ones(count, bool)
-        if self.top is not None:
-            site = found.encoding.site(found.site)
-            words = groups(found.keys)
-            possible = [
-                self._possible(words, site, sorted(found.weights), query) for query in tried.queries
-            ]
-            made_of = columns_of([word.positions for word in words], length)
-            shared = (tried.keys[:, None] & made_of).any(axis=-1)
-            rivals = np.stack(possible)[tried.query] & ~shared
-            fair = rivals.sum(axis=1) >= self.top
-            masses = np.where(rivals[:, None], rows @ made_of.T.astype(float), -1.0)
-            others = masses.reshape(count * heads, len(words))
-        silent = silent.reshape(-1, heads)[tried.query]
+        if tried.contrast is not None:
+            against = rows @ columns_of(tried.contrasts, length).T
+            over = against[query, :, tried.contrast[chosen]].ravel()
+        others = np.empty((to.size, 0))
+        if rivals.shape[1]:
+            made_of = columns_of([word.positions for word in groups(found.keys)], length)
+            masses = (rows @ made_of.T)[query]
+            others = np.where(rivals[:, None], masses, -1.0).reshape(to.size, -1)
+        silent = quiet.reshape(queries, heads)[query]
         seen = _Seen(to.ravel(), over, others, silent.ravel())
-        void = self._void(seen).reshape(count, heads)
-        bounds = [bound.holds.reshape(count, heads) for bound in self._bounds(seen)]
+        void = self._void(seen).reshape(to.shape)
+        bounds = [bound.holds.reshape(to.shape) for bound in self._bounds(seen)]
         holds = np.logical_and.reduce([~void, *bounds])
         match self._how:
             case "any":
@@ -335,11 +378,10 @@ class _Weight(Rule):
                 held = holds.sum(axis=1) >= self.heads.count
             case "best":
                 ranked = np.where(void, -np.inf, to if self.wanted else -to)
-                held = holds[np.arange(count), ranked.argmax(axis=1)]
+                held = holds[np.arange(len(chosen)), ranked.argmax(axis=1)]
             case _:
                 held = holds.all(axis=1)
-        judged: Bools = held[fair & ((~void).sum(axis=1) >= self._least(heads))]
-        return judged
+        return Tried(held, (~void).sum(axis=1) >= self._least(heads))
 
     def _least(self, heads: int) -> int:
         """How many of the heads must say something for a verdict."""
@@ -347,12 +389,9 @@ class _Weight(Rule):
             return heads
         return self.heads.count if self._how == "at_least" else 1
 
-    def _pair(self, encoding: Encoding, site: Site, layers: Sequence[int] = ()) -> _Pair:
-        """Finds the words among the tokens, and refuses what no head could decide.
-
-        Args:
-            layers: whose windows a word must lie in to compete for a rank.
-        """
+    def _pair(self, encoding: Encoding) -> _Pair:
+        """Finds the words among the tokens, and refuses what no head could decide."""
+        site, _ = self._view(encoding)
         self.check_predicts(site)
         keys = encoding.keys(site.name)
         queries = positions(self.from_, encoding.queries(site.name))
@@ -368,7 +407,7 @@ class _Weight(Rule):
         if self.top is None:
             return _Pair(queries, expected, contrast, ())
         words = groups(keys)
-        possible = self._possible(words, site, layers, queries)
+        possible = self._possible(encoding, words, queries)
         candidates = tuple(
             word
             for word, one in zip(words, possible, strict=True)
@@ -381,9 +420,10 @@ class _Weight(Rule):
         return _Pair(queries, expected, contrast, candidates)
 
     def _possible(
-        self, words: Sequence[Group], site: Site, layers: Sequence[int], queries: Sequence[int]
+        self, encoding: Encoding, words: Sequence[Group], queries: Sequence[int]
     ) -> Bools:
         """Which words may compete with a key of this query for a rank, `[words]`."""
+        site, layers = self._view(encoding)
         own = () if site.name == "cross" or self.among == "all" else queries
         possible = [
             set(own).isdisjoint(word.positions)
@@ -392,6 +432,11 @@ class _Weight(Rule):
             for word in words
         ]
         return np.array(possible)
+
+    @property
+    def _needs_all_layers(self) -> bool:
+        """Whether a layer that cannot see the words would pass for that alone."""
+        return not self.wanted or self.max is not None or self.over is not None
 
     def _hidden(
         self, encoding: Encoding, site: Site, layer: int | None
@@ -419,8 +464,7 @@ class _Weight(Rule):
         blind = [layer for layer in layers if hidden[layer]]
         for layer in blind:
             for from_, selector, compared in hidden[layer]:
-                free = not self.wanted or self.max is not None or compared
-                if free or len(blind) == len(layers):
+                if self._needs_all_layers or compared or len(blind) == len(layers):
                     raise SelectorError(
                         f"{from_} cannot attend to {selector} in layer {layer}: it lies outside "
                         f"of the sliding window of {site.windows[layer]} tokens; "
