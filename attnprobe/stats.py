@@ -6,13 +6,14 @@ case files stays quick.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "Interval", "adjusted_p", "paired_p", "wilson"]
+__all__ = ["CONFIDENCE", "Interval", "adjusted_p", "paired_difference", "paired_p", "wilson"]
 
 CONFIDENCE = 0.95
 
@@ -50,6 +51,41 @@ def paired_p(better: int, worse: int) -> float:
     if better + worse == 0:
         return 1.0
     return float(binomtest(better, better + worse).pvalue)
+
+
+def paired_difference(
+    both: int, first: int, second: int, neither: int, confidence: float = CONFIDENCE
+) -> Interval:
+    """Interval of the difference of two shares of the same pairs, the first less the second.
+
+    Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
+    based on paired data", method 10: Wilson's intervals of the two shares, joined by their
+    correlation. Both ends are -1 to 1.
+
+    Args:
+        both, first, second, neither: how many pairs are hits in both, in one alone, in none.
+
+    Raises:
+        ValueError: nothing was counted.
+    """
+    count = both + first + second + neither
+    hits = both + first, both + second
+    one, two = (wilson(found, count, confidence) for found in hits)
+    share_one, share_two = (found / count for found in hits)
+    product = float(hits[0] * (count - hits[0]) * hits[1] * (count - hits[1]))
+    agreement = float(both * neither - first * second)
+    if agreement > 0:
+        agreement = max(agreement - count / 2, 0.0)  # the continuity correction of the paper
+    phi = agreement / math.sqrt(product) if product else 0.0
+
+    def joined(left: float, right: float) -> float:
+        return math.sqrt(max(left**2 - 2 * phi * left * right + right**2, 0.0))
+
+    difference = share_one - share_two
+    return Interval(
+        max(difference - joined(share_one - one.low, two.high - share_two), -1.0),
+        min(difference + joined(one.high - share_one, share_two - two.low), 1.0),
+    )
 
 
 def adjusted_p(values: Sequence[float]) -> npt.NDArray[np.float64]:

@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
+    from attnprobe.accuracy import RelationFinding
     from attnprobe.cases import Case
     from attnprobe.run import Finding
 
-__all__ = ["ABSENT", "ORDER", "REPORT", "Judged", "absent_key", "judged_key", "order_key"]
+__all__ = [
+    "ABSENT",
+    "DESELECTED",
+    "ORDER",
+    "REPORT",
+    "Judged",
+    "absent_key",
+    "deselected_key",
+    "judged_key",
+    "order_key",
+    "relation_key",
+]
 
 
 class Judged(NamedTuple):
@@ -23,9 +35,14 @@ class Judged(NamedTuple):
 
 # What was judged in an item so far: a case at once, a Python probe call by call.
 judged_key = pytest.StashKey[list[Judged]]()
+# What was found of a relation, on its items alone; None until it is measured.
+relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
+# How many probes -k, -m and the like left out.
+deselected_key = pytest.StashKey[int]()
+DESELECTED = "attnprobe_deselected"
 # Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
 order_key = pytest.StashKey[list[dict[str, Any]]]()
 ORDER = "attnprobe_order"

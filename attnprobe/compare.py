@@ -1,0 +1,482 @@
+"""Two runs side by side: what broke, what was mended, and what moved without changing its outcome.
+
+Pure data: results in, changes out. A case is known by its file, id, row and model name, never by
+its node id, which pytest-xdist and other selections of models rewrite.
+
+**Moved.** A number has moved where it changed by more than `TOLERANCE_SHARE` of what it was and by
+more than `TOLERANCE` in its own unit; a cast to bfloat16 stays within. Stronger is towards the side
+on which the bound holds: up for `>=` and `>`, down for `<=` and `<`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from attnprobe.errors import ResultsError
+from attnprobe.results import (
+    CaseOutcome,
+    CaseResult,
+    ExpectationResult,
+    ModelResult,
+    RelationResult,
+    Results,
+)
+from attnprobe.stats import paired_difference, paired_p
+
+__all__ = [
+    "KINDS",
+    "TOLERANCE",
+    "TOLERANCE_SHARE",
+    "Change",
+    "Comparison",
+    "Key",
+    "Kind",
+    "Move",
+    "SuiteTest",
+    "compare_models",
+    "compare_results",
+    "pair_models",
+]
+
+Key = tuple[str, str, str | None, str]
+Kind = Literal["kept", "fixed", "broken", "weaker", "stronger", "new", "gone"]
+# What a reader wants to see first comes first.
+KINDS: tuple[Kind, ...] = ("broken", "gone", "weaker", "fixed", "stronger", "new", "kept")
+
+TOLERANCE = 0.01
+TOLERANCE_SHARE = 0.05
+
+_HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
+_UP = (">=", ">")
+_DOWN = ("<=", "<")
+
+
+@dataclass(frozen=True)
+class Move:
+    """One expectation, before and now.
+
+    Attributes:
+        by: change of the deciding number towards the side on which its bound holds, as a share of
+            what it was: -0.2 is a fifth weaker. None where the two were decided by numbers of two
+            kinds, where one was not measured, or where it was 0.
+        gain: the same change in the number's own unit. A weight and a margin are compared by how
+            far each is from its bound; None where one was not measured or they have no unit in
+            common (a rank and a weight).
+        moved: -1 weaker, 1 stronger, 0 neither: whether the change is beyond the tolerances, or
+            the outcome another.
+    """
+
+    old: ExpectationResult
+    new: ExpectationResult
+    by: float | None
+    gain: float | None
+    moved: Literal[-1, 0, 1]
+
+    @property
+    def of_weight(self) -> bool:
+        """Whether an attention weight, or a difference of two, decided before."""
+        return _in_weight(self.old)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both were measured, and by numbers of one unit."""
+        return self.gain is not None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one case, or relation, on one model.
+
+    Attributes:
+        key: file, id, row, and the model's name in the new run.
+        kind: `broken` held before and holds no longer (failed, xfailed or not measured), or was a
+            measured known gap and can now not be measured; `fixed` held not before and does now;
+            `gone` and `new` stand in one run alone, or were skipped in the other; `weaker` and
+            `stronger` have the outcome of before, but a number moved; else `kept`.
+        by: the largest fall of a deciding number, or where none fell the largest rise, relative
+            to what it was: -0.2 is a fifth weaker. See `Move.by`; None where nothing can be
+            compared.
+        moves: the expectations that both runs judged.
+    """
+
+    key: Key
+    kind: Kind
+    old: CaseResult | None
+    new: CaseResult | None
+    by: float | None
+    moves: tuple[Move, ...] = ()
+
+
+@dataclass(frozen=True)
+class SuiteTest:
+    """The cases of one suite that both runs executed, as pairs.
+
+    Attributes:
+        n: how many pairs; skipped cases are in none.
+        old_passed, new_passed: how many held.
+        p: exact McNemar test, two-sided: that so uneven a split of broken and fixed is chance.
+        low, high: 95 % interval of the change of the pass rate, new less old (Newcombe 1998,
+            paired, method 10).
+    """
+
+    suite: str
+    model: str
+    n: int
+    old_passed: int
+    new_passed: int
+    p: float
+    low: float
+    high: float
+
+    @property
+    def change(self) -> float:
+        """Change of the pass rate, -1 to 1."""
+        return (self.new_passed - self.old_passed) / self.n
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        changes: every case of either run, in the order of their keys.
+        suites: those with at least one pair, in the order of their names.
+        warnings: what else differs: versions, number type, weights, cases that cannot be compared.
+    """
+
+    changes: tuple[Change, ...]
+    suites: tuple[SuiteTest, ...]
+    warnings: tuple[str, ...]
+
+    def of(self, *kinds: Kind) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.kind in kinds)
+
+    def counts(self) -> dict[Kind, int]:
+        """How many there are of each kind, none left out."""
+        found = Counter(change.kind for change in self.changes)
+        return {kind: found[kind] for kind in KINDS}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "counts": self.counts(),
+            "changes": [_change_dict(change) for change in self.changes],
+            "suites": [{**vars(suite), "change": suite.change} for suite in self.suites],
+            "warnings": list(self.warnings),
+        }
+
+
+def compare_results(
+    old: Results, new: Results, *, models: Mapping[str, str] | None = None
+) -> Comparison:
+    """Compares two runs, relations as cases are.
+
+    Args:
+        models: the old run's name of a model to the new run's, where they differ.
+
+    Raises:
+        ResultsError: a run did not finish, has a case twice, or has no model of a name in
+            `models`.
+    """
+    renamed = dict(models or {})
+    _check_names(old, new, renamed)
+    before = _by_key("old", old, renamed)
+    after = _by_key("new", new, {})
+    keys = sorted(before.keys() | after.keys(), key=_order)
+    changes = tuple(_change(key, before.get(key), after.get(key)) for key in keys)
+    return Comparison(
+        changes, tuple(_suites(changes)), tuple(_warnings(old, new, renamed, changes))
+    )
+
+
+def compare_models(run: Results, old: str, new: str) -> Comparison:
+    """Compares two models of one run, on the cases that ran on both.
+
+    Raises:
+        ResultsError: the run has no model of one of the names, has a case twice, or did not
+            finish.
+    """
+    _check_finished("the run", run)
+    _check_names(run, run, {old: new})
+    ran = [{_place(item) for item in run.items if item.model == name} for name in (old, new)]
+    shared = ran[0] & ran[1]
+    return compare_results(
+        _only(run, old, shared), _only(run, new, shared), models={old: new} if old != new else None
+    )
+
+
+def pair_models(old: Results, new: Results) -> dict[str, str]:
+    """Which model of the old run is which of the new one: of the same name, or the only ones left.
+
+    Models that are left over on either side are in no pair.
+    """
+    before, after = _model_names(old), _model_names(new)
+    pairs = {name: name for name in before if name in after}
+    rest_before = [name for name in before if name not in pairs]
+    rest_after = [name for name in after if name not in pairs]
+    if len(rest_before) == len(rest_after) == 1:
+        pairs[rest_before[0]] = rest_after[0]
+    return pairs
+
+
+def _model_names(run: Results) -> list[str]:
+    return sorted({item.model for item in run.items} | {model.name for model in run.models})
+
+
+def _place(item: CaseResult) -> tuple[str, str, str | None]:
+    """The key of an item but for its model."""
+    return item.file, item.id, item.row
+
+
+def _only(run: Results, model: str, places: Collection[tuple[str, str, str | None]]) -> Results:
+    """The run as if it had been on these cases and this model alone."""
+    wanted = [item for item in run.items if item.model == model and _place(item) in places]
+    return replace(
+        run,
+        models=tuple(entry for entry in run.models if entry.name == model),
+        cases=tuple(item for item in wanted if not isinstance(item, RelationResult)),
+        relations=tuple(item for item in wanted if isinstance(item, RelationResult)),
+        collected=len(wanted),
+    )
+
+
+def _check_names(old: Results, new: Results, renamed: Mapping[str, str]) -> None:
+    for name, run, which in [
+        *((name, old, "old") for name in renamed),
+        *((name, new, "new") for name in renamed.values()),
+    ]:
+        known = _model_names(run)
+        if name not in known:
+            raise ResultsError(f"the {which} run has no model {name!r}; it has: {', '.join(known)}")
+
+
+def _check_finished(which: str, run: Results) -> None:
+    missing = run.missing
+    if missing:
+        raise ResultsError(
+            f"{which} did not finish: {missing} of {run.collected} cases left no result; "
+            "run it again"
+        )
+
+
+def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, CaseResult]:
+    _check_finished(f"the {which} run", run)
+    found: dict[Key, CaseResult] = {}
+    for item in run.items:
+        key = (*_place(item), renamed.get(item.model, item.model))
+        if key in found:
+            row = f"[{item.row}]" if item.row else ""
+            raise ResultsError(
+                f"the {which} run has {item.file}: {item.id}{row} on {key[3]} twice: cases of one "
+                "file need ids of their own"
+            )
+        found[key] = item
+    return found
+
+
+def _order(key: Key) -> tuple[str, str, str, str]:
+    file, case, row, model = key
+    return file, case, row or "", model
+
+
+def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
+    judged_before = old is not None and old.outcome != "skipped"
+    judged_now = new is not None and new.outcome != "skipped"
+    if old is None or new is None or judged_before != judged_now:
+        # Skipped is as good as not there: nothing was measured.
+        kind: Kind = "new" if judged_now or old is None else "gone"
+        return Change(key, kind, old, new, None)
+    moves = tuple(_moves(old, new))
+    by = _largest([move.by for move in moves if move.by is not None])
+    return Change(key, _kind(old, new, moves), old, new, by, moves)
+
+
+def _kind(old: CaseResult, new: CaseResult, moves: Sequence[Move]) -> Kind:
+    held, holds = old.outcome in _HELD, new.outcome in _HELD
+    if (held and not holds) or (old.outcome == "xfailed" and new.outcome == "error"):
+        return "broken"
+    if holds and not held:
+        return "fixed"
+    if (old.outcome == "error") != (new.outcome == "error"):
+        return "weaker" if new.outcome == "error" else "stronger"
+    moved = {move.moved for move in moves}
+    if -1 in moved:
+        return "weaker"
+    return "stronger" if 1 in moved else "kept"
+
+
+def _largest(changes: Sequence[float]) -> float | None:
+    """The largest fall; without one, the largest rise."""
+    if not changes:
+        return None
+    return min(changes) if min(changes) < 0 else max(changes)
+
+
+def _moves(old: CaseResult, new: CaseResult) -> Iterator[Move]:
+    """Pairs of expectations that state the same but for their numbers, in the new order."""
+    left = _by_statement(old.expectations)
+    for statement, expectation in _by_statement(new.expectations).items():
+        if statement in left:
+            yield _move(left[statement], expectation)
+
+
+def _by_statement(
+    expectations: Iterable[ExpectationResult],
+) -> dict[tuple[str, str, int], ExpectationResult]:
+    """Expectations by rule and arguments, bounds left out so that a new bound is no new case."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = {}
+    for expectation in expectations:
+        stated = {
+            name: value
+            for name, value in expectation.arguments.items()
+            if isinstance(value, bool) or not isinstance(value, int | float)
+        }
+        statement = expectation.rule, json.dumps(stated, sort_keys=True, default=str)
+        found[(*statement, seen[statement])] = expectation
+        seen[statement] += 1
+    return found
+
+
+def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
+    gain = _gain(old, new)
+    turned = _rank(new) - _rank(old)
+    if gain is None or old.observed is None:
+        return Move(old, new, None, None, _sign(turned))
+    same = _measure(old) == _measure(new)
+    by = gain / abs(old.observed) if old.observed and same else None
+    beyond = abs(gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(old.observed))
+    return Move(old, new, by, gain, _sign(turned or (gain if beyond else 0)))
+
+
+def _rank(expectation: ExpectationResult) -> int:
+    """How good an outcome is; a close call counts with what holds."""
+    return {"error": 0, "failed": 1}.get(expectation.outcome, 2)
+
+
+def _sign(number: float) -> Literal[-1, 0, 1]:
+    if number == 0:
+        return 0
+    return 1 if number > 0 else -1
+
+
+def _gain(old: ExpectationResult, new: ExpectationResult) -> float | None:
+    """By how much the deciding number got better, in its own unit; None if not comparable."""
+    before, after = _slack(old), _slack(new)
+    if old.observed is None or new.observed is None or before is None or after is None:
+        return None
+    if _measure(old) == _measure(new) and _direction(old) == _direction(new):
+        return _direction(new) * (new.observed - old.observed)
+    if _in_weight(old) and _in_weight(new):
+        # Another of the rule's bounds is the nearest now: what they share is the room left.
+        return after - before
+    return None
+
+
+def _slack(expectation: ExpectationResult) -> float | None:
+    """How far the number is on the side where its bound holds."""
+    direction = _direction(expectation)
+    if expectation.observed is None or expectation.demanded is None or not direction:
+        return None
+    return direction * (expectation.observed - expectation.demanded)
+
+
+def _direction(expectation: ExpectationResult) -> int:
+    relation = expectation.relation
+    return 1 if relation in _UP else -1 if relation in _DOWN else 0
+
+
+def _measure(expectation: ExpectationResult) -> str:
+    """What the number is, without notes such as `, 2 of 9 rows left out`."""
+    return (expectation.measure or "").partition(", ")[0]
+
+
+def _in_weight(expectation: ExpectationResult) -> bool:
+    measure = _measure(expectation)
+    return measure == "weight" or measure.startswith("margin ")
+
+
+def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
+    pairs: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+    for change in changes:
+        if change.old is None or change.new is None or change.kind in ("new", "gone"):
+            continue
+        if change.new.outcome != "skipped":
+            held = change.old.outcome in _HELD, change.new.outcome in _HELD
+            pairs.setdefault((change.new.suite, change.key[3]), []).append(held)
+    for (suite, model), found in sorted(pairs.items()):
+        counts = Counter(found)
+        fixed, broken = counts[False, True], counts[True, False]
+        both, neither = counts[True, True], counts[False, False]
+        interval = paired_difference(both, fixed, broken, neither)
+        yield SuiteTest(
+            suite=suite,
+            model=model,
+            n=len(found),
+            old_passed=both + broken,
+            new_passed=both + fixed,
+            p=paired_p(fixed, broken),
+            low=interval.low,
+            high=interval.high,
+        )
+
+
+def _warnings(
+    old: Results, new: Results, renamed: Mapping[str, str], changes: Sequence[Change]
+) -> Iterator[str]:
+    if old.attnprobe != new.attnprobe:
+        yield f"attnprobe {old.attnprobe} before, {new.attnprobe} now"
+    # Another commit is what a comparison is for.
+    for name in sorted({*old.environment, *new.environment} - {"git_commit"}):
+        before, after = old.environment.get(name), new.environment.get(name)
+        if before != after:
+            yield f"{name} {before or 'unknown'} before, {after or 'unknown'} now"
+    models = {model.name: model for model in new.models}
+    for model in sorted(old.models, key=lambda model: model.name):
+        name = renamed.get(model.name, model.name)
+        if name in models:
+            yield from _model_warnings(model, models[name])
+    uncompared = sum(
+        not move.comparable
+        for change in changes
+        for move in change.moves
+        if move.old.observed is not None and move.new.observed is not None
+    )
+    if uncompared:
+        them = "1 expectation was" if uncompared == 1 else f"{uncompared} expectations were"
+        yield f"{them} decided by another kind of number than before: compared by outcome alone"
+
+
+def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
+    name = old.name if old.name == new.name else f"{old.name} → {new.name}"
+    facts = {
+        "architecture": (old.architecture, new.architecture),
+        "revision": (old.revision, new.revision),
+        "weights sha256": (old.weights_sha256, new.weights_sha256),
+        "tokenizer sha256": (old.tokenizer_sha256, new.tokenizer_sha256),
+    }
+    for fact, (before, after) in facts.items():
+        if before != after:
+            yield f"{name}: {fact} {_short(before)} before, {_short(after)} now"
+
+
+def _short(value: str | None) -> str:
+    return "unknown" if value is None else value if len(value) < 24 else f"{value[:12]}…"
+
+
+def _change_dict(change: Change) -> dict[str, Any]:
+    file, case, row, model = change.key
+    return {
+        "file": file,
+        "id": case,
+        "row": row,
+        "model": model,
+        "kind": change.kind,
+        "by": change.by,
+        "old": change.old and change.old.as_dict(),
+        "new": change.new and change.new.as_dict(),
+    }
