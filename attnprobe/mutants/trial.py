@@ -46,8 +46,9 @@ BROKEN: tuple[CaseOutcome, ...] = ("failed", "error", "xpassed")
 TEXTS = 24
 # Tokens in a batch so small that it holds a text or two.
 SMALL_BATCH = 24
-# A scrambled output that changes no attention weight by as much is excused.
-SEEN_FROM = 0.05
+# A scrambled output that changes no attention weight by as much is excused. Arithmetic in bfloat16,
+# which may break no case, changes weights of SmolLM2 by up to 0.08.
+SEEN_FROM = 0.1
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,6 @@ def _judged(
     reader: Reader,
     cases: Sequence[Case],
     *,
-    note: str = "",
     batch_tokens: int = BATCH_TOKENS,
 ) -> Trial:
     found = judge_all(reader, cases, batch_tokens=batch_tokens)
@@ -215,7 +215,6 @@ def _judged(
         blocking=blocking,
         advisory=len(broken) - blocking,
         suites=dict(sorted(Counter(case.suite for case in broken).items())),
-        note=note,
     )
 
 
