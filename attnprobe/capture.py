@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -35,6 +36,7 @@ __all__ = [
     "Edit",
     "Layout",
     "Padding",
+    "See",
     "Wanted",
     "batch_inputs",
     "capture",
@@ -46,6 +48,7 @@ __all__ = [
     "predict",
     "replace_heads",
     "site_masks",
+    "survey",
     "trace",
 ]
 
@@ -53,6 +56,8 @@ NAME = "attnprobe"
 Padding = Literal["right", "left"]
 Edit = Callable[[Tensor], Tensor]
 """What becomes of an attention call's output `[batch, queries, heads, depth]`."""
+See = Callable[[int, Tensor], None]
+"""What is told of a layer: its number, and its whole maps `[batch, heads, target, source]`."""
 Wanted = Mapping[tuple[SiteName, int], Sequence[Sequence[int]]]
 """For each site and layer, the wanted target positions of each sample of the batch."""
 
@@ -136,6 +141,7 @@ class _Watch:
     rows: Mapping[Call, Tensor] | None
     last: Call | None
     edits: Mapping[Call, Edit] = field(default_factory=dict)
+    whole: Mapping[Call, Callable[[Tensor, Tensor | None], None]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     seen: list[Traced] = field(default_factory=list)
 
@@ -206,6 +212,12 @@ def attention(
             )
             window = kwargs.get("sliding_window")
             watch.seen.append(Traced(call, weights, sink, query.shape[2], window))
+        if call in watch.whole:
+            watch.whole[call](
+                *_weights(
+                    query, key, attention_mask, None, scaling=scaling, causal=causal, **kwargs
+                )
+            )
         if call == watch.last:
             raise _Stop
         edit = watch.edits.get(call)
@@ -266,7 +278,7 @@ def _weights(
     query: Tensor,
     key: Tensor,
     mask: Tensor | None,
-    rows: Tensor,
+    rows: Tensor | None,
     *,
     scaling: float | None,
     causal: bool,
@@ -276,16 +288,23 @@ def _weights(
     sinks: Tensor | None = None,
     **_harmless: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention weights of the rows `[batch, rows]`, and what a learned sink takes of each."""
-    if query.dim() != 4 or key.dim() != 4 or query.shape[0] != rows.shape[0]:
+    """Attention weights of the rows `[batch, rows]`, and what a learned sink takes of each.
+
+    Args:
+        rows: None for every row.
+    """
+    odd = rows is not None and query.shape[0] != rows.shape[0]
+    if query.dim() != 4 or key.dim() != 4 or odd:
         raise ModelError(f"attention of an unknown shape: queries {list(query.shape)}")
-    batch, heads, _, depth = query.shape
+    batch, heads, count, depth = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
-    count = rows.shape[1]
     floor = torch.finfo(torch.float32).min
-    picked = query.gather(2, rows[:, None, :, None].expand(-1, heads, -1, depth)).float()
+    picked = query
+    if rows is not None:
+        count = rows.shape[1]
+        picked = query.gather(2, rows[:, None, :, None].expand(-1, heads, -1, depth))
     # Query heads of a group lie side by side, so a group is one taller matrix: no repeated keys.
-    grouped = picked.reshape(batch, key_heads, heads // key_heads * count, depth)
+    grouped = picked.float().reshape(batch, key_heads, heads // key_heads * count, depth)
     scores = (grouped @ key.float().transpose(2, 3)).reshape(batch, heads, count, keys)
     scores *= depth**-0.5 if scaling is None else scaling
     if softcap is not None:
@@ -299,7 +318,8 @@ def _weights(
         else:
             scores += seen.float()
     elif causal:
-        later = torch.arange(keys, device=rows.device) > rows[:, None, :, None]
+        every = torch.arange(max(count, keys), device=query.device)
+        later = every[:keys] > (every[:count] if rows is None else rows)[..., None, :, None]
         scores.masked_fill_(later, floor)
     # A row without any visible key is padding: finite, so that it does not turn into NaN.
     scores.clamp_(min=floor)
@@ -313,11 +333,12 @@ def _weights(
     return both[..., :-1], both[..., -1]
 
 
-def _pick(table: Tensor, rows: Tensor) -> Tensor:
+def _pick(table: Tensor, rows: Tensor | None) -> Tensor:
     """Rows of `[1 or batch, heads, 1 or queries, keys]` as `[batch, heads, rows, keys]`."""
-    table = table[(None,) * (4 - table.dim())].expand(rows.shape[0], -1, -1, -1)
-    if table.shape[2] == 1:
+    table = table[(None,) * (4 - table.dim())]
+    if rows is None or table.shape[2] == 1:
         return table
+    table = table.expand(rows.shape[0], -1, -1, -1)
     index = rows[:, None, :, None].expand(-1, table.shape[1], -1, table.shape[3])
     return table.gather(2, index)
 
@@ -381,9 +402,10 @@ def _watched(
     inputs: Mapping[str, Tensor],
     rows: Mapping[Call, Tensor] | None,
     last: Call | None = None,
-) -> list[Traced]:
+    whole: Mapping[Call, Callable[[Tensor, Tensor | None], None]] | None = None,
+) -> _Watch:
     paths = {id(module): path for path, module in network.named_modules()}
-    watch = _Watch(paths, inputs["input_ids"].shape[0], rows, last)
+    watch = _Watch(paths, inputs["input_ids"].shape[0], rows, last, whole=whole or {})
     token = _watch.set(watch)
     try:
         with _running(network, NAME):
@@ -392,7 +414,7 @@ def _watched(
         pass
     finally:
         _watch.reset(token)
-    return watch.seen
+    return watch
 
 
 def batch_inputs(
@@ -444,7 +466,7 @@ def trace(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> list[Traced
     Raises:
         ModelError: the network gives its attention something that cannot be taken into account.
     """
-    return _watched(network, inputs, None)
+    return _watched(network, inputs, None).seen
 
 
 def eager(
@@ -665,7 +687,7 @@ def capture(
     else:
         indices = {where.calls[key]: index for key, (index, _) in rows.items()}
         last = max(indices, key=where.order.index)
-        seen = {one.call: one for one in _watched(network, inputs, indices, last)}
+        seen = {one.call: one for one in _watched(network, inputs, indices, last).seen}
         missing = [call for call in indices if call not in seen]
         if missing:
             raise ModelError(f"{type(network).__name__} did not call {missing[0].path} this time")
@@ -685,6 +707,49 @@ def capture(
         _check(site, layer, one.weights, one.sink, real=real, keys=keys, future=future)
         result[site, layer] = _unpad(one.weights, real, keys)
     return result
+
+
+def survey(
+    network: PreTrainedModel,
+    where: Layout,
+    inputs: Mapping[str, Tensor],
+    site: SiteName,
+    see: See,
+) -> None:
+    """Hands the whole maps of every layer of a site to `see`, in one forward that keeps none.
+
+    Rows and columns of padding are there as well, and mean nothing. The forward stops after the
+    site's last layer.
+
+    Raises:
+        MeasureError: a row that is no distribution over the keys that it may see.
+    """
+    real, keys = site_masks(site, inputs)
+    future = None
+    if where.sites[site].causal:
+        future = torch.arange(real.shape[1], device=real.device).expand_as(real)
+
+    def show(layer: int, weights: Tensor, sink: Tensor | None) -> None:
+        if weights.shape[2:] != (real.shape[1], keys.shape[1]):
+            raise ModelError(
+                f"{type(network).__name__} splits a text of {real.shape[1]} tokens at {site} layer "
+                f"{layer}; attnprobe reads one position a token"
+            )
+        _check(site, layer, weights, sink, real=real, keys=keys, future=future)
+        see(layer, weights)
+
+    layers = where.sites[site].layers
+    if where.served == "eager":
+        found = eager(network, inputs, alone=next(iter(where.sites)))[site]
+        for layer in layers:
+            show(layer, found[layer], None)
+        return
+    whole = {where.calls[site, layer]: partial(show, layer) for layer in layers}
+    last = max(whole, key=where.order.index)
+    counts = _watched(network, inputs, {}, last, whole).counts
+    missing = [call for call in whole if counts[call.path] <= call.nth]
+    if missing:
+        raise ModelError(f"{type(network).__name__} did not call {missing[0].path} this time")
 
 
 def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:

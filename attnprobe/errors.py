@@ -11,6 +11,7 @@ __all__ = [
     "AttnprobeError",
     "CaseError",
     "CaseErrors",
+    "CorpusError",
     "Mark",
     "MeasureError",
     "ModelError",
@@ -61,6 +62,23 @@ class CaseErrors(AttnprobeError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)
+
+
+class CorpusError(AttnprobeError):
+    """A file of sentences and relations says something that cannot be meant.
+
+    Args:
+        message: what is wrong and what to write instead.
+        mark: where in the file; printed in front of the message.
+    """
+
+    def __init__(self, message: str, mark: Mark | None = None) -> None:
+        super().__init__(message, mark)
+        self.message = message
+        self.mark = mark
+
+    def __str__(self) -> str:
+        return f"{self.mark}: {self.message}" if self.mark else self.message
 
 
 class SelectorError(AttnprobeError):

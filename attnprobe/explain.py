@@ -5,16 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import locate, visible, width, words
 from attnprobe.cases import Case
-from attnprobe.records import Span, Verdict
+from attnprobe.records import Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.run import Finding
 
-__all__ = ["ExpectationFailed", "bound", "explain", "harmless", "number"]
+__all__ = [
+    "ExpectationFailed",
+    "bound",
+    "demanded",
+    "explain",
+    "explain_relation",
+    "figures",
+    "harmless",
+    "number",
+]
 
 _COMMAND = re.compile(r"^( *)::")
+_SEVEREST: Sequence[Outcome] = ("error", "failed", "vacuous", "borderline", "passed")
 
 
 class ExpectationFailed(AssertionError):
@@ -33,6 +44,62 @@ def explain(case: Case, finding: Finding) -> str:
         lines = _sentence(case, rule) + _numbers(finding.verdict, _notes(case, rule))
     head = f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"
     return harmless("\n".join([head, *(f"  {line}" for line in lines)]))
+
+
+def explain_relation(finding: RelationFinding) -> str:
+    """The whole finding of a relation for a reader, several lines, the first with file and line."""
+    relation, found = finding.relation, finding.accuracy
+    outcomes = [one.outcome for one in finding.judgements]
+    worst = min(outcomes, key=_SEVEREST.index, default="error")
+    head = f"{relation.mark.file}:{relation.mark.line}: {worst}: {relation.id}"
+    lines = [f"{relation.describe()}, {relation.heads}"]
+    if finding.error is not None:
+        lines += str(finding.error).split("\n")
+    if found is not None:
+        ordered = sorted(finding.judgements, key=lambda one: _SEVEREST.index(one.outcome))
+        lines += [*map(demanded, ordered), *figures(found)]
+    if found is not None and found.mistakes:
+        lines.append(f"wrong, {len(found.mistakes)} of {found.n - found.right}:")
+        lines += [f"  {line}" for mistake in found.mistakes for line in _mistake(mistake)]
+    return harmless("\n".join([head, *(f"  {line}" for line in lines)]))
+
+
+def demanded(judgement: Judgement) -> str:
+    """A bound of a relation against what was measured: `accuracy 0.310, demanded >= 0.500`."""
+    demand = judgement.demand
+    line = (
+        f"{demand.measure} {number(demand.observed)}, demanded {demand.relation} "
+        f"{number(demand.demanded)}"
+    )
+    close = judgement.outcome == "borderline"
+    return line + (f": within {BAND} of the bound, too near to call" if close else "")
+
+
+def figures(found: Accuracy) -> list[str]:
+    """What was measured of a relation, and what it is to be held against."""
+    chosen = f", chosen among {found.heads_tried} heads on {found.chosen_on} other arcs"
+    distance = f"{abs(found.best_offset)} word{'s' if abs(found.best_offset) > 1 else ''}"
+    lines = [
+        f"{found.head} is right for {found.right} of {found.n} arcs ({found.share:.1%}, 95 % "
+        f"interval {found.interval}){chosen if found.chosen_on else ''}",
+        f"the best fixed distance, {distance} to the {'left' if found.best_offset < 0 else 'right'}"
+        f", is right for {found.offset_right} ({found.offset_share:.1%}); only the head is right "
+        f"for {found.better}, only the distance for {found.worse}, exact McNemar p "
+        f"{number(found.p)}",
+    ]
+    lines += [f"left out: {count} × {reason}" for reason, count in found.left_out.items()]
+    return lines + [f"of the corpus: {note}" for note in found.notes]
+
+
+def _mistake(mistake: Mistake) -> list[str]:
+    """The sentence, with the word that looks, the one meant, and the one that got most."""
+    sample = mistake.sample
+    if sample.target is None:
+        spans = [(mistake.query, "from"), (mistake.key, "to"), (mistake.looked_at, "instead")]
+        return _underlined(sample.text, sorted(spans))
+    return _underlined(sample.target, [(mistake.query, "from")]) + _underlined(
+        sample.text, sorted([(mistake.key, "to"), (mistake.looked_at, "instead")])
+    )
 
 
 def harmless(message: str) -> str:

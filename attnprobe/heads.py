@@ -11,7 +11,15 @@ from attnprobe.errors import SelectorError
 from attnprobe.records import Head, Site
 from attnprobe.registry import did_you_mean
 
-__all__ = ["HEADS_SCHEMA", "HEAD_SET_SCHEMA", "Heads", "How", "Layers", "parse_heads"]
+__all__ = [
+    "HEADS_SCHEMA",
+    "HEAD_SET_SCHEMA",
+    "RELATION_HEADS_SCHEMA",
+    "Heads",
+    "How",
+    "Layers",
+    "parse_heads",
+]
 
 How = Literal["any", "all", "mean", "best", "at_least"]
 
@@ -51,6 +59,36 @@ HEADS_SCHEMA = {
                             "properties": {"at_least": {"type": "integer", "minimum": 1}},
                         },
                     ]
+                },
+            },
+        },
+    ],
+}
+
+
+RELATION_HEADS_SCHEMA = {
+    "description": "Which head: L3H1, mean, the mean of several {in: [L3H1, L5H2], how: mean}, the "
+    'best of several {in: all, how: best, chosen_on: half}, or "@name" from a lock file.',
+    "anyOf": [
+        {"const": "mean"},
+        {"type": "string", "pattern": r"^(L[0-9]{1,6}H[0-9]{1,6}|@.+)$"},
+        {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1,
+            "items": {"$ref": "#/definitions/relationHeads"},
+        },
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["in", "how"],
+            "properties": {
+                "in": {"$ref": "#/definitions/headSet"},
+                "how": {"enum": ["mean", "best"]},
+                "chosen_on": {
+                    "const": "half",
+                    "description": "The head is chosen on one half of the sentences and judged "
+                    "on the other.",
                 },
             },
         },
@@ -146,6 +184,8 @@ def parse_heads(value: object, head_sets: Mapping[str, tuple[Head, ...]] | None 
 
 def _parse_long(value: dict[object, object], sets: Mapping[str, tuple[Head, ...]]) -> Heads:
     unknown = [str(key) for key in value if key not in ("in", "how")]
+    if "chosen_on" in unknown:
+        raise ValueError("chosen_on: goes with the heads of a relation; leave it out here")
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}; {did_you_mean(unknown[0], ('in', 'how'))}")
     if "in" not in value:

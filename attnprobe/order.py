@@ -14,14 +14,13 @@ from attnprobe.align import Predicts, Selector, locate, words
 from attnprobe.cases import Case
 from attnprobe.errors import SelectorError
 from attnprobe.records import Sample, Span
+from attnprobe.relations import OFFSETS
 from attnprobe.rules import Rule
 
-__all__ = ["LEAST", "OFFSETS", "Habit", "best_offset", "habits"]
+__all__ = ["LEAST", "Habit", "best_offset", "habits"]
 
 # Fewer pairs than this always lie somehow.
 LEAST = 4
-# Fixed distances in words that are tried; a word does not count as its own neighbour.
-OFFSETS = (*range(-5, 0), *range(1, 6))
 
 
 @dataclass(frozen=True)

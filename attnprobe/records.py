@@ -32,6 +32,9 @@ __all__ = [
     "HeadGrid",
     "HeadMap",
     "LayerPanel",
+    "MapNeed",
+    "MapSums",
+    "MapView",
     "Need",
     "Outcome",
     "Picture",
@@ -209,6 +212,74 @@ class Need:
     site: SiteName
     layers: tuple[int, ...]
     rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MapView:
+    """What is summed over the whole map of one sample, in layers that see alike.
+
+    Attributes:
+        cells: `[sums, target, source]`, what each weight counts in each sum.
+        rows: `[masses, target]`, what the sum of each row counts in each mass.
+        entropies: `[means, target]`, what each row's entropy counts in each mean.
+        visible: `[target, source]`, whether the row can see the column.
+        stripe: `[source]`, what the sum of each column is divided by when the strongest column is
+            sought; 0 for a column that is not to be chosen.
+    """
+
+    cells: Floats
+    rows: Floats
+    entropies: Floats
+    visible: npt.NDArray[np.bool_]
+    stripe: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class MapNeed:
+    """What somebody wants of the whole maps of one sample, of every head of a site.
+
+    Attributes:
+        views: what is summed, by layer.
+        queries: `[queries, target]`, the mean over the tokens of each word that looks.
+        words: `[source, words]`, 1 where a token is a piece of a word.
+        asked: for each question the index of its query.
+        expected, candidates: `[questions, words]`: the right answer, and what can be chosen.
+        kept: the questions whose word weights are wanted as well.
+    """
+
+    sample: Sample
+    site: SiteName
+    views: Mapping[int, MapView]
+    queries: Floats
+    words: Floats
+    asked: npt.NDArray[np.int64]
+    expected: npt.NDArray[np.bool_]
+    candidates: npt.NDArray[np.bool_]
+    kept: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class MapSums:
+    """What the samples of one forward gave; heads are all of the site's, layer by layer.
+
+    Attributes:
+        needs: indices of the needs that it answers.
+        cells, rows, entropies: `[sums, heads]`, `[masses, heads]`, `[means, heads]`, summed over
+            the samples; entropies in nats.
+        stripes: `[2, heads]`: the mass on the strongest column of each sample, and the mass of
+            the rows that see it.
+        right: `[questions, heads]` of all samples, one after the other: whether the expected word
+            gets more than any other candidate.
+        kept: for each need, in the order of its `kept`, `[heads, words]`.
+    """
+
+    needs: tuple[int, ...]
+    cells: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.float64]
+    entropies: npt.NDArray[np.float64]
+    stripes: npt.NDArray[np.float64]
+    right: npt.NDArray[np.bool_]
+    kept: tuple[tuple[Floats, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -37,9 +37,12 @@ __all__ = [
     "OrderResult",
     "RelationResult",
     "Results",
+    "check_heads",
     "environment",
     "read_heads",
     "read_results",
+    "update_heads",
+    "write_bytes",
     "write_json",
 ]
 
@@ -167,9 +170,13 @@ class RelationResult(CaseResult):
         n: how many arcs were judged; `accuracy` of them were right, with its 95 % Wilson interval.
         best_offset, offset_accuracy: the fixed distance in words, -5 to 5, that does best on the
             same arcs.
+        offset_p: exact McNemar test of the head against that distance, two-sided.
         head: the head, or `mean of 3 heads`, that was judged; `heads_tried` before it was chosen.
         chosen_on, judged_on: how many arcs a head was chosen on (0 where it was named), and
             judged on.
+        left_out: how many arcs were not judged, by reason.
+        notes: what is to be known of the corpus.
+        corpus_sha256: of the corpus file; None for arcs of the case file itself.
     """
 
     relation: str = ""
@@ -178,10 +185,14 @@ class RelationResult(CaseResult):
     interval: tuple[StrictFloat, StrictFloat] | None = None
     best_offset: StrictInt | None = None
     offset_accuracy: StrictFloat | None = None
+    offset_p: StrictFloat | None = None
     head: str | None = None
     heads_tried: StrictInt | None = None
     chosen_on: StrictInt | None = None
     judged_on: StrictInt | None = None
+    left_out: Mapping[str, StrictInt] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    corpus_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -338,32 +349,54 @@ def write_json(path: Path, value: object, *, check: Callable[[Path], None] | Non
         ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
             cannot be written.
     """
+    data = _encoded(path, value)
+    try:
+        with _locked(path):
+            if check is not None:
+                check(path)
+            _replace(path.resolve(), data)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file that no other run writes; a reader finds the old one or the new one, whole.
+
+    Raises:
+        ResultsError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path.resolve(), data)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
+
+
+def _encoded(path: Path, value: object) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
     except (TypeError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be written as JSON: {error}") from None
     # Half a surrogate pair (an undecodable file name) becomes \udcxx, which is JSON's escape too.
-    data = f"{text}\n".encode("utf-8", "backslashreplace")
-    try:
-        _replace(path.resolve(), data, check)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written: {error}") from error
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
-def _replace(path: Path, data: bytes, check: Callable[[Path], None] | None) -> None:
+def _locked(path: Path) -> FileLock:
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S)
+
+
+def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")  # one name will do under the lock
-    with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S):
-        if check is not None:
-            check(path)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_results(path: Path) -> Results:
@@ -398,6 +431,57 @@ def read_heads(path: Path) -> Mapping[str, tuple[Head, ...]]:
     if not isinstance(sets, dict):
         raise ResultsError(f"{path}: corrupt: heads is not an object")
     return {name: _heads(path, name, entry) for name, entry in sets.items()}
+
+
+def update_heads(
+    path: Path, entries: Mapping[str, Mapping[str, Any]], *, overwrite: bool = False
+) -> None:
+    """Adds named head sets to a lock file; another writer of the file waits.
+
+    Args:
+        entries: by name, each with its `heads` and the `weights_sha256` of its model.
+        overwrite: whether a set of another model may be replaced.
+
+    Raises:
+        ResultsError: the file is corrupt, cannot be written, or holds a set of the same name that
+            was measured on another model.
+    """
+    try:
+        with _locked(path):
+            known = _sets(path)
+            if not overwrite:
+                weights = {name: entry.get("weights_sha256") for name, entry in entries.items()}
+                _refuse_foreign(path, known, weights)
+            data = {"schema": LOCK_SCHEMA, "heads": {**known, **entries}}
+            _replace(path.resolve(), _encoded(path, data))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error
+
+
+def check_heads(path: Path, names: Iterable[str], *, weights_sha256: str) -> None:
+    """Raises ResultsError where the lock file holds a set of such a name of another model."""
+    _refuse_foreign(path, _sets(path), dict.fromkeys(names, weights_sha256))
+
+
+def _sets(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The entries of a lock file; none where there is no file."""
+    if not path.exists():
+        return {}
+    read_heads(path)
+    entries: Mapping[str, Mapping[str, Any]] = _read(path, LOCK_SCHEMA)["heads"]
+    return entries
+
+
+def _refuse_foreign(
+    path: Path, known: Mapping[str, Mapping[str, Any]], weights: Mapping[str, str | None]
+) -> None:
+    for name, digest in weights.items():
+        if name in known and known[name].get("weights_sha256") != digest:
+            model = known[name].get("model", "another model")
+            raise ResultsError(
+                f"{path}: {name!r} is a head set of {model}; give these another name with "
+                "--prefix, or replace it with --overwrite"
+            )
 
 
 def _heads(path: Path, name: str, entry: object) -> tuple[Head, ...]:

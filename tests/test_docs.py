@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 
 from attnprobe import cases, yamltext
-from attnprobe.explain import explain
+from attnprobe.accuracy import judge
+from attnprobe.corpus import read_corpus
+from attnprobe.explain import explain, explain_relation
 from attnprobe.models import Model
+from attnprobe.names import CHANCE_MAX
 from attnprobe.order import habits
 from attnprobe.plugin.options import settings
 from attnprobe.results import Results, write_json
@@ -40,9 +44,12 @@ def test_yaml_examples_pass_on_their_model(
     model: Model = request.getfixturevalue(named[1] if named else "minilm")
     file = tmp_path / "example.attn.yaml"
     file.write_text(text, encoding="utf-8")
-    found = cases.load(file, "example")
-    runner = Runner(model, found)
-    outcomes = [finding.verdict.outcome for case in found for finding in runner.judge(case)]
+    shutil.copytree(ROOT / "cases" / "data", tmp_path / "data")
+    found = cases.load_contents(file, "example")
+    runner = Runner(model, found.cases)
+    outcomes = [finding.verdict.outcome for case in found.cases for finding in runner.judge(case)]
+    for relation in found.relations:
+        outcomes += [one.outcome for one in judge(relation, model).judgements]
     assert outcomes
     assert set(outcomes) == {"passed"}
 
@@ -95,7 +102,7 @@ def options(pytester: pytest.Pytester) -> set[str]:
 def test_the_failure_in_the_documents_is_the_real_one(minilm: Model) -> None:
     found = cases.load(ROOT / "cases" / "coreference.attn.yaml", "cases/coreference.attn.yaml")
     case = next(case for case in found if case.id == "it-street")
-    (finding,) = Runner(minilm, [case]).judge(case)
+    (finding,) = Runner(minilm, [case], chance_max=CHANCE_MAX).judge(case)
     page = (ROOT / "docs" / "write-a-case.md").read_text(encoding="utf-8")
     assert explain(case, finding) in page
 
@@ -127,3 +134,22 @@ def test_what_passes_by_position_alone_fails_in_both_orders(minilm: Model) -> No
 def test_every_rule_has_a_page() -> None:
     pages = {page.stem for page in (ROOT / "docs" / "rules").glob("*.md")}
     assert pages == set(RULES)
+
+
+def test_the_failing_relation_in_the_documents_is_the_real_one(minilm: Model) -> None:
+    path = ROOT / "cases" / "relations.attn.yaml"
+    found = cases.load_contents(path, "cases/relations.attn.yaml").relations
+    relation = next(relation for relation in found if relation.id == "adjective-to-noun")
+    page = (ROOT / "docs" / "relations.md").read_text(encoding="utf-8")
+    assert explain_relation(judge(relation, minilm)) in page
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "tsv"])
+def test_corpora_in_the_documents_are_read(suffix: str, tmp_path: Path) -> None:
+    ((text, *_), *_) = [block.values for block in blocks(suffix)]
+    file = tmp_path / f"example.{suffix}"
+    file.write_text(str(text), encoding="utf-8")
+    (sentence,) = read_corpus(file).sentences
+    (arc,) = sentence.arcs
+    found = [sentence.sample.text[slice(*span)] for span in (arc.dependent, arc.head)]
+    assert (found, arc.relation) == (["it", "cat"], "antecedent")

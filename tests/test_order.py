@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from attnprobe import cases as case_files
 from attnprobe import yamltext
 from attnprobe.cases import parse
-from attnprobe.order import OFFSETS, Habit, best_offset, habits
+from attnprobe.order import Habit, best_offset, habits
+from attnprobe.relations import OFFSETS
 from attnprobe.results import read_results
 
 Write = Callable[..., Path]

@@ -112,6 +112,7 @@ def test_the_file_has_the_fields_of_the_format() -> None:
         "models",
         "cases",
         "relations",
+        "order",
         "summary",
     }
     assert content["schema"] == "attnprobe/results-1"

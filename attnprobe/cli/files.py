@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +39,8 @@ def lint(
     ] = None,
 ) -> None:
     """Check case files without a model; exit 1 if anything is wrong with one."""
-    from attnprobe import cases, results
+    from attnprobe import accuracy, cases, results
+    from attnprobe.corpus import read_corpus
     from attnprobe.explain import harmless
 
     head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
@@ -47,15 +49,21 @@ def lint(
         for path in paths or [Path("cases")]
         for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
     ]
-    count = broken = 0
+    read = functools.cache(read_corpus)
+    count = relations = broken = 0
     for file in files:
         try:
-            count += len(cases.load(file, str(file), head_sets=head_sets))
+            found = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())
+            for relation in found.relations:
+                accuracy.gather(relation, read)
+            count += len(found.cases)
+            relations += len(found.relations)
         except AttnprobeError as error:
             broken += 1
             out.print(harmless(str(error)), markup=False, soft_wrap=True)
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
-    out.print(f"{len(files)} files, {count} cases, {broken} files with errors")
+    counted = f"{count} cases" + (f", {relations} relations" if relations else "")
+    out.print(f"{len(files)} files, {counted}, {broken} files with errors")
     if broken:
         raise typer.Exit(1)

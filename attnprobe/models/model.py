@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,8 +15,9 @@ from attnprobe import capture
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, ModelError
 from attnprobe.models.compare import applied_windows, padding_check, self_check
-from attnprobe.models.plan import check_need, plan_batches
+from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.readout import Predictor, with_head
+from attnprobe.models.survey import survey_batch
 from attnprobe.models.tokens import (
     check_length,
     given,
@@ -25,7 +26,19 @@ from attnprobe.models.tokens import (
     with_start,
 )
 from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import Encoding, Floats, Need, Readout, Rows, Sample, Site, SiteName, Tokens
+from attnprobe.records import (
+    Encoding,
+    Floats,
+    MapNeed,
+    MapSums,
+    Need,
+    Readout,
+    Rows,
+    Sample,
+    Site,
+    SiteName,
+    Tokens,
+)
 
 __all__ = ["Model"]
 
@@ -202,6 +215,72 @@ class Model:
             batch_tokens or self.batch_tokens,
         )
 
+    def survey(
+        self, needs: Sequence[MapNeed], *, batch_tokens: int | None = None
+    ) -> Iterator[MapSums]:
+        """Sums over the whole maps of each need's sample, a forward at a time.
+
+        The forwards depend on the needs alone. All needs are of the same site.
+
+        Raises:
+            MeasureError: a row that is no distribution over the keys that it may see.
+        """
+        encodings = [self.encode(need.sample) for need in needs]
+        lengths = [(len(one.source), len(one.target or ())) for one in encodings]
+        for batch in pack(lengths, batch_tokens or self.batch_tokens):
+            yield from self._survey(needs, encodings, batch)
+
+    def _survey(
+        self, needs: Sequence[MapNeed], encodings: Sequence[Encoding], batch: Sequence[int]
+    ) -> list[MapSums]:
+        """One forward; where memory does not suffice, one for each half of the batch."""
+        try:
+            return [self._survey_batch(needs, encodings, batch)]
+        except (torch.OutOfMemoryError, MemoryError):
+            torch.cuda.empty_cache()
+        if len(batch) == 1:
+            count = len(encodings[batch[0]].source)
+            raise MeasureError(
+                f"out of memory with the maps of a single text of {count} tokens; leave it out"
+            )
+        middle = len(batch) // 2
+        return [
+            *self._survey(needs, encodings, batch[:middle]),
+            *self._survey(needs, encodings, batch[middle:]),
+        ]
+
+    def _survey_batch(
+        self, needs: Sequence[MapNeed], encodings: Sequence[Encoding], batch: Sequence[int]
+    ) -> MapSums:
+        chosen = [encodings[index] for index in batch]
+        site = chosen[0].site(needs[batch[0]].site)
+        inputs = self._inputs(chosen)
+        queries, keys = capture.site_masks(site.name, inputs)
+        self.forwards += 1
+        return survey_batch(
+            [needs[index] for index in batch],
+            tuple(batch),
+            site,
+            (queries.shape[1], keys.shape[1]),
+            functools.partial(capture.survey, self.network, self._layout, inputs, site.name),
+            device=self.device,
+        )
+
+    def _inputs(
+        self, encodings: Sequence[Encoding], padding: capture.Padding = "right"
+    ) -> dict[str, torch.Tensor]:
+        start = self._start
+        return capture.batch_inputs(
+            self.network,
+            [one.source.ids for one in encodings],
+            # Where only the encoder is looked at, the decoder gets its start alone.
+            None
+            if start is None
+            else [one.target.ids if one.target else (start,) for one in encodings],
+            pad_id=self._pad_id,
+            padding=padding,
+        )
+
     def read_out(
         self, readouts: Sequence[Readout], *, batch_tokens: int | None = None
     ) -> list[float]:
@@ -225,10 +304,21 @@ class Model:
             self.forwards += predictor.forwards - before
 
     @functools.cached_property
+    def _with_head(self) -> tuple[PreTrainedModel, PreTrainedModel]:
+        causal = "decoder" in self.sites
+        return with_head(self.network, self._load_head, causal=causal, name=self.name)
+
+    @property
+    def whole(self) -> PreTrainedModel:
+        """The network with its language-model head; as it is where it has none."""
+        try:
+            return self._with_head[0]
+        except ModelError:
+            return self.network
+
+    @functools.cached_property
     def _predictor(self) -> Predictor:
-        head, body = with_head(
-            self.network, self._load_head, causal="decoder" in self.sites, name=self.name
-        )
+        head, body = self._with_head
         return Predictor(
             head,
             body,
@@ -248,20 +338,10 @@ class Model:
         batch_tokens: int,
         padding: capture.Padding,
     ) -> list[Rows]:
-        start = self._start
         captured: dict[tuple[Sample, SiteName, int], tuple[tuple[int, ...], Floats]] = {}
         for batch in plan_batches(needs, encodings, batch_tokens):
             chosen = [encodings[sample] for sample in batch.samples]
-            inputs = capture.batch_inputs(
-                self.network,
-                [one.source.ids for one in chosen],
-                # Where only the encoder is looked at, the decoder gets its start alone.
-                None
-                if start is None
-                else [one.target.ids if one.target else (start,) for one in chosen],
-                pad_id=self._pad_id,
-                padding=padding,
-            )
+            inputs = self._inputs(chosen, padding)
             found = capture.capture(self.network, self._layout, inputs, batch.wanted)
             self.forwards += 1
             for (site, layer), weights in found.items():

@@ -1,8 +1,7 @@
-"""Case files as pytest collectors, cases as pytest items."""
+"""Case files as pytest collectors, their cases and relations as pytest items."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import pytest
 
 from attnprobe import cases, order
-from attnprobe.cases import Case
+from attnprobe.cases import Case, Relation
 from attnprobe.errors import AttnprobeError
 from attnprobe.explain import ExpectationFailed, explain, harmless
+from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import Judged, judged_key, order_key
+from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
 
 __all__ = ["CaseFile", "CaseItem"]
@@ -24,22 +25,31 @@ class CaseFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         session = session_of(self.config)
-        found = cases.load(self.path, _shown(self.path, self.config), head_sets=session.head_sets)
-        for mark in sorted({mark for case in found for mark in case.marks}):
+        contents = cases.load_contents(
+            self.path,
+            _shown(self.path, self.config),
+            head_sets=session.head_sets,
+            root=self.config.rootpath,
+        )
+        found: list[tuple[Case | Relation, type[FileItem]]] = [
+            *((case, CaseItem) for case in contents.cases),
+            *((relation, RelationItem) for relation in contents.relations),
+        ]
+        for mark in sorted({mark for case, _ in found for mark in case.marks}):
             # A mark that a case file names is declared by naming it.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
         habits = self.config.stash.setdefault(order_key, [])
-        habits += [vars(habit) | {"told": str(habit)} for habit in order.habits(found)]
+        habits += [vars(habit) | {"told": str(habit)} for habit in order.habits(contents.cases)]
         chosen = session.settings
         first = next(iter(chosen.models), "")
-        for case in found:
+        for case, item in found:
             if case.model is None and chosen.all_models and len(chosen.models) > 1:
                 for model in chosen.models:
                     name = f"{case.name}[{model}]"
-                    yield CaseItem.from_parent(self, name=name, case=case, model=model)
+                    yield item.from_parent(self, name=name, case=case, model=model)
             else:
                 model = case.model or first
-                yield CaseItem.from_parent(self, name=case.name, case=case, model=model)
+                yield item.from_parent(self, name=case.name, case=case, model=model)
 
     def repr_failure(  # type: ignore[override]  # pytest's own Collector leaves style out as well
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -49,28 +59,10 @@ class CaseFile(pytest.File):
         return super().repr_failure(excinfo)
 
 
-class CaseItem(pytest.Item):
-    """One case, or one row of a template, on one model.
+class CaseItem(FileItem):
+    """One case, or one row of a template, on one model."""
 
-    Measuring is the item's setup: what cannot be measured is an error, to pytest as well, and an
-    xfail covers failed expectations only.
-    """
-
-    def __init__(self, *, case: Case, model: str, **kwargs: Any) -> None:
-        # As text, which pytest takes apart at the bracket: --lf reads it back in the same way.
-        nodeid = f"{kwargs['parent'].nodeid}::{kwargs['name']}"
-        super().__init__(nodeid=nodeid, **kwargs)
-        self.case = case
-        self.model = model
-        self.stash[judged_key] = []
-        for mark in case.marks:
-            self.add_marker(mark)
-        if case.skip is not None:
-            self.add_marker(pytest.mark.skip(reason=case.skip))
-        if case.xfail is not None:
-            self.add_marker(
-                pytest.mark.xfail(reason=case.xfail, strict=True, raises=ExpectationFailed)
-            )
+    case: Case
 
     def setup(self) -> None:
         try:
@@ -101,14 +93,6 @@ class CaseItem(pytest.Item):
 
     def _holds(self, judged: Judged) -> bool:
         return not (judged.finding.error or session_of(self.config).fails(judged.finding))
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, ExpectationFailed):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
-        return self.path, self.case.mark.line - 1, self.name
 
 
 def _shown(path: Path, config: pytest.Config) -> str:

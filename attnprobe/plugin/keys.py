@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
+    from attnprobe.accuracy import RelationFinding
     from attnprobe.cases import Case
     from attnprobe.run import Finding
 
@@ -20,6 +21,7 @@ __all__ = [
     "deselected_key",
     "judged_key",
     "order_key",
+    "relation_key",
 ]
 
 
@@ -33,6 +35,8 @@ class Judged(NamedTuple):
 
 # What was judged in an item so far: a case at once, a Python probe call by call.
 judged_key = pytest.StashKey[list[Judged]]()
+# What was found of a relation, on its items alone; None until it is measured.
+relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"

@@ -23,6 +23,7 @@ from attnprobe.results import (
     CaseResult,
     ModelResult,
     OrderResult,
+    RelationResult,
     Results,
     environment,
     write_json,
@@ -52,6 +53,7 @@ class Ledger:
         self._may_be_empty = not config.getoption("attn_strict")
         self._asked = config.getoption("attn_save") or config.getoption("attn_compare")
         self._cases: dict[str, dict[str, Any]] = {}
+        self._relations: set[str] = set()
         self._models: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, Any] = {"device": None, "dtype": None, "collected": 0}
         self._broken_files: set[str] = set()
@@ -78,6 +80,8 @@ class Ledger:
         facts = getattr(report, REPORT, None)
         if facts is not None:
             self._cases[report.nodeid] = facts["case"] | {"duration_s": 0.0}
+            if facts["is_relation"]:
+                self._relations.add(report.nodeid)
             if facts["model"]:
                 self._models[facts["model"]["name"]] = facts["model"]
                 self._seen |= {key: facts[key] for key in ("device", "dtype")}
@@ -97,7 +101,14 @@ class Ledger:
         found = Results(
             environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
-            cases=tuple(map(CaseResult.from_dict, self._cases.values())),
+            cases=tuple(
+                CaseResult.from_dict(case)
+                for nodeid, case in self._cases.items()
+                if nodeid not in self._relations
+            ),
+            relations=tuple(
+                RelationResult.from_dict(self._cases[nodeid]) for nodeid in self._relations
+            ),
             # A case file that cannot be read leaves no record: whoever compares the number
             # executed with the number collected must see that it is missing.
             collected=self._seen["collected"] + len(self._broken_files),

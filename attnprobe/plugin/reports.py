@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.attention import draw
-from attnprobe.explain import bound, harmless, number
+from attnprobe.cases import Relation
+from attnprobe.explain import bound, demanded, figures, harmless, number
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import Chance, Chart, Encoding, LayerPanel, Verdict
-from attnprobe.render.table import Finding, expectations_table, folded, picture_figure
+from attnprobe.render.table import Finding, expectations_table, folded, notes, picture_figure
 from attnprobe.results import ChanceResult, ExpectationResult, ModelResult
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-__all__ = ["expectation", "extra", "html", "identity", "model"]
+__all__ = ["expectation", "extra", "html", "identity", "model", "relation", "relation_html"]
 
 
 NO_ALBUM = Album(None)
@@ -115,6 +117,89 @@ def _chance(chance: Chance | None) -> ChanceResult | None:
     if chance.interval is None:
         return ChanceResult(chance.passed, chance.pairs)
     return ChanceResult(chance.passed, chance.pairs, chance.rate, *chance.interval)
+
+
+def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:
+    """What the results file says of a relation beside its identity.
+
+    Args:
+        finding: None where nothing was measured: it was skipped, or there is no model.
+    """
+    told: dict[str, Any] = {"relation": stated.describe(), "expectations": []}
+    if finding is None:
+        return told
+    found, judged = finding.accuracy, {one.bound: one for one in finding.judgements}
+    bounds = [
+        ExpectationResult(
+            rule="relation",
+            arguments={bound.name: bound.demanded},
+            outcome="error",
+            message=str(finding.error),
+            line=bound.mark.line,
+        )
+        if found is None
+        else _bound(judged[bound], found)
+        for bound in stated.bounds
+    ]
+    told["expectations"] = [entry.as_dict() for entry in bounds]
+    if found is None:
+        return told
+    return told | {
+        "n": found.n,
+        "accuracy": found.share,
+        "interval": list(found.interval),
+        "best_offset": found.best_offset,
+        "offset_accuracy": found.offset_share,
+        "offset_p": found.p,
+        "head": found.head,
+        "heads_tried": found.heads_tried,
+        "chosen_on": found.chosen_on,
+        "judged_on": found.n,
+        "left_out": dict(found.left_out),
+        "notes": list(found.notes),
+        "corpus_sha256": found.sha256,
+    }
+
+
+def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
+    demand = judgement.demand
+    return ExpectationResult(
+        rule="relation",
+        arguments={judgement.bound.name: judgement.bound.demanded},
+        outcome=judgement.outcome,
+        message=demanded(judgement),
+        line=judgement.bound.mark.line,
+        measure=demand.measure,
+        observed=demand.observed,
+        relation=demand.relation,
+        demanded=demand.demanded,
+        head=found.head,
+        heads_tried=found.heads_tried,
+    )
+
+
+def relation_html(finding: RelationFinding) -> str:
+    """The table of a relation's bounds, and the figures behind them."""
+    rows = [_relation_row(finding, one) for one in finding.judgements]
+    if finding.error is not None:
+        rows = [_relation_row(finding, None)]
+    lines = figures(finding.accuracy) if finding.accuracy else []
+    return _or_note("table", lambda: expectations_table(rows) + notes(lines))
+
+
+def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding:
+    demand = judged.demand if judged else None
+    return Finding(
+        rule="relation",
+        relation=finding.relation.describe(),
+        heads=str(finding.relation.heads),
+        observed=f"{demand.measure} {number(demand.observed)}" if demand else str(finding.error),
+        demanded=f"{demand.relation} {number(demand.demanded)}" if demand else "",
+        head=finding.accuracy.head if finding.accuracy else "",
+        sink=None,
+        chance="",
+        outcome=judged.outcome if judged else "error",
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnprobe import results
-from attnprobe.cases import Case
+from attnprobe import accuracy, results
+from attnprobe.accuracy import RelationFinding
+from attnprobe.cases import Case, Relation
+from attnprobe.corpus import read_corpus
 from attnprobe.errors import AttnprobeError, ModelError
 from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
-from attnprobe.plugin.keys import REPORT, Judged, judged_key
+from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
-from attnprobe.records import Head
+from attnprobe.records import Head, Outcome
 from attnprobe.run import Finding, Runner
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Session:
         self._broken: dict[str, AttnprobeError] = {}
         self._runners: dict[str, Runner] = {}
         self._probes: int | None = None
+        self._read = functools.cache(read_corpus)
 
     @functools.cached_property
     def head_sets(self) -> Mapping[str, tuple[Head, ...]]:
@@ -94,9 +97,21 @@ class Session:
             chance_max=self.settings.chance_max,
         )
 
+    def judge_relation(self, relation: Relation, model: str) -> RelationFinding:
+        """A relation, measured and judged; its corpus is read once a run."""
+        return accuracy.judge(
+            relation,
+            self.model(model),
+            read=self._read,
+            batch_tokens=self.settings.batch_tokens,
+        )
+
     def fails(self, finding: Finding) -> bool:
         """Whether a measured finding fails its item; a strict run lets no close call pass."""
-        outcome = finding.verdict.outcome if finding.verdict else "error"
+        return self.fails_as(finding.verdict.outcome if finding.verdict else "error")
+
+    def fails_as(self, outcome: Outcome) -> bool:
+        """Whether such an outcome fails its item."""
         return outcome == "failed" or (self.settings.strict and outcome != "passed")
 
     @property
@@ -108,7 +123,11 @@ class Session:
     def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Puts on a report what the results file and the HTML report want of it."""
         judged = item.stash.get(judged_key, [])
+        related = item.stash.get(relation_key, None)
         setattr(report, REPORT, self._facts(item, judged))
+        if self.draws and related is not None:
+            content = reports.relation_html(related)
+            vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
         if not self.draws or not judged:
             return
         figures = self.settings.figures
@@ -139,9 +158,15 @@ class Session:
         """What the results file says of an item, as plain data."""
         case = reports.identity(item, next(iter(self.settings.models), ""))
         model = self._models.get(case["model"])
+        stated = getattr(item, "case", None)
+        if isinstance(stated, Relation):
+            measured = reports.relation(stated, item.stash[relation_key])
+        else:
+            entries = [reports.expectation(entry).as_dict() for entry in judged]
+            measured = {"expectations": entries}
         return {
-            "case": case
-            | {"expectations": [reports.expectation(entry).as_dict() for entry in judged]},
+            "case": case | measured,
+            "is_relation": isinstance(stated, Relation),
             "model": reports.model(model, case["model"]).as_dict() if model else None,
             "device": model.device if model else None,
             "dtype": model.dtype if model else None,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from attnprobe.records import Outcome
 from attnprobe.render.text import visible
 
-__all__ = ["Finding", "expectations_table", "folded", "picture_figure"]
+__all__ = ["Finding", "expectations_table", "folded", "notes", "picture_figure"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ _FOLDED = Markup(
     '<details style="margin:8px 0"><summary style="font:13px/1.4 system-ui,sans-serif;'
     'color:#757d87;cursor:pointer">{}</summary>{}</details>'
 )
+_NOTES = Markup(
+    '<ul style="margin:8px 0;padding:6px 8px 6px 24px;background:#fff;color:#1f2328;'
+    'border-radius:9px;font:13px/1.4 system-ui,sans-serif">{}</ul>'
+)
+_NOTE = Markup('<li style="unicode-bidi:isolate">{}</li>')
 
 
 def expectations_table(rows: Sequence[Finding]) -> str:
@@ -115,6 +120,12 @@ def picture_figure(svg: str, caption: str) -> str:
     """An HTML figure that carries the SVG inside itself, with the caption as alternative text."""
     data = base64.b64encode(svg.encode()).decode()
     return str(_FIGURE.format(data, visible(caption), visible(caption)))
+
+
+def notes(lines: Sequence[str]) -> str:
+    """An HTML list of notes to a table; nothing for none."""
+    entries = Markup().join(_NOTE.format(visible(line)) for line in lines)
+    return str(_NOTES.format(entries)) if lines else ""
 
 
 def folded(summary: str, html: str) -> str:

@@ -1,0 +1,406 @@
+"""How often a head gets a relation right: over many sentences, beside the best fixed distance.
+
+A head that is the best of many on some sentences is not as good on others: the choice is part of
+the luck. So `how: best` chooses on one half of the sentences and judges on the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from attnprobe.attention import Reader
+from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
+from attnprobe.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
+from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
+from attnprobe.names import BATCH_TOKENS
+from attnprobe.records import Head, Need, Outcome, Rows, Sample, Site, SiteName, Span
+from attnprobe.registry import did_you_mean
+from attnprobe.relations import OFFSETS, Hits, Looks, Pair, find_looks, measure
+from attnprobe.rules.base import Demand, hardest, outcome_of
+from attnprobe.stats import Interval, paired_p, wilson
+
+__all__ = [
+    "Accuracy",
+    "Arcs",
+    "Judgement",
+    "Mistake",
+    "RelationFinding",
+    "gather",
+    "judge",
+    "judge_arcs",
+]
+
+# Arcs that went wrong and are shown.
+MOST_MISTAKES = 5
+
+ReadCorpus = Callable[[Path, str], Corpus]
+
+
+@dataclass(frozen=True)
+class Arcs:
+    """The arcs of one relation.
+
+    Attributes:
+        groups: of each sample; samples of one group are on the same side of a split.
+        left_out: how many arcs were not taken, by reason.
+        notes: what is to be known of the file that they come from.
+        sha256: of that file; None for arcs of the case file itself.
+    """
+
+    samples: tuple[Sample, ...]
+    groups: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An arc that the head got wrong.
+
+    Attributes:
+        looked_at: the word that got the most attention, in the text of the key.
+    """
+
+    sample: Sample
+    query: Span
+    key: Span
+    looked_at: Span
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What was measured, on the arcs that were judged.
+
+    Attributes:
+        right: of `n` arcs, for how many the word that got the most attention is the right one.
+        interval: the 95 % Wilson interval of their share.
+        best_offset: the fixed distance in words that does best on the same arcs, and for how
+            many of them it is right.
+        better, worse: arcs that only the head, or only the fixed distance, gets right.
+        p: exact McNemar test of the two, two-sided.
+        head: `L3H1`, or `mean of 3 heads`.
+        heads_tried: before it was chosen; 1 where nothing was chosen.
+        chosen_on: number of arcs that it was chosen on.
+        left_out: how many arcs were not judged, by reason.
+        mistakes: a few arcs that the head got wrong, in the order of the corpus; none where the
+            relation holds.
+    """
+
+    n: int
+    right: int
+    interval: Interval
+    best_offset: int
+    offset_right: int
+    better: int
+    worse: int
+    p: float
+    head: str
+    heads_tried: int
+    chosen_on: int
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...]
+    sha256: str | None
+    mistakes: tuple[Mistake, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The accuracy, 0 to 1."""
+        return self.right / self.n
+
+    @property
+    def offset_share(self) -> float:
+        """The accuracy of the best fixed distance on the same arcs, 0 to 1."""
+        return self.offset_right / self.n
+
+
+class Judgement(NamedTuple):
+    """One bound of a relation and what became of it."""
+
+    bound: Bound
+    demand: Demand
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class RelationFinding:
+    """What became of a relation: its bounds, judged, or why they could not be."""
+
+    relation: Relation
+    accuracy: Accuracy | None
+    judgements: tuple[Judgement, ...]
+    error: AttnprobeError | None
+
+
+def judge(
+    relation: Relation,
+    model: Reader,
+    *,
+    read: ReadCorpus = read_corpus,
+    batch_tokens: int = BATCH_TOKENS,
+) -> RelationFinding:
+    """Measures a relation and judges its bounds.
+
+    Args:
+        read: reads a corpus file under the name that messages call it by.
+    """
+    try:
+        arcs = gather(relation, read)
+        accuracy, judgements = judge_arcs(relation, model, arcs, batch_tokens=batch_tokens)
+    except AttnprobeError as error:
+        return RelationFinding(relation, None, (), error)
+    return RelationFinding(relation, accuracy, judgements, None)
+
+
+def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
+    """The arcs that a relation is about.
+
+    Raises:
+        CorpusError: the corpus cannot be read.
+        CaseError: the corpus has no such relation, or it cannot be asked in this way.
+    """
+    if isinstance(relation.source, LabelledArcs):
+        arcs = relation.source.arcs
+        groups: dict[Sample, str] = {}
+        for arc in arcs:
+            groups.setdefault(arc.sample, arc.group)
+        numbers = {sample: number for number, sample in enumerate(groups)}
+        return Arcs(
+            tuple(groups),
+            tuple(groups.values()),
+            tuple(Pair(numbers[arc.sample], arc.query, arc.key) for arc in arcs),
+            relation.source.left_out,
+        )
+    return _corpus_arcs(relation, relation.source, read)
+
+
+def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Arcs:
+    corpus = read(source.path, source.shown)
+    known = {arc.relation for one in corpus.sentences for arc in one.arcs}
+    for label, mark in source.labels:
+        if not any(matches(name, label) for name in known):
+            near = did_you_mean(label, relation_names(known))
+            raise CaseError(f"no relation {label!r} in {corpus.name}; {near}", mark)
+    found = [(one, list(_matching(one.arcs, source))) for one in corpus.sentences]
+    found = [(one, arcs) for one, arcs in found if arcs]
+    two_texts = any(one.sample.target is not None for one, _ in found)
+    if two_texts and (relation.site != "cross" or source.backwards):
+        raise CaseError(
+            f"the sentences of {corpus.name} have a target text, and its words look at those of "
+            "the text; write site: cross and direction: dependent-to-head",
+            relation.mark,
+        )
+    # The same sentence twice is on one side of a split, whatever it is called.
+    groups: dict[Sample, str] = {}
+    for one, _ in found:
+        groups.setdefault(one.sample, one.id)
+    numbers = {sample: number for number, sample in enumerate(groups)}
+    return Arcs(
+        tuple(groups),
+        tuple(groups.values()),
+        tuple(
+            Pair(numbers[one.sample], arc.head, arc.dependent)
+            if source.backwards
+            else Pair(numbers[one.sample], arc.dependent, arc.head)
+            for one, arcs in found
+            for arc in arcs
+        ),
+        {},
+        corpus.notes,
+        corpus.sha256,
+    )
+
+
+def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:
+    for arc in arcs:
+        if any(matches(arc.relation, label) for label, _ in source.labels):
+            yield arc
+
+
+def judge_arcs(
+    relation: Relation, model: Reader, arcs: Arcs, *, batch_tokens: int = BATCH_TOKENS
+) -> tuple[Accuracy, tuple[Judgement, ...]]:
+    """The accuracy on these arcs, and the verdict on each bound.
+
+    Raises:
+        MeasureError: too few arcs can be judged, or weights that are no numbers.
+        SelectorError, ModelError: heads or a site that the model does not have.
+    """
+    site = _site(model, arcs, relation.site)
+    heads = relation.heads.resolve(site)
+    tried = 1
+    judged: Sequence[Pair] = arcs.pairs
+    chosen: Hits | None = None
+    if relation.choose:
+        other, judged = _split(arcs, relation.seed)
+        candidates = [(head,) for head in heads]
+        chosen = measure(
+            model,
+            arcs.samples,
+            other,
+            site=site.name,
+            sets=candidates,
+            batch_tokens=batch_tokens,
+        )
+        if not len(chosen.right):
+            raise MeasureError("no arc is left to choose a head on" + _told(_sum(arcs, chosen)))
+        tried = len(candidates)
+        # Of heads that are right equally often, the first.
+        heads = candidates[int(chosen.right.sum(axis=0).argmax())]
+    hits = measure(
+        model, arcs.samples, judged, site=site.name, sets=[heads], batch_tokens=batch_tokens
+    )
+    left_out = _sum(arcs, hits, *([chosen] if chosen else []))
+    if len(hits.right) < relation.least:
+        half = " in the half to judge on" if relation.choose else ""
+        raise MeasureError(
+            f"only {len(hits.right)} arcs can be judged{half}, which is under least: "
+            f"{relation.least}; take more sentences, or say with least: that fewer will do"
+            + _told(left_out)
+        )
+    accuracy = _accuracy(
+        hits,
+        head=str(heads[0]) if len(heads) == 1 else f"mean of {len(heads)} heads",
+        heads_tried=tried,
+        chosen_on=len(chosen.right) if chosen else 0,
+        left_out=left_out,
+        arcs=arcs,
+    )
+    judgements = tuple(_judgement(bound, accuracy) for bound in relation.bounds)
+    if any(one.outcome != "passed" for one in judgements):
+        wrong = _mistakes(model, arcs, judged, hits, heads, site.name, batch_tokens)
+        accuracy = replace(accuracy, mistakes=wrong)
+    return accuracy, judgements
+
+
+def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
+    """The site, as the first text that the model can take has it."""
+    refused: AttnprobeError = MeasureError("there is no arc to judge")
+    for sample in arcs.samples:
+        try:
+            return model.encode(sample).site(name)
+        except SelectorError as error:
+            refused = error
+    raise refused
+
+
+def _split(arcs: Arcs, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """The arcs to choose a head on, and those to judge it on."""
+    judge_on = halves(arcs.groups, seed=seed)
+    chosen = [pair for pair in arcs.pairs if not judge_on[pair.sample]]
+    return chosen, [pair for pair in arcs.pairs if judge_on[pair.sample]]
+
+
+def _sum(arcs: Arcs, *measured: Hits) -> dict[str, int]:
+    """How many arcs were left out on the way, by reason."""
+    total = Counter(arcs.left_out)
+    for hits in measured:
+        total.update(hits.left_out)
+    return dict(sorted(total.items()))
+
+
+def _told(left_out: Mapping[str, int]) -> str:
+    listed = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
+    return f"\n  left out: {listed}" if listed else ""
+
+
+def _accuracy(
+    hits: Hits,
+    *,
+    head: str,
+    heads_tried: int,
+    chosen_on: int,
+    left_out: Mapping[str, int],
+    arcs: Arcs,
+) -> Accuracy:
+    right = hits.right[:, 0]
+    totals = hits.offsets.sum(axis=0)
+    # Of distances that are right equally often, the nearest, and to the left before the right.
+    best = min(range(len(OFFSETS)), key=lambda place: (-totals[place], abs(OFFSETS[place])))
+    offset = hits.offsets[:, best]
+    better, worse = int((right & ~offset).sum()), int((offset & ~right).sum())
+    return Accuracy(
+        n=len(right),
+        right=int(right.sum()),
+        interval=wilson(int(right.sum()), len(right)),
+        best_offset=OFFSETS[best],
+        offset_right=int(offset.sum()),
+        better=better,
+        worse=worse,
+        p=paired_p(better, worse),
+        head=head,
+        heads_tried=heads_tried,
+        chosen_on=chosen_on,
+        left_out=left_out,
+        notes=arcs.notes,
+        sha256=arcs.sha256,
+    )
+
+
+def _judgement(bound: Bound, found: Accuracy) -> Judgement:
+    lead = (found.right - found.offset_right) / found.n
+    above = f"accuracy above distance {found.best_offset:+d}"
+    if bound.name == "accuracy":
+        demand = Demand("accuracy", found.share, ">=", bound.demanded, found.share - bound.demanded)
+    elif bound.name == "above_best_offset":
+        demand = Demand(above, lead, ">=", bound.demanded, lead - bound.demanded)
+    else:
+        # The test is two-sided: a small p must not be that of the distance being the better one.
+        demand = hardest(
+            [
+                Demand(above, lead, ">", 0.0, lead, strict=True),
+                Demand("exact McNemar p", found.p, "<=", bound.demanded, bound.demanded - found.p),
+            ]
+        )
+    return Judgement(bound, demand, outcome_of(demand))
+
+
+def _mistakes(
+    model: Reader,
+    arcs: Arcs,
+    judged: Sequence[Pair],
+    hits: Hits,
+    heads: Sequence[Head],
+    name: SiteName,
+    batch_tokens: int,
+) -> tuple[Mistake, ...]:
+    """The first arcs that went wrong, with the word that got the most attention instead."""
+    layers = tuple(sorted({head.layer for head in heads}))
+    wrong: list[tuple[Pair, Need, Looks]] = []
+    right = iter(hits.right[:, 0])
+    for pair in sorted(judged, key=lambda pair: pair.sample):  # the order of the hits
+        try:
+            encoding = model.encode(arcs.samples[pair.sample])
+        except SelectorError:
+            continue
+        site = encoding.site(name)
+        looks = find_looks(encoding, site, [pair], layers)
+        if not looks.looks or next(right):
+            continue
+        rows = looks.looks[0].rows
+        wrong.append((pair, Need(encoding.sample, site.name, layers, rows), looks))
+        if len(wrong) == MOST_MISTAKES:
+            break
+    found = model.collect([need for _, need, _ in wrong], batch_tokens=batch_tokens)
+    return tuple(
+        Mistake(need.sample, pair.query, pair.key, _looked_at(rows, looks, heads))
+        for (pair, need, looks), rows in zip(wrong, found, strict=True)
+    )
+
+
+def _looked_at(rows: Rows, looks: Looks, heads: Sequence[Head]) -> Span:
+    """Characters of the word with the most attention, of those that could be chosen."""
+    mean = np.mean([rows.weights[head.layer][head.head].mean(axis=0) for head in heads], axis=0)
+    masses = np.array([mean[list(word.positions)].sum() for word in looks.words])
+    word = looks.words[int(np.where(looks.looks[0].candidates, masses, -1).argmax())]
+    spans = [span for span in (rows.keys.spans[at] for at in word.positions) if span]
+    start, end = min(span.start for span in spans), max(span.end for span in spans)
+    covered = rows.keys.text[start:end]
+    return Span(start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip()))

@@ -1,0 +1,97 @@
+"""What is wrong with one document, each complaint under its line and in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from attnprobe.errors import CaseError, CaseErrors, Mark
+from attnprobe.registry import did_you_mean
+from attnprobe.yamltext import Document
+
+__all__ = ["Complaints", "KeyPath"]
+
+KeyPath = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+
+
+class Complaints:
+    """Gathers the errors of a document, so that all are told at once."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.errors: dict[tuple[Mark, str], CaseError] = {}
+
+    def error(self, message: str, path: KeyPath, *, key: bool = False) -> None:
+        """Notes an error at the value of this path.
+
+        Args:
+            key: at its key instead.
+        """
+        mark = self.document.key_mark(path) if key else self.document.mark(path)
+        # The rows of a template share their errors.
+        self.errors.setdefault((mark, message), CaseError(message, mark))
+
+    def raise_all(self) -> None:
+        """Raises CaseErrors if there are any."""
+        if self.errors:
+            raise CaseErrors(list(self.errors.values()))
+
+    def nothing_written(self, path: KeyPath) -> None:
+        """Complains of a value that is left out."""
+        message = "nothing is written here; write a value, or leave the key out"
+        self.error(f"{_name(path)}{message}", path)
+
+    def validated(self, model: type[M], value: object, path: KeyPath) -> M | None:
+        """The value in this shape; None where it does not have it, and the errors are noted."""
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            self.explain(error, path, model)
+            return None
+
+    def explain(
+        self,
+        error: ValidationError,
+        base: KeyPath,
+        model: type[BaseModel],
+        inherited: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Files each finding of pydantic under its line, in our words."""
+        for finding in error.errors(include_url=False):
+            loc = tuple(part for part in finding["loc"] if isinstance(part, int | str))
+            path = (*base, *loc)
+            reason = str(finding["msg"]).removeprefix("Value error, ")
+            if inherited and loc and loc[0] in inherited:
+                path = ("defaults", *loc)
+            match finding["type"]:
+                case "extra_forbidden":
+                    known = [field.alias or key for key, field in model.model_fields.items()]
+                    near = did_you_mean(str(loc[-1]), known)
+                    self.error(f"unknown key {loc[-1]!r}; {near}", path, key=True)
+                case "missing" if loc[-1] == "heads":
+                    self.error(
+                        "heads: is missing and has no built-in default; name the heads here or "
+                        "under defaults:, such as heads: L3H1",
+                        base,
+                        key=True,
+                    )
+                case "missing":
+                    self.error(f"{loc[-1]}: is missing", base, key=True)
+                case "model_type" | "dict_type":
+                    self.error(f"{_name(path)}takes a mapping of keys and values", path)
+                case "too_short" | "string_too_short":
+                    self.error(f"{_name(path)}is empty, it takes at least one", path)
+                case "string_type" | "float_type" | "int_type":
+                    # Where a number is needed, only text can be told how to become one.
+                    meant = finding["type"] == "string_type" or isinstance(finding["input"], str)
+                    explained = self.document.explain_scalar(path) if meant else ""
+                    self.error(f"{_name(path)}{explained or reason}", path)
+                case _:
+                    self.error(f"{_name(path if loc else ())}{reason}", path)
+
+
+def _name(path: KeyPath) -> str:
+    return f"{path[-1]}: " if path and isinstance(path[-1], str) else ""

@@ -1,0 +1,119 @@
+"""The JSON Schema (draft-07) of a case file, for editors."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from attnprobe.cases.shells import (
+    CORPUS_FORMATS,
+    BoundsShell,
+    CaseShell,
+    CorpusShell,
+    Defaults,
+    FileShell,
+    RelationShell,
+    SpanShell,
+)
+from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA
+from attnprobe.rules import RULES
+from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA
+
+__all__ = ["schema"]
+
+
+class _Editor(GenerateJsonSchema):
+    """The schema as an editor wants it: no made-up titles, and no null, which is never meant."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if schema.get("default") is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
+def _editor_schema(model: type[BaseModel]) -> dict[str, Any]:
+    found = model.model_json_schema(schema_generator=_Editor)
+    del found["title"]
+    return cast(dict[str, Any], _linked(found))
+
+
+def _linked(schema: object) -> object:
+    """References of our own put in; pydantic follows its own only.
+
+    In draft-07 all that stands beside a `$ref` is ignored, a description too; hence the allOf.
+    """
+    match schema:
+        case {"definition": str(name), **beside}:
+            return {**beside, "allOf": [{"$ref": f"#/definitions/{name}"}]}
+        case dict():
+            return {key: _linked(value) for key, value in schema.items()}
+        case list():
+            return [_linked(value) for value in schema]
+    return schema
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft-07) of a case file, for editors."""
+    case = _editor_schema(CaseShell)
+    forms = (("text",), ("template", "rows"), ("ids",))
+    beside = {"text": ("rows", "repeat"), "template": ("repeat",), "ids": ("rows",)}
+    case["oneOf"] = [
+        {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in beside[form[0]]]}}
+        for form in forms
+    ]
+    rules = {kind: _editor_schema(RULES[kind]) for kind in RULES}
+    for rule in rules.values():
+        # The defaults of the file may give what the rule itself requires.
+        rule["required"] = [key for key in rule["required"] if key not in Defaults.model_fields]
+    relation = _editor_schema(RelationShell)
+    relation["oneOf"] = [{"required": [key]} for key in ("from_corpus", "from_cases", "spans")]
+    corpus = _editor_schema(CorpusShell)
+    corpus["oneOf"] = []
+    for kind in CORPUS_FORMATS:
+        label, wrong = ("deprel", "relation") if kind == "conllu" else ("relation", "deprel")
+        others = [wrong, *(other for other in CORPUS_FORMATS if other != kind)]
+        corpus["oneOf"].append(
+            {
+                "required": [kind, label],
+                "not": {"anyOf": [{"required": [key]} for key in others]},
+            }
+        )
+    bounds = _editor_schema(BoundsShell)
+    bounds["anyOf"] = [{"required": [name]} for name in BoundsShell.model_fields]
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "attnprobe case file, version 1",
+        **_editor_schema(FileShell),
+        "anyOf": [{"required": ["cases"]}, {"required": ["relations"]}],
+        "definitions": {
+            "defaults": _editor_schema(Defaults),
+            "case": case,
+            "relation": relation,
+            "corpusArcs": corpus,
+            "labelledSpans": _editor_schema(SpanShell),
+            "bounds": bounds,
+            "expectation": {
+                "description": "One rule.",
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "additionalProperties": False,
+                "properties": {kind: {"$ref": f"#/definitions/{kind}"} for kind in rules},
+            },
+            **rules,
+            "heads": HEADS_SCHEMA,
+            "headSet": HEAD_SET_SCHEMA,
+            "relationHeads": RELATION_HEADS_SCHEMA,
+            "selector": SELECTOR_SCHEMA,
+            "selectorPart": SELECTOR_PART_SCHEMA,
+        },
+    }

@@ -1,0 +1,322 @@
+"""The shapes of a case file, checked by pydantic; editors get their schema from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from attnprobe.align import Chars, Phrase, Selector, parse_selector
+from attnprobe.cases.entries import Severity
+from attnprobe.records import SiteName
+
+__all__ = [
+    "CORPUS_FORMATS",
+    "LEAST",
+    "BoundsShell",
+    "CaseShell",
+    "CorpusShell",
+    "Defaults",
+    "FileShell",
+    "RelationShell",
+    "SpanShell",
+]
+
+# A relation is judged on at least so many arcs unless it says otherwise.
+LEAST = 30
+CORPUS_FORMATS = ("conllu", "jsonl", "tsv")
+# These act on the item; a case says skip: or xfail: instead, and gives a reason.
+_TAKEN_MARKS = (
+    "filterwarnings",
+    "parametrize",
+    "skip",
+    "skipif",
+    "tryfirst",
+    "trylast",
+    "usefixtures",
+    "xfail",
+)
+
+
+def _version(number: int) -> int:
+    if number != 1:
+        raise ValueError("this attnprobe reads version: 1")
+    return number
+
+
+def _mark(name: str) -> str:
+    if name in _TAKEN_MARKS:
+        raise ValueError(
+            f"{name!r} means something to pytest itself; take another name, and to leave a case "
+            "out or expect its failure write skip: or xfail: with a reason"
+        )
+    return name
+
+
+Row = Annotated[dict[str, str], Field(json_schema_extra={"minProperties": 1})]
+Id = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Letters, digits, and _ . - only.")
+]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Text = Annotated[str, Field(min_length=1)]
+Reason = Annotated[str, Field(min_length=1)]
+Marks = Annotated[
+    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_mark)]],
+    Field(description="pytest marks, for -m."),
+]
+
+
+class _Shell(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Defaults(_Shell):
+    """What every rule of the file takes unless it says otherwise."""
+
+    site: Annotated[SiteName | None, Field(description="Which attention.")] = None
+    heads: Annotated[Any, WithJsonSchema({"definition": "heads"})] = None
+
+
+class CaseShell(_Shell):
+    """One case: a text, or a template with rows, and what is expected of it."""
+
+    id: Id
+    text: Text | None = Field(None, description="The sentence that the model reads.")
+    template: Text | None = Field(
+        None, description='A sentence with columns: "The {noun} near the house {verb} old."'
+    )
+    rows: Annotated[list[Row], Field(min_length=1)] | None = Field(
+        None, description="What fills the columns of the template; each row is one item."
+    )
+    ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
+        None, description="Token ids instead of a text, as the model is to see them."
+    )
+    repeat: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="How many times the ids stand one after the other."
+    )
+    target: Text | None = Field(None, description="Target text, for an encoder-decoder.")
+    model: ModelName | None = Field(
+        None, description="Which model the case is for; without it the run's first."
+    )
+    marks: Marks = []
+    severity: Severity | None = Field(
+        None, description="What a failure of this case means to a release gate."
+    )
+    xfail: Reason | None = Field(
+        None, description="Why the model is known to fail here; a pass is then a failure."
+    )
+    skip: Reason | None = Field(None, description="Why the case is not run.")
+    allow_special_tokens: bool = Field(
+        False, description="The text may spell special tokens such as [SEP]."
+    )
+    expect: Annotated[
+        list[Annotated[dict[str, Any], WithJsonSchema({"definition": "expectation"})]],
+        Field(min_length=1, description="The rules, each judged on its own."),
+    ]
+
+
+def _strings(value: object) -> object:
+    if not isinstance(value, str | list):
+        raise PydanticCustomError("string_type", "takes the name of a relation, or a list of them")
+    return [value] if isinstance(value, str) else value
+
+
+Labels = Annotated[
+    list[Text],
+    Field(min_length=1),
+    BeforeValidator(_strings),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "minLength": 1},
+                },
+            ]
+        }
+    ),
+]
+
+
+class CorpusShell(_Shell):
+    """A corpus file, and which of its arcs are meant."""
+
+    conllu: Text | None = Field(
+        None, description="A CoNLL-U treebank, by its path from the case file."
+    )
+    jsonl: Text | None = Field(None, description="Labelled spans, one JSON object a line.")
+    tsv: Text | None = Field(None, description="Labelled spans, tab-separated.")
+    deprel: Labels | None = Field(
+        None, description="The relation as a treebank calls it, its subtypes too; or several."
+    )
+    relation: Labels | None = Field(
+        None, description="The relation as the file of labelled spans calls it; or several."
+    )
+    direction: Literal["dependent-to-head", "head-to-dependent"] = Field(
+        "dependent-to-head", description="Which word attends to which."
+    )
+
+
+def _span_selector(value: object) -> Selector:
+    numbers = isinstance(value, list) and all(type(part) is int for part in value)
+    found = parse_selector({"chars": value} if numbers else value)
+    if len(found.parts) != 1 or not isinstance(found.parts[0], Chars | Phrase):
+        raise ValueError("one word of the text, by its characters ([4, 10]) or as it stands there")
+    return found
+
+
+_SpanField = Annotated[
+    Selector,
+    PlainValidator(_span_selector),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+                {"definition": "selectorPart"},
+            ]
+        }
+    ),
+]
+
+
+class SpanShell(_Shell):
+    """A text with two words in it: one that attends, and one that it should attend to."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    text: Text = Field(description="The sentence that the model reads.")
+    from_: _SpanField = Field(
+        alias="from", description="The word that attends: characters [4, 10], or the word itself."
+    )
+    to: _SpanField = Field(description="The word attended to, in the same forms.")
+
+
+class BoundsShell(_Shell):
+    """What is demanded; all of it must hold."""
+
+    accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Least share of arcs for which the head looks at the right word."
+    )
+    above_best_offset: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="By how much the accuracy must lie above that of the best fixed distance.",
+    )
+    above_offset_p: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Largest p of the exact McNemar test against the best fixed distance; the "
+        "head must be the better one.",
+    )
+
+
+def _case_ids(value: object) -> object:
+    names = isinstance(value, list) and value and all(isinstance(name, str) for name in value)
+    if value == "all" or names:
+        return value
+    raise ValueError("takes all, or a list of case ids")
+
+
+class RelationShell(_Shell):
+    """A relation between words, judged over many sentences."""
+
+    id: Id
+    from_corpus: Annotated[
+        Any,
+        WithJsonSchema({"definition": "corpusArcs"}),
+        Field(description="Arcs of a corpus file."),
+    ] = None
+    from_cases: Annotated[
+        Literal["all"] | list[str] | None,
+        PlainValidator(_case_ids),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"const": "all"},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ]
+            }
+        ),
+    ] = Field(
+        None,
+        description="What the cases of this file expect: all of them, or the cases of these ids.",
+    )
+    spans: (
+        Annotated[
+            list[Annotated[Any, WithJsonSchema({"definition": "labelledSpans"})]],
+            Field(min_length=1),
+        ]
+        | None
+    ) = Field(None, description="Texts with two labelled words each.")
+    heads: Annotated[
+        Any,
+        WithJsonSchema({"definition": "relationHeads"}),
+        Field(description="Which head is judged: one, the mean of several, or the best of them."),
+    ] = None
+    site: SiteName | None = Field(
+        None, description="Which attention; needed where the model has several."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Of the split into the half chosen on and the half judged on."
+    )
+    least: Annotated[int, Field(ge=1)] = Field(
+        LEAST, description="With fewer judged arcs the relation is an error."
+    )
+    expect: Annotated[
+        Any, WithJsonSchema({"definition": "bounds"}), Field(description="What is demanded.")
+    ]
+    model: ModelName | None = Field(
+        None, description="Which model the relation is for; without it the run's first."
+    )
+    marks: Marks = []
+    severity: Severity | None = Field(
+        None, description="What a failure of this relation means to a release gate."
+    )
+    xfail: Reason | None = Field(
+        None, description="Why the model is known to fail here; a pass is then a failure."
+    )
+    skip: Reason | None = Field(None, description="Why the relation is not run.")
+
+
+class FileShell(_Shell):
+    """A file of attention probes."""
+
+    version: Annotated[
+        int,
+        AfterValidator(_version),
+        WithJsonSchema({"const": 1}),
+        Field(description="The version of this format."),
+    ]
+    suite: Id
+    about: str = Field("", description="What the suite is about, in a sentence.")
+    model: ModelName | None = Field(
+        None, description="Which model the cases are for, unless they say otherwise."
+    )
+    marks: Marks = []
+    severity: Severity = Field("blocking", description="What a failure means to a release gate.")
+    # Validated apart, so that one broken case does not hide what is wrong in the others.
+    defaults: Annotated[Any, WithJsonSchema({"definition": "defaults"})] = {}
+    cases: (
+        Annotated[list[Annotated[Any, WithJsonSchema({"definition": "case"})]], Field(min_length=1)]
+        | None
+    ) = None
+    relations: (
+        Annotated[
+            list[Annotated[Any, WithJsonSchema({"definition": "relation"})]], Field(min_length=1)
+        ]
+        | None
+    ) = None

@@ -1,0 +1,194 @@
+"""`attnprobe scan`: which head does a relation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from attnprobe.cli.base import app, out
+from attnprobe.errors import AttnprobeError
+from attnprobe.names import BATCH_TOKENS, LOCK
+from attnprobe.records import SITES, SiteName
+
+if TYPE_CHECKING:
+    from attnprobe.scan.session import Scan
+
+__all__: list[str] = []
+
+# Ends of the table of measures: the heads that have most of one.
+STRONGEST = 3
+
+
+class Control(StrEnum):
+    RANDOM_INIT = "random-init"
+
+
+@app.command()
+def scan(
+    model: Annotated[
+        str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a hub id.")
+    ],
+    corpus: Annotated[
+        list[Path], typer.Option("--corpus", help="A .conllu, .jsonl or .tsv file; repeatable.")
+    ],
+    relation: Annotated[
+        list[str] | None,
+        typer.Option("--relation", help="Only this relation and its subtypes; repeatable."),
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option("--site", help="encoder, decoder or cross; if there are several.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the halves, samples and control.")] = 0,
+    min_arcs: Annotated[
+        int, typer.Option("--min-arcs", min=1, help="Fewest arcs in each half of the sentences.")
+    ] = 30,
+    control: Annotated[
+        Control | None, typer.Option("--control", help="Scan an untrained twin beside the model.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for results, cases and grids."),
+    ] = None,
+    lock: Annotated[
+        Path,
+        typer.Option("--lock", help="With --output: the file that head sets are added to."),
+    ] = Path(LOCK),
+    prefix: Annotated[str, typer.Option("--prefix", help="Starts the names of head sets.")] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished scan in the folder.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Drop an unfinished scan, and head sets of other models."),
+    ] = False,
+    batch_tokens: Annotated[
+        int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
+    ] = BATCH_TOKENS,
+    device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, float16, bfloat16.")] = "float32",
+    revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
+    online: Annotated[bool, typer.Option("--online", help="Allow the hub to be asked.")] = False,
+) -> None:
+    """Measure every head on every relation of a corpus, and what else it does.
+
+    A head is chosen on one half of the sentences and judged on the other.
+    """
+    from attnprobe.corpus import read_corpus
+    from attnprobe.explain import harmless
+    from attnprobe.scan.session import Options, Scan
+
+    if site is not None and site not in SITES:
+        raise AttnprobeError(f"unknown site {site!r}; one of: {', '.join(SITES)}")
+    if resume and output is None:
+        raise AttnprobeError("--resume goes on from a folder; name it with --output")
+    corpora = [read_corpus(path) for path in corpus]
+    for one in corpora:
+        for note in one.notes:
+            out.print(harmless(f"{one.name}: {note}"), markup=False, soft_wrap=True)
+
+    from attnprobe.models import load
+    from attnprobe.models.twin import random_twin
+
+    loaded = load(
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        online=online,
+        batch_tokens=batch_tokens,
+    )
+    named: SiteName | None = next((name for name in SITES if name == site), None)
+    options = Options(
+        site=named,
+        relations=tuple(relation or ()),
+        seed=seed,
+        min_arcs=min_arcs,
+        batch_tokens=batch_tokens,
+        output=output,
+        lock=lock,
+        prefix=prefix,
+        overwrite=overwrite,
+    )
+    twin = random_twin(loaded, seed=seed) if control else None
+    session = Scan(loaded, twin, corpora, list(corpus), options)
+    done = session.begin(resume=resume)
+    console = Console(stderr=True)
+    columns = (TextColumn("sentences"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("scan", total=session.total, completed=done)
+            for finished in session.go_on():
+                progress.update(task, completed=finished)
+    except KeyboardInterrupt:
+        session.stop()
+        where = f"; go on with --resume --output {output}" if output else ""
+        out.print(
+            harmless(f"stopped after {session.done} of {session.total} sentences{where}"),
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    _print(session, session.finish())
+
+
+def _print(session: Scan, written: Sequence[Path]) -> None:
+    from attnprobe.explain import harmless
+
+    table = Table()
+    table.add_column("relation", no_wrap=True)
+    for column in ("head", "chosen", "held out", "95 %", "best offset", "p", "better", "set"):
+        table.add_column(column)
+    if session.twin is not None:
+        table.add_column("untrained")
+    for one in session.found:
+        best, joint = one.best, one.heads
+        cells = [
+            harmless(str(one.group)),
+            str(best.head),
+            f"{best.chosen_accuracy:.1%} of {best.chosen_on}",
+            f"{best.accuracy:.1%} of {best.n}",
+            str(best.interval),
+            f"{best.best_offset:+d}: {best.offset_accuracy:.1%}",
+            f"{best.p:.2g}",
+            f"{len(one.discoveries)} of {one.heads_tried}",
+            ""
+            if joint is None
+            else f"{len(joint.heads)} heads {joint.gain:+.1%} (p {joint.p:.2g})",
+        ]
+        if session.twin is not None:
+            twin = session.control_of(one.group)
+            cells.append("" if twin is None else f"{twin.best.head}: {twin.best.accuracy:.1%}")
+        table.add_row(*(_plain(cell) for cell in cells))
+    measures = Table("what heads do", "unit", "strongest", "median")
+    if session.twin is not None:
+        measures.add_column("untrained, strongest")
+    for row in session.measure_table(STRONGEST):
+        measures.add_row(*(_plain(cell) for cell in row))
+    if session.found:
+        out.print(table)
+        out.print(
+            "A head is chosen on one half of the sentences and judged on the other. p: exact "
+            "McNemar test of that head against the word at the best fixed distance. better: heads "
+            "that are better than that distance at a false discovery rate of 5 %. set: heads whose "
+            "mean is better than the head alone, and what of that is left on the other half.",
+            soft_wrap=True,
+        )
+    out.print(measures)
+    for line in session.remarks():
+        out.print(harmless(line), markup=False, soft_wrap=True)
+    for path in written:
+        out.print(harmless(f"wrote {path}"), markup=False, soft_wrap=True)
+
+
+def _plain(cell: str) -> str:
+    """Text that rich prints as it stands."""
+    from rich.markup import escape
+
+    return escape(cell)

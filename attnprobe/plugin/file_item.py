@@ -1,0 +1,46 @@
+"""What the items of a case file share, be it one case or one relation."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from attnprobe.cases import Case, Relation
+from attnprobe.explain import ExpectationFailed
+from attnprobe.plugin.keys import judged_key
+
+__all__ = ["FileItem"]
+
+
+class FileItem(pytest.Item):
+    """An entry of a case file, on one model.
+
+    Measuring is the item's setup: what cannot be measured is an error, to pytest as well, and an
+    xfail covers failed expectations only.
+    """
+
+    def __init__(self, *, case: Case | Relation, model: str, **kwargs: Any) -> None:
+        # As text, which pytest takes apart at the bracket: --lf reads it back in the same way.
+        nodeid = f"{kwargs['parent'].nodeid}::{kwargs['name']}"
+        super().__init__(nodeid=nodeid, **kwargs)
+        self.case = case
+        self.model = model
+        self.stash[judged_key] = []
+        for mark in case.marks:
+            self.add_marker(mark)
+        if case.skip is not None:
+            self.add_marker(pytest.mark.skip(reason=case.skip))
+        if case.xfail is not None:
+            self.add_marker(
+                pytest.mark.xfail(reason=case.xfail, strict=True, raises=ExpectationFailed)
+            )
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, ExpectationFailed):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        return self.path, self.case.mark.line - 1, self.name

@@ -1,0 +1,1 @@
+"""`attnprobe scan`: which head does a relation, and what else each head does."""
