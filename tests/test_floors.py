@@ -43,6 +43,7 @@ FLOORS = {
     "scan": 6,
     "accuracy": 6,
     "order": 6,
+    "limits": 6,
     "run": 6,
     "explain": 7,
     "mutants": 7,

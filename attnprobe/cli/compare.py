@@ -131,8 +131,8 @@ def _two_models(
     from attnprobe.models import load
     from attnprobe.side_by_side import draw_change, head_fates, head_row
 
-    suite = _cases(paths)
-    name = name or _only_name(suite)
+    suite, named = _cases(paths)
+    name = name or _only_name(named)
     names = [name or short_name(ref) for ref in (old, new)]
     console = Console(stderr=True)
     runs: list[Results] = []
@@ -175,8 +175,8 @@ def _two_models(
     return found
 
 
-def _cases(paths: Sequence[Path]) -> list[tuple[Path, Case]]:
-    """The cases of case files, each with its file."""
+def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | None]]:
+    """The cases of case files, each with its file, and the models that cases and relations name."""
     from attnprobe import cases, results
 
     head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
@@ -189,22 +189,24 @@ def _cases(paths: Sequence[Path]) -> list[tuple[Path, Case]]:
         for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
         if file.name.endswith(SUFFIX)
     ]
-    return [
-        (file.resolve(), case)
-        for file in files
-        for case in cases.load(file, str(file), head_sets=head_sets)
-    ]
+    suite: list[tuple[Path, Case]] = []
+    named: set[str | None] = set()
+    for file in files:
+        contents = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())
+        suite += [(file.resolve(), case) for case in contents.cases]
+        named |= {case.model for case in contents.cases}
+        named |= {relation.model for relation in contents.relations}
+    return suite, named
 
 
-def _only_name(suite: Sequence[tuple[Path, Case]]) -> str | None:
+def _only_name(named: set[str | None]) -> str | None:
     """The one model that all cases name; None where some name none."""
-    names = {case.model for _, case in suite}
-    if None in names or not names:
+    if None in named or not named:
         return None
-    if len(names) > 1:
-        known = ", ".join(sorted(name for name in names if name))
+    if len(named) > 1:
+        known = ", ".join(sorted(name for name in named if name))
         raise AttnprobeError(f"the cases are for several models; name one with --model: {known}")
-    return next(iter(names))
+    return next(iter(named))
 
 
 def _resolved(file: str) -> Path:
