@@ -14,6 +14,7 @@ __all__ = [
     "Mark",
     "MeasureError",
     "ModelError",
+    "PolicyError",
     "ResultsError",
     "SelectorError",
 ]
@@ -77,3 +78,7 @@ class MeasureError(AttnprobeError):
 
 class ResultsError(AttnprobeError):
     """A results, baseline or lock file is missing, corrupt or of another schema."""
+
+
+class PolicyError(AttnprobeError):
+    """The policy of the gate is missing, cannot be read, or says what cannot be meant."""

@@ -14,7 +14,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -36,9 +36,11 @@ __all__ = [
     "ModelResult",
     "RelationResult",
     "Results",
+    "WeightsFormat",
     "environment",
     "read_heads",
     "read_results",
+    "replace_file",
     "write_json",
 ]
 
@@ -47,6 +49,7 @@ LOCK_SCHEMA = "attnprobe/lock-1"
 _LOCK_TIMEOUT_S = 60
 _HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
 
+WeightsFormat = Literal["safetensors", "gguf", "pickle"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -188,6 +191,10 @@ class ModelResult(_Record):
     Attributes:
         layers: number of layers.
         heads: query heads of a layer.
+        weights_format: how the weights lay on disk; None where a loader of the project's own made
+            the network.
+        remote_code: whether classes that came with the weights ran; None where that is not known.
+        asked_revision: the revision of a hub model that the run was given.
     """
 
     name: str
@@ -199,6 +206,9 @@ class ModelResult(_Record):
     layers: StrictInt
     heads: StrictInt
     sites: tuple[SiteName, ...]
+    weights_format: WeightsFormat | None = None
+    remote_code: bool | None = None
+    asked_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +219,8 @@ class Results(_Record):
         environment: as `environment` gives it.
         collected: how many cases were to run. Told by whoever planned the run, since a case that
             a crashed worker took with it leaves no record.
+        absent: how many cases were left out because they are for a model that the run was not
+            given, by its name.
     """
 
     environment: Mapping[str, str | None]
@@ -217,6 +229,7 @@ class Results(_Record):
     collected: StrictInt
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
+    absent: Mapping[str, StrictInt] = field(default_factory=dict)
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
@@ -261,6 +274,7 @@ class Results(_Record):
             ],
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
+            "absent": dict(self.absent),
             "summary": self.summary(),
         }
 
@@ -325,16 +339,25 @@ def write_json(path: Path, value: object) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")  # one name will do under the lock
     with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S):
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(path, data)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file that a reader finds whole, the old one or the new one; takes no lock.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # one name will do under the lock
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_results(path: Path) -> Results:

@@ -64,6 +64,7 @@ class Ledger:
             self._complain(session, "a strict run lets no case go for want of its model")
         if self._path is None:
             return
+        absent: dict[str, int] = session.config.stash.get(absent_key, {})
         found = Results(
             environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
@@ -71,6 +72,7 @@ class Ledger:
             # A case file that cannot be read leaves no record: whoever compares the number
             # executed with the number collected must see that it is missing.
             collected=self._seen["collected"] + len(self._broken_files),
+            absent=absent,
         )
         try:
             write_json(self._path, found.to_json())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.explain import bound, harmless, number
 from attnprobe.plugin.album import Album
@@ -21,10 +22,12 @@ from attnprobe.results import ExpectationResult, ModelResult
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-__all__ = ["expectation", "extra", "html", "identity", "model"]
+__all__ = ["expectation", "extra", "html", "identity", "model", "properties"]
 
 
 NO_ALBUM = Album(None)
+# How the names of JUnit properties start.
+PROPERTY = "attnprobe."
 
 
 def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
     }
 
 
-def model(loaded: Model, name: str) -> ModelResult:
+def model(loaded: Model, name: str, asked_revision: str | None) -> ModelResult:
     """The model as the results file describes it, under the name that the run gave it."""
     layers = {layer for site in loaded.sites.values() for layer in site.layers}
     return ModelResult(
@@ -75,6 +78,10 @@ def model(loaded: Model, name: str) -> ModelResult:
         layers=len(layers),
         heads=max(max(site.heads.values()) for site in loaded.sites.values()),
         sites=tuple(loaded.sites),
+        weights_format=loaded.weights_format,
+        remote_code=loaded.remote_code,
+        # A folder has no revision, whatever the run was given for others.
+        asked_revision=asked_revision if loaded.revision else None,
     )
 
 
@@ -104,6 +111,38 @@ def expectation(judged: Judged) -> ExpectationResult:
         heads_tried=verdict.heads_tried,
         sink=verdict.sink,
     )
+
+
+def properties(judged: Sequence[Judged], model: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What JUnit XML says of an item, a property a number.
+
+    The first expectation has `attnprobe.observed` and so on, the second `attnprobe.observed.2`.
+    What was not measured has no property.
+
+    Args:
+        model: the fields of the item's `ModelResult`.
+    """
+    found: dict[str, object] = {}
+    if model is not None:
+        # Only a model from the hub has a revision; the hash of its weights tells any other.
+        weights = model["weights_sha256"] and f"sha256:{model['weights_sha256']}"
+        found = {"model": model["name"], "revision": model["revision"] or weights}
+    for number, entry in enumerate(map(expectation, judged), 1):
+        end = "" if number == 1 else f".{number}"
+        measured = entry.demanded is not None
+        found |= {
+            f"rule{end}": entry.rule,
+            f"outcome{end}": entry.outcome,
+            f"observed{end}": entry.observed,
+            f"demanded{end}": f"{entry.relation} {entry.demanded}" if measured else None,
+            f"head{end}": entry.head,
+            f"chance{end}": entry.chance and entry.chance.rate,
+        }
+    return [
+        (f"{PROPERTY}{name}", visible(str(value)))
+        for name, value in found.items()
+        if value is not None
+    ]
 
 
 def _plain(value: Any) -> Any:

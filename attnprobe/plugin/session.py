@@ -107,7 +107,9 @@ class Session:
     def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Puts on a report what the results file and the HTML report want of it."""
         judged = item.stash.get(judged_key, [])
-        setattr(report, REPORT, self._facts(item, judged))
+        facts = self._facts(item, judged)
+        setattr(report, REPORT, facts)
+        self._note(item, report, reports.properties(judged, facts["model"]))
         if not self.draws or not judged:
             return
         figures = self.settings.figures
@@ -141,11 +143,24 @@ class Session:
         return {
             "case": case
             | {"expectations": [reports.expectation(entry).as_dict() for entry in judged]},
-            "model": reports.model(model, case["model"]).as_dict() if model else None,
+            "model": self._described(model, case["model"]) if model else None,
             "device": model.device if model else None,
             "dtype": model.dtype if model else None,
             "collected": self._collected(item.session),
         }
+
+    def _described(self, model: Model, name: str) -> dict[str, Any]:
+        return reports.model(model, name, self.settings.revision).as_dict()
+
+    def _note(
+        self, item: pytest.Item, report: pytest.TestReport, properties: list[tuple[str, str]]
+    ) -> None:
+        """Puts properties on an item, where JUnit XML takes them from, once if it runs again."""
+        others = [
+            entry for entry in item.user_properties if not entry[0].startswith(reports.PROPERTY)
+        ]
+        item.user_properties[:] = [*others, *properties]
+        report.user_properties[:] = item.user_properties
 
     def _collected(self, session: pytest.Session) -> int:
         """How many probes this run is to execute."""
