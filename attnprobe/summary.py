@@ -94,8 +94,10 @@ def _check_rows(item: CaseResult) -> Iterator[list[str]]:
     ]
     if not item.expectations:
         yield [*start, item.outcome, "", "", "", "", ""]
+    failed = any(entry.outcome == "failed" for entry in item.expectations)
     for entry in item.expectations:
-        outcome = entry.outcome if item.outcome == "passed" else item.outcome
+        own = item.outcome == "passed" or (failed and item.outcome == "failed")
+        outcome = entry.outcome if own else item.outcome
         yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
 
 

@@ -824,8 +824,8 @@ def test_promise_31_junit_stays_parseable(probe: Run, write_cases: Write) -> Non
     probe("--junitxml=j.xml").assert_outcomes(failed=1)
     case = ElementTree.parse("j.xml").getroot()[0][0]
     assert case.tag == "testcase"
-    assert '<script>alert(1)</script> & "dog" ]]> barks' in str(case[0].text)
-    assert [child.tag for child in case] == ["failure"]
+    assert '<script>alert(1)</script> & "dog" ]]> barks' in str(case.findtext("failure"))
+    assert [child.tag for child in case] == ["properties", "failure"]
 
 
 def test_promise_33_text_is_no_command_to_terminal_or_ci(probe: Run, write_cases: Write) -> None:

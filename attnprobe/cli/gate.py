@@ -44,7 +44,8 @@ def gate(
     policy: Annotated[
         Path | None,
         typer.Option(
-            "--policy", help="Policy file; by default [tool.attnprobe.gate] of pyproject.toml."
+            "--policy",
+            help="Policy file; by default the table tool.attnprobe.gate of pyproject.toml.",
         ),
     ] = None,
     keep: Annotated[

@@ -127,8 +127,8 @@ def properties(judged: Sequence[Judged], model: Mapping[str, Any] | None) -> lis
         # Only a model from the hub has a revision; the hash of its weights tells any other.
         weights = model["weights_sha256"] and f"sha256:{model['weights_sha256']}"
         found = {"model": model["name"], "revision": model["revision"] or weights}
-    for number, entry in enumerate(map(expectation, judged), 1):
-        end = "" if number == 1 else f".{number}"
+    for place, entry in enumerate(map(expectation, judged), 1):
+        end = "" if place == 1 else f".{place}"
         measured = entry.demanded is not None
         found |= {
             f"rule{end}": entry.rule,
