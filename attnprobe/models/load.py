@@ -27,7 +27,7 @@ from attnprobe.names import BATCH_TOKENS, PACKAGE, short_name
 from attnprobe.registry import did_you_mean
 from attnprobe.results import WeightsFormat
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "weights_of"]
 
 DTYPES = {
     "float32": torch.float32,
@@ -117,6 +117,21 @@ def load(
             load_head=build,
             weights_format=_format(weights[0]),
         )
+
+
+def weights_of(ref: str) -> tuple[Path, list[Path]]:
+    """The folder of a model, a GGUF file unpacked, and its files of safetensors.
+
+    Raises:
+        ModelError: as `load`; pickled weights are refused.
+    """
+    place = _locate(ref, revision=None, online=False, allow_pickle=False)
+    files = _weights_files(place, allow_pickle=False)
+    if not place.is_gguf:
+        return place.path, files
+    with _quiet():
+        folder = unpacked(place.path, _sha256(files))
+    return folder, sorted(folder.glob("*.safetensors"))
 
 
 def _device(device: str) -> torch.device:
