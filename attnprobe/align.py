@@ -649,6 +649,7 @@ class Group:
     special: bool
 
 
+@lru_cache(maxsize=256)
 def groups(tokens: Tokens) -> tuple[Group, ...]:
     """All token positions, each in exactly one group, ordered by their first position.
 

@@ -102,6 +102,8 @@ class Case:
         mark: where the case, or its row, stands.
         model: short name of the model that the case is for; None for the run's first.
         reference: the texts of the file for the same model, which a mean ablation is over.
+        related: every rule of the file for the same model, with its text: what a chance rate is
+            over.
     """
 
     suite: str
@@ -116,6 +118,7 @@ class Case:
     skip: str | None
     model: str | None = None
     reference: tuple[Sample, ...] = ()
+    related: tuple[tuple[Sample, Rule], ...] = ()
 
     @property
     def name(self) -> str:
@@ -263,11 +266,23 @@ class _Parser:
                 )
             found += self._expand(shell, defaults, spec, path)
         self._raise()
-        texts = {
-            model: tuple(dict.fromkeys(case.sample for case in found if case.model == model))
+        related = {
+            model: tuple(
+                (case.sample, expectation.rule)
+                for case in found
+                if case.model == model
+                for expectation in case.expectations
+            )
             for model in {case.model for case in found}
         }
-        return tuple(replace(case, reference=texts[case.model]) for case in found)
+        texts = {
+            model: tuple(dict.fromkeys(sample for sample, _ in pairs))
+            for model, pairs in related.items()
+        }
+        return tuple(
+            replace(case, reference=texts[case.model], related=related[case.model])
+            for case in found
+        )
 
     def _raise(self) -> None:
         if self.errors:

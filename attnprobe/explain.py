@@ -105,14 +105,18 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     lines = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     if verdict.outcome == "borderline":
         lines[0] += f": within {BAND} of the bound, too near to call"
+    if verdict.outcome == "vacuous":
+        lines[0] += ": holds, but it also holds for too many other word pairs to say much"
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""
     lines.append(
         f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
     )
-    if verdict.control is not None:
-        lines.insert(1, str(verdict.control))
+    said = [str(one) for one in (verdict.confirmed, verdict.control) if one is not None]
+    lines[1:1] = said
+    if verdict.chance is not None:
+        lines.append(str(verdict.chance))
     if verdict.top:
         lines.append("its strongest targets:")
         lines += [f"  {line}" for line in bars(verdict.top, mark=notes)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["BATCH_TOKENS", "LOCK", "PACKAGE", "SUFFIX", "short_name"]
+__all__ = ["BATCH_TOKENS", "CHANCE_MAX", "LOCK", "PACKAGE", "SUFFIX", "short_name"]
 
 # The suffix of case files; other YAML plugins leave it alone.
 SUFFIX = ".attn.yaml"
@@ -13,6 +13,8 @@ SUFFIX = ".attn.yaml"
 LOCK = "attnprobe.lock.json"
 # How a reference to weights inside an installed package starts.
 PACKAGE = "pkg://"
+# A rule that passes for more of the other word pairs than this share says little.
+CHANCE_MAX = 0.05
 # Tokens in one forward pass, padding included, unless told otherwise.
 BATCH_TOKENS = 8192
 

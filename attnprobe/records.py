@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from attnprobe.errors import MeasureError, ModelError
+from attnprobe.stats import Interval, wilson
 
 __all__ = [
+    "LEAST_PAIRS",
     "SITES",
     "WHOLE_PICTURE",
     "Ablation",
+    "Chance",
     "Chart",
     "Control",
     "Curves",
@@ -44,6 +47,8 @@ __all__ = [
     "Verdict",
 ]
 
+# A chance rate needs at least so many word pairs.
+LEAST_PAIRS = 50
 # Maps of texts with more tokens than this are not drawn whole.
 WHOLE_PICTURE = 40
 
@@ -420,6 +425,39 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Chance:
+    """How often a rule passes for other word pairs of the same texts.
+
+    Attributes:
+        passed, pairs: how many pairs were tried, and for how many the rule passed.
+    """
+
+    passed: int
+    pairs: int
+
+    @property
+    def rate(self) -> float | None:
+        """The share that passed, 0 to 1; None where fewer than LEAST_PAIRS were tried."""
+        return self.passed / self.pairs if self.pairs >= LEAST_PAIRS else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % Wilson interval of the rate, as if the pairs were independent."""
+        return wilson(self.passed, self.pairs) if self.pairs >= LEAST_PAIRS else None
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return (
+                f"chance not known: these texts have {self.pairs} other word pairs of this kind, "
+                f"{LEAST_PAIRS} are needed"
+            )
+        return (
+            f"by chance: holds for {self.passed} of {self.pairs} other word pairs of this kind "
+            f"({self.passed / self.pairs:.1%}, 95 % interval {self.interval})"
+        )
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of one expectation.
 
@@ -432,6 +470,8 @@ class Verdict:
             site, the first token; 0 to 1.
         top: the strongest candidate words of that head, strongest first.
         control: of a rule that ablates heads, what random heads do.
+        confirmed: of a rule that was to be confirmed by ablation, what that showed.
+        chance: of a rule on two words, how often it passes for others.
     """
 
     outcome: Outcome
@@ -446,3 +486,5 @@ class Verdict:
     picture: Picture | None = None
     charts: tuple[Chart, ...] = ()
     control: Control | None = None
+    confirmed: str | None = None
+    chance: Chance | None = None

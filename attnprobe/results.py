@@ -110,6 +110,7 @@ class ExpectationResult(_Record):
         head: the head that decided or came nearest.
         chance: how often the rule passes for other word pairs; None where a rule has no pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
+        confirmed: where ablation was to confirm the verdict, what it showed.
     """
 
     rule: str
@@ -125,6 +126,7 @@ class ExpectationResult(_Record):
     heads_tried: StrictInt | None = None
     chance: ChanceResult | None = None
     sink: StrictFloat | None = None
+    confirmed: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,16 @@ judge is measured in both.
 
 Rows are kept until their case is judged. With the next block those of all cases that come before it
 are let go, which other workers judge; such a block is measured anew if it is wanted after all.
+
+What a rule on two words passes for by chance is taken over the texts of its file, whatever cases
+are selected; of a large file over some texts, drawn by a fixed seed, which come first in its
+blocks. Their rows are captured in the same passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +28,7 @@ from attnprobe.errors import AttnprobeError, MeasureError
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     WHOLE_PICTURE,
+    Chance,
     Encoding,
     Floats,
     Need,
@@ -32,11 +38,16 @@ from attnprobe.records import (
     Sample,
     Verdict,
 )
+from attnprobe.rules.base import Rule
+from attnprobe.rules.chance import Pair
 
 __all__ = ["Finding", "Runner"]
 
 # Texts that are measured together.
 BLOCK = 64
+# Texts of a file that chance rates are taken over, at most.
+CONTROLS = 64
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,45 @@ class _Plan:
         return self.needs + self.pictured
 
 
+@dataclass
+class _Control:
+    """A rule to be tried on the other word pairs of one text."""
+
+    rule: Rule
+    pair: Pair
+    spoken: Sequence[Pair]
+    plan: _Plan
+
+
+@dataclass(eq=False)
+class _Suite:
+    """The rules and texts of one file for one model, and what its rules pass for by chance.
+
+    Attributes:
+        related: every rule of the file and its text.
+        controls: the texts that chance rates are taken over.
+        cases: those of the run.
+        block: in which the controls are measured.
+        chances: by the kind of a pair; None until they are measured.
+    """
+
+    related: Sequence[tuple[Sample, Rule]]
+    controls: tuple[Sample, ...]
+    cases: list[Case] = field(default_factory=list)
+    block: int = 0
+    chances: dict[Hashable, Chance] | None = None
+
+    @classmethod
+    def of(cls, case: Case) -> _Suite:
+        """The suite of a case; a probe in Python is alone with its own text."""
+        related = case.related or tuple((case.sample, one.rule) for one in case.expectations)
+        texts = list(dict.fromkeys(sample for sample, _ in related))
+        if len(texts) > CONTROLS:
+            chosen = random.Random(SEED).sample(range(len(texts)), CONTROLS)
+            texts = [texts[index] for index in sorted(chosen)]
+        return cls(related, tuple(texts))
+
+
 class Runner:
     """Measures and judges cases, each once if they are judged in their order.
 
@@ -81,6 +131,8 @@ class Runner:
         batch_tokens: tokens in one forward pass, padding included.
         pictures: also capture what the pictures of all verdicts need, in the same pass.
         block: how many texts are measured at a time.
+        chance_max: a verdict whose rule passes for more of the other word pairs of the suite than
+            this share is vacuous; None takes no chance rates.
     """
 
     def __init__(
@@ -91,28 +143,63 @@ class Runner:
         batch_tokens: int = BATCH_TOKENS,
         pictures: bool = False,
         block: int = BLOCK,
+        chance_max: float | None = None,
     ) -> None:
         self.model = model
         self._batch_tokens = batch_tokens
         self._pictures = pictures
-        numbers: dict[Sample, int] = {}
-        blocks: dict[int, list[Case]] = {}
-        self._blocks: dict[Case, list[Case]] = {}
+        self._chance_max = chance_max
+        self._pairs: dict[Expectation, Pair | None] = {}
+        suites: dict[int, _Suite] = {}
+        self._suites: dict[Case, _Suite] = {}
         for case in cases:
-            number = numbers.setdefault(case.sample, len(numbers) // block)
-            self._blocks[case] = blocks.setdefault(number, [])
-            self._blocks[case].append(case)
+            # The cases of a file share one table of rules.
+            key = id(case.related or case)
+            if key not in suites:
+                suites[key] = _Suite.of(case)
+            suite = suites[key]
+            suite.cases.append(case)
+            self._suites[case] = suite
+        self._blocks: list[list[Case]] = []
+        self._block_of: dict[Case, int] = {}
+        self._assign(suites.values(), block)
         self._order = {case: place for place, case in enumerate(cases)}
         self._plans: dict[Case, list[_Plan]] = {}
 
+    def _assign(self, suites: Iterable[_Suite], block: int) -> None:
+        """Gives every text its block, the controls of a suite together at its start."""
+        numbers: dict[Sample, int] = {}
+        count = 0
+        for suite in suites:
+            texts = dict.fromkeys(case.sample for case in suite.cases)
+            if self._chance_max is not None:
+                controls = [text for text in suite.controls if text in texts]
+                if count % block + len(controls) > block:
+                    count += -count % block
+                suite.block = count // block
+                texts = dict.fromkeys((*controls, *texts))
+            for text in texts:
+                if text not in numbers:
+                    numbers[text] = count // block
+                    count += 1
+            for case in suite.cases:
+                self._block_of[case] = numbers[case.sample]
+        self._blocks = [[] for _ in range(count // block + 1)]
+        for case, number in self._block_of.items():
+            self._blocks[number].append(case)
+
     def judge(self, case: Case) -> tuple[Finding, ...]:
         """What became of each expectation of the case, in their order."""
+        suite = self._suites.get(case) or _Suite.of(case)
+        if self._chance_max is not None and suite.chances is None:
+            self._let_go(before=case)
+            self._measure(suite.block, [case])
         if case not in self._plans:
             self._let_go(before=case)
-            self._measure(self._blocks.get(case, [case]))
+            self._measure(self._block_of.get(case), [case])
         plans = self._plans.pop(case)
         return tuple(
-            self._finding(expectation, plan)
+            self._finding(expectation, plan, suite)
             for expectation, plan in zip(case.expectations, plans, strict=True)
         )
 
@@ -133,18 +220,67 @@ class Runner:
             case: plans for case, plans in self._plans.items() if self._order.get(case, -1) > place
         }
 
-    def _measure(self, cases: Sequence[Case]) -> None:
+    def _measure(self, number: int | None, alone: Sequence[Case]) -> None:
+        """Measures a block with all of its cases and controls.
+
+        Args:
+            number: None measures single cases that are in no block.
+        """
+        cases = alone if number is None else self._blocks[number]
+        suites = [
+            suite
+            for suite in dict.fromkeys(self._suites[case] for case in cases if case in self._suites)
+            if suite.chances is None and suite.block == number and self._chance_max is not None
+        ]
         try:
             plans = {
                 case: [self._plan(case, entry) for entry in case.expectations] for case in cases
             }
-            self._collect([plan for own in plans.values() for plan in own if plan.error is None])
+            controls = {suite: list(self._controls(suite)) for suite in suites}
+            asked = [plan for own in plans.values() for plan in own]
+            asked += [control.plan for own in controls.values() for control in own]
+            self._collect([plan for plan in asked if plan.error is None])
+            for suite in suites:
+                suite.chances = _tally(controls[suite])
         except Exception:
             # A fault, as of one case's rule: from now on each case of the block is on its own.
             for case in cases:
-                self._blocks.pop(case, None)
+                self._block_of.pop(case, None)
+            for suite in suites:
+                suite.chances = {}
             raise
         self._plans |= plans
+
+    def _controls(self, suite: _Suite) -> Iterator[_Control]:
+        """Each kind of rule of the suite's cases with each text that it is tried on."""
+        kinds: dict[Hashable, tuple[Rule, Pair]] = {}
+        for case in suite.cases:
+            for expectation in case.expectations:
+                pair = self._pairs[expectation] = self._pair(case.sample, expectation.rule)
+                if pair is not None:
+                    kinds.setdefault(pair.kind, (expectation.rule, pair))
+        if not kinds:
+            return
+        spoken: dict[Sample, list[Pair]] = {text: [] for text in suite.controls}
+        for sample, rule in suite.related:
+            if sample in spoken:
+                pair = self._pair(sample, rule)
+                if pair is not None and pair.wanted:
+                    spoken[sample].append(pair)
+        for text, pairs in spoken.items():
+            for rule, pair in kinds.values():
+                try:
+                    encoding = self.model.encode(text)
+                    needs = rule.chance_needs(encoding, pair)
+                except AttnprobeError:
+                    continue  # an error of its own case, if it is one of the run
+                yield _Control(rule, pair, pairs, _Plan(encoding, needs))
+
+    def _pair(self, sample: Sample, rule: Rule) -> Pair | None:
+        try:
+            return rule.pair(self.model.encode(sample))
+        except AttnprobeError:
+            return None  # told as an error of the expectation, by `needs`
 
     def _plan(self, case: Case, expectation: Expectation) -> _Plan:
         try:
@@ -173,18 +309,43 @@ class Runner:
         for plan in plans:
             plan.found = {need: found[need] for need in plan.asked}
 
-    def _finding(self, expectation: Expectation, plan: _Plan) -> Finding:
+    def _finding(self, expectation: Expectation, plan: _Plan, suite: _Suite) -> Finding:
         if plan.error is not None:
             return Finding(expectation, plan.encoding, None, plan.error)
         try:
             verdict = expectation.rule.judge([plan.found[need] for need in plan.needs])
         except AttnprobeError as error:
             return Finding(expectation, plan.encoding, None, error)
+        verdict = self._with_chance(verdict, self._pairs.get(expectation), suite)
         matrix = None
         if self._pictures and verdict.picture:
             rows = [plan.found[need] for need in plan.pictured]
             matrix = _matrix(_at_site(rows, verdict.picture), verdict.picture)
         return Finding(expectation, plan.encoding, verdict, None, matrix)
+
+    def _with_chance(self, verdict: Verdict, pair: Pair | None, suite: _Suite) -> Verdict:
+        """The verdict with its chance rate; one that holds, but for too many pairs, is vacuous."""
+        if pair is None or self._chance_max is None:
+            return verdict
+        chance = (suite.chances or {}).get(pair.kind, Chance(0, 0))
+        idle = chance.rate is not None and chance.rate > self._chance_max
+        holds = verdict.outcome in ("passed", "borderline")
+        return replace(
+            verdict, chance=chance, outcome="vacuous" if idle and holds else verdict.outcome
+        )
+
+
+def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance]:
+    """The chances of each kind, over all texts that could be measured."""
+    found: dict[Hashable, Chance] = {}
+    for control in controls:
+        rows = [control.plan.found.get(need) for need in control.plan.needs]
+        if control.plan.error is not None or not rows:
+            continue
+        here = control.rule.chance(rows, control.pair, control.spoken)
+        before = found.get(control.pair.kind, Chance(0, 0))
+        found[control.pair.kind] = Chance(before.passed + here.passed, before.pairs + here.pairs)
+    return found
 
 
 def _whole(need: Need, encoding: Encoding) -> Need:

@@ -346,9 +346,9 @@ def test_table_has_one_row_an_expectation() -> None:
     page = parsed(expectations_table([finding("a"), finding("b")]))
     assert page.tags.count("tr") == 3
     assert page.text == (
-        "rulefrom → toheadsobserveddemandedheadsinkoutcome"
-        + "aaaaaa0.12failed"
-        + "bbbbbb0.12failed"
+        "rulefrom → toheadsobserveddemandedheadchancesinkoutcome"
+        + "aaaaaaa0.12failed"
+        + "bbbbbbb0.12failed"
     )
 
 

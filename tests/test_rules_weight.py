@@ -277,7 +277,8 @@ def test_an_exact_tie_is_no_contrast(kind: str) -> None:
 
 
 def test_nothing_against_nothing_is_no_contrast() -> None:
-    verdict = judge("attends", weights=spread(), from_="slept", to="near", over="the", ratio=2)
+    weights = spread(_1=0.5)
+    verdict = judge("attends", weights=weights, from_="slept", to="near", over="the", ratio=2)
     assert (verdict.outcome, verdict.observed) == ("failed", 0)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from attnprobe.names import BATCH_TOKENS, LOCK, short_name
+from attnprobe.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
 
 __all__ = ["Figures", "Settings", "add", "header", "settings"]
 
@@ -29,6 +29,11 @@ _VALUES = {
     "device": ("auto", "device of the model: auto, cpu, cuda, cuda:1", None),
     "dtype": ("float32", "number type of the model", ("float32", "bfloat16", "float16")),
     "batch-tokens": (str(BATCH_TOKENS), "tokens in one forward pass, padding included", None),
+    "chance-max": (
+        str(CHANCE_MAX),
+        "a rule that passes for more of the other word pairs than this share is vacuous",
+        None,
+    ),
     "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
     "json": ("", "write the results to this file", None),
     "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
@@ -49,6 +54,7 @@ class Settings:
     device: str
     dtype: str
     batch_tokens: int
+    chance_max: float
     all_models: bool
     online: bool
     allow_pickle: bool
@@ -93,6 +99,7 @@ def settings(config: pytest.Config) -> Settings:
         device=_value(config, "device"),
         dtype=_value(config, "dtype"),
         batch_tokens=int(batch_tokens),
+        chance_max=_share(config, "chance-max"),
         all_models=_switch(config, "all-models"),
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
@@ -141,6 +148,13 @@ def _value(config: pytest.Config, name: str) -> str:
         # argparse checks the option but nobody the ini key.
         raise pytest.UsageError(f"{_ini(name)} is {_listed(choices)}, not {value!r}")
     return value
+
+
+def _share(config: pytest.Config, name: str) -> float:
+    given = _value(config, name)
+    if not re.fullmatch(r"0*(0?\.[0-9]+|[01](\.0*)?)", given):
+        raise pytest.UsageError(f"--attn-{name} takes a share from 0 to 1, not {given!r}")
+    return float(given)
 
 
 def _listed(choices: Sequence[str]) -> str:

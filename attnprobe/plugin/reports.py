@@ -15,9 +15,9 @@ from attnprobe.attention import draw
 from attnprobe.explain import bound, harmless, number
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import Chart, Encoding, Verdict
+from attnprobe.records import Chance, Chart, Encoding, Verdict
 from attnprobe.render.table import Finding, expectations_table, folded, picture_figure
-from attnprobe.results import ExpectationResult, ModelResult
+from attnprobe.results import ChanceResult, ExpectationResult, ModelResult
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -96,12 +96,13 @@ def expectation(judged: Judged) -> ExpectationResult:
             message=str(judged.finding.error),
             line=stated.mark.line,
         )
-    control = "" if verdict.control is None else f"; {verdict.control}"
+    said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    said += [str(one) for one in (verdict.confirmed, verdict.control, verdict.chance) if one]
     return ExpectationResult(
         rule=stated.rule.kind,
         arguments=_plain(stated.arguments),
         outcome=verdict.outcome,
-        message=f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}{control}",
+        message="; ".join(said),
         line=stated.mark.line,
         measure=verdict.measure,
         observed=verdict.observed,
@@ -109,7 +110,9 @@ def expectation(judged: Judged) -> ExpectationResult:
         demanded=verdict.demanded,
         head=verdict.head,
         heads_tried=verdict.heads_tried,
+        chance=_chance(verdict.chance),
         sink=verdict.sink,
+        confirmed=verdict.confirmed,
     )
 
 
@@ -143,6 +146,14 @@ def properties(judged: Sequence[Judged], model: Mapping[str, Any] | None) -> lis
         for name, value in found.items()
         if value is not None
     ]
+
+
+def _chance(chance: Chance | None) -> ChanceResult | None:
+    if chance is None:
+        return None
+    if chance.interval is None:
+        return ChanceResult(chance.passed, chance.pairs)
+    return ChanceResult(chance.passed, chance.pairs, chance.rate, *chance.interval)
 
 
 def _plain(value: Any) -> Any:
@@ -209,6 +220,7 @@ def _row(judged: Judged) -> Finding:
             observed=str(judged.finding.error),
             demanded="",
             head="",
+            chance="",
             sink=None,
             outcome="error",
         )
@@ -219,9 +231,19 @@ def _row(judged: Judged) -> Finding:
         observed=f"{verdict.measure} {number(verdict.observed)}",
         demanded=bound(verdict),
         head=verdict.head,
+        chance=_rate(verdict.chance),
         sink=verdict.sink,
         outcome=verdict.outcome,
     )
+
+
+def _rate(chance: Chance | None) -> str:
+    """A chance rate for a table: `0.6% of 412`."""
+    if chance is None:
+        return ""
+    if chance.rate is None:
+        return f"too few pairs ({chance.pairs})"
+    return f"{chance.rate:.1%} of {chance.pairs}"
 
 
 def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> str:

@@ -91,6 +91,7 @@ class Session:
             [case for case in cases if case.skip is None],
             batch_tokens=self.settings.batch_tokens,
             pictures=self.settings.figures == "all" and self.draws,
+            chance_max=self.settings.chance_max,
         )
 
     def fails(self, finding: Finding) -> bool:

@@ -27,6 +27,7 @@ class Finding:
         heads: the heads that were asked for.
         observed, demanded: the deciding number and its bound: `weight 0.12`, `≥ 0.3`.
         head: the head that decided or came nearest.
+        chance: how often the rule passes for other word pairs; empty where it has none.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None where
             nothing was measured.
     """
@@ -37,11 +38,22 @@ class Finding:
     observed: str
     demanded: str
     head: str
+    chance: str
     sink: float | None
     outcome: Outcome
 
 
-_COLUMNS = ("rule", "from → to", "heads", "observed", "demanded", "head", "sink", "outcome")
+_COLUMNS = (
+    "rule",
+    "from → to",
+    "heads",
+    "observed",
+    "demanded",
+    "head",
+    "chance",
+    "sink",
+    "outcome",
+)
 _BADGES: dict[Outcome, str] = {
     "passed": "#1a7f37",
     "failed": "#cf222e",
@@ -91,6 +103,7 @@ def _row(finding: Finding) -> Markup:
         finding.observed,
         finding.demanded,
         finding.head,
+        finding.chance,
     )
     cells = [_DATA.format(visible(text)) for text in texts]
     cells.append(_DATA.format("" if finding.sink is None else f"{finding.sink:.2f}"))

@@ -14,6 +14,7 @@ from attnprobe.align import SPECIAL_NAMES, Predicts, Selector, parse_selector
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import (
+    Chance,
     Encoding,
     Head,
     Need,
@@ -26,6 +27,7 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.registry import Registry
+from attnprobe.rules.chance import Pair
 
 __all__ = [
     "BAND",
@@ -159,6 +161,29 @@ class Rule(BaseModel, ABC):
         Raises:
             MeasureError: rows that hold no distribution.
         """
+
+    def pair(self, encoding: Encoding) -> Pair | None:
+        """The words that the rule relates in this text; None where there are no two words.
+
+        What it passes for by chance is then told by `chance`, on other pairs of the suite's texts.
+
+        Raises:
+            SelectorError: as `needs`.
+        """
+        return None
+
+    def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
+        """The rows that `chance` will want of another text of the suite; none to leave it out."""
+        return ()
+
+    def chance(self, rows: Sequence[Any], pair: Pair, spoken: Collection[Pair]) -> Chance:
+        """How often the rule passes for pairs of a text that lie as `pair` does.
+
+        Args:
+            rows: what comes in the order of `chance_needs`.
+            spoken: pairs of the text that the suite wants to be related; they do not count.
+        """
+        return Chance(0, 0)
 
     def text_of(self, sample: Sample, end: End) -> str:
         """The text that a selector at this end counts in."""

@@ -12,13 +12,22 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
-from attnprobe.align import locate, positions
+from attnprobe.align import Phrase, Predicts, Selector, locate, positions
 from attnprobe.errors import MeasureError, SelectorError
+from attnprobe.heads import Heads
 from attnprobe.records import (
     Ablation,
     Control,
@@ -30,6 +39,7 @@ from attnprobe.records import (
     Rows,
     Sample,
     Site,
+    SiteName,
     Span,
     Verdict,
 )
@@ -46,7 +56,7 @@ from attnprobe.rules.base import (
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
 
-__all__ = ["Effect", "random_sets"]
+__all__ = ["Confirm", "ConfirmField", "Effect", "random_sets"]
 
 Nats = Annotated[float, Field(gt=0)]
 
@@ -149,6 +159,17 @@ class Effect(Rule):
 
     def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
         site = encoding.site(self.site)
+        layers = tuple(sorted({head.layer for head in self.heads.resolve(site)}))
+        shown = Need(encoding.sample, site.name, layers, self._rows(encoding, site))
+        return shown, *self.readouts(encoding)
+
+    def readouts(self, encoding: Encoding) -> tuple[Readout, ...]:
+        """The prediction of the intact model, without the heads, and without each random set.
+
+        Raises:
+            SelectorError: no such word or heads, or too few other heads to compare with.
+        """
+        site = encoding.site(self.site)
         heads = self.heads.resolve(site)
         span = self._span(encoding.sample)
         draws = random_sets(heads, site.heads, draws=self.draws, seed=self.seed)
@@ -157,34 +178,38 @@ class Effect(Rule):
                 f"effect of {self.heads}: {len(draws)} other sets of as many heads of these layers "
                 "to compare with; name fewer heads of a layer"
             )
-        layers = tuple(sorted({head.layer for head in heads}))
-        return (
-            Need(encoding.sample, site.name, layers, self._rows(encoding, site)),
-            *(
-                Readout(
-                    encoding.sample,
-                    span,
-                    self.bad,
-                    Ablation(site.name, chosen, self.how) if chosen else None,
-                )
-                for chosen in ((), heads, *draws)
-            ),
+        return tuple(
+            Readout(
+                encoding.sample,
+                span,
+                self.bad,
+                Ablation(site.name, chosen, self.how) if chosen else None,
+            )
+            for chosen in ((), heads, *draws)
         )
 
-    def judge(self, rows: Sequence[Any]) -> Verdict:
-        found: Rows = rows[0]
-        intact, ablated, *random_ones = (float(value) for value in rows[1:])
-        site = found.encoding.site(self.site)
-        heads = self.heads.resolve(site)
-        check_numbers(found)
+    def control(self, values: Sequence[float]) -> Control:
+        """What ablation changes, from the answers to `readouts`.
+
+        Raises:
+            MeasureError: a readout that is no number.
+        """
+        intact, ablated, *random_ones = (float(value) for value in values)
         if not all(map(math.isfinite, (intact, ablated, *random_ones))):
             raise MeasureError("the model's own prediction is no number")
-        control = Control(
+        return Control(
             intact,
             ablated,
             self._change(intact, ablated),
             tuple(self._change(intact, value) for value in random_ones),
         )
+
+    def judge(self, rows: Sequence[Any]) -> Verdict:
+        found: Rows = rows[0]
+        site = found.encoding.site(self.site)
+        heads = self.heads.resolve(site)
+        check_numbers(found)
+        control = self.control(rows[1:])
         demand = hardest(self._demands(control))
         positions_seen = list(found.positions)
         distribution = np.mean(
@@ -248,3 +273,127 @@ class Effect(Rule):
                 change - rival,
                 strict=True,
             )
+
+
+class Confirm(BaseModel):
+    """How a rule on attention is confirmed by ablation.
+
+    By default the readout is the word that the row predicts, or the word that attends; against
+    the random heads the fall of the readout must be larger than nearly all (95 %) of the draws.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    good: SelectorField | None = Field(
+        None, description="The word that the model predicts; by default that of from:."
+    )
+    bad: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="What would be wrong in its place."
+    )
+    how: Literal["zero", "mean"] = Field(
+        "zero", description="What stands in for a head: zero, or its mean output over the suite."
+    )
+    draws: Annotated[int, Field(ge=20, le=1000)] = Field(
+        20, description="How many sets of random heads of the same layers to compare with."
+    )
+    seed: int = Field(0, description="Of the random heads.")
+    required: bool = Field(
+        False, description="Whether the case fails where ablation changes no more than by chance."
+    )
+
+    def rule(self, heads: Heads, site: SiteName | None, from_: Selector) -> Effect:
+        """The effect rule on these heads."""
+        return Effect.model_validate(
+            {
+                "heads": heads,
+                "site": site,
+                "good": self.good or _spelled(from_),
+                "bad": self.bad,
+                "how": self.how,
+                "draws": self.draws,
+                "seed": self.seed,
+                "top": self._rank(self.draws),
+            }
+        )
+
+    def judge(self, verdict: Verdict, control: Control, *, predicts: bool) -> Verdict:
+        """The verdict on the attention, with what ablation says beside it.
+
+        Args:
+            predicts: whether the row that attends decides on the word that is read out.
+        """
+        top = self._rank(len(control.draws))
+        matters = control.change > 0 and control.as_much < top
+        if verdict.outcome == "failed":
+            told = "does not attend" + (", though ablation changes the prediction" * matters)
+        elif matters:
+            told = "attends and matters"
+        else:
+            told = "attends, but ablation changes nothing that random heads would not"
+            if not predicts:
+                told += " (this row does not predict the word; see {predicts: ...})"
+        verdict = replace(verdict, control=control, confirmed=told)
+        if not self.required or matters or verdict.outcome == "failed":
+            return verdict
+        return replace(
+            verdict,
+            outcome="failed",
+            measure="rank of the fall among random heads",
+            observed=float(1 + control.as_much),
+            relation="<=",
+            demanded=float(top),
+        )
+
+    @staticmethod
+    def _rank(draws: int) -> int:
+        """The largest rank among the draws at which a change is no chance: 5 %, at least 1."""
+        return max(1, draws // 20)
+
+
+def _confirm(value: object) -> Confirm:
+    """`effect`, or `{effect: {bad: is}}`."""
+    match value:
+        case Confirm():
+            return value
+        case "effect":
+            return Confirm.model_validate({})
+        case {"effect": dict(arguments), **others} if not others:
+            return Confirm.model_validate(arguments)
+    raise ValueError("confirm takes effect, or {effect: {bad: is, how: mean, required: true}}")
+
+
+_CONFIRM_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"const": "effect"},
+        {
+            "type": "object",
+            "required": ["effect"],
+            "additionalProperties": False,
+            "properties": {
+                "effect": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "good": {"definition": "selector"},
+                        "bad": {"type": "string", "minLength": 1},
+                        "how": {"enum": ["zero", "mean"]},
+                        "draws": {"type": "integer", "minimum": 20, "maximum": 1000},
+                        "seed": {"type": "integer"},
+                        "required": {"type": "boolean"},
+                    },
+                }
+            },
+        },
+    ]
+}
+ConfirmField = Annotated[Confirm, PlainValidator(_confirm), WithJsonSchema(_CONFIRM_SCHEMA)]
+
+
+def _spelled(from_: Selector) -> Selector:
+    """The word that a row predicts, or the word of the row itself."""
+    return Selector(
+        tuple(
+            Phrase(part.text, part.nth) if isinstance(part, Predicts) else part
+            for part in from_.parts
+        )
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator
@@ -24,6 +24,7 @@ from attnprobe.records import (
     Encoding,
     Floats,
     FlowGraph,
+    Head,
     Need,
     Rows,
     Site,
@@ -31,7 +32,8 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.rules.base import RULES, check_numbers
-from attnprobe.rules.weight import Attends, Weight
+from attnprobe.rules.chance import Pair
+from attnprobe.rules.weight import Wanted, Weight
 
 __all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout"]
 
@@ -146,7 +148,7 @@ def _mean(value: object) -> Heads:
 
 
 @RULES.register("flow")
-class Flow(Attends):
+class Flow(Wanted):
     """Enough of what reaches a word at the top comes from another word of the input.
 
     Bounds are on the share of the flow, 0 to 1, and so is the slack.
@@ -183,7 +185,6 @@ class Flow(Attends):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        layers = flow_layers(encoding, site, self._upper())
         queries = self._pair(encoding, site).queries
         length = max(queries) + 1 if site.causal else len(encoding.queries(site.name))
         if self.method == "maxflow" and length > MOST_TOKENS:
@@ -191,27 +192,29 @@ class Flow(Attends):
                 f"maxflow takes minutes on {length} tokens; write method: rollout, or a text of "
                 f"at most {MOST_TOKENS}"
             )
-        return (Need(encoding.sample, site.name, layers, tuple(range(length))),)
+        return (self._map(encoding, site, length),)
 
-    def judge(self, rows: Sequence[Rows]) -> Verdict:
-        (found,) = rows
-        check_numbers(found)
-        site = found.encoding.site(self.site)
-        pair = self._pair(found.encoding, site)
-        # Nothing later reaches the rows of a causal site.
+    def pair(self, encoding: Encoding) -> Pair | None:
+        # A max-flow of every control pair would take longer than the suite.
+        return None if self.method == "maxflow" else super().pair(encoding)
+
+    def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
+        site = encoding.site(self.site)
+        return (self._map(encoding, site, len(encoding.queries(site.name))),)
+
+    def _map(self, encoding: Encoding, site: Site, length: int) -> Need:
+        layers = flow_layers(encoding, site, self._upper())
+        return Need(encoding.sample, site.name, layers, tuple(range(length)))
+
+    def judge(self, rows: Sequence[Any]) -> Verdict:
+        found: Rows = rows[0]
+        pair = self._pair(found.encoding, found.encoding.site(self.site))
+        edges = self._edges(found)
         length = len(found.positions)
-        edges = mixing(
-            {layer: weights[..., :length] for layer, weights in found.weights.items()},
-            causal=site.causal,
-        )
-        queries = list(pair.queries)
-        shares = (
-            max_flow(edges, queries) if self.method == "maxflow" else rollout(edges)[-1][queries]
-        )
-        share = np.zeros((1, len(found.keys)), np.float32)
-        share[0, :length] = shares.mean(axis=0)
+        share = self._shares(edges, pair.queries, len(found.keys)).mean(axis=0, keepdims=True)
+        site = found.encoding.site(self.site)
         heads = tuple(head for head in site.all_heads() if head.layer in found.weights)
-        verdict = self._verdict(found, pair, share, heads, "mean")
+        verdict = self._verdict(found, pair, share, heads)
         words = [word for word in groups(found.keys) if word.positions[-1] < length]
         chart = FlowGraph(
             labels=tuple(word.label for word in words),
@@ -226,6 +229,26 @@ class Flow(Attends):
             picture=None,
             charts=(chart,) if len(words) <= WHOLE_PICTURE else (),
         )
+
+    def _rows(self, found: Rows, heads: Sequence[Head], queries: Sequence[int]) -> Floats:
+        return self._shares(self._edges(found), queries, len(found.keys))[None]
+
+    def _edges(self, found: Rows) -> Floats:
+        check_numbers(found)
+        # Nothing later reaches the rows of a causal site.
+        length = len(found.positions)
+        return mixing(
+            {layer: weights[..., :length] for layer, weights in found.weights.items()},
+            causal=found.encoding.site(self.site).causal,
+        )
+
+    def _shares(self, edges: Floats, queries: Sequence[int], keys: int) -> Floats:
+        """What each word at the top has of each word of the input, `[queries, source]`."""
+        rows = list(queries)
+        shares = max_flow(edges, rows) if self.method == "maxflow" else rollout(edges)[-1][rows]
+        padded = np.zeros((len(rows), keys), np.float32)
+        padded[:, : shares.shape[1]] = shares
+        return padded
 
     def _upper(self) -> int | None:
         return None if self.layers is None else int(self.layers.rpartition("L")[2])

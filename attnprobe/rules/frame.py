@@ -26,6 +26,7 @@ __all__ = [
     "elsewhere",
     "head_grid",
     "row_mean",
+    "sink_columns",
     "sink_shares",
     "strongest_words",
 ]
@@ -220,6 +221,13 @@ def head_grid(scores: Mapping[int, Doubles]) -> Floats:
     return grid
 
 
+def sink_columns(keys: Tokens, *, causal: bool) -> Bools:
+    """Columns where no word is: special tokens and, at a causal site, the first token."""
+    columns = np.array([name is not None for name in keys.special])
+    columns[0] |= causal
+    return columns
+
+
 def sink_shares(
     weights: npt.NDArray[F], keys: Tokens, *, causal: bool, into: SinkKind = "all"
 ) -> npt.NDArray[F]:
@@ -230,17 +238,16 @@ def sink_shares(
         into: `special` tokens, the `first` token, a `learned` sink (what the row lacks to 1), or
             `all` of these; in `all` the first token counts at causal sites only.
     """
-    special = np.array([name is not None for name in keys.special])
-    first = np.arange(len(keys)) == 0
     match into:
         case "special":
+            special = [name is not None for name in keys.special]
             mass = weights[..., special].sum(axis=-1)
         case "first":
             mass = weights[..., 0]
         case "learned":
             mass = 1 - weights.sum(axis=-1)
         case "all":
-            mass = 1 - weights[..., ~(special | first if causal else special)].sum(axis=-1)
+            mass = 1 - weights[..., ~sink_columns(keys, causal=causal)].sum(axis=-1)
     shares: npt.NDArray[F] = np.clip(mass, 0, 1)
     return shares
 

@@ -6,17 +6,28 @@ pieces of the word that attends (Clark et al. 2019, "What Does BERT Look At?", s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.align import Group, Selector, groups, positions
-from attnprobe.errors import SelectorError
+from attnprobe.align import Group, Predicts, Selector, groups, positions
+from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import How
-from attnprobe.records import Encoding, Floats, Head, Need, Picture, Rows, Site, Verdict
+from attnprobe.records import (
+    Chance,
+    Encoding,
+    Floats,
+    Head,
+    Need,
+    Picture,
+    Readout,
+    Rows,
+    Site,
+    Verdict,
+)
 from attnprobe.rules.base import (
     RULES,
     Demand,
@@ -28,9 +39,19 @@ from attnprobe.rules.base import (
     hardest,
     outcome_of,
 )
-from attnprobe.rules.frame import elsewhere, sink_shares, strongest_words
+from attnprobe.rules.chance import Geometry, Pair, Trials, columns_of, query_rows, trials
+from attnprobe.rules.effect import ConfirmField, Effect
+from attnprobe.rules.frame import (
+    LEAST_CONTENT,
+    Bools,
+    Doubles,
+    elsewhere,
+    sink_columns,
+    sink_shares,
+    strongest_words,
+)
 
-__all__ = ["Attends", "Ignores"]
+__all__ = ["Attends", "Ignores", "Wanted"]
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
@@ -48,16 +69,50 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What each head sees from the query word: word-level weights.
+    """Word-level weights that words are seen with; an entry is a head, or a head on one pair.
 
     Attributes:
-        to, over: `[heads]`; over is None without a contrast.
-        others: `[heads, candidates]`, the words that compete with `to` for a rank.
+        to, over: `[entries]`; over is None without a contrast.
+        others: `[entries, words]`, the words that compete with `to` for a rank; -1 for one that
+            does not.
+        silent: `[entries]`, whether words get so little of the row that their order is noise.
     """
 
-    to: Floats
-    over: Floats | None
-    others: Floats
+    to: Doubles
+    over: Doubles | None
+    others: Doubles
+    silent: Bools
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """One bound on every entry of a `_Seen`: a `Demand` with arrays, `[entries]`."""
+
+    measure: str
+    observed: Doubles
+    relation: str
+    demanded: float
+    slack: Doubles
+    strict: Bools
+
+    def on(self, entry: int) -> Demand:
+        return Demand(
+            self.measure,
+            float(self.observed[entry]),
+            self.relation,
+            self.demanded,
+            float(self.slack[entry]),
+            bool(self.strict[entry]),
+        )
+
+    @property
+    def holds(self) -> Bools:
+        held: Bools = (self.slack > 0) | ((self.slack == 0) & ~self.strict)
+        return held
+
+
+# The fields of a rule that name words; the others say what is asked of them.
+_WORDS = ("from_", "to", "over", "confirm")
 
 
 class _Weight(Rule):
@@ -76,6 +131,11 @@ class _Weight(Rule):
         "words",
         description="What competes for the rank: other words, or also the word itself and "
         "special tokens.",
+    )
+    renormalise: Literal["words"] | None = Field(
+        None,
+        description="words: the row is scaled so that words alone sum to 1, without special "
+        "tokens, learned sinks and, at causal sites, the first token.",
     )
 
     positional = ("from", "to")
@@ -104,43 +164,71 @@ class _Weight(Rule):
         over = f" over {self.over}" if self.over else ""
         return f"{self.from_} → {self.to}{over}"
 
-    def needs(self, encoding: Encoding) -> tuple[Need, ...]:
+    def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
         site = encoding.site(self.site)
         layers = sorted({head.layer for head in self.heads.resolve(site)})
         pair = self._pair(encoding, site, layers)
         self._check_windows(encoding, site, layers)
         return (Need(encoding.sample, site.name, tuple(layers), pair.queries),)
 
-    def judge(self, rows: Sequence[Rows]) -> Verdict:
-        (found,) = rows
+    def judge(self, rows: Sequence[Any]) -> Verdict:
+        found: Rows = rows[0]
         site = found.encoding.site(self.site)
         heads = self.heads.resolve(site)
         pair = self._pair(found.encoding, site, sorted({head.layer for head in heads}))
-        how = self.heads.how or ("any" if self.wanted else "all")
+        captured = self._rows(found, heads, pair.queries)
+        return self._verdict(found, pair, captured.mean(axis=1), heads)
 
-        distributions = _distributions(found, heads, pair.queries, mean=how == "mean")
-        return self._verdict(found, pair, distributions, heads, how)
+    @property
+    def _how(self) -> How:
+        return self.heads.how or ("any" if self.wanted else "all")
+
+    def _rows(self, found: Rows, heads: Sequence[Head], queries: Sequence[int]) -> Floats:
+        """What each position takes, `[heads, queries, source]`; one head where how is mean.
+
+        Raises:
+            MeasureError: a weight that is no number.
+        """
+        check_numbers(found, heads)
+        layers = {layer: found.at(layer, queries) for layer in {head.layer for head in heads}}
+        stacked = np.stack([layers[head.layer][head.head] for head in heads])
+        return stacked.mean(axis=0, keepdims=True) if self._how == "mean" else stacked
 
     def _verdict(
-        self, found: Rows, pair: _Pair, distributions: Floats, heads: tuple[Head, ...], how: How
+        self, found: Rows, pair: _Pair, distributions: Floats, heads: tuple[Head, ...]
     ) -> Verdict:
         """The verdict on `[heads, source]`; one row where how is mean."""
+        how = self._how
+        names = [f"mean of {len(heads)} heads"] if how == "mean" else [str(one) for one in heads]
+        named = (*pair.expected, *pair.contrast)
+        scaled, silent = self._scaled(distributions, found, named)
         seen = _Seen(
-            to=_mass(distributions, pair.expected),
-            over=_mass(distributions, pair.contrast) if pair.contrast else None,
-            others=_masses(distributions, pair.candidates),
+            to=_mass(scaled, pair.expected),
+            over=_mass(scaled, pair.contrast) if pair.contrast else None,
+            others=_masses(scaled, pair.candidates),
+            silent=silent,
         )
-        demands = [hardest(self._demands(seen, index)) for index in range(len(distributions))]
-        best = int(np.argmax(seen.to) if self.wanted else np.argmin(seen.to))
-        decider = decide(demands, how, self.heads.count, best=best)
-        demand = demands[decider]
+        void = self._void(seen)
+        judged = np.flatnonzero(~void).tolist()
+        least = self.heads.count if how == "at_least" else 1
+        if len(judged) < (len(void) if how in ("all", "mean") else least):
+            raise MeasureError(
+                f"{names[int(void.argmax())]} cannot be judged: words get less than "
+                f"{LEAST_CONTENT:.0%} of its row, the rest goes to special tokens, to a sink or to "
+                "the first token"
+            )
+        bounds = list(self._bounds(seen))
+        demands = [hardest(bound.on(entry) for bound in bounds) for entry in judged]
+        best = int(np.argmax(seen.to[judged]) if self.wanted else np.argmin(seen.to[judged]))
+        place = decide(demands, how, self.heads.count, best=best)
+        demand, decider = demands[place], judged[place]
         return Verdict(
             outcome=outcome_of(demand),
             measure=demand.measure,
             observed=demand.observed,
             relation=demand.relation,
             demanded=demand.demanded,
-            head=f"mean of {len(heads)} heads" if how == "mean" else str(heads[decider]),
+            head=names[decider],
             heads_tried=len(heads),
             sink=_sink(found, distributions[decider]),
             top=strongest_words(distributions[decider], found.keys),
@@ -152,6 +240,113 @@ class _Weight(Rule):
                 contrast=pair.contrast,
             ),
         )
+
+    def _scaled(
+        self, distributions: Floats, found: Rows, named: Sequence[int]
+    ) -> tuple[Doubles, Bools]:
+        """Rows `[entries, source]` as they are judged, and in which of them words get too little.
+
+        Args:
+            named: columns that the rule names; they count as words, whatever they are.
+        """
+        rows = distributions.astype(np.float64)
+        words = ~sink_columns(found.keys, causal=found.encoding.site(found.site).causal)
+        words[list(named)] = True
+        content = rows[:, words].sum(axis=1)
+        silent: Bools = content < LEAST_CONTENT
+        if self.renormalise is not None:
+            rows = np.where(words, rows, 0) / np.where(silent, 1, content)[:, None]
+        return rows, silent
+
+    def _void(self, seen: _Seen) -> Bools:
+        """Entries that say nothing, `[entries]`."""
+        return seen.silent
+
+    # By chance ----------------------------------------------------------------------------------
+
+    def pair(self, encoding: Encoding) -> Pair | None:
+        site = encoding.site(self.site)
+        pair = self._pair(encoding, site)
+        geometry = Geometry.of(encoding, site, self.from_, self.to, self.over)
+        if geometry is None:
+            return None
+        bounds = tuple((name, value) for name, value in self if name not in _WORDS)
+        return Pair(
+            frozenset(pair.queries),
+            frozenset(pair.expected),
+            geometry,
+            (self.kind, *bounds),
+            self.wanted,
+        )
+
+    def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
+        site = encoding.site(self.site)
+        layers = tuple(sorted({head.layer for head in self.heads.resolve(site)}))
+        queries = query_rows(pair.geometry, encoding, site)
+        positions_wanted = tuple(sorted({at for rows in queries for at in rows}))
+        if not positions_wanted:
+            return ()
+        return (Need(encoding.sample, site.name, layers, positions_wanted),)
+
+    def chance(self, rows: Sequence[Any], pair: Pair, spoken: Collection[Pair]) -> Chance:
+        found: Rows = rows[0]
+        site = found.encoding.site(self.site)
+        heads = self.heads.resolve(site)
+        tried = trials(pair.geometry, found.encoding, site, sorted(found.weights), spoken)
+        if not len(tried):
+            return Chance(0, 0)
+        captured = self._rows(found, heads, found.positions)
+        at = {position: index for index, position in enumerate(found.positions)}
+        rows_of = [captured[:, [at[row] for row in rows]].mean(axis=1) for rows in tried.queries]
+        held = self._held(found, tried, np.stack(rows_of))
+        return Chance(int(held.sum()), len(held))
+
+    def _held(self, found: Rows, tried: Trials, distributions: Floats) -> Bools:
+        """Whether the rule passes for each pair; those that it cannot judge are left out.
+
+        Args:
+            distributions: `[queries, heads, source]`.
+        """
+        count, heads, length = len(tried), distributions.shape[1], distributions.shape[2]
+        # Special tokens that all pairs name count as words, as in a verdict.
+        named = np.flatnonzero(tried.keys.all(axis=0)).tolist()
+        flat, silent = self._scaled(distributions.reshape(-1, length), found, named)
+        rows = flat.reshape(-1, heads, length)[tried.query]
+        to = np.einsum("phs,ps->ph", rows, tried.keys)
+        over = None
+        if tried.contrasts is not None:
+            over = np.einsum("phs,ps->ph", rows, tried.contrasts).ravel()
+        others = np.empty((count * heads, 0))
+        fair = np.ones(count, bool)
+        if self.top is not None:
+            site = found.encoding.site(found.site)
+            words = groups(found.keys)
+            possible = [
+                self._possible(words, site, sorted(found.weights), query) for query in tried.queries
+            ]
+            made_of = columns_of([word.positions for word in words], length)
+            shared = (tried.keys[:, None] & made_of).any(axis=-1)
+            rivals = np.stack(possible)[tried.query] & ~shared
+            fair = rivals.sum(axis=1) >= self.top
+            masses = np.where(rivals[:, None], rows @ made_of.T.astype(float), -1.0)
+            others = masses.reshape(count * heads, len(words))
+        silent = silent.reshape(-1, heads)[tried.query]
+        seen = _Seen(to.ravel(), over, others, silent.ravel())
+        void = self._void(seen).reshape(count, heads)
+        bounds = [bound.holds.reshape(count, heads) for bound in self._bounds(seen)]
+        holds = np.logical_and.reduce([~void, *bounds])
+        match self._how:
+            case "any":
+                held = holds.any(axis=1)
+            case "at_least":
+                held = holds.sum(axis=1) >= self.heads.count
+            case "best":
+                best = to.argmax(axis=1) if self.wanted else to.argmin(axis=1)
+                held = holds[np.arange(count), best]
+            case _:
+                held = holds.all(axis=1)
+        judged: Bools = held[fair & ~void.all(axis=1)]
+        return judged
 
     def _pair(self, encoding: Encoding, site: Site, layers: Sequence[int] = ()) -> _Pair:
         """Finds the words among the tokens, and refuses what no head could decide.
@@ -173,19 +368,31 @@ class _Weight(Rule):
             raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
         if self.top is None:
             return _Pair(queries, expected, contrast, ())
-        own = () if site.name == "cross" or self.among == "all" else queries
+        words = groups(keys)
+        possible = self._possible(words, site, layers, queries)
         candidates = tuple(
-            group
-            for group in groups(keys)
-            if {*expected, *own}.isdisjoint(group.positions)
-            and (self.among == "all" or not group.special)
-            and all(_connected(site, layer, queries, group.positions) for layer in (None, *layers))
+            word
+            for word, one in zip(words, possible, strict=True)
+            if one and set(expected).isdisjoint(word.positions)
         )
         if self.top > len(candidates):
             raise SelectorError(
                 f"top: {self.top} decides nothing: only {len(candidates)} other words compete"
             )
         return _Pair(queries, expected, contrast, candidates)
+
+    def _possible(
+        self, words: Sequence[Group], site: Site, layers: Sequence[int], queries: Sequence[int]
+    ) -> Bools:
+        """Which words may compete with a key of this query for a rank, `[words]`."""
+        own = () if site.name == "cross" or self.among == "all" else queries
+        possible = [
+            set(own).isdisjoint(word.positions)
+            and (self.among == "all" or not word.special)
+            and all(_connected(site, layer, queries, word.positions) for layer in (None, *layers))
+            for word in words
+        ]
+        return np.array(possible)
 
     def _hidden(
         self, encoding: Encoding, site: Site, layer: int | None
@@ -221,47 +428,50 @@ class _Weight(Rule):
                         + elsewhere(site, blind)
                     )
 
-    def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
-        weight = float(seen.to[index])
+    def _bounds(self, seen: _Seen) -> Iterator[_Bound]:
+        weight = seen.to
+        loose = np.zeros(len(weight), bool)
         if self.max is not None:
-            yield Demand("weight", weight, "<=", self.max, self.max - weight)
+            yield _Bound(self._weight, weight, "<=", self.max, self.max - weight, loose)
         if self.top is not None:
-            others = np.sort(seen.others[index])[::-1]
-            rank = 1 + int(np.count_nonzero(others > seen.to[index]))
-            lead = weight - float(others[self.top - 1])
+            others = np.sort(seen.others, axis=1)[:, ::-1]
+            ranks = 1.0 + (others > weight[:, None]).sum(axis=1)
+            lead = weight - others[:, self.top - 1]
             if self.wanted:
-                yield Demand("rank", rank, "<=", self.top, lead)
+                yield _Bound("rank", ranks, "<=", self.top, lead, loose)
             else:
-                yield Demand("rank", rank, ">", self.top, -lead, strict=True)
+                yield _Bound("rank", ranks, ">", self.top, -lead, ~loose)
         if seen.over is not None:
-            over = float(seen.over[index])
             yield from (
-                self._contrasts(weight, over) if self.wanted else self._contrasts(over, weight)
+                self._contrasts(weight, seen.over)
+                if self.wanted
+                else self._contrasts(seen.over, weight)
             )
 
-    def _contrasts(self, more: float, less: float) -> Iterator[Demand]:
+    @property
+    def _weight(self) -> str:
+        """What the weight is called."""
+        return "weight" if self.renormalise is None else "weight among words"
+
+    def _contrasts(self, more: Doubles, less: Doubles) -> Iterator[_Bound]:
         word = f"{'over' if self.wanted else 'below'} {self.over}"
         margin = more - less
+        loose = np.zeros(len(margin), bool)
         if self.margin is not None:
-            yield Demand(f"margin {word}", margin, ">=", self.margin, margin - self.margin)
+            yield _Bound(f"margin {word}", margin, ">=", self.margin, margin - self.margin, loose)
         if self.ratio is not None:
             # Behind a mask both are zero: the quotient must stay a number, and nothing against
             # nothing is no contrast.
-            quotient = more / max(less, float(np.finfo(np.float32).tiny))
+            quotient = more / np.maximum(less, float(np.finfo(np.float32).tiny))
             slack = more - self.ratio * less
-            yield Demand(f"ratio {word}", quotient, ">=", self.ratio, slack, strict=more == 0)
+            yield _Bound(f"ratio {word}", quotient, ">=", self.ratio, slack, more == 0)
         if self.margin is None and self.ratio is None:
-            yield Demand(f"margin {word}", margin, ">", 0.0, margin, strict=True)
+            yield _Bound(f"margin {word}", margin, ">", 0.0, margin, ~loose)
 
 
-@RULES.register("attends")
-class Attends(_Weight):
-    """The word puts enough of its attention on the other word.
+class Wanted(_Weight):
+    """What the rules share that want a word to get weight."""
 
-    Without `how`, a set of heads passes if any of them does.
-    """
-
-    kind = "attends"
     wanted = True
 
     min: Weight | None = Field(None, description="Least attention weight.")
@@ -272,11 +482,66 @@ class Attends(_Weight):
             raise ValueError("min: must be below max:")
         return self
 
-    def _demands(self, seen: _Seen, index: int) -> Iterator[Demand]:
+    def _bounds(self, seen: _Seen) -> Iterator[_Bound]:
         if self.min is not None:
-            weight = float(seen.to[index])
-            yield Demand("weight", weight, ">=", self.min, weight - self.min)
-        yield from super()._demands(seen, index)
+            loose = np.zeros(len(seen.to), bool)
+            yield _Bound(self._weight, seen.to, ">=", self.min, seen.to - self.min, loose)
+        yield from super()._bounds(seen)
+
+    def _void(self, seen: _Seen) -> Bools:
+        if self.min is None or self.renormalise is not None:
+            return seen.silent
+        # A bare least weight is met or not, however little is left for the other words.
+        alone = self.max is None and self.top is None and self.over is None
+        void: Bools = seen.silent & (seen.to >= self.min) & (not alone)
+        return void
+
+
+@RULES.register("attends")
+class Attends(Wanted):
+    """The word puts enough of its attention on the other word.
+
+    Without `how`, a set of heads passes if any of them does.
+    """
+
+    kind = "attends"
+
+    confirm: ConfirmField | None = Field(
+        None,
+        description="effect: also ablate the heads and tell whether the model's own prediction "
+        "changes more than without as many random heads.",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_confirmed(self) -> Self:
+        if self.confirm is not None and self.heads.how is not None:
+            raise ValueError(
+                "confirm: effect ablates all of the heads together; name them, without any, all or "
+                "mean"
+            )
+        return self
+
+    def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
+        needs = super().needs(encoding)
+        effect = self._effect()
+        return needs if effect is None else (*needs, *effect.readouts(encoding))
+
+    def judge(self, rows: Sequence[Any]) -> Verdict:
+        verdict = super().judge(rows)
+        effect = self._effect()
+        if effect is None or self.confirm is None:
+            return verdict
+        predicts = any(isinstance(part, Predicts) for part in self.from_.parts)
+        site = rows[0].encoding.site(self.site)
+        return self.confirm.judge(
+            verdict, effect.control(rows[1:]), predicts=predicts or not site.causal
+        )
+
+    def _effect(self) -> Effect | None:
+        """The rule by which the verdict is confirmed."""
+        if self.confirm is None:
+            return None
+        return self.confirm.rule(self.heads, self.site, self.from_)
 
 
 @RULES.register("ignores")
@@ -301,33 +566,16 @@ def _connected(site: Site, layer: int | None, rows: Sequence[int], columns: Sequ
     return any(site.sees(layer, row, column) for row in rows for column in columns)
 
 
-def _distributions(
-    rows: Rows, heads: Sequence[Head], queries: Sequence[int], *, mean: bool
-) -> Floats:
-    """What the query word takes from each token, `[heads, source]`; one row for their mean.
-
-    Raises:
-        MeasureError: a weight that is no number.
-    """
-    check_numbers(rows, heads)
-    by_layer = {
-        layer: rows.at(layer, queries).mean(axis=1)
-        for layer in sorted({head.layer for head in heads})
-    }
-    stacked = np.stack([by_layer[head.layer][head.head] for head in heads])
-    return stacked.mean(axis=0, keepdims=True) if mean else stacked
-
-
-def _mass(distributions: Floats, columns: Sequence[int]) -> Floats:
-    """Sum over columns, `[heads]`."""
-    summed: Floats = distributions[:, list(columns)].sum(axis=1)
+def _mass(distributions: Doubles, columns: Sequence[int]) -> Doubles:
+    """Sum over columns, `[entries]`."""
+    summed: Doubles = distributions[:, list(columns)].sum(axis=1)
     return summed
 
 
-def _masses(distributions: Floats, words: Sequence[Group]) -> Floats:
-    """Word-level weights, `[heads, words]`."""
+def _masses(distributions: Doubles, words: Sequence[Group]) -> Doubles:
+    """Word-level weights, `[entries, words]`."""
     masses = [_mass(distributions, word.positions) for word in words]
-    return np.array(masses, np.float32).reshape(len(words), len(distributions)).T
+    return np.array(masses).reshape(len(words), len(distributions)).T
 
 
 def _sink(rows: Rows, distribution: Floats) -> float:
