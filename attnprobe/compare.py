@@ -12,12 +12,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from attnprobe.errors import ResultsError
-from attnprobe.results import CaseOutcome, CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.results import (
+    CaseOutcome,
+    CaseResult,
+    ExpectationResult,
+    ModelResult,
+    RelationResult,
+    Results,
+)
 from attnprobe.stats import paired_difference, paired_p
 
 __all__ = [
@@ -57,23 +64,26 @@ class Move:
             what it was: -0.2 is a fifth weaker. None where the two were decided by numbers that
             cannot be compared (a rank and a weight), where one was not measured, or where it
             was 0.
-        moved: whether the change is beyond the tolerances: -1 weaker, 1 stronger, 0 neither.
+        gain: the same change in the number's own unit; None where it cannot be told.
+        moved: -1 weaker, 1 stronger, 0 neither: whether the change is beyond the tolerances, or
+            the outcome another.
     """
 
     old: ExpectationResult
     new: ExpectationResult
     by: float | None
+    gain: float | None
     moved: Literal[-1, 0, 1]
 
     @property
     def of_weight(self) -> bool:
-        """Whether an attention weight, or a difference of two, decided."""
-        return _in_weight(self.old) and _in_weight(self.new)
+        """Whether an attention weight, or a difference of two, decided before."""
+        return _in_weight(self.old)
 
     @property
     def comparable(self) -> bool:
         """Whether both were measured, and by numbers of one kind."""
-        return _gain(self.old, self.new) is not None
+        return self.gain is not None
 
 
 @dataclass(frozen=True)
@@ -183,14 +193,19 @@ def compare_results(
 
 
 def compare_models(run: Results, old: str, new: str) -> Comparison:
-    """Compares two models of one run, on the cases of either.
+    """Compares two models of one run, on the cases that ran on both.
 
     Raises:
         ResultsError: the run has no model of one of the names, has a case twice, or did not
             finish.
     """
     _check_finished("the run", run)
-    return compare_results(_only(run, old), _only(run, new), models={old: new})
+    _check_names(run, run, {old: new})
+    ran = [{_place(item) for item in run.items if item.model == name} for name in (old, new)]
+    shared = ran[0] & ran[1]
+    return compare_results(
+        _only(run, old, shared), _only(run, new, shared), models={old: new} if old != new else None
+    )
 
 
 def pair_models(old: Results, new: Results) -> dict[str, str]:
@@ -211,15 +226,20 @@ def _model_names(run: Results) -> list[str]:
     return sorted({item.model for item in run.items} | {model.name for model in run.models})
 
 
-def _only(run: Results, model: str) -> Results:
-    cases = tuple(item for item in run.cases if item.model == model)
-    relations = tuple(item for item in run.relations if item.model == model)
+def _place(item: CaseResult) -> tuple[str, str, str | None]:
+    """The key of an item but for its model."""
+    return item.file, item.id, item.row
+
+
+def _only(run: Results, model: str, places: Collection[tuple[str, str, str | None]]) -> Results:
+    """The run as if it had been on these cases and this model alone."""
+    wanted = [item for item in run.items if item.model == model and _place(item) in places]
     return replace(
         run,
         models=tuple(entry for entry in run.models if entry.name == model),
-        cases=cases,
-        relations=relations,
-        collected=len(cases) + len(relations),
+        cases=tuple(item for item in wanted if not isinstance(item, RelationResult)),
+        relations=tuple(item for item in wanted if isinstance(item, RelationResult)),
+        collected=len(wanted),
     )
 
 
@@ -246,7 +266,7 @@ def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, C
     _check_finished(f"the {which} run", run)
     found: dict[Key, CaseResult] = {}
     for item in run.items:
-        key = (item.file, item.id, item.row, renamed.get(item.model, item.model))
+        key = (*_place(item), renamed.get(item.model, item.model))
         if key in found:
             row = f"[{item.row}]" if item.row else ""
             raise ResultsError(
@@ -325,10 +345,10 @@ def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
     gain = _gain(old, new)
     turned = _rank(new) - _rank(old)
     if gain is None or old.observed is None:
-        return Move(old, new, None, _sign(turned))
+        return Move(old, new, None, None, _sign(turned))
     by = gain / abs(old.observed) if old.observed else None
     beyond = abs(gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(old.observed))
-    return Move(old, new, by, _sign(turned or (gain if beyond else 0)))
+    return Move(old, new, by, gain, _sign(turned or (gain if beyond else 0)))
 
 
 def _rank(expectation: ExpectationResult) -> int:

@@ -6,19 +6,23 @@ no harmless one may, and a head that was swapped with another must be reported a
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
-from attnprobe.mutations import Mutation
+from attnprobe.errors import AttnprobeError, ModelError
+from attnprobe.matching import match_heads
+from attnprobe.mutations import EXPECTED, Mutation
 from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import Head, Site
+from attnprobe.records import Encoding, Head, Need, Readout, Rows, Sample, Site
 from attnprobe.run import Finding, Runner
 
 if TYPE_CHECKING:
-    pass
+    from attnprobe.models import Model
 
 __all__ = ["CaseOutcome", "Trial", "judge_all", "pinned_heads", "plan", "trials"]
 

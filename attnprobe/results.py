@@ -13,7 +13,7 @@ import platform
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -318,10 +318,14 @@ def _git_commit() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, *, check: Callable[[Path], None] | None = None) -> None:
     """Writes a JSON file with sorted keys; a reader finds the old file or the new one, whole.
 
     Another writer of the same file waits; `<name>.lock` stays beside it.
+
+    Args:
+        check: looks at what stands in the file so far, while nobody else can write it; what it
+            raises leaves the file as it is.
 
     Raises:
         ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
@@ -334,14 +338,16 @@ def write_json(path: Path, value: object) -> None:
     # Half a surrogate pair (an undecodable file name) becomes \udcxx, which is JSON's escape too.
     data = f"{text}\n".encode("utf-8", "backslashreplace")
     try:
-        _replace(path.resolve(), data)
+        _replace(path.resolve(), data, check)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes, check: Callable[[Path], None] | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S):
+        if check is not None:
+            check(path)
         replace_file(path, data)
 
 

@@ -45,7 +45,7 @@ def gate(
         Path | None,
         typer.Option(
             "--policy",
-            help="Policy file; by default the table tool.attnprobe.gate of pyproject.toml.",
+            help="Policy file; else the table tool.attnprobe.gate of pyproject.toml.",
         ),
     ] = None,
     keep: Annotated[

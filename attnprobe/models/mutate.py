@@ -219,11 +219,7 @@ class _Body:
     def _check(self, layer: int) -> None:
         """Raises ModelError where a layer's attention is not built as its names say."""
         start, anatomy = self.of_layer(layer), self.anatomy
-        rows = {
-            anatomy.query: self.heads,
-            anatomy.key: self.key_heads,
-            anatomy.value: self.key_heads,
-        }
+        rows = {anatomy.query: self.heads, anatomy.key: self.key_heads, anatomy.value: self.key_heads}
         for part, count in rows.items():
             weight = self.weights.get(f"{start}{part}.weight")
             if weight is None or weight.ndim != 2 or len(weight) != count * self.depth:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,13 @@ import pytest
 
 from attnprobe.names import SUFFIX
 from attnprobe.plugin import hooks, options
-from attnprobe.plugin.keys import ABSENT, absent_key, judged_key
+from attnprobe.plugin.keys import (
+    ABSENT,
+    DESELECTED,
+    absent_key,
+    deselected_key,
+    judged_key,
+)
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -33,12 +39,18 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     chosen = options.settings(config)
     on_worker = hasattr(config, "workerinput")
-    wanted = chosen.json is not None or chosen.strict
+    files = (chosen.json, chosen.save, chosen.compare)
+    several = chosen.all_models and len(chosen.models) > 1
+    wanted = any(files) or chosen.strict or several or config.getoption("attn_compare_fail")
     if not wanted or on_worker or config.getoption("collectonly"):
         return
     from attnprobe.plugin.ledger import Ledger
 
     config.pluginmanager.register(Ledger(config), "attnprobe-ledger")
+    if several and config.pluginmanager.hasplugin("html"):
+        from attnprobe.plugin.columns import ModelColumn
+
+        config.pluginmanager.register(ModelColumn(), "attnprobe-columns")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -79,12 +91,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.workeroutput[ABSENT] = counts
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Counts the probes that -k, -m and the like leave out; a baseline must know."""
+    config = items[0].config
+    given = options.settings(config).models
+    count = sum(
+        (judged_key in item.stash or "attn" in getattr(item, "fixturenames", ()))
+        and _named_model(item) in (None, *given)
+        for item in items
+    )
+    config.stash[deselected_key] = config.stash.get(deselected_key, 0) + count
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[DESELECTED] = config.stash[deselected_key]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     # Under pytest-xdist each worker leaves out the same cases.
-    absent = getattr(node, "workeroutput", {}).get(ABSENT)
-    if absent:
-        node.config.stash[absent_key] = absent
+    told = getattr(node, "workeroutput", {})
+    if told.get(ABSENT):
+        node.config.stash[absent_key] = told[ABSENT]
+    if told.get(DESELECTED):
+        node.config.stash[deselected_key] = told[DESELECTED]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from attnprobe.cases import Case
     from attnprobe.run import Finding
 
-__all__ = ["ABSENT", "REPORT", "Judged", "absent_key", "judged_key"]
+__all__ = [
+    "ABSENT",
+    "DESELECTED",
+    "REPORT",
+    "Judged",
+    "absent_key",
+    "deselected_key",
+    "judged_key",
+]
 
 
 class Judged(NamedTuple):
@@ -26,5 +34,8 @@ judged_key = pytest.StashKey[list[Judged]]()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
+# How many probes -k, -m and the like left out.
+deselected_key = pytest.StashKey[int]()
+DESELECTED = "attnprobe_deselected"
 # Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
 REPORT = "attnprobe"

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attnprobe.compare import Comparison, compare_models
+from attnprobe.differences import change_rows, counts_line, lines, suite_rows
 from attnprobe.errors import ResultsError
+from attnprobe.explain import harmless
 from attnprobe.names import SUFFIX
+from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import REPORT, absent_key
 from attnprobe.plugin.options import settings
+from attnprobe.render.changes import changes_section
 from attnprobe.results import (
     CaseOutcome,
     CaseResult,
@@ -21,27 +29,49 @@ from attnprobe.results import (
 
 __all__ = ["Ledger"]
 
+# pytest went through all that was to run, whatever came of it.
+_WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
 class Ledger:
-    """Writes the results file, and fails a strict run that judged nothing or left cases out."""
+    """Writes the results file, compares, and fails a run that must not pass as it is.
+
+    A strict run that judged nothing or left cases out fails, and one beyond the limits of a
+    comparison.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         chosen = settings(config)
+        self._chosen = chosen
         self._path = chosen.json
         self._strict = chosen.strict
-        # With strict in the ini file, a run of other tests alone is no mistake.
+        self._baseline = Baseline(config, chosen)
+        # With strict or a baseline in the ini file, a run of other tests alone is no mistake.
         self._may_be_empty = not config.getoption("attn_strict")
+        self._asked = config.getoption("attn_save") or config.getoption("attn_compare")
         self._cases: dict[str, dict[str, Any]] = {}
         self._models: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, Any] = {"device": None, "dtype": None, "collected": 0}
         self._broken_files: set[str] = set()
+        self._unread: set[str] = set()
+        self._stopped = False
         self._complaints: list[str] = []
+        self._saved: Path | None = None
+        self._compared: Compared | None = None
+        self._between: list[tuple[str, str, Comparison]] = []
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed and report.nodeid.endswith(SUFFIX):
-            self._broken_files.add(report.nodeid)
+        if report.failed:
+            self._unread.add(report.nodeid)
+            if report.nodeid.endswith(SUFFIX):
+                self._broken_files.add(report.nodeid)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self._stopped = True
+
+    def pytest_internalerror(self) -> None:
+        self._stopped = True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         facts = getattr(report, REPORT, None)
@@ -62,8 +92,6 @@ class Ledger:
             self._complain(session, "no probe was judged, which a strict run does not let pass")
         if self._strict and absent_key in session.config.stash:
             self._complain(session, "a strict run lets no case go for want of its model")
-        if self._path is None:
-            return
         absent: dict[str, int] = session.config.stash.get(absent_key, {})
         found = Results(
             environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
@@ -74,22 +102,114 @@ class Ledger:
             collected=self._seen["collected"] + len(self._broken_files),
             absent=absent,
         )
-        try:
-            write_json(self._path, found.to_json())
-        except ResultsError as error:
-            self._path = None
-            self._complain(session, str(error))
+        if self._path is not None:
+            try:
+                write_json(self._path, found.to_json())
+            except ResultsError as error:
+                self._path = None
+                self._complain(session, str(error))
+        if self._cases or self._broken_files or self._asked:
+            self._conclude(session, found)
+
+    def _conclude(self, session: pytest.Session, found: Results) -> None:
+        """Compares and saves the run, as far as it was asked for and is whole."""
+        unfinished = self._unfinished(session, found)
+        # A crash of one case leaves the others to be compared; the run has failed with it.
+        differs = False
+        if self._chosen.compare is not None:
+            try:
+                if unfinished:
+                    raise ResultsError(unfinished)
+                self._compared = self._baseline.compare(found)
+            except ResultsError as error:
+                differs = True
+                self._complain(session, f"nothing was compared: {error}")
+        for complaint in self._compared.complaints if self._compared else ():
+            differs = True
+            self._complain(session, complaint)
+        if self._chosen.save is not None:
+            if differs and self._chosen.save == self._chosen.compare:
+                # The next run would be compared with what was just found wanting.
+                unfinished = unfinished or "it would replace the one that the run differs from"
+            refused = self._baseline.save(found, unfinished=unfinished)
+            if refused:
+                self._complain(session, refused)
+            else:
+                self._saved = self._chosen.save
+        first, *others = self._chosen.models or [""]
+        if others and self._chosen.all_models and not unfinished:
+            with contextlib.suppress(ResultsError):  # two probes of one name cannot be told apart
+                self._between = [
+                    (first, other, compare_models(found, first, other)) for other in others
+                ]
+
+    def _unfinished(self, session: pytest.Session, found: Results) -> str | None:
+        """Why the run is not whole; None if it is."""
+        if self._stopped or session.exitstatus not in _WHOLE:
+            return "the run was interrupted"
+        if session.shouldfail or session.shouldstop:
+            return "the run stopped at a failure"
+        if self._unread:
+            return f"{_listed(sorted(self._unread))} could not be collected"
+        if found.missing:
+            return f"{found.missing} of {found.collected} cases left no result"
+        return None
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for complaint in self._complaints:
-            terminalreporter.write_line(f"attnprobe: {complaint}", red=True)
+            terminalreporter.write_line(f"attnprobe: {harmless(complaint)}", red=True)
+        for title, comparison, notes in self._comparisons():
+            terminalreporter.write_sep("-", harmless(f"attnprobe: {title}"))
+            for line in (*lines(comparison), *notes):
+                terminalreporter.write_line(harmless(line))
+        if self._saved is not None:
+            terminalreporter.write_sep("-", f"attnprobe baseline: {self._saved}")
         if self._path is not None:
             terminalreporter.write_sep("-", f"attnprobe results: {self._path}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        for title, comparison, notes in self._comparisons():
+            section = changes_section(
+                title,
+                summary=counts_line(comparison),
+                rows=change_rows(comparison),
+                suites=suite_rows(comparison),
+                notes=(*self._complaints, *comparison.warnings, *notes),
+            )
+            prefix.append(str(section))
+
+    def _comparisons(self) -> Iterator[tuple[str, Comparison, list[str]]]:
+        """Title, comparison and notes: with the baseline, then between the models of the run."""
+        if self._compared is not None:
+            yield (
+                f"compared with {self._chosen.compare}",
+                self._compared.comparison,
+                list(_notes(self._compared)),
+            )
+        for first, other, comparison in self._between:
+            yield f"model {first} before, {other} now", comparison, []
 
     def _complain(self, session: pytest.Session, complaint: str) -> None:
         self._complaints.append(complaint)
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _notes(compared: Compared) -> Iterator[str]:
+    """What the baseline has and the run has not."""
+    for change in compared.stale:
+        file, case, row, model = change.key
+        name = f"{case}[{row}]" if row else case
+        yield f"stale: {file}: {name} on {model} is in the baseline, but no case is left of it"
+    count = len(compared.unselected)
+    if count:
+        entries = "1 entry" if count == 1 else f"{count} entries"
+        yield f"{entries} of the baseline not selected by this run"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _outcome(report: pytest.TestReport) -> CaseOutcome | None:

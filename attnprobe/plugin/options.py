@@ -20,7 +20,8 @@ _MODEL = "attn_model"
 _SWITCHES = {
     "online": "allow the model hub; it wants --attn-revision",
     "allow-pickle": "load pickled weights, which can run code",
-    "all-models": "cases that name no model run on every model given, not on the first alone",
+    "all-models": "cases that name no model run on every model of the ini file, not on the first "
+    "alone",
     "strict": "borderline verdicts fail, and so does a run that judged nothing or left out cases "
     "for a model that was not given",
 }
@@ -36,8 +37,15 @@ _VALUES = {
     ),
     "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
     "json": ("", "write the results to this file", None),
+    "save": ("", "save the results as a baseline: a name, or a path", None),
+    "compare": ("", "compare the results with a baseline: its name, or a path", None),
     "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
 }
+
+
+_FAIL = "attn_compare_fail"
+# Baselines that have a name rather than a path.
+_FOLDER = ".attnprobe"
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,9 @@ class Settings:
 
     Attributes:
         models: reference of each model by its name, in the order given; the first is for all that
-            names none.
+            names none, unless `all_models`.
+        all_models: with several models on the command line, too.
+        compare_fail: limits of a comparison, as they were written.
     """
 
     models: dict[str, str]
@@ -61,6 +71,9 @@ class Settings:
     strict: bool
     figures: Figures
     json: Path | None
+    save: Path | None
+    compare: Path | None
+    compare_fail: tuple[str, ...]
     lock: Path
 
 
@@ -71,9 +84,17 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         metavar="[NAME=]REF",
         help="model to probe: a folder, pkg://package/path, a hub id or a .gguf file; "
-        "repeat to give several, which cases name by model:",
+        "repeat to run on several",
     )
     parser.addini(_MODEL, "default of --attn-model, one a line", type="linelist", default=[])
+    group.addoption(
+        "--attn-compare-fail",
+        action="append",
+        metavar="EXPR",
+        help="fail if the comparison is beyond this: weight:-20%%, rate:-0.02, broken:0, ...; "
+        "repeat for several",
+    )
+    parser.addini(_FAIL, "default of --attn-compare-fail, one a line", type="linelist", default=[])
     for name, (default, text, choices) in _VALUES.items():
         described = f"{text} (default: {default})" if default else text
         group.addoption(f"--attn-{name}", choices=choices, help=described)
@@ -100,12 +121,15 @@ def settings(config: pytest.Config) -> Settings:
         dtype=_value(config, "dtype"),
         batch_tokens=int(batch_tokens),
         chance_max=_share(config, "chance-max"),
-        all_models=_switch(config, "all-models"),
+        all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
         strict=_switch(config, "strict"),
         figures=cast(Figures, _value(config, "figures")),
         json=config.invocation_params.dir / json if json else None,
+        save=_baseline(config, "save"),
+        compare=_baseline(config, "compare"),
+        compare_fail=tuple(config.getoption(_FAIL) or config.getini(_FAIL)),
         lock=config.rootpath / _value(config, "lock"),
     )
 
@@ -134,6 +158,21 @@ def _models(config: pytest.Config) -> dict[str, str]:
             )
         models[name] = ref
     return models
+
+
+def _baseline(config: pytest.Config, name: str) -> Path | None:
+    """The file of a baseline: a name below the root of the run, or a path."""
+    given = _value(config, name)
+    if not given:
+        return None
+    if "/" in given or "\\" in given or given.endswith(".json"):
+        return config.invocation_params.dir / given
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", given):
+        raise pytest.UsageError(
+            f"--attn-{name} takes a name of letters, digits, _ . and -, or a path such as "
+            f"{_FOLDER}/main.json, not {given!r}"
+        )
+    return config.rootpath / _FOLDER / f"{given}.json"
 
 
 def _ini(name: str) -> str:

@@ -1,0 +1,116 @@
+"""A comparison in words, the same in the terminal, the report and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnprobe.compare import KINDS, Change, Comparison, Move, SuiteTest
+from attnprobe.explain import number
+from attnprobe.records import Outcome
+from attnprobe.render.changes import ChangeRow, SuiteRow
+from attnprobe.results import ExpectationResult
+
+__all__ = [
+    "change_row",
+    "change_rows",
+    "counts_line",
+    "lines",
+    "suite_rows",
+    "telling",
+]
+
+_MOST_LINES = 40
+
+
+def telling(change: Change) -> Move | None:
+    """The expectation that tells most of a change: what fell, failed or moved furthest."""
+    if not change.moves:
+        return None
+    by_amount = [move for move in change.moves if move.by is not None and move.by == change.by]
+    turned = [move for move in change.moves if move.old.outcome != move.new.outcome]
+    return (turned or by_amount or list(change.moves))[0]
+
+
+def counts_line(comparison: Comparison) -> str:
+    """How many of each kind: `1 broken, 2 weaker, 12 kept`."""
+    counts = comparison.counts()
+    return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) or "no cases"
+
+
+def change_rows(comparison: Comparison) -> list[ChangeRow]:
+    """All that is not as before, what matters most first."""
+    changed = [change for change in comparison.changes if change.kind != "kept"]
+    return [
+        change_row(change) for change in sorted(changed, key=lambda item: KINDS.index(item.kind))
+    ]
+
+
+def change_row(change: Change) -> ChangeRow:
+    """A change as a table shows it."""
+    file, case, row, model = change.key
+    move = telling(change)
+    before: str = change.old.outcome if change.old else "not there"
+    now: str = change.new.outcome if change.new else "not there"
+    if move is not None:
+        before = _told(before, move.old)
+        now = _told(now, move.new)
+    return ChangeRow(
+        kind=change.kind,
+        case=f"{case}[{row}]" if row else case,
+        file=file,
+        model=model,
+        rule="" if move is None else move.new.rule,
+        before=before,
+        now=now,
+        by="" if move is None or move.by is None else f"{move.by:+.0%}".replace("-", "−"),
+    )
+
+
+def suite_rows(comparison: Comparison) -> list[SuiteRow]:
+    """Every suite as a table shows it."""
+    return [_suite_row(suite) for suite in comparison.suites]
+
+
+def lines(comparison: Comparison) -> Iterator[str]:
+    """The whole comparison as lines of text."""
+    yield counts_line(comparison)
+    rows = change_rows(comparison)
+    for row in rows[:_MOST_LINES]:
+        rule = f"{row.rule}: " if row.rule else ""
+        by = f" ({row.by})" if row.by else ""
+        yield (
+            f"{row.kind:<8} {row.file}: {row.case} on {row.model}: {rule}{row.before} → "
+            f"{row.now}{by}"
+        )
+    if len(rows) > _MOST_LINES:
+        yield f"and {len(rows) - _MOST_LINES} more"
+    for suite in suite_rows(comparison):
+        yield (
+            f"suite {suite.suite} on {suite.model}: {suite.before} → {suite.now} passed, change "
+            f"{suite.change} (95 % {suite.interval}), p = {suite.p}"
+        )
+    for warning in comparison.warnings:
+        yield f"note: {warning}"
+
+
+def _suite_row(suite: SuiteTest) -> SuiteRow:
+    low, high = (f"{bound:+.3f}".replace("-", "−") for bound in (suite.low, suite.high))
+    return SuiteRow(
+        suite=suite.suite,
+        model=suite.model,
+        before=f"{suite.old_passed} of {suite.n}",
+        now=f"{suite.new_passed} of {suite.n}",
+        change=f"{suite.change:+.3f}".replace("-", "−"),
+        interval=f"{low} to {high}",
+        p=number(suite.p),
+    )
+
+
+def _told(outcome: str, expectation: ExpectationResult) -> str:
+    """The outcome of a case and the number that it is told by."""
+    if expectation.observed is None:
+        return outcome
+    own: Outcome = expectation.outcome
+    head = f" by {expectation.head}" if expectation.head else ""
+    borderline = " (borderline)" if own == "borderline" else ""
+    return f"{outcome}, {expectation.measure} {number(expectation.observed)}{head}{borderline}"

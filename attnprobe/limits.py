@@ -1,0 +1,139 @@
+"""How much a run may differ from the one before: `weight:-20%`, `rate:-0.02`, `broken:0`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from attnprobe.compare import TOLERANCE, Change, Comparison, Kind
+from attnprobe.errors import ResultsError
+from attnprobe.registry import did_you_mean
+
+__all__ = ["LIMITS_HELP", "Limit", "exceeded", "parse_limit"]
+
+LIMITS_HELP = (
+    "weight:-20% (no deciding weight falls by more than a fifth), rate:-0.02 (no suite's pass "
+    "rate falls by more than 0.02), broken:0, weaker:5, gone:0, new:3 (no more than so many)"
+)
+_COUNTED: tuple[Kind, ...] = ("broken", "weaker", "gone", "new")
+_KNOWN = ("weight", "rate", *_COUNTED)
+_NUMBER = re.compile(r"([-+]?)([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(%?)")
+_NAMED = 5  # cases that a message names
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit.
+
+    Attributes:
+        kind: `weight` and `rate` bound a fall, the others a count of changes.
+        bound: the largest fall, 0 or negative, as a share; or the largest count.
+        text: as it was written.
+    """
+
+    kind: str
+    bound: float
+    text: str
+
+
+def parse_limit(text: str) -> Limit:
+    """Reads `NAME:NUMBER`.
+
+    Raises:
+        ResultsError: it says something else; the message names what is known.
+    """
+    kind, colon, written = (part.strip() for part in text.partition(":"))
+    if kind not in _KNOWN:
+        raise ResultsError(f"unknown limit {text!r}; {did_you_mean(kind, _KNOWN)}: {LIMITS_HELP}")
+    found = _NUMBER.fullmatch(written) if colon else None
+    if found is None:
+        raise ResultsError(f"{text!r} needs a number after {kind}:, as in {LIMITS_HELP}")
+    sign, digits, percent = found.groups()
+    number = float(digits) / (100 if percent else 1)
+    if kind in _COUNTED:
+        if sign == "-" or percent or not digits.isdigit():
+            raise ResultsError(f"{text!r}: a count is a whole number: {kind}:{int(number)}")
+        return Limit(kind, number, text)
+    if sign != "-" and number:
+        raise ResultsError(f"{text!r}: a fall is negative: write {kind}:-{digits}{percent}")
+    if kind == "weight" and number and not percent:
+        raise ResultsError(
+            f"{text!r}: the fall of a weight is relative: write weight:-{number * 100:g}%"
+        )
+    if number >= 1:
+        raise ResultsError(f"{text!r} lets everything pass: give a fall of less than 100%")
+    return Limit(kind, -number, text)
+
+
+def exceeded(limit: Limit, comparison: Comparison) -> str | None:
+    """Why a comparison is beyond the limit; None where it is within.
+
+    A limit that finds nothing to compare is exceeded: what was not measured is no pass. A weight
+    that fell by at most 0.01 is never too much, however little was left of it.
+    """
+    if limit.kind == "weight":
+        return _weight(limit, comparison)
+    if limit.kind == "rate":
+        return _rate(limit, comparison)
+    (kind,) = (kind for kind in get_args(Kind) if kind == limit.kind)
+    found = comparison.of(kind)
+    if len(found) <= limit.bound:
+        return None
+    return f"{limit.text}: {len(found)} {kind}: {_listed([_name(change) for change in found])}"
+
+
+def _weight(limit: Limit, comparison: Comparison) -> str | None:
+    judged = [
+        (change, move) for change in comparison.changes for move in change.moves if move.of_weight
+    ]
+    if not judged:
+        return f"{limit.text}: no weight to compare: neither run has cases of the other's"
+    fallen: dict[str, str] = {}
+    for change, move in judged:
+        if move.new.outcome == "error":
+            fallen[_name(change)] = f"{_name(change)} (not measured)"
+        elif move.gain is not None and move.old.observed is not None:
+            allowed = limit.bound * abs(move.old.observed)
+            if move.gain < min(allowed, -TOLERANCE):
+                share = "" if move.by is None else f" {move.by:+.0%}"
+                fallen[_name(change)] = f"{_name(change)} ({_numbers(move.old.observed)} → "
+                fallen[_name(change)] += f"{_numbers(move.new.observed or 0.0)}{share})"
+    if not fallen:
+        return None
+    return f"{limit.text}: weights fell in {len(fallen)}: {_listed(list(fallen.values()))}"
+
+
+def _rate(limit: Limit, comparison: Comparison) -> str | None:
+    if not comparison.suites:
+        return f"{limit.text}: no suite to compare: neither run has cases of the other's"
+    # Rates are quotients of counts: a hair of rounding is no fall.
+    fallen = [suite for suite in comparison.suites if suite.change < limit.bound - 1e-9]
+    if not fallen:
+        return None
+    texts = [
+        f"{suite.suite} on {suite.model} {suite.change:+.3f} ({suite.old_passed} → "
+        f"{suite.new_passed} of {suite.n})"
+        for suite in fallen
+    ]
+    return f"{limit.text}: the pass rate fell in {_listed(texts)}"
+
+
+def _numbers(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _name(change: Change) -> str:
+    file, case, row, model = change.key
+    return f"{file}: {case}{f'[{row}]' if row else ''} on {model}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return "; ".join(_shortened(texts))
+
+
+def _shortened(texts: Sequence[str]) -> Iterator[str]:
+    yield from texts[:_NAMED]
+    if len(texts) > _NAMED:
+        yield f"and {len(texts) - _NAMED} more"

@@ -1,0 +1,219 @@
+"""Baselines: a run is compared with one, and saved as one if it was whole.
+
+A run that did not finish is neither. A run of a part of the cases never replaces a baseline that
+knows more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from attnprobe.compare import Change, Comparison, compare_results, pair_models
+from attnprobe.errors import ResultsError
+from attnprobe.explain import harmless
+from attnprobe.limits import exceeded, parse_limit
+from attnprobe.plugin.keys import deselected_key
+from attnprobe.plugin.options import Settings
+from attnprobe.results import CaseResult, Results, read_results, write_json
+
+__all__ = ["Baseline", "Compared", "Coverage"]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a run looked at, as far as it can be told of a case that it has not.
+
+    Attributes:
+        roots: the folders and files that were collected.
+        partial: whether -k, -m, --lf or the like left probes out.
+        models: the models that were given.
+    """
+
+    root: Path
+    roots: tuple[Path, ...]
+    partial: bool
+    models: frozenset[str]
+
+    @classmethod
+    def of(cls, config: pytest.Config, chosen: Settings) -> Coverage:
+        start = config.invocation_params.dir
+        # What --lf leaves out may be whole files, of which no hook tells.
+        partial = any(config.getoption(name, None) for name in ("lf", "ignore", "ignore_glob"))
+        return cls(
+            root=config.rootpath,
+            roots=tuple((start / part).resolve() for part in config.args if "::" not in part),
+            partial=bool(partial or config.stash.get(deselected_key, 0)),
+            models=frozenset(chosen.models),
+        )
+
+    def missed(self, case: CaseResult, model: str) -> str | None:
+        """Why the run did not look for a case; None if it would have found it.
+
+        Args:
+            model: what the case's model is called in this run.
+        """
+        if model not in self.models:
+            return "its model is not given"
+        path = (self.root / case.file).resolve()
+        if self.partial or not any(path.is_relative_to(root) for root in self.roots):
+            return "not selected"
+        return None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, and what of the baseline has no case in the run.
+
+    Attributes:
+        stale: entries that no case is left for.
+        unselected: entries that the run did not look at.
+    """
+
+    comparison: Comparison
+    stale: tuple[Change, ...]
+    unselected: tuple[Change, ...]
+    complaints: tuple[str, ...]
+
+
+class Baseline:
+    """The two files of a run: the one that it is compared with and the one that it becomes.
+
+    Raises:
+        pytest.UsageError: the first cannot be read, the second would replace something that is no
+            baseline, or a limit says nothing that is known.
+    """
+
+    def __init__(self, config: pytest.Config, chosen: Settings) -> None:
+        self._chosen = chosen
+        self._config = config
+        if config.getoption("attn_compare_fail") and chosen.compare is None:
+            raise pytest.UsageError("--attn-compare-fail needs --attn-compare NAME")
+        try:
+            self._limits = [parse_limit(text) for text in chosen.compare_fail]
+            self._old = None if chosen.compare is None else _checked(chosen.compare)
+            if chosen.save is not None and chosen.save.exists():
+                _checked(chosen.save)
+        except ResultsError as error:
+            raise pytest.UsageError(harmless(str(error))) from None
+
+    def compare(self, found: Results) -> Compared | None:
+        """The run beside its baseline; None if it has none.
+
+        Raises:
+            ResultsError: the run did not finish, or has a case twice.
+        """
+        if self._old is None:
+            return None
+        models = pair_models(self._old, found)
+        comparison = compare_results(self._old, found, models=models)
+        coverage = Coverage.of(self._config, self._chosen)
+        lost = [change for change in comparison.of("gone") if change.new is None]
+        missed = {
+            change.key: change.old and coverage.missed(change.old, change.key[3]) for change in lost
+        }
+        stale = tuple(change for change in lost if missed[change.key] is None)
+        unselected = tuple(change for change in lost if missed[change.key] == "not selected")
+        absent = len(lost) - len(stale) - len(unselected)
+        # What was not asked for is not gone.
+        asked = {change.key for change in unselected}
+        kept = tuple(change for change in comparison.changes if change.key not in asked)
+        comparison = Comparison(kept, comparison.suites, comparison.warnings)
+        return Compared(
+            comparison,
+            stale,
+            unselected,
+            tuple(self._complaints(comparison, stale, absent)),
+        )
+
+    def _complaints(
+        self, comparison: Comparison, stale: tuple[Change, ...], absent: int
+    ) -> list[str]:
+        """What fails the run."""
+        complaints = []
+        fresh = len(comparison.of("new"))
+        if fresh:
+            complaints.append(
+                f"{_cases(fresh)} not in the baseline {self._chosen.compare}: save a new one"
+            )
+        if self._chosen.strict:
+            for count, why in (
+                (len(stale), "without a case"),
+                (absent, "for a model that is not given"),
+            ):
+                if count:
+                    complaints.append(
+                        f"{_entries(count)} of the baseline {why}, which a strict run does not "
+                        "let pass"
+                    )
+        complaints += filter(None, (exceeded(limit, comparison) for limit in self._limits))
+        return complaints
+
+    def save(self, found: Results, *, unfinished: str | None) -> str | None:
+        """Saves the run as a baseline; why not, if it was not to be.
+
+        Args:
+            unfinished: why the run is not whole.
+        """
+        path = self._chosen.save
+        if path is None:
+            return None
+        try:
+            if unfinished:
+                raise ResultsError(unfinished)
+            if not found.summary()["executed"]:
+                raise ResultsError("no probe was judged")
+            compare_results(found, found)  # refuses what could not be read as a baseline
+            write_json(path, found.to_json(), check=self._replaceable(found))
+        except ResultsError as error:
+            return f"no baseline was saved: {error}"
+        return None
+
+    def _replaceable(self, found: Results) -> Callable[[Path], None]:
+        """Refuses to replace a file by a run that did not look at all that it holds."""
+        coverage = Coverage.of(self._config, self._chosen)
+
+        def check(path: Path) -> None:
+            if not path.exists():
+                return
+            lost = compare_results(_checked(path), found).of("gone")
+            missed = [
+                change
+                for change in lost
+                if change.new is None
+                and change.old is not None
+                and coverage.missed(change.old, change.key[3])
+            ]
+            if missed:
+                entries = _entries(len(missed))
+                raise ResultsError(
+                    f"{path} has {entries} that this run did not execute: run all cases, or save "
+                    "under another name"
+                )
+
+        return check
+
+
+def _checked(path: Path) -> Results:
+    """A baseline that can be compared with.
+
+    Raises:
+        ResultsError: it is missing, corrupt, of another schema, or of a run that did not finish.
+    """
+    found = read_results(path)
+    try:
+        compare_results(found, found)
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
+    return found
+
+
+def _cases(count: int) -> str:
+    return "1 case is" if count == 1 else f"{count} cases are"
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"

@@ -1,0 +1,648 @@
+"""Baselines in the plugin: saved whole or not at all, compared case by case."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnprobe.results import read_results, write_json
+
+Run = Callable[..., pytest.RunResult]
+Write = Callable[..., Path]
+
+MAIN = Path(".attnprobe/main.json")
+CASES = """
+- id: rows
+  template: The {animal} barks.
+  rows: [{animal: dog}, {animal: seal}]
+  expect:
+    - ignores: {from: barks, to: "{animal}", max: 0.99}
+- id: fails
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+"""
+FEWER = CASES.partition("- id: fails")[0]
+MORE = (
+    CASES
+    + """
+- id: added
+  text: The dog barks.
+  expect:
+    - ignores: {from: barks, to: dog, max: 0.99}
+"""
+)
+CONFTEST = """
+def pytest_attn_load_model(name):
+    from attnprobe.models import Model
+    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+
+    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
+"""
+
+
+def edited(change: Callable[[dict[str, Any]], None], path: Path = MAIN) -> None:
+    """Changes what a baseline holds."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    write_json(path, data)
+
+
+def case(data: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = (entry for entry in data["cases"] if entry["nodeid"].endswith(f"::{name}"))
+    return dict(found)
+
+
+def lines_of(result: pytest.RunResult, start: str) -> list[str]:
+    return [line for line in result.outlines if line.startswith(start)]
+
+
+# Saving
+
+
+def test_a_baseline_is_the_results_of_the_run(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    result = probe("--attn-save=main", "--attn-json=r.json")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*attnprobe baseline: *main.json*"])
+    assert MAIN.read_bytes() == Path("r.json").read_bytes()
+    found = read_results(MAIN)
+    assert [item.outcome for item in found.cases] == ["passed", "passed", "failed"]
+    assert found.environment["torch"]
+    assert found.models[0].architecture
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("main", ".attnprobe/main.json"),
+        ("v1.2", ".attnprobe/v1.2.json"),
+        ("kept/here.json", "kept/here.json"),
+        ("here.json", "here.json"),
+    ],
+)
+def test_a_name_lies_below_the_root_and_a_path_where_told(
+    probe: Run, write_cases: Write, given: str, path: str
+) -> None:
+    write_cases(CASES)
+    probe(f"--attn-save={given}")
+    assert len(read_results(Path(path)).cases) == 3
+
+
+@pytest.mark.parametrize("name", ["a b", "..", "-x", "naïve"])
+def test_a_name_that_is_none_is_refused(probe: Run, write_cases: Write, name: str) -> None:
+    write_cases(CASES)
+    result = probe(f"--attn-save={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --attn-save takes a name*"])
+
+
+UNFINISHED = {
+    "exitfirst": ("-x", "no baseline was saved: the run stopped at a failure"),
+    "interrupted": ("-pstop", "no baseline was saved: the run was interrupted"),
+    "exit": ("-pleave", "no baseline was saved: the run was interrupted"),
+    "nothing": ("-kno_such", "no baseline was saved: no probe was judged"),
+}
+PLUGINS = {
+    "stop": "import pytest\ndef pytest_runtest_setup(item):\n    if 'fails' in item.name:\n"
+    "        pytest.exit('enough')\n",
+    "leave": "import pytest\ndef pytest_runtest_setup(item):\n    if 'fails' in item.name:\n"
+    "        pytest.exit('enough', returncode=0)\n",
+}
+
+
+@pytest.mark.parametrize("why", UNFINISHED)
+def test_promise_35_an_unfinished_run_saves_no_baseline(
+    probe: Run,
+    write_cases: Write,
+    pytester: pytest.Pytester,
+    why: str,
+) -> None:
+    write_cases(CASES)
+    option, message = UNFINISHED[why]
+    for name, text in PLUGINS.items():
+        Path(f"{name}.py").write_text(text, encoding="utf-8")
+    pytester.syspathinsert()
+    result = probe("--attn-save=main", option)
+    assert result.ret != pytest.ExitCode.OK or why == "exit"
+    result.stdout.fnmatch_lines([f"attnprobe: {message}*"])
+    assert not MAIN.exists()
+
+
+def test_promise_35_a_run_with_a_file_that_cannot_be_read_saves_no_baseline(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    write_cases("- {id: broken}", name="broken.attn.yaml")
+    result = probe("--attn-save=main", "--continue-on-collection-errors")
+    result.stdout.fnmatch_lines(
+        ["attnprobe: no baseline was saved: broken.attn.yaml could not be collected"]
+    )
+    Path("broken.attn.yaml").unlink()
+    Path("test_broken.py").write_text("import no_such_module\n", encoding="utf-8")
+    result = probe("--attn-save=main", "--continue-on-collection-errors")
+    result.stdout.fnmatch_lines(
+        ["attnprobe: no baseline was saved: test_broken.py could not be collected"]
+    )
+    assert not MAIN.exists()
+
+
+def test_collect_only_saves_nothing(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    assert probe("--attn-save=main", "--collect-only").ret == pytest.ExitCode.OK
+    assert not MAIN.exists()
+
+
+def test_a_case_of_the_same_key_twice_is_no_baseline(probe: Run, pytester: pytest.Pytester) -> None:
+    # Two functions of one name in one module: pytest keeps the last, classes of one name do not.
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+
+        @pytest.mark.parametrize("word", [pytest.param("dog", id="a"), pytest.param("The", id="b")])
+        def test_one(attn, word):
+            attn("The dog barks.").ignores("barks", word, heads="mean", max=0.99)
+        """
+    )
+    assert probe("--attn-save=main").ret == pytest.ExitCode.OK
+    edited(lambda data: data["cases"][1].update(row="a"))
+    result = probe("--attn-compare=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *main.json: the old run has test_a.py: test_one* twice*"])
+
+
+# A part of the cases
+
+
+@pytest.mark.parametrize(
+    "part", [["-k", "rows"], ["x.attn.yaml"], ["x.attn.yaml::fails"], ["--ignore=y.attn.yaml"]]
+)
+def test_a_part_never_replaces_the_whole(probe: Run, write_cases: Write, part: list[str]) -> None:
+    write_cases(CASES)
+    write_cases(MORE, name="y.attn.yaml")
+    probe("--attn-save=main")
+    whole = MAIN.read_bytes()
+    result = probe("--attn-save=main", *part)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: *main.json has * entries *"])
+    assert MAIN.read_bytes() == whole
+    probe("--attn-save=part", *part)
+    assert read_results(Path(".attnprobe/part.json")).cases
+
+
+def test_a_run_on_fewer_models_never_replaces_the_whole(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--attn-model=other=b", "--attn-save=main")
+    whole = MAIN.read_bytes()
+    probe("--attn-save=main").stdout.fnmatch_lines(["attnprobe: no baseline was saved: *"])
+    assert MAIN.read_bytes() == whole
+
+
+def test_a_whole_run_replaces_entries_that_have_no_case_any_more(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    write_cases(MORE, name="y.attn.yaml")
+    probe("--attn-save=main")
+    write_cases(FEWER)
+    Path("y.attn.yaml").unlink()
+    assert probe("--attn-save=main").ret == pytest.ExitCode.OK
+    assert [entry.id for entry in read_results(MAIN).cases] == ["rows", "rows"]
+
+
+def test_a_case_that_is_skipped_now_does_not_hold_a_whole_run_up(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    write_cases(CASES.replace("- id: fails", "- id: fails\n  skip: waits"))
+    assert probe("--attn-save=main").ret == pytest.ExitCode.OK
+    assert read_results(MAIN).summary()["skipped"] == 1
+
+
+# Files that are none
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "corrupt"),
+        ("{", "corrupt"),
+        ("[]", "needs schema"),
+        ('{"schema": "attnprobe/results-2"}', "needs schema"),
+        ('{"schema": "attnprobe/results-1"}', "corrupt"),
+        ('{"benchmarks": []}', "needs schema"),
+    ],
+)
+@pytest.mark.parametrize("option", ["save", "compare"])
+def test_promise_36_a_corrupt_or_foreign_baseline_is_a_usage_error(
+    probe: Run, write_cases: Write, text: str, complaint: str, option: str
+) -> None:
+    write_cases(CASES)
+    MAIN.parent.mkdir()
+    MAIN.write_text(text, encoding="utf-8")
+    result = probe(f"--attn-{option}=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *main.json: {complaint}*"])
+    assert MAIN.read_text(encoding="utf-8") == text
+
+
+def test_promise_36_a_baseline_of_an_unfinished_run_is_a_usage_error(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+
+    def cut(data: dict[str, Any]) -> None:
+        data["summary"]["collected"] += 2
+
+    edited(cut)
+    result = probe("--attn-compare=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *main.json: the old run did not finish: 2 of 5 *"])
+
+
+def test_promise_36_a_missing_baseline_is_a_usage_error(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    result = probe("--attn-compare=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *main.json: cannot be read: No such file *"])
+
+
+# Comparing
+
+
+def test_nothing_has_changed(probe: Run, write_cases: Write) -> None:
+    write_cases(FEWER)
+    probe("--attn-save=main")
+    result = probe("--attn-compare=main", "--attn-compare-fail=broken:0")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "*- attnprobe: compared with *main.json -*",
+            "2 kept",
+            "suite pronouns on tiny: 2 of 2 → 2 of 2 passed, change +0.000 (95 % *), p = 1",
+        ]
+    )
+
+
+def heavier(data: dict[str, Any]) -> None:
+    """The old run: the ignored word got half of what it gets now, and `fails` passed."""
+    for entry in data["cases"]:
+        for expectation in entry["expectations"]:
+            expectation["observed"] *= 2.0 if expectation["rule"] == "attends" else 0.5
+        entry["outcome"] = "passed"
+    data["summary"] |= {"passed": 3, "failed": 0}
+
+
+def test_what_broke_and_what_got_weaker_is_listed(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    edited(heavier)
+    result = probe("--attn-compare=main")
+    now = {entry.nodeid: entry for entry in read_results(MAIN).cases}
+    half = now["x.attn.yaml::rows[dog]"].expectations[0].observed
+    assert half
+    result.stdout.fnmatch_lines(
+        [
+            "1 broken, 2 weaker",
+            "broken   x.attn.yaml: fails on tiny: attends: passed, weight * → failed, * (−50%)",
+            f"weaker   x.attn.yaml: rows[[]dog] on tiny: ignores: passed, weight {half:.3f} by *"
+            f" → passed, weight {2 * half:.3f} by * (−100%)",
+            "suite pronouns on tiny: 3 of 3 → 2 of 3 passed, change −0.333 (95 % *",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "complaint"),
+    [
+        ("broken:0", "broken:0: 1 broken: x.attn.yaml: fails on tiny"),
+        ("weaker:1", "weaker:1: 2 weaker: x.attn.yaml: rows[[]dog] on tiny; *"),
+        ("rate:-0.3", "rate:-0.3: the pass rate fell in pronouns on tiny -0.333 (3 → 2 of 3)"),
+        ("weight:-49%", "weight:-49%: weights fell in 3: x.attn.yaml: fails on tiny (*"),
+        ("weight:-51%", "weight:-51%: weights fell in 2: x.attn.yaml: rows[[]dog] on tiny (*"),
+    ],
+)
+def test_a_limit_that_is_exceeded_fails_the_run(
+    probe: Run, write_cases: Write, limit: str, complaint: str
+) -> None:
+    write_cases(CASES.replace("  text:", "  xfail: known\n  text:"))
+    probe("--attn-save=main")
+    edited(heavier)
+    edited(lambda data: data["summary"].update(xfailed=0))
+    assert probe("--attn-compare=main").ret == pytest.ExitCode.OK
+    result = probe("--attn-compare=main", f"--attn-compare-fail={limit}")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"attnprobe: {complaint}"])
+
+
+@pytest.mark.parametrize("limit", ["broken:1", "weaker:2", "rate:-0.34", "gone:0", "new:0"])
+def test_a_limit_that_is_kept_lets_the_run_pass(probe: Run, write_cases: Write, limit: str) -> None:
+    write_cases(CASES.replace("  text:", "  xfail: known\n  text:"))
+    probe("--attn-save=main")
+    edited(heavier)
+    edited(lambda data: data["summary"].update(xfailed=0))
+    result = probe("--attn-compare=main", f"--attn-compare-fail={limit}")
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_a_limit_that_nobody_knows_is_a_usage_error(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    result = probe("--attn-compare-fail=broken:0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --attn-compare-fail needs --attn-compare NAME"])
+    probe("--attn-save=main")
+    result = probe("--attn-compare=main", "--attn-compare-fail=wieght:-20%")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: unknown limit 'wieght:-20%'; did you mean 'weight'*"])
+
+
+def test_promise_37_a_case_that_the_baseline_does_not_have_fails(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(FEWER)
+    probe("--attn-save=main")
+    write_cases(MORE.replace("min: 0.99", "min: 0.0001"))
+    result = probe("--attn-compare=main")
+    result.assert_outcomes(passed=4)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["attnprobe: 2 cases are not in the baseline *main.json: save a new one", "2 new, 2 kept"]
+    )
+
+
+def test_promise_37_an_entry_without_a_case_is_listed_and_fails_if_strict(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    write_cases(FEWER)
+    result = probe("--attn-compare=main")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["stale: x.attn.yaml: fails on tiny is in the baseline, but no case is left of it"]
+    )
+    result = probe("--attn-compare=main", "--attn-strict")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["attnprobe: 1 entry of the baseline without a case, *"])
+
+
+@pytest.mark.parametrize("part", [["-k", "rows"], ["x.attn.yaml::rows[dog]"]])
+def test_what_was_not_selected_is_not_stale(
+    probe: Run, write_cases: Write, part: list[str]
+) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    result = probe("--attn-compare=main", "--attn-strict", "--attn-compare-fail=gone:0", *part)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["* of the baseline not selected by this run"])
+    result.stdout.no_fnmatch_line("stale*")
+
+
+def test_a_model_that_is_not_given_is_missed_if_strict(probe: Run, write_cases: Write) -> None:
+    write_cases(FEWER)
+    probe("--attn-model=other=b", "--attn-save=main")
+    assert probe("--attn-compare=main").ret == pytest.ExitCode.OK
+    result = probe("--attn-compare=main", "--attn-strict")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["attnprobe: 2 entries of the baseline for a model that is not *"])
+
+
+def test_the_only_model_may_have_another_name(probe: Run, write_cases: Write) -> None:
+    write_cases(FEWER)
+    probe("--attn-save=main")
+    result = probe("--attn-model=distilled=b", "--attn-compare=main", model=None)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["2 kept"])
+
+
+def test_an_unfinished_run_is_not_compared(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    result = probe("--attn-compare=main", "-x")
+    result.stdout.fnmatch_lines(["attnprobe: nothing was compared: the run stopped at a failure"])
+
+
+def test_a_run_beyond_the_limits_does_not_become_its_own_measure(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    edited(heavier)
+    before = MAIN.read_bytes()
+    both = ("--attn-compare=main", "--attn-save=main")
+    result = probe(*both, "--attn-compare-fail=broken:0")
+    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: it would replace the one *"])
+    assert MAIN.read_bytes() == before
+    probe(*both)
+    assert MAIN.read_bytes() != before
+
+
+def test_the_ini_file_sets_all_three_and_leaves_other_tests_alone(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    write_cases(FEWER)
+    probe("--attn-save=main")
+    pytester.makeini(
+        "[pytest]\nattn_compare = main\nattn_save = next\n"
+        "attn_compare_fail =\n  broken:0\n  gone:0\n"
+    )
+    pytester.makepyfile(test_plain="def test_plain(): pass")
+    result = probe("--attn-figures=none")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["2 kept"])
+    assert Path(".attnprobe/next.json").exists()
+    assert probe("test_plain.py").ret == pytest.ExitCode.OK
+
+
+# The report
+
+
+def test_promise_31_the_report_has_the_comparison_escaped(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+
+    def hostile(data: dict[str, Any]) -> None:
+        heavier(data)
+        data["environment"]["platform"] = "<script>alert(1)</script>\x1b[31m"
+        data["cases"][0]["expectations"][0]["measure"] = "weight"
+        data["cases"][2]["expectations"][0]["head"] = "<img src=x onerror=alert(2)>"
+
+    edited(hostile)
+    result = probe("--attn-compare=main", "--html=r.html", "--self-contained-html")
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "compared with" in page
+    assert "1 broken, 2 weaker" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31m" in page
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "\x1b" not in "".join(result.outlines)
+
+
+# Killed, and two at once
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import attnprobe.results as results
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+point, path = sys.argv[1], Path(sys.argv[2])
+data = results.read_results(path).to_json()
+data["environment"]["python"] = "0" * 100_000
+
+def check(_):
+    if point == "before write":
+        die()
+
+class Half:
+    def __init__(self, file):
+        self.file = file
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        self.file.close()
+    def write(self, data):
+        self.file.write(data[: len(data) // 2])
+        self.file.flush()
+        die()
+
+opened = Path.open
+if point == "half written":
+    Path.open = lambda self, mode="r", *a, **k: (
+        Half(opened(self, mode)) if mode == "wb" else opened(self, mode, *a, **k)
+    )
+if point == "before fsync":
+    os.fsync = die
+if point == "before rename":
+    Path.replace = die
+results.write_json(path, data, check=check)
+if point == "after rename":
+    die()
+"""
+
+
+@pytest.mark.parametrize(
+    "point", ["before write", "half written", "before fsync", "before rename", "after rename"]
+)
+def test_promise_35_killed_while_saving(probe: Run, write_cases: Write, point: str) -> None:
+    write_cases(FEWER)
+    probe("--attn-save=main")
+    old = MAIN.read_bytes()
+    done = subprocess.run([sys.executable, "-c", _KILLED, point, str(MAIN)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    if point == "after rename":
+        assert read_results(MAIN).environment["python"] == "0" * 100_000
+    else:
+        assert MAIN.read_bytes() == old
+    # The next run is not in the way of what was left behind.
+    assert probe("--attn-save=main").ret == pytest.ExitCode.OK
+    assert MAIN.read_bytes() != b""
+    assert sorted(path.name for path in MAIN.parent.iterdir()) == ["main.json", "main.json.lock"]
+
+
+_SAVES = """
+import sys
+from pathlib import Path
+import attnprobe.results as results
+
+path, name = Path(sys.argv[1]), sys.argv[2]
+data = results.read_results(path).to_json()
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    data["environment"]["python"] = f"{name} {number} " + name * 50_000
+    results.write_json(path, data)
+"""
+
+
+def test_promise_42_two_runs_that_save_at_once_leave_a_whole_file(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(FEWER)
+    probe("--attn-save=main")
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _SAVES, str(MAIN), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    for run in runs:
+        assert run.stdout
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        assert run.stdin
+        run.stdin.write("\n")
+        run.stdin.flush()
+    while any(run.poll() is None for run in runs):
+        read_results(MAIN)  # at no time torn
+    assert [run.wait() for run in runs] == [0, 0]
+    for run in runs:
+        assert run.stdin
+        assert run.stdout
+        run.stdin.close()
+        run.stdout.close()
+    written = str(read_results(MAIN).environment["python"])
+    assert re.fullmatch(r"(a 39 a{50000})|(b 39 b{50000})", written)
+
+
+def test_promise_42_of_two_parts_under_one_name_none_is_lost(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    assert probe("--attn-save=main", "-k", "rows").ret == pytest.ExitCode.OK
+    first = MAIN.read_bytes()
+    result = probe("--attn-save=main", "-k", "fails")
+    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: *main.json has 2 entries *"])
+    assert MAIN.read_bytes() == first
+
+
+# pytest-xdist
+
+
+def xdist(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess(
+        "-p", "no:hypothesispytest", "-p", "no:anyio", "--attn-model=tiny", *arguments
+    )
+
+
+def test_two_workers_compare_and_save_once(
+    pytester: pytest.Pytester, probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    probe("--attn-save=main")
+    pytester.makeconftest(CONFTEST)
+    result = xdist(pytester, "-n2", "--attn-compare=main", "--attn-save=two", "--html=r.html")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["3 kept"])
+    assert "3 kept" in Path("r.html").read_text(encoding="utf-8")
+    one, two = (read_results(path).cases for path in (MAIN, Path(".attnprobe/two.json")))
+    assert [entry.expectations for entry in one] == [entry.expectations for entry in two]
+    part = xdist(pytester, "-n2", "--attn-save=main", "-k", "rows")
+    part.stdout.fnmatch_lines(["attnprobe: no baseline was saved: *main.json has 1 entry *"])
+
+
+def test_promise_38_a_crashed_worker_saves_no_baseline(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile("import os\ndef test_crash(attn):\n    os._exit(1)\n")
+    write_cases(FEWER)
+    result = xdist(pytester, "--attn-save=main", "-n1")
+    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: 1 of 3 cases left no result"])
+    assert not MAIN.exists()
