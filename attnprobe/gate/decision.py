@@ -51,14 +51,14 @@ class Decision:
         notes: what a reader should know all the same.
         holding: how many blocking checks hold.
         models: of how many models.
-        by_chance: whether the chance rate of each expectation of these is known.
+        chance_known: whether the chance rate of each expectation of these is known.
     """
 
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...] = ()
     holding: int = 0
     models: int = 0
-    by_chance: bool = False
+    chance_known: bool = False
 
     @property
     def verdict(self) -> str:
@@ -74,11 +74,11 @@ class Decision:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
             models = "1 model" if self.models == 1 else f"{self.models} models"
-            checks = "check holds" if self.holding == 1 else "checks hold"
-            chance = (", none of them by chance" if self.holding > 1 else ", not by chance") * (
-                self.by_chance
-            )
-            return f"Release may go: {self.holding} attention {checks} on {models}{chance}."
+            if self.holding == 1:
+                known = ", and not by chance" if self.chance_known else ""
+                return f"Release may go: 1 attention check on {models} holds{known}."
+            known = ", none of them by chance" if self.chance_known else ""
+            return f"Release may go: {self.holding} attention checks on {models} hold{known}."
         more = len(self.reasons) - 1
         rest = f"; {more} more {'reason' if more == 1 else 'reasons'} above" if more else ""
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."

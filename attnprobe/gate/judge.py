@@ -147,7 +147,7 @@ def judge(
         tuple(notes),
         holding=len(holding),
         models=len({check.item.model for check in holding}),
-        by_chance=known,
+        chance_known=known,
     )
 
 
