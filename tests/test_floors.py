@@ -43,6 +43,7 @@ FLOORS = {
     "card": 5,
     "gate": 7,
     "summary": 5,
+    "mutants": 7,
     "differences": 8,
     "plugin": 9,
     "cli": 9,

@@ -240,10 +240,21 @@ class Model:
             self.forwards += predictor.forwards - before
 
     @functools.cached_property
+    def _with_head(self) -> tuple[PreTrainedModel, PreTrainedModel]:
+        causal = "decoder" in self.sites
+        return with_head(self.network, self._load_head, causal=causal, name=self.name)
+
+    @property
+    def whole(self) -> PreTrainedModel:
+        """The network with its language-model head; as it is where it has none."""
+        try:
+            return self._with_head[0]
+        except ModelError:
+            return self.network
+
+    @functools.cached_property
     def _predictor(self) -> Predictor:
-        head, body = with_head(
-            self.network, self._load_head, causal="decoder" in self.sites, name=self.name
-        )
+        head, body = self._with_head
         return Predictor(
             head,
             body,

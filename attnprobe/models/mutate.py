@@ -28,7 +28,7 @@ from attnprobe.models.model import Model
 from attnprobe.mutations import Mutation
 from attnprobe.records import Head
 
-__all__ = ["mutant", "mutate", "swap_partner", "write_mutant"]
+__all__ = ["in_bfloat16", "mutant", "mutate", "swap_partner", "write_mutant"]
 
 WEIGHTS = "model.safetensors"
 # What a folder of weights holds besides them that a loader reads.
@@ -79,15 +79,37 @@ LLAMA = _Anatomy(
 )
 
 
-def mutant(network: PreTrainedModel, tokenizer: Any, mutation: Mutation, *, name: str) -> Model:
-    """A model of a changed copy of the network, ready to be asked.
+def mutant(model: Model, mutation: Mutation) -> Model:
+    """A changed copy of a model, with its language-model head if it has one.
 
     Raises:
         ModelError: as `mutate`, or the variant's attention cannot be read exactly.
     """
-    changed = copy.deepcopy(network)
+    changed = _copied(model)
     mutate(changed, mutation)
-    return Model.of(changed, tokenizer, name=name)
+    return Model.of(changed, model.tokenizer, name=model.name, batch_tokens=model.batch_tokens)
+
+
+def in_bfloat16(model: Model) -> Model:
+    """A copy that computes in bfloat16. It is not held against its own eager weights.
+
+    Both round so coarsely that how far they are apart depends on the processor.
+    """
+    changed: Any = _copied(model)
+    return Model.of(
+        changed.to(torch.bfloat16),
+        model.tokenizer,
+        name=model.name,
+        batch_tokens=model.batch_tokens,
+        check=False,
+    )
+
+
+def _copied(model: Model) -> PreTrainedModel:
+    changed = copy.deepcopy(model.whole)
+    # A head that was loaded apart from its network has a copy of the embeddings that they share.
+    changed.tie_weights()
+    return changed
 
 
 def mutate(network: PreTrainedModel, mutation: Mutation) -> None:
@@ -101,7 +123,7 @@ def mutate(network: PreTrainedModel, mutation: Mutation) -> None:
             _refuse_halving(network.config, _Body(network.state_dict(), network.config))
             for name, buffer in network.named_buffers():
                 if name.endswith("inv_freq"):
-                    buffer /= 2
+                    buffer.div_(2)
             return
         _change(network.state_dict(), network.config, mutation)
 
@@ -145,7 +167,7 @@ def write_mutant(ref: str, mutation: Mutation, out: Path) -> None:
         made.rename(out)
 
 
-def swap_partner(network: PreTrainedModel, head: Head) -> Head:
+def swap_partner(model: Model, head: Head) -> Head:
     """The head that `swap-heads` swaps a head with, unless another is named: the next one.
 
     The next query head of its layer that shares its keys and values, after the last the first;
@@ -154,6 +176,7 @@ def swap_partner(network: PreTrainedModel, head: Head) -> Head:
     Raises:
         ModelError: as `mutate`.
     """
+    network = model.network
     return _Body(network.state_dict(), network.config).partner(head)
 
 
@@ -179,6 +202,12 @@ def _refuse_halving(config: Any, body: _Body) -> None:
         )
 
 
+def _first_query(anatomy: _Anatomy, tokens: str) -> str:
+    """How the query projection of the first layer is called beside this table of tokens."""
+    prefix = tokens.removesuffix(anatomy.tokens)
+    return f"{prefix}{anatomy.layer.format(0)}{anatomy.query}.weight"
+
+
 class _Body:
     """Where the numbers of a network lie, by name.
 
@@ -193,9 +222,7 @@ class _Body:
             (anatomy, name.removesuffix(anatomy.tokens))
             for anatomy in (BERT, LLAMA)
             for name in weights
-            if name.endswith(anatomy.tokens)
-            and f"{name.removesuffix(anatomy.tokens)}{anatomy.layer.format(0)}{anatomy.query}.weight"
-            in weights
+            if name.endswith(anatomy.tokens) and _first_query(anatomy, name) in weights
         ]
         if len(found) != 1:
             raise ModelError(
@@ -219,7 +246,11 @@ class _Body:
     def _check(self, layer: int) -> None:
         """Raises ModelError where a layer's attention is not built as its names say."""
         start, anatomy = self.of_layer(layer), self.anatomy
-        rows = {anatomy.query: self.heads, anatomy.key: self.key_heads, anatomy.value: self.key_heads}
+        rows = {
+            anatomy.query: self.heads,
+            anatomy.key: self.key_heads,
+            anatomy.value: self.key_heads,
+        }
         for part, count in rows.items():
             weight = self.weights.get(f"{start}{part}.weight")
             if weight is None or weight.ndim != 2 or len(weight) != count * self.depth:

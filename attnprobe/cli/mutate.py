@@ -1,0 +1,133 @@
+"""`attnprobe mutate` and `attnprobe mutants`: damaged variants of a model, and who notices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from attnprobe.cli.base import app, out
+from attnprobe.errors import AttnprobeError
+from attnprobe.mutations import KINDS, Mutation, parse_head, parse_kind
+from attnprobe.names import LOCK, SUFFIX, short_name
+
+if TYPE_CHECKING:
+    from attnprobe.cases import Case
+    from attnprobe.models import Model
+    from attnprobe.mutants.page import ModelFacts
+
+__all__: list[str] = []
+
+
+@app.command()
+def mutate(
+    model: Annotated[
+        str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
+    ],
+    kind: Annotated[str, typer.Option("--kind", help=f"What is done: {', '.join(KINDS)}.")],
+    output: Annotated[Path, typer.Option("--out", help="The folder to write; must not exist.")],
+    head: Annotated[str | None, typer.Option("--head", help="Which head: L3H1.")] = None,
+    other: Annotated[
+        str | None, typer.Option("--with", help="swap-heads: with which head of the layer.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option("--layer", help="Which layer: 2.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn at random.")] = 0,
+) -> None:
+    """Write a damaged or harmless variant of a model, to see whether a suite notices."""
+    mutation = Mutation(
+        parse_kind(kind),
+        None if head is None else parse_head(head),
+        None if other is None else parse_head(other),
+        layer,
+        seed,
+    )
+    from attnprobe.models.mutate import write_mutant
+
+    write_mutant(model, mutation, output)
+    out.print(f"written: {output} ({mutation}: {KINDS[mutation.kind]})", markup=False)
+
+
+@app.command()
+def mutants(
+    models: Annotated[
+        list[str],
+        typer.Option("--model", help="[NAME=]REF; several for cases that name their model."),
+    ],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Case files, or folders that hold some.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Write the tables as Markdown to this file.")
+    ] = None,
+) -> None:
+    """Run case files on damaged and harmless variants of their models; exit 1 if one slips by.
+
+    Takes minutes: each head that a case names is damaged twice, each layer once.
+    """
+    from attnprobe.mutants import trials
+    from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
+
+    refs = dict(map(_named, models))
+    if len(refs) < len(models):
+        raise AttnprobeError("two models have the same name; write --model NAME=REF")
+    cases = _cases(paths or [Path("cases")])
+    found = []
+    for name, ref in refs.items():
+        own = [case for case in cases if (case.model or next(iter(refs))) == name]
+        if not own:
+            raise AttnprobeError(f"no case is for {name}, so its variants would all look fine")
+        from attnprobe.models import load
+
+        model = load(ref, name=name)
+        table = Table(*COLUMNS, title=escape(str(model)))
+        listed = []
+        with out.status("") as status:
+            for trial in trials(model, own):
+                listed.append(trial)
+                table.add_row(*map(escape, cells(trial)))
+                status.update(escape(f"{name}: {len(listed)} variants, last {trial.variant}"))
+        out.print(table)
+        out.print(f"{name}: {summary_line(listed)}", markup=False, soft_wrap=True)
+        found.append((_facts(model, own), listed))
+    if page is not None:
+        page.write_text(as_page(found), encoding="utf-8")
+    if not all(trial.as_wanted for _, listed in found for trial in listed):
+        raise typer.Exit(1)
+
+
+def _named(given: str) -> tuple[str, str]:
+    """The name and the reference of `[NAME=]REF`."""
+    name, mark, ref = given.partition("=")
+    return (name, ref) if mark and "/" not in name else (short_name(given), given)
+
+
+def _cases(paths: Sequence[Path]) -> list[Case]:
+    from attnprobe import cases, results
+
+    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    files = [
+        file
+        for path in paths
+        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
+    ]
+    if not files:
+        raise AttnprobeError(f"no case file; they end in {SUFFIX}")
+    return [case for file in files for case in cases.load(file, str(file), head_sets=head_sets)]
+
+
+def _facts(model: Model, cases: Sequence[Case]) -> ModelFacts:
+    from attnprobe.mutants.page import ModelFacts
+
+    site = next(iter(model.sites.values()))
+    widths = " or ".join(str(width) for width in sorted(set(site.heads.values())))
+    return ModelFacts(
+        name=model.name,
+        architecture=model.architecture,
+        size=f"{site.name}, {len(site.layers)} layers of {widths} heads",
+        weights_sha256=model.weights_sha256,
+        cases=len(cases),
+    )

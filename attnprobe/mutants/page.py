@@ -1,0 +1,124 @@
+"""The kill table as a page of Markdown, and its rows for a terminal."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from attnprobe.mutants.trial import SEEN_FROM, SMALL_BATCH, Trial
+from attnprobe.mutations import KINDS
+
+__all__ = ["COLUMNS", "ModelFacts", "as_page", "cells", "summary_line"]
+
+COLUMNS = ("variant", "wanted", "found", "blocking", "advisory", "suites", "note")
+
+_PAGE = """# Mutants: can the shipped suites fail?
+
+Written by `make mutants` (`attnprobe mutants`) on {date}, with torch {torch} and transformers
+{transformers}. Do not edit it.
+
+A suite that passes proves something only if it can fail. Here the demo models are damaged on
+purpose, one variant at a time, and the shipped cases are run on each. The variants are made from
+the weights alone and with a fixed seed, so the table can be made again.
+
+| variant | what is done |
+|---|---|
+{kinds}
+| `unchanged` | nothing |
+| `batches of {batch} tokens`, `padding on the left` | nothing but how texts are put into batches |
+| `arithmetic in bfloat16` | nothing; the model computes as `--attn-dtype bfloat16` asks |
+
+Every head that a blocking case names is damaged in its queries and in its output, and every layer
+is drawn anew. What is wanted:
+
+- `red`: at least one blocking case breaks. A case breaks when it fails, cannot be measured, or is
+  an `xfail` that passes. Advisory cases are counted, but do not turn a run red.
+- `green`: no blocking case breaks.
+- `moved`: the model computes what it did, with two heads in each other's place. Cases that name the
+  head break, as they should; `compare` must say where it went, and that no other head moved.
+- `unseen`: scrambling this head's output changes no attention weight by {seen} or more, in any
+  later layer, on any text of the suites. A head of the last layer has no later layer; a head that
+  rests on the first token may put next to nothing into its output. No case about attention can see
+  that. What may is a case with `effect`, on a model that predicts words.
+
+A caught mutant shows that a suite sees this damage. It does not show that it sees every damage:
+each variant is one draw, and small changes of a head stay below any bound.
+"""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the page says of a model.
+
+    Attributes:
+        size: such as `encoder, 6 layers of 12 heads`.
+    """
+
+    name: str
+    architecture: str
+    size: str
+    weights_sha256: str
+    cases: int
+
+
+def cells(trial: Trial) -> tuple[str, ...]:
+    """A row of the table, in the order of `COLUMNS`."""
+    suites = ", ".join(f"{suite} {count}" for suite, count in trial.suites.items())
+    return (
+        trial.variant,
+        trial.wanted,
+        trial.found + ("" if trial.as_wanted else " (!)"),
+        str(trial.blocking),
+        str(trial.advisory),
+        suites,
+        trial.note,
+    )
+
+
+def summary_line(trials: Sequence[Trial]) -> str:
+    """The table in a sentence."""
+    told = []
+    for wanted, words in (
+        ("red", "damaged variants are caught"),
+        ("green", "harmless ones stay green"),
+        ("moved", "swapped heads are reported as moved"),
+        ("unseen", "cannot be seen in attention"),
+    ):
+        own = [trial for trial in trials if trial.wanted == wanted]
+        held = sum(trial.as_wanted for trial in own)
+        if own:
+            told.append(f"{held} of {len(own)} {words}")
+    return "; ".join(told)
+
+
+def as_page(found: Sequence[tuple[ModelFacts, Sequence[Trial]]]) -> str:
+    """The tables of all models as a page."""
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    parts = [
+        _PAGE.format(
+            date=today,
+            torch=version("torch"),
+            transformers=version("transformers"),
+            batch=SMALL_BATCH,
+            seen=SEEN_FROM,
+            kinds="\n".join(f"| `{kind}` | {words} |" for kind, words in KINDS.items()),
+        )
+    ]
+    for model, trials in found:
+        parts.append(
+            f"\n## {_plain(model.name)}\n\n"
+            f"{_plain(model.architecture)}, {_plain(model.size)}; {model.cases} cases; weights "
+            f"sha256 `{model.weights_sha256}`.\n\n{summary_line(trials)}.\n\n"
+        )
+        parts.append(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
+        parts += [f"| {' | '.join(map(_plain, cells(trial)))} |\n" for trial in trials]
+    return "".join(parts)
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    for one in "\\|[]`*_":
+        text = text.replace(one, f"\\{one}")
+    return text.replace("<", "&lt;")
