@@ -16,9 +16,11 @@ import typer
 
 from attnprobe.cli.base import app, out
 from attnprobe.cli.summary import folder
-from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.errors import AttnprobeError, ModelError, ResultsError
+from attnprobe.names import LOCK
 
 if TYPE_CHECKING:
+    from attnprobe.compare import Key
     from attnprobe.gate import Decision, Policy
     from attnprobe.results import Results
 
@@ -157,4 +159,57 @@ def _judged(
 ) -> Decision:
     from attnprobe.gate import judge
 
-    return judge(results, policy, today=datetime.now(UTC).date(), baseline=baseline, commit=commit)
+    today = datetime.now(UTC).date()
+    if policy.moved_heads == "allow":
+        moved, remarks = _moved(results, policy)
+    else:
+        moved, remarks = {}, []
+    return judge(
+        results,
+        policy,
+        today=today,
+        baseline=baseline,
+        commit=commit,
+        moved=moved,
+        remarks=remarks,
+    )
+
+
+def _moved(results: Results, policy: Policy) -> tuple[dict[Key, str], list[str]]:
+    """Failed checks whose heads only moved, and why others could not be looked at."""
+    from attnprobe.gate import broken_keys
+
+    keys = broken_keys(results, policy)
+    if not keys or policy.baseline_model is None:
+        return {}, []
+    from attnprobe.gate.moved import moved_checks
+    from attnprobe.models import load
+    from attnprobe.results import read_heads
+
+    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    moved: dict[Key, str] = {}
+    remarks = []
+    old = load(policy.baseline_model)
+    for model in results.models:
+        own = [key for key in keys if key[3] == model.name]
+        try:
+            if not own:
+                continue
+            new = load(
+                model.ref,
+                revision=model.revision,
+                dtype=results.environment.get("dtype") or "float32",
+            )
+            if new.weights_sha256 != model.weights_sha256:
+                raise ModelError(f"the weights of {model.ref} are not those that were judged")
+            moved |= moved_checks(
+                own,
+                old=old,
+                new=new,
+                root=Path(),
+                chance_max=policy.chance_max,
+                head_sets=head_sets,
+            )
+        except AttnprobeError as error:
+            remarks.append(f"whether heads of {model.name} moved could not be told: {error}")
+    return moved, remarks

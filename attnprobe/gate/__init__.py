@@ -1,7 +1,7 @@
 """The release gate: a policy, and what becomes of a run under it. Pure data but for `moved`."""
 
 from attnprobe.gate.decision import Decision, Reason, cannot_judge
-from attnprobe.gate.judge import judge
+from attnprobe.gate.judge import broken_keys, judge
 from attnprobe.gate.policy import Policy, Waiver, find_policy, read_policy
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Policy",
     "Reason",
     "Waiver",
+    "broken_keys",
     "cannot_judge",
     "find_policy",
     "judge",

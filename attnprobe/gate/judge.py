@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -95,7 +95,8 @@ def judge(
     today: date,
     baseline: Results | None = None,
     commit: str | None = None,
-    moved: Collection[Key] = (),
+    moved: Mapping[Key, str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Decision:
     """Whether a release may go, by what a run found.
 
@@ -103,11 +104,13 @@ def judge(
         today: the day that waivers are held against.
         baseline: the results to compare with, where the policy names some.
         commit: the commit that is checked out, where a results file must be of it.
-        moved: failed checks that were found to hold at the head's new place.
+        moved: failed checks that hold at the new place of their heads, and where that is.
+        remarks: what else a reader should know.
     """
     reasons: list[Reason] = []
-    notes: list[str] = []
-    checks = [_check(item, policy, key_of(item) in moved) for item in results.items]
+    notes = list(remarks)
+    places = moved or {}
+    checks = [_check(item, policy, places.get(key_of(item))) for item in results.items]
     waived = [check for check in checks if _waived(check.item, policy.waivers, today)]
     kept = [check for check in checks if check not in waived]
     blocking = [check for check in kept if check.item.severity in policy.blocking]
@@ -153,7 +156,7 @@ def judge(
 
 def broken_keys(results: Results, policy: Policy) -> tuple[Key, ...]:
     """The blocking checks that failed and that might hold at another place of their heads."""
-    checks = (_check(item, policy, False) for item in results.items)
+    checks = (_check(item, policy, None) for item in results.items)
     return tuple(
         key_of(check.item)
         for check in checks
@@ -190,7 +193,7 @@ def _name(item: CaseResult) -> str:
 # What became of one item
 
 
-def _check(item: CaseResult, policy: Policy, moved: bool) -> _Check:
+def _check(item: CaseResult, policy: Policy, moved: str | None) -> _Check:
     match item.outcome:
         case "skipped":
             return _Check(item, "skipped", "was skipped")
@@ -200,8 +203,8 @@ def _check(item: CaseResult, policy: Policy, moved: bool) -> _Check:
             return _Check(item, "error", _told(item, "error") or "could not be measured")
         case "xpassed":
             return _Check(item, "failed", "is marked as a known gap but holds: remove the mark")
-        case "failed" if moved:
-            return _Check(item, "moved", "holds at the place that its head moved to")
+        case "failed" if moved is not None:
+            return _Check(item, "moved", f"{moved}, and it holds there")
         case "failed":
             why = _told(item, "failed") or (
                 "failed, though each expectation holds: a known gap that holds now, or an "
