@@ -140,7 +140,7 @@ def _run(
             write_json(keep, found.to_json())
     decision = _judged(found, policy, baseline, commit=None)
     blamed = any(item.outcome in ("failed", "error") for item in found.items)
-    if status == _TESTS_FAILED and not blamed:
+    if status == _TESTS_FAILED and not blamed and decision.verdict != "cannot judge":
         lost = cannot_judge(
             "pytest", "pytest failed, but for no attention check; its output above says why"
         )
