@@ -23,6 +23,9 @@ def summary(
             "--output", "-o", help="Write here; by default to GITHUB_STEP_SUMMARY, else print."
         ),
     ] = None,
+    annotations: Annotated[
+        bool, typer.Option(help="On GitHub, mark failed checks in their files.")
+    ] = True,
 ) -> None:
     """Write a run as Markdown, and mark failed checks in their files where GitHub runs it."""
     from attnprobe.results import read_results, replace_file
@@ -41,7 +44,7 @@ def summary(
             out.file.write(markdown(found))
     except OSError as error:
         raise ResultsError(f"the summary cannot be written: {error}") from None
-    if os.environ.get("GITHUB_ACTIONS") == "true":
+    if annotations and os.environ.get("GITHUB_ACTIONS") == "true":
         for line in workflow_commands(found, folder=folder()):
             out.file.write(f"{line}\n")
 
