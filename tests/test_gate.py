@@ -266,6 +266,16 @@ def test_a_case_that_stands_twice_is_not_judged() -> None:
     assert (decision.exit_code, kinds(decision)) == (2, ["inconsistent"])
 
 
+def test_promise_10_a_probe_that_states_nothing_is_no_check() -> None:
+    empty = case("p", file="probes/test_x.py", expectations=())
+    decision = decide(run(empty))
+    assert (decision.exit_code, kinds(decision)[0]) == (2, "nothing judged")
+    decision = decide(run(empty, *many(3)))
+    assert (decision.exit_code, decision.holding) == (0, 3)
+    assert "1 attention check states nothing by a rule" in decision.notes
+    assert decide(run(replace(empty, outcome="failed"), *many(3))).exit_code == 1
+
+
 def test_a_python_probe_may_expect_a_failure() -> None:
     probe = case("p", file="probes/test_x.py", expectations=(expectation("failed"),))
     assert decide(run(probe)).exit_code == 0
@@ -766,6 +776,17 @@ def test_promise_27_the_gate_does_not_run_with_pickle_allowed(gate: Gate) -> Non
     assert code == 2
     assert "pickled weights" in lines[-1]
     assert not Path("ran").exists()
+
+
+def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (KeyboardInterrupt(), RuntimeError("x")):
+
+        def broken(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("attnprobe.cli.gate.subprocess.run", broken)
+        code, lines = gate("cases")
+        assert (code, lines[-1].startswith("Cannot judge: ")) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,14 @@ def test_the_page_shows_a_release_that_goes_and_two_that_do_not(project: Project
         "Cannot judge: no attention check ran: pytest collected nothing."
     )
     assert not [line for line in project.page if "moved" in line]
-    assert read_results(project.folder / "baseline.json").summary()["passed"] == 4
+    baseline = read_results(project.folder / "baseline.json")
+    assert baseline.summary()["passed"] == 4
+    (model,) = baseline.models
+    assert (model.weights_format, model.remote_code, model.asked_revision) == (
+        "safetensors",
+        False,
+        None,
+    )
     (card,) = [done for command, done in project.page.items() if " card " in command]
     assert yaml.safe_load("\n".join(card.lines))["model-index"][0]["name"] == "minilm"
     assert (project.folder / "summary.md").read_text().startswith("## Attention checks\n")
@@ -252,6 +259,13 @@ def test_the_workflow_is_a_workflow() -> None:
     given = ["--builtin-schema", "vendor.github-workflows", str(EXAMPLES / "release-gate.yml")]
     result = CliRunner().invoke(check_jsonschema, given)
     assert result.exit_code == 0, result.output
+
+
+def test_what_is_no_workflow_is_found(tmp_path: Path) -> None:
+    broken = tmp_path / "x.yml"
+    broken.write_text((EXAMPLES / "release-gate.yml").read_text().replace("runs-on", "run-on"))
+    given = ["--builtin-schema", "vendor.github-workflows", str(broken)]
+    assert CliRunner().invoke(check_jsonschema, given).exit_code == 1
 
 
 def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path) -> None:

@@ -133,7 +133,8 @@ def test_a_case_for_a_model_that_is_not_given_is_deselected_for_all_to_see(
         ]
     )
     assert tiny.loaded == [("tiny", "tiny")]
-    assert read_results(Path("r.json")).collected == 1
+    found = read_results(Path("r.json"))
+    assert (found.collected, found.absent) == (1, {"other": 1, "third": 2})
     assert probe("y.attn.yaml").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     quiet = probe("--attn-model=other=b", "--attn-model=third=c")
     quiet.stdout.no_fnmatch_line("attnprobe: * deselected*")
@@ -331,6 +332,22 @@ def test_the_line_of_a_loaded_model_names_its_commit(
     probe().stdout.fnmatch_lines(
         ["attnprobe: loaded tiny at abc123 (BertModel, cpu, float32) in * s"]
     )
+
+
+def test_promise_29_results_tell_the_revision_that_was_asked_for(
+    probe: Run, write_cases: Write, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cases(ROWS)
+    for revision, given, told in (
+        ("abc123", ["--attn-revision=main"], "main"),
+        ("abc123", [], None),
+        (None, ["--attn-revision=main"], None),  # not from the hub
+    ):
+        monkeypatch.setattr(tiny.model, "revision", revision)
+        probe("--attn-json=r.json", *given)
+        (model,) = read_results(Path("r.json")).models
+        assert (model.revision, model.asked_revision) == (revision, told)
+        assert (model.weights_format, model.remote_code) == (None, False)
 
 
 def test_an_unrelated_run_says_nothing(probe: Run, pytester: pytest.Pytester) -> None:

@@ -72,6 +72,8 @@ def gate(
     except AttnprobeError as error:
         first, *more = str(error).splitlines()
         decision, found = cannot_judge("error", first.rstrip("."), *more), None
+    except KeyboardInterrupt:
+        decision, found = cannot_judge("interrupted", "the gate was interrupted"), None
     except Exception as error:  # noqa: BLE001  a fault of the gate must not look like a verdict
         decision, found = cannot_judge("fault", f"{type(error).__name__}: {error}"), None
     if json is not None:

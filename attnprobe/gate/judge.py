@@ -64,7 +64,8 @@ class _Check:
 
     Attributes:
         state: `holds`, `failed`, `error`, `vacuous`, `borderline`; `moved` where its head has
-            another place now; `skipped` and `known gap` were not judged.
+            another place now; `skipped`, `known gap` and `unstated`, a probe in Python that
+            passed and states nothing by a rule, were not judged.
         why: for a reader, what became of it.
     """
 
@@ -75,7 +76,7 @@ class _Check:
     @property
     def judged(self) -> bool:
         """Whether it could have failed, and was measured."""
-        return self.state not in ("skipped", "known gap", "error")
+        return self.state not in ("skipped", "known gap", "unstated", "error")
 
     @property
     def line(self) -> str:
@@ -111,8 +112,10 @@ def judge(
     notes = list(remarks)
     places = moved or {}
     checks = [_check(item, policy, places.get(key_of(item))) for item in results.items]
-    waived = [check for check in checks if _waived(check.item, policy.waivers, today)]
-    kept = [check for check in checks if check not in waived]
+    waived: list[_Check] = []
+    kept: list[_Check] = []
+    for check in checks:
+        (waived if _waived(check.item, policy.waivers, today) else kept).append(check)
     blocking = [check for check in kept if check.item.severity in policy.blocking]
 
     reasons += _whole(results)
@@ -183,7 +186,7 @@ def _checks(count: int) -> str:
 
 def _percent(share: float) -> str:
     """A share with as many digits as it takes to tell it from 100 %, rounded down."""
-    return f"{math.floor(share * 1000) / 10:g} %"
+    return f"{math.floor(round(share * 1000, 6)) / 10:g} %"
 
 
 def _name(item: CaseResult) -> str:
@@ -211,6 +214,8 @@ def _check(item: CaseResult, policy: Policy, moved: str | None) -> _Check:
                 "assertion of its own"
             )
             return _Check(item, "failed", why)
+    if not item.expectations:
+        return _Check(item, "unstated", "states nothing by a rule")
     for entry in item.expectations:
         if why := _vacuous(entry, policy.chance_max):
             return _Check(item, "vacuous", f"{entry.rule} {why}")
@@ -636,11 +641,11 @@ def _notes(
             "borderline",
         ):
             yield f"advisory: {check.line}"
-    for state, words in (("skipped", "were skipped"), ("known gap", "are known gaps")):
+    for state, one, several in (
+        ("skipped", "was skipped", "were skipped"),
+        ("known gap", "is a known gap", "are known gaps"),
+        ("unstated", "states nothing by a rule", "state nothing by a rule"),
+    ):
         count = sum(check.state == state for check in kept)
         if count:
-            yield f"{_checks(count)} {words if count > 1 else _one(words)}"
-
-
-def _one(words: str) -> str:
-    return words.replace("were", "was").replace("are known gaps", "is a known gap")
+            yield f"{_checks(count)} {one if count == 1 else several}"
