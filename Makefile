@@ -21,7 +21,7 @@ probe: $(READY)  ## run cases/ and probes/ on the demo models and write report/
 	done; \
 	exit $$status
 
-translator: $(READY)  ## train the translator of probes/ again (about 10 minutes)
+translator: $(READY)  ## train the translator of probes/ again (about 6 minutes)
 	@$(BIN)/python probes/translator/train.py
 
 test: lint  ## run the linters and all tests

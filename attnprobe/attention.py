@@ -26,6 +26,7 @@ from attnprobe.records import (
     Rows,
     Sample,
     SiteName,
+    Target,
     Verdict,
 )
 from attnprobe.rules import parse_rule
@@ -144,6 +145,37 @@ class Attention:
         """
         rows, columns = self._groups()
         return word_matrix(self.weights(heads), rows, columns)
+
+    def strongest(
+        self,
+        heads: str | Sequence[str],
+        *,
+        count: int = 3,
+        unit: Unit = "words",
+        special: bool = True,
+    ) -> tuple[tuple[str, tuple[Target, ...]], ...]:
+        """What each word looks at most: its label, and its strongest targets with their weights.
+
+        A row that puts less than 0.05 on words has no targets where special tokens are left out.
+
+        Args:
+            heads: as for `weights`.
+            count: how many targets, strongest first.
+            unit, special: as for `entropy`.
+        """
+        frame = self._frame(unit, special)
+        (weights,) = self._view(self.weights(heads)[None], frame)
+        return tuple(
+            (
+                group.label,
+                tuple(
+                    Target(frame.columns[column].label, float(row[column]))
+                    for column in np.argsort(-row, kind="stable")[:count]
+                    if row[column] > 0
+                ),
+            )
+            for group, row in zip(frame.rows, weights, strict=True)
+        )
 
     def entropy(
         self, *, normalised: bool = False, unit: Unit = "tokens", special: bool = True
@@ -300,23 +332,33 @@ class Attention:
         from_: str | None = None,
         to: str | None = None,
         over: str | None = None,
+        unit: Unit = "tokens",
+        special: bool = True,
     ) -> Drawing:
         """Draws `weights`: source tokens on x, target tokens on y. Shows itself in Jupyter.
 
         Args:
             from_, to, over: words whose cells are marked.
+            unit, special: as for `entropy`.
         """
         queries = self._encoding.queries(self.site)
         keys = self._encoding.keys(self.site)
-        found = self._resolve(heads)
+        frame = self._frame(unit, special)
         picture = Picture(
             site=self.site,
-            heads=found,
-            rows=positions(parse_selector(from_), queries) if from_ else (),
-            expected=positions(parse_selector(to), keys) if to else (),
-            contrast=positions(parse_selector(over), keys) if over else (),
+            heads=self._resolve(heads),
+            rows=frame.rows_at(positions(parse_selector(from_), queries)) if from_ else (),
+            expected=frame.columns_at(positions(parse_selector(to), keys)) if to else (),
+            contrast=frame.columns_at(positions(parse_selector(over), keys)) if over else (),
         )
-        return draw(self.weights(heads), picture, self._encoding, self._model.name)
+        (weights,) = self._view(self.weights(heads)[None], frame)
+        return _drawn(
+            weights.astype(np.float32),
+            picture,
+            [group.label for group in frame.rows],
+            [group.label for group in frame.columns],
+            self._model.name,
+        )
 
     def panel(self, layer: int) -> Drawing:
         """Draws all heads of a layer side by side. Shows itself in Jupyter.
@@ -395,14 +437,27 @@ def draw(
     Args:
         weights: `[target, source]` of the picture's heads.
     """
+    queries, keys = encoding.queries(picture.site), encoding.keys(picture.site)
+    return _drawn(weights, picture, queries.pieces, keys.pieces, model, case)
+
+
+def _drawn(
+    weights: Floats,
+    picture: Picture,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    model: str,
+    case: str = "",
+) -> Drawing:
+    """The heatmap of a picture whose positions count in these rows and columns."""
     from attnprobe.render.heatmap import Cells, heatmap
 
     heads = picture.heads
     head = str(heads[0]) if len(heads) == 1 else f"mean of {len(heads)} heads"
     return heatmap(
         weights,
-        queries=encoding.queries(picture.site).pieces,
-        keys=encoding.keys(picture.site).pieces,
+        queries=rows,
+        keys=columns,
         title=" · ".join(part for part in (model, head, case) if part),
         expected=Cells(picture.rows, picture.expected) if picture.expected else None,
         contrast=Cells(picture.rows, picture.contrast) if picture.contrast else None,

@@ -61,10 +61,11 @@ class Move:
 
     Attributes:
         by: change of the deciding number towards the side on which its bound holds, as a share of
-            what it was: -0.2 is a fifth weaker. None where the two were decided by numbers that
-            cannot be compared (a rank and a weight), where one was not measured, or where it
-            was 0.
-        gain: the same change in the number's own unit; None where it cannot be told.
+            what it was: -0.2 is a fifth weaker. None where the two were decided by numbers of two
+            kinds, where one was not measured, or where it was 0.
+        gain: the same change in the number's own unit. A weight and a margin are compared by how
+            far each is from its bound; None where one was not measured or they have no unit in
+            common (a rank and a weight).
         moved: -1 weaker, 1 stronger, 0 neither: whether the change is beyond the tolerances, or
             the outcome another.
     """
@@ -82,7 +83,7 @@ class Move:
 
     @property
     def comparable(self) -> bool:
-        """Whether both were measured, and by numbers of one kind."""
+        """Whether both were measured, and by numbers of one unit."""
         return self.gain is not None
 
 
@@ -346,7 +347,8 @@ def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
     turned = _rank(new) - _rank(old)
     if gain is None or old.observed is None:
         return Move(old, new, None, None, _sign(turned))
-    by = gain / abs(old.observed) if old.observed else None
+    same = _measure(old) == _measure(new)
+    by = gain / abs(old.observed) if old.observed and same else None
     beyond = abs(gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(old.observed))
     return Move(old, new, by, gain, _sign(turned or (gain if beyond else 0)))
 

@@ -34,6 +34,7 @@ __all__ = [
     "ChanceResult",
     "ExpectationResult",
     "ModelResult",
+    "OrderResult",
     "RelationResult",
     "Results",
     "WeightsFormat",
@@ -187,6 +188,19 @@ class RelationResult(CaseResult):
 
 
 @dataclass(frozen=True)
+class OrderResult(_Record):
+    """A habit of position that would pass a suite; fields as in `attnprobe.order.Habit`."""
+
+    file: str
+    suite: str
+    model: str | None
+    pairs: StrictInt
+    habit: str
+    offset: StrictInt
+    right: StrictInt
+
+
+@dataclass(frozen=True)
 class ModelResult(_Record):
     """The model that was judged, down to the hashes of its files.
 
@@ -232,6 +246,7 @@ class Results(_Record):
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
     absent: Mapping[str, StrictInt] = field(default_factory=dict)
+    order: tuple[OrderResult, ...] = ()
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
@@ -277,6 +292,12 @@ class Results(_Record):
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
             "absent": dict(self.absent),
+            "order": [
+                habit.as_dict()
+                for habit in sorted(
+                    self.order, key=lambda one: (one.file, one.suite, one.model or "")
+                )
+            ],
             "summary": self.summary(),
         }
 

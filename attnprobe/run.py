@@ -31,6 +31,7 @@ from attnprobe.records import (
     Chance,
     Encoding,
     Floats,
+    LayerPanel,
     Need,
     Picture,
     Readout,
@@ -45,6 +46,9 @@ __all__ = ["Finding", "Runner"]
 
 # Texts that are measured together.
 BLOCK = 64
+# Rules on two words of one row. Where one does not hold, the other heads of its layer are of
+# interest; other rules have charts of their own.
+WORD_PAIRS = ("attends", "ignores")
 # Texts of a file that chance rates are taken over, at most.
 CONTROLS = 64
 SEED = 0
@@ -57,6 +61,7 @@ class Finding:
     Attributes:
         matrix: `[target, source]` for the verdict's picture, where pictures were asked for; rows
             that were not captured are NaN.
+        panel: all heads of the layer that decided, beside that picture.
     """
 
     expectation: Expectation
@@ -64,6 +69,7 @@ class Finding:
     verdict: Verdict | None
     error: AttnprobeError | None
     matrix: Floats | None = None
+    panel: LayerPanel | None = None
 
 
 @dataclass
@@ -212,7 +218,8 @@ class Runner:
         need = Need(finding.encoding.sample, picture.site, layers, picture.rows)
         need = _whole(need, finding.encoding)
         (rows,) = self.model.collect([need], batch_tokens=self._batch_tokens)
-        return replace(finding, matrix=_matrix(rows, picture))
+        panel = _panel(rows, expectation=finding.expectation, verdict=finding.verdict)
+        return replace(finding, matrix=_matrix(rows, picture), panel=panel)
 
     def _let_go(self, *, before: Case) -> None:
         place = self._order.get(before, -1)
@@ -317,11 +324,12 @@ class Runner:
         except AttnprobeError as error:
             return Finding(expectation, plan.encoding, None, error)
         verdict = self._with_chance(verdict, self._pairs.get(expectation), suite)
-        matrix = None
-        if self._pictures and verdict.picture:
-            rows = [plan.found[need] for need in plan.pictured]
-            matrix = _matrix(_at_site(rows, verdict.picture), verdict.picture)
-        return Finding(expectation, plan.encoding, verdict, None, matrix)
+        if not self._pictures or verdict.picture is None:
+            return Finding(expectation, plan.encoding, verdict, None)
+        rows = _at_site([plan.found[need] for need in plan.pictured], verdict.picture)
+        matrix = _matrix(rows, verdict.picture)
+        panel = _panel(rows, expectation=expectation, verdict=verdict)
+        return Finding(expectation, plan.encoding, verdict, None, matrix, panel)
 
     def _with_chance(self, verdict: Verdict, pair: Pair | None, suite: _Suite) -> Verdict:
         """The verdict with its chance rate; one that holds, but for too many pairs, is vacuous."""
@@ -375,3 +383,19 @@ def _matrix(rows: Rows, picture: Picture) -> Floats:
     matrix = np.full((len(rows.queries), len(rows.keys)), np.nan, np.float32)
     matrix[list(rows.positions)] = mean
     return matrix
+
+
+def _panel(rows: Rows, *, expectation: Expectation, verdict: Verdict) -> LayerPanel | None:
+    """All heads of the layer that decided, where a word pair did not pass: which head does better?
+
+    None where heads of several layers decided together, and for a text that is not drawn whole.
+    """
+    picture = verdict.picture
+    if picture is None or verdict.outcome == "passed" or expectation.rule.kind not in WORD_PAIRS:
+        return None
+    layers = {head.layer for head in picture.heads}
+    whole = len(rows.positions) == len(rows.queries)
+    if len(layers) > 1 or not whole or len(rows.keys) > WHOLE_PICTURE:
+        return None
+    (layer,) = layers
+    return LayerPanel(rows.site, layer, rows.weights[layer], picture.heads)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from attnprobe import cases
+from attnprobe import cases, yamltext
 from attnprobe.explain import explain
 from attnprobe.models import Model
+from attnprobe.order import habits
 from attnprobe.plugin.options import settings
+from attnprobe.results import Results, write_json
 from attnprobe.rules import RULES
 from attnprobe.run import Runner
 
@@ -59,6 +61,8 @@ def indented(text: str) -> str:
 @pytest.mark.parametrize("text", blocks("ini"))
 def test_ini_examples_are_accepted(text: str, pytester: pytest.Pytester) -> None:
     pytester.makeini(text)
+    empty = Results(environment={}, models=(), cases=(), collected=0)
+    write_json(pytester.path / ".attnprobe" / "main.json", empty.to_json())
     config = pytester.parseconfigure()
     assert settings(config).models
 
@@ -94,6 +98,30 @@ def test_the_failure_in_the_documents_is_the_real_one(minilm: Model) -> None:
     (finding,) = Runner(minilm, [case]).judge(case)
     page = (ROOT / "docs" / "write-a-case.md").read_text(encoding="utf-8")
     assert explain(case, finding) in page
+
+
+def test_the_habit_in_the_documents_is_the_real_one() -> None:
+    page = (ROOT / "docs" / "meaning.md").read_text(encoding="utf-8")
+    first, both, *_ = [match[2] for match in _BLOCK.finditer(page) if match[1] == "yaml"]
+    (habit,) = habits(cases.parse(yamltext.loads(first.encode(), "first.attn.yaml")))
+    assert str(habit) in page
+    assert habits(cases.parse(yamltext.loads(both.encode(), "both.attn.yaml"))) == ()
+
+
+def test_what_passes_by_position_alone_fails_in_both_orders(minilm: Model) -> None:
+    page = (ROOT / "docs" / "meaning.md").read_text(encoding="utf-8")
+    _, both, *_ = [match[2] for match in _BLOCK.finditer(page) if match[1] == "yaml"]
+    text = both.replace("L3H1", "L2H4").replace(", min: 0.4", "")
+    found = cases.parse(yamltext.loads(text.encode(), "both.attn.yaml"))
+    runner = Runner(minilm, found)
+    outcomes = {
+        (case.id, finding.verdict.outcome)
+        for case in found
+        for finding in runner.judge(case)
+        if finding.verdict
+    }
+    assert ("subject-first", "failed") not in outcomes
+    assert ("attractor-first", "failed") in outcomes
 
 
 def test_every_rule_has_a_page() -> None:

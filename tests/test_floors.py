@@ -37,6 +37,7 @@ FLOORS = {
     "compare": 5,
     "matching": 5,
     "models": 5,
+    "order": 5,
     "limits": 6,
     "run": 6,
     "explain": 7,
@@ -45,9 +46,10 @@ FLOORS = {
     "summary": 5,
     "mutants": 7,
     "differences": 8,
-    "plugin": 9,
-    "cli": 9,
-    "__init__": 10,
+    "side_by_side": 9,
+    "plugin": 10,
+    "cli": 10,
+    "__init__": 11,
 }
 
 # Who alone may import a library that is slow to import or that ties the house to one face.

@@ -75,11 +75,11 @@ def test_node_ids_and_true_lines(pytester: pytest.Pytester, write_cases: Write) 
     assert [item.location[1] for item in items] == [place[1] for place in places]
 
 
-def test_several_models_each_get_every_case_if_told_so(
+def test_several_models_of_the_command_line_each_get_every_case(
     probe: Run, write_cases: Write, tiny: TinyModels
 ) -> None:
     write_cases(BOTH + ROWS)
-    result = probe("--attn-model=other=folder/of/b", "--attn-all-models", "-v")
+    result = probe("--attn-model=other=folder/of/b", "-v")
     result.assert_outcomes(passed=6, failed=2)
     assert [line.split(" ")[0] for line in lines(result) if re.search(r" (PASS|FAIL)ED", line)] == [
         f"x.attn.yaml::{name}[{model}]"
@@ -102,20 +102,24 @@ NAMED = f"""
 """
 
 
-def test_a_case_runs_on_the_model_that_it_names_else_on_the_first(
-    probe: Run, write_cases: Write
+def test_a_case_runs_on_the_model_that_it_names_else_on_the_first_of_the_ini_file(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     write_cases(NAMED)
-    probe("--attn-model=other=b", "--attn-json=r.json").assert_outcomes(passed=2)
+    pytester.makeini("[pytest]\nattn_model =\n  tiny\n  other=b\n")
+    probe("--attn-json=r.json", model=None).assert_outcomes(passed=2)
     found = {case.nodeid: case.model for case in read_results(Path("r.json")).cases}
     assert found == {"x.attn.yaml::plain": "tiny", "x.attn.yaml::named": "other"}
-    probe("--attn-model=other=b", "--attn-all-models", "--attn-json=r.json")
-    found = {case.nodeid: case.model for case in read_results(Path("r.json")).cases}
-    assert found == {
+    several = {
         "x.attn.yaml::plain[tiny]": "tiny",
         "x.attn.yaml::plain[other]": "other",
         "x.attn.yaml::named": "other",
     }
+    probe("--attn-all-models", "--attn-json=r.json", model=None)
+    assert {case.nodeid: case.model for case in read_results(Path("r.json")).cases} == several
+    # Who names several on the command line means to compare them.
+    probe("--attn-model=other=b", "--attn-json=r.json")
+    assert {case.nodeid: case.model for case in read_results(Path("r.json")).cases} == several
 
 
 def test_a_case_for_a_model_that_is_not_given_is_deselected_for_all_to_see(
@@ -281,6 +285,10 @@ def test_selecting(
 def test_last_failed(probe: Run, write_cases: Write) -> None:
     write_cases(BOTH + ROWS)
     probe().assert_outcomes(passed=3, failed=1)
+    probe("--lf").assert_outcomes(failed=1)
+    probe("-k", "big_seal").assert_outcomes(passed=1, deselected=3)
+    write_cases(ROWS.replace("seal}", "seal}\n    - {animal: cat}").replace("0.99", "0.001"))
+    probe("-k", "big_seal").assert_outcomes(failed=1, deselected=2)
     probe("--lf").assert_outcomes(failed=1)
 
 
@@ -1024,8 +1032,7 @@ def test_python_probes_on_several_models(probe: Run, pytester: pytest.Pytester) 
             attn("The dog barks.").ignores("barks", word, heads="mean", max=0.99)
         """
     )
-    probe("--attn-model=big=b").assert_outcomes(passed=3)
-    result = probe("--attn-model=big=b", "--attn-all-models", "-v", "--attn-json=r.json")
+    result = probe("--attn-model=big=b", "-v", "--attn-json=r.json")
     result.assert_outcomes(passed=6)
     result.stdout.fnmatch_lines(["*::test_words[[]dog-tiny] *", "*::test_words[[]The-big] *"])
     keys = [(case.id, case.row, case.model) for case in read_results(Path("r.json")).cases]

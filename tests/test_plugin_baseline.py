@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SLOW
 
 from attnprobe.results import read_results, write_json
 
@@ -61,8 +62,25 @@ def case(data: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def lines_of(result: pytest.RunResult, start: str) -> list[str]:
-    return [line for line in result.outlines if line.startswith(start)]
+_saved: dict[str, bytes] = {}
+
+
+@pytest.fixture
+def baseline(probe: Run, write_cases: Write) -> Callable[[str], None]:
+    """Writes a case file and the baseline of it; the run that makes that is made once."""
+
+    def make(text: str) -> None:
+        write_cases(text)
+        if text not in _saved:
+            probe("--attn-save=main")
+            _saved[text] = MAIN.read_bytes()
+        MAIN.parent.mkdir(exist_ok=True)
+        MAIN.write_bytes(_saved[text])
+
+    return make
+
+
+Make = Callable[[str], None]
 
 
 # Saving
@@ -219,10 +237,9 @@ def test_a_whole_run_replaces_entries_that_have_no_case_any_more(
 
 
 def test_a_case_that_is_skipped_now_does_not_hold_a_whole_run_up(
-    probe: Run, write_cases: Write
+    probe: Run, write_cases: Write, baseline: Make
 ) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+    baseline(CASES)
     write_cases(CASES.replace("- id: fails", "- id: fails\n  skip: waits"))
     assert probe("--attn-save=main").ret == pytest.ExitCode.OK
     assert read_results(MAIN).summary()["skipped"] == 1
@@ -256,10 +273,9 @@ def test_promise_36_a_corrupt_or_foreign_baseline_is_a_usage_error(
 
 
 def test_promise_36_a_baseline_of_an_unfinished_run_is_a_usage_error(
-    probe: Run, write_cases: Write
+    probe: Run, baseline: Make
 ) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+    baseline(CASES)
 
     def cut(data: dict[str, Any]) -> None:
         data["summary"]["collected"] += 2
@@ -280,9 +296,8 @@ def test_promise_36_a_missing_baseline_is_a_usage_error(probe: Run, write_cases:
 # Comparing
 
 
-def test_nothing_has_changed(probe: Run, write_cases: Write) -> None:
-    write_cases(FEWER)
-    probe("--attn-save=main")
+def test_nothing_has_changed(probe: Run, baseline: Make) -> None:
+    baseline(FEWER)
     result = probe("--attn-compare=main", "--attn-compare-fail=broken:0")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
@@ -303,9 +318,8 @@ def heavier(data: dict[str, Any]) -> None:
     data["summary"] |= {"passed": 3, "failed": 0}
 
 
-def test_what_broke_and_what_got_weaker_is_listed(probe: Run, write_cases: Write) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+def test_what_broke_and_what_got_weaker_is_listed(probe: Run, baseline: Make) -> None:
+    baseline(CASES)
     edited(heavier)
     result = probe("--attn-compare=main")
     now = {entry.nodeid: entry for entry in read_results(MAIN).cases}
@@ -322,37 +336,28 @@ def test_what_broke_and_what_got_weaker_is_listed(probe: Run, write_cases: Write
     )
 
 
-@pytest.mark.parametrize(
-    ("limit", "complaint"),
-    [
-        ("broken:0", "broken:0: 1 broken: x.attn.yaml: fails on tiny"),
-        ("weaker:1", "weaker:1: 2 weaker: x.attn.yaml: rows[[]dog] on tiny; *"),
-        ("rate:-0.3", "rate:-0.3: the pass rate fell in pronouns on tiny -0.333 (3 → 2 of 3)"),
-        ("weight:-49%", "weight:-49%: weights fell in 3: x.attn.yaml: fails on tiny (*"),
-        ("weight:-51%", "weight:-51%: weights fell in 2: x.attn.yaml: rows[[]dog] on tiny (*"),
-    ],
-)
-def test_a_limit_that_is_exceeded_fails_the_run(
-    probe: Run, write_cases: Write, limit: str, complaint: str
+def test_limits_that_are_exceeded_fail_the_run_and_the_others_do_not(
+    probe: Run, baseline: Make
 ) -> None:
-    write_cases(CASES.replace("  text:", "  xfail: known\n  text:"))
-    probe("--attn-save=main")
+    baseline(CASES.replace("  text:", "  xfail: known\n  text:"))
     edited(heavier)
     edited(lambda data: data["summary"].update(xfailed=0))
     assert probe("--attn-compare=main").ret == pytest.ExitCode.OK
-    result = probe("--attn-compare=main", f"--attn-compare-fail={limit}")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([f"attnprobe: {complaint}"])
-
-
-@pytest.mark.parametrize("limit", ["broken:1", "weaker:2", "rate:-0.34", "gone:0", "new:0"])
-def test_a_limit_that_is_kept_lets_the_run_pass(probe: Run, write_cases: Write, limit: str) -> None:
-    write_cases(CASES.replace("  text:", "  xfail: known\n  text:"))
-    probe("--attn-save=main")
-    edited(heavier)
-    edited(lambda data: data["summary"].update(xfailed=0))
-    result = probe("--attn-compare=main", f"--attn-compare-fail={limit}")
+    kept = ("broken:1", "weaker:2", "rate:-0.34", "gone:0", "new:0")
+    result = probe("--attn-compare=main", *(f"--attn-compare-fail={limit}" for limit in kept))
     assert result.ret == pytest.ExitCode.OK
+    broken = ("broken:0", "weaker:1", "rate:-0.3", "weight:-49%", "weight:-51%")
+    result = probe("--attn-compare=main", *(f"--attn-compare-fail={limit}" for limit in broken))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: broken:0: 1 broken: x.attn.yaml: fails on tiny",
+            "attnprobe: weaker:1: 2 weaker: x.attn.yaml: rows[[]dog] on tiny; *",
+            "attnprobe: rate:-0.3: the pass rate fell in pronouns on tiny -0.333 (3 → 2 of 3)",
+            "attnprobe: weight:-49%: weights fell in 3: x.attn.yaml: fails on tiny (*",
+            "attnprobe: weight:-51%: weights fell in 2: x.attn.yaml: rows[[]dog] on tiny (*",
+        ]
+    )
 
 
 def test_a_limit_that_nobody_knows_is_a_usage_error(probe: Run, write_cases: Write) -> None:
@@ -367,10 +372,9 @@ def test_a_limit_that_nobody_knows_is_a_usage_error(probe: Run, write_cases: Wri
 
 
 def test_promise_37_a_case_that_the_baseline_does_not_have_fails(
-    probe: Run, write_cases: Write
+    probe: Run, write_cases: Write, baseline: Make
 ) -> None:
-    write_cases(FEWER)
-    probe("--attn-save=main")
+    baseline(FEWER)
     write_cases(MORE.replace("min: 0.99", "min: 0.0001"))
     result = probe("--attn-compare=main")
     result.assert_outcomes(passed=4)
@@ -381,10 +385,9 @@ def test_promise_37_a_case_that_the_baseline_does_not_have_fails(
 
 
 def test_promise_37_an_entry_without_a_case_is_listed_and_fails_if_strict(
-    probe: Run, write_cases: Write
+    probe: Run, write_cases: Write, baseline: Make
 ) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+    baseline(CASES)
     write_cases(FEWER)
     result = probe("--attn-compare=main")
     assert result.ret == pytest.ExitCode.OK
@@ -397,11 +400,8 @@ def test_promise_37_an_entry_without_a_case_is_listed_and_fails_if_strict(
 
 
 @pytest.mark.parametrize("part", [["-k", "rows"], ["x.attn.yaml::rows[dog]"]])
-def test_what_was_not_selected_is_not_stale(
-    probe: Run, write_cases: Write, part: list[str]
-) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+def test_what_was_not_selected_is_not_stale(probe: Run, part: list[str], baseline: Make) -> None:
+    baseline(CASES)
     result = probe("--attn-compare=main", "--attn-strict", "--attn-compare-fail=gone:0", *part)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["* of the baseline not selected by this run"])
@@ -417,26 +417,23 @@ def test_a_model_that_is_not_given_is_missed_if_strict(probe: Run, write_cases: 
     result.stdout.fnmatch_lines(["attnprobe: 2 entries of the baseline for a model that is not *"])
 
 
-def test_the_only_model_may_have_another_name(probe: Run, write_cases: Write) -> None:
-    write_cases(FEWER)
-    probe("--attn-save=main")
+def test_the_only_model_may_have_another_name(probe: Run, baseline: Make) -> None:
+    baseline(FEWER)
     result = probe("--attn-model=distilled=b", "--attn-compare=main", model=None)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["2 kept"])
 
 
-def test_an_unfinished_run_is_not_compared(probe: Run, write_cases: Write) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+def test_an_unfinished_run_is_not_compared(probe: Run, baseline: Make) -> None:
+    baseline(CASES)
     result = probe("--attn-compare=main", "-x")
     result.stdout.fnmatch_lines(["attnprobe: nothing was compared: the run stopped at a failure"])
 
 
 def test_a_run_beyond_the_limits_does_not_become_its_own_measure(
-    probe: Run, write_cases: Write
+    probe: Run, baseline: Make
 ) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+    baseline(CASES)
     edited(heavier)
     before = MAIN.read_bytes()
     both = ("--attn-compare=main", "--attn-save=main")
@@ -448,10 +445,9 @@ def test_a_run_beyond_the_limits_does_not_become_its_own_measure(
 
 
 def test_the_ini_file_sets_all_three_and_leaves_other_tests_alone(
-    probe: Run, write_cases: Write, pytester: pytest.Pytester
+    probe: Run, pytester: pytest.Pytester, baseline: Make
 ) -> None:
-    write_cases(FEWER)
-    probe("--attn-save=main")
+    baseline(FEWER)
     pytester.makeini(
         "[pytest]\nattn_compare = main\nattn_save = next\n"
         "attn_compare_fail =\n  broken:0\n  gone:0\n"
@@ -467,9 +463,8 @@ def test_the_ini_file_sets_all_three_and_leaves_other_tests_alone(
 # The report
 
 
-def test_promise_31_the_report_has_the_comparison_escaped(probe: Run, write_cases: Write) -> None:
-    write_cases(CASES)
-    probe("--attn-save=main")
+def test_promise_31_the_report_has_the_comparison_escaped(probe: Run, baseline: Make) -> None:
+    baseline(CASES)
 
     def hostile(data: dict[str, Any]) -> None:
         heavier(data)
@@ -537,9 +532,8 @@ if point == "after rename":
 @pytest.mark.parametrize(
     "point", ["before write", "half written", "before fsync", "before rename", "after rename"]
 )
-def test_promise_35_killed_while_saving(probe: Run, write_cases: Write, point: str) -> None:
-    write_cases(FEWER)
-    probe("--attn-save=main")
+def test_promise_35_killed_while_saving(probe: Run, point: str, baseline: Make) -> None:
+    baseline(FEWER)
     old = MAIN.read_bytes()
     done = subprocess.run([sys.executable, "-c", _KILLED, point, str(MAIN)], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -569,10 +563,9 @@ for number in range(40):
 
 
 def test_promise_42_two_runs_that_save_at_once_leave_a_whole_file(
-    probe: Run, write_cases: Write
+    probe: Run, baseline: Make
 ) -> None:
-    write_cases(FEWER)
-    probe("--attn-save=main")
+    baseline(FEWER)
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", _SAVES, str(MAIN), name],
@@ -615,34 +608,30 @@ def test_promise_42_of_two_parts_under_one_name_none_is_lost(
 # pytest-xdist
 
 
-def xdist(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess(
-        "-p", "no:hypothesispytest", "-p", "no:anyio", "--attn-model=tiny", *arguments
-    )
-
-
-def test_two_workers_compare_and_save_once(
+def test_two_workers_compare_with_a_baseline_and_the_models_with_each_other(
     pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     write_cases(CASES)
-    probe("--attn-save=main")
+    probe("--attn-model=other=b", "--attn-save=main")
+    whole = MAIN.read_bytes()
     pytester.makeconftest(CONFTEST)
-    result = xdist(pytester, "-n2", "--attn-compare=main", "--attn-save=two", "--html=r.html")
-    result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["3 kept"])
-    assert "3 kept" in Path("r.html").read_text(encoding="utf-8")
-    one, two = (read_results(path).cases for path in (MAIN, Path(".attnprobe/two.json")))
-    assert [entry.expectations for entry in one] == [entry.expectations for entry in two]
-    part = xdist(pytester, "-n2", "--attn-save=main", "-k", "rows")
-    part.stdout.fnmatch_lines(["attnprobe: no baseline was saved: *main.json has 1 entry *"])
-
-
-def test_promise_38_a_crashed_worker_saves_no_baseline(
-    pytester: pytest.Pytester, write_cases: Write
-) -> None:
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile("import os\ndef test_crash(attn):\n    os._exit(1)\n")
-    write_cases(FEWER)
-    result = xdist(pytester, "--attn-save=main", "-n1")
-    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: 1 of 3 cases left no result"])
-    assert not MAIN.exists()
+    options = ("--attn-compare=main", "--attn-save=main", "--attn-strict", "--html=r.html")
+    result = pytester.runpytest_subprocess(
+        *SLOW, "-n2", "-k", "rows", "--attn-model=tiny", "--attn-model=other=b", *options
+    )
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: no baseline was saved: *main.json has 2 entries that this run did not *",
+            "*attnprobe: compared with *main.json*",
+            "4 kept",
+            "2 entries of the baseline not selected by this run",
+            "*attnprobe: model tiny before, other now*",
+            "2 kept",
+        ]
+    )
+    assert MAIN.read_bytes() == whole
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "4 kept" in page
+    assert "model tiny before, other now" in page
+    assert page.count("col-model") >= 4

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from svg import texts
 
 from attnprobe.results import read_results
 
@@ -147,6 +148,28 @@ def test_the_picture_shows_the_head_and_the_words(probe: Run, write_cases: Write
     assert f"{case.expectations[1].observed:.3f}" in table
 
 
+def test_a_failed_word_pair_is_shown_beside_all_heads_of_its_layer(
+    probe: Run, write_cases: Write
+) -> None:
+    one_head = CASES.replace("dog, max: 0.99", "dog, heads: L1H2, max: 0.99")
+    write_cases(one_head.replace("over: The, min: 0.99", "over: The, heads: L1H2, min: 0.99"))
+    probe("--html=report.html", "--attn-figures=all")
+    page = report()
+    # The pair that holds, the one that does not, and the other heads of that one's layer.
+    held, failed, panel = pictures(page, "fails")
+    assert "tiny · all heads of layer 1 · fails" in panel
+    assert {f"L1H{number}" for number in range(4)} <= set(texts(panel))
+    assert re.findall(r'id="(decided-\w+)"', panel) == ["decided-L1H2"]
+    assert not re.search(r'id="decided-', held + failed)
+    content = shown(page, "fails")
+    folded = content[content.index("<details") : content.index("</details>")]
+    assert "all heads of layer 1</summary>" in folded
+    assert len(SVG.findall(folded)) == 1
+    # What holds has its heatmap alone; the mean of all heads has no deciding layer.
+    assert [len(pictures(page, name)) for name in ("holds", "gap")] == [1, 1]
+    assert "<details" not in shown(page, "holds") + shown(page, "gap")
+
+
 def test_a_self_contained_report_refers_to_nothing_outside(probe: Run, write_cases: Write) -> None:
     write_cases(CASES)
     probe("--html=sub/report.html", "--self-contained-html", "--attn-figures=all")
@@ -183,7 +206,8 @@ def test_python_probes_are_in_the_report(probe: Run, pytester: pytest.Pytester) 
     probe("--html=report.html").assert_outcomes(failed=1)
     page = report()
     assert shown(page, "test_it").count("<tr>") == 3
-    assert len(pictures(page, "test_it")) == 2
+    # Two heatmaps, and all heads of the layer beside the pair that does not hold.
+    assert len(pictures(page, "test_it")) == 3
     assert shown(page, "test_it").count("<i>mine</i>") == 1
 
 

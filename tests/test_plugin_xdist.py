@@ -84,7 +84,9 @@ def test_promise_39_two_workers_give_what_one_process_gives(
         assert Path(path).read_text(encoding="utf-8").count("data:image/svg+xml;base64,") == 1
 
 
-def test_a_crashed_worker_leaves_a_gap(pytester: pytest.Pytester, write_cases: Write) -> None:
+def test_promise_38_a_crashed_worker_leaves_a_gap_and_no_baseline(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(
         "import os\ndef test_crash(attn):\n"
@@ -92,8 +94,10 @@ def test_a_crashed_worker_leaves_a_gap(pytester: pytest.Pytester, write_cases: W
         "    os._exit(1)\n"
     )
     write_cases(CASES, name="before.attn.yaml")
-    result = run(pytester, "--attn-json=r.json", "-n1", "-k", "crash or rows")
+    result = run(pytester, "--attn-json=r.json", "--attn-save=main", "-n1", "-k", "crash or rows")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: 1 of 4 cases left no result"])
+    assert not Path(".attnprobe").exists()
     summary = read_results(Path("r.json")).summary()
     assert (summary["collected"], summary["executed"], summary["passed"]) == (4, 3, 3)
 

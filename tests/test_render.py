@@ -327,6 +327,7 @@ def finding(text: str) -> Finding:
         observed=text,
         demanded=text,
         head=text,
+        chance=text,
         sink=0.125,
         outcome="failed",
     )

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from test_ablation import model
 
 from attnprobe import yamltext
-from attnprobe.cases import Case, parse
+from attnprobe.cases import Case, parse, schema
 from attnprobe.errors import CaseErrors, MeasureError, SelectorError
 from attnprobe.explain import explain
 from attnprobe.records import (
@@ -28,7 +28,7 @@ from attnprobe.records import (
 )
 from attnprobe.rules import parse_rule
 from attnprobe.rules.base import Rule
-from attnprobe.rules.effect import random_sets
+from attnprobe.rules.effect import Confirm, random_sets
 from attnprobe.run import Runner
 
 TEXT = "The keys to it are old"
@@ -259,3 +259,100 @@ def test_a_translation_is_read_out() -> None:
     assert one.control is not None
     assert whole.control is not None
     assert whole.control.intact < one.control.intact < 0
+
+
+# Confirming a verdict on attention ----------------------------------------------------------------
+
+
+def attending(confirm: object = "effect", **arguments: Any) -> Rule:
+    given = {"from": {"predicts": "are"}, "to": "keys", "heads": "L1H2", "min": 0.2}
+    return parse_rule("attends", {**given, "confirm": confirm, **arguments})
+
+
+def confirmed(stated: Rule, weight: float, intact: float, ablated: float, draw: float) -> Verdict:
+    need, *readouts = stated.needs(read())
+    assert isinstance(need, Need)
+    weights = FakeReader().weights(read())
+    for matrix in weights.values():
+        matrix[...] = 0
+        matrix[..., 1] = weight
+        matrix[..., 2] = 1 - weight
+    draws = [draw] * (len(readouts) - 2)
+    return stated.judge([rows(read(), need, weights), intact, ablated, *draws])
+
+
+def test_a_rule_to_be_confirmed_asks_for_the_readouts_of_effect() -> None:
+    bad = {"effect": {"bad": "is", "draws": 30, "seed": 4, "how": "mean"}}
+    _, *readouts = attending(bad).needs(read())
+    effect = rule(draws=30, seed=4, how="mean", min=1)
+    _, *expected = effect.needs(read())
+    assert readouts == expected
+    # The word that the row predicts is read out; without `predicts`, the word of the row.
+    _, intact, *_ = attending(**{"from": "are"}).needs(read())
+    assert isinstance(intact, Readout)
+    assert TEXT[slice(*intact.span or ())] == "are"
+
+
+@pytest.mark.parametrize(
+    ("weight", "ablated", "draw", "outcome", "told"),
+    [
+        (0.5, 1.0, 2.9, "passed", "attends and matters"),
+        (0.5, 2.8, 1.0, "passed", "attends, but ablation changes nothing that random heads would"),
+        (0.5, 3.5, 3.6, "passed", "attends, but ablation changes nothing"),
+        (0.1, 1.0, 2.9, "failed", "does not attend, though ablation changes the prediction"),
+        (0.1, 2.9, 2.9, "failed", "does not attend"),
+    ],
+)
+def test_what_ablation_says_stands_beside_the_verdict(
+    weight: float, ablated: float, draw: float, outcome: str, told: str
+) -> None:
+    verdict = confirmed(attending(), weight, 3.0, ablated, draw)
+    assert verdict.outcome == outcome
+    assert verdict.confirmed is not None
+    assert verdict.confirmed.startswith(told)
+    assert verdict.control is not None
+    assert verdict.control.change == 3.0 - ablated
+    required = confirmed(attending({"effect": {"required": True}}), weight, 3.0, ablated, draw)
+    fails = outcome == "failed" or "nothing" in told
+    assert required.outcome == ("failed" if fails else "passed")
+    if fails and outcome == "passed" and ablated < 3.0:
+        assert (required.measure, required.relation) == (
+            "rank of the fall among random heads",
+            "<=",
+        )
+        assert required.observed > required.demanded == 1
+    elif fails and outcome == "passed":
+        assert (required.measure, required.relation, required.demanded) == (
+            "fall of the readout (nats)",
+            ">",
+            0,
+        )
+        assert required.observed == 3.0 - ablated <= 0
+
+
+def test_a_row_that_does_not_predict_the_word_is_told_so() -> None:
+    own = confirmed(attending(**{"from": "are"}), 0.5, 3.0, 3.0, 2.0)
+    assert own.confirmed is not None
+    assert "this row does not predict the word" in own.confirmed
+    ahead = confirmed(attending(), 0.5, 3.0, 3.0, 2.0)
+    assert ahead.confirmed is not None
+    assert "this row" not in ahead.confirmed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"confirm": "efect"}, "confirm takes effect"),
+        ({"confirm": {"effect": {"draw": 3}}}, "draw"),
+        ({"confirm": {"effect": {}, "other": 1}}, "confirm takes effect"),
+        ({"heads": "any"}, "name them, without any, all or mean"),
+    ],
+)
+def test_what_cannot_confirm_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        attending(**arguments)
+
+
+def test_the_editor_knows_how_to_confirm() -> None:
+    effect = schema()["definitions"]["attends"]["properties"]["confirm"]["anyOf"][1]
+    assert set(effect["properties"]["effect"]["properties"]) == set(Confirm.model_fields)

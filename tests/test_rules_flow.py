@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import FakeReader, distributions, encoding, rows
+from made_up import FakeReader, distributions, encoding, rows, with_site
 from pydantic import ValidationError
 
 from attnprobe.align import groups
@@ -17,9 +17,9 @@ from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-from attnprobe.records import Encoding, Floats, FlowGraph, Sample, Verdict
+from attnprobe.records import Encoding, Floats, FlowGraph, Sample, Site, Verdict
 from attnprobe.rules import parse_rule
-from attnprobe.rules.flow import max_flow, mixing, rollout
+from attnprobe.rules.flow import max_flow, mixing, rollout, through
 
 BRIEF = "The animal didn't cross the street because it was too tired."
 # Tokens:  0 [CLS]  1 The  2 ani  3 ##mals  4 slept  5 near  6 the  7 riv  8 ##er  9 .  10 [SEP]
@@ -163,6 +163,44 @@ def test_a_row_of_a_causal_site_does_not_depend_on_what_follows() -> None:
     np.testing.assert_allclose(whole[:6, :6], start, atol=1e-6)
 
 
+@given(SEEDS, st.integers(2, 9))
+@settings(max_examples=25, deadline=None)
+def test_a_window_does_not_change_the_receptive_field(seed: int, window: int) -> None:
+    """Against rows counted one by one: those up to row t that see s."""
+    read = with_site(CAUSAL, windows={1: window})
+    weights = distributions(read, seed)
+    edges = mixing(weights, causal=True)
+    for layer, found in weights.items():
+        length = found.shape[-1]
+        seen = np.tri(length, dtype=bool)
+        if layer == 1:
+            seen &= np.subtract.outer(np.arange(length), np.arange(length)) < window
+        count = np.cumsum(seen, axis=0)
+        mean = found.astype(np.float64).mean(axis=0)
+        shared = np.where(seen, mean / np.maximum(count, 1), 0)
+        shared *= mean.sum(axis=1, keepdims=True) / shared.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(edges[layer], (shared + np.eye(length)) / 2, atol=1e-6)
+
+
+@given(st.dictionaries(st.integers(0, 3), st.integers(1, 5)), st.booleans(), st.integers(1, 4))
+@settings(deadline=None)
+def test_what_the_windows_of_all_layers_let_through(
+    windows: dict[int, int], causal: bool, count: int
+) -> None:
+    """Against paths: a product of what each layer sees, the residual connection included."""
+    site = Site("decoder", dict.fromkeys(range(4), 2), causal, windows)
+    layers = tuple(range(count))
+    length = 12
+    cells = [(q, k) for q in range(length) for k in range(length)]
+    reached = np.eye(length, dtype=int)
+    for layer in layers:
+        seen = np.array([site.sees(layer, q, k) for q, k in cells]).reshape(length, length)
+        reached = ((seen | np.eye(length, dtype=bool)).astype(int) @ reached > 0).astype(int)
+    together = through(site, layers)
+    found = [all(together.sees(layer, q, k) for layer in layers) for q, k in cells]
+    assert found == reached.astype(bool).ravel().tolist()
+
+
 # The rule ---------------------------------------------------------------------------------------
 
 
@@ -273,6 +311,50 @@ def test_promise_25_no_flow_from_the_future() -> None:
         judge(CAUSAL, from_="slept", to="river", min=0.1)
 
 
+FAR = encoding("The keys near the old door of the house are small .", site="decoder", causal=True)
+
+
+@pytest.mark.parametrize("method", ["rollout", "maxflow"])
+def test_promise_21_no_flow_past_the_windows_of_all_layers(method: str) -> None:
+    """From "are", at 10, "keys" at 2 is 8 away: three layers must carry 8, and two cannot."""
+    narrow = with_site(FAR, windows={0: 4, 1: 4, 2: 3})
+    asked = {"from_": "are", "to": "keys", "max": 0.9, "method": method}
+    assert judge(narrow, 3, **asked).outcome == "passed"
+    with pytest.raises(SelectorError, match=r"nothing of keys reaches are: .* layers 0 to 1"):
+        judge(narrow, 3, **asked, layers="L0-L1")
+    with pytest.raises(SelectorError, match=r"layers 0 to 2 carry it 7 tokens at most"):
+        judge(with_site(FAR, windows={0: 4, 1: 3, 2: 3}), 3, **asked)
+    with pytest.raises(SelectorError, match="nothing of keys reaches are"):
+        judge(with_site(FAR, windows={0: 4, 1: 3, 2: 3}), 3, from_="are", to="house", over="keys")
+    # One layer without a window carries a word anywhere.
+    assert judge(with_site(FAR, windows={0: 2, 2: 2}), 3, **asked).outcome == "passed"
+
+
+def test_words_that_cannot_reach_do_not_compete() -> None:
+    narrow = with_site(FAR, windows={0: 2, 1: 2, 2: 2})
+    near = {"from_": "are", "to": "house"}
+    # Only "of" and "the" are within three tokens besides.
+    assert judge(narrow, 3, **near, top=2).measure == "rank"
+    with pytest.raises(SelectorError, match="only 2 other words compete"):
+        judge(narrow, 3, **near, top=3)
+
+
+def test_a_window_of_each_layer_does_not_narrow_the_chance_rate() -> None:
+    """All pairs that the layers together let through are tried, none that they do not."""
+    asked = {"from": "are", "to": "of", "min": 0.01}
+    rule = parse_rule("flow", asked)
+    tried = {}
+    for name, windows in (("narrow", {0: 2, 1: 2, 2: 2}), ("wide", {})):
+        read = with_site(FAR, windows=windows)
+        pair = rule.pair(read)
+        assert pair is not None
+        (need,) = rule.chance_needs(read, pair)
+        chance = rule.chance([rows(read, need, distributions(read, 3))], pair, [])
+        tried[name] = chance.pairs
+    # "are" to "of" is 3 words: pairs of 2 to 3 words are alike, and three tokens reach them all.
+    assert tried["narrow"] == tried["wide"] > 10
+
+
 def test_promise_22_a_layer_that_is_not_there() -> None:
     with pytest.raises(SelectorError, match="no layer 7; the last with attention is 2"):
         judge(READ, from_="slept", to="near", min=0.1, layers="L0-L7")
@@ -319,6 +401,21 @@ def test_the_attention_object_gives_tokens_and_words() -> None:
     np.testing.assert_array_equal(attention.rollout(), rollout(edges))
     np.testing.assert_array_equal(attention.flow(), max_flow(edges))
     assert attention.flow(unit="words").shape == (len(attention.words), len(attention.words))
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "modernbert"])
+def test_real_windows_add_up_as_stated(architecture: str) -> None:
+    """A network's own masks let a word through exactly where the sum of its windows says so."""
+    model = Model.of(tiny_network(architecture), tiny_tokenizer(), name="tiny")
+    attention = Attention(model, Sample("The keys near the old door are small."))
+    (site,) = model.sites.values()
+    assert site.windows
+    rolled_out = attention.rollout()
+    length = len(attention.tokens)
+    for number, layer in enumerate(site.layers):
+        together = through(site, site.layers[: number + 1])
+        stated = [[together.sees(layer, q, k) for k in range(length)] for q in range(length)]
+        assert ((rolled_out[number] > 0) == np.array(stated)).all()
 
 
 def test_the_sentence_of_the_brief_flows_through_the_demo_model(minilm: Model) -> None:

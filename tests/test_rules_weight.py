@@ -535,3 +535,71 @@ def test_rules_describe_themselves() -> None:
     )
     assert rule.describe() == 'attends it (nth: 2) → "the cat" over dog, L1'
     assert {"attends", "ignores"} <= set(RULES)
+
+
+# Rows that say little ---------------------------------------------------------------------------
+
+
+def test_renormalised_rows_leave_out_what_is_no_word() -> None:
+    weights = spread(_0=0.5, _4=0.1, _5=0.2)  # 0.2 on [SEP]
+    verdict = judge(
+        "attends", weights=weights, from_="slept", to="near", min=0.3, renormalise="words"
+    )
+    assert verdict.measure == "weight among words"
+    assert verdict.observed == pytest.approx(0.2 / 0.3)
+    assert verdict.sink == pytest.approx(0.7)
+    raw = judge("attends", weights=weights, from_="slept", to="near", min=0.1)
+    assert raw.observed == pytest.approx(0.2)
+
+
+def test_at_a_causal_site_the_first_token_is_left_out_unless_the_rule_names_it() -> None:
+    read = encoding("The keys are old .", site="decoder", causal=True, ends=False)
+    weights = spread(read, _0=0.6, _1=0.2, _2=0.2)
+    stated = {"min": 0.1, "renormalise": "words"}
+    assert judge("attends", read, weights, from_="are", to="keys", **stated).observed == (
+        pytest.approx(0.5)
+    )
+    assert judge("attends", read, weights, from_="are", to="The", **stated).observed == (
+        pytest.approx(0.6)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated"),
+    [
+        ("attends", {"top": 1}),
+        ("attends", {"over": "the"}),
+        ("attends", {"min": 0.01, "over": "the"}),
+        ("attends", {"min": 0.9, "renormalise": "words"}),
+        ("attends", {"min": 0.01, "top": 1, "heads": {"in": ["L0H0", "L0H1"], "how": "all"}}),
+        ("attends", {"top": 1, "heads": "mean"}),
+        ("ignores", {"max": 0.05}),
+        ("ignores", {"top": 2, "heads": "any"}),
+    ],
+)
+def test_a_row_without_words_cannot_be_judged(kind: str, stated: dict[str, Any]) -> None:
+    weights = spread(_0=0.5, _5=0.04)  # the rest, 0.46, on [SEP]
+    with pytest.raises(MeasureError, match="cannot be judged: words get less than 5% of its row"):
+        judge(kind, weights=weights, from_="slept", to="near", **stated)
+
+
+def test_a_bare_weight_is_met_or_not_whatever_words_get() -> None:
+    weights = spread(_0=0.5, _5=0.04)
+    assert judge("attends", weights=weights, from_="slept", to="near", min=0.3).outcome == "failed"
+    assert judge("attends", weights=weights, from_="slept", to="near", min=0.01).outcome == "passed"
+    stated = {"min": 0.3, "over": "the"}
+    verdict = judge("attends", weights=weights, from_="slept", to="near", **stated)
+    assert (verdict.outcome, verdict.measure) == ("failed", "weight")
+
+
+def test_of_several_heads_those_decide_that_say_something() -> None:
+    weights = spread(_0=0.96, _5=0.04)
+    weights[1] = weights[1].copy()
+    weights[1][1, 4] = 0
+    weights[1][1, 4, [5, 6, 0]] = [0.2, 0.3, 0.5]
+    stated: dict[str, Any] = {"over": "the", "from_": "slept", "to": "near"}
+    verdict = judge("attends", weights=weights, heads="any", **stated)
+    # All others prefer "near", but on 4 % of their rows.
+    assert (verdict.outcome, verdict.head, verdict.heads_tried) == ("failed", "L1H1", 6)
+    with pytest.raises(MeasureError, match="L0H0 cannot be judged"):
+        judge("attends", weights=weights, heads={"in": "all", "how": {"at_least": 2}}, **stated)

@@ -314,6 +314,57 @@ def test_a_long_text_is_pictured_by_its_rows_alone() -> None:
     np.testing.assert_array_equal(later.matrix, finding.matrix)
 
 
+PASSES = "attends: {from: are, to: keys, max: 0.999, heads: L1H0}"
+FAILS = "attends: {from: are, to: keys, min: 0.999, heads: L1}"
+
+
+def test_a_word_pair_that_fails_is_shown_beside_all_heads_of_its_layer() -> None:
+    reader = FakeReader()
+    cases = suite(
+        (KEYS, FAILS), (KEYS, FAILS.replace("attends", "ignores").replace("min: 0.9", "max: 0.0"))
+    )
+    for case in cases:
+        (at_once,) = Runner(reader, [case], pictures=True).judge(case)
+        (plain,) = Runner(reader, [case]).judge(case)
+        assert plain.panel is None
+        for finding in (at_once, Runner(reader, []).pictured(plain)):
+            panel, verdict = finding.panel, finding.verdict
+            assert panel is not None
+            assert verdict is not None
+            assert verdict.outcome == "failed"
+            assert (panel.site, panel.layer) == ("encoder", 1)
+            assert [str(head) for head in panel.decided] == [verdict.head]
+            weights = reader.weights(reader.encode(case.sample))[1]
+            np.testing.assert_array_equal(panel.weights, weights)
+
+
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        PASSES,
+        FAILS.replace("L1}", "mean}"),
+        "sink: {heads: L1, from: are, min: 0.999}",
+    ],
+    ids=["passed", "several layers", "another rule"],
+)
+def test_other_findings_have_no_panel(expectation: str) -> None:
+    reader = FakeReader()
+    (case,) = suite((KEYS, expectation))
+    (finding,) = Runner(reader, [case], pictures=True).judge(case)
+    assert finding.matrix is not None
+    assert finding.panel is None
+    assert Runner(reader, []).pictured(finding).panel is None
+
+
+def test_a_long_text_has_no_panel() -> None:
+    sentence = " ".join(["The keys are", *(f"w{number}" for number in range(WHOLE_PICTURE))])
+    (case,) = suite((sentence, FAILS))
+    (finding,) = Runner(FakeReader(), [case], pictures=True).judge(case)
+    assert finding.verdict is not None
+    assert finding.verdict.outcome == "failed"
+    assert finding.panel is None
+
+
 def test_an_error_has_no_picture() -> None:
     (case,) = suite((KEYS, DEEP))
     (finding,) = Runner(FakeReader(bad={(KEYS, 2)}), [case], pictures=True).judge(case)

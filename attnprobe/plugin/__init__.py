@@ -19,9 +19,11 @@ from attnprobe.plugin import hooks, options
 from attnprobe.plugin.keys import (
     ABSENT,
     DESELECTED,
+    ORDER,
     absent_key,
     deselected_key,
     judged_key,
+    order_key,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +95,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Counts the probes that -k, -m and the like leave out; a baseline must know."""
+    if not items:
+        return  # as --lf tells of
     config = items[0].config
     given = options.settings(config).models
     count = sum(
@@ -105,12 +109,19 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         config.workeroutput[DESELECTED] = config.stash[deselected_key]
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[ORDER] = session.config.stash.get(order_key, [])
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    # Under pytest-xdist each worker leaves out the same cases.
+    # Under pytest-xdist each worker collects, and leaves out, the same cases.
     told = getattr(node, "workeroutput", {})
     if told.get(ABSENT):
         node.config.stash[absent_key] = told[ABSENT]
+    if told.get(ORDER):
+        node.config.stash[order_key] = told[ORDER]
     if told.get(DESELECTED):
         node.config.stash[deselected_key] = told[DESELECTED]
 
@@ -123,6 +134,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"--attn-model {name}=REF",
             yellow=True,
         )
+    for habit in config.stash.get(order_key, []):
+        terminalreporter.write_line(f"attnprobe: {habit['told']}", yellow=True)
 
 
 def _named_model(item: pytest.Item) -> str | None:

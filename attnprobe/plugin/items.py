@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from attnprobe import cases
+from attnprobe import cases, order
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError
 from attnprobe.explain import ExpectationFailed, explain, harmless
-from attnprobe.plugin.keys import Judged, judged_key
+from attnprobe.plugin.keys import Judged, judged_key, order_key
 from attnprobe.plugin.session import session_of
 
 __all__ = ["CaseFile", "CaseItem"]
@@ -28,6 +28,8 @@ class CaseFile(pytest.File):
         for mark in sorted({mark for case in found for mark in case.marks}):
             # A mark that a case file names is declared by naming it.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
+        habits = self.config.stash.setdefault(order_key, [])
+        habits += [vars(habit) | {"told": str(habit)} for habit in order.habits(found)]
         chosen = session.settings
         first = next(iter(chosen.models), "")
         for case in found:
@@ -55,7 +57,9 @@ class CaseItem(pytest.Item):
     """
 
     def __init__(self, *, case: Case, model: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # As text, which pytest takes apart at the bracket: --lf reads it back in the same way.
+        nodeid = f"{kwargs['parent'].nodeid}::{kwargs['name']}"
+        super().__init__(nodeid=nodeid, **kwargs)
         self.case = case
         self.model = model
         self.stash[judged_key] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "DESELECTED",
+    "ORDER",
     "REPORT",
     "Judged",
     "absent_key",
     "deselected_key",
     "judged_key",
+    "order_key",
 ]
 
 
@@ -37,5 +39,8 @@ ABSENT = "attnprobe_absent"
 # How many probes -k, -m and the like left out.
 deselected_key = pytest.StashKey[int]()
 DESELECTED = "attnprobe_deselected"
+# Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
+order_key = pytest.StashKey[list[dict[str, Any]]]()
+ORDER = "attnprobe_order"
 # Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
 REPORT = "attnprobe"

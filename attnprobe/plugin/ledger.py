@@ -15,13 +15,14 @@ from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.names import SUFFIX
 from attnprobe.plugin.baseline import Baseline, Compared
-from attnprobe.plugin.keys import REPORT, absent_key
+from attnprobe.plugin.keys import REPORT, absent_key, order_key
 from attnprobe.plugin.options import settings
 from attnprobe.render.changes import changes_section
 from attnprobe.results import (
     CaseOutcome,
     CaseResult,
     ModelResult,
+    OrderResult,
     Results,
     environment,
     write_json,
@@ -93,6 +94,7 @@ class Ledger:
         if self._strict and absent_key in session.config.stash:
             self._complain(session, "a strict run lets no case go for want of its model")
         absent: dict[str, int] = session.config.stash.get(absent_key, {})
+        habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
         found = Results(
             environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
@@ -101,6 +103,7 @@ class Ledger:
             # executed with the number collected must see that it is missing.
             collected=self._seen["collected"] + len(self._broken_files),
             absent=absent,
+            order=tuple(map(OrderResult.from_dict, habits)),
         )
         if self._path is not None:
             try:

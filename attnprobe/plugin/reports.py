@@ -15,7 +15,7 @@ from attnprobe.attention import draw
 from attnprobe.explain import bound, harmless, number
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import Chance, Chart, Encoding, Verdict
+from attnprobe.records import Chance, Chart, Encoding, LayerPanel, Verdict
 from attnprobe.render.table import Finding, expectations_table, folded, picture_figure
 from attnprobe.results import ChanceResult, ExpectationResult, ModelResult
 
@@ -247,17 +247,31 @@ def _rate(chance: Chance | None) -> str:
 
 
 def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> str:
-    """The heatmap of an expectation and under it its charts, folded where there are several."""
+    """The heatmap of an expectation and under it its charts, folded where there are several.
+
+    The heads of the layer that decided, beside a word pair that does not hold, are always folded.
+    """
     verdict, encoding = judged.finding.verdict, judged.finding.encoding
     if verdict is None or encoding is None:
         return ""
-    heatmap = _or_note("picture", lambda: _heatmap(pictured(judged), verdict, encoding, album))
-    charts = [
+    panels: list[LayerPanel] = []
+
+    def heatmap() -> str:
+        whole = pictured(judged)
+        if whole.finding.panel is not None:
+            panels.append(whole.finding.panel)
+        return _heatmap(whole, verdict, encoding, album)
+
+    first = _or_note("picture", heatmap)
+    drawn = [
         _or_note("picture", functools.partial(_chart, judged, chart, encoding, album))
-        for chart in verdict.charts
+        for chart in (*verdict.charts, *panels)
     ]
-    shown = "".join(charts)
-    return heatmap + (folded(f"{len(charts)} charts", shown) if len(charts) > 1 else shown)
+    shown = "".join(drawn)
+    if len(drawn) < 2 and not panels:
+        return first + shown
+    summary = f"{len(drawn)} charts" if len(drawn) > 1 else f"all heads of layer {panels[0].layer}"
+    return first + folded(summary, shown)
 
 
 def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import Colormap
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -46,6 +47,7 @@ __all__ = [
     "draw_outline",
     "draw_slanted",
     "frame",
+    "frame_cells",
     "marked",
     "signed",
     "spread",
@@ -94,17 +96,20 @@ class Scale:
 
     Attributes:
         low, high: the ends of the colour bar.
-        colors: name of the colour map.
+        colors: the colour map, or its name.
     """
 
     low: float
     high: float
-    colors: str = MAP
+    colors: str | Colormap = MAP
 
     def __call__(self, values: Floats) -> Floats:
         """Colours `[..., 4]`, red to opacity, 0 to 1."""
         share = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
-        shades: Floats = matplotlib.colormaps[self.colors](share)
+        colors = self.colors
+        if isinstance(colors, str):
+            colors = matplotlib.colormaps[colors]
+        shades: Floats = colors(share)
         return shades
 
 
@@ -191,10 +196,14 @@ def draw_cells(axes: Axes, values: Floats, scale: Scale) -> None:
         aspect="auto",
     )
     if np.isnan(values).any():
-        rows, columns = values.shape
-        axes.add_patch(
-            Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=RULE, clip_on=False)
-        )
+        frame_cells(axes, *values.shape)
+
+
+def frame_cells(axes: Axes, rows: int, columns: int) -> None:
+    """A thin frame around cells that may be as white as the card."""
+    axes.add_patch(
+        Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=RULE, clip_on=False)
+    )
 
 
 class Digits(Artist):

@@ -7,7 +7,7 @@ are known, is drawn as a strip of these rows only, broken into lines as text is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,16 +20,19 @@ from attnprobe.render.frame import (
     LEAST_BAR,
     LINE,
     PAD,
+    RULE,
     SLANT,
     SMALL,
     Digits,
     Key,
+    Scale,
     add_axes,
     draw_bar,
     draw_cells,
     draw_outline,
     draw_slanted,
     frame,
+    frame_cells,
     spread,
     step_of,
 )
@@ -120,10 +123,14 @@ def heatmap(
     expected: Cells | None = None,
     contrast: Cells | None = None,
     rows: Collection[int] | None = None,
+    scale: Scale | None = None,
+    measure: str = "attention weight",
+    write: Callable[[float], str] = "{:.2f}".format,
 ) -> Drawing:
     """Draws attention weights: source tokens on x, target tokens on y, brighter is more.
 
-    Colours run from 0 to the largest weight shown. Weights stand in the cells up to 14 tokens.
+    Colours run from 0 to the largest weight shown, unless a scale is given. Weights stand in the
+    cells up to 14 tokens.
 
     Args:
         weights: `[target, source]`.
@@ -133,6 +140,8 @@ def heatmap(
         expected, contrast: cells to outline, the first solid, the second dashed.
         rows: target positions in question; above 40 tokens only these, and those of the outlined
             cells, are drawn.
+        measure: what the colours show.
+        write: a weight as it stands in its cell.
 
     Raises:
         ValueError: there are no weights, or tokens, cells or rows do not fit them.
@@ -163,16 +172,16 @@ def heatmap(
     bar_height = max(blocks[0].height if len(blocks) == 1 else body - LINE, LEAST_BAR)
     legend = [Key(outline.name, outline.color, outline.style) for outline in outlines]
     drawing, top = frame(title, right + BAR_ROOM - PAD, max(body, bar_height), legend)
-    scale = spread(weights[blocks[0].rows])
-    draw_bar(drawing, right, top, bar_height, scale, "attention weight")
+    scale = scale or spread(weights[blocks[0].rows])
+    draw_bar(drawing, right, top, bar_height, scale, measure)
     _draw_row_name(drawing, blocks[0], top)
     for block in blocks:
         part = weights[np.ix_(block.rows, block.columns)]
         axes = add_axes(drawing, left, top, block.width, block.height)
         draw_cells(axes, part, scale)
-        _draw_separators(axes, block)
+        _draw_separators(axes, block, RULE if scale.low < 0 else CARD)
         if max(weights.shape) <= MOST_WITH_DIGITS:
-            drawing.add_artist(Digits(part, scale, axes))
+            drawing.add_artist(Digits(part, scale, axes, write))
         _draw_labels(drawing, block, outlines, left, top)
         for outline in reversed(outlines):
             _draw_outline(axes, outline, block)
@@ -206,11 +215,13 @@ def _blocks(
     ]
 
 
-def _draw_separators(axes: Axes, block: _Block) -> None:
+def _draw_separators(axes: Axes, block: _Block, color: str) -> None:
     rows, columns = len(block.rows), len(block.columns)
     thickness = block.cell / 30
-    axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, colors=CARD, linewidths=thickness)
-    axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, colors=CARD, linewidths=thickness)
+    axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, colors=color, linewidths=thickness)
+    axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, colors=color, linewidths=thickness)
+    if color != CARD:  # a cell of no change is as white as the card
+        frame_cells(axes, rows, columns)
 
 
 def _draw_labels(

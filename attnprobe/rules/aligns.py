@@ -39,7 +39,6 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, head_grid, sink_shares
 
@@ -226,12 +225,7 @@ class Aligns(Rule):
         distribution = np.mean(
             [found.at(head.layer, picked)[head.head].mean(axis=0) for head in decided], axis=0
         )
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
             head=name,
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=False)),

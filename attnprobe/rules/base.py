@@ -268,6 +268,22 @@ class Demand(NamedTuple):
     def holds(self) -> bool:
         return self.slack > 0 or (self.slack == 0 and not self.strict)
 
+    def verdict(self, *, left_out: str = "", **about: Any) -> Verdict:
+        """The verdict where this demand decides.
+
+        Args:
+            left_out: what was left out of the number, to be said behind its measure.
+            about: the other fields of `Verdict`.
+        """
+        return Verdict(
+            outcome=outcome_of(self),
+            measure=self.measure + left_out,
+            observed=self.observed,
+            relation=self.relation,
+            demanded=self.demanded,
+            **about,
+        )
+
 
 def outcome_of(demand: Demand) -> Outcome:
     """`borderline` within the band on either side; an exact tie fails a strict demand."""

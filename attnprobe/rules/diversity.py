@@ -34,7 +34,6 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.frame import Doubles, sink_shares
 from attnprobe.rules.statistics import entropy
@@ -146,12 +145,7 @@ class Diversity(Rule):
         pairs = len(heads) * (len(heads) - 1) // 2
         name = str(self.heads) if self.heads.how is None else f"L{heads[0].layer}"
         sinks = sink_shares(weights[decider], found.keys, causal=site.causal)
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
             head=f"mean of {pairs} pair{'s' if pairs > 1 else ''} of {name}",
             heads_tried=sum(map(len, sets)),
             sink=float(sinks.mean()),

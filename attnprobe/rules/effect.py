@@ -52,7 +52,6 @@ from attnprobe.rules.base import (
     SelectorField,
     check_numbers,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
 
@@ -215,12 +214,7 @@ class Effect(Rule):
         distribution = np.mean(
             [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0
         )
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
             head=str(heads[0]) if len(heads) == 1 else f"{len(heads)} heads together",
             heads_tried=1,
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
@@ -335,13 +329,19 @@ class Confirm(BaseModel):
         verdict = replace(verdict, control=control, confirmed=told)
         if not self.required or matters or verdict.outcome == "failed":
             return verdict
+        if control.change > 0:
+            measure, observed = "rank of the fall among random heads", float(1 + control.as_much)
+            relation, demanded = "<=", float(top)
+        else:
+            measure, observed = "fall of the readout (nats)", control.change
+            relation, demanded = ">", 0.0
         return replace(
             verdict,
             outcome="failed",
-            measure="rank of the fall among random heads",
-            observed=float(1 + control.as_much),
-            relation="<=",
-            demanded=float(top),
+            measure=measure,
+            observed=observed,
+            relation=relation,
+            demanded=demanded,
         )
 
     @staticmethod

@@ -5,11 +5,13 @@ Each layer hands on the mean of its heads and, by the residual connection, the p
 through them (Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers"). In a causal site
 early tokens are seen by more rows and gather flow for that alone; as the paper asks, attention is
 first normalised by its receptive field.
+
+Sliding windows change nothing in these formulas, but a word that their sum keeps away cannot flow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ from attnprobe.errors import SelectorError
 from attnprobe.heads import Heads, parse_heads
 from attnprobe.records import (
     WHOLE_PICTURE,
+    Chance,
     Encoding,
     Floats,
     FlowGraph,
@@ -33,9 +36,10 @@ from attnprobe.records import (
 )
 from attnprobe.rules.base import RULES, check_numbers
 from attnprobe.rules.chance import Pair
+from attnprobe.rules.frame import Bools
 from attnprobe.rules.weight import Wanted, Weight
 
-__all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout"]
+__all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout", "through"]
 
 # Capacities are whole numbers to scipy; this many stand for 1, so that a flow fits into 32 bits.
 UNIT = 2**30
@@ -49,8 +53,8 @@ def mixing(weights: Mapping[int, Floats], *, causal: bool) -> Floats:
     Args:
         weights: for each layer `[heads, target, source]`.
         causal: whether a row sees no later position; a weight is then divided by the number of
-            positions through which its source can reach the row (t − s + 1), and the row scaled
-            back to its sum.
+            rows up to its own that see its source (t − s + 1), and the row scaled back to its sum.
+            A sliding window changes nothing: where row t sees s, so do the rows between.
     """
     mean = np.stack([weights[layer].mean(axis=0, dtype=np.float64) for layer in sorted(weights)])
     length = mean.shape[-1]
@@ -138,6 +142,18 @@ def flow_layers(encoding: Encoding, site: Site, upper: int | None = None) -> tup
     return layers
 
 
+def through(site: Site, layers: Sequence[int]) -> Site:
+    """The site with, for each of these layers, the window of a flow through all of them.
+
+    A layer of window w carries a position at most w − 1 places; a layer without one carries it
+    anywhere. So the window of all is 1 + Σ(w − 1), or none.
+    """
+    windows = [site.windows[layer] for layer in layers if layer in site.windows]
+    if len(windows) < len(layers):
+        return replace(site, windows={})
+    return replace(site, windows=dict.fromkeys(layers, 1 + sum(window - 1 for window in windows)))
+
+
 def _mean(value: object) -> Heads:
     if value != "mean" and not (isinstance(value, Heads) and str(value) == "mean"):
         raise ValueError(
@@ -186,6 +202,7 @@ class Flow(Wanted):
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
         queries = self._pair(encoding, site).queries
+        self._check_reach(encoding, site)
         length = max(queries) + 1 if site.causal else len(encoding.queries(site.name))
         if self.method == "maxflow" and length > MOST_TOKENS:
             raise SelectorError(
@@ -198,9 +215,38 @@ class Flow(Wanted):
         # A max-flow of every control pair would take longer than the suite.
         return None if self.method == "maxflow" else super().pair(encoding)
 
+    def chance(self, rows: Sequence[Any], pair: Pair, spoken: Collection[Pair]) -> Chance:
+        found: Rows = rows[0]
+        # What may be tried is what the layers together let through, not each by itself.
+        site = found.encoding.site(self.site)
+        reached = through(site, sorted(found.weights))
+        sites = {**found.encoding.sites, site.name: reached}
+        found = replace(found, encoding=replace(found.encoding, sites=sites))
+        return super().chance([found], pair, spoken)
+
     def chance_needs(self, encoding: Encoding, pair: Pair) -> tuple[Need, ...]:
         site = encoding.site(self.site)
         return (self._map(encoding, site, len(encoding.queries(site.name))),)
+
+    def _possible(
+        self, words: Sequence[Group], site: Site, layers: Sequence[int], queries: Sequence[int]
+    ) -> Bools:
+        if not layers:  # a verdict asks without; chance hands in the site that `through` made
+            upper = self._upper()
+            layers = [layer for layer in site.layers if upper is None or layer <= upper]
+            site = through(site, layers)
+        return super()._possible(words, site, layers, queries)
+
+    def _check_reach(self, encoding: Encoding, site: Site) -> None:
+        """Refuses a word that no path reaches, where a share of 0 would say nothing."""
+        layers = flow_layers(encoding, site, self._upper())
+        reached = through(site, layers)
+        for from_, selector, _ in self._hidden(encoding, reached, layers[-1]):
+            most = reached.windows[layers[-1]] - 1
+            raise SelectorError(
+                f"nothing of {selector} reaches {from_}: the sliding windows of layers 0 to "
+                f"{layers[-1]} carry it {most} tokens at most; choose nearer words or more layers"
+            )
 
     def _map(self, encoding: Encoding, site: Site, length: int) -> Need:
         layers = flow_layers(encoding, site, self._upper())

@@ -150,11 +150,11 @@ class Frame:
 
     def columns_at(self, positions: Collection[int]) -> tuple[int, ...]:
         """Indices of the columns that hold any of these token positions."""
-        return tuple(
-            index
-            for index, group in enumerate(self.columns)
-            if not set(positions).isdisjoint(group.positions)
-        )
+        return _indices(self.columns, positions)
+
+    def rows_at(self, positions: Collection[int]) -> tuple[int, ...]:
+        """Indices of the rows that hold any of these token positions."""
+        return _indices(self.rows, positions)
 
     def view(self, weights: Floats) -> Doubles:
         """A layer's weights as this frame sees them, `[heads, rows, columns]`.
@@ -179,6 +179,12 @@ class Frame:
         scaled = np.full_like(found, np.nan)
         np.divide(found, content, out=scaled, where=said)
         return scaled
+
+
+def _indices(words: Sequence[Group], positions: Collection[int]) -> tuple[int, ...]:
+    return tuple(
+        index for index, word in enumerate(words) if not set(positions).isdisjoint(word.positions)
+    )
 
 
 def _ends(words: Sequence[Group]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -31,7 +31,6 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.frame import (
     LEAST_CONTENT,
@@ -127,12 +126,8 @@ class Scored(Rule):
             [found.at(head.layer, frame.positions)[head.head].mean(axis=0) for head in decided],
             axis=0,
         )
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure + left_out,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
+            left_out=left_out,
             head=names[decider],
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),

@@ -37,7 +37,6 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
-    outcome_of,
 )
 from attnprobe.rules.chance import Geometry, Pair, Trials, columns_of, query_rows, trials
 from attnprobe.rules.effect import ConfirmField, Effect
@@ -210,8 +209,7 @@ class _Weight(Rule):
         )
         void = self._void(seen)
         judged = np.flatnonzero(~void).tolist()
-        least = self.heads.count if how == "at_least" else 1
-        if len(judged) < (len(void) if how in ("all", "mean") else least):
+        if len(judged) < self._least(len(void)):
             raise MeasureError(
                 f"{names[int(void.argmax())]} cannot be judged: words get less than "
                 f"{LEAST_CONTENT:.0%} of its row, the rest goes to special tokens, to a sink or to "
@@ -222,12 +220,7 @@ class _Weight(Rule):
         best = int(np.argmax(seen.to[judged]) if self.wanted else np.argmin(seen.to[judged]))
         place = decide(demands, how, self.heads.count, best=best)
         demand, decider = demands[place], judged[place]
-        return Verdict(
-            outcome=outcome_of(demand),
-            measure=demand.measure,
-            observed=demand.observed,
-            relation=demand.relation,
-            demanded=demand.demanded,
+        return demand.verdict(
             head=names[decider],
             heads_tried=len(heads),
             sink=_sink(found, distributions[decider]),
@@ -341,12 +334,18 @@ class _Weight(Rule):
             case "at_least":
                 held = holds.sum(axis=1) >= self.heads.count
             case "best":
-                best = to.argmax(axis=1) if self.wanted else to.argmin(axis=1)
-                held = holds[np.arange(count), best]
+                ranked = np.where(void, -np.inf, to if self.wanted else -to)
+                held = holds[np.arange(count), ranked.argmax(axis=1)]
             case _:
                 held = holds.all(axis=1)
-        judged: Bools = held[fair & ~void.all(axis=1)]
+        judged: Bools = held[fair & ((~void).sum(axis=1) >= self._least(heads))]
         return judged
+
+    def _least(self, heads: int) -> int:
+        """How many of the heads must say something for a verdict."""
+        if self._how in ("all", "mean"):
+            return heads
+        return self.heads.count if self._how == "at_least" else 1
 
     def _pair(self, encoding: Encoding, site: Site, layers: Sequence[int] = ()) -> _Pair:
         """Finds the words among the tokens, and refuses what no head could decide.

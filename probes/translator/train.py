@@ -14,11 +14,12 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
-from card import measure, write_card
-from grammar import Sentence, corpus, vocabulary
+from card import Trial, measure, write_card
+from grammar import Sentence, corpus, sentences, vocabulary
 from scoring import translate
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
@@ -26,20 +27,30 @@ from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerFast
 
 __all__ = [
     "CORPUS_SEED",
+    "FRESH_SEED",
     "HELD_OUT",
     "MODEL",
     "SEED",
     "STEPS",
     "TRAINING",
+    "TRIALS",
     "build_network",
     "build_tokenizer",
+    "fresh_sentences",
     "save",
     "train",
 ]
 
 MODEL = Path(__file__).parent / "model"
 CORPUS_SEED = 0
-SEED = 0
+FRESH_SEED = 1
+# The network in `MODEL` is the trial of this seed, chosen among these by the head's alignment.
+SEED = 2
+TRIALS = (
+    Trial(seed=0, exact=1.0000, head="L1H0", predicting=0.9786),
+    Trial(seed=1, exact=0.9990, head="L1H2", predicting=0.9777),
+    Trial(seed=2, exact=0.9990, head="L1H1", predicting=0.9900),
+)
 TRAINING, HELD_OUT = 40_000, 1_000
 STEPS, WARM_UP, BATCH = 4_000, 400, 64
 LEARNING_RATE = 1e-3
@@ -185,11 +196,32 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     training, held_out = corpus(training=TRAINING, held_out=HELD_OUT, seed=CORPUS_SEED)
     network, _ = train(training, seed=given.seed)
-    save(network, held_out, given.out, seed=given.seed)
+    fresh = fresh_sentences([*training, *held_out])
+    save(network, held_out, given.out, fresh=fresh, seed=given.seed)
 
 
-def save(network: MarianMTModel, held_out: Sequence[Sentence], folder: Path, *, seed: int) -> None:
-    """Writes the network, its tokenizer and its card."""
+def fresh_sentences(known: Sequence[Sentence], count: int = HELD_OUT) -> list[Sentence]:
+    """Sentences of a corpus of their own, without those that are known.
+
+    No seed was chosen by them, so what a network scores here is no pick of the best.
+    """
+    seen = {one.source for one in known}
+    return list(islice((one for one in sentences(FRESH_SEED) if one.source not in seen), count))
+
+
+def save(
+    network: MarianMTModel,
+    held_out: Sequence[Sentence],
+    folder: Path,
+    *,
+    fresh: Sequence[Sentence],
+    seed: int,
+) -> None:
+    """Writes the network, its tokenizer and its card.
+
+    Args:
+        fresh: sentences that no choice was made by.
+    """
     tokenizer = build_tokenizer()
     # The sinusoids of the positions: transformers leaves them out, and AutoModel misses them.
     network._keys_to_ignore_on_save = None
@@ -198,15 +230,17 @@ def save(network: MarianMTModel, held_out: Sequence[Sentence], folder: Path, *, 
     tokenizer.save_pretrained(folder)
     with _repeatable(seed):
         untrained = build_network(tokenizer).eval()
-        figures = measure(network, untrained, tokenizer, held_out)
+        figures = measure(network, untrained, tokenizer, held_out, fresh)
     write_card(
         folder,
         figures,
+        trials=TRIALS if seed == SEED else (),
         example=EXAMPLE,
         translation=translate(network, tokenizer, [EXAMPLE])[0],
         training=f"{TRAINING:,}",
         held_out=f"{HELD_OUT:,}",
         corpus_seed=CORPUS_SEED,
+        fresh_seed=FRESH_SEED,
         parameters=f"{network.num_parameters():,}",
         steps=f"{STEPS:,}",
         warm_up=WARM_UP,

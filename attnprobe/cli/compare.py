@@ -1,0 +1,334 @@
+"""`attnprobe compare`: two results, or two models on the same cases."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from attnprobe.cli.base import app, out
+from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.names import LOCK, SUFFIX, short_name
+
+if TYPE_CHECKING:
+    from attnprobe.cases import Case
+    from attnprobe.compare import Comparison
+    from attnprobe.render.compare_page import ChangePictures, HeadRow
+    from attnprobe.results import Results
+
+__all__: list[str] = []
+
+COMPARISON_SCHEMA = "attnprobe/comparison-1"
+_MOST_PICTURES = 30
+_BASELINES = Path(".attnprobe")
+# What pytest exits with when it went through all cases.
+_RAN = (0, 1)
+_TAIL = 15  # lines of pytest's output that an error quotes
+
+
+@app.command()
+def compare(
+    old: Annotated[
+        str, typer.Argument(metavar="A", help="A results file, a baseline's name, or a model.")
+    ],
+    new: Annotated[
+        str, typer.Argument(metavar="B", help="The same, to be compared with the first.")
+    ],
+    cases: Annotated[
+        list[Path] | None,
+        typer.Option("--cases", help="For two models: case files or folders; default cases."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="For two models: also the cases that name this model."),
+    ] = None,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option("--fail", help="Also exit 1 beyond this: weight:-20%, rate:-0.02, gone:0."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="For two models.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="For two models.")] = "float32",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the comparison to this file.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with pictures to this file.")
+    ] = None,
+) -> None:
+    """Compare two results, or run two models on the same cases and compare them.
+
+    Exit code 0 if nothing broke, 1 if something did, 2 if they could not be compared.
+    """
+    from attnprobe.compare import compare_results, pair_models
+    from attnprobe.limits import exceeded, parse_limit
+    from attnprobe.results import read_results
+
+    limits = [parse_limit(text) for text in fail or ()]
+    files = [_results_file(given) for given in (old, new)]
+    if all(files):
+        before, after = (read_results(file) for file in files if file)
+        found = _Found(compare_results(before, after, models=pair_models(before, after)))
+    elif any(files):
+        which, other = (old, new) if files[0] else (new, old)
+        raise AttnprobeError(
+            f"{which} is a results file and {other} is none; give two results, or two models"
+        )
+    else:
+        found = _two_models(old, new, cases or [Path("cases")], model, device, dtype, html)
+    beyond = [text for limit in limits if (text := exceeded(limit, found.comparison))]
+    _print(found, beyond)
+    if json is not None:
+        _write_json(json, old, new, found, beyond)
+    if html is not None:
+        _write_page(html, old, new, found, beyond)
+    if found.comparison.of("broken") or beyond:
+        raise typer.Exit(1)
+
+
+@dataclass
+class _Found:
+    """All that is told of two runs.
+
+    Attributes:
+        notes: what could not be shown, and why.
+    """
+
+    comparison: Comparison
+    heads: Sequence[HeadRow] = ()
+    pictures: Sequence[ChangePictures] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def _results_file(given: str) -> Path | None:
+    """The results file that is meant; None for a model."""
+    named = _BASELINES / f"{given}.json"
+    if named.is_file() and not Path(given).exists():
+        return named
+    return Path(given) if given.endswith(".json") else None
+
+
+def _two_models(
+    old: str,
+    new: str,
+    paths: Sequence[Path],
+    name: str | None,
+    device: str,
+    dtype: str,
+    html: Path | None,
+) -> _Found:
+    from attnprobe.compare import compare_results
+    from attnprobe.models import load
+    from attnprobe.side_by_side import draw_change, head_fates, head_row
+
+    suite = _cases(paths)
+    name = name or _only_name(suite)
+    names = [name or short_name(ref) for ref in (old, new)]
+    console = Console(stderr=True)
+    runs: list[Results] = []
+    for ref, called in zip((old, new), names, strict=True):
+        with console.status(f"running the cases on {ref}"):
+            runs.append(_run(ref, called, paths, device, dtype))
+    comparison = compare_results(*runs, models={names[0]: names[1]})
+    found = _Found(comparison)
+    ran = {(_resolved(item.file), item.id, item.row) for item in runs[1].items}
+    asked = {
+        (path, case.id, case.row): case
+        for path, case in suite
+        if (path, case.id, case.row) in ran and case.skip is None
+    }
+    try:
+        with console.status("matching heads"):
+            labels = names if names[0] != names[1] else [f"{names[0]} {which}" for which in "AB"]
+            one = load(old, name=labels[0], device=device, dtype=dtype)
+            other = load(new, name=labels[1], device=device, dtype=dtype)
+            fates = head_fates(one, other, asked.values())
+        found.heads = [head_row(fate) for fate in fates]
+    except AttnprobeError as error:
+        found.notes.append(f"heads could not be matched: {error}")
+        return found
+    if html is None:
+        return found
+    changed = [
+        (change, asked[place])
+        for change in comparison.of("broken", "weaker", "fixed", "stronger")
+        if (place := (_resolved(change.key[0]), *change.key[1:3])) in asked
+    ]
+    order = {"broken": 0, "weaker": 1, "fixed": 2, "stronger": 3}
+    changed.sort(key=lambda entry: order[entry[0].kind])
+    with console.status("drawing"):
+        found.pictures = [
+            draw_change(change, case, one, other) for change, case in changed[:_MOST_PICTURES]
+        ]
+    if len(changed) > _MOST_PICTURES:
+        found.notes.append(f"{len(changed) - _MOST_PICTURES} more changed cases are not drawn")
+    return found
+
+
+def _cases(paths: Sequence[Path]) -> list[tuple[Path, Case]]:
+    """The cases of case files, each with its file."""
+    from attnprobe import cases, results
+
+    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise AttnprobeError(f"no such file or folder: {', '.join(missing)}; give --cases PATH")
+    files = [
+        file
+        for path in paths
+        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
+        if file.name.endswith(SUFFIX)
+    ]
+    return [
+        (file.resolve(), case)
+        for file in files
+        for case in cases.load(file, str(file), head_sets=head_sets)
+    ]
+
+
+def _only_name(suite: Sequence[tuple[Path, Case]]) -> str | None:
+    """The one model that all cases name; None where some name none."""
+    names = {case.model for _, case in suite}
+    if None in names or not names:
+        return None
+    if len(names) > 1:
+        known = ", ".join(sorted(name for name in names if name))
+        raise AttnprobeError(f"the cases are for several models; name one with --model: {known}")
+    return next(iter(names))
+
+
+def _resolved(file: str) -> Path:
+    return Path(file).resolve()
+
+
+def _run(ref: str, name: str, paths: Sequence[Path], device: str, dtype: str) -> Results:
+    """Runs pytest over the cases on one model.
+
+    Raises:
+        ResultsError: it did not go through, or measured nothing.
+    """
+    from attnprobe.explain import harmless
+    from attnprobe.results import read_results
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "results.json"
+        options = [
+            f"--attn-model={name}={ref}",
+            f"--attn-json={file}",
+            f"--attn-device={device}",
+            f"--attn-dtype={dtype}",
+            "--attn-figures=none",
+            "--rootdir=.",
+            *("-q", "-p", "no:cacheprovider"),
+            # What the project's ini file says of baselines is about its own runs.
+            *("-o", "attn_save=", "-o", "attn_compare=", "-o", "attn_compare_fail="),
+        ]
+        command = [sys.executable, "-m", "pytest", *map(str, paths), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-_TAIL:])
+        if done.returncode not in _RAN or not file.exists():
+            raise ResultsError(
+                f"{ref}: pytest ended with exit code {done.returncode}:\n{harmless(tail)}"
+            )
+        found = read_results(file)
+    if all(item.outcome in ("error", "skipped") for item in found.items):
+        raise ResultsError(f"{ref}: no case could be measured:\n{harmless(tail)}")
+    return found
+
+
+def _print(found: _Found, beyond: Sequence[str]) -> None:
+    from attnprobe.differences import change_rows, counts_line, suite_rows
+
+    comparison = found.comparison
+    rows = change_rows(comparison)
+    if rows:
+        table = _table("", "case", "model", "rule", "before", "now", "change")
+        for row in rows:
+            case = f"{row.case}\n{row.file}"
+            cells = (row.kind, case, row.model, row.rule, row.before, row.now, row.by)
+            table.add_row(*map(_plain, cells))
+        out.print(table)
+    if comparison.suites:
+        table = _table("suite", "model", "before", "now", "change", "95 %", "p")
+        for suite in suite_rows(comparison):
+            table.add_row(*map(_plain, vars(suite).values()))
+        out.print(table)
+    if found.heads:
+        table = _table("site", "head", "now", "divergence", "cases")
+        for head in found.heads:
+            table.add_row(*(_plain(str(value)) for value in vars(head).values()))
+        out.print(table)
+    for note in (*comparison.warnings, *found.notes):
+        out.print(_plain(f"note: {note}"), soft_wrap=True)
+    for text in _beyond(beyond):
+        out.print(_plain(text), soft_wrap=True)
+    out.print(counts_line(comparison))
+
+
+def _beyond(texts: Sequence[str]) -> list[str]:
+    return [f"beyond the limit {text}" for text in texts]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns)
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Text as it is: what stands in brackets is a row, not markup."""
+    from attnprobe.explain import harmless
+
+    return Text(harmless(text))
+
+
+def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
+    from attnprobe.results import write_json
+
+    content: dict[str, Any] = {
+        "schema": COMPARISON_SCHEMA,
+        "old": old,
+        "new": new,
+        **found.comparison.as_dict(),
+        "heads": [vars(head) for head in found.heads],
+        "notes": found.notes,
+        "beyond": list(beyond),
+    }
+    write_json(path, content)
+
+
+def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
+    from attnprobe.differences import change_rows, counts_line, suite_rows
+    from attnprobe.render.compare_page import compare_page
+
+    comparison = found.comparison
+    page = compare_page(
+        f"{old} → {new}",
+        subtitle=counts_line(comparison),
+        counts={str(kind): count for kind, count in comparison.counts().items()},
+        rows=change_rows(comparison),
+        suites=suite_rows(comparison),
+        heads=found.heads,
+        pictures=found.pictures,
+        notes=(
+            *(f"beyond the limit {text}" for text in beyond),
+            *comparison.warnings,
+            *found.notes,
+        ),
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.tmp")
+        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
+        scratch.replace(path)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from error

@@ -1,0 +1,239 @@
+"""`attnprobe show`: what heads do on one text."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from attnprobe.cli.base import app, out
+from attnprobe.errors import AttnprobeError
+
+if TYPE_CHECKING:
+    from attnprobe.attention import Attention
+    from attnprobe.records import Target
+    from attnprobe.rules.pattern import HeadPattern, Patterns
+
+__all__: list[str] = []
+
+FORMATS = (".html", ".svg", ".png")
+# Of the patterns that did not name a head, how many are shown, and from which score.
+NEXT, NEXT_FROM = 2, 0.1
+TOP = 3
+LEAST = 0.005  # less would be printed as 0.00
+
+
+@app.command()
+def show(
+    model: Annotated[
+        str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
+    ],
+    text: Annotated[str, typer.Argument(help="The text; the source of an encoder-decoder.")],
+    target: Annotated[
+        str | None, typer.Option("--target", help="The target text, for an encoder-decoder.")
+    ] = None,
+    site: Annotated[
+        Literal["encoder", "decoder", "cross"] | None,
+        typer.Option("--site", help="Needed where the model has several."),
+    ] = None,
+    patterns: Annotated[
+        bool, typer.Option("--patterns", help="Name the pattern of every head.")
+    ] = False,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--heads",
+            help="L3H1, or the mean of several: L3, L2-L4, mean. More than once for several.",
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", min=1, help=f"With --heads: targets of each word, {TOP} unless given."
+        ),
+    ] = None,
+    unit: Annotated[
+        Literal["words", "tokens"], typer.Option("--unit", help="Rows and columns.")
+    ] = "words",
+    special: Annotated[
+        bool,
+        typer.Option(
+            "--special/--no-special",
+            help="Keep special tokens, or leave them out and scale each row to sum to 1.",
+        ),
+    ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --heads: write .html, .svg or .png."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
+    ] = "float32",
+    revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
+    online: Annotated[bool, typer.Option("--online", help="Allow the hub.")] = False,
+) -> None:
+    """Show what heads do on one text: their patterns, their strongest targets, their heatmaps."""
+    chosen = heads or []
+    _check(chosen, patterns=patterns, top=top, output=output)
+    _check_text("the text", text)
+    _check_text("--target", target or "")
+    from attnprobe.explain import harmless
+    from attnprobe.models import load
+
+    loaded = load(model, revision=revision, device=device, dtype=dtype, online=online)
+    attention = loaded.attention(text, target=target, site=site)
+    if patterns:
+        out.print(_pattern_table(attention.patterns(unit=unit, special=special)))
+    count = top or TOP
+    for one in chosen:
+        found = attention.strongest(one, count=count, unit=unit, special=special)
+        out.print(_target_table(one, found, count, attention.site))
+    if output is not None:
+        _write(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
+        out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
+
+
+def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Path | None) -> None:
+    """What can be said before a model is loaded."""
+    from attnprobe.heads import parse_heads
+
+    if not heads and not patterns:
+        raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")
+    if not heads and top is not None:
+        raise AttnprobeError("--top counts the targets of a word: name heads, as --heads L3H1")
+    for one in heads:
+        try:
+            parse_heads(one)
+        except ValueError as error:
+            raise AttnprobeError(f"--heads: {error}") from None
+    if output is None:
+        return
+    if not heads:
+        raise AttnprobeError("--output draws heads: name them, as --heads L3H1")
+    if output.suffix not in FORMATS:
+        raise AttnprobeError(f"--output {output}: it must end in {', '.join(FORMATS)}")
+    if output.suffix != ".html" and len(heads) > 1:
+        raise AttnprobeError(
+            f"--output {output}: one picture holds one --heads; a page for several ends in .html"
+        )
+
+
+def _check_text(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The shell handed over bytes; Python keeps them as halves of surrogate pairs.
+        raise AttnprobeError(
+            f"{what} is not UTF-8; write it in the encoding of the terminal"
+        ) from None
+
+
+def _pattern_table(patterns: Patterns) -> Table:
+    table = Table("head", "pattern")
+    table.add_column("score", justify="right")
+    table.add_column("on")
+    table.add_column("entropy", justify="right")
+    table.add_column("next")
+    for one in patterns:
+        table.add_row(
+            str(one.head),
+            one.pattern,
+            _number(one.score),
+            _safe(one.on or ""),
+            _number(one.scores["entropy"]),
+            _others(one),
+        )
+    return table
+
+
+def _others(one: HeadPattern) -> str:
+    """The patterns that come nearest after the one that names the head."""
+    others = [
+        (name, score)
+        for name, score in one.scores.items()
+        if name not in (one.pattern, "entropy") and score >= NEXT_FROM
+    ]
+    others.sort(key=lambda entry: -entry[1])
+    return ", ".join(f"{name} {_number(score)}" for name, score in others[:NEXT])
+
+
+def _target_table(
+    heads: str, found: Sequence[tuple[str, Sequence[Target]]], top: int, site: str
+) -> Table:
+    first, second = ("target", "source") if site == "cross" else ("from", "to")
+    table = Table(f"{_safe(heads)} {first}")
+    for place in range(1, top + 1):
+        table.add_column(f"{second} {place}")
+    for label, targets in found:
+        cells = [
+            f"{_safe(target.word)} {_number(target.weight)}"
+            for target in targets
+            if target.weight >= LEAST
+        ]
+        table.add_row(_safe(label), *(cells if targets else ["too little on words"]))
+    return table
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def _safe(text: str) -> str:
+    """A text from outside as a cell of a table: no markup, nothing that acts."""
+    from rich.markup import escape
+
+    from attnprobe.render.text import shortened
+
+    return escape(shortened(text, 40))
+
+
+def _drawn(
+    attention: Attention,
+    model: str,
+    heads: Sequence[str],
+    suffix: str,
+    unit: Literal["words", "tokens"],
+    special: bool,
+) -> bytes:
+    """The picture of the heads in the format of a file name."""
+    from attnprobe.render.page import page
+    from attnprobe.render.style import to_svg
+    from attnprobe.render.table import picture_figure
+
+    drawings = [attention.heatmap(one, unit=unit, special=special) for one in heads]
+    if suffix == ".svg":
+        return to_svg(drawings[0]).encode()
+    if suffix == ".png":
+        buffer = io.BytesIO()
+        drawings[0].savefig(buffer, format="png")
+        return buffer.getvalue()
+    sample = attention.sample
+    return page(
+        f"{model}: {attention.site} attention",
+        texts=[sample.text] if sample.target is None else [sample.text, sample.target],
+        parts=[
+            picture_figure(to_svg(drawing), one)
+            for one, drawing in zip(heads, drawings, strict=True)
+        ],
+    ).encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.write_bytes(data)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise AttnprobeError(f"{path}: cannot be written: {error}") from None

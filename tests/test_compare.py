@@ -1,0 +1,518 @@
+"""Two runs side by side: kinds of change, paired tests, limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, norm
+
+from attnprobe.compare import (
+    KINDS,
+    Change,
+    Comparison,
+    Kind,
+    compare_models,
+    compare_results,
+    pair_models,
+)
+from attnprobe.differences import lines
+from attnprobe.errors import ResultsError
+from attnprobe.limits import exceeded, parse_limit
+from attnprobe.results import (
+    CaseResult,
+    ExpectationResult,
+    ModelResult,
+    RelationResult,
+    Results,
+)
+from attnprobe.stats import paired_difference, paired_p
+
+ERROR: dict[str, Any] = {"measure": None, "observed": None, "relation": None, "demanded": None}
+
+
+def expected(observed: float = 0.6, **changes: Any) -> ExpectationResult:
+    facts: dict[str, Any] = {
+        "rule": "attends",
+        "arguments": {"from": "it", "to": "animal", "min": 0.3},
+        "outcome": "passed",
+        "message": "",
+        "line": 7,
+        "measure": "weight",
+        "observed": observed,
+        "relation": ">=",
+        "demanded": 0.3,
+        "head": "L3H1",
+        "heads_tried": 1,
+        "sink": 0.1,
+    }
+    return ExpectationResult(**facts | changes)
+
+
+def case(*expectations: ExpectationResult, outcome: str = "passed", **changes: Any) -> CaseResult:
+    facts: dict[str, Any] = {
+        "nodeid": "x::one",
+        "id": "one",
+        "row": None,
+        "file": "cases/x.attn.yaml",
+        "line": 6,
+        "suite": "pronouns",
+        "model": "small",
+        "severity": "blocking",
+        "marks": (),
+        "outcome": outcome,
+        "duration_s": 0.1,
+        "expectations": expectations or (expected(),),
+    }
+    return CaseResult(**facts | changes)
+
+
+def model(name: str = "small", **changes: Any) -> ModelResult:
+    facts: dict[str, Any] = {
+        "name": name,
+        "ref": name,
+        "revision": None,
+        "weights_sha256": "a" * 64,
+        "tokenizer_sha256": "b" * 64,
+        "architecture": "BertModel",
+        "layers": 6,
+        "heads": 12,
+        "sites": ("encoder",),
+    }
+    return ModelResult(**facts | changes)
+
+
+def run(*cases: CaseResult, **changes: Any) -> Results:
+    facts: dict[str, Any] = {
+        "environment": {"torch": "2.0", "git_commit": "abc", "dtype": "float32"},
+        "models": (model(),),
+        "cases": cases,
+        "collected": len(cases),
+    }
+    return Results(**facts | changes)
+
+
+def only(old: CaseResult, new: CaseResult) -> Change:
+    (change,) = compare_results(run(old), run(new)).changes
+    return change
+
+
+# Kinds
+
+
+HOLD = case()
+FAIL = case(expected(0.1, outcome="failed"), outcome="failed")
+ERR = case(expected(outcome="error", **ERROR), outcome="error")
+GAP = case(expected(0.1, outcome="failed"), outcome="xfailed")
+SKIP = replace(case(), outcome="skipped", expectations=())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        (HOLD, HOLD, "kept"),
+        (HOLD, FAIL, "broken"),
+        (HOLD, ERR, "broken"),
+        (HOLD, GAP, "broken"),
+        (GAP, ERR, "broken"),
+        (FAIL, HOLD, "fixed"),
+        (ERR, HOLD, "fixed"),
+        (GAP, HOLD, "fixed"),
+        (FAIL, FAIL, "kept"),
+        (FAIL, GAP, "kept"),
+        (FAIL, ERR, "weaker"),
+        (ERR, FAIL, "stronger"),
+        (HOLD, SKIP, "gone"),
+        (SKIP, HOLD, "new"),
+        (SKIP, SKIP, "kept"),
+    ],
+)
+def test_what_an_outcome_becomes(old: CaseResult, new: CaseResult, kind: str) -> None:
+    assert only(old, new).kind == kind
+
+
+def test_what_stands_in_one_run_alone_is_new_or_gone() -> None:
+    found = compare_results(run(case(id="a"), case(id="b")), run(case(id="b"), case(id="c")))
+    assert [(change.key[1], change.kind) for change in found.changes] == [
+        ("a", "gone"),
+        ("b", "kept"),
+        ("c", "new"),
+    ]
+    assert found.changes[0].new is None
+    assert found.changes[2].old is None
+    assert found.counts() == {kind: int(kind in ("gone", "kept", "new")) for kind in KINDS}
+    assert set(KINDS) == set(get_args(Kind))
+
+
+@pytest.mark.parametrize(
+    ("relation", "old", "new", "kind", "by"),
+    [
+        (">=", 0.6, 0.48, "weaker", -0.2),
+        (">=", 0.6, 0.72, "stronger", 0.2),
+        (">", 0.5, 0.4, "weaker", -0.2),
+        ("<=", 0.5, 0.6, "weaker", -0.2),
+        ("<", 0.5, 0.4, "stronger", 0.2),
+        # Both tolerances must be exceeded: 5 % of what it was, and 0.01.
+        (">=", 0.6, 0.571, "kept", -0.029 / 0.6),
+        (">=", 0.6, 0.569, "weaker", -0.031 / 0.6),
+        (">=", 0.02, 0.011, "kept", -0.45),
+        ("<=", 0.001, 0.012, "weaker", -11.0),
+        (">=", 4.0, 3.81, "kept", -0.0475),
+        # Without a number to divide by there is a change, but no share.
+        ("<=", 0.0, 0.02, "weaker", None),
+        ("is", 0.6, 0.1, "kept", None),
+    ],
+)
+def test_a_number_that_moves(
+    relation: str, old: float, new: float, kind: str, by: float | None
+) -> None:
+    before, after = (case(expected(value, relation=relation)) for value in (old, new))
+    change = only(before, after)
+    assert change.kind == kind
+    assert change.by == (by if by is None else pytest.approx(by))
+
+
+def test_a_failing_case_can_get_weaker_too() -> None:
+    assert only(FAIL, case(expected(0.02, outcome="failed"), outcome="failed")).kind == "weaker"
+
+
+def test_the_largest_fall_is_told_of_several_expectations() -> None:
+    arguments = {"from": "it", "to": "street", "max": 0.4}
+    other = expected(0.2, rule="ignores", arguments=arguments, relation="<=", demanded=0.4)
+    old = case(expected(0.5), other)
+    change = only(old, case(expected(0.4), replace(other, observed=0.3)))
+    assert (change.kind, change.by) == ("weaker", pytest.approx(-0.5))
+    change = only(old, case(expected(0.6), replace(other, observed=0.3)))
+    assert (change.kind, change.by) == ("weaker", pytest.approx(-0.5))
+    change = only(old, case(expected(0.6), replace(other, observed=0.19)))
+    assert (change.kind, change.by) == ("stronger", pytest.approx(0.2))
+
+
+def test_a_new_bound_is_no_new_expectation_and_another_word_is() -> None:
+    old = case(expected(0.6))
+    raised = expected(0.4, arguments={"from": "it", "to": "animal", "min": 0.35}, demanded=0.35)
+    assert only(old, case(raised)).kind == "weaker"
+    other = expected(0.4, arguments={"from": "it", "to": "dog", "min": 0.3})
+    change = only(old, case(other))
+    assert (change.kind, change.by, change.moves) == ("kept", None, ())
+
+
+def test_the_same_rule_twice_is_paired_in_order() -> None:
+    old = case(expected(0.6), expected(0.9))
+    change = only(old, case(expected(0.6), expected(0.45)))
+    assert [move.by for move in change.moves] == [0, pytest.approx(-0.5)]
+
+
+def test_a_weight_and_a_margin_are_compared_by_the_room_left() -> None:
+    margin = expected(0.05, measure="margin over street", relation=">", demanded=0.0)
+    change = only(case(expected(0.6)), case(margin))
+    (move,) = change.moves
+    assert (change.kind, change.by) == ("weaker", None)
+    assert move.gain == pytest.approx(0.05 - (0.6 - 0.3))
+
+
+def test_a_rank_and_a_weight_are_compared_by_outcome_and_that_is_said() -> None:
+    rank = expected(2, measure="rank", relation="<=", demanded=2)
+    found = compare_results(run(case(expected(0.6))), run(case(rank)))
+    assert (found.changes[0].kind, found.changes[0].by) == ("kept", None)
+    assert any("another kind of number" in warning for warning in found.warnings)
+    turned = case(replace(rank, outcome="failed"), outcome="failed")
+    gap = replace(case(expected(0.6)), outcome="failed")
+    assert only(gap, turned).kind == "weaker"
+
+
+def test_relations_are_compared_as_cases_are() -> None:
+    bound = expected(0.8, rule="accuracy", measure="accuracy", arguments={}, demanded=0.5)
+    relation = RelationResult(**{**vars(case(bound, id="subject")), "relation": "nsubj"})
+    fallen = replace(relation, expectations=(replace(bound, observed=0.6),))
+    found = compare_results(
+        run(relations=(relation,), collected=1), run(relations=(fallen,), collected=1)
+    )
+    assert [(change.key[1], change.kind) for change in found.changes] == [("subject", "weaker")]
+    assert found.suites[0].n == 1
+
+
+# Keys
+
+
+def test_node_ids_do_not_matter() -> None:
+    assert only(case(nodeid="a"), case(nodeid="b@worker")).kind == "kept"
+
+
+def test_models_of_other_names_are_mapped() -> None:
+    old = run(case(model="old"), models=(model("old"),))
+    new = run(case(model="new"), models=(model("new", weights_sha256="c" * 64),))
+    assert {change.kind for change in compare_results(old, new).changes} == {"new", "gone"}
+    found = compare_results(old, new, models={"old": "new"})
+    assert [(change.key[3], change.kind) for change in found.changes] == [("new", "kept")]
+    assert found.warnings == ("old → new: weights sha256 aaaaaaaaaaaa… before, cccccccccccc… now",)
+    with pytest.raises(ResultsError, match="the old run has no model 'odl'; it has: old"):
+        compare_results(old, new, models={"odl": "new"})
+    with pytest.raises(ResultsError, match="the new run has no model 'nwe'; it has: new"):
+        compare_results(old, new, models={"old": "nwe"})
+
+
+def test_models_pair_by_name_or_as_the_only_ones_left() -> None:
+    def of(*names: str) -> Results:
+        return run(models=tuple(map(model, names)))
+
+    assert pair_models(of("a"), of("b")) == {"a": "b"}
+    assert pair_models(of("a", "b"), of("b", "c")) == {"b": "b", "a": "c"}
+    assert pair_models(of("a", "b"), of("c")) == {}
+    assert pair_models(of("a", "b"), of("a")) == {"a": "a"}
+
+
+def test_a_key_twice_is_refused() -> None:
+    with pytest.raises(ResultsError, match=r"the new run has cases/x.attn.yaml: one\[a\] on small"):
+        compare_results(run(), run(case(row="a"), case(row="a", nodeid="other")))
+
+
+def test_promise_38_an_unfinished_run_is_refused() -> None:
+    whole, cut = run(case()), run(case(), collected=3)
+    with pytest.raises(ResultsError, match="the old run did not finish: 2 of 3 cases"):
+        compare_results(cut, whole)
+    with pytest.raises(ResultsError, match="the new run did not finish"):
+        compare_results(whole, cut)
+    with pytest.raises(ResultsError, match="did not finish"):
+        compare_models(cut, "small", "small")
+
+
+def test_two_models_of_one_run_on_what_both_ran() -> None:
+    both = [case(model="a"), case(expected(0.4), model="b")]
+    found = compare_models(run(*both, case(id="own", model="a")), "a", "b")
+    assert [(change.key, change.kind) for change in found.changes] == [
+        (("cases/x.attn.yaml", "one", None, "b"), "weaker")
+    ]
+
+
+def test_what_else_differs_is_said() -> None:
+    old = run(case())
+    new = run(
+        case(),
+        environment={"torch": "2.1", "git_commit": "def", "dtype": "bfloat16", "device": "cpu"},
+        attnprobe="9",
+    )
+    assert compare_results(old, new).warnings == (
+        f"attnprobe {old.attnprobe} before, 9 now",
+        "device unknown before, cpu now",
+        "dtype float32 before, bfloat16 now",
+        "torch 2.0 before, 2.1 now",
+    )
+    assert compare_results(old, old).warnings == ()
+
+
+def test_promise_39_the_order_of_a_file_does_not_matter() -> None:
+    cases = [case(id=name, row=row) for name in "ab" for row in (None, "x", "y")]
+    forth, back = run(*cases), run(*reversed(cases))
+    assert compare_results(forth, back) == compare_results(back, forth)
+    assert list(lines(compare_results(forth, back))) == list(lines(compare_results(back, forth)))
+
+
+# Paired statistics
+
+
+def suite_of(both: int, fixed: int, broken: int, neither: int) -> Comparison:
+    pairs = [(HOLD, HOLD)] * both + [(FAIL, HOLD)] * fixed
+    pairs += [(HOLD, FAIL)] * broken + [(FAIL, FAIL)] * neither
+    old, new = (
+        run(*(replace(pair[side], id=str(n)) for n, pair in enumerate(pairs))) for side in (0, 1)
+    )
+    return compare_results(old, new)
+
+
+def test_a_suite_is_tested_in_pairs() -> None:
+    (suite,) = suite_of(20, 1, 6, 3).suites
+    assert (suite.suite, suite.model, suite.n) == ("pronouns", "small", 30)
+    assert (suite.old_passed, suite.new_passed) == (26, 21)
+    # Two-sided binomial: as uneven as 1 of 7, or more so.
+    assert suite.p == pytest.approx(2 * binom.cdf(1, 7, 0.5))
+    assert suite.change == pytest.approx(-5 / 30)
+    assert suite.low < suite.change < suite.high
+
+
+def test_skipped_cases_are_no_pairs_and_errors_do_not_hold() -> None:
+    pairs = [(HOLD, ERR), (HOLD, SKIP), (SKIP, HOLD), (SKIP, SKIP), (GAP, GAP)]
+    old, new = (
+        run(*(replace(pair[side], id=str(n)) for n, pair in enumerate(pairs))) for side in (0, 1)
+    )
+    (suite,) = compare_results(old, new).suites
+    assert (suite.n, suite.old_passed, suite.new_passed) == (2, 1, 0)
+
+
+def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, float]:
+    """Method 10 of Newcombe 1998, written out from the paper's formulas."""
+    n = both + first + second + neither
+    z = float(norm.ppf(0.975))
+
+    def wilson(hits: int) -> tuple[float, float]:
+        middle = 2 * hits + z**2
+        spread = z * math.sqrt(z**2 + 4 * hits * (1 - hits / n))
+        return (middle - spread) / (2 * (n + z**2)), (middle + spread) / (2 * (n + z**2))
+
+    p1, p2 = (both + first) / n, (both + second) / n
+    (l1, u1), (l2, u2) = wilson(both + first), wilson(both + second)
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    product = both * neither - first * second
+    corrected = product - n / 2 if product > n / 2 else min(product, 0)
+    phi = corrected / math.sqrt(margins) if margins else 0.0
+    low = (p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2
+    high = (u1 - p1) ** 2 - 2 * phi * (u1 - p1) * (p2 - l2) + (p2 - l2) ** 2
+    return p1 - p2 - math.sqrt(low), p1 - p2 + math.sqrt(high)
+
+
+counts = st.integers(0, 40)
+
+
+@given(counts, counts, counts, counts)
+def test_the_interval_is_newcombes(both: int, first: int, second: int, neither: int) -> None:
+    if both + first + second + neither == 0:
+        with pytest.raises(ValueError, match=r".*"):
+            paired_difference(0, 0, 0, 0)
+        return
+    found = paired_difference(both, first, second, neither)
+    assert found == pytest.approx(newcombe(both, first, second, neither), abs=1e-9)
+    assert (
+        -1 <= found.low <= (first - second) / (both + first + second + neither) <= found.high <= 1
+    )
+
+
+def test_the_paired_test_keeps_its_level_and_the_interval_covers() -> None:
+    """Seeded simulation under the null, and of a true change."""
+    draws, n = 2000, 40
+    random = np.random.default_rng(5)
+    null = random.multinomial(n, [0.6, 0.1, 0.1, 0.2], draws)
+    rejected = sum(paired_p(int(first), int(second)) <= 0.05 for _, first, second, _ in null)
+    # An exact test is conservative: its rate is at most 5 %, within what chance allows.
+    assert 0 < rejected <= binom.ppf(0.999, draws, 0.05)
+    for shares in ([0.6, 0.1, 0.1, 0.2], [0.5, 0.05, 0.25, 0.2]):
+        truth = shares[1] - shares[2]
+        covered = 0
+        for table in random.multinomial(n, shares, 400):
+            low, high = paired_difference(*map(int, table))
+            covered += low <= truth <= high
+        assert covered >= binom.ppf(0.001, 400, 0.95)
+
+
+def test_the_comparison_in_the_documents_is_what_is_printed() -> None:
+    weights = {"it-animal": (0.677, 0.12), "it-cake": (0.66, 0.48), "it-far": (0.784, 0.784)}
+    old, new = (
+        run(
+            *(
+                replace(
+                    FAIL if pair[side] < 0.3 else HOLD,
+                    id=name,
+                    suite="coreference",
+                    file="cases/coreference.attn.yaml",
+                    model=which,
+                    expectations=(
+                        expected(pair[side], outcome="failed" if pair[side] < 0.3 else "passed"),
+                    ),
+                )
+                for name, pair in weights.items()
+            ),
+            models=(model(which),),
+        )
+        for side, which in enumerate(("minilm", "distilled"))
+    )
+    page = (Path(__file__).parent.parent / "docs" / "compare.md").read_text(encoding="utf-8")
+    found = compare_results(old, new, models={"minilm": "distilled"})
+    assert "```text\n" + "\n".join(lines(found)) + "\n```" in page
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "bound"),
+    [
+        ("weight:-20%", "weight", -0.2),
+        ("weight: -2.5%", "weight", -0.025),
+        ("weight:0", "weight", 0.0),
+        ("rate:-0.02", "rate", -0.02),
+        ("rate:-2%", "rate", -0.02),
+        ("broken:0", "broken", 0),
+        ("gone:3", "gone", 3),
+    ],
+)
+def test_limits_are_read(text: str, kind: str, bound: float) -> None:
+    limit = parse_limit(text)
+    assert (limit.kind, limit.bound) == (kind, pytest.approx(bound))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wieght:-20%", "did you mean 'weight'.*broken:0"),
+        ("", "known: .*"),
+        ("weight", "needs a number after weight:"),
+        ("weight:-x%", "needs a number"),
+        ("weight:nan", "needs a number"),
+        ("weight:20%", "a fall is negative: write weight:-20%"),
+        ("weight:-0.2", "relative: write weight:-20%"),
+        ("rate:0.02", "write rate:-0.02"),
+        ("rate:-100%", "lets everything pass"),
+        ("weight:-300%", "lets everything pass"),
+        ("broken:-1", "a count is a whole number: broken:1"),
+        ("broken:1.5", "a count is a whole number: broken:1"),
+        ("kept:1", "unknown limit"),
+    ],
+)
+def test_limits_that_cannot_be_meant(text: str, message: str) -> None:
+    with pytest.raises(ResultsError, match=message):
+        parse_limit(text)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_limit_or_a_clear_error(text: str) -> None:
+    try:
+        limit = parse_limit(text)
+    except ResultsError:
+        return
+    assert math.isfinite(limit.bound)
+
+
+Make = Callable[[], Comparison]
+
+
+def weaker(by: float) -> Comparison:
+    return compare_results(run(case(expected(0.5))), run(case(expected(0.5 * (1 + by)))))
+
+
+@pytest.mark.parametrize(
+    ("limit", "make", "message"),
+    [
+        ("weight:-20%", lambda: weaker(-0.21), r"one on small \(0.500 → 0.395 −?-21%\)"),
+        ("weight:-20%", lambda: weaker(-0.19), None),
+        ("weight:-20%", lambda: weaker(0.5), None),
+        ("weight:0", lambda: weaker(-0.021), "weights fell in 1"),
+        ("weight:0", lambda: weaker(-0.019), None),  # at most 0.01 is never too much
+        ("weight:-20%", lambda: compare_results(run(HOLD), run(ERR)), "not measured"),
+        ("weight:-20%", lambda: compare_results(run(HOLD), run()), "no weight to compare"),
+        ("rate:-0.1", lambda: suite_of(8, 0, 2, 0), r"pronouns on small -0.200 \(10 → 8 of 10\)"),
+        ("rate:-0.2", lambda: suite_of(8, 0, 2, 0), None),
+        ("rate:-0.1", lambda: suite_of(8, 2, 2, 0), None),
+        ("rate:-0.1", lambda: compare_results(run(HOLD), run()), "no suite to compare"),
+        ("broken:1", lambda: suite_of(8, 0, 2, 0), "2 broken"),
+        ("broken:2", lambda: suite_of(8, 0, 2, 0), None),
+        ("broken:0", lambda: suite_of(0, 0, 9, 0), "and 4 more"),
+        ("gone:0", lambda: compare_results(run(HOLD), run()), "1 gone"),
+        ("new:0", lambda: compare_results(run(), run(HOLD)), "1 new"),
+        ("weaker:0", lambda: weaker(-0.3), "1 weaker"),
+    ],
+)
+def test_a_limit_can_fail(limit: str, make: Make, message: str | None) -> None:
+    found = exceeded(parse_limit(limit), make())
+    if message is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.startswith(f"{limit}: ")
+        assert re.search(message, found)
