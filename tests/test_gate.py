@@ -24,6 +24,7 @@ from attnprobe.results import (
     ChanceResult,
     ExpectationResult,
     ModelResult,
+    OrderResult,
     Results,
     environment,
     write_json,
@@ -129,6 +130,15 @@ def test_nothing_is_said_of_chance_where_it_is_not_known() -> None:
     decision = decide(run(*cases, case("known")))
     assert decision.sentence == "Release may go: 3 attention checks on 1 model hold."
     assert decision.notes[0].startswith("2 of 3 expectations have no chance rate")
+
+
+def test_a_suite_that_position_gives_away_is_told() -> None:
+    order = OrderResult("x", "coreference", None, 9, "take the first of the two words", -2, 8)
+    decision = decide(run(*many(3), order=(order,)))
+    assert decision.exit_code == 0
+    assert decision.notes == (
+        "a habit of position would pass suite coreference as well: take the first of the two words",
+    )
 
 
 def test_one_failed_check_blocks() -> None:

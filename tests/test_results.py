@@ -113,6 +113,7 @@ def test_the_file_has_the_fields_of_the_format() -> None:
         "cases",
         "relations",
         "absent",
+        "order",
         "summary",
     }
     assert content["schema"] == "attnprobe/results-1"

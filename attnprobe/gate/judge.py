@@ -110,6 +110,10 @@ def judge(
     """
     reasons: list[Reason] = []
     notes = list(remarks)
+    notes += [
+        f"a habit of position would pass suite {order.suite} as well: {order.habit}"
+        for order in results.order
+    ]
     places = moved or {}
     checks = [_check(item, policy, places.get(key_of(item))) for item in results.items]
     waived: list[_Check] = []
