@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -459,3 +461,19 @@ def test_the_card_command(attn: Attn) -> None:
     assert attn("card", "r.json", "--card", "README.md") == (0, "README.md: updated\n")
     assert attn("card", "r.json", "--card", "README.md") == (0, "README.md: is up to date\n")
     assert json.loads(Path("r.json").read_text())["schema"] == "attnprobe/results-1"
+
+
+def test_judging_a_file_imports_no_model_library(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    write_json(file, run(*counted(3, 1)).to_json())
+    code = (
+        "import sys; from attnprobe.cli import app\n"
+        f"for command in (['gate', '--results'], ['summary'], ['card']):\n"
+        f"    app([*command, {str(file)!r}], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "Release blocked: " in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -788,6 +788,29 @@ def test_promise_27_the_gate_does_not_run_with_pickle_allowed(gate: Gate) -> Non
     assert not Path("ran").exists()
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_blocked_run_does_not_replace_the_baseline(gate: Gate, code: int) -> None:
+    # A conftest.py stands in for the run: what it finds lies in found.json.
+    write_json(Path("baseline.json"), run(*many(5)).to_json())
+    write_json(Path("found.json"), run(*many(5, failed=code, duration_s=0.2)).to_json())
+    before = Path("baseline.json").read_bytes()
+    Path("p.toml").write_text('baseline = "baseline.json"')
+    Path("conftest.py").write_text(
+        "import os, shutil, sys\n"
+        "shutil.copyfile('found.json', sys.argv[sys.argv.index('--attn-json') + 1])\n"
+        "shutil.copyfile('found.json', 'baseline.json')\n"
+        f"os._exit({code})"
+    )
+    found = gate(".", "--policy=p.toml", "--keep=kept.json")
+    assert found[0] == code
+    note = "note: the run replaced the baseline baseline.json, which is put back"
+    assert (note in found[1]) == bool(code)
+    assert (Path("baseline.json").read_bytes() == before) == bool(code)
+    Path("baseline.json").write_bytes(before)
+    assert gate(".", "--policy=p.toml", "--keep=baseline.json")[0] == code
+    assert (Path("baseline.json").read_bytes() == before) == bool(code)
+
+
 def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (KeyboardInterrupt(), RuntimeError("x")):
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from attnprobe.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.names import LOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from attnprobe.compare import Key
     from attnprobe.gate import Decision, Policy
     from attnprobe.results import Results
@@ -102,12 +105,43 @@ def _decided(
     # A baseline that cannot be read is known before a long run.
     baseline = None if policy.baseline is None else read_results(policy.baseline)
     if file is None:
-        return _run(arguments, policy, baseline, keep)
+        with _kept(policy.baseline) as restore:
+            decision, found = _run(arguments, policy, baseline, keep)
+            return restore(decision), found
     if arguments or keep:
         extra = " ".join([*arguments, *(["--keep"] if keep else [])])
         raise AttnprobeError(f"--results judges a file and runs nothing, so it takes no {extra}")
     found = read_results(file)
     return _judged(found, policy, baseline, commit=environment()["git_commit"]), found
+
+
+@contextmanager
+def _kept(baseline: Path | None) -> Iterator[Callable[[Decision], Decision]]:
+    """Puts the baseline back if the run replaced it and the release may not go.
+
+    Otherwise the next run would be compared with what was just found wanting.
+    """
+    from attnprobe.results import replace_file
+
+    before = None if baseline is None else baseline.read_bytes()
+    gone = False
+
+    def judged(decision: Decision) -> Decision:
+        nonlocal gone
+        gone = decision.exit_code == 0
+        if gone or not replaced():
+            return decision
+        note = f"the run replaced the baseline {baseline}, which is put back"
+        return replace(decision, notes=(*decision.notes, note))
+
+    def replaced() -> bool:
+        return baseline is not None and (not baseline.exists() or baseline.read_bytes() != before)
+
+    try:
+        yield judged
+    finally:
+        if not gone and baseline is not None and before is not None and replaced():
+            replace_file(baseline.resolve(), before)
 
 
 def _run(
@@ -191,12 +225,12 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, str], list[str]]
     head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
     moved: dict[Key, str] = {}
     remarks = []
-    old = load(policy.baseline_model)
     for model in results.models:
         own = [key for key in keys if key[3] == model.name]
         try:
             if not own:
                 continue
+            old = load(policy.baseline_model)
             new = load(
                 model.ref,
                 revision=model.revision,
