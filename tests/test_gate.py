@@ -17,8 +17,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from attnprobe import cli
-from attnprobe.errors import PolicyError
-from attnprobe.gate import Decision, Policy, Waiver, find_policy, judge, read_policy
+from attnprobe.errors import PolicyError, ResultsError
+from attnprobe.gate import (
+    Decision,
+    Policy,
+    Waiver,
+    broken_keys,
+    find_policy,
+    judge,
+    read_policy,
+)
+from attnprobe.gate.moved import moved_checks
 from attnprobe.results import (
     CaseResult,
     ChanceResult,
@@ -684,6 +693,48 @@ def test_a_waiver_says_who_why_and_how_long(tmp_path: Path, missing: str) -> Non
 def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"no\.toml: cannot be read: No such file"):
         read_policy(tmp_path / "no.toml")
+
+
+# Heads that moved; on real models in test_gate_end_to_end.py
+
+
+class NoReader:
+    """A model that must not be asked."""
+
+    name = "none"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize("heads", ["any", "L3", "[L3H1, L2-L4]", "mean"])
+def test_only_single_heads_can_move(tmp_path: Path, heads: str) -> None:
+    (tmp_path / "x.attn.yaml").write_text(
+        f"version: 1\nsuite: s\ncases:\n- id: c\n  text: The dog barks.\n  expect:\n"
+        f"  - attends: {{from: barks, to: dog, min: 0.5, heads: {heads}}}\n"
+    )
+    key = ("x.attn.yaml", "c", None, "minilm")
+    probe = ("test_x.py", "c", None, "minilm")
+    given: Any = {"old": NoReader(), "new": NoReader(), "root": tmp_path, "head_sets": {}}
+    assert moved_checks([key, probe], chance_max=0.05, **given) == {}
+    with pytest.raises(ResultsError, match=r"no y\.attn\.yaml here; run the gate in the root"):
+        moved_checks([("y.attn.yaml", "c", None, "minilm")], chance_max=0.05, **given)
+
+
+def test_moved_checks_pass_and_say_so() -> None:
+    found = run(*many(3, 1))
+    places = {("cases/coref.attn.yaml", "c0", None, "minilm"): "L3H1 moved to L3H5"}
+    decision = decide(found, moved=places, remarks=["r"])
+    assert (decision.exit_code, decision.holding) == (0, 3)
+    assert decision.notes == (
+        "r",
+        "moved: cases/coref.attn.yaml:7: c0 on minilm: L3H1 moved to L3H5, and it holds there",
+    )
+    error = run(case("c0", "error"), case("c1"))
+    assert decide(error, moved=places).exit_code == 2
+    assert broken_keys(run(*many(3, 1), case("a", "failed", severity="advisory")), Policy()) == (
+        *places,
+    )
 
 
 # The command

@@ -15,6 +15,7 @@ from attnprobe import cases
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare import Key
+from attnprobe.errors import ResultsError
 from attnprobe.heads import Heads
 from attnprobe.matching import Match, match_heads
 from attnprobe.names import SUFFIX
@@ -45,12 +46,14 @@ def moved_checks(
         root: the folder that the files of the keys lie in.
 
     Raises:
-        AttnprobeError: a case file cannot be read, or the heads cannot be matched.
+        AttnprobeError: a case file is missing or cannot be read, or the heads cannot be matched.
     """
     found: dict[Key, str] = {}
     for file in sorted({key[0] for key in keys}):
-        if not (root / file).is_file() or not file.endswith(SUFFIX):
+        if not file.endswith(SUFFIX):
             continue
+        if not (root / file).is_file():
+            raise ResultsError(f"no {file} here; run the gate in the root of the project")
         loaded = cases.load(root / file, file, head_sets=head_sets)
         own = {(key[1], key[2]): key for key in keys if key[0] == file}
         model = next(iter(own.values()))[3]
