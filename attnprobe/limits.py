@@ -70,8 +70,9 @@ def parse_limit(text: str) -> Limit:
 def exceeded(limit: Limit, comparison: Comparison) -> str | None:
     """Why a comparison is beyond the limit; None where it is within.
 
-    A limit that finds nothing to compare is exceeded: what was not measured is no pass. A weight
-    that fell by at most 0.01 is never too much, however little was left of it.
+    A limit that finds nothing to compare is exceeded: what was not measured is no pass. So is the
+    limit of a weight where a rank or a ratio decides now, behind which a weight could fall unseen.
+    A weight that fell by at most 0.01 is never too much, however little was left of it.
     """
     if limit.kind == "weight":
         return _weight(limit, comparison)
@@ -94,6 +95,8 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
     for change, move in judged:
         if move.new.outcome == "error":
             fallen[_name(change)] = f"{_name(change)} (not measured)"
+        elif move.gain is None:
+            fallen[_name(change)] = f"{_name(change)} (decided by {move.new.measure} now)"
         elif move.gain is not None and move.old.observed is not None:
             allowed = limit.bound * abs(move.old.observed)
             if move.gain < min(allowed, -TOLERANCE):
@@ -102,7 +105,8 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
                 fallen[_name(change)] += f"{_numbers(move.new.observed or 0.0)}{share})"
     if not fallen:
         return None
-    return f"{limit.text}: weights fell in {len(fallen)}: {_listed(list(fallen.values()))}"
+    listed = _listed(list(fallen.values()))
+    return f"{limit.text}: weights fell or are unknown in {len(fallen)}: {listed}"
 
 
 def _rate(limit: Limit, comparison: Comparison) -> str | None:

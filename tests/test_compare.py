@@ -480,6 +480,7 @@ def test_any_text_is_a_limit_or_a_clear_error(text: str) -> None:
 
 
 Make = Callable[[], Comparison]
+RANK = case(expected(1, measure="rank", relation="<=", demanded=1))
 
 
 def weaker(by: float) -> Comparison:
@@ -492,9 +493,10 @@ def weaker(by: float) -> Comparison:
         ("weight:-20%", lambda: weaker(-0.21), r"one on small \(0.500 → 0.395 −?-21%\)"),
         ("weight:-20%", lambda: weaker(-0.19), None),
         ("weight:-20%", lambda: weaker(0.5), None),
-        ("weight:0", lambda: weaker(-0.021), "weights fell in 1"),
+        ("weight:0", lambda: weaker(-0.021), "weights fell or are unknown in 1"),
         ("weight:0", lambda: weaker(-0.019), None),  # at most 0.01 is never too much
         ("weight:-20%", lambda: compare_results(run(HOLD), run(ERR)), "not measured"),
+        ("weight:-20%", lambda: compare_results(run(HOLD), run(RANK)), "decided by rank now"),
         ("weight:-20%", lambda: compare_results(run(HOLD), run()), "no weight to compare"),
         ("rate:-0.1", lambda: suite_of(8, 0, 2, 0), r"pronouns on small -0.200 \(10 → 8 of 10\)"),
         ("rate:-0.2", lambda: suite_of(8, 0, 2, 0), None),

@@ -73,14 +73,14 @@ def test_the_terminal_and_the_report_compare_the_two(
     result.assert_outcomes(passed=6, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*- attnprobe: model old before, new now -*",
+            "*- attnprobe: model new compared with old -*",
             "1 broken, 2 weaker",
             "broken   x.attn.yaml: sharp on new: entropy: passed, entropy (nats) * → failed, *",
             "suite pronouns on new: 3 of 3 → 2 of 3 passed, change −0.333 (95 % *), p = 1",
         ]
     )
     page = Path("r.html").read_text(encoding="utf-8")
-    assert "model old before, new now" in page
+    assert "model new compared with old" in page
     assert '<th class="sortable" data-column-type="model">Model</th>' in page
     cells = {
         key: [cell for cell in rows[0]["resultsTableRow"] if "col-model" in cell]
@@ -100,7 +100,10 @@ def test_the_first_is_compared_with_each_of_the_others(probe: Run, write_cases: 
     write_cases(CASES)
     result = probe("--attn-model=b=b", "--attn-model=c=c")
     result.stdout.fnmatch_lines(
-        ["*- attnprobe: model tiny before, b now -*", "*- attnprobe: model tiny before, c now -*"]
+        [
+            "*- attnprobe: model b compared with tiny -*",
+            "*- attnprobe: model c compared with tiny -*",
+        ]
     )
 
 
@@ -108,7 +111,7 @@ def test_one_model_needs_neither_column_nor_comparison(probe: Run, write_cases: 
     write_cases(CASES)
     result = probe("--html=r.html", "--self-contained-html", "--attn-figures=none")
     assert "col-model" not in Path("r.html").read_text(encoding="utf-8")
-    result.stdout.no_fnmatch_line("*before,*now*")
+    result.stdout.no_fnmatch_line("*compared with*")
 
 
 def test_a_model_is_selected_by_its_suffix_and_last_failed_works(

@@ -84,6 +84,8 @@ def compare(
         )
     else:
         found = _two_models(old, new, cases or [Path("cases")], model, device, dtype, html)
+    if not found.comparison.suites:
+        raise ResultsError(f"{old} and {new} have no case in common that both executed")
     beyond = [text for limit in limits if (text := exceeded(limit, found.comparison))]
     _print(found, beyond)
     if json is not None:

@@ -82,6 +82,9 @@ class Compared:
 class Baseline:
     """The two files of a run: the one that it is compared with and the one that it becomes.
 
+    Attributes:
+        compares: whether the run is to be compared; not the one that makes its own baseline.
+
     Raises:
         pytest.UsageError: the first cannot be read, the second would replace something that is no
             baseline, or a limit says nothing that is known.
@@ -92,22 +95,33 @@ class Baseline:
         self._config = config
         if config.getoption("attn_compare_fail") and chosen.compare is None:
             raise pytest.UsageError("--attn-compare-fail needs --attn-compare NAME")
+        # With the baseline in the ini file, runs of other tests need none, and one run makes it.
+        asked = bool(config.getoption("attn_compare"))
+        awaited = chosen.compare is not None and not (asked or chosen.compare.exists())
+        self.compares = chosen.compare is not None and not (
+            awaited and chosen.save == chosen.compare
+        )
         try:
             self._limits = [parse_limit(text) for text in chosen.compare_fail]
-            self._old = None if chosen.compare is None else _checked(chosen.compare)
+            self._old = None
+            if chosen.compare is not None and not awaited:
+                self._old = _checked(chosen.compare)
             if chosen.save is not None and chosen.save.exists():
                 _checked(chosen.save)
         except ResultsError as error:
             raise pytest.UsageError(harmless(str(error))) from None
 
-    def compare(self, found: Results) -> Compared | None:
-        """The run beside its baseline; None if it has none.
+    def compare(self, found: Results) -> Compared:
+        """The run beside its baseline.
 
         Raises:
-            ResultsError: the run did not finish, or has a case twice.
+            ResultsError: there is no baseline, or the run did not finish or has a case twice.
         """
         if self._old is None:
-            return None
+            raise ResultsError(
+                f"{self._chosen.compare} is not there; save it with --attn-save, or compare with "
+                "nothing by -o attn_compare="
+            )
         models = pair_models(self._old, found)
         comparison = compare_results(self._old, found, models=models)
         coverage = Coverage.of(self._config, self._chosen)

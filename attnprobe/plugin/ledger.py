@@ -117,9 +117,8 @@ class Ledger:
     def _conclude(self, session: pytest.Session, found: Results) -> None:
         """Compares and saves the run, as far as it was asked for and is whole."""
         unfinished = self._unfinished(session, found)
-        # A crash of one case leaves the others to be compared; the run has failed with it.
         differs = False
-        if self._chosen.compare is not None:
+        if self._baseline.compares:
             try:
                 if unfinished:
                     raise ResultsError(unfinished)
@@ -166,7 +165,7 @@ class Ledger:
             for line in (*lines(comparison), *notes):
                 terminalreporter.write_line(harmless(line))
         if self._saved is not None:
-            terminalreporter.write_sep("-", f"attnprobe baseline: {self._saved}")
+            terminalreporter.write_sep("-", harmless(f"attnprobe baseline: {self._saved}"))
         if self._path is not None:
             terminalreporter.write_sep("-", f"attnprobe results: {self._path}")
 
@@ -191,7 +190,7 @@ class Ledger:
                 list(_notes(self._compared)),
             )
         for first, other, comparison in self._between:
-            yield f"model {first} before, {other} now", comparison, []
+            yield f"model {other} compared with {first}", comparison, []
 
     def _complain(self, session: pytest.Session, complaint: str) -> None:
         self._complaints.append(complaint)

@@ -166,13 +166,13 @@ def _baseline(config: pytest.Config, name: str) -> Path | None:
     if not given:
         return None
     if "/" in given or "\\" in given or given.endswith(".json"):
-        return config.invocation_params.dir / given
+        return (config.invocation_params.dir / given).resolve()
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", given):
         raise pytest.UsageError(
             f"--attn-{name} takes a name of letters, digits, _ . and -, or a path such as "
             f"{_FOLDER}/main.json, not {given!r}"
         )
-    return config.rootpath / _FOLDER / f"{given}.json"
+    return (config.rootpath / _FOLDER / f"{given}.json").resolve()
 
 
 def _ini(name: str) -> str:

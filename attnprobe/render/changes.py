@@ -64,6 +64,8 @@ _SECTION = """\
 font:13px/1.5 system-ui,sans-serif;overflow-x:auto">\
 <h2 style="font-size:16px;margin:4px 0;color:#1f2328">{{ title|visible }}</h2>\
 <p style="margin:4px 0;color:#59636e">{{ summary|visible }}</p>\
+{% if rows|length > few %}<details><summary style="cursor:pointer;color:#59636e">\
+{{ rows|length + more }} changed cases</summary>{% endif %}\
 {% if rows %}<table style="border-collapse:separate;border-spacing:0;width:auto;margin:8px 0">\
 <thead><tr>{% for name in ("", "case", "model", "rule", "before", "now", "change") %}\
 <th scope="col" style="padding:4px 10px;border:0;text-align:left;color:#59636e">{{ name }}</th>\
@@ -75,6 +77,7 @@ border-radius:9px;padding:1px 8px;white-space:nowrap">{{ row.kind }}</span></td>
 {% for text in (row.model, row.rule, row.before, row.now, row.by) %}\
 <td style="{{ cell }}">{{ text|visible }}</td>{% endfor %}</tr>{% endfor %}</tbody></table>\
 {% if more %}<p style="margin:4px 0;color:#59636e">and {{ more }} more</p>{% endif %}{% endif %}\
+{% if rows|length > few %}</details>{% endif %}\
 {% if suites %}<table style="border-collapse:separate;border-spacing:0;width:auto;margin:8px 0">\
 <thead><tr>{% for name in ("suite", "model", "passed before", "passed now", "change", "95 %", "p") \
 %}<th scope="col" style="padding:4px 10px;border:0;text-align:left;color:#59636e">{{ name }}</th>\
@@ -88,6 +91,8 @@ _CELL = (
     "unicode-bidi:isolate;vertical-align:top"
 )
 _MOST = 200
+# More rows than this are folded: a report's own table must not be out of sight.
+_FEW = 12
 
 _environment = Environment(autoescape=True)
 _environment.filters["visible"] = visible
@@ -117,6 +122,7 @@ def changes_section(
             suites=suites,
             notes=notes,
             cell=_CELL,
+            few=_FEW,
             badges=BADGES,
         )
     )
