@@ -15,6 +15,7 @@ __all__ = [
     "Mark",
     "MeasureError",
     "ModelError",
+    "PolicyError",
     "ResultsError",
     "SelectorError",
 ]
@@ -95,3 +96,7 @@ class MeasureError(AttnprobeError):
 
 class ResultsError(AttnprobeError):
     """A results, baseline or lock file is missing, corrupt or of another schema."""
+
+
+class PolicyError(AttnprobeError):
+    """The policy of the gate is missing, cannot be read, or says what cannot be meant."""

@@ -37,6 +37,7 @@ __all__ = [
     "OrderResult",
     "RelationResult",
     "Results",
+    "WeightsFormat",
     "check_heads",
     "environment",
     "read_heads",
@@ -51,6 +52,7 @@ LOCK_SCHEMA = "attnprobe/lock-1"
 _LOCK_TIMEOUT_S = 60
 _HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
 
+WeightsFormat = Literal["safetensors", "gguf", "pickle"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 
 
@@ -217,6 +219,10 @@ class ModelResult(_Record):
     Attributes:
         layers: number of layers.
         heads: query heads of a layer.
+        weights_format: how the weights lay on disk; None where a loader of the project's own made
+            the network.
+        remote_code: whether classes that came with the weights ran; None where that is not known.
+        asked_revision: the revision of a hub model that the run was given.
     """
 
     name: str
@@ -228,6 +234,9 @@ class ModelResult(_Record):
     layers: StrictInt
     heads: StrictInt
     sites: tuple[SiteName, ...]
+    weights_format: WeightsFormat | None = None
+    remote_code: bool | None = None
+    asked_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +247,8 @@ class Results(_Record):
         environment: as `environment` gives it.
         collected: how many cases were to run. Told by whoever planned the run, since a case that
             a crashed worker took with it leaves no record.
+        absent: how many cases were left out because they are for a model that the run was not
+            given, by its name.
     """
 
     environment: Mapping[str, str | None]
@@ -246,6 +257,7 @@ class Results(_Record):
     collected: StrictInt
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
+    absent: Mapping[str, StrictInt] = field(default_factory=dict)
     order: tuple[OrderResult, ...] = ()
 
     @property
@@ -291,6 +303,7 @@ class Results(_Record):
             ],
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
+            "absent": dict(self.absent),
             "order": [
                 habit.as_dict()
                 for habit in sorted(

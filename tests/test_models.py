@@ -22,11 +22,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoModel, AutoTokenizer, CanineTokenizer, PreTrainedTokenizerFast
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 from transformers.utils import logging as transformers_logging
 
 from attnprobe import capture
 from attnprobe.errors import AttnprobeError, MeasureError, ModelError, SelectorError
 from attnprobe.models import Model, load
+from attnprobe.models.model import REMOTE_MODULES
 from attnprobe.models.plan import Batch, plan_batches
 from attnprobe.models.small import small_config
 from attnprobe.models.tiny import random_network, tiny_network, tiny_tokenizer
@@ -506,6 +508,7 @@ def test_promise_27_pickled_weights_are_refused_unless_allowed(
     with pytest.raises(ModelError, match=r"pytorch_model\.bin holds pickled weights"):
         load(str(copy))
     allowed, plain = load(str(copy), allow_pickle=True), load(str(folder))
+    assert (allowed.weights_format, plain.weights_format) == ("pickle", "safetensors")
     for mine, other in zip(
         allowed.collect([Need(KEYS, "encoder", (2,), (1,))]),
         plain.collect([Need(KEYS, "encoder", (2,), (1,))]),
@@ -532,6 +535,20 @@ def test_promise_28_remote_code_is_never_trusted(
     assert [one["trust_remote_code"] for one in seen] == [False, False]
     assert [one["local_files_only"] for one in seen] == [True, True]
     assert seen[0]["use_safetensors"] is True
+
+
+def test_promise_28_classes_that_came_with_weights_are_known(
+    minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not minilm.remote_code
+    foreign = type("Foreign", (type(minilm.network),), {"__module__": f"{REMOTE_MODULES}.x"})
+    assert REMOTE_MODULES == TRANSFORMERS_DYNAMIC_MODULE_NAME
+    own = type(minilm.network)
+    minilm.network.__class__ = foreign
+    try:
+        assert minilm.remote_code
+    finally:
+        minilm.network.__class__ = own
 
 
 @pytest.fixture

@@ -137,7 +137,8 @@ def test_a_case_for_a_model_that_is_not_given_is_deselected_for_all_to_see(
         ]
     )
     assert tiny.loaded == [("tiny", "tiny")]
-    assert read_results(Path("r.json")).collected == 1
+    found = read_results(Path("r.json"))
+    assert (found.collected, found.absent) == (1, {"other": 1, "third": 2})
     assert probe("y.attn.yaml").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     quiet = probe("--attn-model=other=b", "--attn-model=third=c")
     quiet.stdout.no_fnmatch_line("attnprobe: * deselected*")
@@ -339,6 +340,22 @@ def test_the_line_of_a_loaded_model_names_its_commit(
     probe().stdout.fnmatch_lines(
         ["attnprobe: loaded tiny at abc123 (BertModel, cpu, float32) in * s"]
     )
+
+
+def test_promise_29_results_tell_the_revision_that_was_asked_for(
+    probe: Run, write_cases: Write, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cases(ROWS)
+    for revision, given, told in (
+        ("abc123", ["--attn-revision=main"], "main"),
+        ("abc123", [], None),
+        (None, ["--attn-revision=main"], None),  # not from the hub
+    ):
+        monkeypatch.setattr(tiny.model, "revision", revision)
+        probe("--attn-json=r.json", *given)
+        (model,) = read_results(Path("r.json")).models
+        assert (model.revision, model.asked_revision) == (revision, told)
+        assert (model.weights_format, model.remote_code) == (None, False)
 
 
 def test_an_unrelated_run_says_nothing(probe: Run, pytester: pytest.Pytester) -> None:
@@ -832,8 +849,8 @@ def test_promise_31_junit_stays_parseable(probe: Run, write_cases: Write) -> Non
     probe("--junitxml=j.xml").assert_outcomes(failed=1)
     case = ElementTree.parse("j.xml").getroot()[0][0]
     assert case.tag == "testcase"
-    assert '<script>alert(1)</script> & "dog" ]]> barks' in str(case[0].text)
-    assert [child.tag for child in case] == ["failure"]
+    assert '<script>alert(1)</script> & "dog" ]]> barks' in str(case.findtext("failure"))
+    assert [child.tag for child in case] == ["properties", "failure"]
 
 
 def test_promise_33_text_is_no_command_to_terminal_or_ci(probe: Run, write_cases: Write) -> None:

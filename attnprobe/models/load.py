@@ -25,6 +25,7 @@ from attnprobe.models.gguf import check_gguf, unpacked
 from attnprobe.models.model import Model
 from attnprobe.names import BATCH_TOKENS, PACKAGE, short_name
 from attnprobe.registry import did_you_mean
+from attnprobe.results import WeightsFormat
 
 __all__ = ["Model", "load", "weights_of"]
 
@@ -114,6 +115,7 @@ def load(
             batch_tokens=batch_tokens,
             check=check,
             load_head=build,
+            weights_format=_format(weights[0]),
         )
 
 
@@ -216,6 +218,15 @@ def _weights_files(place: _Place, *, allow_pickle: bool) -> list[Path]:
             "to safetensors, or allow them if you trust their source: --attn-allow-pickle"
         )
     return pickled
+
+
+def _format(file: Path) -> WeightsFormat:
+    match file.suffix:
+        case ".safetensors":
+            return "safetensors"
+        case ".gguf":
+            return "gguf"
+    return "pickle"
 
 
 def _tokenizer_files(place: _Place) -> list[Path]:

@@ -39,11 +39,14 @@ from attnprobe.records import (
     SiteName,
     Tokens,
 )
+from attnprobe.results import WeightsFormat
 
 __all__ = ["Model"]
 
 # Samples whose tokens are kept.
 MOST_ENCODINGS = 4096
+# The package under which transformers imports code that came with weights.
+REMOTE_MODULES = "transformers_modules"
 T = TypeVar("T")
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
 
@@ -53,6 +56,7 @@ class Model:
 
     Attributes:
         ref: what was asked for; `revision` the commit of a hub model.
+        weights_format: how the weights lay on disk; None where the network was handed over.
         architecture: the network's class, such as `BertModel`.
         sites: kinds of attention on offer.
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
@@ -74,6 +78,7 @@ class Model:
         batch_tokens: int = BATCH_TOKENS,
         check: bool = True,
         load_head: Callable[[Any], PreTrainedModel] | None = None,
+        weights_format: WeightsFormat | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -82,6 +87,7 @@ class Model:
         self.revision = revision
         self.weights_sha256 = weights_sha256
         self.tokenizer_sha256 = tokenizer_sha256
+        self.weights_format = weights_format
         self.architecture = type(network).__name__
         weight = next(network.parameters())
         self.device = str(weight.device)
@@ -136,6 +142,15 @@ class Model:
             tokenizer_sha256=_tokenizer_sha256(tokenizer),
             batch_tokens=batch_tokens,
             check=check,
+        )
+
+    @property
+    def remote_code(self) -> bool:
+        """Whether the network's or the tokenizer's class came with the weights."""
+        return any(
+            kind.__module__.partition(".")[0] == REMOTE_MODULES
+            for part in (self.network, self.tokenizer)
+            for kind in type(part).__mro__
         )
 
     def __str__(self) -> str:

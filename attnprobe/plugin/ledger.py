@@ -97,6 +97,7 @@ class Ledger:
             self._complain(session, "no probe was judged, which a strict run does not let pass")
         if self._strict and absent_key in session.config.stash:
             self._complain(session, "a strict run lets no case go for want of its model")
+        absent: dict[str, int] = session.config.stash.get(absent_key, {})
         habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
         found = Results(
             environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
@@ -112,6 +113,7 @@ class Ledger:
             # A case file that cannot be read leaves no record: whoever compares the number
             # executed with the number collected must see that it is missing.
             collected=self._seen["collected"] + len(self._broken_files),
+            absent=absent,
             order=tuple(map(OrderResult.from_dict, habits)),
         )
         if self._path is not None:

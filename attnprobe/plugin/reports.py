@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
+from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Relation
 from attnprobe.explain import bound, demanded, figures, harmless, number
@@ -23,10 +24,21 @@ from attnprobe.results import ChanceResult, ExpectationResult, ModelResult
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-__all__ = ["expectation", "extra", "html", "identity", "model", "relation", "relation_html"]
+__all__ = [
+    "expectation",
+    "extra",
+    "html",
+    "identity",
+    "model",
+    "properties",
+    "relation",
+    "relation_html",
+]
 
 
 NO_ALBUM = Album(None)
+# How the names of JUnit properties start.
+PROPERTY = "attnprobe."
 
 
 def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
@@ -64,7 +76,7 @@ def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
     }
 
 
-def model(loaded: Model, name: str) -> ModelResult:
+def model(loaded: Model, name: str, asked_revision: str | None) -> ModelResult:
     """The model as the results file describes it, under the name that the run gave it."""
     layers = {layer for site in loaded.sites.values() for layer in site.layers}
     return ModelResult(
@@ -77,6 +89,10 @@ def model(loaded: Model, name: str) -> ModelResult:
         layers=len(layers),
         heads=max(max(site.heads.values()) for site in loaded.sites.values()),
         sites=tuple(loaded.sites),
+        weights_format=loaded.weights_format,
+        remote_code=loaded.remote_code,
+        # A folder has no revision, whatever the run was given for others.
+        asked_revision=asked_revision if loaded.revision else None,
     )
 
 
@@ -109,6 +125,41 @@ def expectation(judged: Judged) -> ExpectationResult:
         sink=verdict.sink,
         confirmed=verdict.confirmed,
     )
+
+
+def properties(
+    entries: Sequence[Mapping[str, Any]], model: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
+    """What JUnit XML says of an item, a property a number.
+
+    The first expectation has `attnprobe.observed` and so on, the second `attnprobe.observed.2`.
+    What was not measured has no property.
+
+    Args:
+        entries: the fields of each `ExpectationResult`, of a case or a relation.
+        model: the fields of the item's `ModelResult`.
+    """
+    found: dict[str, object] = {}
+    if model is not None:
+        # Only a model from the hub has a revision; the hash of its weights tells any other.
+        weights = model["weights_sha256"] and f"sha256:{model['weights_sha256']}"
+        found = {"model": model["name"], "revision": model["revision"] or weights}
+    for place, entry in enumerate(entries, 1):
+        end = "" if place == 1 else f".{place}"
+        measured = entry["demanded"] is not None
+        found |= {
+            f"rule{end}": entry["rule"],
+            f"outcome{end}": entry["outcome"],
+            f"observed{end}": entry["observed"],
+            f"demanded{end}": f"{entry['relation']} {entry['demanded']}" if measured else None,
+            f"head{end}": entry["head"],
+            f"chance{end}": entry["chance"] and entry["chance"]["rate"],
+        }
+    return [
+        (f"{PROPERTY}{name}", visible(str(value)))
+        for name, value in found.items()
+        if value is not None
+    ]
 
 
 def _chance(chance: Chance | None) -> ChanceResult | None:

@@ -124,7 +124,9 @@ class Session:
         """Puts on a report what the results file and the HTML report want of it."""
         judged = item.stash.get(judged_key, [])
         related = item.stash.get(relation_key, None)
-        setattr(report, REPORT, self._facts(item, judged))
+        facts = self._facts(item, judged)
+        setattr(report, REPORT, facts)
+        self._note(item, report, reports.properties(facts["case"]["expectations"], facts["model"]))
         if self.draws and related is not None:
             content = reports.relation_html(related)
             vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
@@ -167,11 +169,24 @@ class Session:
         return {
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
-            "model": reports.model(model, case["model"]).as_dict() if model else None,
+            "model": self._described(model, case["model"]) if model else None,
             "device": model.device if model else None,
             "dtype": model.dtype if model else None,
             "collected": self._collected(item.session),
         }
+
+    def _described(self, model: Model, name: str) -> dict[str, Any]:
+        return reports.model(model, name, self.settings.revision).as_dict()
+
+    def _note(
+        self, item: pytest.Item, report: pytest.TestReport, properties: list[tuple[str, str]]
+    ) -> None:
+        """Puts properties on an item, where JUnit XML takes them from, once if it runs again."""
+        others = [
+            entry for entry in item.user_properties if not entry[0].startswith(reports.PROPERTY)
+        ]
+        item.user_properties[:] = [*others, *properties]
+        report.user_properties[:] = item.user_properties
 
     def _collected(self, session: pytest.Session) -> int:
         """How many probes this run is to execute."""

@@ -1,0 +1,34 @@
+"""`attnprobe card`: a run as results in a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnprobe.cli.base import app, out
+
+__all__: list[str] = []
+
+
+@app.command()
+def card(
+    results: Annotated[Path, typer.Argument(help="Results file of --attn-json.")],
+    file: Annotated[
+        Path | None, typer.Option("--card", help="Update this model card instead of printing.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model, where the run has several.")
+    ] = None,
+) -> None:
+    """Print a run as the model-index of a model card, or put it into one."""
+    from attnprobe.card import card_yaml, update_card
+    from attnprobe.results import read_results
+
+    found = read_results(results)
+    if file is None:
+        out.file.write(card_yaml(found, model=model))
+        return
+    changed = update_card(file, found, model=model)
+    out.print(f"{file}: {'updated' if changed else 'is up to date'}", markup=False, soft_wrap=True)

@@ -1,0 +1,251 @@
+"""`attnprobe gate`: may this model be released? Exit 0 yes, 1 no, 2 that could not be judged."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attnprobe.cli.base import app, out
+from attnprobe.cli.summary import folder
+from attnprobe.errors import AttnprobeError, ModelError, ResultsError
+from attnprobe.names import LOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from attnprobe.compare import Key
+    from attnprobe.gate import Decision, Policy
+    from attnprobe.results import Results
+
+__all__: list[str] = []
+
+# What pytest's exit codes mean where they leave nothing to be judged.
+_PYTEST = {
+    2: "was interrupted, or case files could not be collected",
+    3: "had an internal error",
+    4: "was called in a way it does not understand",
+    5: "collected nothing",
+}
+_TESTS_FAILED = 1
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def gate(
+    context: typer.Context,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Judge this results file instead of running pytest."),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            help="Policy file; else the table tool.attnprobe.gate of pyproject.toml.",
+        ),
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Also write the run's results to this file.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the decision to this file.")
+    ] = None,
+) -> None:
+    """Run the suite, or judge its results, and say whether the model may be released.
+
+    All other arguments are pytest's: attnprobe gate cases --attn-model path/to/model.
+
+    Exit 0: it may. Exit 1: it may not. Exit 2: that could not be judged.
+    """
+    from attnprobe.explain import harmless
+    from attnprobe.gate import cannot_judge
+    from attnprobe.results import write_json
+
+    try:
+        decision, found = _decided(context.args, results, policy, keep)
+    except AttnprobeError as error:
+        first, *more = str(error).splitlines()
+        decision, found = cannot_judge("error", first.rstrip("."), *more), None
+    except KeyboardInterrupt:
+        decision, found = cannot_judge("interrupted", "the gate was interrupted"), None
+    except Exception as error:  # noqa: BLE001  a fault of the gate must not look like a verdict
+        decision, found = cannot_judge("fault", f"{type(error).__name__}: {error}"), None
+    if json is not None:
+        try:
+            write_json(json, decision.as_dict())
+        except ResultsError as error:
+            decision = replace(cannot_judge("error", str(error)), notes=tuple(decision.lines()))
+    if found is not None and os.environ.get("GITHUB_ACTIONS") == "true":
+        from attnprobe.summary import workflow_commands
+
+        for line in workflow_commands(found, folder=folder()):
+            out.file.write(f"{line}\n")
+    for line in decision.lines():
+        out.file.write(f"{harmless(line)}\n")
+    raise typer.Exit(decision.exit_code)
+
+
+def _decided(
+    arguments: Sequence[str], file: Path | None, policy_file: Path | None, keep: Path | None
+) -> tuple[Decision, Results | None]:
+    """The decision, and the results that it is on where there are some."""
+    from attnprobe.gate import find_policy, read_policy
+    from attnprobe.results import environment, read_results
+
+    policy = find_policy(Path()) if policy_file is None else read_policy(policy_file)
+    # A baseline that cannot be read is known before a long run.
+    baseline = None if policy.baseline is None else read_results(policy.baseline)
+    if file is None:
+        with _kept(policy.baseline) as restore:
+            decision, found = _run(arguments, policy, baseline, keep)
+            return restore(decision), found
+    if arguments or keep:
+        extra = " ".join([*arguments, *(["--keep"] if keep else [])])
+        raise AttnprobeError(f"--results judges a file and runs nothing, so it takes no {extra}")
+    found = read_results(file)
+    return _judged(found, policy, baseline, commit=environment()["git_commit"]), found
+
+
+@contextmanager
+def _kept(baseline: Path | None) -> Iterator[Callable[[Decision], Decision]]:
+    """Puts the baseline back if the run replaced it and the release may not go.
+
+    Otherwise the next run would be compared with what was just found wanting.
+    """
+    from attnprobe.results import write_bytes
+
+    before = None if baseline is None else baseline.read_bytes()
+    gone = False
+
+    def judged(decision: Decision) -> Decision:
+        nonlocal gone
+        gone = decision.exit_code == 0
+        if gone or not replaced():
+            return decision
+        note = f"the run replaced the baseline {baseline}, which is put back"
+        return replace(decision, notes=(*decision.notes, note))
+
+    def replaced() -> bool:
+        return baseline is not None and (not baseline.exists() or baseline.read_bytes() != before)
+
+    try:
+        yield judged
+    finally:
+        if not gone and baseline is not None and before is not None and replaced():
+            write_bytes(baseline, before)
+
+
+def _run(
+    arguments: Sequence[str], policy: Policy, baseline: Results | None, keep: Path | None
+) -> tuple[Decision, Results | None]:
+    from attnprobe.gate import cannot_judge
+    from attnprobe.results import read_results, write_json
+
+    for argument in arguments:
+        if argument.partition("=")[0] == "--attn-json":
+            raise AttnprobeError("the gate has a results file of its own; write --keep FILE")
+        if argument == "--attn-allow-pickle":
+            raise AttnprobeError(
+                "the gate opens no pickled weights, which can run code; convert them to safetensors"
+            )
+    # A folder of the gate's own: nobody else's results can be taken for this run's.
+    with tempfile.TemporaryDirectory(prefix="attnprobe-gate-") as own:
+        file = Path(own) / "results.json"
+        command = [sys.executable, "-m", "pytest", "--attn-json", str(file), *arguments]
+        sys.stdout.flush()
+        # pytest's plugin writes the file when the run is over: a run that was killed leaves none.
+        status = subprocess.run(command, check=False).returncode
+        if status not in (0, _TESTS_FAILED):
+            what = _PYTEST.get(status, f"ended with exit code {status}")
+            if status < 0:
+                what = f"was killed by signal {-status}"
+            return cannot_judge("pytest", _why(what, status)), None
+        if not file.exists():
+            return cannot_judge("pytest", "pytest left no results: the plugin did not run"), None
+        found = read_results(file)
+        if keep is not None:
+            write_json(keep, found.to_json())
+    decision = _judged(found, policy, baseline, commit=None)
+    blamed = any(item.outcome in ("failed", "error") for item in found.items)
+    if status == _TESTS_FAILED and not blamed and decision.verdict != "cannot judge":
+        lost = cannot_judge(
+            "pytest", "pytest failed, but for no attention check; its output above says why"
+        )
+        decision = replace(decision, reasons=lost.reasons + decision.reasons)
+    return decision, found
+
+
+def _why(what: str, status: int) -> str:
+    if status == 5:
+        return f"no attention check ran: pytest {what}"
+    return f"pytest {what}"
+
+
+def _judged(
+    results: Results, policy: Policy, baseline: Results | None, *, commit: str | None
+) -> Decision:
+    from attnprobe.gate import judge
+
+    today = datetime.now(UTC).date()
+    if policy.moved_heads == "allow":
+        moved, remarks = _moved(results, policy)
+    else:
+        moved, remarks = {}, []
+    return judge(
+        results,
+        policy,
+        today=today,
+        baseline=baseline,
+        commit=commit,
+        moved=moved,
+        remarks=remarks,
+    )
+
+
+def _moved(results: Results, policy: Policy) -> tuple[dict[Key, str], list[str]]:
+    """Failed checks whose heads only moved, and why others could not be looked at."""
+    from attnprobe.gate import broken_keys
+
+    keys = broken_keys(results, policy)
+    if not keys or policy.baseline_model is None:
+        return {}, []
+    from attnprobe.gate.moved import moved_checks
+    from attnprobe.models import load
+    from attnprobe.results import read_heads
+
+    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    moved: dict[Key, str] = {}
+    remarks = []
+    for model in results.models:
+        own = [key for key in keys if key[3] == model.name]
+        try:
+            if not own:
+                continue
+            old = load(policy.baseline_model)
+            new = load(
+                model.ref,
+                revision=model.revision,
+                dtype=results.environment.get("dtype") or "float32",
+            )
+            if new.weights_sha256 != model.weights_sha256:
+                raise ModelError(f"the weights of {model.ref} are not those that were judged")
+            moved |= moved_checks(
+                own,
+                old=old,
+                new=new,
+                root=Path(),
+                chance_max=policy.chance_max,
+                head_sets=head_sets,
+            )
+        except AttnprobeError as error:
+            remarks.append(f"whether heads of {model.name} moved could not be told: {error}")
+    return moved, remarks

@@ -1,0 +1,57 @@
+"""`attnprobe summary`: a results file as GitHub shows it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnprobe.cli.base import app, out
+from attnprobe.errors import ResultsError
+
+__all__: list[str] = []
+
+
+@app.command()
+def summary(
+    results: Annotated[Path, typer.Argument(help="Results file of --attn-json.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write here; by default to GITHUB_STEP_SUMMARY, else print."
+        ),
+    ] = None,
+    annotations: Annotated[
+        bool, typer.Option(help="On GitHub, mark failed checks in their files.")
+    ] = True,
+) -> None:
+    """Write a run as Markdown, and mark failed checks in their files where GitHub runs it."""
+    from attnprobe.results import read_results, write_bytes
+    from attnprobe.summary import MOST_BYTES, markdown, workflow_commands
+
+    found = read_results(results)
+    on_github = os.environ.get("GITHUB_STEP_SUMMARY")
+    try:
+        if output is not None:
+            write_bytes(output, markdown(found).encode())
+        elif on_github:
+            # A step may write its summary in several goes; together they have the room of one.
+            with Path(on_github).open("ab") as file:
+                file.write(markdown(found, room=MOST_BYTES - file.tell()).encode())
+        else:
+            out.file.write(markdown(found))
+    except OSError as error:
+        raise ResultsError(f"the summary cannot be written: {error}") from None
+    if annotations and os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in workflow_commands(found, folder=folder()):
+            out.file.write(f"{line}\n")
+
+
+def folder() -> str:
+    """The working directory relative to the checked-out repository."""
+    root, here = os.environ.get("GITHUB_WORKSPACE"), Path.cwd()
+    if root and here.is_relative_to(root):
+        return here.relative_to(root).as_posix()
+    return ""

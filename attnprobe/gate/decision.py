@@ -1,0 +1,110 @@
+"""What the gate decided, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from attnprobe.align import visible
+
+__all__ = ["GATE_SCHEMA", "Decision", "Reason", "Weight", "cannot_judge"]
+
+GATE_SCHEMA = "attnprobe/gate-1"
+Weight = Literal["cannot judge", "blocked"]
+
+_EXIT = {"may go": 0, "blocked": 1, "cannot judge": 2}
+_START = {"blocked": "Release blocked", "cannot judge": "Cannot judge"}
+# Cases that are listed under a reason.
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a release may not go.
+
+    Attributes:
+        weight: whether it blocks the release, or leaves it unjudged.
+        kind: one word or two for programs: `failed`, `missing suite`.
+        text: half a sentence for a release manager.
+        details: one line each, such as the cases that failed.
+    """
+
+    weight: Weight
+    kind: str
+    text: str
+    details: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The reason for a reader, the first lines of its details below it."""
+        shown = [f"  {line}" for line in self.details[:_LISTED]]
+        more = len(self.details) - len(shown)
+        return [f"{self.weight}: {self.text}", *shown, *([f"  and {more} more"] if more else [])]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """May the release go?
+
+    Attributes:
+        reasons: why not, the most important first; what leaves the release unjudged comes before
+            what blocks it.
+        notes: what a reader should know all the same.
+        holding: how many blocking checks hold.
+        models: of how many models.
+        chance_known: whether the chance rate of each expectation of these is known.
+    """
+
+    reasons: tuple[Reason, ...]
+    notes: tuple[str, ...] = ()
+    holding: int = 0
+    models: int = 0
+    chance_known: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """`may go`, `blocked` or `cannot judge`."""
+        return self.reasons[0].weight if self.reasons else "may go"
+
+    @property
+    def exit_code(self) -> int:
+        return _EXIT[self.verdict]
+
+    @property
+    def sentence(self) -> str:
+        """The decision in one sentence that a release manager understands."""
+        if not self.reasons:
+            models = "1 model" if self.models == 1 else f"{self.models} models"
+            if self.holding == 1:
+                known = ", and not by chance" if self.chance_known else ""
+                return f"Release may go: 1 attention check on {models} holds{known}."
+            known = ", none of them by chance" if self.chance_known else ""
+            return f"Release may go: {self.holding} attention checks on {models} hold{known}."
+        more = len(self.reasons) - 1
+        rest = f"; {more} more {'reason' if more == 1 else 'reasons'} above" if more else ""
+        return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
+
+    def lines(self) -> list[str]:
+        """All for a reader: reasons, notes, and as the last line the sentence."""
+        lines = [line for reason in self.reasons for line in reason.lines()]
+        return [visible(line) for line in (*lines, *self._notes(), self.sentence)]
+
+    def _notes(self) -> list[str]:
+        return [f"note: {note}" for note in self.notes]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "schema": GATE_SCHEMA,
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "sentence": self.sentence,
+            "reasons": [vars(reason) for reason in self.reasons],
+            "notes": list(self.notes),
+            "holding": self.holding,
+            "models": self.models,
+        }
+
+
+def cannot_judge(kind: str, text: str, *details: str) -> Decision:
+    """The decision where there is nothing to decide on."""
+    return Decision((Reason("cannot judge", kind, text, details),))

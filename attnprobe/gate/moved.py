@@ -1,0 +1,139 @@
+"""Failed checks whose heads only have another place in the new model.
+
+Training again, or a tool that sorts heads, may leave what a model computes as it was and still move
+a head. A check is `moved` if it holds on the old model at its own heads, each of these heads has a
+match in the new model that attends alike, and the check holds on the new model at the matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attnprobe import cases
+from attnprobe.attention import Reader
+from attnprobe.cases import Case
+from attnprobe.compare import Key
+from attnprobe.errors import ResultsError
+from attnprobe.heads import Heads
+from attnprobe.matching import Match, match_heads
+from attnprobe.names import SUFFIX
+from attnprobe.records import Head, Sample, SiteName
+from attnprobe.rules import Rule
+from attnprobe.run import Runner
+
+__all__ = ["moved_checks"]
+
+# Texts that heads are matched on: the rows of a few dozen sentences tell heads apart.
+_TEXTS = 64
+
+
+def moved_checks(
+    keys: Collection[Key],
+    *,
+    old: Reader,
+    new: Reader,
+    root: Path,
+    chance_max: float,
+    head_sets: Mapping[str, tuple[Head, ...]],
+) -> dict[Key, str]:
+    """Which of these checks hold at the place that their heads moved to, and where that is.
+
+    Args:
+        keys: failed checks of one model.
+        old, new: the model that the heads were pinned in, and the one that was judged.
+        root: the folder that the files of the keys lie in.
+
+    Raises:
+        AttnprobeError: a case file is missing or cannot be read, or the heads cannot be matched.
+    """
+    found: dict[Key, str] = {}
+    for file in sorted({key[0] for key in keys}):
+        if not file.endswith(SUFFIX):
+            continue
+        if not (root / file).is_file():
+            raise ResultsError(f"no {file} here; run the gate in the root of the project")
+        loaded = cases.load(root / file, file, head_sets=head_sets)
+        own = {(key[1], key[2]): key for key in keys if key[0] == file}
+        model = next(iter(own.values()))[3]
+        pinned = {
+            own[case.id, case.row]: case
+            for case in loaded
+            if (case.id, case.row) in own and case.model in (None, model) and _is_pinned(case)
+        }
+        texts = [case.sample for case in loaded if case.model in (None, model)]
+        if pinned:
+            found |= _of_file(pinned, texts, old, new, chance_max)
+    return found
+
+
+def _of_file(
+    pinned: Mapping[Key, Case],
+    texts: Sequence[Sample],
+    old: Reader,
+    new: Reader,
+    chance_max: float,
+) -> dict[Key, str]:
+    # The texts of the cases in question first: there may be more than are wanted.
+    samples = list(dict.fromkeys([*(case.sample for case in pinned.values()), *texts]))[:_TEXTS]
+    sites = {rule.site for case in pinned.values() for rule in _rules(case)}
+    matches: dict[SiteName | None, dict[Head, Match]] = {
+        site: {match.old: match for match in match_heads(old, new, samples, site=site)}
+        for site in sorted(sites, key=str)
+    }
+    placed = {
+        key: moved for key, case in pinned.items() if (moved := _placed(case, matches)) is not None
+    }
+    before = Runner(old, [pinned[key] for key in placed], chance_max=chance_max)
+    after = Runner(new, list(placed.values()), chance_max=chance_max)
+    return {
+        key: _told(pinned[key], matches)
+        for key, case in placed.items()
+        if _holds(before, pinned[key]) and _holds(after, case)
+    }
+
+
+def _rules(case: Case) -> Iterator[Rule]:
+    yield from (expectation.rule for expectation in case.expectations)
+
+
+def _is_pinned(case: Case) -> bool:
+    """Whether every rule of a case names its heads one by one."""
+    return all(isinstance(member, Head) for rule in _rules(case) for member in rule.heads.members)
+
+
+def _heads(heads: Heads) -> list[Head]:
+    return [member for member in heads.members if isinstance(member, Head)]
+
+
+def _placed(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> Case | None:
+    """The case at the new places of its heads; None if one is lost or none has moved."""
+    used = [matches[rule.site].get(head) for rule in _rules(case) for head in _heads(rule.heads)]
+    fates = {match.fate if match else "lost" for match in used}
+    if "lost" in fates or "moved" not in fates:
+        return None
+    expectations = []
+    for expectation in case.expectations:
+        rule = expectation.rule
+        new = tuple(matches[rule.site][head].new for head in _heads(rule.heads))
+        heads = replace(rule.heads, members=new, text=", ".join(map(str, new)))
+        expectations.append(replace(expectation, rule=rule.model_copy(update={"heads": heads})))
+    return replace(case, expectations=tuple(expectations))
+
+
+def _holds(runner: Runner, case: Case) -> bool:
+    return all(
+        finding.verdict is not None and finding.verdict.outcome == "passed"
+        for finding in runner.judge(case)
+    )
+
+
+def _told(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> str:
+    moves = dict.fromkeys(
+        f"{match.old} moved to {match.new}"
+        for rule in _rules(case)
+        for head in _heads(rule.heads)
+        if (match := matches[rule.site][head]).fate == "moved"
+    )
+    return " and ".join(moves)

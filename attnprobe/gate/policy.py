@@ -1,0 +1,227 @@
+"""The policy of the gate: `[tool.attnprobe.gate]` of pyproject.toml, or a TOML file of its own."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from attnprobe.errors import PolicyError
+from attnprobe.registry import did_you_mean
+
+__all__ = ["Policy", "Regressions", "SuitePolicy", "Waiver", "find_policy", "read_policy"]
+
+_TABLE = ("tool", "attnprobe", "gate")
+_PYPROJECT = "pyproject.toml"
+
+Choice = Literal["fail", "pass"]
+Severity = Literal["blocking", "advisory"]
+# A rate of 0 could not fail, and none of 1 can be shown by any number of checks.
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SuitePolicy(_Table):
+    """What is demanded of one suite, on each model that it ran on.
+
+    Attributes:
+        least: checks that must have been judged.
+        pass_rate: what the lower end of the 95 % Wilson interval of the pass rate must reach.
+            Without one, here or for all, every check has to hold.
+    """
+
+    least: Annotated[int, Field(ge=1)] = 1
+    pass_rate: Rate | None = None
+
+
+class Regressions(_Table):
+    """What may be worse than in the baseline; blocking checks alone count.
+
+    Attributes:
+        broken: how many checks may have held before and not now.
+        gone: how many checks of the baseline may be missing, or skipped now.
+        new: how many checks may be missing from the baseline.
+        weaker: by what share a deciding number may have fallen where the check still holds;
+            None leaves that open.
+    """
+
+    broken: Count = 0
+    gone: Count = 0
+    new: Count = 0
+    weaker: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class Waiver(_Table):
+    """Leave for one check, or several, to fail until a day.
+
+    Attributes:
+        case: as pytest writes it, `cases/x.attn.yaml::it-animal` or with `[row]`; `*` stands for
+            anything.
+        model: the model that it is for; None for all.
+        expires: the last day on which it holds.
+    """
+
+    case: Name
+    reason: Name
+    owner: Name
+    expires: date
+    model: Name | None = None
+
+    @field_validator("reason", "owner")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("says nothing")
+        return value
+
+    def covers(self, case: str, model: str) -> bool:
+        pattern = ".*".join(map(re.escape, self.case.split("*")))
+        named = re.fullmatch(pattern, case, re.DOTALL) is not None
+        return named and self.model in (None, model)
+
+
+class Policy(_Table):
+    """What a run must show before a model may be released.
+
+    Attributes:
+        suites: suites that must have been judged, by name.
+        least: checks that must have been judged over all.
+        blocking: the severities that block a release; the others are told only.
+        pass_rate: as in `SuitePolicy`, over all blocking checks of a model.
+        suite: demands on single suites, by name.
+        chance_max: share of random word pairs for which an expectation may hold, 0 to 1.
+        borderline: what becomes of a number too near to its bound to call.
+        skipped: how many checks may be skipped; None for any number.
+        absent_models: models whose cases may be left out, because the run is not given them.
+        baseline: results file to compare with; relative to the policy file.
+        regressions: what may be worse than there.
+        moved_heads: whether a check that broke because its head has another place now may pass.
+        baseline_model: the model that the heads are sought in; needed to allow moved heads.
+        dtypes, devices: number types and devices of the run that are allowed; None for any.
+        own_loader: whether models may come from a project's own loader, of which it is not
+            known where their weights lay.
+        commit: whether a results file must be of the commit that is checked out.
+    """
+
+    suites: Names = ()
+    least: Annotated[int, Field(ge=1)] = 1
+    blocking: Annotated[tuple[Severity, ...], Field(min_length=1, strict=False)] = ("blocking",)
+    pass_rate: Rate | None = None
+    suite: dict[str, SuitePolicy] = Field(default_factory=dict)
+    chance_max: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    borderline: Choice = "fail"
+    skipped: Count | None = None
+    absent_models: Names = ()
+    baseline: Annotated[Path | None, Field(strict=False)] = None
+    regressions: Regressions = Regressions()
+    moved_heads: Literal["allow", "fail"] = "fail"
+    baseline_model: Name | None = None
+    dtypes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    devices: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    own_loader: Literal["allow", "refuse"] = "refuse"
+    commit: Literal["same", "any"] = "same"
+    waivers: Annotated[tuple[Waiver, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Policy:
+        if self.moved_heads == "allow" and self.baseline_model is None:
+            raise ValueError('moved_heads = "allow" needs baseline_model, where the heads were')
+        if "regressions" in self.model_fields_set and self.baseline is None:
+            raise ValueError("regressions needs baseline, a results file to compare with")
+        return self
+
+
+def find_policy(folder: Path) -> Policy:
+    """The policy in the pyproject.toml of a folder; the strictest one where it has none.
+
+    Raises:
+        PolicyError: it cannot be read, or says what cannot be meant.
+    """
+    file = folder / _PYPROJECT
+    if not file.is_file():
+        return Policy()
+    found = _gate_table(_load(file))
+    return Policy() if found is None else _policy(found, file, ".".join(_TABLE))
+
+
+def read_policy(file: Path) -> Policy:
+    """The policy of a file: the table of a pyproject.toml, or the keys of any other TOML file.
+
+    Raises:
+        PolicyError: it is missing, cannot be read, or says what cannot be meant.
+    """
+    data = _load(file)
+    if file.name != _PYPROJECT:
+        return _policy(data, file, "")
+    found = _gate_table(data)
+    if found is None:
+        raise PolicyError(f"{file}: has no [{'.'.join(_TABLE)}]")
+    return _policy(found, file, ".".join(_TABLE))
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"{file}: is not TOML: {error}") from None
+
+
+def _gate_table(data: Any) -> Any:
+    for name in _TABLE:
+        if not isinstance(data, dict) or name not in data:
+            return None
+        data = data[name]
+    return data
+
+
+def _policy(data: Any, file: Path, table: str) -> Policy:
+    try:
+        policy = Policy.model_validate(data)
+    except ValidationError as error:
+        lines = [_complaint(entry, file, table) for entry in error.errors(include_url=False)]
+        raise PolicyError("\n".join(lines)) from None
+    if policy.baseline is None:
+        return policy
+    return policy.model_copy(update={"baseline": file.parent / policy.baseline})
+
+
+def _complaint(entry: Any, file: Path, table: str) -> str:
+    """One error of pydantic's as `pyproject.toml: tool.attnprobe.gate.least: what is wrong`."""
+    path = [str(part) for part in entry["loc"]]
+    where = ".".join([*([table] if table else []), *path])
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        message = f"unknown key; {did_you_mean(path[-1], _keys(entry['loc'][:-1]))}"
+    elif entry["type"] == "missing":
+        message = "is missing"
+    return ": ".join([str(file), *([where] if where else []), message])
+
+
+def _keys(place: tuple[str | int, ...]) -> list[str]:
+    """The keys that a table of the policy may have."""
+    table: type[BaseModel] = Policy
+    for part in place:
+        field = table.model_fields.get(part) if isinstance(part, str) else None
+        if field is not None:
+            table = _inner(field.annotation) or table
+    return list(table.model_fields)
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The table inside of a type: `Waiver` for `tuple[Waiver, ...]`."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation if issubclass(annotation, BaseModel) else None
+    found = (_inner(part) for part in get_args(annotation))
+    return next((table for table in found if table is not None), None)

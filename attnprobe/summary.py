@@ -1,0 +1,185 @@
+"""What GitHub shows of a run: a job summary in Markdown, and annotations beside the case files.
+
+Texts, names and paths come from anybody: none of it can end a table cell, become a tag or a link,
+or be taken for a workflow command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+from attnprobe.align import visible
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.stats import wilson
+
+__all__ = ["MOST_ANNOTATIONS", "MOST_BYTES", "markdown", "workflow_commands"]
+
+# GitHub takes 1 MiB of summary from a step.
+MOST_BYTES = 2**20
+MOST_ANNOTATIONS = 10
+_LONGEST_CELL = 200
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+_FAILING = ("failed", "error", "xpassed")
+_DOUBTFUL = ("vacuous", "borderline")
+_ROOM = 200  # for the line that tells what was left out
+
+
+def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") -> str:
+    """The run as GitHub-flavoured Markdown, worst checks first, in less than `room` bytes.
+
+    Args:
+        sentence: what is to stand on top, such as the decision of the gate.
+    """
+    counts = results.summary()
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    parts = ["## Attention checks\n"]
+    if sentence:
+        parts.append(f"**{_escaped(sentence)}**\n")
+    parts.append(f"{told or 'nothing ran'}\n")
+    if results.models:
+        parts += _table(("model", "from", "revision", "weights"), map(_model_row, results.models))
+    if results.items:
+        columns = ("suite", "model", "hold", "pass rate", "95 % interval")
+        parts += _table(columns, _suite_rows(results.items))
+    text = "\n".join(parts)
+    items = sorted(results.items, key=lambda item: (_badness(item), item.place))
+    return text + _fitting(items, room - len(text.encode()))
+
+
+def _fitting(items: Sequence[CaseResult], room: int) -> str:
+    """The table of checks, cut between two rows where it would not fit."""
+    columns = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
+    lines = [*_table(columns, [])[:-1]]
+    size = sum(len(line.encode()) + 1 for line in lines) + 2
+    for number, item in enumerate(items):
+        rows = [_row(cells) for cells in _check_rows(item)]
+        size += sum(len(row.encode()) + 1 for row in rows)
+        if size > room - _ROOM:
+            left = len(items) - number
+            note = "1 check is left out" if left == 1 else f"{left} checks are left out"
+            return "\n".join([*(lines if number else []), f"\n{note}: no room.\n"])
+        lines += rows
+    return "\n" + "\n".join(lines) + "\n" if items else ""
+
+
+def _model_row(model: ModelResult) -> list[str]:
+    return [
+        _code(model.name),
+        _code(model.ref),
+        _code(model.revision or ""),
+        _code((model.weights_sha256 or "")[:12]),
+    ]
+
+
+def _suite_rows(items: Iterable[CaseResult]) -> Iterator[list[str]]:
+    suites: dict[tuple[str, str], list[bool]] = {}
+    for item in items:
+        held = suites.setdefault((item.suite, item.model), [])
+        if item.outcome in ("passed", *_FAILING):
+            held.append(item.outcome == "passed")
+    for (suite, model), held in sorted(suites.items()):
+        cells = [_code(suite), _code(model), f"{sum(held)} of {len(held)}"]
+        if held:
+            cells += [f"{sum(held) / len(held):.1%}", str(wilson(sum(held), len(held)))]
+        yield [*cells, "", ""][:5]
+
+
+def _check_rows(item: CaseResult) -> Iterator[list[str]]:
+    start = [
+        _code(item.id if item.row is None else f"{item.id}[{item.row}]"),
+        _code(f"{item.file}:{item.line}"),
+        _code(item.model),
+    ]
+    if not item.expectations:
+        yield [*start, item.outcome, "", "", "", "", ""]
+    failed = any(entry.outcome == "failed" for entry in item.expectations)
+    for entry in item.expectations:
+        own = item.outcome == "passed" or (failed and item.outcome == "failed")
+        outcome = entry.outcome if own else item.outcome
+        yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
+
+
+def _numbers(entry: ExpectationResult) -> list[str]:
+    if entry.observed is None:
+        return [_code(entry.message), "", "", ""]
+    chance = entry.chance
+    return [
+        _code(f"{entry.measure or ''} {entry.observed:.3f}".strip()),
+        _code(f"{entry.relation or ''} {entry.demanded or 0:.3f}".strip()),
+        _code(entry.head or ""),
+        "" if chance is None or chance.rate is None else f"{chance.rate:.1%}",
+    ]
+
+
+def _badness(item: CaseResult) -> int:
+    """0 for what fails a release, 3 for what holds."""
+    if item.outcome in _FAILING:
+        return 0 if item.severity == "blocking" else 1
+    if any(entry.outcome in _DOUBTFUL for entry in item.expectations):
+        return 2
+    return 3
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return ["", _row(columns), _row(["---"] * len(columns)), *map(_row, rows), ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _code(text: str) -> str:
+    """A text of a stranger's as one table cell, which shows it and does nothing else."""
+    return f"<code>{_escaped(text)}</code>" if text else ""
+
+
+def _escaped(text: str) -> str:
+    shown = visible(text)
+    if len(shown) > _LONGEST_CELL:
+        shown = shown[: _LONGEST_CELL - 1] + "…"
+    return _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", shown)
+
+
+def workflow_commands(results: Results, *, folder: str = "") -> list[str]:
+    """At most ten workflow commands, the worst first: each marks the line of a failed expectation.
+
+    Args:
+        folder: where the run took place, relative to the repository.
+    """
+    bad = sorted(
+        (item for item in results.items if _badness(item) < 3),
+        key=lambda item: (_badness(item), item.place),
+    )
+    return [_annotation(item, folder) for item in bad[:MOST_ANNOTATIONS]]
+
+
+def _annotation(item: CaseResult, folder: str) -> str:
+    worst = [
+        entry
+        for entry in item.expectations
+        if entry.outcome in ("failed", "error", *_DOUBTFUL) or item.outcome == "xpassed"
+    ]
+    line = worst[0].line if worst else item.line
+    name = item.id if item.row is None else f"{item.id}[{item.row}]"
+    message = "\n".join(
+        visible(f"{entry.rule} {entry.outcome}: {entry.message}") for entry in worst
+    )
+    properties = {
+        "file": str(PurePosixPath(folder) / item.file),
+        "line": str(line),
+        "title": f"{item.suite}: {name} on {item.model}: {item.outcome}",
+    }
+    told = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
+    command = "error" if _badness(item) == 0 else "warning"
+    return f"::{command} {told}::{_data(message or item.outcome)}"
+
+
+def _data(text: str) -> str:
+    """A message as GitHub's own toolkit escapes it."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,11 @@
+"""nox -s gate -- path/to/model"""
+
+import nox
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """May the model be released?"""
+    (model,) = session.posargs
+    session.install("attnprobe")
+    session.run("attnprobe", "gate", "cases", "--attn-model", f"candidate={model}")

@@ -1,0 +1,893 @@
+"""The release gate: what it lets go, what it blocks, and what it says it cannot judge."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from attnprobe import cli
+from attnprobe.errors import PolicyError, ResultsError
+from attnprobe.gate import (
+    Decision,
+    Policy,
+    Waiver,
+    broken_keys,
+    find_policy,
+    judge,
+    read_policy,
+)
+from attnprobe.gate.moved import moved_checks
+from attnprobe.results import (
+    CaseResult,
+    ChanceResult,
+    ExpectationResult,
+    ModelResult,
+    OrderResult,
+    Results,
+    environment,
+    write_json,
+)
+
+TODAY = date(2026, 11, 24)
+MODEL = ModelResult(
+    name="minilm",
+    ref="runs/best",
+    revision=None,
+    weights_sha256="ab" * 32,
+    tokenizer_sha256="cd" * 32,
+    architecture="BertModel",
+    layers=6,
+    heads=12,
+    sites=("encoder",),
+    weights_format="safetensors",
+    remote_code=False,
+)
+RARELY = ChanceResult(passed=1, pairs=100, rate=0.01, low=0.002, high=0.05)
+
+
+def expectation(outcome: Any = "passed", **changes: Any) -> ExpectationResult:
+    stated = ExpectationResult(
+        rule="attends",
+        arguments={"from": "it", "to": "animal", "min": 0.3},
+        outcome=outcome,
+        message="weight 0.680, demanded >= 0.300",
+        line=9,
+        measure="weight",
+        observed=0.68,
+        relation=">=",
+        demanded=0.3,
+        head="L3H1",
+        heads_tried=1,
+        chance=RARELY,
+        sink=0.1,
+    )
+    return replace(stated, **changes)
+
+
+def case(id: str, outcome: Any = "passed", **changes: Any) -> CaseResult:
+    inner = {"passed": "passed", "xpassed": "passed", "error": "error"}.get(outcome, "failed")
+    expectations = () if outcome == "skipped" else (expectation(inner),)
+    made = CaseResult(
+        nodeid=f"cases/coref.attn.yaml::{id}",
+        id=id,
+        row=None,
+        file="cases/coref.attn.yaml",
+        line=7,
+        suite="coreference",
+        model="minilm",
+        severity="blocking",
+        marks=(),
+        outcome=outcome,
+        duration_s=0.1,
+        expectations=expectations,
+    )
+    return replace(made, **changes)
+
+
+def run(*cases: CaseResult, **changes: Any) -> Results:
+    """A finished run of these cases."""
+    made = Results(
+        environment={"device": "cpu", "dtype": "float32", "git_commit": "a" * 40},
+        models=(MODEL,),
+        cases=cases,
+        collected=len(cases),
+    )
+    return replace(made, **changes)
+
+
+def many(count: int, failed: int = 0, **changes: Any) -> list[CaseResult]:
+    return [
+        case(f"c{number}", "failed" if number < failed else "passed", **changes)
+        for number in range(count)
+    ]
+
+
+def decide(results: Results, policy: Policy | None = None, **more: Any) -> Decision:
+    return judge(results, policy or Policy(), today=TODAY, **more)
+
+
+def kinds(decision: Decision) -> list[str]:
+    return [reason.kind for reason in decision.reasons]
+
+
+# A run that may go, and what spoils it
+
+
+def test_a_run_that_holds_may_go() -> None:
+    decision = decide(run(*many(254)))
+    assert (decision.exit_code, decision.reasons, decision.notes) == (0, (), ())
+    assert decision.sentence == (
+        "Release may go: 254 attention checks on 1 model hold, none of them by chance."
+    )
+    assert decision.lines() == [decision.sentence]
+
+
+def test_nothing_is_said_of_chance_where_it_is_not_known() -> None:
+    unknown = [None, ChanceResult(passed=1, pairs=7)]
+    cases = [case(f"c{n}", expectations=(expectation(chance=c),)) for n, c in enumerate(unknown)]
+    decision = decide(run(*cases, case("known")))
+    assert decision.sentence == "Release may go: 3 attention checks on 1 model hold."
+    assert decision.notes[0].startswith("2 of 3 expectations have no chance rate")
+
+
+def test_a_suite_that_position_gives_away_is_told() -> None:
+    order = OrderResult("x", "coreference", None, 9, "take the first of the two words", -2, 8)
+    decision = decide(run(*many(3), order=(order,)))
+    assert decision.exit_code == 0
+    assert decision.notes == (
+        "a habit of position would pass suite coreference as well: take the first of the two words",
+    )
+
+
+def test_one_failed_check_blocks() -> None:
+    decision = decide(run(*many(40, 9)))
+    assert decision.exit_code == 1
+    assert decision.sentence == (
+        "Release blocked: in suite coreference 9 of 40 attention checks of model minilm do not "
+        "hold (allowed to fail: 0)."
+    )
+    lines = decision.lines()
+    assert lines[1] == (
+        "  cases/coref.attn.yaml:7: c0 on minilm: attends weight 0.680, demanded >= 0.300, by L3H1"
+    )
+    assert len(lines) == 1 + 9 + 1
+
+
+def test_the_worst_suite_comes_first_and_long_lists_are_cut() -> None:
+    cases = [*many(30, 12), *(replace(c, suite="agreement", id=f"a{c.id}") for c in many(4, 3))]
+    decision = decide(run(*cases))
+    assert "suite agreement 3 of 4" in decision.reasons[0].text
+    assert decision.sentence.endswith("(allowed to fail: 0); 1 more reason above.")
+    assert "  and 2 more" in decision.lines()
+
+
+def test_severities_that_advise_are_told_and_do_not_block() -> None:
+    cases = [*many(3), case("hint", "failed", severity="advisory")]
+    decision = decide(run(*cases))
+    assert decision.exit_code == 0
+    assert decision.holding == 3
+    assert "advisory: cases/coref.attn.yaml:7: hint on minilm" in decision.notes[0]
+    strict = decide(run(*cases), Policy(blocking=("blocking", "advisory")))
+    assert strict.exit_code == 1
+
+
+def test_a_known_gap_that_holds_is_a_failure() -> None:
+    for outcome, inner in (("failed", "passed"), ("xpassed", "passed")):
+        odd = case("gap", outcome, expectations=(expectation(inner),))
+        decision = decide(run(odd, *many(3)))
+        assert decision.exit_code == 1
+        assert "known gap" in decision.reasons[0].details[0]
+
+
+def test_what_could_not_be_measured_is_not_judged() -> None:
+    decision = decide(run(*many(5), case("bad", "error")))
+    assert (decision.exit_code, kinds(decision)) == (2, ["not measured"])
+    assert decision.sentence == "Cannot judge: 1 attention check could not be measured."
+
+
+@pytest.mark.parametrize("rate", [0.051, 0.5])
+def test_a_rule_that_holds_by_chance_blocks(rate: float) -> None:
+    often = ChanceResult(passed=51, pairs=100, rate=rate, low=rate - 0.01, high=rate + 0.01)
+    lucky = case("lucky", expectations=(expectation(), expectation(chance=often)))
+    decision = decide(run(*many(3), lucky))
+    assert (decision.exit_code, kinds(decision)) == (1, ["vacuous"])
+    assert "1 attention check holds by chance" in decision.sentence
+    assert "51 of 100 other word pairs" in decision.reasons[0].details[0]
+    assert decide(run(lucky), Policy(chance_max=0.6)).exit_code == 0
+
+
+def test_the_gates_own_bound_on_chance_counts_not_that_of_the_run() -> None:
+    often = ChanceResult(passed=8, pairs=100, rate=0.08, low=0.04, high=0.15)
+    lenient = case("c", expectations=(expectation("vacuous", chance=often),))
+    assert decide(run(lenient), Policy(chance_max=0.1)).exit_code == 0
+    unknown = case("c", expectations=(expectation("vacuous", chance=None),))
+    assert decide(run(unknown)).exit_code == 1
+
+
+def test_promise_40_a_number_too_near_to_its_bound_fails() -> None:
+    near = case("near", expectations=(expectation("borderline"),))
+    decision = decide(run(*many(3), near))
+    assert (decision.exit_code, kinds(decision)) == (1, ["borderline"])
+    assert decision.sentence == (
+        "Release blocked: 1 attention check is too near to its bound to call."
+    )
+    assert decide(run(near), Policy(borderline="pass")).exit_code == 0
+
+
+# It cannot pass on nothing
+
+
+@pytest.mark.parametrize("outcomes", [(), ("skipped",), ("xfailed",), ("skipped", "xfailed")])
+def test_promise_10_nothing_judged_is_no_pass(outcomes: tuple[str, ...]) -> None:
+    decision = decide(run(*(case(f"c{n}", outcome) for n, outcome in enumerate(outcomes))))
+    assert decision.exit_code == 2
+    assert kinds(decision)[0] == "nothing judged"
+    assert decision.sentence.startswith("Cannot judge: no attention check")
+
+
+def test_promise_10_nothing_that_blocks_is_no_pass() -> None:
+    advisory = run(*many(9, severity="advisory"))
+    assert decide(advisory).exit_code == 2
+    everything = Waiver(case="*", reason="r", owner="o", expires=TODAY)
+    assert decide(run(*many(9, 3)), Policy(waivers=(everything,))).exit_code == 2
+
+
+def test_promise_10_cases_for_a_model_that_was_not_given_are_missed() -> None:
+    found = run(*many(9), absent={"smollm2": 4})
+    decision = decide(found)
+    assert (decision.exit_code, kinds(decision)) == (2, ["absent model"])
+    assert "4 attention checks are for models that the run was not given: smollm2" in (
+        decision.sentence
+    )
+    assert decide(found, Policy(absent_models=("smollm2",))).exit_code == 0
+
+
+@pytest.mark.parametrize("collected", [8, 10, 50])
+def test_promise_38_executed_must_equal_collected(collected: int) -> None:
+    decision = decide(run(*many(9), collected=collected))
+    assert (decision.exit_code, kinds(decision)) == (2, ["lost"])
+    assert f"9 of {collected} attention checks were executed" in decision.sentence
+
+
+def test_promise_38_skipped_cases_are_not_lost() -> None:
+    decision = decide(run(*many(9), case("later", "skipped")))
+    assert decision.exit_code == 0
+    assert decision.notes == ("1 attention check was skipped",)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        case("c", expectations=()),
+        case("c", expectations=(expectation("failed"),)),
+        case("c", expectations=(expectation("error"),)),
+        case("c", model="other"),
+    ],
+)
+def test_records_that_contradict_themselves_are_not_judged(odd: CaseResult) -> None:
+    decision = decide(run(odd, *many(3)))
+    assert (decision.exit_code, kinds(decision)) == (2, ["inconsistent"])
+
+
+def test_a_case_that_stands_twice_is_not_judged() -> None:
+    decision = decide(run(case("c"), case("c")))
+    assert (decision.exit_code, kinds(decision)) == (2, ["inconsistent"])
+
+
+def test_promise_10_a_probe_that_states_nothing_is_no_check() -> None:
+    empty = case("p", file="probes/test_x.py", expectations=())
+    decision = decide(run(empty))
+    assert (decision.exit_code, kinds(decision)[0]) == (2, "nothing judged")
+    decision = decide(run(empty, *many(3)))
+    assert (decision.exit_code, decision.holding) == (0, 3)
+    assert "1 attention check states nothing by a rule" in decision.notes
+    assert decide(run(replace(empty, outcome="failed"), *many(3))).exit_code == 1
+
+
+def test_a_python_probe_may_expect_a_failure() -> None:
+    probe = case("p", file="probes/test_x.py", expectations=(expectation("failed"),))
+    assert decide(run(probe)).exit_code == 0
+
+
+OUTCOMES = st.sampled_from(["passed", "failed", "error", "skipped", "xfailed", "xpassed"])
+INNER = st.sampled_from(["passed", "failed", "borderline", "vacuous", "error"])
+
+
+@given(
+    st.lists(st.tuples(OUTCOMES, st.lists(INNER, max_size=2)), max_size=5),
+    st.integers(-1, 2),
+)
+def test_it_lets_nothing_go_unless_all_holds(found: list[tuple[str, list[str]]], more: int) -> None:
+    cases = [
+        case(f"c{n}", outcome, expectations=tuple(expectation(i, chance=None) for i in inner))
+        for n, (outcome, inner) in enumerate(found)
+    ]
+    decision = decide(run(*cases, collected=max(0, len(cases) + more)))
+    ran = [(outcome, inner) for outcome, inner in found if outcome not in ("skipped", "xfailed")]
+    good = all(outcome == "passed" and inner and set(inner) == {"passed"} for outcome, inner in ran)
+    whole = more == 0 or len(cases) + more < 0
+    assert (decision.exit_code == 0) == bool(ran and good and whole)
+    assert decision.lines()[-1] == decision.sentence
+
+
+# Amounts and rates
+
+
+def test_suites_that_must_run() -> None:
+    decision = decide(run(*many(3)), Policy(suites=("coreference", "coreferences", "agreement")))
+    assert (decision.exit_code, kinds(decision)) == (2, ["missing suite"] * 2)
+    assert decision.reasons[0].details == ("known: coreference",)
+    assert decision.reasons[1].details == ("did you mean 'coreference'?",)
+    skipped = run(*many(3), case("x", "skipped", suite="agreement"))
+    assert decide(skipped, Policy(suites=("agreement",))).exit_code == 2
+
+
+def test_least_numbers() -> None:
+    policy = Policy.model_validate({"least": 5, "suite": {"coreference": {"least": 4}}})
+    assert decide(run(*many(5)), policy).exit_code == 0
+    decision = decide(run(*many(3), case("gap", "xfailed"), case("later", "skipped")), policy)
+    assert (decision.exit_code, kinds(decision)) == (2, ["too few", "too few"])
+    assert decision.reasons[0].text == "3 attention checks judged, the policy demands 5"
+    assert "in suite coreference 3 attention checks of model minilm" in decision.reasons[1].text
+
+
+def test_a_suite_must_have_its_number_on_each_model() -> None:
+    policy = Policy.model_validate({"suite": {"coreference": {"least": 4}}})
+    other = [replace(c, model="new") for c in many(3)]
+    both = run(*many(4), *other, models=(MODEL, replace(MODEL, name="new")))
+    assert "of model new" in decide(both, policy).sentence
+
+
+def test_the_number_of_skipped_checks_can_be_bounded() -> None:
+    found = run(*many(3), case("later", "skipped"))
+    assert decide(found, Policy(skipped=1)).exit_code == 0
+    assert kinds(decide(found, Policy(skipped=0))) == ["skipped"]
+
+
+def wilson_low(hits: int, count: int) -> float:
+    """The lower end of Wilson's interval, from the textbook's formula."""
+    z = 1.959963984540054
+    centre = hits / count + z * z / (2 * count)
+    spread = z * math.sqrt(hits / count * (1 - hits / count) / count + z * z / (4 * count * count))
+    return (centre - spread) / (1 + z * z / count)
+
+
+@settings(deadline=None)  # scipy is imported in the first example
+@given(st.integers(1, 120), st.integers(0, 120), st.floats(0.05, 0.97))
+def test_a_rate_is_judged_by_the_lower_end_of_its_interval(
+    count: int, failed: int, rate: float
+) -> None:
+    failed = min(failed, count)
+    low = wilson_low(count - failed, count)
+    if abs(low - rate) < 1e-9:
+        return
+    decision = decide(run(*many(count, failed)), Policy(pass_rate=rate))
+    if wilson_low(count, count) < rate - 1e-9:
+        assert kinds(decision) == ["too few"]
+    elif low >= rate:
+        assert decision.exit_code == 0
+    else:
+        assert kinds(decision) == ["pass rate"]
+
+
+def test_a_rate_says_how_many_may_fail() -> None:
+    policy = Policy.model_validate({"suite": {"coreference": {"pass_rate": 0.7}}})
+    decision = decide(run(*many(40, 9)), policy)
+    assert wilson_low(34, 40) >= 0.7 > wilson_low(33, 40)
+    assert decision.sentence == (
+        "Release blocked: in suite coreference 9 of 40 attention checks of model minilm do not "
+        "hold (allowed to fail: 6)."
+    )
+    assert decide(run(*many(40, 6)), policy).exit_code == 0
+    assert decide(run(*many(40, 7)), policy).exit_code == 1
+
+
+def test_a_rate_does_not_excuse_chance_errors_or_other_suites() -> None:
+    policy = Policy.model_validate({"suite": {"coreference": {"pass_rate": 0.7}}})
+    vacuous = case("v", expectations=(expectation("vacuous", chance=None),))
+    assert kinds(decide(run(*many(40), vacuous), policy)) == ["vacuous"]
+    assert decide(run(*many(40), case("e", "error")), policy).exit_code == 2
+    other = case("o", "failed", suite="agreement")
+    assert kinds(decide(run(*many(40), other), policy)) == ["failed"]
+
+
+# Models and where they ran
+
+
+def test_promise_27_pickled_weights_are_refused() -> None:
+    decision = decide(run(*many(3), models=(replace(MODEL, weights_format="pickle"),)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["pickle"])
+
+
+def test_promise_28_remote_code_is_refused() -> None:
+    decision = decide(run(*many(3), models=(replace(MODEL, remote_code=True),)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["remote code"])
+
+
+@pytest.mark.parametrize("asked", [None, "main", "b" * 39])
+def test_promise_29_a_hub_model_without_its_commit_is_refused(asked: str | None) -> None:
+    hub = replace(MODEL, ref="org/model", revision="b" * 40, asked_revision=asked)
+    decision = decide(run(*many(3), models=(hub,)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["unpinned"])
+    assert decision.reasons[0].details == (f"give --attn-revision {'b' * 40}",)
+    pinned = replace(hub, asked_revision="b" * 40)
+    assert decide(run(*many(3), models=(pinned,))).exit_code == 0
+
+
+def test_a_model_of_the_projects_own_loader_wants_leave() -> None:
+    own = run(*many(3), models=(replace(MODEL, weights_format=None, remote_code=None),))
+    assert kinds(decide(own)) == ["own loader"]
+    assert decide(own, Policy(own_loader="allow")).exit_code == 0
+
+
+def test_number_types_and_devices_that_are_not_allowed() -> None:
+    policy = Policy(dtypes=("float32", "bfloat16"), devices=("cuda",))
+    assert kinds(decide(run(*many(3)), policy)) == ["device"]
+    cuda = {"device": "cuda:1", "dtype": "float16"}
+    assert kinds(decide(run(*many(3), environment=cuda), policy)) == ["dtype"]
+    assert decide(run(*many(3), environment=cuda | {"dtype": "bfloat16"}), policy).exit_code == 0
+    assert decide(run(*many(3), environment={}), policy).exit_code == 2
+
+
+def test_results_of_another_commit_are_not_judged() -> None:
+    decision = decide(run(*many(3)), commit="b" * 40)
+    assert (decision.exit_code, kinds(decision)) == (2, ["commit"])
+    assert decide(run(*many(3)), commit="a" * 40).exit_code == 0
+    assert decide(run(*many(3)), commit=None).exit_code == 0
+    assert decide(run(*many(3)), Policy(commit="any"), commit="b" * 40).exit_code == 0
+
+
+# Waivers
+
+
+def waiver(**changes: Any) -> Waiver:
+    stated = {
+        "case": "cases/coref.attn.yaml::c0",
+        "reason": "trained again next week",
+        "owner": "ada",
+        "expires": date(2026, 12, 1),
+    }
+    return Waiver.model_validate(stated | changes)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "error", "xpassed"])
+def test_a_waiver_lets_one_check_fail(outcome: str) -> None:
+    found = run(case("c0", outcome), case("c1"))
+    assert decide(found).exit_code != 0
+    decision = decide(found, Policy(waivers=(waiver(),)))
+    assert decision.exit_code == 0
+    assert decision.sentence == (
+        "Release may go: 1 attention check on 1 model holds, and not by chance."
+    )
+    assert decision.notes[0].startswith("waived: cases/coref.attn.yaml::c0 on minilm: ")
+
+
+def test_a_waiver_is_for_what_it_names_alone() -> None:
+    found = run(case("c0", "failed"), case("c00", "failed"), case("c1"))
+    decision = decide(found, Policy(waivers=(waiver(),)))
+    assert [line.split(": ")[1] for line in decision.reasons[0].details] == ["c00 on minilm"]
+    assert decide(found, Policy(waivers=(waiver(case="*::c0*"),))).exit_code == 0
+    row = case("c0", "failed", row="a.b")
+    rows = Policy(waivers=(waiver(case="cases/coref.attn.yaml::c0[a.b]"),))
+    assert decide(run(row, case("c1")), rows).exit_code == 0
+    assert decide(run(replace(row, row="axb"), case("c1")), rows).exit_code == 1
+
+
+def test_a_waiver_for_one_model() -> None:
+    found = run(case("c0", "failed"), case("c1"))
+    assert decide(found, Policy(waivers=(waiver(model="minilm"),))).exit_code == 0
+    decision = decide(found, Policy(waivers=(waiver(model="other"),)))
+    assert kinds(decision) == ["failed", "waiver unknown"]
+
+
+@pytest.mark.parametrize("outcome", ["failed", "passed"])
+def test_an_expired_waiver_fails(outcome: str) -> None:
+    found = run(case("c0", outcome), case("c1"))
+    last = Policy(waivers=(waiver(expires=TODAY),))
+    assert decide(found, last).exit_code == 0
+    past = Policy(waivers=(waiver(expires=date(2026, 11, 23)),))
+    decision = decide(found, past)
+    assert decision.exit_code == 1
+    assert "waiver expired" in kinds(decision)
+    assert "expired on 2026-11-23, ada: trained again" in decision.reasons[-1].details[0]
+
+
+def test_a_waiver_for_a_case_that_is_not_there_fails() -> None:
+    decision = decide(run(*many(3)), Policy(waivers=(waiver(case="cases/coref.attn.yaml::d0"),)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["waiver unknown"])
+    assert "did you mean 'cases/coref.attn.yaml::c0'?" in decision.reasons[0].details[0]
+
+
+def test_a_waiver_that_is_no_longer_needed_is_told() -> None:
+    decision = decide(run(*many(3)), Policy(waivers=(waiver(),)))
+    assert decision.exit_code == 0
+    assert "no longer needed" in decision.notes[0]
+
+
+# Against a baseline
+
+
+def against(old: Results, now: Results, /, **regressions: Any) -> Decision:
+    demanded = {"baseline": "b.json", "regressions": regressions}
+    return decide(now, Policy.model_validate(demanded), baseline=old)
+
+
+def test_what_held_before_no_longer_holds() -> None:
+    decision = against(run(*many(40)), run(*many(40, 9)))
+    assert decision.sentence == (
+        "Release blocked: in suite coreference 9 of 40 attention checks of model minilm no "
+        "longer hold (allowed to fail: 0)."
+    )
+    mixed = against(run(*many(40, 1)), run(*many(40, 9)))
+    assert "9 of 40 attention checks of model minilm do not hold" in mixed.sentence
+    assert "against the baseline: 8 broken, 32 kept" in mixed.notes
+
+
+def test_regressions_within_a_pass_rate() -> None:
+    old, new = run(*many(60)), run(*many(60, 2))
+    demanded: dict[str, Any] = {"baseline": "b.json", "pass_rate": 0.8}
+    decision = decide(new, Policy.model_validate(demanded), baseline=old)
+    assert (decision.exit_code, kinds(decision)) == (1, ["broken"])
+    demanded["regressions"] = {"broken": 2}
+    assert decide(new, Policy.model_validate(demanded), baseline=old).exit_code == 0
+
+
+def test_a_failure_that_became_a_known_gap_is_a_regression() -> None:
+    decision = against(run(*many(3)), run(case("c0", "xfailed"), case("c1"), case("c2")))
+    assert (decision.exit_code, kinds(decision)) == (1, ["broken"])
+
+
+def test_promise_37_a_case_missing_on_either_side_fails() -> None:
+    decision = against(run(*many(3)), run(*many(4)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["new"])
+    assert against(run(*many(3)), run(*many(4)), new=1).exit_code == 0
+    decision = against(run(*many(4)), run(*many(3)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["gone"])
+    assert against(run(*many(4)), run(*many(3)), gone=1).exit_code == 0
+    skipped = run(*many(3), case("c3", "skipped"))
+    assert kinds(against(run(*many(4)), skipped)) == ["gone"]
+
+
+def weight(value: float) -> tuple[ExpectationResult, ...]:
+    return (expectation(observed=value),)
+
+
+@pytest.mark.parametrize(("now", "code"), [(0.56, 1), (0.58, 0), (0.7, 0), (0.9, 0)])
+def test_a_check_may_weaken_by_so_much(now: float, code: int) -> None:
+    old = run(case("c", expectations=weight(0.7)), case("d"))
+    new = run(case("c", expectations=weight(now)), case("d"))
+    decision = against(old, new, weaker=0.19)
+    assert decision.exit_code == code
+    assert against(old, new).exit_code == 0
+    if code:
+        assert kinds(decision) == ["weaker"]
+        assert decision.reasons[0].details[0].endswith("passed, now passed, number -20%")
+
+
+def test_an_unfinished_baseline_is_not_compared() -> None:
+    decision = against(run(*many(3), collected=4), run(*many(3)))
+    assert (decision.exit_code, kinds(decision)) == (2, ["baseline"])
+
+
+def test_a_renamed_model_is_compared_with_the_only_one_there_was() -> None:
+    new = run(*(replace(c, model="new") for c in many(3)), models=(replace(MODEL, name="new"),))
+    assert against(run(*many(3)), new).exit_code == 0
+
+
+# Policies
+
+
+def policy_file(tmp_path: Path, text: str, name: str = "policy.toml") -> Path:
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+WHOLE = """
+suites = ["coreference"]
+least = 40
+blocking = ["blocking", "advisory"]
+pass_rate = 0.8
+chance_max = 0.02
+borderline = "pass"
+skipped = 3
+absent_models = ["smollm2"]
+baseline = "old/results.json"
+moved_heads = "allow"
+baseline_model = "runs/old"
+dtypes = ["float32"]
+devices = ["cpu"]
+own_loader = "allow"
+commit = "any"
+[suite.coreference]
+least = 20
+pass_rate = 0.85
+[regressions]
+broken = 1
+gone = 2
+new = 3
+weaker = 0.2
+[[waivers]]
+case = "cases/x.attn.yaml::it"
+reason = "known"
+owner = "ada"
+expires = 2027-01-31
+model = "minilm"
+"""
+
+
+def test_a_policy_is_read_whole(tmp_path: Path) -> None:
+    policy = read_policy(policy_file(tmp_path, WHOLE))
+    assert policy.baseline == tmp_path / "old" / "results.json"
+    assert policy.suite["coreference"].pass_rate == 0.85
+    assert policy.regressions.weaker == 0.2
+    assert policy.waivers[0].expires == date(2027, 1, 31)
+    defaults = Policy()
+    same = [
+        name for name in Policy.model_fields if getattr(policy, name) == getattr(defaults, name)
+    ]
+    assert same == []
+
+
+def test_a_policy_in_pyproject(tmp_path: Path) -> None:
+    assert find_policy(tmp_path) == Policy()
+    file = policy_file(tmp_path, "[project]\nname = 'x'\n", "pyproject.toml")
+    assert find_policy(tmp_path) == Policy()
+    with pytest.raises(PolicyError, match=r"pyproject.toml: has no \[tool.attnprobe.gate\]"):
+        read_policy(file)
+    policy_file(tmp_path, "[tool.attnprobe.gate]\nleast = 7\n", "pyproject.toml")
+    assert find_policy(tmp_path).least == read_policy(file).least == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("laest = 3", "laest: unknown key; did you mean 'least'?"),
+        ("[suite.x]\npas_rate = 0.5", "suite.x.pas_rate: unknown key; did you mean 'pass_rate'?"),
+        ("[[waivers]]\nowned = 'x'", "waivers.0.owned: unknown key; did you mean 'owner'?"),
+        ("baseline = 'b'\n[regressions]\nbrokn = 1", "did you mean 'broken'?"),
+        ("least = '3'", "least: Input should be a valid integer"),
+        ("least = 0", "least: Input should be greater than or equal to 1"),
+        ("pass_rate = 0.0", "pass_rate: Input should be greater than 0"),
+        ("pass_rate = 1.0", "pass_rate: Input should be less than 1"),
+        ("chance_max = 1.0", "chance_max: Input should be less than 1"),
+        ("blocking = []", "blocking: "),
+        ("blocking = ['blokking']", "blocking.0: Input should be 'blocking' or 'advisory'"),
+        ("borderline = 'maybe'", "borderline: Input should be 'fail' or 'pass'"),
+        ("moved_heads = 'allow'", 'moved_heads = "allow" needs baseline_model'),
+        ("[regressions]\nbroken = 1", "regressions needs baseline"),
+        ("least = 3\nleast = 4", "is not TOML: "),
+        ("\x00", "is not TOML: "),
+    ],
+)
+def test_a_policy_that_cannot_be_meant(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_policy(policy_file(tmp_path, text))
+    assert str(caught.value).startswith(f"{tmp_path}/policy.toml: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["reason", "owner", "expires", "case"])
+def test_a_waiver_says_who_why_and_how_long(tmp_path: Path, missing: str) -> None:
+    lines = ["case = 'x'", "reason = 'r'", "owner = 'o'", "expires = 2027-01-01"]
+    kept = [line for line in lines if not line.startswith(missing)]
+    with pytest.raises(PolicyError, match=rf"waivers.0.{missing}: is missing"):
+        read_policy(policy_file(tmp_path, "\n".join(["[[waivers]]", *kept])))
+    if missing != "expires":
+        blank = [*kept, f"{missing} = ''"]
+        with pytest.raises(PolicyError, match=rf"waivers.0.{missing}: "):
+            read_policy(policy_file(tmp_path, "\n".join(["[[waivers]]", *blank])))
+
+
+def test_a_policy_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"no\.toml: cannot be read: No such file"):
+        read_policy(tmp_path / "no.toml")
+
+
+# Heads that moved; on real models in test_gate_end_to_end.py
+
+
+class NoReader:
+    """A model that must not be asked."""
+
+    name = "none"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
+@pytest.mark.parametrize("heads", ["any", "L3", "[L3H1, L2-L4]", "mean"])
+def test_only_single_heads_can_move(tmp_path: Path, heads: str) -> None:
+    (tmp_path / "x.attn.yaml").write_text(
+        f"version: 1\nsuite: s\ncases:\n- id: c\n  text: The dog barks.\n  expect:\n"
+        f"  - attends: {{from: barks, to: dog, min: 0.5, heads: {heads}}}\n"
+    )
+    key = ("x.attn.yaml", "c", None, "minilm")
+    probe = ("test_x.py", "c", None, "minilm")
+    given: Any = {"old": NoReader(), "new": NoReader(), "root": tmp_path, "head_sets": {}}
+    assert moved_checks([key, probe], chance_max=0.05, **given) == {}
+    with pytest.raises(ResultsError, match=r"no y\.attn\.yaml here; run the gate in the root"):
+        moved_checks([("y.attn.yaml", "c", None, "minilm")], chance_max=0.05, **given)
+
+
+def test_moved_checks_pass_and_say_so() -> None:
+    found = run(*many(3, 1))
+    places = {("cases/coref.attn.yaml", "c0", None, "minilm"): "L3H1 moved to L3H5"}
+    decision = decide(found, moved=places, remarks=["r"])
+    assert (decision.exit_code, decision.holding) == (0, 3)
+    assert decision.notes == (
+        "r",
+        "moved: cases/coref.attn.yaml:7: c0 on minilm: L3H1 moved to L3H5, and it holds there",
+    )
+    error = run(case("c0", "error"), case("c1"))
+    assert decide(error, moved=places).exit_code == 2
+    assert broken_keys(run(*many(3, 1), case("a", "failed", severity="advisory")), Policy()) == (
+        *places,
+    )
+
+
+# The command
+
+Gate = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gate:
+    """Runs the command in an empty folder; exit code and the lines that it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+
+    def invoke(*arguments: object) -> tuple[int, list[str]]:
+        result = CliRunner().invoke(cli.app, ["gate", *map(str, arguments)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout.splitlines()
+
+    return invoke
+
+
+def test_a_results_file_is_judged(gate: Gate) -> None:
+    here = environment()
+    write_json(Path("r.json"), run(*many(5), environment=here).to_json())
+    assert gate("--results", "r.json") == (
+        0,
+        ["Release may go: 5 attention checks on 1 model hold, none of them by chance."],
+    )
+    write_json(Path("r.json"), run(*many(5, 2), environment=here).to_json())
+    code, lines = gate("--results", "r.json", "--json", "d.json")
+    assert code == 1
+    told = json.loads(Path("d.json").read_text())
+    assert told["schema"] == "attnprobe/gate-1"
+    assert (told["verdict"], told["exit_code"], told["sentence"]) == ("blocked", 1, lines[-1])
+    assert told["reasons"][0]["kind"] == "failed"
+    assert len(told["reasons"][0]["details"]) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[]", '{"schema": "attnprobe/results-2"}', '{"schema": "other"}', "summary"],
+)
+@pytest.mark.parametrize("which", ["results", "baseline"])
+def test_promise_36_a_corrupt_or_foreign_file_is_not_judged(
+    gate: Gate, which: str, content: str | None
+) -> None:
+    good = run(*many(5), environment={}).to_json()
+    write_json(Path("good.json"), good)
+    if content == "summary":
+        content = json.dumps(good | {"summary": good["summary"] | {"passed": 99}})
+    if content is not None:
+        Path("bad.json").write_text(content)
+    judged = "bad.json" if which == "results" else "good.json"
+    if which == "baseline":
+        Path("p.toml").write_text('baseline = "bad.json"')
+    else:
+        Path("p.toml").write_text("")
+    code, lines = gate("--results", judged, "--policy", "p.toml", "--json", "d.json")
+    assert code == 2
+    assert lines[-1].startswith("Cannot judge: bad.json: ")
+    assert json.loads(Path("d.json").read_text())["exit_code"] == 2
+
+
+def test_a_broken_policy_is_not_judged(gate: Gate) -> None:
+    Path("pyproject.toml").write_text("[tool.attnprobe.gate]\nlaest = 3\nsuits = []\n")
+    code, lines = gate("--results", "r.json")
+    assert code == 2
+    assert lines[-1].startswith("Cannot judge: pyproject.toml: tool.attnprobe.gate.laest: unknown")
+    assert "tool.attnprobe.gate.suits: unknown key" in lines[1]
+
+
+def test_promise_33_what_the_gate_prints_does_nothing(gate: Gate) -> None:
+    hostile = "::error file=x::\x1b[31m\u202e\n::warning::y\r%0A"
+    odd = case("c", "failed", file=hostile, expectations=(expectation("failed", message=hostile),))
+    named = replace(MODEL, name=hostile)
+    found = run(replace(odd, model=hostile, suite=hostile), models=(named,), environment={})
+    write_json(Path("r.json"), found.to_json())
+    code, lines = gate("--results", "r.json")
+    assert code == 1
+    assert not [line for line in lines if line.lstrip().startswith("::")]
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x1b\u202e]", "".join(lines))
+    assert lines[-1].startswith("Release blocked: in suite ")
+
+
+def test_arguments_that_would_be_dropped_are_refused(gate: Gate) -> None:
+    write_json(Path("r.json"), run(*many(5), environment={}).to_json())
+    for arguments in (("cases",), ("-k", "x"), ("--keep", "k.json")):
+        code, lines = gate("--results", "r.json", *arguments)
+        assert code == 2
+        assert "runs nothing, so it takes no" in lines[-1]
+    code, lines = gate("cases", "--attn-json=x.json")
+    assert code == 2
+    assert "write --keep FILE" in lines[-1]
+
+
+def test_promise_27_the_gate_does_not_run_with_pickle_allowed(gate: Gate) -> None:
+    Path("conftest.py").write_text("open('ran', 'w').close()")
+    code, lines = gate(".", "--attn-allow-pickle")
+    assert code == 2
+    assert "pickled weights" in lines[-1]
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_blocked_run_does_not_replace_the_baseline(gate: Gate, code: int) -> None:
+    # A conftest.py stands in for the run: what it finds lies in found.json.
+    write_json(Path("baseline.json"), run(*many(5)).to_json())
+    write_json(Path("found.json"), run(*many(5, failed=code, duration_s=0.2)).to_json())
+    before = Path("baseline.json").read_bytes()
+    Path("p.toml").write_text('baseline = "baseline.json"')
+    Path("conftest.py").write_text(
+        "import os, shutil, sys\n"
+        "shutil.copyfile('found.json', sys.argv[sys.argv.index('--attn-json') + 1])\n"
+        "shutil.copyfile('found.json', 'baseline.json')\n"
+        f"os._exit({code})"
+    )
+    found = gate(".", "--policy=p.toml", "--keep=kept.json")
+    assert found[0] == code
+    note = "note: the run replaced the baseline baseline.json, which is put back"
+    assert (note in found[1]) == bool(code)
+    assert (Path("baseline.json").read_bytes() == before) == bool(code)
+    Path("baseline.json").write_bytes(before)
+    assert gate(".", "--policy=p.toml", "--keep=baseline.json")[0] == code
+    assert (Path("baseline.json").read_bytes() == before) == bool(code)
+
+
+def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (KeyboardInterrupt(), RuntimeError("x")):
+
+        def broken(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("attnprobe.cli.gate.subprocess.run", broken)
+        code, lines = gate("cases")
+        assert (code, lines[-1].startswith("Cannot judge: ")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("conftest", "arguments", "sentence"),
+    [
+        ("", ("--no-such-option",), "Cannot judge: pytest was called in a way it does not under"),
+        ("", (".",), "Cannot judge: no attention check ran: pytest collected nothing."),
+        ("def pytest_collection(): raise OSError", (".",), "Cannot judge: pytest had an internal"),
+        ("import os; os.kill(os.getpid(), 9)", (".",), "Cannot judge: pytest was killed by sig"),
+        ("import os; os._exit(0)", (".",), "Cannot judge: pytest left no results"),
+        ("import pytest\ndef pytest_sessionstart(): raise KeyboardInterrupt", (".",), "Cannot jud"),
+    ],
+)
+def test_pytest_that_leaves_nothing_to_judge(
+    gate: Gate, conftest: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    Path("conftest.py").write_text(conftest)
+    code, lines = gate(*arguments, "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    assert code == 2
+    assert lines[-1].startswith(sentence)
