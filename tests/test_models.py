@@ -9,7 +9,8 @@ import shutil
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 from attnprobe import capture
 from attnprobe.errors import AttnprobeError, MeasureError, ModelError, SelectorError
 from attnprobe.models import Model, load
+from attnprobe.models.compare import in_float32
 from attnprobe.models.model import REMOTE_MODULES
 from attnprobe.models.plan import Batch, plan_batches
 from attnprobe.models.small import small_config
@@ -478,11 +480,46 @@ def test_unknown_device_and_dtype() -> None:
         load(MINILM, dtype="bfloat")
 
 
-def test_half_precision_passes_its_own_tolerance(folder: Path) -> None:
-    model = load(str(folder), dtype="bfloat16", device="auto:0")
+def test_half_precision_is_checked_on_its_weights_in_float32(minilm: Model) -> None:
+    """Its own eager weights are off by a hundredth, which says nothing about how they are read."""
+    model = load(MINILM, dtype="bfloat16", device="auto:0")
     assert model.dtype == "bfloat16"
-    (rows,) = model.collect([Need(KEYS, "encoder", (0,), (1,))])
-    assert rows.weights[0].dtype == np.float32
+    assert {weight.dtype for weight in model.network.parameters()} == {torch.bfloat16}
+    need = Need(KEYS, "encoder", (0, 3), (1,))
+    ((ours,), (exact,)) = model.collect([need]), minilm.collect([need])
+    for layer in need.layers:
+        assert ours.weights[layer].dtype == np.float32
+        np.testing.assert_allclose(ours.weights[layer], exact.weights[layer], atol=0.05)
+
+
+def test_the_weights_come_back_as_they_were(folder: Path) -> None:
+    network = load(str(folder), check=False).network.to(torch.bfloat16)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with in_float32(network):
+        assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+    with pytest.raises(ZeroDivisionError), in_float32(network):
+        raise ZeroDivisionError
+    after = network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert {weight.dtype for weight in network.parameters()} == {torch.bfloat16}
+
+
+def test_without_memory_for_float32_half_precision_is_checked_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def too_large(network: object) -> Iterator[None]:
+        raise torch.OutOfMemoryError
+        yield
+
+    checked: list[torch.dtype] = []
+    monkeypatch.setattr("attnprobe.models.model.in_float32", too_large)
+    monkeypatch.setattr(
+        "attnprobe.models.model.self_check",
+        lambda network, *_, name: checked.append(next(network.parameters()).dtype),
+    )
+    load(str(folder), dtype="bfloat16")
+    assert checked == [torch.bfloat16]
 
 
 def copy_of(folder: Path, tmp_path: Path) -> Path:

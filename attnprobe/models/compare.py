@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,7 +23,14 @@ from attnprobe.capture import (
 from attnprobe.errors import ModelError
 from attnprobe.records import Floats, Head, Site, SiteName
 
-__all__ = ["Difference", "applied_windows", "differences", "padding_check", "self_check"]
+__all__ = [
+    "Difference",
+    "applied_windows",
+    "differences",
+    "in_float32",
+    "padding_check",
+    "self_check",
+]
 
 TOLERANCE = 5e-4
 TOLERANCE_HALF = 1e-2
@@ -74,6 +82,27 @@ def differences(
 
 def _count(where: Layout) -> str:
     return ", ".join(f"{len(site.layers)} {name}" for name, site in where.sites.items())
+
+
+@contextmanager
+def in_float32(network: PreTrainedModel) -> Iterator[None]:
+    """The network with its weights in float32 meanwhile; the same weights afterwards.
+
+    What half precision rounds is no misreading: a score of some units is off by hundredths, in
+    eager attention as in ours. Takes the memory of a copy in float32.
+    """
+    halves = [
+        (tensor, tensor.data)
+        for tensor in (*network.parameters(), *network.buffers())
+        if tensor.dtype in (torch.float16, torch.bfloat16)
+    ]
+    try:
+        for tensor, data in halves:
+            tensor.data = data.float()
+        yield
+    finally:
+        for tensor, data in halves:
+            tensor.data = data
 
 
 def self_check(

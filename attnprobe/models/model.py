@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from attnprobe import capture
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, ModelError
-from attnprobe.models.compare import applied_windows, padding_check, self_check
+from attnprobe.models.compare import applied_windows, in_float32, padding_check, self_check
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.survey import survey_batch
@@ -108,15 +108,26 @@ class Model:
         self.sites: Mapping[SiteName, Site] = self._layout.sites
         self.served = self._layout.served
         if check:
-            self_check(network, self._layout, inputs, name=name)
-            padding_check(
-                network,
-                self._layout,
-                source.ids,
-                target.ids if target else None,
-                pad_id=self._pad_id,
-                name=name,
-            )
+            try:
+                with in_float32(network):
+                    self._check(inputs, source, target)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                self._check(inputs, source, target)  # in its own precision, with a wider bound
+
+    def _check(
+        self, inputs: Mapping[str, torch.Tensor], source: Tokens, target: Tokens | None
+    ) -> None:
+        """Compares one sentence with eager attention, alone and beside a longer one."""
+        self_check(self.network, self._layout, inputs, name=self.name)
+        padding_check(
+            self.network,
+            self._layout,
+            source.ids,
+            target.ids if target else None,
+            pad_id=self._pad_id,
+            name=self.name,
+        )
 
     @classmethod
     def of(

@@ -91,17 +91,13 @@ def mutant(model: Model, mutation: Mutation) -> Model:
 
 
 def in_bfloat16(model: Model) -> Model:
-    """A copy that computes in bfloat16. It is not held against its own eager weights.
-
-    Both round so coarsely that how far they are apart depends on the processor.
-    """
+    """A copy that computes in bfloat16."""
     changed: Any = _copied(model)
     return Model.of(
         changed.to(torch.bfloat16),
         model.tokenizer,
         name=model.name,
         batch_tokens=model.batch_tokens,
-        check=False,
     )
 
 
