@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 import attnprobe
 from attnprobe import cli
 from attnprobe.cases import schema
-from attnprobe.cli.base import out
 from attnprobe.errors import AttnprobeError
 
 Write = Callable[..., Path]
@@ -39,7 +38,7 @@ BAD = """
 def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """Runs the command in an empty folder; exit code and what was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(out, "width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])

@@ -18,7 +18,6 @@ from test_compare import FAIL, GAP, HOLD, case, expected, model, run
 from typer.testing import CliRunner
 
 from attnprobe import cases, cli
-from attnprobe.cli.base import out
 from attnprobe.compare import compare_results
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.models import Model
@@ -39,7 +38,7 @@ Attn = Callable[..., tuple[int, str]]
 def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Attn:
     """Runs the command in an empty folder; exit code and what was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(out, "width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def invoke(*arguments: object) -> tuple[int, str]:
         given = ["compare", *(str(argument) for argument in arguments)]

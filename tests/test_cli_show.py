@@ -19,7 +19,6 @@ from svg import HOSTILE, texts
 from typer.testing import CliRunner
 
 from attnprobe import cli
-from attnprobe.cli.base import out
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
@@ -37,7 +36,7 @@ Attn = Callable[..., tuple[int, str]]
 def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Attn:
     """Runs the command in an empty folder; exit code and what was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(out, "width", 4000)
+    monkeypatch.setenv("COLUMNS", "4000")
 
     def run(*arguments: object) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])

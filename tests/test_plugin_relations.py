@@ -311,8 +311,13 @@ def test_junit_has_place_and_reason(probe: Run, write: Write) -> None:
     probe("--junitxml=r.xml")
     cases = ElementTree.parse("r.xml").findall(".//testcase")
     assert [case.get("name") for case in cases] == ["holds", "fails"]
-    (failure,) = cases[1]
+    (failure,) = cases[1].findall("failure")
     assert "4 of 12 arcs" in (failure.text or "")
+    told = {one.get("name"): one.get("value") for one in cases[1].iter("property")}
+    assert told["attnprobe.rule"] == told["attnprobe.rule.2"] == "relation"
+    assert float(told["attnprobe.observed"] or "") == pytest.approx(4 / 12)
+    assert told["attnprobe.demanded"] == ">= 0.2"
+    assert (told["attnprobe.outcome"], told["attnprobe.outcome.2"]) == ("passed", "failed")
 
 
 class Page(HTMLParser):
