@@ -153,13 +153,21 @@ def test_a_row_that_predicts_is_tried_on_rows_that_predict() -> None:
         (found.queries[query][0], found.keys[key][0])
         for query, key in zip(found.query, found.key, strict=True)
     }
-    assert steps == {(row, row - back) for row in range(6) for back in (2, 3) if row >= back}
+    assert steps == {(row, row - back) for row in range(6) for back in (2, 3) if row > back}
 
 
 def test_the_word_before_the_predicted_one_is_tried_in_its_own_place() -> None:
     read = encoding("The keys to it are old .", site="decoder", causal=True, ends=False)
     found = tried(rule({"predicts": "are"}, "it", min=0.3), read)
-    assert found == [(word, word, "") for word in ("The", "keys", "to", "it", "are", "old")]
+    assert found == [(word, word, "") for word in ("keys", "to", "it", "are", "old")]
+
+
+def test_the_first_token_of_a_causal_site_is_tried_only_for_rules_that_name_it() -> None:
+    read = encoding("The keys to it are old .", site="decoder", causal=True, ends=False)
+    assert "The" not in {key for _, key, _ in tried(rule("are", "keys", min=0.3), read)}
+    assert "The" in {key for _, key, _ in tried(rule("are", "The", min=0.3), read)}
+    assert "The" not in {over for *_, over in tried(rule("are", "to", over="it", min=0.3), read)}
+    assert "The" in {over for *_, over in tried(rule("are", "to", over="The", min=0.3), read)}
 
 
 def test_what_a_mask_hides_is_not_tried() -> None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from attnprobe.align import Group, Predicts, Selector, Special, groups, parse_selector, positions
 from attnprobe.errors import SelectorError
 from attnprobe.records import Encoding, Site, SiteName, Tokens
+from attnprobe.rules.frame import sink_columns
 
 __all__ = ["Geometry", "Pair", "Reach", "Trials", "band", "columns_of", "trials"]
 
@@ -44,6 +45,8 @@ class Geometry:
             where it does not matter (a special token, or another sequence).
         distance: the `band` of the distance; None where it does not matter.
         contrast: where the contrast stands from the query, as `direction`.
+        sinks: whether key and contrast stand where heads park what they have no use for: on the
+            first token of a causal site. Where they do not, no control pair does.
     """
 
     row: str
@@ -52,6 +55,7 @@ class Geometry:
     direction: int | None = None
     distance: int | None = None
     contrast: int | None = None
+    sinks: tuple[bool, bool] = (False, False)
 
     @classmethod
     def of(
@@ -63,12 +67,16 @@ class Geometry:
         if row is None or column is None or (over and _kind(over) != "word"):
             return None
         words = _words(keys)
+        expected = positions(to, keys)
+        contrast = positions(over, keys) if over else ()
         query = _place(positions(from_, queries), _words(queries))
-        key = _place(positions(to, keys), words)
-        other = _place(positions(over, keys), words) if over else _Place(0, 0)
+        key = _place(expected, words)
+        other = _place(contrast, words) if over else _Place(0, 0)
         widths = (query.width, key.width, other.width)
+        sunk = _sunk(keys, site)
+        sinks = (not sunk.isdisjoint(expected), not sunk.isdisjoint(contrast))
         if site.name == "cross" or row not in ("word", "predicts") or column != "word":
-            return cls(row, column, widths)
+            return cls(row, column, widths, sinks=sinks)
         step = key.start - query.start
         if step == 0 and row == "word":
             return None
@@ -79,6 +87,7 @@ class Geometry:
             direction=_sign(step),
             distance=band(step),
             contrast=_sign(other.start - query.start) if over else None,
+            sinks=sinks,
         )
 
     def holds(self, step: int) -> bool:
@@ -177,6 +186,10 @@ def columns_of(words: Sequence[Sequence[int]], length: int) -> Bools:
     return found
 
 
+def _sunk(tokens: Tokens, site: Site) -> set[int]:
+    return set(np.flatnonzero(sink_columns(tokens, causal=site.causal)).tolist())
+
+
 def _sign(step: int) -> int:
     return (step > 0) - (step < 0)
 
@@ -269,6 +282,8 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
         keys = _stretches(words, geometry.widths[1])
     others = _stretches(words, geometry.widths[2]) if geometry.widths[2] else []
     own = site.name != "cross" and geometry.row == "word"
+    sunk = _sunk(tokens, site) if geometry.column == "word" else set()
+    key_sunk, contrast_sunk = (set() if allowed else sunk for allowed in geometry.sinks)
     chance = random.Random(f"{SEED} {encoding.sample} {geometry}")
     queries = _queries(geometry, encoding, site)
     tried: list[tuple[int, int, int]] = []
@@ -280,10 +295,13 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
             for start, other in enumerate(others)
             if (geometry.contrast is None or _sign(start - place) == geometry.contrast)
             and taken.isdisjoint(other)
+            and contrast_sunk.isdisjoint(other)
             and _seen(site, pair.reach, rows, other)
         ]
         for start, key in enumerate(keys):
             if not geometry.holds(start - place) or not taken.isdisjoint(key):
+                continue
+            if not key_sunk.isdisjoint(key):
                 continue
             if any(not one.isdisjoint(key) for one in named):
                 continue
