@@ -12,6 +12,7 @@ __all__ = [
     "CaseError",
     "CaseErrors",
     "CorpusError",
+    "FileError",
     "Mark",
     "MeasureError",
     "ModelError",
@@ -37,8 +38,8 @@ class AttnprobeError(Exception):
     """Base of all errors that attnprobe raises on purpose."""
 
 
-class CaseError(AttnprobeError):
-    """A case file says something that cannot be meant.
+class FileError(AttnprobeError):
+    """A file of the user's says something that cannot be meant.
 
     Args:
         message: what is wrong and what to write instead.
@@ -52,6 +53,10 @@ class CaseError(AttnprobeError):
 
     def __str__(self) -> str:
         return f"{self.mark}: {self.message}" if self.mark else self.message
+
+
+class CaseError(FileError):
+    """A case file says something that cannot be meant."""
 
 
 class CaseErrors(AttnprobeError):
@@ -65,21 +70,8 @@ class CaseErrors(AttnprobeError):
         return "\n".join(str(error) for error in self.errors)
 
 
-class CorpusError(AttnprobeError):
-    """A file of sentences and relations says something that cannot be meant.
-
-    Args:
-        message: what is wrong and what to write instead.
-        mark: where in the file; printed in front of the message.
-    """
-
-    def __init__(self, message: str, mark: Mark | None = None) -> None:
-        super().__init__(message, mark)
-        self.message = message
-        self.mark = mark
-
-    def __str__(self) -> str:
-        return f"{self.mark}: {self.message}" if self.mark else self.message
+class CorpusError(FileError):
+    """A file of sentences and relations says something that cannot be meant."""
 
 
 class SelectorError(AttnprobeError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -76,6 +77,23 @@ def _tiny_model() -> Model:
 def tiny(_tiny_model: Model) -> TinyModels:
     """To be registered in an inner run; `tiny.loaded` lists what was asked of it."""
     return TinyModels(_tiny_model)
+
+
+@pytest.fixture
+def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Runs `attnprobe` in an empty folder, on a wide terminal; exit code and what was printed."""
+    from attnprobe import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "4000")
+
+    def run(*arguments: object) -> tuple[int, str]:
+        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout
+
+    return run
 
 
 Run = Callable[..., pytest.RunResult]

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import made_up_results
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up_results import MODEL, run
 from markdown_it import MarkdownIt
 from scipy.stats import binomtest
 from typer.testing import CliRunner
@@ -27,66 +29,24 @@ from attnprobe.card import card_yaml, update_card
 from attnprobe.errors import ResultsError
 from attnprobe.results import (
     CaseResult,
-    ExpectationResult,
-    ModelResult,
-    Results,
     read_results,
     write_json,
 )
 from attnprobe.summary import MOST_ANNOTATIONS, MOST_BYTES, markdown, workflow_commands
 
-MODEL = ModelResult(
-    name="minilm",
-    ref="runs/best",
-    revision=None,
-    weights_sha256="ab" * 32,
-    tokenizer_sha256="cd" * 32,
-    architecture="BertModel",
-    layers=6,
-    heads=12,
-    sites=("encoder",),
-    weights_format="safetensors",
-)
 HOSTILE = (
     "::error::x | <script>alert(1)</script> `[a](http://b)` \x1b[31m\u202e\r\n# **x** &amp; %0A,"
 )
 
 
 def case(id: str, outcome: Any = "passed", inner: Any = None, **changes: Any) -> CaseResult:
-    stated = ExpectationResult(
-        rule="attends",
-        arguments={},
-        outcome=inner or ("passed" if outcome in ("passed", "xpassed") else "failed"),
+    stated = made_up_results.expectation(
+        inner or ("passed" if outcome in ("passed", "xpassed") else "failed"),
         message="weight 0.100, demanded >= 0.300",
-        line=9,
-        measure="weight",
         observed=0.1,
-        relation=">=",
-        demanded=0.3,
-        head="L3H1",
-        heads_tried=1,
-        sink=0.1,
     )
-    made = CaseResult(
-        nodeid=f"cases/x.attn.yaml::{id}",
-        id=id,
-        row=None,
-        file="cases/x.attn.yaml",
-        line=7,
-        suite="coref",
-        model="minilm",
-        severity="blocking",
-        marks=(),
-        outcome=outcome,
-        duration_s=0.1,
-        expectations=() if outcome == "skipped" else (stated,),
-    )
-    return replace(made, **changes)
-
-
-def run(*cases: CaseResult, **changes: Any) -> Results:
-    made = Results({}, (MODEL,), cases, collected=len(cases))
-    return replace(made, **changes)
+    place = {"file": "cases/x.attn.yaml", "nodeid": f"cases/x.attn.yaml::{id}", "suite": "coref"}
+    return made_up_results.case(id, outcome, stated, **{**place, **changes})
 
 
 class Page(HTMLParser):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import attnprobe
 from attnprobe import cli
@@ -32,21 +31,6 @@ BAD = """
   expect:
     - attends: {from: barks, to: cat, min: 0.5}
 """
-
-
-@pytest.fixture
-def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """Runs the command in an empty folder; exit code and what was printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str]:
-        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout
-
-    return run
 
 
 Attn = Callable[..., tuple[int, str]]

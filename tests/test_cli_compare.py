@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,9 +16,8 @@ import pytest
 import torch
 from svg import HOSTILE, SVG, texts
 from test_compare import FAIL, GAP, HOLD, case, expected, model, run
-from typer.testing import CliRunner
 
-from attnprobe import cases, cli
+from attnprobe import cases
 from attnprobe.compare import compare_results
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.models import Model
@@ -35,19 +35,9 @@ Attn = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Attn:
-    """Runs the command in an empty folder; exit code and what was printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def invoke(*arguments: object) -> tuple[int, str]:
-        given = ["compare", *(str(argument) for argument in arguments)]
-        result = CliRunner().invoke(cli.app, given)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout
-
-    return invoke
+def compare(attn: Attn) -> Attn:
+    """Runs `attnprobe compare` in an empty folder; exit code and what was printed."""
+    return functools.partial(attn, "compare")
 
 
 def saved(name: str, results: Results) -> str:
@@ -62,9 +52,9 @@ def squeezed(text: str) -> str:
 # Results
 
 
-def test_nothing_broken_is_0(attn: Attn) -> None:
+def test_nothing_broken_is_0(compare: Attn) -> None:
     old = saved("a.json", run(HOLD, case(id="two")))
-    code, text = attn(old, saved("b.json", run(HOLD, case(expected(0.3), id="two"))))
+    code, text = compare(old, saved("b.json", run(HOLD, case(expected(0.3), id="two"))))
     assert code == 0
     assert "1 weaker, 1 kept" in text
     assert "passed, weight 0.600 by L3H1" in text
@@ -73,24 +63,24 @@ def test_nothing_broken_is_0(attn: Attn) -> None:
     assert "2 of 2" in text
 
 
-def test_something_broken_is_1(attn: Attn) -> None:
-    code, text = attn(saved("a.json", run(HOLD)), saved("b.json", run(FAIL)))
+def test_something_broken_is_1(compare: Attn) -> None:
+    code, text = compare(saved("a.json", run(HOLD)), saved("b.json", run(FAIL)))
     assert code == 1
     assert re.search(r"broken .* one .* passed, weight 0.600 .* failed, weight 0.100", text)
 
 
-def test_a_limit_is_1_too(attn: Attn) -> None:
+def test_a_limit_is_1_too(compare: Attn) -> None:
     files = saved("a.json", run(HOLD)), saved("b.json", run(case(expected(0.4))))
-    assert attn(*files)[0] == 0
-    assert attn(*files, "--fail", "weight:-50%")[0] == 0
-    code, text = attn(*files, "--fail", "weight:-20%", "--fail", "broken:0")
+    assert compare(*files)[0] == 0
+    assert compare(*files, "--fail", "weight:-50%")[0] == 0
+    code, text = compare(*files, "--fail", "weight:-20%", "--fail", "broken:0")
     assert code == 1
     assert "beyond the limit weight:-20%: weights fell or are unknown in 1: cases/x" in text
     with pytest.raises(ResultsError, match="unknown limit"):
-        attn(*files, "--fail", "wieght:-20%")
+        compare(*files, "--fail", "wieght:-20%")
 
 
-def test_promise_36_what_is_no_results_file_cannot_be_compared(attn: Attn) -> None:
+def test_promise_36_what_is_no_results_file_cannot_be_compared(compare: Attn) -> None:
     good = saved("a.json", run(HOLD))
     Path("bad.json").write_text('{"schema": "attnprobe/results-9"}', encoding="utf-8")
     for other, message in (
@@ -102,26 +92,28 @@ def test_promise_36_what_is_no_results_file_cannot_be_compared(attn: Attn) -> No
     ):
         for given in ((good, other), (other, good)):
             with pytest.raises(AttnprobeError, match=message):  # main() makes this exit code 2
-                attn(*given)
+                compare(*given)
 
 
-def test_a_baseline_is_known_by_its_name(attn: Attn) -> None:
+def test_a_baseline_is_known_by_its_name(compare: Attn) -> None:
     saved(".attnprobe/main.json", run(HOLD))
-    assert attn("main", saved("b.json", run(FAIL)))[0] == 1
+    assert compare("main", saved("b.json", run(FAIL)))[0] == 1
 
 
-def test_the_only_models_are_compared_whatever_their_names(attn: Attn) -> None:
+def test_the_only_models_are_compared_whatever_their_names(compare: Attn) -> None:
     old = saved("a.json", run(case(model="one"), models=(model("one"),)))
     new = saved("b.json", run(case(model="two"), models=(model("two"),)))
-    assert "1 kept" in attn(old, new)[1]
+    assert "1 kept" in compare(old, new)[1]
 
 
-def test_promise_31_and_33_nothing_of_a_user_acts(attn: Attn) -> None:
+def test_promise_31_and_33_nothing_of_a_user_acts(compare: Attn) -> None:
     old = run(*(case(id=f"c{n}", row=text, suite=text) for n, text in enumerate(HOSTILE)))
     new = run(
         *(case(expected(0.4), id=f"c{n}", row=text, suite=text) for n, text in enumerate(HOSTILE))
     )
-    code, text = attn(saved("a.json", old), saved("b.json", new), "--html=p.html", "--json=c.json")
+    code, text = compare(
+        saved("a.json", old), saved("b.json", new), "--html=p.html", "--json=c.json"
+    )
     assert code == 0
     assert "\x1b" not in text
     assert not re.search(r"^\s*::", text, re.MULTILINE)
@@ -131,9 +123,9 @@ def test_promise_31_and_33_nothing_of_a_user_acts(attn: Attn) -> None:
     assert len(json.loads(Path("c.json").read_text(encoding="utf-8"))["changes"]) == len(HOSTILE)
 
 
-def test_the_json_says_it_all(attn: Attn) -> None:
+def test_the_json_says_it_all(compare: Attn) -> None:
     files = saved("a.json", run(HOLD, GAP2)), saved("b.json", run(FAIL, GAP2))
-    attn(*files, "--json", "deep/c.json", "--fail=broken:0")
+    compare(*files, "--json", "deep/c.json", "--fail=broken:0")
     found = json.loads(Path("deep/c.json").read_text(encoding="utf-8"))
     assert found["schema"] == "attnprobe/comparison-1"
     assert found["counts"] == {
@@ -254,7 +246,7 @@ def test_a_changed_case_is_drawn_before_now_and_their_difference(
 
 
 def test_both_are_run_matched_and_drawn(
-    attn: Attn, networks: Mapping[str, Any], write_cases: Write
+    compare: Attn, networks: Mapping[str, Any], write_cases: Write
 ) -> None:
     for name in ("old", "wild"):
         networks[name].save_pretrained(name)
@@ -262,7 +254,7 @@ def test_both_are_run_matched_and_drawn(
     write_cases(SUITE, name="cases/x.attn.yaml")
     write_cases("- {id: other, model: big, text: A b., expect: [{ignores: {from: b, to: A, "
                 "max: 0.9}}]}", name="cases/y.attn.yaml")  # fmt: skip
-    code, text = attn("old", "wild", "--html=p.html", "--json=c.json")
+    code, text = compare("old", "wild", "--html=p.html", "--json=c.json")
     assert code == 1
     assert re.search(r"broken +│ spread", text)
     assert re.search(r"encoder │ L2H3 │ lost", text)
@@ -280,15 +272,15 @@ def test_both_are_run_matched_and_drawn(
     assert ["change of attention weight" in words for words in shown] == [False, False, True]
 
 
-def test_what_cannot_be_run_cannot_be_compared(attn: Attn, write_cases: Write) -> None:
+def test_what_cannot_be_run_cannot_be_compared(compare: Attn, write_cases: Write) -> None:
     with pytest.raises(AttnprobeError, match="no such file or folder: cases; give --cases PATH"):
-        attn("a", "b")
+        compare("a", "b")
     named = (
         "- {{id: {0}, model: {0}, text: A b., expect: [{{ignores: {{from: b, to: A, max: 0.9}}}}]}}"
     )
     write_cases("\n".join(map(named.format, ("big", "wee"))), name="cases/x.attn.yaml")
     with pytest.raises(AttnprobeError, match="several models; name one with --model: big, wee"):
-        attn("a", "b")
+        compare("a", "b")
 
 
 # Pictures and page

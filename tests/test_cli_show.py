@@ -16,9 +16,7 @@ import numpy as np
 import pytest
 import torch
 from svg import HOSTILE, texts
-from typer.testing import CliRunner
 
-from attnprobe import cli
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
@@ -30,21 +28,6 @@ TEXT = "The keys near the door are old."
 TARGET = "Les clés sont vieilles."
 
 Attn = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Attn:
-    """Runs the command in an empty folder; exit code and what was printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "4000")
-
-    def run(*arguments: object) -> tuple[int, str]:
-        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout
-
-    return run
 
 
 @pytest.fixture(scope="module")

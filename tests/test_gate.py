@@ -11,9 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import made_up_results
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_results import MODEL, run
 from typer.testing import CliRunner
 
 from attnprobe import cli
@@ -32,7 +34,6 @@ from attnprobe.results import (
     CaseResult,
     ChanceResult,
     ExpectationResult,
-    ModelResult,
     OrderResult,
     Results,
     environment,
@@ -40,70 +41,17 @@ from attnprobe.results import (
 )
 
 TODAY = date(2026, 11, 24)
-MODEL = ModelResult(
-    name="minilm",
-    ref="runs/best",
-    revision=None,
-    weights_sha256="ab" * 32,
-    tokenizer_sha256="cd" * 32,
-    architecture="BertModel",
-    layers=6,
-    heads=12,
-    sites=("encoder",),
-    weights_format="safetensors",
-    remote_code=False,
-)
 RARELY = ChanceResult(passed=1, pairs=100, rate=0.01, low=0.002, high=0.05)
 
 
 def expectation(outcome: Any = "passed", **changes: Any) -> ExpectationResult:
-    stated = ExpectationResult(
-        rule="attends",
-        arguments={"from": "it", "to": "animal", "min": 0.3},
-        outcome=outcome,
-        message="weight 0.680, demanded >= 0.300",
-        line=9,
-        measure="weight",
-        observed=0.68,
-        relation=">=",
-        demanded=0.3,
-        head="L3H1",
-        heads_tried=1,
-        chance=RARELY,
-        sink=0.1,
-    )
-    return replace(stated, **changes)
+    """One that seldom holds by chance."""
+    return made_up_results.expectation(outcome, **{"chance": RARELY, **changes})
 
 
 def case(id: str, outcome: Any = "passed", **changes: Any) -> CaseResult:
     inner = {"passed": "passed", "xpassed": "passed", "error": "error"}.get(outcome, "failed")
-    expectations = () if outcome == "skipped" else (expectation(inner),)
-    made = CaseResult(
-        nodeid=f"cases/coref.attn.yaml::{id}",
-        id=id,
-        row=None,
-        file="cases/coref.attn.yaml",
-        line=7,
-        suite="coreference",
-        model="minilm",
-        severity="blocking",
-        marks=(),
-        outcome=outcome,
-        duration_s=0.1,
-        expectations=expectations,
-    )
-    return replace(made, **changes)
-
-
-def run(*cases: CaseResult, **changes: Any) -> Results:
-    """A finished run of these cases."""
-    made = Results(
-        environment={"device": "cpu", "dtype": "float32", "git_commit": "a" * 40},
-        models=(MODEL,),
-        cases=cases,
-        collected=len(cases),
-    )
-    return replace(made, **changes)
+    return made_up_results.case(id, outcome, expectation(inner), **changes)
 
 
 def many(count: int, failed: int = 0, **changes: Any) -> list[CaseResult]:

@@ -1,0 +1,75 @@
+"""Results made up by hand: a model, a case, a run of some cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
+
+__all__ = ["MODEL", "case", "expectation", "run"]
+
+MODEL = ModelResult(
+    name="minilm",
+    ref="runs/best",
+    revision=None,
+    weights_sha256="ab" * 32,
+    tokenizer_sha256="cd" * 32,
+    architecture="BertModel",
+    layers=6,
+    heads=12,
+    sites=("encoder",),
+    weights_format="safetensors",
+    remote_code=False,
+)
+
+
+def expectation(outcome: Any = "passed", **changes: Any) -> ExpectationResult:
+    stated = ExpectationResult(
+        rule="attends",
+        arguments={"from": "it", "to": "animal", "min": 0.3},
+        outcome=outcome,
+        message="weight 0.680, demanded >= 0.300",
+        line=9,
+        measure="weight",
+        observed=0.68,
+        relation=">=",
+        demanded=0.3,
+        head="L3H1",
+        heads_tried=1,
+        sink=0.1,
+    )
+    return replace(stated, **changes)
+
+
+def case(
+    id: str, outcome: Any = "passed", stated: ExpectationResult | None = None, **changes: Any
+) -> CaseResult:
+    """A case of one expectation that came out as the case did, unless it is given."""
+    inner = {"passed": "passed", "xpassed": "passed", "error": "error"}.get(outcome, "failed")
+    made = CaseResult(
+        nodeid=f"cases/coref.attn.yaml::{id}",
+        id=id,
+        row=None,
+        file="cases/coref.attn.yaml",
+        line=7,
+        suite="coreference",
+        model="minilm",
+        severity="blocking",
+        marks=(),
+        outcome=outcome,
+        duration_s=0.1,
+        expectations=() if outcome == "skipped" else (stated or expectation(inner),),
+    )
+    return replace(made, **changes)
+
+
+def run(*cases: CaseResult, **changes: Any) -> Results:
+    """A finished run of these cases."""
+    made = Results(
+        environment={"device": "cpu", "dtype": "float32", "git_commit": "a" * 40},
+        models=(MODEL,),
+        cases=cases,
+        collected=len(cases),
+    )
+    return replace(made, **changes)
