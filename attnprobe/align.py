@@ -546,6 +546,7 @@ def _yaml(text: str) -> str:
 # From a selector to tokens ----------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
     """The token positions that a selector means, ascending.
 

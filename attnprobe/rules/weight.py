@@ -606,6 +606,8 @@ def _parts(selector: Selector) -> Iterator[Selector]:
 
 def _connected(site: Site, layer: int | None, rows: Sequence[int], columns: Sequence[int]) -> bool:
     """Whether the mask of a layer lets any of the rows see any of the columns."""
+    if not site.causal and not site.windows:
+        return True
     return any(site.sees(layer, row, column) for row in rows for column in columns)
 
 
