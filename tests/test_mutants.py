@@ -28,6 +28,7 @@ from attnprobe.mutants import (
     try_mutation,
 )
 from attnprobe.mutants.page import ModelFacts, as_page, cells, summary_line
+from attnprobe.mutants.trial import SEEN_FROM
 from attnprobe.mutations import EXPECTED, Mutation
 from attnprobe.records import Head, Need, Sample
 
@@ -353,3 +354,23 @@ def test_the_page_in_the_docs_has_no_survivor() -> None:
     assert "## minilm\n" in page
     assert "## smollm2\n" in page
     assert "(!)" not in page
+
+
+@pytest.mark.parametrize(("name", "rotary"), [("minilm", False), ("smollm2", True)])
+def test_the_page_in_the_docs_is_of_the_shipped_suites(
+    name: str, rotary: bool, request: pytest.FixtureRequest
+) -> None:
+    model: Model = request.getfixturevalue(name)
+    found = [
+        case
+        for file in sorted((ROOT / "cases").glob("*.attn.yaml"))
+        for case in cases.load(file, file.name)
+        if (case.model or "minilm") == name and case.skip is None
+    ]
+    page = (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
+    assert f"no attention weight by {SEEN_FROM} or more" in page
+    section = page.split(f"## {name}\n")[1].split("\n## ")[0]
+    assert f"{len(found)} cases" in section
+    rows = re.findall(r"^\| ([^|]+?) \|", section, re.MULTILINE)
+    (site,) = model.sites.values()
+    assert {str(mutation) for mutation in plan(found, site, rotary=rotary)} <= set(rows)

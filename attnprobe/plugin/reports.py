@@ -336,12 +336,12 @@ def _row(judged: Judged) -> Finding:
 
 
 def _rate(chance: Chance | None) -> str:
-    """A chance rate for a table: `0.6% of 412`."""
+    """A chance rate for a table, with its interval: `2.0% of 404 (0.9% to 4.9%)`."""
     if chance is None:
         return ""
     if chance.rate is None:
         return f"too few pairs ({chance.pairs})"
-    return f"{chance.rate:.1%} of {chance.pairs}"
+    return f"{chance.rate:.1%} of {chance.pairs} ({chance.interval})"
 
 
 def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> str:
