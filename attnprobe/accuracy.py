@@ -261,7 +261,8 @@ def judge_arcs(
     if len(hits.right) < relation.least:
         half = " in the half to judge on" if relation.choose else ""
         raise MeasureError(
-            f"only {len(hits.right)} arcs can be judged{half}, which is under least: "
+            f"only {len(hits.right)} arc{'s' * (len(hits.right) != 1)} can be judged{half}, "
+            "which is under least: "
             f"{relation.least}; take more sentences, or say with least: that fewer will do"
             + _told(left_out)
         )
@@ -346,7 +347,7 @@ def _accuracy(
 
 def _judgement(bound: Bound, found: Accuracy) -> Judgement:
     lead = (found.right - found.offset_right) / found.n
-    above = f"accuracy above distance {found.best_offset:+d}"
+    above = "lead over the best fixed distance"
     if bound.name == "accuracy":
         demand = Demand("accuracy", found.share, ">=", bound.demanded, found.share - bound.demanded)
     elif bound.name == "above_best_offset":

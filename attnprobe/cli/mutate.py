@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError
 from attnprobe.mutations import KINDS, Mutation, parse_head, parse_kind
 from attnprobe.names import LOCK, SUFFIX, short_name
@@ -90,7 +90,7 @@ def mutants(
                 listed.append(trial)
                 table.add_row(*map(escape, cells(trial)))
                 status.update(escape(f"{name}: {len(listed)} variants, last {trial.variant}"))
-        out.print(table)
+        print_table(table)
         out.print(f"{name}: {summary_line(listed)}", markup=False, soft_wrap=True)
         found.append((_facts(model, own), listed))
     if page is not None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import SITES, SiteName
@@ -172,7 +172,7 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
     for row in session.measure_table(STRONGEST):
         measures.add_row(*(_plain(cell) for cell in row))
     if session.found:
-        out.print(table)
+        print_table(table)
         out.print(
             "A head is chosen on one half of the sentences and judged on the other. p: exact "
             "McNemar test of that head against the word at the best fixed distance. better: heads "
@@ -180,7 +180,7 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
             "mean is better than the head alone, and what of that is left on the other half.",
             soft_wrap=True,
         )
-    out.print(measures)
+    print_table(measures)
     for line in session.remarks():
         out.print(harmless(line), markup=False, soft_wrap=True)
     for path in written:

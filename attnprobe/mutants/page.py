@@ -52,7 +52,7 @@ for this alone.
 ```console
 attnprobe mutants my-cases --model path/to/model
 attnprobe mutate path/to/model --kind shuffle-output --head L3H1 --out damaged
-pytest my-cases --attn-model damaged
+pytest my-cases --attn-model=damaged
 ```
 
 The first makes this table for your suites and exits with 1 if a variant comes out otherwise than

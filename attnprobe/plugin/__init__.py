@@ -55,6 +55,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ModelColumn(), "attnprobe-columns")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_metadata(metadata: dict[str, Any], config: pytest.Config) -> None:
+    """Says in the HTML report which models were judged."""
+    lines = options.header(config)
+    if lines:
+        metadata["Models"] = html.escape(lines[0].removeprefix("attnprobe: "))
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return options.header(config)
 

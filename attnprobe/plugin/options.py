@@ -22,8 +22,8 @@ _SWITCHES = {
     "allow-pickle": "load pickled weights, which can run code",
     "all-models": "cases that name no model run on every model of the ini file, not on the first "
     "alone",
-    "strict": "borderline verdicts fail, and so does a run that judged nothing or left out cases "
-    "for a model that was not given",
+    "strict": "borderline and vacuous verdicts fail, and so does a run that judged nothing or left "
+    "out cases for a model that was not given",
 }
 _VALUES = {
     "revision": ("", "commit of the model on the hub", None),
@@ -143,7 +143,15 @@ def header(config: pytest.Config) -> list[str]:
         ref if len(chosen.models) == 1 else f"{name}={ref}" for name, ref in chosen.models.items()
     )
     revision = f", revision {chosen.revision}" if chosen.revision else ""
-    return [f"attnprobe: {models}{revision}, {chosen.dtype}, device {chosen.device}"]
+    lines = [f"attnprobe: {models}{revision}, {chosen.dtype}, device {chosen.device}"]
+    here = config.invocation_params.dir
+    if config.inipath is None and config.rootpath != here:
+        # pytest finds its root before it knows our options, and takes a model for a test path.
+        lines.append(
+            f"attnprobe: the root of this run is {config.rootpath}, not {here}; write "
+            "--attn-model=PATH with an equals sign, or give the project a pytest.ini"
+        )
+    return lines
 
 
 def _models(config: pytest.Config) -> dict[str, str]:

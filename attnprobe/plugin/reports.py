@@ -295,7 +295,9 @@ def html(
         pictured: adds the weights that a picture shows; None for no pictures.
         album: pictures of earlier runs.
     """
-    table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
+    gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
+    known = notes([f"known gap: {gap}"]) if gap else ""
+    table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged])) + known
     if pictured is None:
         return table
     return table + "".join(_pictures(entry, pictured, album) for entry in judged)
