@@ -269,9 +269,8 @@ def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, C
     for item in run.items:
         key = (*_place(item), renamed.get(item.model, item.model))
         if key in found:
-            row = f"[{item.row}]" if item.row else ""
             raise ResultsError(
-                f"the {which} run has {item.file}: {item.id}{row} on {key[3]} twice: cases of one "
+                f"the {which} run has {item.file}: {item.name} on {key[3]} twice: cases of one "
                 "file need ids of their own"
             )
         found[key] = item

@@ -88,7 +88,7 @@ def _suite_rows(items: Iterable[CaseResult]) -> Iterator[list[str]]:
 
 def _check_rows(item: CaseResult) -> Iterator[list[str]]:
     start = [
-        _code(item.id if item.row is None else f"{item.id}[{item.row}]"),
+        _code(item.name),
         _code(f"{item.file}:{item.line}"),
         _code(item.model),
     ]
@@ -162,14 +162,13 @@ def _annotation(item: CaseResult, folder: str) -> str:
         if entry.outcome in ("failed", "error", *_DOUBTFUL) or item.outcome == "xpassed"
     ]
     line = worst[0].line if worst else item.line
-    name = item.id if item.row is None else f"{item.id}[{item.row}]"
     message = "\n".join(
         visible(f"{entry.rule} {entry.outcome}: {entry.message}") for entry in worst
     )
     properties = {
         "file": str(PurePosixPath(folder) / item.file),
         "line": str(line),
-        "title": f"{item.suite}: {name} on {item.model}: {item.outcome}",
+        "title": f"{item.suite}: {item.name} on {item.model}: {item.outcome}",
     }
     told = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
     command = "error" if _badness(item) == 0 else "warning"

@@ -313,6 +313,7 @@ def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
 def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
     from attnprobe.differences import change_rows, counts_line, suite_rows
     from attnprobe.render.compare_page import compare_page
+    from attnprobe.results import write_bytes
 
     comparison = found.comparison
     page = compare_page(
@@ -329,10 +330,4 @@ def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
             *found.notes,
         ),
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.tmp")
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
-        scratch.replace(path)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written: {error}") from error
+    write_bytes(path, page.encode("utf-8", "backslashreplace"))
