@@ -118,6 +118,8 @@ _WORDS = ("from_", "to", "over", "confirm")
 class _Weight(Rule):
     """What `attends` and `ignores` share: two words, perhaps a third, and bounds."""
 
+    bounds = frozenset({"min", "max", "top", "margin", "ratio"})
+
     from_: SelectorField = Field(alias="from", description="The word that attends (a row).")
     to: SelectorField = Field(description="The word attended to (a column).")
     over: SelectorField | None = Field(None, description="The word to compare with.")
