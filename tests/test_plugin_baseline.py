@@ -285,7 +285,7 @@ def test_promise_35_a_run_that_measured_nothing_replaces_no_baseline(
             ),
             "1 case could not be measured: x.attn.yaml: *",
         ),
-        (lambda data: data.update(models=[]), "no model was judged"),
+        (lambda data: data.update(models=[]), "no model was judged; delete the file*"),
     ],
 )
 def test_promise_36_a_baseline_that_measured_nothing_is_a_usage_error(

@@ -239,7 +239,7 @@ def _checked(path: Path) -> Results:
     try:
         check_baseline(found)
     except ResultsError as error:
-        raise ResultsError(f"{path}: {error}") from None
+        raise ResultsError(f"{path}: {error}; delete the file and save a whole run") from None
     return found
 
 
