@@ -14,6 +14,7 @@ declares: `min: 0.3` may become `min: 0.4`, and `offset: -1` may not become `off
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ TOLERANCE_SHARE = 0.05
 RELATION = "relation"
 _HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
 _NAMED = 3  # cases that a message names
+_DISTANCE = re.compile(r"distance [+-][0-9]+$")
 _UP = (">=", ">")
 _DOWN = ("<=", "<")
 
@@ -365,7 +367,7 @@ def _kind(
     held, holds = old.outcome in _HELD, new.outcome in _HELD
     if (held and not holds) or (old.outcome == "xfailed" and new.outcome == "error"):
         return "broken"
-    if lost:
+    if lost and new.outcome != "error":
         # A case that states less holds more easily: it is not the one that it was.
         return "gone"
     if holds and not held:
@@ -476,8 +478,11 @@ def _direction(expectation: ExpectationResult) -> int:
 
 
 def _measure(expectation: ExpectationResult) -> str:
-    """What the number is, without notes such as `, 2 of 9 rows left out`."""
-    return (expectation.measure or "").partition(", ")[0]
+    """What the number is, without notes such as `, 2 of 9 rows left out`.
+
+    The lead over the best fixed distance is one kind of number, whichever distance that is.
+    """
+    return _DISTANCE.sub("distance", (expectation.measure or "").partition(", ")[0])
 
 
 def in_weight(expectation: ExpectationResult) -> bool:

@@ -220,6 +220,8 @@ def test_an_expectation_that_is_dropped_is_not_kept() -> None:
     assert only(failing, case()).kind == "gone"
     assert only(whole, FAIL).kind == "broken"
     assert only(whole, FAIL).lost == (other,)
+    # Where the model could not be had, nothing was stated: not measured is what is to be told.
+    assert only(failing, replace(ERR, expectations=())).kind == "weaker"
     (told, *_) = [
         line for line in lines(compare_results(run(whole), run(case()))) if "gone" in line
     ][1:]
@@ -245,6 +247,9 @@ def test_a_bound_of_a_relation_is_known_by_its_name() -> None:
     assert only(case(accuracy, above), case(above, accuracy)).by == 0
     assert only(case(accuracy), case(replace(accuracy, arguments={"accuracy": 0.6}))).kind == "kept"
     assert only(case(accuracy, above), case(accuracy)).lost == (above,)
+    lead = replace(above, measure="accuracy above distance +1")
+    other = replace(lead, measure="accuracy above distance -1", observed=0.05)
+    assert only(case(lead), case(other)).by == pytest.approx(-0.5)
 
 
 # Numbers that say which number is judged, and are no bounds on it.

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_up_results import MODEL
 from _pytest.mark import ParameterSet
 
 from attnprobe import cases, yamltext
@@ -68,7 +69,7 @@ def indented(text: str) -> str:
 @pytest.mark.parametrize("text", blocks("ini"))
 def test_ini_examples_are_accepted(text: str, pytester: pytest.Pytester) -> None:
     pytester.makeini(text)
-    empty = Results(environment={}, models=(), cases=(), collected=0)
+    empty = Results(environment={}, models=(MODEL,), cases=(), collected=0)
     write_json(pytester.path / ".attnprobe" / "main.json", empty.to_json())
     config = pytester.parseconfigure()
     assert settings(config).models
