@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_up_results import MODEL
 from _pytest.mark import ParameterSet
+from made_up_results import MODEL
 
 from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
