@@ -21,7 +21,7 @@ from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorEr
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Head, Need, Outcome, Rows, Sample, Site, SiteName, Span
 from attnprobe.registry import did_you_mean
-from attnprobe.relations import OFFSETS, Hits, Looks, Pair, find_looks, measure
+from attnprobe.relations import OFFSETS, Hits, Looks, Pair, best_place, find_looks, measure
 from attnprobe.rules.base import Demand, hardest, outcome_of
 from attnprobe.stats import Interval, paired_p, wilson
 
@@ -323,8 +323,7 @@ def _accuracy(
 ) -> Accuracy:
     right = hits.right[:, 0]
     totals = hits.offsets.sum(axis=0)
-    # Of distances that are right equally often, the nearest, and to the left before the right.
-    best = min(range(len(OFFSETS)), key=lambda place: (-totals[place], abs(OFFSETS[place])))
+    best = best_place(totals)
     offset = hits.offsets[:, best]
     better, worse = int((right & ~offset).sum()), int((offset & ~right).sum())
     return Accuracy(

@@ -6,11 +6,15 @@ its node id, which pytest-xdist and other selections of models rewrite.
 **Moved.** A number has moved where it changed by more than `TOLERANCE_SHARE` of what it was and by
 more than `TOLERANCE` in its own unit; a cast to bfloat16 stays within. Stronger is towards the side
 on which the bound holds: up for `>=` and `>`, down for `<=` and `<`.
+
+**The same expectation.** It has the same rule and arguments but for the bounds that the rule
+declares: `min: 0.3` may become `min: 0.4`, and `offset: -1` may not become `offset: 2`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +29,7 @@ from attnprobe.results import (
     RelationResult,
     Results,
 )
+from attnprobe.rules import RULES, Rule
 from attnprobe.stats import paired_difference, paired_p
 
 __all__ = [
@@ -37,8 +42,10 @@ __all__ = [
     "Kind",
     "Move",
     "SuiteTest",
+    "check_baseline",
     "compare_models",
     "compare_results",
+    "in_weight",
     "pair_models",
 ]
 
@@ -50,7 +57,11 @@ KINDS: tuple[Kind, ...] = ("broken", "gone", "weaker", "fixed", "stronger", "new
 TOLERANCE = 0.01
 TOLERANCE_SHARE = 0.05
 
+# What the bounds of a relation are filed under; the one argument of each is a bound.
+RELATION = "relation"
 _HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
+_NAMED = 3  # cases that a message names
+_DISTANCE = re.compile(r"distance [+-][0-9]+$")
 _UP = (">=", ">")
 _DOWN = ("<=", "<")
 
@@ -79,12 +90,28 @@ class Move:
     @property
     def of_weight(self) -> bool:
         """Whether an attention weight, or a difference of two, decided before."""
-        return _in_weight(self.old)
+        return in_weight(self.old)
 
     @property
     def comparable(self) -> bool:
         """Whether both were measured, and by numbers of one unit."""
         return self.gain is not None
+
+    def weaker_than(self, share: float) -> bool:
+        """Whether the deciding number fell by more than a share of what it was, or might have.
+
+        What can now not be measured, or is decided by a number of another unit, might have fallen.
+        A fall of at most `TOLERANCE` never counts, however little there was before; nor does what
+        was not measured before.
+
+        Args:
+            share: 0 or more: 0.2 is a fifth.
+        """
+        if self.old.observed is None:
+            return False
+        if self.new.observed is None or self.gain is None:
+            return True
+        return self.gain < -max(share * abs(self.old.observed), TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -94,13 +121,15 @@ class Change:
     Attributes:
         key: file, id, row, and the model's name in the new run.
         kind: `broken` held before and holds no longer (failed, xfailed or not measured), or was a
-            measured known gap and can now not be measured; `fixed` held not before and does now;
-            `gone` and `new` stand in one run alone, or were skipped in the other; `weaker` and
-            `stronger` have the outcome of before, but a number moved; else `kept`.
+            measured known gap and can now not be measured; `gone` and `new` stand in one run alone,
+            or were skipped in the other, and `gone` is what no longer states all that it did;
+            `fixed` held not before and does now; `weaker` and `stronger` have the outcome of
+            before, but a number moved; else `kept`.
         by: the largest fall of a deciding number, or where none fell the largest rise, relative
             to what it was: -0.2 is a fifth weaker. See `Move.by`; None where nothing can be
             compared.
         moves: the expectations that both runs judged.
+        lost: expectations of the old run that the case no longer states, or not of the same words.
     """
 
     key: Key
@@ -109,6 +138,23 @@ class Change:
     new: CaseResult | None
     by: float | None
     moves: tuple[Move, ...] = ()
+    lost: tuple[ExpectationResult, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The id, with the row of a template: `it-animal[dog]`."""
+        _, case, row, _ = self.key
+        return case if row is None else f"{case}[{row}]"
+
+    def weaker_than(self, share: float) -> bool:
+        """Whether a number fell by more than a share of what it was, or might have unseen.
+
+        See `Move.weaker_than`. A case that no longer states all that it did might have.
+
+        Args:
+            share: 0 or more: 0.2 is a fifth.
+        """
+        return bool(self.lost) or any(move.weaker_than(share) for move in self.moves)
 
 
 @dataclass(frozen=True)
@@ -193,6 +239,27 @@ def compare_results(
     )
 
 
+def check_baseline(run: Results) -> None:
+    """Refuses results that nothing should be held against.
+
+    Raises:
+        ResultsError: the run did not finish, has a case twice, could not measure a case, or had no
+            model.
+    """
+    _by_key("old", run, {})
+    errors = [item for item in run.items if item.outcome == "error"]
+    if errors:
+        them = "1 case" if len(errors) == 1 else f"{len(errors)} cases"
+        raise ResultsError(f"{them} could not be measured: {_named(errors)}")
+    if not run.models:
+        raise ResultsError("no model was judged")
+
+
+def _named(items: Sequence[CaseResult]) -> str:
+    named = "; ".join(f"{item.file}: {item.name} on {item.model}" for item in items[:_NAMED])
+    return f"{named}; and {len(items) - _NAMED} more" if len(items) > _NAMED else named
+
+
 def compare_models(run: Results, old: str, new: str) -> Comparison:
     """Compares two models of one run, on the cases that ran on both.
 
@@ -269,9 +336,8 @@ def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, C
     for item in run.items:
         key = (*_place(item), renamed.get(item.model, item.model))
         if key in found:
-            row = f"[{item.row}]" if item.row else ""
             raise ResultsError(
-                f"the {which} run has {item.file}: {item.id}{row} on {key[3]} twice: cases of one "
+                f"the {which} run has {item.file}: {item.name} on {key[3]} twice: cases of one "
                 "file need ids of their own"
             )
         found[key] = item
@@ -290,15 +356,20 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
         # Skipped is as good as not there: nothing was measured.
         kind: Kind = "new" if judged_now or old is None else "gone"
         return Change(key, kind, old, new, None)
-    moves = tuple(_moves(old, new))
+    moves, lost = _moves(old, new)
     by = _largest([move.by for move in moves if move.by is not None])
-    return Change(key, _kind(old, new, moves), old, new, by, moves)
+    return Change(key, _kind(old, new, moves, lost), old, new, by, moves, lost)
 
 
-def _kind(old: CaseResult, new: CaseResult, moves: Sequence[Move]) -> Kind:
+def _kind(
+    old: CaseResult, new: CaseResult, moves: Sequence[Move], lost: Sequence[ExpectationResult]
+) -> Kind:
     held, holds = old.outcome in _HELD, new.outcome in _HELD
     if (held and not holds) or (old.outcome == "xfailed" and new.outcome == "error"):
         return "broken"
+    if lost and new.outcome != "error":
+        # A case that states less holds more easily: it is not the one that it was.
+        return "gone"
     if holds and not held:
         return "fixed"
     if (old.outcome == "error") != (new.outcome == "error"):
@@ -316,12 +387,21 @@ def _largest(changes: Sequence[float]) -> float | None:
     return min(changes) if min(changes) < 0 else max(changes)
 
 
-def _moves(old: CaseResult, new: CaseResult) -> Iterator[Move]:
-    """Pairs of expectations that state the same but for their numbers, in the new order."""
-    left = _by_statement(old.expectations)
-    for statement, expectation in _by_statement(new.expectations).items():
-        if statement in left:
-            yield _move(left[statement], expectation)
+def _moves(
+    old: CaseResult, new: CaseResult
+) -> tuple[tuple[Move, ...], tuple[ExpectationResult, ...]]:
+    """Pairs of expectations that state the same but for their bounds, in the new order.
+
+    Returns:
+        The pairs, and the old expectations that are in none.
+    """
+    before, now = _by_statement(old.expectations), _by_statement(new.expectations)
+    moves = tuple(
+        _move(before[statement], expectation)
+        for statement, expectation in now.items()
+        if statement in before
+    )
+    return moves, tuple(before[statement] for statement in before if statement not in now)
 
 
 def _by_statement(
@@ -331,15 +411,22 @@ def _by_statement(
     seen: Counter[tuple[str, str]] = Counter()
     found = {}
     for expectation in expectations:
+        bounds = _bounds(expectation)
         stated = {
-            name: value
-            for name, value in expectation.arguments.items()
-            if isinstance(value, bool) or not isinstance(value, int | float)
+            name: value for name, value in expectation.arguments.items() if name not in bounds
         }
+        if expectation.rule == RELATION:
+            stated = dict.fromkeys(expectation.arguments)
         statement = expectation.rule, json.dumps(stated, sort_keys=True, default=str)
         found[(*statement, seen[statement])] = expectation
         seen[statement] += 1
     return found
+
+
+def _bounds(expectation: ExpectationResult) -> frozenset[str]:
+    """The arguments of an expectation that bound its number."""
+    rule = expectation.rule
+    return RULES[rule].bounds if rule in RULES else Rule.bounds
 
 
 def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
@@ -371,7 +458,7 @@ def _gain(old: ExpectationResult, new: ExpectationResult) -> float | None:
         return None
     if _measure(old) == _measure(new) and _direction(old) == _direction(new):
         return _direction(new) * (new.observed - old.observed)
-    if _in_weight(old) and _in_weight(new):
+    if in_weight(old) and in_weight(new):
         # Another of the rule's bounds is the nearest now: what they share is the room left.
         return after - before
     return None
@@ -391,11 +478,15 @@ def _direction(expectation: ExpectationResult) -> int:
 
 
 def _measure(expectation: ExpectationResult) -> str:
-    """What the number is, without notes such as `, 2 of 9 rows left out`."""
-    return (expectation.measure or "").partition(", ")[0]
+    """What the number is, without notes such as `, 2 of 9 rows left out`.
+
+    The lead over the best fixed distance is one kind of number, whichever distance that is.
+    """
+    return _DISTANCE.sub("distance", (expectation.measure or "").partition(", ")[0])
 
 
-def _in_weight(expectation: ExpectationResult) -> bool:
+def in_weight(expectation: ExpectationResult) -> bool:
+    """Whether an attention weight, or a difference of two, decided."""
     measure = _measure(expectation)
     return measure == "weight" or measure.startswith("margin ")
 
@@ -453,15 +544,28 @@ def _warnings(
 
 def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
     name = old.name if old.name == new.name else f"{old.name} → {new.name}"
+    before, now = _network(old), _network(new)
+    if before != now:
+        yield (
+            f"{name}: another network: {before} before, {now} now; L0H0 of one is not L0H0 of the "
+            "other, so compare them only where a case names no head"
+        )
     facts = {
-        "architecture": (old.architecture, new.architecture),
         "revision": (old.revision, new.revision),
         "weights sha256": (old.weights_sha256, new.weights_sha256),
         "tokenizer sha256": (old.tokenizer_sha256, new.tokenizer_sha256),
     }
-    for fact, (before, after) in facts.items():
-        if before != after:
-            yield f"{name}: {fact} {_short(before)} before, {_short(after)} now"
+    for fact, (was, is_) in facts.items():
+        if was != is_:
+            yield f"{name}: {fact} {_short(was)} before, {_short(is_)} now"
+
+
+def _network(model: ModelResult) -> str:
+    """What kind of network a model is, down to the number of its heads."""
+    return (
+        f"{model.architecture} with {model.layers} layers of {model.heads} heads "
+        f"({', '.join(model.sites)})"
+    )
 
 
 def _short(value: str | None) -> str:
@@ -477,6 +581,7 @@ def _change_dict(change: Change) -> dict[str, Any]:
         "model": model,
         "kind": change.kind,
         "by": change.by,
+        "lost": [entry.as_dict() for entry in change.lost],
         "old": change.old and change.old.as_dict(),
         "new": change.new and change.new.as_dict(),
     }

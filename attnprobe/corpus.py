@@ -23,6 +23,7 @@ from conllu.parser import parse_comment_line, parse_token_and_metadata
 
 from attnprobe.align import visible
 from attnprobe.errors import CorpusError, Mark
+from attnprobe.jsontext import distinct
 from attnprobe.records import Sample, Span
 from attnprobe.registry import did_you_mean
 
@@ -375,7 +376,7 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=_distinct)
+            value = json.loads(line, object_pairs_hook=distinct)
         except json.JSONDecodeError as error:
             raise file.wrong(f"no JSON: {error.msg}", number, error.colno) from None
         except (ValueError, RecursionError) as error:
@@ -393,13 +394,6 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
             arc = _object(written, keys, keys, number, file)
             arcs.append(_arc(sample, arc["from"], arc["to"], arc["relation"], number, file))
         yield Sentence(entry.get("id") or _made_id(sample), sample, tuple(arcs), number)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return entries
 
 
 def _object(

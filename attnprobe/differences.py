@@ -47,19 +47,26 @@ def change_rows(comparison: Comparison) -> list[ChangeRow]:
 
 def change_row(change: Change) -> ChangeRow:
     """A change as a table shows it."""
-    file, case, row, model = change.key
+    file, _, _, model = change.key
     move = telling(change)
     before: str = change.old.outcome if change.old else "not there"
     now: str = change.new.outcome if change.new else "not there"
-    if move is not None:
+    rule = "" if move is None else move.new.rule
+    if change.kind == "gone" and change.lost:
+        first, *others = change.lost
+        more = f", nor are {len(others)} more" if len(others) > 1 else ", nor is 1 more"
+        move, rule = None, first.rule
+        before = _told(before, first)
+        now = f"{now}, of these words no longer stated{more if others else ''}"
+    elif move is not None:
         before = _told(before, move.old)
         now = _told(now, move.new)
     return ChangeRow(
         kind=change.kind,
-        case=f"{case}[{row}]" if row else case,
+        case=change.name,
         file=file,
         model=model,
-        rule="" if move is None else move.new.rule,
+        rule=rule,
         before=before,
         now=now,
         by="" if move is None or move.by is None else f"{move.by:+.0%}".replace("-", "−"),

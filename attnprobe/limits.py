@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from attnprobe.compare import TOLERANCE, Change, Comparison, Kind
+from attnprobe.compare import Change, Comparison, Kind, Move, in_weight
 from attnprobe.errors import ResultsError
 from attnprobe.registry import did_you_mean
 
@@ -71,8 +71,9 @@ def exceeded(limit: Limit, comparison: Comparison) -> str | None:
     """Why a comparison is beyond the limit; None where it is within.
 
     A limit that finds nothing to compare is exceeded: what was not measured is no pass. So is the
-    limit of a weight where a rank or a ratio decides now, behind which a weight could fall unseen.
-    A weight that fell by at most 0.01 is never too much, however little was left of it.
+    limit of a weight where a rank or a ratio decides now, behind which a weight could fall unseen,
+    and where a case no longer states what the weight was of. A weight that fell by at most 0.01 is
+    never too much, however little was left of it.
     """
     if limit.kind == "weight":
         return _weight(limit, comparison)
@@ -89,24 +90,28 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
     judged = [
         (change, move) for change in comparison.changes for move in change.moves if move.of_weight
     ]
-    if not judged:
+    lost = [
+        change for change in comparison.changes if any(in_weight(entry) for entry in change.lost)
+    ]
+    if not judged and not lost:
         return f"{limit.text}: no weight to compare: neither run has cases of the other's"
-    fallen: dict[str, str] = {}
+    fallen = {_name(change): f"{_name(change)} (no longer stated)" for change in lost}
     for change, move in judged:
-        if move.new.outcome == "error":
-            fallen[_name(change)] = f"{_name(change)} (not measured)"
-        elif move.gain is None:
-            fallen[_name(change)] = f"{_name(change)} (decided by {move.new.measure} now)"
-        elif move.gain is not None and move.old.observed is not None:
-            allowed = limit.bound * abs(move.old.observed)
-            if move.gain < min(allowed, -TOLERANCE):
-                share = "" if move.by is None else f" {move.by:+.0%}"
-                fallen[_name(change)] = f"{_name(change)} ({_numbers(move.old.observed)} → "
-                fallen[_name(change)] += f"{_numbers(move.new.observed or 0.0)}{share})"
+        if move.weaker_than(-limit.bound):
+            fallen[_name(change)] = f"{_name(change)} ({_fall(move)})"
     if not fallen:
         return None
     listed = _listed(list(fallen.values()))
     return f"{limit.text}: weights fell or are unknown in {len(fallen)}: {listed}"
+
+
+def _fall(move: Move) -> str:
+    if move.old.observed is None or move.new.observed is None:
+        return "not measured"
+    if move.gain is None:
+        return f"decided by {move.new.measure} now"
+    share = "" if move.by is None else f" {move.by:+.0%}"
+    return f"{_numbers(move.old.observed)} → {_numbers(move.new.observed)}{share}"
 
 
 def _rate(limit: Limit, comparison: Comparison) -> str | None:
@@ -129,8 +134,8 @@ def _numbers(value: float) -> str:
 
 
 def _name(change: Change) -> str:
-    file, case, row, model = change.key
-    return f"{file}: {case}{f'[{row}]' if row else ''} on {model}"
+    file, _, _, model = change.key
+    return f"{file}: {change.name} on {model}"
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -40,12 +40,25 @@ __all__ = [
     "Look",
     "Looks",
     "Pair",
+    "best_place",
     "find_looks",
     "measure",
 ]
 
 OFFSETS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
 """Fixed distances that heads are compared with, in words; below zero to the left."""
+
+
+def best_place(counts: Sequence[int] | npt.NDArray[np.int64]) -> int:
+    """Index in OFFSETS of the distance that is right most often.
+
+    Of distances that are right equally often the nearest, and to the left before the right.
+
+    Args:
+        counts: `[offsets]`, how often the word at each distance is right.
+    """
+    return min(range(len(OFFSETS)), key=lambda place: (-counts[place], abs(OFFSETS[place])))
+
 
 # Why a pair is not judged.
 UNREADABLE = "the model cannot take the text"

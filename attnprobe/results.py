@@ -11,9 +11,11 @@ import json
 import os
 import platform
 import re
+import secrets
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +26,7 @@ from pydantic import ConfigDict, StrictFloat, StrictInt, TypeAdapter, Validation
 
 from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
+from attnprobe.jsontext import distinct
 from attnprobe.records import Head, Outcome, SiteName
 
 __all__ = [
@@ -155,6 +158,11 @@ class CaseResult(_Record):
     outcome: CaseOutcome
     duration_s: StrictFloat
     expectations: tuple[ExpectationResult, ...]
+
+    @property
+    def name(self) -> str:
+        """The id, with the row of a template: `it-animal[dog]`."""
+        return self.id if self.row is None else f"{self.id}[{self.row}]"
 
     @property
     def place(self) -> tuple[str, int, str, str, str]:
@@ -369,20 +377,24 @@ def write_json(path: Path, value: object, *, check: Callable[[Path], None] | Non
         with _locked(path):
             if check is not None:
                 check(path)
-            _replace(path.resolve(), data)
+            # Under the lock one name will do, and what a killed writer left is written over.
+            _replace(path.resolve(), data, scratch="tmp")
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file that no other run writes; a reader finds the old one or the new one, whole.
+    """Writes a file; a reader finds the old one or the new one, whole.
+
+    No lock is left beside the file. Of several writers at once the last one wins, whole; each has
+    a temporary file of its own, which only a kill leaves behind.
 
     Raises:
         ResultsError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path.resolve(), data)
+        _replace(path.resolve(), data, scratch=f"{secrets.token_hex(8)}.tmp")
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
@@ -402,8 +414,13 @@ def _locked(path: Path) -> FileLock:
     return FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")  # one name will do under the lock
+def _replace(path: Path, data: bytes, *, scratch: str) -> None:
+    """Puts data in the place of a file, on the disk before any reader can see it.
+
+    Args:
+        scratch: ends the name of the temporary file; no other writer may use it meanwhile.
+    """
+    temporary = path.with_name(f".{path.name}.{scratch}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -412,6 +429,17 @@ def _replace(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename outlast a power cut, where the system can open and sync folders."""
+    with suppress(OSError):  # the file itself is there and whole
+        entry = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
 
 
 def read_results(path: Path) -> Results:
@@ -468,7 +496,7 @@ def update_heads(
                 weights = {name: entry.get("weights_sha256") for name, entry in entries.items()}
                 _refuse_foreign(path, known, weights)
             data = {"schema": LOCK_SCHEMA, "heads": {**known, **entries}}
-            _replace(path.resolve(), _encoded(path, data))
+            _replace(path.resolve(), _encoded(path, data), scratch="tmp")
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
@@ -514,7 +542,7 @@ def _read(path: Path, schema: str) -> dict[str, Any]:
     try:
         data = json.loads(
             path.read_text(encoding="utf-8"),
-            object_pairs_hook=_distinct,
+            object_pairs_hook=distinct,
             parse_constant=_refuse_constant,
         )
     except OSError as error:
@@ -525,13 +553,6 @@ def _read(path: Path, schema: str) -> dict[str, Any]:
     if not isinstance(data, dict) or found != schema:
         raise ResultsError(f"{path}: needs schema {schema!r}, has {found!r}")
     return data
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return entries
 
 
 def _refuse_constant(name: str) -> float:

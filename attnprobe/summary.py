@@ -23,6 +23,7 @@ _LONGEST_CELL = 200
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _FAILING = ("failed", "error", "xpassed")
 _DOUBTFUL = ("vacuous", "borderline")
+_CHECK = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
 _ROOM = 200  # for the line that tells what was left out
 
 
@@ -38,27 +39,37 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
     if sentence:
         parts.append(f"**{_escaped(sentence)}**\n")
     parts.append(f"{told or 'nothing ran'}\n")
-    if results.models:
-        parts += _table(("model", "from", "revision", "weights"), map(_model_row, results.models))
-    if results.items:
-        columns = ("suite", "model", "hold", "pass rate", "95 % interval")
-        parts += _table(columns, _suite_rows(results.items))
     text = "\n".join(parts)
     items = sorted(results.items, key=lambda item: (_badness(item), item.place))
-    return text + _fitting(items, room - len(text.encode()))
+    checks = [(*_check_rows(item),) for item in items]
+    models = [(_model_row(model),) for model in results.models]
+    suites = [(cells,) for cells in _suite_rows(results.items)]
+    # The checks that fail are the reason to read on: half of the room is theirs.
+    for noun, columns, rows, share in (
+        ("model", ("model", "from", "revision", "weights"), models, 1 / 8),
+        ("suite", ("suite", "model", "hold", "pass rate", "95 % interval"), suites, 1 / 2),
+        ("check", _CHECK, checks, 1),
+    ):
+        text += _fitting(noun, columns, rows, int(room * share) - len(text.encode()))
+    return text
 
 
-def _fitting(items: Sequence[CaseResult], room: int) -> str:
-    """The table of checks, cut between two rows where it would not fit."""
-    columns = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
+def _fitting(
+    noun: str, columns: Sequence[str], items: Sequence[Sequence[Sequence[str]]], room: int
+) -> str:
+    """A table, cut between two items where it would not fit; an item has one row or several.
+
+    Args:
+        room: in bytes.
+    """
     lines = [*_table(columns, [])[:-1]]
     size = sum(len(line.encode()) + 1 for line in lines) + 2
     for number, item in enumerate(items):
-        rows = [_row(cells) for cells in _check_rows(item)]
+        rows = [_row(cells) for cells in item]
         size += sum(len(row.encode()) + 1 for row in rows)
         if size > room - _ROOM:
             left = len(items) - number
-            note = "1 check is left out" if left == 1 else f"{left} checks are left out"
+            note = f"1 {noun} is left out" if left == 1 else f"{left} {noun}s are left out"
             return "\n".join([*(lines if number else []), f"\n{note}: no room.\n"])
         lines += rows
     return "\n" + "\n".join(lines) + "\n" if items else ""
@@ -74,12 +85,13 @@ def _model_row(model: ModelResult) -> list[str]:
 
 
 def _suite_rows(items: Iterable[CaseResult]) -> Iterator[list[str]]:
+    """The suites, those in which something fails first, so that a cut leaves them in."""
     suites: dict[tuple[str, str], list[bool]] = {}
     for item in items:
         held = suites.setdefault((item.suite, item.model), [])
         if item.outcome in ("passed", *_FAILING):
             held.append(item.outcome == "passed")
-    for (suite, model), held in sorted(suites.items()):
+    for (suite, model), held in sorted(suites.items(), key=lambda one: (all(one[1]), one[0])):
         cells = [_code(suite), _code(model), f"{sum(held)} of {len(held)}"]
         if held:
             cells += [f"{sum(held) / len(held):.1%}", str(wilson(sum(held), len(held)))]
@@ -88,7 +100,7 @@ def _suite_rows(items: Iterable[CaseResult]) -> Iterator[list[str]]:
 
 def _check_rows(item: CaseResult) -> Iterator[list[str]]:
     start = [
-        _code(item.id if item.row is None else f"{item.id}[{item.row}]"),
+        _code(item.name),
         _code(f"{item.file}:{item.line}"),
         _code(item.model),
     ]
@@ -162,14 +174,13 @@ def _annotation(item: CaseResult, folder: str) -> str:
         if entry.outcome in ("failed", "error", *_DOUBTFUL) or item.outcome == "xpassed"
     ]
     line = worst[0].line if worst else item.line
-    name = item.id if item.row is None else f"{item.id}[{item.row}]"
     message = "\n".join(
         visible(f"{entry.rule} {entry.outcome}: {entry.message}") for entry in worst
     )
     properties = {
         "file": str(PurePosixPath(folder) / item.file),
         "line": str(line),
-        "title": f"{item.suite}: {name} on {item.model}: {item.outcome}",
+        "title": f"{item.suite}: {item.name} on {item.model}: {item.outcome}",
     }
     told = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
     command = "error" if _badness(item) == 0 else "warning"

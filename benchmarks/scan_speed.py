@@ -80,7 +80,7 @@ def rounds(
 ) -> Sequence[dict[str, float]]:
     """Seconds of each way in each round."""
     plan = run.make_plan(model, [corpus], batch_tokens=batch_tokens)
-    empty = Tally.empty(len(plan.groups), len(model.sites[plan.site].all_heads()))
+    empty = Tally.empty(plan.counted, len(model.sites[plan.site].all_heads()))
     inputs = batches(model, corpus, batch_tokens)
 
     def scan() -> None:

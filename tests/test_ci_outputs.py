@@ -138,6 +138,23 @@ def test_the_summary_is_cut_between_two_rows() -> None:
         assert len(markdown(found, room=room).encode()) < max(room, 900)
 
 
+def test_many_suites_and_models_are_cut_too() -> None:
+    name = "<" * 190
+    many = run(
+        *(case(f"c{n}", suite=f"{n:04}{name}", model=f"{n:04}{name}") for n in range(1_500)),
+        case("last", "failed", suite="zz"),
+        models=tuple(replace(MODEL, name=f"{n}{name}", ref=name) for n in range(1_500)),
+    )
+    whole = markdown(many)
+    assert MOST_BYTES // 2 < len(whole.encode()) < MOST_BYTES
+    # What fails is told, whatever is cut.
+    assert [cell for cell in Page(whole).cells if cell in ("zz", "last")] == ["zz", "last"]
+    for noun in ("model", "suite", "check"):
+        assert re.search(rf"\n\d+ {noun}s are left out: no room\.\n", whole)
+    for room in (3_000, 50_000):
+        assert len(markdown(many, room=room).encode()) < room
+
+
 def properties(command: str) -> tuple[str, dict[str, str], str]:
     """A workflow command as GitHub's runner reads it."""
     kind, told, data = re.fullmatch(r"::(\w+) (.*?)::(.*)", command, re.DOTALL).groups()  # type: ignore[union-attr]  # it must match

@@ -80,6 +80,19 @@ def test_a_limit_is_1_too(compare: Attn) -> None:
         compare(*files, "--fail", "wieght:-20%")
 
 
+def test_what_is_gone_is_1_unless_it_is_let_go(compare: Attn) -> None:
+    old = run(HOLD, *(case(id=f"c{n}") for n in range(99)))
+    files = saved("a.json", old), saved("b.json", run(HOLD))
+    code, text = compare(*files)
+    assert code == 1
+    assert "beyond the limit gone:0: 99 gone: cases/x.attn.yaml: c0 on small; " in text
+    assert "99 gone, 1 kept" in text
+    assert compare(*files, "--allow-gone")[0] == 0
+    assert compare(*files, "--fail", "gone:99")[0] == 0
+    assert compare(*files, "--fail", "gone:98")[0] == 1
+    assert compare(files[1], files[0])[0] == 0  # what is new is not gone
+
+
 def test_promise_36_what_is_no_results_file_cannot_be_compared(compare: Attn) -> None:
     good = saved("a.json", run(HOLD))
     Path("bad.json").write_text('{"schema": "attnprobe/results-9"}', encoding="utf-8")

@@ -20,6 +20,7 @@ from attnprobe.compare import (
     Change,
     Comparison,
     Kind,
+    check_baseline,
     compare_models,
     compare_results,
     pair_models,
@@ -34,6 +35,7 @@ from attnprobe.results import (
     RelationResult,
     Results,
 )
+from attnprobe.rules import RULES
 from attnprobe.stats import paired_difference, paired_p
 
 ERROR: dict[str, Any] = {"measure": None, "observed": None, "relation": None, "demanded": None}
@@ -111,6 +113,7 @@ def only(old: CaseResult, new: CaseResult) -> Change:
 HOLD = case()
 FAIL = case(expected(0.1, outcome="failed"), outcome="failed")
 ERR = case(expected(outcome="error", **ERROR), outcome="error")
+FAIL_TOO = replace(FAIL, id="two")
 GAP = case(expected(0.1, outcome="failed"), outcome="xfailed")
 SKIP = replace(case(), outcome="skipped", expectations=())
 
@@ -202,7 +205,115 @@ def test_a_new_bound_is_no_new_expectation_and_another_word_is() -> None:
     assert only(old, case(raised)).kind == "weaker"
     other = expected(0.4, arguments={"from": "it", "to": "dog", "min": 0.3})
     change = only(old, case(other))
-    assert (change.kind, change.by, change.moves) == ("kept", None, ())
+    assert (change.kind, change.by, change.moves) == ("gone", None, ())
+    assert change.lost == old.expectations
+
+
+def test_an_expectation_that_is_dropped_is_not_kept() -> None:
+    other = expected(0.2, rule="ignores", arguments={"from": "it", "to": "street", "max": 0.4})
+    whole = case(expected(), other)
+    change = only(whole, case())
+    assert (change.kind, change.lost) == ("gone", (other,))
+    assert only(case(), whole).kind == "kept"
+    # What failed and is no longer stated is not mended, and what fails now is broken all the same.
+    failing = case(expected(), replace(other, outcome="failed"), outcome="failed")
+    assert only(failing, case()).kind == "gone"
+    assert only(whole, FAIL).kind == "broken"
+    assert only(whole, FAIL).lost == (other,)
+    # Where the model could not be had, nothing was stated: not measured is what is to be told.
+    assert only(failing, replace(ERR, expectations=())).kind == "weaker"
+    (told, *_) = [
+        line for line in lines(compare_results(run(whole), run(case()))) if "gone" in line
+    ][1:]
+    assert "ignores: passed, weight 0.200 by L3H1 → passed, of these words no longer stated" in told
+    assert compare_results(run(whole), run(case())).suites == ()
+
+
+def test_only_the_bounds_that_a_rule_declares_may_change() -> None:
+    def diagonal(offset: int, least: float) -> ExpectationResult:
+        arguments = {"is": "diagonal", "offset": offset, "min": least}
+        return expected(0.6, rule="pattern", measure="score", arguments=arguments)
+
+    assert only(case(diagonal(-1, 0.3)), case(diagonal(-1, 0.4))).kind == "kept"
+    assert only(case(diagonal(-1, 0.3)), case(diagonal(2, 0.3))).kind == "gone"
+    unknown = expected(rule="theirs", arguments={"min": 0.1, "window": 2})
+    assert only(case(unknown), case(replace(unknown, arguments={"min": 0, "window": 2}))).lost == ()
+    assert only(case(unknown), case(replace(unknown, arguments={"min": 0.1, "window": 3}))).lost
+
+
+def test_a_bound_of_a_relation_is_known_by_its_name() -> None:
+    accuracy = expected(0.8, rule="relation", measure="accuracy", arguments={"accuracy": 0.5})
+    above = replace(accuracy, observed=0.1, measure="above", arguments={"above_best_offset": 0.05})
+    assert only(case(accuracy, above), case(above, accuracy)).by == 0
+    assert only(case(accuracy), case(replace(accuracy, arguments={"accuracy": 0.6}))).kind == "kept"
+    assert only(case(accuracy, above), case(accuracy)).lost == (above,)
+    lead = replace(above, measure="accuracy above distance +1")
+    other = replace(lead, measure="accuracy above distance -1", observed=0.05)
+    assert only(case(lead), case(other)).by == pytest.approx(-0.5)
+
+
+# Numbers that say which number is judged, and are no bounds on it.
+_SAYING = {"window", "offset", "draws", "seed"}
+
+
+def test_every_number_that_a_rule_takes_is_a_bound_or_says_which() -> None:
+    for name in RULES:
+        rule = RULES[name]
+        numbers = {
+            field.alias or key
+            for key, field in rule.model_fields.items()
+            if re.search(r"\b(int|float)\b", str(field.annotation))
+        }
+        assert numbers - _SAYING == rule.bounds, name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "weaker"),
+    [
+        (expected(0.6), expected(0.47), True),
+        (expected(0.6), expected(0.49), False),
+        (expected(0.6), expected(0.9), False),
+        # A fall of at most 0.01 never counts.
+        (expected(0.0005, relation="<="), expected(0.0007, relation="<="), False),
+        (expected(0.0005, relation="<="), expected(0.0107, relation="<="), True),
+        # A weight and a margin share the room left: 0.65 before.
+        (expected(0.95), expected(0.05, measure="margin over street", demanded=0.0), True),
+        (expected(0.95), expected(0.6, measure="margin over street", demanded=0.0), False),
+        # What cannot be compared, or not be measured now, might have fallen.
+        (expected(0.95), expected(1, measure="rank", relation="<=", demanded=1), True),
+        (expected(1, measure="rank", relation="<=", demanded=1), expected(0.95), True),
+        (expected(0.95), expected(outcome="error", **ERROR), True),
+        (expected(outcome="error", **ERROR), expected(0.95), False),
+        (expected(outcome="error", **ERROR), expected(outcome="error", **ERROR), False),
+        (expected(0.95), expected(0.95, arguments={"from": "it", "to": "dog"}), True),
+    ],
+)
+def test_whether_a_change_is_weaker_than_a_share(
+    old: ExpectationResult, new: ExpectationResult, weaker: bool
+) -> None:
+    change = only(case(old), case(new))
+    assert change.weaker_than(0.2) is weaker
+    # The limit of the plugin is the same judgement, where weights are judged.
+    if old.measure == "weight":
+        comparison = compare_results(run(case(old)), run(case(new)))
+        assert (exceeded(parse_limit("weight:-20%"), comparison) is not None) is weaker
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (run(case(), case(id="two", outcome="error")), "1 case could not be .*x.attn.yaml: two on"),
+        (run(case(), models=()), "no model was judged"),
+        (run(case(), collected=2), "did not finish"),
+        (run(case(), case()), "twice"),
+    ],
+)
+def test_promise_36_nothing_is_held_against_a_run_that_measured_nothing(
+    bad: Results, message: str
+) -> None:
+    check_baseline(run(case(), FAIL_TOO))
+    with pytest.raises(ResultsError, match=message):
+        check_baseline(bad)
 
 
 def test_the_same_rule_twice_is_paired_in_order() -> None:
@@ -307,6 +418,15 @@ def test_what_else_differs_is_said() -> None:
         "torch 2.0 before, 2.1 now",
     )
     assert compare_results(old, old).warnings == ()
+
+
+def test_another_network_is_said_first() -> None:
+    other = model(architecture="GPT2LMHeadModel", layers=12, sites=("decoder",))
+    (warning,) = compare_results(run(case()), run(case(), models=(other,))).warnings
+    assert warning.startswith(
+        "small: another network: BertModel with 6 layers of 12 heads (encoder) before, "
+        "GPT2LMHeadModel with 12 layers of 12 heads (decoder) now; "
+    )
 
 
 def test_promise_39_the_order_of_a_file_does_not_matter() -> None:

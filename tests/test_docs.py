@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from made_up_results import MODEL
 
 from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
@@ -68,7 +69,7 @@ def indented(text: str) -> str:
 @pytest.mark.parametrize("text", blocks("ini"))
 def test_ini_examples_are_accepted(text: str, pytester: pytest.Pytester) -> None:
     pytester.makeini(text)
-    empty = Results(environment={}, models=(), cases=(), collected=0)
+    empty = Results(environment={}, models=(MODEL,), cases=(), collected=0)
     write_json(pytester.path / ".attnprobe" / "main.json", empty.to_json())
     config = pytester.parseconfigure()
     assert settings(config).models

@@ -21,6 +21,7 @@ FLOORS = {
     "_version": 0,
     "errors": 0,
     "names": 0,
+    "jsontext": 0,
     "stats": 0,
     "records": 1,
     "registry": 1,

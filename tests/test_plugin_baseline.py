@@ -224,25 +224,78 @@ def test_a_run_on_fewer_models_never_replaces_the_whole(probe: Run, write_cases:
     assert MAIN.read_bytes() == whole
 
 
-def test_a_whole_run_replaces_entries_that_have_no_case_any_more(
-    probe: Run, write_cases: Write
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (CASES.replace("- id: fails", "- id: fails\n  skip: waits"), "is skipped now"),
+        (FEWER, "has no case any more"),
+    ],
+)
+def test_what_was_measured_before_is_not_lost_unless_the_file_is_deleted(
+    probe: Run, write_cases: Write, baseline: Make, text: str, why: str
 ) -> None:
-    write_cases(CASES)
-    write_cases(MORE, name="y.attn.yaml")
-    probe("--attn-save=main")
+    baseline(CASES)
+    whole = MAIN.read_bytes()
+    write_cases(text)
+    result = probe("--attn-save=main")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            f"attnprobe: no baseline was saved: *main.json has 1 entry measured before that {why}: "
+            "x.attn.yaml: fails on *; to let go of what they showed, delete *main.json first"
+        ]
+    )
+    assert MAIN.read_bytes() == whole
+    MAIN.unlink()
+    assert probe("--attn-save=main").ret == pytest.ExitCode.OK
+
+
+def test_what_is_skipped_in_both_runs_holds_nothing_up(
+    probe: Run, write_cases: Write, baseline: Make
+) -> None:
+    baseline(CASES.replace("- id: fails", "- id: fails\n  skip: waits"))
     write_cases(FEWER)
-    Path("y.attn.yaml").unlink()
     assert probe("--attn-save=main").ret == pytest.ExitCode.OK
     assert [entry.id for entry in read_results(MAIN).cases] == ["rows", "rows"]
 
 
-def test_a_case_that_is_skipped_now_does_not_hold_a_whole_run_up(
+def test_promise_35_a_run_that_measured_nothing_replaces_no_baseline(
     probe: Run, write_cases: Write, baseline: Make
 ) -> None:
     baseline(CASES)
-    write_cases(CASES.replace("- id: fails", "- id: fails\n  skip: waits"))
-    assert probe("--attn-save=main").ret == pytest.ExitCode.OK
-    assert read_results(MAIN).summary()["skipped"] == 1
+    whole = MAIN.read_bytes()
+    write_cases(CASES.replace("max: 0.99", "max: 0.99, heads: L99H1"))
+    result = probe("--attn-save=main")
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: no baseline was saved: 2 cases could not be measured: x.attn.yaml: "
+            "rows[[]dog[]] on *"
+        ]
+    )
+    assert MAIN.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda data: (
+                data["cases"][0].update(outcome="error"),
+                data["summary"].update(error=1, passed=1),
+            ),
+            "1 case could not be measured: x.attn.yaml: *",
+        ),
+        (lambda data: data.update(models=[]), "no model was judged; delete the file*"),
+    ],
+)
+def test_promise_36_a_baseline_that_measured_nothing_is_a_usage_error(
+    probe: Run, baseline: Make, change: Callable[[dict[str, Any]], None], complaint: str
+) -> None:
+    baseline(FEWER)
+    edited(change)
+    result = probe("--attn-compare=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *main.json: {complaint}"])
 
 
 # Files that are none

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,7 @@ from attnprobe.results import (
     environment,
     read_heads,
     read_results,
+    write_bytes,
     write_json,
 )
 
@@ -152,6 +154,10 @@ def test_records_cross_as_plain_dicts(
     sent = json.loads(json.dumps(record.as_dict()))
     assert type(record).from_dict(sent) == record
     assert type(record).from_dict(record.as_dict()) == record
+
+
+def test_a_case_is_named_with_its_row() -> None:
+    assert (CASE.name, replace(CASE, row="dog").name) == ("it-animal", "it-animal[dog]")
 
 
 def test_a_record_of_another_shape_is_refused() -> None:
@@ -383,6 +389,73 @@ def test_promise_42_two_runs_write_at_once(tmp_path: Path) -> None:
     assert seen.keys() <= {("none", 1), ("first", 5000), ("second", 5000)}
     assert len(json.loads(path.read_text())) == 5000
     assert not (tmp_path / ".results.json.tmp").exists()
+
+
+_WRITES = """
+import sys
+from pathlib import Path
+from attnprobe.results import write_bytes, write_json
+
+way, path, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(60):
+    if way == "bytes":
+        write_bytes(path, name.encode() * 200_000)
+    else:
+        write_json(path, name * 200_000)
+"""
+
+
+def test_promise_42_any_two_ways_of_writing_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "page"
+    write_bytes(path, b"a" * 200_000)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITES, way, str(path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for way, name in (("bytes", "a"), ("bytes", "b"), ("json", "c"))
+    ]
+    for one in writers:
+        assert one.stdout
+        assert one.stdout.readline() == b"ready\n"
+    for one in writers:
+        assert one.stdin
+        one.stdin.write(b"\n")
+        one.stdin.flush()
+    whole = {b"a" * 200_000, b"b" * 200_000, b'"' + b"c" * 200_000 + b'"\n'}
+    while any(one.poll() is None for one in writers):
+        assert path.read_bytes() in whole
+    said = [one.communicate()[1] for one in writers]
+    assert ([one.returncode for one in writers], said) == ([0, 0, 0], [b"", b"", b""])
+    assert {one.name for one in tmp_path.iterdir()} == {"page", "page.lock"}
+
+
+@pytest.mark.parametrize("way", ["bytes", "json"])
+def test_promise_35_the_folder_is_on_the_disk_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    path, steps = tmp_path / "page", list[str]()
+    sync, put = os.fsync, Path.replace
+
+    def fsync(entry: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(entry).st_mode) else "file")
+        sync(entry)
+
+    def rename(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return put(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    if way == "bytes":
+        write_bytes(path, b"x")
+    else:
+        write_json(path, "x")
+    assert steps == ["file", "rename", "folder"]
 
 
 def test_promise_42_a_writer_that_never_lets_go_is_named(

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,15 @@ from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.names import LOCK
 from attnprobe.records import Head, MapNeed, MapSums, Sample, SiteName, Span
-from attnprobe.relations import LATER, LEFT_OUT, OFFSETS, UNREADABLE, Pair, measure
+from attnprobe.relations import (
+    LATER,
+    LEFT_OUT,
+    OFFSETS,
+    UNREADABLE,
+    Pair,
+    best_place,
+    measure,
+)
 from attnprobe.results import LOCK_SCHEMA, read_heads, update_heads, write_json
 from attnprobe.scan import files, run
 from attnprobe.scan.measures import MEASURES
@@ -39,7 +48,7 @@ from attnprobe.scan.report import CHOSEN, JUDGED, better_p, figures, measure_row
 from attnprobe.scan.run import make_plan, scan_chunks
 from attnprobe.scan.session import Options, Scan
 from attnprobe.scan.sets import head_set
-from attnprobe.scan.tally import Group, KeptArc, Tally
+from attnprobe.scan.tally import Group, KeptArc, Tally, packed, unpacked
 from attnprobe.stats import adjusted_p
 from tests.conftest import MINILM
 
@@ -355,7 +364,7 @@ def test_several_corpora_are_pooled(bert: Model) -> None:
     renamed = tuple(replace(sentence, id=f"t{sentence.id}") for sentence in two.sentences)
     two = replace(two, sentences=renamed)
     plan = make_plan(bert, [one, two])
-    tally = last(bert, plan, Tally.empty(len(plan.groups), 12))
+    tally = last(bert, plan, Tally.empty(plan.counted, 12))
     parts = [scanned(bert, own, relations=["nsubj", "obj", "det"])[1] for own in (one, two)]
     names = [group.relation for group in plan.groups]
     for place, name in enumerate(["nsubj", "obj", "det"]):
@@ -473,6 +482,21 @@ def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
     assert found.best.offset_accuracy == theirs[:, at].mean()
     assert found.best.best_offset == OFFSETS[at]
     assert better_p(3, 5, 1) == 1.0
+
+
+def test_of_distances_that_tie_the_nearest_is_told() -> None:
+    tally = Tally.empty(1, 2)
+    # -5, -1 and +1 are right on every second arc, as the rule for relations would have it.
+    offsets = np.isin(OFFSETS, (-5, -1, 1))[None] & (np.arange(120) % 4 < 2)[:, None]
+    halved = np.stack([np.arange(120) % 2 == 0, np.arange(120) % 2 == 1], axis=1)
+    tally.add(halved, np.ones((120, 2), bool), offsets)
+    found = figures(tally, 0, GROUP, HEADS[:2], min_arcs=30)
+    assert found is not None
+    assert (found.best.best_offset, found.best.offset_accuracy) == (-1, 0.5)
+    assert [best_place(row) for row in ([1] * 10, [3, 0, 0, 0, 0, 0, 0, 3, 0, 0])] == [
+        OFFSETS.index(-1),
+        OFFSETS.index(3),
+    ]
 
 
 def test_too_few_arcs_give_no_figures() -> None:
@@ -746,6 +770,81 @@ def test_hostile_names_do_no_harm(bert: Model, tmp_path: Path) -> None:
     suite = yaml.safe_load((tmp_path / "scan" / files.SUITE).read_text())
     assert suite["relations"][0]["from_corpus"]["relation"] == label
     assert not (tmp_path / "<script>").exists()
+
+
+def written(path: Path, count: int, *, seed: int, rare: int) -> Path:
+    """A corpus file; its first `rare` sentences alone have the relation `obj`."""
+    lines = []
+    for number, one in enumerate(sentences(count, seed=seed)):
+        arcs = [
+            {"from": list(arc.dependent), "to": list(arc.head), "relation": arc.relation}
+            for arc in one.arcs
+            if arc.relation != "obj" or number < rare
+        ]
+        entry = {"id": f"{path.stem}-{one.id}", "text": one.sample.text, "arcs": arcs}
+        lines.append(json.dumps(entry) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: Path) -> None:
+    paths = [
+        written(tmp_path / "large.jsonl", 120, seed=1, rare=120),
+        written(tmp_path / "small.jsonl", 24, seed=2, rare=3),
+    ]
+    corpora = [read_corpus(path) for path in paths]
+    options = Options(output=tmp_path / "scan", lock=tmp_path / LOCK, min_arcs=10)
+    scan = Scan(bert, None, corpora, paths, options)
+    scan.begin(resume=False)
+    list(scan.go_on())
+    scan.finish()
+    heads = read_heads(tmp_path / LOCK)
+    judged: list[list[accuracy.RelationFinding]] = []
+    for number in (1, 2):
+        file = tmp_path / "scan" / f"{number}-{files.SUITE}"
+        suite = cases.load_contents(file, file.name, head_sets=heads, root=tmp_path)
+        judged.append([accuracy.judge(relation, bert) for relation in suite.relations])
+    for finding in (finding for findings in judged for finding in findings):
+        assert finding.error is None, finding.error
+        assert finding.judgements
+        assert {one.outcome for one in finding.judgements} <= {"passed", "borderline"}
+        # The bound is what this corpus alone allows.
+        assert finding.accuracy is not None
+        bound = next(one.bound for one in finding.judgements if one.bound.name == "accuracy")
+        assert bound.demanded <= finding.accuracy.share
+    large, small = ({finding.relation.id for finding in findings} for findings in judged)
+    assert "obj-dependent-to-head" in large - small
+    assert len(small) > 2
+    text = " ".join((tmp_path / "scan" / f"2-{files.SUITE}").read_text().replace("#", "").split())
+    assert re.search("too few of their arcs are of this corpus: [^.]*obj-dependent-to-head", text)
+    # The figures that are told are of both together.
+    told = {scan.names[one.group]: one.overall[0] for one in scan.found}
+    for name in large & small:
+        parts = [
+            finding.accuracy.n
+            for findings in judged
+            for finding in findings
+            if finding.relation.id == name and finding.accuracy
+        ]
+        assert told[name] == sum(parts)
+
+
+@pytest.mark.parametrize("name", ["0_n", "0_totals_rows", "1_kept_places", "fingerprint", "done"])
+@pytest.mark.parametrize("harm", ["missing", "of another shape"])
+def test_promise_36_a_damaged_state_is_told(
+    bert: Model, tmp_path: Path, name: str, harm: str
+) -> None:
+    folder = tmp_path / "scan"
+    tiny_scan(folder, bert).begin(resume=False)
+    state = folder / files.STATE
+    arrays = dict(unpacked(state.read_bytes()))
+    assert name in arrays, list(arrays)
+    del arrays[name]
+    if harm != "missing":
+        arrays[name] = np.array([[1.5, 2.5]])
+    state.write_bytes(packed(arrays))
+    with pytest.raises(ResultsError, match=r"corrupt: .*; scan anew with --overwrite"):
+        tiny_scan(folder, bert).begin(resume=True)
 
 
 # The command --------------------------------------------------------------------------------------

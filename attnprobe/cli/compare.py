@@ -55,6 +55,9 @@ def compare(
         list[str] | None,
         typer.Option("--fail", help="Also exit 1 beyond this: weight:-20%, rate:-0.02, gone:0."),
     ] = None,
+    allow_gone: Annotated[
+        bool, typer.Option("--allow-gone", help="Do not exit 1 for cases of A that B lacks.")
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="For two models.")] = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="For two models.")] = "float32",
     json: Annotated[
@@ -66,7 +69,8 @@ def compare(
 ) -> None:
     """Compare two results, or run two models on the same cases and compare them.
 
-    Exit code 0 if nothing broke, 1 if something did, 2 if they could not be compared.
+    Exit code 0 if nothing broke and nothing is gone, 1 if something did or is, 2 if they could not
+    be compared.
     """
     from attnprobe.compare import compare_results, pair_models
     from attnprobe.limits import exceeded, parse_limit
@@ -86,6 +90,8 @@ def compare(
         found = _two_models(old, new, cases or [Path("cases")], model, device, dtype, html)
     if not found.comparison.suites:
         raise ResultsError(f"{old} and {new} have no case in common that both executed")
+    if not allow_gone and not any(limit.kind == "gone" for limit in limits):
+        limits.append(parse_limit("gone:0"))
     beyond = [text for limit in limits if (text := exceeded(limit, found.comparison))]
     _print(found, beyond)
     if json is not None:
@@ -313,6 +319,7 @@ def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
 def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
     from attnprobe.differences import change_rows, counts_line, suite_rows
     from attnprobe.render.compare_page import compare_page
+    from attnprobe.results import write_bytes
 
     comparison = found.comparison
     page = compare_page(
@@ -329,10 +336,4 @@ def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
             *found.notes,
         ),
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.tmp")
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
-        scratch.replace(path)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written: {error}") from error
+    write_bytes(path, page.encode("utf-8", "backslashreplace"))

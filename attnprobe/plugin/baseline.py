@@ -1,18 +1,24 @@
 """Baselines: a run is compared with one, and saved as one if it was whole.
 
-A run that did not finish is neither. A run of a part of the cases never replaces a baseline that
-knows more.
+A run that did not finish is neither, nor is one that could not measure a case. No run replaces a
+baseline that has measured what the run has not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from attnprobe.compare import Change, Comparison, compare_results, pair_models
+from attnprobe.compare import (
+    Change,
+    Comparison,
+    check_baseline,
+    compare_results,
+    pair_models,
+)
 from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.limits import exceeded, parse_limit
@@ -21,6 +27,8 @@ from attnprobe.plugin.options import Settings
 from attnprobe.results import CaseResult, Results, read_results, write_json
 
 __all__ = ["Baseline", "Compared", "Coverage"]
+
+_NAMED = 3  # entries that a message names
 
 
 @dataclass(frozen=True)
@@ -180,20 +188,21 @@ class Baseline:
                 raise ResultsError(unfinished)
             if not found.summary()["executed"]:
                 raise ResultsError("no probe was judged")
-            compare_results(found, found)  # refuses what could not be read as a baseline
+            check_baseline(found)  # refuses what could not be read as a baseline
             write_json(path, found.to_json(), check=self._replaceable(found))
         except ResultsError as error:
             return f"no baseline was saved: {error}"
         return None
 
     def _replaceable(self, found: Results) -> Callable[[Path], None]:
-        """Refuses to replace a file by a run that did not look at all that it holds."""
+        """Refuses to replace a file by a run that did not measure all that it holds."""
         coverage = Coverage.of(self._config, self._chosen)
 
         def check(path: Path) -> None:
             if not path.exists():
                 return
-            lost = compare_results(_checked(path), found).of("gone")
+            gone = compare_results(_checked(path), found).of("gone")
+            lost = [change for change in gone if change.old and change.old.outcome != "skipped"]
             missed = [
                 change
                 for change in lost
@@ -202,11 +211,19 @@ class Baseline:
                 and coverage.missed(change.old, change.key[3])
             ]
             if missed:
-                entries = _entries(len(missed))
                 raise ResultsError(
-                    f"{path} has {entries} that this run did not execute: run all cases, or save "
-                    "under another name"
+                    f"{path} has {_entries(len(missed))} that this run did not execute: run all "
+                    "cases, or save under another name"
                 )
+            for why, those in (
+                ("is skipped now", [change for change in lost if _skipped(change)]),
+                ("has no case any more", [change for change in lost if change.new is None]),
+            ):
+                if those:
+                    raise ResultsError(
+                        f"{path} has {_entries(len(those))} measured before that {why}: "
+                        f"{_listed(those)}; to let go of what they showed, delete {path} first"
+                    )
 
         return check
 
@@ -215,14 +232,25 @@ def _checked(path: Path) -> Results:
     """A baseline that can be compared with.
 
     Raises:
-        ResultsError: it is missing, corrupt, of another schema, or of a run that did not finish.
+        ResultsError: it is missing, corrupt, of another schema, of a run that did not finish, could
+            not measure a case or had no model.
     """
     found = read_results(path)
     try:
-        compare_results(found, found)
+        check_baseline(found)
     except ResultsError as error:
-        raise ResultsError(f"{path}: {error}") from None
+        raise ResultsError(f"{path}: {error}; delete the file and save a whole run") from None
     return found
+
+
+def _skipped(change: Change) -> bool:
+    return change.new is not None and change.new.outcome == "skipped"
+
+
+def _listed(changes: Sequence[Change]) -> str:
+    named = [f"{change.key[0]}: {change.name} on {change.key[3]}" for change in changes[:_NAMED]]
+    more = [f"{len(changes) - _NAMED} more"] if len(changes) > _NAMED else []
+    return "; ".join([*named, *more])
 
 
 def _cases(count: int) -> str:

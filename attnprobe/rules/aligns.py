@@ -140,6 +140,7 @@ class Aligns(Rule):
     is taken from half a link below the least count that holds: a bound met exactly has passed.
     """
 
+    bounds = frozenset({"min_accuracy", "max_aer"})
     kind = "aligns"
     positional = ("pairs",)
 

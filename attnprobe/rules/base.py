@@ -146,6 +146,8 @@ class Rule(BaseModel, ABC):
     kind: ClassVar[str]
     # The arguments that a Python probe may give without their names.
     positional: ClassVar[tuple[str, ...]] = ()
+    # The fields that bound a number; all others say which number it is.
+    bounds: ClassVar[frozenset[str]] = frozenset({"min", "max"})
 
     heads: HeadsField = Field(description="Which heads the rule looks at.")
     site: SiteName | None = Field(

@@ -103,6 +103,7 @@ class Effect(Rule):
     slack are in nats.
     """
 
+    bounds = frozenset({"min", "max", "top"})
     kind = "effect"
     positional = ("good", "bad")
 

@@ -260,6 +260,7 @@ class Duplicate(_Repeated):
 class Pattern(_Shaped):
     """The head's map has a shape: a diagonal, a stripe, a window, focus or spread."""
 
+    bounds = frozenset({"min", "max", "keys"})
     kind = "pattern"
     positional = ("is",)
 

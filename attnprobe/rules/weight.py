@@ -118,6 +118,8 @@ _WORDS = ("from_", "to", "over", "confirm")
 class _Weight(Rule):
     """What `attends` and `ignores` share: two words, perhaps a third, and bounds."""
 
+    bounds = frozenset({"max", "top", "margin", "ratio"})
+
     from_: SelectorField = Field(alias="from", description="The word that attends (a row).")
     to: SelectorField = Field(description="The word attended to (a column).")
     over: SelectorField | None = Field(None, description="The word to compare with.")
@@ -516,6 +518,8 @@ class Wanted(_Weight):
     """What the rules share that want a word to get weight."""
 
     wanted = True
+
+    bounds = _Weight.bounds | {"min"}
 
     min: Weight | None = Field(None, description="Least attention weight.")
 

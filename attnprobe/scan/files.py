@@ -44,6 +44,16 @@ RESULTS = "scan.json"
 STATE = "scan-state.npz"
 SUITE = f"scan{SUFFIX}"
 GRIDS = "grids"
+# What reading a damaged file ends in.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -65,8 +75,11 @@ def write_state(path: Path, fingerprint: str, done: int, tallies: Sequence[Tally
     write_bytes(path, packed(arrays))
 
 
-def read_state(path: Path, fingerprint: str, *, tallies: int) -> tuple[int, list[Tally]]:
+def read_state(path: Path, fingerprint: str, *, like: Sequence[Tally]) -> tuple[int, list[Tally]]:
     """How many sentences an unfinished scan had done, and its tallies.
+
+    Args:
+        like: tallies of the same scan, of no sentence.
 
     Raises:
         ResultsError: it is missing, corrupt, or of another scan.
@@ -75,10 +88,12 @@ def read_state(path: Path, fingerprint: str, *, tallies: int) -> tuple[int, list
         arrays = dict(unpacked(path.read_bytes()))
         found = json.loads(str(arrays["fingerprint"]))
         done = int(arrays["done"])
+        if not isinstance(found, dict):
+            raise ValueError("the fingerprint is no object")
     except OSError as error:
         raise ResultsError(f"{path}: nothing to resume: {error.strerror}") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ResultsError(f"{path}: corrupt: {error}; scan anew with --overwrite") from None
+    except _DAMAGE as error:
+        raise _corrupt(path, error) from None
     wanted = json.loads(fingerprint)
     other = [key for key in wanted if found.get(key) != wanted[key]]
     if other:
@@ -87,16 +102,38 @@ def read_state(path: Path, fingerprint: str, *, tallies: int) -> tuple[int, list
             f"{path}: the unfinished scan there is another one: {other[0]} was {was} and is {now}; "
             "give the same options, or scan anew with --overwrite"
         )
-    return done, [
-        Tally.of_arrays(
-            {
-                name.partition("_")[2]: array
-                for name, array in arrays.items()
-                if name.startswith(f"{number}_")
-            }
-        )
-        for number in range(tallies)
-    ]
+    try:
+        return done, [
+            _tally(
+                {
+                    name.partition("_")[2]: array
+                    for name, array in arrays.items()
+                    if name.startswith(f"{number}_")
+                },
+                empty,
+            )
+            for number, empty in enumerate(like)
+        ]
+    except _DAMAGE as error:
+        raise _corrupt(path, error) from None
+
+
+def _tally(arrays: Mapping[str, npt.NDArray[Any]], empty: Tally) -> Tally:
+    """The tally that arrays are of; counts of other shapes would be added to without a word."""
+    for name, wanted in empty.arrays().items():
+        found = arrays[name]
+        kept = name.startswith("kept_")  # the only ones that grow
+        if found.dtype != wanted.dtype or (found.shape != wanted.shape and not kept):
+            raise ValueError(
+                f"{name} is {found.dtype} of shape {found.shape}, not {wanted.dtype} of "
+                f"{wanted.shape}"
+            )
+    return Tally.of_arrays(arrays)
+
+
+def _corrupt(path: Path, error: Exception) -> ResultsError:
+    lack = "no " if isinstance(error, KeyError) else ""
+    return ResultsError(f"{path}: corrupt: {lack}{error}; scan anew with --overwrite")
 
 
 def set_names(groups: Sequence[Group], prefix: str) -> Mapping[Group, str]:
@@ -159,6 +196,7 @@ def suite_text(
     names: Mapping[Group, str],
     corpus: Corpus,
     *,
+    few: Sequence[str] = (),
     corpus_path: Path,
     folder: Path,
     model: str,
@@ -169,6 +207,10 @@ def suite_text(
 
     A bound is what the held-out half allows: the lower end of its Wilson interval and, only where
     the head is better than the best fixed distance, half of the difference.
+
+    Args:
+        found: figures of this corpus alone, which the suite judges the heads on.
+        few: names of what has too few arcs in this corpus.
     """
     kind = corpus_path.suffix[1:]
     labels = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
@@ -207,6 +249,7 @@ def suite_text(
     for text, those in (
         ("No better than a fixed distance, so position alone passes", habits),
         ("Left out, for their bound would be zero", never),
+        ("Left out, for too few of their arcs are of this corpus", few),
     ):
         if those:
             comments += textwrap.wrap(

@@ -5,20 +5,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from attnprobe.records import Head
-from attnprobe.relations import LEFT_OUT, OFFSETS
+from attnprobe.relations import LEFT_OUT, OFFSETS, best_place
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.sets import HeadSet, head_set
 from attnprobe.scan.tally import Group, Tally
 from attnprobe.stats import Interval, adjusted_p, paired_p, wilson
 
-__all__ = ["SIGNIFICANT", "Judged", "RelationFigures", "figures", "measure_rows"]
+__all__ = ["SIGNIFICANT", "Judged", "RelationFigures", "figures", "measure_rows", "within"]
 
 SIGNIFICANT = 0.05
 CHOSEN, JUDGED = 0, 1
@@ -95,27 +95,11 @@ def figures(
     right, offsets, both = tally.right[group], tally.offsets[group], tally.both[group]
     # Of equally good heads the first, so that the choice depends on the numbers alone.
     best = int(right[CHOSEN].argmax())
-    at = int(offsets[JUDGED].argmax())
+    at = best_place(offsets[JUDGED])
     p_values = [
         better_p(int(right[JUDGED, head]), int(offsets[JUDGED, at]), int(both[JUDGED, head, at]))
         for head in range(len(heads))
     ]
-    hits = int(right[JUDGED, best])
-    off = int(offsets[JUDGED, at])
-    joint = int(both[JUDGED, best, at])
-    count = int(n[JUDGED])
-    chosen = Judged(
-        heads[best],
-        int(n[CHOSEN]),
-        float(right[CHOSEN, best] / n[CHOSEN]),
-        count,
-        hits / count,
-        wilson(hits, count),
-        OFFSETS[at],
-        off / count,
-        paired_p(hits - joint, off - joint),
-    )
-    everything = int(n.sum())
     found = None
     if sets:
         found = head_set(
@@ -123,7 +107,7 @@ def figures(
         )
     return RelationFigures(
         name,
-        chosen,
+        _judged(tally, group, best, heads),
         len(heads),
         {
             reason: int(amount)
@@ -132,12 +116,59 @@ def figures(
         },
         right / n[:, None],
         adjusted_p(p_values),
-        (
-            everything,
-            float(right[:, best].sum() / everything),
-            float(offsets.sum(axis=0).max() / everything),
-        ),
+        _overall(tally, group, best),
         found,
+    )
+
+
+def within(
+    tally: Tally, group: int, one: RelationFigures, heads: Sequence[Head], *, min_arcs: int
+) -> RelationFigures | None:
+    """The figures of a head that was chosen on several corpora, in one of them.
+
+    What is of all heads, and the head set, stays as it was.
+
+    Args:
+        group: that of the relation and direction in this corpus.
+
+    Returns:
+        None where fewer than `min_arcs` arcs of the half judged on are of this corpus.
+    """
+    if tally.n[group, JUDGED] < max(1, min_arcs):
+        return None
+    head = heads.index(one.best.head)
+    return replace(
+        one, best=_judged(tally, group, head, heads), overall=_overall(tally, group, head)
+    )
+
+
+def _judged(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> Judged:
+    """A head on both halves; the half judged on has an arc at least."""
+    right, offsets = tally.right[group], tally.offsets[group]
+    at = best_place(offsets[JUDGED])
+    chosen_on, count = tally.n[group].tolist()
+    hits, off = int(right[JUDGED, head]), int(offsets[JUDGED, at])
+    joint = int(tally.both[group, JUDGED, head, at])
+    return Judged(
+        heads[head],
+        chosen_on,
+        float(right[CHOSEN, head] / chosen_on) if chosen_on else math.nan,
+        count,
+        hits / count,
+        wilson(hits, count),
+        OFFSETS[at],
+        off / count,
+        paired_p(hits - joint, off - joint),
+    )
+
+
+def _overall(tally: Tally, group: int, head: int) -> tuple[int, float, float]:
+    """How many arcs there are, and how often a head and the best distance are right on them."""
+    everything = int(tally.n[group].sum())
+    return (
+        everything,
+        float(tally.right[group, :, head].sum() / everything),
+        float(tally.offsets[group].sum(axis=0).max() / everything),
     )
 
 

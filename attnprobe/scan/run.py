@@ -57,6 +57,8 @@ class Plan:
     """What is scanned.
 
     Attributes:
+        corpus: of each sentence, the number of the corpus that it is of.
+        corpora: how many there are.
         judged: of each sentence, whether heads are judged on it, or else chosen on it.
         of_label: for each relation of an arc, the groups that it counts for.
         sampled: the arcs that head sets are made on, by sentence, arc and direction: the group and
@@ -66,6 +68,8 @@ class Plan:
     sentences: tuple[Sentence, ...]
     site: SiteName
     groups: tuple[Group, ...]
+    corpus: tuple[int, ...]
+    corpora: int
     judged: npt.NDArray[np.bool_]
     of_label: Mapping[str, tuple[int, ...]]
     sampled: Arcs
@@ -75,6 +79,15 @@ class Plan:
     @property
     def directions(self) -> int:
         return 1 if self.site == "cross" else 2
+
+    @property
+    def counted(self) -> int:
+        """How many groups a tally has: of several corpora, those of each follow those of all."""
+        return len(self.groups) * (1 + self.corpora if self.corpora > 1 else 1)
+
+    def within(self, group: int, corpus: int) -> int:
+        """The place in a tally of a group in one corpus alone."""
+        return group + len(self.groups) * (1 + corpus) if self.corpora > 1 else group
 
 
 def make_plan(
@@ -126,6 +139,8 @@ def make_plan(
         sentences,
         chosen.name,
         groups,
+        tuple(number for number, corpus in enumerate(corpora) for _ in corpus.sentences),
+        len(corpora),
         judged,
         of_label,
         _sampled(sentences, groups, of_label, judged, seed=seed, count=set_arcs),
@@ -190,7 +205,7 @@ def scan_chunks(
     """
     views = Views(model.sites[plan.site])
     for done, chunk, unread in _chunks(model, plan, start):
-        more = Tally.empty(len(plan.groups), tally.right.shape[-1])
+        more = Tally.empty(plan.counted, tally.right.shape[-1])
         for number in unread:
             more.unread += 1
             for arc in plan.sentences[number].arcs:
@@ -290,7 +305,8 @@ def _need(
     half = int(plan.judged[number])
     members = np.zeros((len(looks.looks), *tally.n.shape), np.bool_)
     for row, pair in enumerate(looks.pairs):
-        members[row, list(groups[pair]), half] = True
+        own = [plan.within(group, plan.corpus[number]) for group in groups[pair]]
+        members[row, [*groups[pair], *own], half] = True
     kept = [
         (row, (number, *places[pair]))
         for row, pair in enumerate(looks.pairs)

@@ -27,7 +27,14 @@ from attnprobe.results import (
 from attnprobe.rules.frame import Doubles
 from attnprobe.scan import files
 from attnprobe.scan.measures import MEASURES
-from attnprobe.scan.report import RelationFigures, as_json, figures, measure_rows, number
+from attnprobe.scan.report import (
+    RelationFigures,
+    as_json,
+    figures,
+    measure_rows,
+    number,
+    within,
+)
 from attnprobe.scan.run import SET_ARCS, Surveyor, make_plan, scan_chunks
 from attnprobe.scan.tally import Group, Tally
 
@@ -115,7 +122,7 @@ class Scan:
         self.found: list[RelationFigures] = []
         self.too_few: dict[str, tuple[int, int]] = {}
         self._controls: dict[Group, RelationFigures] = {}
-        empty = Tally.empty(len(self.plan.groups), len(self.heads))
+        empty = Tally.empty(self.plan.counted, len(self.heads))
         # Sentences done and their tallies, exchanged in one step: an interruption finds all of a
         # chunk or nothing of it.
         self._counted = 0, [empty] * (1 if twin is None else 2)
@@ -148,7 +155,7 @@ class Scan:
             check_heads(self.options.lock, names, weights_sha256=self.model.weights_sha256)
         state = self._folder / files.STATE
         if resume:
-            self._counted = files.read_state(state, self._fingerprint(), tallies=len(self._tallies))
+            self._counted = files.read_state(state, self._fingerprint(), like=self._tallies)
         elif state.exists() and not self.options.overwrite:
             raise ResultsError(
                 f"{state}: an unfinished scan lies there; go on with --resume, or scan anew with "
@@ -211,10 +218,12 @@ class Scan:
             update_heads(lock, entries, overwrite=self.options.overwrite)
         written = [folder / files.RESULTS, *([lock] if entries else [])]
         for at, (corpus, path) in enumerate(zip(self.corpora, self.paths, strict=True)):
+            own, few = self._within(at)
             text = files.suite_text(
-                self.found,
+                own,
                 names,
                 corpus,
+                few=few,
                 corpus_path=path,
                 folder=folder,
                 model=self.model.name,
@@ -237,6 +246,19 @@ class Scan:
         write_json(folder / files.RESULTS, self._results(complete=True))
         (folder / files.STATE).unlink(missing_ok=True)
         return written
+
+    def _within(self, corpus: int) -> tuple[list[RelationFigures], list[str]]:
+        """The figures in one corpus, and the names of what has some arcs there but too few."""
+        own: list[RelationFigures] = []
+        few: list[str] = []
+        for one in self.found:
+            place = self.plan.within(self.plan.groups.index(one.group), corpus)
+            there = within(self._tallies[0], place, one, self.heads, min_arcs=self.options.min_arcs)
+            if there is not None:
+                own.append(there)
+            elif self._tallies[0].n[place].any():
+                few.append(self.names[one.group])
+        return own, few
 
     def control_of(self, group: Group) -> RelationFigures | None:
         """The figures of the untrained twin."""
@@ -286,7 +308,8 @@ class Scan:
                 yield f"relations and directions of which no arc can be judged: {count}"
         if tally.unread:
             yield f"{tally.unread} of {self.total} sentences left out: {LEFT_OUT[0]}"
-        for reason, count in zip(LEFT_OUT[1:], tally.left_out.T[1:].tolist(), strict=True):
+        left_out = tally.left_out[: len(self.plan.groups)].T.tolist()
+        for reason, count in zip(LEFT_OUT[1:], left_out[1:], strict=True):
             worst = max(range(len(count)), key=count.__getitem__)
             if count[worst]:
                 yield f"arcs left out: {reason} ({self.plan.groups[worst]}: {count[worst]})"
