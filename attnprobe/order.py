@@ -14,7 +14,7 @@ from attnprobe.align import Predicts, Selector, locate, words
 from attnprobe.cases import Case
 from attnprobe.errors import SelectorError
 from attnprobe.records import Sample, Span
-from attnprobe.relations import OFFSETS
+from attnprobe.relations import OFFSETS, best_place
 from attnprobe.rules import Rule
 
 __all__ = ["LEAST", "Habit", "best_offset", "habits"]
@@ -84,11 +84,11 @@ def best_offset(steps: Sequence[int]) -> tuple[int, int]:
     """The fixed distance in words, of OFFSETS, that most pairs have, and how many have it.
 
     Args:
-        steps: how many words to the right of `from` each `to` stands. Of equals the nearest wins.
+        steps: how many words to the right of `from` each `to` stands.
     """
-    counts = {offset: steps.count(offset) for offset in OFFSETS}
-    best = max(counts, key=lambda offset: (counts[offset], -abs(offset), offset))
-    return best, counts[best]
+    counts = [steps.count(offset) for offset in OFFSETS]
+    place = best_place(counts)
+    return OFFSETS[place], counts[place]
 
 
 def distance(step: int) -> str:
