@@ -31,8 +31,8 @@ _LONGEST = timedelta(days=366)
 _ORDER = (
     # cannot judge
     "nothing judged",
-    "pytest",
     "lost",
+    "pytest",
     "inconsistent",
     "commit",
     "absent model",
