@@ -988,6 +988,7 @@ def test_moved_checks_pass_and_say_so() -> None:
 
 # The command
 
+SENTENCE = "Release may go: 5 attention checks on 1 model hold, none of them by chance."
 Gate = Callable[..., tuple[int, list[str]]]
 
 
@@ -1014,7 +1015,7 @@ def test_a_results_file_is_judged(gate: Gate) -> None:
         [
             "note: no policy: no pyproject.toml here or above has [tool.attnprobe.gate], so the "
             "defaults hold",
-            "Release may go: 5 attention checks on 1 model hold, none of them by chance.",
+            SENTENCE,
         ],
     )
     write_json(Path("r.json"), run(*many(5, 2), environment=here).to_json())
@@ -1050,6 +1051,24 @@ def test_promise_36_a_corrupt_or_foreign_file_is_not_judged(
     assert code == 2
     assert lines[-1].startswith("Cannot judge: bad.json: ")
     assert json.loads(Path("d.json").read_text())["exit_code"] == 2
+
+
+def test_the_policy_that_was_used_is_told_always(gate: Gate) -> None:
+    Path("pyproject.toml").write_text("[tool.attnprobe.gate]\nleast = 6\n")
+    write_json(Path("r.json"), run(*many(5), environment=environment()).to_json())
+    code, lines = gate("--results", "r.json")
+    assert (code, lines[-2]) == (2, "note: policy: pyproject.toml")
+    assert gate("--results", "no.json")[1][-2] == "note: policy: pyproject.toml"
+    Path("below").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("below")
+        code, lines = gate("--results", "../r.json")
+    assert (code, lines[-2]) == (2, "note: policy: ../pyproject.toml")
+    Path("p.toml").write_text("")
+    assert gate("--results", "r.json", "--policy=p.toml") == (
+        0,
+        ["note: policy: p.toml", SENTENCE],
+    )
 
 
 def test_a_broken_policy_is_not_judged(gate: Gate) -> None:

@@ -73,8 +73,7 @@ def gate(
     try:
         decision, found = _decided(context.args, results, policy, keep)
     except AttnprobeError as error:
-        first, *more = str(error).splitlines()
-        decision, found = cannot_judge("error", first.rstrip("."), *more), None
+        decision, found = _unjudged(error), None
     except KeyboardInterrupt:
         decision, found = cannot_judge("interrupted", "the gate was interrupted"), None
     except Exception as error:  # noqa: BLE001  a fault of the gate must not look like a verdict
@@ -99,12 +98,31 @@ def _decided(
 ) -> tuple[Decision, Results | None]:
     """The decision, and the results that it is on where there are some."""
     from attnprobe.gate import find_policy, read_policy
-    from attnprobe.results import environment, read_results
 
     if policy_file is None:
         policy, policy_file = find_policy(Path())
     else:
         policy = read_policy(policy_file)
+    used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
+    try:
+        decision, found = _held_against(policy, arguments, file, keep)
+    except AttnprobeError as error:
+        decision, found = _unjudged(error), None
+    return replace(decision, notes=(*decision.notes, used)), found
+
+
+def _unjudged(error: AttnprobeError) -> Decision:
+    from attnprobe.gate import cannot_judge
+
+    first, *more = str(error).splitlines()
+    return cannot_judge("error", first.rstrip("."), *more)
+
+
+def _held_against(
+    policy: Policy, arguments: Sequence[str], file: Path | None, keep: Path | None
+) -> tuple[Decision, Results | None]:
+    from attnprobe.results import environment, read_results
+
     # A baseline that cannot be read is known before a long run.
     baseline = None if policy.baseline is None else read_results(policy.baseline)
     if file is None:
@@ -117,8 +135,7 @@ def _decided(
     else:
         found = read_results(file)
         decision = _judged(found, policy, baseline, commit=environment()["git_commit"])
-    used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
-    return replace(decision, notes=(*decision.notes, used)), found
+    return decision, found
 
 
 def _keep(found: Results, decision: Decision, keep: Path, baseline: Path | None) -> Decision:
