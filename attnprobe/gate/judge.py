@@ -76,7 +76,7 @@ class Moved:
     """
 
     where: str
-    chances: tuple[float | None, ...] = ()
+    chances: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
