@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["BATCH_TOKENS", "CHANCE_MAX", "LOCK", "PACKAGE", "SUFFIX", "short_name"]
+__all__ = [
+    "BATCH_TOKENS",
+    "CHANCE_MAX",
+    "LOCK",
+    "NO_PICKLE",
+    "PACKAGE",
+    "PROTECTED",
+    "SUFFIX",
+    "short_name",
+]
 
 # The suffix of case files; other YAML plugins leave it alone.
 SUFFIX = ".attn.yaml"
@@ -13,6 +22,10 @@ SUFFIX = ".attn.yaml"
 LOCK = "attnprobe.lock.json"
 # How a reference to weights inside an installed package starts.
 PACKAGE = "pkg://"
+# Environment variables that the gate sets for its run: with the first, no option and no ini key
+# opens pickled weights; the second names the baseline of the policy, which the run may not write.
+NO_PICKLE = "ATTNPROBE_NO_PICKLE"
+PROTECTED = "ATTNPROBE_PROTECTED"
 # A rule that passes for more of the other word pairs than this share says little.
 CHANCE_MAX = 0.05
 # Tokens in one forward pass, padding included, unless told otherwise.

@@ -43,6 +43,7 @@ __all__ = [
     "WeightsFormat",
     "check_heads",
     "environment",
+    "is_same",
     "read_heads",
     "read_results",
     "update_heads",
@@ -257,6 +258,13 @@ class Results(_Record):
             a crashed worker took with it leaves no record.
         absent: how many cases were left out because they are for a model that the run was not
             given, by its name.
+        given: names of the models that the command line gave; those that the ini file binds are
+            known by the cases that ran on them.
+        bound: suites whose every case that ran names its model: on others they cannot run.
+        other_failures: tests that failed and probe no attention.
+        unread: files and folders that could not be collected.
+        complaints: why the plugin itself failed the run: a limit of a comparison, a strict run
+            that judged nothing.
     """
 
     environment: Mapping[str, str | None]
@@ -267,6 +275,11 @@ class Results(_Record):
     relations: tuple[RelationResult, ...] = ()
     absent: Mapping[str, StrictInt] = field(default_factory=dict)
     order: tuple[OrderResult, ...] = ()
+    given: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    other_failures: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
@@ -312,6 +325,11 @@ class Results(_Record):
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
             "absent": dict(self.absent),
+            **{
+                name: sorted(getattr(self, name))
+                for name in ("given", "bound", "other_failures", "unread")
+            },
+            "complaints": list(self.complaints),
             "order": [
                 habit.as_dict()
                 for habit in sorted(
@@ -357,6 +375,13 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, links included; it may not be there yet."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def write_json(path: Path, value: object, *, check: Callable[[Path], None] | None = None) -> None:

@@ -40,10 +40,11 @@ HOSTILE = (
 
 
 def case(id: str, outcome: Any = "passed", inner: Any = None, **changes: Any) -> CaseResult:
+    inner = inner or ("passed" if outcome in ("passed", "xpassed") else "failed")
     stated = made_up_results.expectation(
-        inner or ("passed" if outcome in ("passed", "xpassed") else "failed"),
+        inner,
         message="weight 0.100, demanded >= 0.300",
-        observed=0.1,
+        observed=0.68 if inner == "passed" else 0.1,
     )
     place = {"file": "cases/x.attn.yaml", "nodeid": f"cases/x.attn.yaml::{id}", "suite": "coref"}
     return made_up_results.case(id, outcome, stated, **{**place, **changes})

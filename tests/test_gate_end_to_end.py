@@ -190,11 +190,29 @@ def test_promise_35_a_killed_run_leaves_the_baseline(
 ) -> None:
     before = (project.folder / "baseline.json").read_bytes()
     conftest("import os, signal\ndef pytest_runtest_setup(): os.kill(os.getpid(), signal.SIGKILL)")
-    saved = ("--attn-save=./baseline.json", "--keep=kept.json")
-    done = project.gate("cases", *saved, "-k", "puddle", f"--attn-model=minilm={MINILM}")
+    given = ("cases", "-k", "puddle", f"--attn-model=minilm={MINILM}")
+    done = project.gate(*given, "--keep=baseline.json")
     assert (done.code, done.lines[-1]) == (2, "Cannot judge: pytest was killed by signal 9.")
     assert (project.folder / "baseline.json").read_bytes() == before
-    assert not (project.folder / "kept.json").exists()
+    # One that saves it by itself does not even start.
+    done = project.gate(*given, "--attn-save=./baseline.json")
+    assert (done.code, "called in a way" in done.lines[-1]) == (2, True)
+    assert (project.folder / "baseline.json").read_bytes() == before
+
+
+def test_a_failed_check_does_not_hide_a_failed_test(project: Project) -> None:
+    broken = project.folder / "cases" / "test_code.py"
+    broken.write_text("def test_puddle(): assert False")
+    try:
+        done = project.gate("cases", "-k", "puddle", "--attn-model=minilm=broken")
+    finally:
+        broken.unlink()
+    assert done.code == 2
+    assert done.lines[-1].startswith(
+        "Cannot judge: pytest failed for 1 test that is no attention check; "
+    )
+    assert "  cases/test_code.py::test_puddle" in done.lines
+    assert "note: policy: pyproject.toml" in done.lines
 
 
 def test_promise_38_a_crashed_worker_is_not_judged(

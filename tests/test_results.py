@@ -116,6 +116,11 @@ def test_the_file_has_the_fields_of_the_format() -> None:
         "relations",
         "absent",
         "order",
+        "given",
+        "bound",
+        "other_failures",
+        "unread",
+        "complaints",
         "summary",
     }
     assert content["schema"] == "attnprobe/results-1"

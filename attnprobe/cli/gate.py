@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +18,11 @@ import typer
 from attnprobe.cli.base import app, out
 from attnprobe.cli.summary import folder
 from attnprobe.errors import AttnprobeError, ModelError, ResultsError
-from attnprobe.names import LOCK
+from attnprobe.names import LOCK, NO_PICKLE, PROTECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from attnprobe.compare import Key
-    from attnprobe.gate import Decision, Policy
+    from attnprobe.gate import Decision, Moved, Policy
     from attnprobe.results import Results
 
 __all__: list[str] = []
@@ -37,6 +35,7 @@ _PYTEST = {
     5: "collected nothing",
 }
 _TESTS_FAILED = 1
+_NO_POLICY = "no pyproject.toml here or above has [tool.attnprobe.gate], so the defaults hold"
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -54,7 +53,8 @@ def gate(
         ),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option("--keep", help="Also write the run's results to this file.")
+        Path | None,
+        typer.Option("--keep", help="Write the run's results to this file, once it is judged."),
     ] = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the decision to this file.")
@@ -73,8 +73,7 @@ def gate(
     try:
         decision, found = _decided(context.args, results, policy, keep)
     except AttnprobeError as error:
-        first, *more = str(error).splitlines()
-        decision, found = cannot_judge("error", first.rstrip("."), *more), None
+        decision, found = _unjudged(error), None
     except KeyboardInterrupt:
         decision, found = cannot_judge("interrupted", "the gate was interrupted"), None
     except Exception as error:  # noqa: BLE001  a fault of the gate must not look like a verdict
@@ -99,71 +98,89 @@ def _decided(
 ) -> tuple[Decision, Results | None]:
     """The decision, and the results that it is on where there are some."""
     from attnprobe.gate import find_policy, read_policy
+
+    if policy_file is None:
+        policy, policy_file = find_policy(Path())
+    else:
+        policy = read_policy(policy_file)
+    used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
+    try:
+        decision, found = _held_against(policy, arguments, file, keep)
+    except AttnprobeError as error:
+        decision, found = _unjudged(error), None
+    return replace(decision, notes=(*decision.notes, used)), found
+
+
+def _unjudged(error: AttnprobeError) -> Decision:
+    from attnprobe.gate import cannot_judge
+
+    first, *more = str(error).splitlines()
+    return cannot_judge("error", first.rstrip("."), *more)
+
+
+def _held_against(
+    policy: Policy, arguments: Sequence[str], file: Path | None, keep: Path | None
+) -> tuple[Decision, Results | None]:
     from attnprobe.results import environment, read_results
 
-    policy = find_policy(Path()) if policy_file is None else read_policy(policy_file)
     # A baseline that cannot be read is known before a long run.
     baseline = None if policy.baseline is None else read_results(policy.baseline)
     if file is None:
-        with _kept(policy.baseline) as restore:
-            decision, found = _run(arguments, policy, baseline, keep)
-            return restore(decision), found
-    if arguments or keep:
+        decision, found = _run(arguments, policy, baseline)
+        if keep is not None and found is not None:
+            decision = _keep(found, decision, keep, policy.baseline)
+    elif arguments or keep:
         extra = " ".join([*arguments, *(["--keep"] if keep else [])])
         raise AttnprobeError(f"--results judges a file and runs nothing, so it takes no {extra}")
-    found = read_results(file)
-    return _judged(found, policy, baseline, commit=environment()["git_commit"]), found
+    else:
+        found = read_results(file)
+        decision = _judged(found, policy, baseline, commit=environment()["git_commit"])
+    return decision, found
 
 
-@contextmanager
-def _kept(baseline: Path | None) -> Iterator[Callable[[Decision], Decision]]:
-    """Puts the baseline back if the run replaced it and the release may not go.
+def _keep(found: Results, decision: Decision, keep: Path, baseline: Path | None) -> Decision:
+    """Writes the results, but never over the baseline what may not be released."""
+    from attnprobe.results import is_same, write_json
 
-    Otherwise the next run would be compared with what was just found wanting.
-    """
-    from attnprobe.results import write_bytes
+    if decision.exit_code == 0 or baseline is None or not is_same(keep, baseline):
+        write_json(keep, found.to_json())
+        return decision
+    beside = keep.with_name(f"{keep.stem}.refused{keep.suffix}")
+    write_json(beside, found.to_json())
+    note = f"the baseline {keep} stays as it was; the results are in {beside}"
+    return replace(decision, notes=(*decision.notes, note))
 
-    before = None if baseline is None else baseline.read_bytes()
-    gone = False
 
-    def judged(decision: Decision) -> Decision:
-        nonlocal gone
-        gone = decision.exit_code == 0
-        if gone or not replaced():
-            return decision
-        note = f"the run replaced the baseline {baseline}, which is put back"
-        return replace(decision, notes=(*decision.notes, note))
-
-    def replaced() -> bool:
-        return baseline is not None and (not baseline.exists() or baseline.read_bytes() != before)
-
-    try:
-        yield judged
-    finally:
-        if not gone and baseline is not None and before is not None and replaced():
-            write_bytes(baseline, before)
+def _refuse(arguments: Sequence[str]) -> None:
+    """Refuses options that the gate decides on, wherever they are given."""
+    for argument in (*arguments, *os.environ.get("PYTEST_ADDOPTS", "").split()):
+        if argument.partition("=")[0] == "--attn-json":
+            raise AttnprobeError("the gate has a results file of its own; write --keep FILE")
+        if re.search("attn[-_]allow[-_]pickle", argument):
+            raise AttnprobeError(
+                "the gate opens no pickled weights, which can run code, so it takes no "
+                f"{argument}; convert them to safetensors"
+            )
 
 
 def _run(
-    arguments: Sequence[str], policy: Policy, baseline: Results | None, keep: Path | None
+    arguments: Sequence[str], policy: Policy, baseline: Results | None
 ) -> tuple[Decision, Results | None]:
     from attnprobe.gate import cannot_judge
-    from attnprobe.results import read_results, write_json
+    from attnprobe.results import read_results
 
-    for argument in arguments:
-        if argument.partition("=")[0] == "--attn-json":
-            raise AttnprobeError("the gate has a results file of its own; write --keep FILE")
-        if argument == "--attn-allow-pickle":
-            raise AttnprobeError(
-                "the gate opens no pickled weights, which can run code; convert them to safetensors"
-            )
+    _refuse(arguments)
+    # The run obeys these whatever its options and ini file say.
+    variables = os.environ | {NO_PICKLE: "1"}
+    if policy.baseline is not None:
+        variables[PROTECTED] = str(policy.baseline.resolve())
     # A folder of the gate's own: nobody else's results can be taken for this run's.
     with tempfile.TemporaryDirectory(prefix="attnprobe-gate-") as own:
         file = Path(own) / "results.json"
         command = [sys.executable, "-m", "pytest", "--attn-json", str(file), *arguments]
         sys.stdout.flush()
         # pytest's plugin writes the file when the run is over: a run that was killed leaves none.
-        status = subprocess.run(command, check=False).returncode
+        status = subprocess.run(command, check=False, env=variables).returncode
         if status not in (0, _TESTS_FAILED):
             what = _PYTEST.get(status, f"ended with exit code {status}")
             if status < 0:
@@ -172,9 +189,8 @@ def _run(
         if not file.exists():
             return cannot_judge("pytest", "pytest left no results: the plugin did not run"), None
         found = read_results(file)
-        if keep is not None:
-            write_json(keep, found.to_json())
     decision = _judged(found, policy, baseline, commit=None)
+    # What the results file does not tell of, such as a plugin that fails the run.
     blamed = any(item.outcome in ("failed", "error") for item in found.items)
     if status == _TESTS_FAILED and not blamed and decision.verdict != "cannot judge":
         lost = cannot_judge(
@@ -211,7 +227,7 @@ def _judged(
     )
 
 
-def _moved(results: Results, policy: Policy) -> tuple[dict[Key, str], list[str]]:
+def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str]]:
     """Failed checks whose heads only moved, and why others could not be looked at."""
     from attnprobe.gate import broken_keys
 
@@ -223,7 +239,7 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, str], list[str]]
     from attnprobe.results import read_heads
 
     head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
-    moved: dict[Key, str] = {}
+    moved: dict[Key, Moved] = {}
     remarks = []
     for model in results.models:
         own = [key for key in keys if key[3] == model.name]

@@ -52,6 +52,8 @@ class Decision:
         holding: how many blocking checks hold.
         models: of how many models.
         chance_known: whether the chance rate of each expectation of these is known.
+        failed: how many blocking checks do not hold.
+        may_fail: how many a pass rate lets fail.
     """
 
     reasons: tuple[Reason, ...]
@@ -59,6 +61,8 @@ class Decision:
     holding: int = 0
     models: int = 0
     chance_known: bool = False
+    failed: int = 0
+    may_fail: int = 0
 
     @property
     def verdict(self) -> str:
@@ -74,6 +78,13 @@ class Decision:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
             models = "1 model" if self.models == 1 else f"{self.models} models"
+            if self.failed:
+                known = ", none of them by chance" if self.chance_known else ""
+                of = self.holding + self.failed
+                return (
+                    f"Release may go: {self.holding} of {of} attention checks on {models} hold "
+                    f"({self.may_fail} may fail){known}."
+                )
             if self.holding == 1:
                 known = ", and not by chance" if self.chance_known else ""
                 return f"Release may go: 1 attention check on {models} holds{known}."
@@ -102,6 +113,8 @@ class Decision:
             "notes": list(self.notes),
             "holding": self.holding,
             "models": self.models,
+            "failed": self.failed,
+            "may_fail": self.may_fail,
         }
 
 

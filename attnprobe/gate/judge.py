@@ -10,24 +10,29 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from attnprobe.compare import Change, Comparison, Key, compare_results, pair_models
 from attnprobe.errors import ResultsError
 from attnprobe.gate.decision import Decision, Reason, Weight
 from attnprobe.gate.policy import Policy, SuitePolicy, Waiver
+from attnprobe.gate.records import chance_contradictions, contradictions
 from attnprobe.names import SUFFIX
 from attnprobe.registry import did_you_mean
 from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.stats import wilson
 
-__all__ = ["broken_keys", "judge", "key_of"]
+__all__ = ["Moved", "broken_keys", "judge", "key_of"]
+
+# No waiver may run longer than this.
+_LONGEST = timedelta(days=366)
 
 # What the reader must know first comes first; what is not listed comes last.
 _ORDER = (
     # cannot judge
     "nothing judged",
     "lost",
+    "pytest",
     "inconsistent",
     "commit",
     "absent model",
@@ -36,6 +41,8 @@ _ORDER = (
     "too few",
     "not measured",
     "unknown environment",
+    "unknown weights",
+    "waiver",
     # blocked
     "pickle",
     "remote code",
@@ -59,6 +66,20 @@ _WEIGHTS: tuple[Weight, ...] = ("cannot judge", "blocked")
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A failed check that holds at the place that its heads moved to.
+
+    Attributes:
+        where: `L3H1 moved to L3H5`.
+        chances: of each expectation there, how often it holds for other word pairs; None where
+            that is not known.
+    """
+
+    where: str
+    chances: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class _Check:
     """One item of the run as the gate sees it.
 
@@ -67,16 +88,23 @@ class _Check:
             another place now; `skipped`, `known gap` and `unstated`, a probe in Python that
             passed and states nothing by a rule, were not judged.
         why: for a reader, what became of it.
+        chances: of each expectation, how often it holds for other word pairs; None where that is
+            not known.
     """
 
     item: CaseResult
     state: str
     why: str
+    chances: tuple[float | None, ...] = ()
 
     @property
     def judged(self) -> bool:
         """Whether it could have failed, and was measured."""
         return self.state not in ("skipped", "known gap", "unstated", "error")
+
+    @property
+    def holding(self) -> bool:
+        return self.state in ("holds", "moved")
 
     @property
     def line(self) -> str:
@@ -96,7 +124,7 @@ def judge(
     today: date,
     baseline: Results | None = None,
     commit: str | None = None,
-    moved: Mapping[Key, str] | None = None,
+    moved: Mapping[Key, Moved] | None = None,
     remarks: Sequence[str] = (),
 ) -> Decision:
     """Whether a release may go, by what a run found.
@@ -119,34 +147,46 @@ def judge(
     waived: list[_Check] = []
     kept: list[_Check] = []
     for check in checks:
-        (waived if _waived(check.item, policy.waivers, today) else kept).append(check)
-    blocking = [check for check in kept if check.item.severity in policy.blocking]
+        (waived if _waived(check, policy.waivers, today) else kept).append(check)
+    compared: Comparison | None = None
+    if baseline is not None:
+        try:
+            compared = _compared(baseline, results)
+        except ResultsError as error:
+            reasons.append(_unjudged("baseline", f"the baseline cannot be compared: {error}"))
+    demoted = _demoted(compared, policy) if compared else frozenset()
+    blocking = [
+        check
+        for check in kept
+        if check.item.severity in policy.blocking or key_of(check.item) in demoted
+    ]
 
+    reasons += _pytest(results)
     reasons += _whole(results)
+    reasons += _contradictions(results)
     reasons += _commit(results, policy, commit)
     reasons += _absent(results, policy)
     reasons += _models(results, policy)
     reasons += _waivers(results, policy, today)
     reasons += _amounts(blocking, results, policy)
     broken: Collection[Key] = ()
-    if baseline is not None:
-        try:
-            compared = _compared(baseline, results)
-        except ResultsError as error:
-            reasons.append(_unjudged("baseline", f"the baseline cannot be compared: {error}"))
-        else:
-            broken = {change.key for change in compared.of("broken")}
-            reasons += _regressions(compared, policy, blocking, waived)
-            notes += _compared_notes(compared)
+    if compared is not None:
+        broken = {change.key for change in compared.of("broken")}
+        reasons += _regressions(compared, policy, blocking)
+        notes += _compared_notes(compared)
     reasons += _failures(blocking, policy, broken)
     reasons += _rates(blocking, policy)
 
-    holding = [check for check in blocking if check.state in ("holds", "moved")]
-    notes += _notes(checks, waived, kept, policy)
-    chances = [entry.chance for check in holding for entry in check.item.expectations]
-    known = bool(chances) and all(chance and chance.rate is not None for chance in chances)
+    holding = [check for check in blocking if check.holding]
+    failed = [check for check in blocking if check.state == "failed"]
+    notes += [
+        f"allowed to fail: {check.line}" for check in failed if _rated(policy, check.item.suite)
+    ]
+    notes += _notes(checks, waived, kept, policy, demoted)
+    chances = [chance for check in holding for chance in check.chances]
+    known = bool(chances) and None not in chances
     if holding and not known:
-        without = sum(chance is None or chance.rate is None for chance in chances)
+        without = chances.count(None)
         notes.append(
             f"{without} of {len(chances)} expectations have no chance rate: the rule has no word "
             "pairs, or the suite too few others"
@@ -158,6 +198,8 @@ def judge(
         holding=len(holding),
         models=len({check.item.model for check in holding}),
         chance_known=known,
+        failed=len(failed),
+        may_fail=_may_fail(blocking, policy),
     )
 
 
@@ -200,33 +242,37 @@ def _name(item: CaseResult) -> str:
 # What became of one item
 
 
-def _check(item: CaseResult, policy: Policy, moved: str | None) -> _Check:
+def _check(item: CaseResult, policy: Policy, moved: Moved | None) -> _Check:
+    unmeasured = _told(item, "error")
     match item.outcome:
         case "skipped":
             return _Check(item, "skipped", "was skipped")
+        case _ if item.outcome == "error" or unmeasured:
+            # Whatever a probe in Python made of it: pytest.raises, or an xfail.
+            return _Check(item, "error", unmeasured or "could not be measured")
         case "xfailed":
             return _Check(item, "known gap", "is a known gap")
-        case "error":
-            return _Check(item, "error", _told(item, "error") or "could not be measured")
         case "xpassed":
             return _Check(item, "failed", "is marked as a known gap but holds: remove the mark")
         case "failed" if moved is not None:
-            return _Check(item, "moved", f"{moved}, and it holds there")
+            return _Check(item, "moved", f"{moved.where}, and it holds there", moved.chances)
         case "failed":
             why = _told(item, "failed") or (
                 "failed, though each expectation holds: a known gap that holds now, or an "
                 "assertion of its own"
             )
             return _Check(item, "failed", why)
-    if not item.expectations:
-        return _Check(item, "unstated", "states nothing by a rule")
+    if all(entry.outcome == "failed" for entry in item.expectations):
+        # Only a probe in Python can pass like this, which expected them to fail.
+        return _Check(item, "unstated", "states nothing by a rule that holds")
     for entry in item.expectations:
         if why := _vacuous(entry, policy.chance_max):
             return _Check(item, "vacuous", f"{entry.rule} {why}")
     near = _told(item, "borderline")
     if near and policy.borderline == "fail":
         return _Check(item, "borderline", f"{near}, too near to call")
-    return _Check(item, "holds", "holds")
+    rates = tuple(entry.chance.rate if entry.chance else None for entry in item.expectations)
+    return _Check(item, "holds", "holds", rates)
 
 
 def _told(item: CaseResult, outcome: str) -> str:
@@ -251,6 +297,18 @@ def _vacuous(entry: ExpectationResult, most: float) -> str:
 
 
 # Whether the records can be judged at all
+
+
+def _pytest(results: Results) -> Iterator[Reason]:
+    """What failed in the run besides attention checks; no other verdict may hide it."""
+    for found, one, several in (
+        (results.other_failures, "test that is no attention check", "tests that are none"),
+        (results.unread, "file that could not be read", "files that could not be read"),
+        (results.complaints, "reason of its own", "reasons of its own"),
+    ):
+        if found:
+            what = f"1 {one}" if len(found) == 1 else f"{len(found)} {several}"
+            yield _unjudged("pytest", f"pytest failed for {what}", found)
 
 
 def _whole(results: Results) -> Iterator[Reason]:
@@ -296,6 +354,18 @@ def _whole(results: Results) -> Iterator[Reason]:
         yield _unjudged("inconsistent", f"the results do not say which model {names} is")
 
 
+def _contradictions(results: Results) -> Iterator[Reason]:
+    found = [
+        f"{item.file}:{item.line}: {_name(item)} on {item.model}: {entry.rule} {why}"
+        for item in results.items
+        for entry in item.expectations
+        for why in (*contradictions(entry), *chance_contradictions(entry))
+    ]
+    if found:
+        text = "1 record contradicts" if len(found) == 1 else f"{len(found)} records contradict"
+        yield _unjudged("inconsistent", f"{text} the numbers beside it", found)
+
+
 def _may_pass(item: CaseResult) -> bool:
     """Whether a case states something and none of it failed."""
     outcomes = {entry.outcome for entry in item.expectations}
@@ -304,10 +374,11 @@ def _may_pass(item: CaseResult) -> bool:
 
 def _commit(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
     theirs = results.environment.get("git_commit")
-    if policy.commit == "same" and commit and theirs and theirs != commit:
+    if policy.commit == "same" and commit and theirs != commit:
+        whose = f"are of commit {theirs[:12]}" if theirs else "do not say of which commit they are"
         yield _unjudged(
             "commit",
-            f"the results are of commit {theirs[:12]}, and {commit[:12]} is checked out",
+            f"the results {whose}, and {commit[:12]} is checked out",
             ['run again, or set commit = "any" in the policy'],
         )
 
@@ -362,6 +433,10 @@ def _model(model: ModelResult, policy: Policy) -> Iterator[Reason]:
             "take over",
             [f"give --attn-revision {model.revision}"],
         )
+    if model.weights_sha256 is None and policy.own_loader == "refuse":
+        yield _unjudged(
+            "unknown weights", f"the results do not say by a hash which weights {model.name} had"
+        )
     if model.weights_format is None and policy.own_loader == "refuse":
         yield _blocked(
             "own loader",
@@ -374,8 +449,10 @@ def _model(model: ModelResult, policy: Policy) -> Iterator[Reason]:
 # Waivers
 
 
-def _waived(item: CaseResult, waivers: Sequence[Waiver], today: date) -> bool:
-    return any(
+def _waived(check: _Check, waivers: Sequence[Waiver], today: date) -> bool:
+    """Whether a check may fail for now; what was not measured has not failed."""
+    item = check.item
+    return check.state in ("holds", "failed", "vacuous", "borderline") and any(
         waiver.expires >= today and waiver.covers(f"{item.file}::{_name(item)}", item.model)
         for waiver in waivers
     )
@@ -393,6 +470,14 @@ def _waivers(results: Results, policy: Policy, today: date) -> Iterator[Reason]:
     if unknown:
         text = "1 waiver is" if len(unknown) == 1 else f"{len(unknown)} waivers are"
         yield _blocked("waiver unknown", f"{text} for no check of this run", unknown)
+    endless = [
+        f"{waiver.case} ({waiver.owner}): until {waiver.expires}"
+        for waiver in policy.waivers
+        if waiver.expires > today + _LONGEST
+    ]
+    if endless:
+        text = "1 waiver runs" if len(endless) == 1 else f"{len(endless)} waivers run"
+        yield _unjudged("waiver", f"{text} longer than {_LONGEST.days} days from today", endless)
     expired = [
         f"{waiver.case}: expired on {waiver.expires}, {waiver.owner}: {waiver.reason}"
         for waiver in policy.waivers
@@ -408,14 +493,30 @@ def _waivers(results: Results, policy: Policy, today: date) -> Iterator[Reason]:
 
 def _amounts(blocking: Sequence[_Check], results: Results, policy: Policy) -> Iterator[Reason]:
     judged = [check for check in blocking if check.judged]
+    given = _given(results)
+    counts = Counter(check.item.model for check in judged)
     if results.items and not judged and _any_judged(results):
         yield _unjudged(
             "nothing judged", "no attention check that could block the release was judged"
         )
-    if len(judged) < policy.least:
+    for model in given:
+        if judged and not counts[model]:
+            yield _unjudged(
+                "nothing judged",
+                f"model {model} was given, and no attention check that could block the release "
+                "was judged on it",
+            )
+    if not results.given and len(judged) < policy.least:
         yield _unjudged(
             "too few", f"{_checks(len(judged))} judged, the policy demands {policy.least}"
         )
+    for model in sorted(results.given):
+        if counts[model] < policy.least:
+            yield _unjudged(
+                "too few",
+                f"{_checks(counts[model])} of model {model} judged, the policy demands "
+                f"{policy.least}",
+            )
     for suite in sorted({*policy.suites, *policy.suite}):
         own = Counter(check.item.model for check in judged if check.item.suite == suite)
         demanded = policy.suite.get(suite, SuitePolicy()).least
@@ -425,11 +526,12 @@ def _amounts(blocking: Sequence[_Check], results: Results, policy: Policy) -> It
             yield _unjudged(
                 "missing suite", f"suite {suite}, which the policy demands, was not judged", hint
             )
-        for model, count in sorted(own.items()):
-            if count < demanded:
+            continue
+        for model in _models_of(suite, results):
+            if own[model] < demanded:
                 yield _unjudged(
                     "too few",
-                    f"in suite {suite} {_checks(count)} of model {model} judged, the policy "
+                    f"in suite {suite} {_checks(own[model])} of model {model} judged, the policy "
                     f"demands {demanded}",
                 )
     skipped = [check.line for check in blocking if check.state == "skipped"]
@@ -440,6 +542,17 @@ def _amounts(blocking: Sequence[_Check], results: Results, policy: Policy) -> It
     errors = [check.line for check in blocking if check.state == "error"]
     if errors:
         yield _unjudged("not measured", f"{_checks(len(errors))} could not be measured", errors)
+
+
+def _given(results: Results) -> list[str]:
+    """The models that a release is about: of the command line, and those that a case ran on."""
+    return sorted({*results.given, *(item.model for item in results.items)} - {""})
+
+
+def _models_of(suite: str, results: Results) -> list[str]:
+    """The models that a suite has to be judged on: where it can run, those given."""
+    ran = {item.model for item in results.items if item.suite == suite}
+    return sorted(ran if suite in results.bound else ran.union(results.given))
 
 
 def _any_judged(results: Results) -> bool:
@@ -512,6 +625,11 @@ def _rates(blocking: Sequence[_Check], policy: Policy) -> Iterator[Reason]:
         rate = _suite_rate(policy, suite)
         if rate is not None:
             yield from _rate(f"in suite {suite} ", f"of model {model} ", own, rate)
+        elif policy.pass_rate is not None and suite in {*policy.suites, *policy.suite}:
+            failed = [check.line for check in own if check.state == "failed"]
+            if failed and not any(check.holding for check in own):
+                text = f"in suite {suite} no attention check of model {model} holds"
+                yield _blocked("failed", text, failed)
     if policy.pass_rate is not None:
         for model in sorted({check.item.model for check in judged}):
             own = [check for check in judged if check.item.model == model]
@@ -548,6 +666,23 @@ def _allowed(count: int, rate: float) -> int | None:
     return max(fitting, default=None)
 
 
+def _may_fail(blocking: Sequence[_Check], policy: Policy) -> int:
+    """How many of the judged checks the policy lets fail."""
+    judged = [check for check in blocking if check.judged]
+    total: Counter[str] = Counter()
+    for (suite, model), own in _groups(judged).items():
+        rate = _suite_rate(policy, suite)
+        if rate is not None:
+            total[model] += _allowed(len(own), rate) or 0
+        elif policy.pass_rate is not None:
+            total[model] += len(own)
+    if policy.pass_rate is not None:
+        counts = Counter(check.item.model for check in judged)
+        for model, count in counts.items():
+            total[model] = min(total[model], _allowed(count, policy.pass_rate) or 0)
+    return total.total()
+
+
 # Against the baseline
 
 
@@ -562,13 +697,24 @@ def _compared_notes(compared: Comparison) -> list[str]:
     return [f"against the baseline: {counts or 'nothing in common'}", *warnings]
 
 
+def _demoted(compared: Comparison, policy: Policy) -> frozenset[Key]:
+    """Checks that could block in the baseline and no longer may: they are judged as they were."""
+    return frozenset(
+        change.key
+        for change in compared.changes
+        if change.old is not None
+        and change.new is not None
+        and change.old.severity in policy.blocking
+        and change.new.severity not in policy.blocking
+    )
+
+
 def _regressions(
-    compared: Comparison, policy: Policy, blocking: Sequence[_Check], waived: Sequence[_Check]
+    compared: Comparison, policy: Policy, blocking: Sequence[_Check]
 ) -> Iterator[Reason]:
     """What is worse than in the baseline by more than the policy allows."""
     allowed = policy.regressions
     states = {key_of(check.item): check.state for check in blocking}
-    excused = {key_of(check.item) for check in waived}
     broken = [
         change for change in compared.of("broken") if states.get(change.key, "moved") != "moved"
     ]
@@ -586,9 +732,7 @@ def _regressions(
     gone = [
         change
         for change in compared.of("gone")
-        if change.old is not None
-        and change.old.severity in policy.blocking
-        and change.key not in excused
+        if change.old is not None and change.old.severity in policy.blocking
     ]
     if len(gone) > allowed.gone:
         yield _worse("gone", gone, allowed.gone, "of the baseline were not judged")
@@ -629,7 +773,11 @@ def _change_line(change: Change) -> str:
 
 
 def _notes(
-    checks: Sequence[_Check], waived: Sequence[_Check], kept: Sequence[_Check], policy: Policy
+    checks: Sequence[_Check],
+    waived: Sequence[_Check],
+    kept: Sequence[_Check],
+    policy: Policy,
+    demoted: Collection[Key],
 ) -> Iterator[str]:
     for check in checks:
         if check.state == "moved":
@@ -638,7 +786,9 @@ def _notes(
         state = "holds, the waiver is no longer needed" if check.state == "holds" else check.why
         yield f"waived: {check.item.file}::{_name(check.item)} on {check.item.model}: {state}"
     for check in kept:
-        if check.item.severity not in policy.blocking and check.state in (
+        if key_of(check.item) in demoted:
+            yield f"judged as blocking, as in the baseline: {check.line}"
+        elif check.item.severity not in policy.blocking and check.state in (
             "failed",
             "error",
             "vacuous",
@@ -648,7 +798,7 @@ def _notes(
     for state, one, several in (
         ("skipped", "was skipped", "were skipped"),
         ("known gap", "is a known gap", "are known gaps"),
-        ("unstated", "states nothing by a rule", "state nothing by a rule"),
+        ("unstated", "states nothing by a rule that holds", "state nothing by a rule that holds"),
     ):
         count = sum(check.state == state for check in kept)
         if count:

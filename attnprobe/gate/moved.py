@@ -16,10 +16,11 @@ from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
+from attnprobe.gate.judge import Moved
 from attnprobe.heads import Heads
 from attnprobe.matching import Match, match_heads
 from attnprobe.names import SUFFIX
-from attnprobe.records import Head, Sample, SiteName
+from attnprobe.records import Head, Sample, SiteName, Verdict
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
 
@@ -37,7 +38,7 @@ def moved_checks(
     root: Path,
     chance_max: float,
     head_sets: Mapping[str, tuple[Head, ...]],
-) -> dict[Key, str]:
+) -> dict[Key, Moved]:
     """Which of these checks hold at the place that their heads moved to, and where that is.
 
     Args:
@@ -48,7 +49,7 @@ def moved_checks(
     Raises:
         AttnprobeError: a case file is missing or cannot be read, or the heads cannot be matched.
     """
-    found: dict[Key, str] = {}
+    found: dict[Key, Moved] = {}
     for file in sorted({key[0] for key in keys}):
         if not file.endswith(SUFFIX):
             continue
@@ -74,7 +75,7 @@ def _of_file(
     old: Reader,
     new: Reader,
     chance_max: float,
-) -> dict[Key, str]:
+) -> dict[Key, Moved]:
     # The texts of the cases in question first: there may be more than are wanted.
     samples = list(dict.fromkeys([*(case.sample for case in pinned.values()), *texts]))[:_TEXTS]
     sites = {rule.site for case in pinned.values() for rule in _rules(case)}
@@ -87,11 +88,13 @@ def _of_file(
     }
     before = Runner(old, [pinned[key] for key in placed], chance_max=chance_max)
     after = Runner(new, list(placed.values()), chance_max=chance_max)
-    return {
-        key: _told(pinned[key], matches)
-        for key, case in placed.items()
-        if _holds(before, pinned[key]) and _holds(after, case)
-    }
+    found = {}
+    for key, case in placed.items():
+        there = _holding(after, case) if _holding(before, pinned[key]) is not None else None
+        if there is not None:
+            chances = tuple(one.chance.rate if one.chance else None for one in there)
+            found[key] = Moved(_told(pinned[key], matches), chances)
+    return found
 
 
 def _rules(case: Case) -> Iterator[Rule]:
@@ -122,11 +125,11 @@ def _placed(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]])
     return replace(case, expectations=tuple(expectations))
 
 
-def _holds(runner: Runner, case: Case) -> bool:
-    return all(
-        finding.verdict is not None and finding.verdict.outcome == "passed"
-        for finding in runner.judge(case)
-    )
+def _holding(runner: Runner, case: Case) -> list[Verdict] | None:
+    """The verdicts on a case; None unless all of them passed."""
+    verdicts = [finding.verdict for finding in runner.judge(case)]
+    passed = [verdict for verdict in verdicts if verdict and verdict.outcome == "passed"]
+    return passed if len(passed) == len(verdicts) else None
 
 
 def _told(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> str:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attnprobe.errors import PolicyError
 from attnprobe.registry import did_you_mean
 
-__all__ = ["Policy", "Regressions", "SuitePolicy", "Waiver", "find_policy", "read_policy"]
+__all__ = [
+    "FoundPolicy",
+    "Policy",
+    "Regressions",
+    "SuitePolicy",
+    "Waiver",
+    "find_policy",
+    "read_policy",
+]
 
 _TABLE = ("tool", "attnprobe", "gate")
 _PYPROJECT = "pyproject.toml"
 
 Choice = Literal["fail", "pass"]
 Severity = Literal["blocking", "advisory"]
-# A rate of 0 could not fail, and none of 1 can be shown by any number of checks.
-Rate = Annotated[float, Field(gt=0, lt=1)]
+# A lower rate lets most checks fail, and none of 1 can be shown by any number of checks.
+Rate = Annotated[float, Field(ge=0.5, lt=1)]
 Count = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 
 
@@ -84,6 +93,13 @@ class Waiver(_Table):
             raise ValueError("says nothing")
         return value
 
+    @field_validator("case")
+    @classmethod
+    def _names_a_case(cls, value: str) -> str:
+        if not re.search(r"\w", value):
+            raise ValueError("would waive every check; name a case or a file")
+        return value
+
     def covers(self, case: str, model: str) -> bool:
         pattern = ".*".join(map(re.escape, self.case.split("*")))
         named = re.fullmatch(pattern, case, re.DOTALL) is not None
@@ -94,8 +110,8 @@ class Policy(_Table):
     """What a run must show before a model may be released.
 
     Attributes:
-        suites: suites that must have been judged, by name.
-        least: checks that must have been judged over all.
+        suites: suites that must have been judged, by name, on each model that was given.
+        least: checks that must have been judged, on each model that was given.
         blocking: the severities that block a release; the others are told only.
         pass_rate: as in `SuitePolicy`, over all blocking checks of a model.
         suite: demands on single suites, by name.
@@ -117,8 +133,8 @@ class Policy(_Table):
     least: Annotated[int, Field(ge=1)] = 1
     blocking: Annotated[tuple[Severity, ...], Field(min_length=1, strict=False)] = ("blocking",)
     pass_rate: Rate | None = None
-    suite: dict[str, SuitePolicy] = Field(default_factory=dict)
-    chance_max: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    suite: dict[Name, SuitePolicy] = Field(default_factory=dict)
+    chance_max: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     borderline: Choice = "fail"
     skipped: Count | None = None
     absent_models: Names = ()
@@ -134,6 +150,11 @@ class Policy(_Table):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Policy:
+        if "blocking" not in self.blocking:
+            raise ValueError('blocking must contain "blocking": what else would block?')
+        # Path("") is the folder itself.
+        if self.baseline is not None and not self.baseline.name.strip():
+            raise ValueError("baseline names no file")
         if self.moved_heads == "allow" and self.baseline_model is None:
             raise ValueError('moved_heads = "allow" needs baseline_model, where the heads were')
         if "regressions" in self.model_fields_set and self.baseline is None:
@@ -141,17 +162,36 @@ class Policy(_Table):
         return self
 
 
-def find_policy(folder: Path) -> Policy:
-    """The policy in the pyproject.toml of a folder; the strictest one where it has none.
+class FoundPolicy(NamedTuple):
+    """A policy and the file that it stands in; None for the defaults of `Policy`."""
+
+    policy: Policy
+    file: Path | None
+
+
+def find_policy(folder: Path) -> FoundPolicy:
+    """The policy in the pyproject.toml of a folder, or of the nearest one above that has one.
+
+    The root of the git repository is the last folder that is looked at; outside of any, the first
+    one with a pyproject.toml.
 
     Raises:
         PolicyError: it cannot be read, or says what cannot be meant.
     """
-    file = folder / _PYPROJECT
-    if not file.is_file():
-        return Policy()
-    found = _gate_table(_load(file))
-    return Policy() if found is None else _policy(found, file, ".".join(_TABLE))
+    above = folder.resolve().parents
+    in_git = any((place / ".git").exists() for place in (folder, *above))
+    for steps in range(len(above) + 1):
+        place = folder.joinpath(*[".."] * steps)
+        file = place / _PYPROJECT
+        if file.is_file():
+            found = _gate_table(_load(file), file)
+            if found is not None:
+                return FoundPolicy(_policy(found, file, ".".join(_TABLE)), file)
+            if not in_git:
+                break
+        if (place / ".git").exists():
+            break
+    return FoundPolicy(Policy(), None)
 
 
 def read_policy(file: Path) -> Policy:
@@ -163,7 +203,7 @@ def read_policy(file: Path) -> Policy:
     data = _load(file)
     if file.name != _PYPROJECT:
         return _policy(data, file, "")
-    found = _gate_table(data)
+    found = _gate_table(data, file)
     if found is None:
         raise PolicyError(f"{file}: has no [{'.'.join(_TABLE)}]")
     return _policy(found, file, ".".join(_TABLE))
@@ -178,12 +218,27 @@ def _load(file: Path) -> dict[str, Any]:
         raise PolicyError(f"{file}: is not TOML: {error}") from None
 
 
-def _gate_table(data: Any) -> Any:
-    for name in _TABLE:
-        if not isinstance(data, dict) or name not in data:
-            return None
-        data = data[name]
-    return data
+def _gate_table(data: dict[str, Any], file: Path) -> Any:
+    """The table of the gate; None where there is none.
+
+    Raises:
+        PolicyError: something else of this name, or of nearly this name, stands in its place.
+    """
+    tool, own, gate = _TABLE
+    tools = data.get(tool, {})
+    near = difflib.get_close_matches(own, set(tools) - {own}, 1, 0.8)
+    if near and own not in tools:
+        raise PolicyError(f"{file}: {tool}.{near[0]}: unknown table; did you mean '{tool}.{own}'?")
+    tables = tools.get(own)
+    if tables is None:
+        return None
+    if not isinstance(tables, dict):
+        raise PolicyError(f"{file}: {tool}.{own}: needs the table [{'.'.join(_TABLE)}]")
+    if unknown := sorted(set(tables) - {gate}):
+        raise PolicyError(
+            f"{file}: {tool}.{own}.{unknown[0]}: unknown key; {did_you_mean(unknown[0], [gate])}"
+        )
+    return tables.get(gate)
 
 
 def _policy(data: Any, file: Path, table: str) -> Policy:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 from attnprobe.errors import ModelError
 from attnprobe.models.gguf import check_gguf, unpacked
 from attnprobe.models.model import Model
-from attnprobe.names import BATCH_TOKENS, PACKAGE, short_name
+from attnprobe.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
 from attnprobe.registry import did_you_mean
 from attnprobe.results import WeightsFormat
 
@@ -83,7 +84,8 @@ def load(
         device: as in torch, or `auto`: the GPU where there is one; `auto:3` shares out several.
         dtype: float32, float16 or bfloat16.
         online: whether the hub may be asked; otherwise a hub id must lie in the local cache.
-        allow_pickle: whether pickled weights may be opened, which can run any code.
+        allow_pickle: whether pickled weights may be opened, which can run any code. Where the
+            environment has `ATTNPROBE_NO_PICKLE`, as in a run of the gate, they never are.
         batch_tokens: padded tokens that one forward may hold.
         check: whether one sentence is compared with eager attention.
 
@@ -93,6 +95,7 @@ def load(
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; {did_you_mean(dtype, DTYPES)}")
     target = _device(device)
+    allow_pickle = allow_pickle and not os.environ.get(NO_PICKLE)
     place = _locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
     weights = _weights_files(place, allow_pickle=allow_pickle)
     digest = _sha256(weights)
@@ -215,9 +218,15 @@ def _weights_files(place: _Place, *, allow_pickle: bool) -> list[Path]:
     if not allow_pickle:
         raise ModelError(
             f"{pickled[0]} holds pickled weights, and opening those can run any code; convert them "
-            "to safetensors, or allow them if you trust their source: --attn-allow-pickle"
+            f"to safetensors{_way()}"
         )
     return pickled
+
+
+def _way() -> str:
+    if os.environ.get(NO_PICKLE):
+        return ""
+    return ", or allow them if you trust their source: --attn-allow-pickle"
 
 
 def _format(file: Path) -> WeightsFormat:

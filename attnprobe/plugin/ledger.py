@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from attnprobe.compare import Comparison, compare_models
 from attnprobe.differences import change_rows, counts_line, lines, suite_rows
 from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
-from attnprobe.names import SUFFIX
+from attnprobe.names import PROTECTED, SUFFIX
 from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import REPORT, absent_key, order_key
 from attnprobe.plugin.options import settings
@@ -26,6 +28,7 @@ from attnprobe.results import (
     RelationResult,
     Results,
     environment,
+    is_same,
     write_json,
 )
 
@@ -47,6 +50,12 @@ class Ledger:
         chosen = settings(config)
         self._chosen = chosen
         self._path = chosen.json
+        protected = os.environ.get(PROTECTED)
+        if chosen.save is not None and protected and is_same(chosen.save, Path(protected)):
+            raise pytest.UsageError(
+                f"--attn-save would replace the baseline of the gate's policy, {chosen.save}, "
+                "before the gate has judged; write attnprobe gate --keep FILE"
+            )
         self._strict = chosen.strict
         self._baseline = Baseline(config, chosen)
         # With strict or a baseline in the ini file, a run of other tests alone is no mistake.
@@ -55,6 +64,11 @@ class Ledger:
         self._cases: dict[str, dict[str, Any]] = {}
         self._relations: set[str] = set()
         self._models: dict[str, dict[str, Any]] = {}
+        self._given = tuple(chosen.models) if config.getoption("attn_model") else ()
+        # Suites with a case that runs on any model, and those with one that names its model.
+        self._free: set[str] = set()
+        self._bound: set[str] = set()
+        self._failed: set[str] = set()
         self._seen: dict[str, Any] = {"device": None, "dtype": None, "collected": 0}
         self._broken_files: set[str] = set()
         self._unread: set[str] = set()
@@ -82,10 +96,13 @@ class Ledger:
             self._cases[report.nodeid] = facts["case"] | {"duration_s": 0.0}
             if facts["is_relation"]:
                 self._relations.add(report.nodeid)
+            (self._bound if facts["is_bound"] else self._free).add(facts["case"]["suite"])
             if facts["model"]:
                 self._models[facts["model"]["name"]] = facts["model"]
                 self._seen |= {key: facts[key] for key in ("device", "dtype")}
             self._seen["collected"] = facts["collected"]
+        if report.failed:
+            self._failed.add(report.nodeid)
         case = self._cases.get(report.nodeid)
         if case is not None:
             case["duration_s"] += report.duration
@@ -115,15 +132,31 @@ class Ledger:
             collected=self._seen["collected"] + len(self._broken_files),
             absent=absent,
             order=tuple(map(OrderResult.from_dict, habits)),
+            given=self._given,
+            bound=tuple(self._bound - self._free),
+            # A case that took its worker with it is missed by the count of those executed.
+            other_failures=tuple(
+                nodeid
+                for nodeid in self._failed - self._cases.keys()
+                if not nodeid.partition("::")[0].endswith(SUFFIX)
+            ),
+            unread=tuple(self._unread),
         )
-        if self._path is not None:
-            try:
-                write_json(self._path, found.to_json())
-            except ResultsError as error:
-                self._path = None
-                self._complain(session, str(error))
-        if self._cases or self._broken_files or self._asked:
-            self._conclude(session, found)
+        try:
+            if self._cases or self._broken_files or self._asked:
+                self._conclude(session, found)
+        finally:
+            self._write(session, replace(found, complaints=tuple(self._complaints)))
+
+    def _write(self, session: pytest.Session, found: Results) -> None:
+        """Writes the results file, if one was asked for."""
+        if self._path is None:
+            return
+        try:
+            write_json(self._path, found.to_json())
+        except ResultsError as error:
+            self._path = None
+            self._complain(session, str(error))
 
     def _conclude(self, session: pytest.Session, found: Results) -> None:
         """Compares and saves the run, as far as it was asked for and is whole."""

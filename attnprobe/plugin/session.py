@@ -169,6 +169,7 @@ class Session:
         return {
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
+            "is_bound": getattr(stated, "model", None) is not None,
             "model": self._described(model, case["model"]) if model else None,
             "device": model.device if model else None,
             "dtype": model.dtype if model else None,

@@ -1,0 +1,67 @@
+"""Whether the records of a run agree with the numbers that stand beside them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+
+from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Outcome
+from attnprobe.results import ExpectationResult
+from attnprobe.rules import BAND
+
+__all__ = ["chance_contradictions", "contradictions"]
+
+_HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+# Numbers whose distance from their bound is the slack that the band is held against. That of a
+# rank, a ratio or a count lies in another unit, so there the comparison alone can be repeated.
+_OWN_UNIT = ("weight", "margin ", "share of the flow")
+# Sums of shares are off by so much.
+_ROUNDING = 1e-9
+
+
+def contradictions(entry: ExpectationResult) -> Iterator[str]:
+    """What the outcome of an expectation cannot be, by its number and its bound."""
+    if entry.outcome == "error":
+        return
+    if entry.observed is None or entry.demanded is None or entry.relation not in _HOLDS:
+        yield f"is {entry.outcome} without a number and a bound"
+    elif entry.outcome not in _outcomes(entry, entry.observed, entry.relation, entry.demanded):
+        bound = f"{entry.relation} {entry.demanded:g}"
+        yield f"is {entry.outcome} with {entry.observed:g}, demanded {bound}"
+
+
+def _outcomes(
+    entry: ExpectationResult, observed: float, relation: str, demanded: float
+) -> set[Outcome]:
+    """The outcomes that these numbers allow."""
+    holds = _HOLDS[relation](observed, demanded)
+    slack = observed - demanded if relation in (">=", ">") else demanded - observed
+    if entry.rule == "relation" or (entry.measure or "").startswith(_OWN_UNIT):
+        tied = slack == 0 and relation in (">", "<")
+        if abs(slack) < BAND and not tied:
+            return {"borderline", "vacuous"}
+        return {"passed", "vacuous"} if holds else {"failed"}
+    allowed: set[Outcome] = {"borderline", "vacuous"}
+    if holds or abs(slack) < _ROUNDING:
+        allowed.add("passed")
+    if not holds or abs(slack) < _ROUNDING:
+        allowed.add("failed")
+    return allowed
+
+
+def chance_contradictions(entry: ExpectationResult) -> Iterator[str]:
+    """What a chance rate cannot be, by the pairs that it was counted on."""
+    chance = entry.chance
+    if chance is None:
+        return
+    told = f"has a chance of {chance.passed} of {chance.pairs} pairs"
+    if not 0 <= chance.passed <= chance.pairs:
+        yield told
+    elif chance.rate is None:
+        if chance.pairs >= LEAST_PAIRS and (chance.distinct or 0) >= LEAST_DISTINCT:
+            yield f"{told} and no rate"
+    elif chance.pairs < LEAST_PAIRS or not math.isclose(
+        chance.rate, chance.passed / chance.pairs, rel_tol=_ROUNDING, abs_tol=_ROUNDING
+    ):
+        yield f"{told} and a rate of {chance.rate:g}"
