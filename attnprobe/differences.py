@@ -69,7 +69,9 @@ def change_row(change: Change) -> ChangeRow:
         rule=rule,
         before=before,
         now=now,
-        by="" if move is None or move.by is None else f"{move.by:+.0%}".replace("-", "−"),
+        by=""
+        if move is None or move.by is None or not move.of_weight
+        else f"{move.by:+.0%}".replace("-", "−"),
     )
 
 

@@ -62,7 +62,7 @@ def gate(
 ) -> None:
     """Run the suite, or judge its results, and say whether the model may be released.
 
-    All other arguments are pytest's: attnprobe gate cases --attn-model path/to/model.
+    All other arguments are pytest's: attnprobe gate cases --attn-model=path/to/model.
 
     Exit 0: it may. Exit 1: it may not. Exit 2: that could not be judged.
     """

@@ -54,6 +54,7 @@ class Decision:
         chance_known: whether the chance rate of each expectation of these is known.
         failed: how many blocking checks do not hold.
         may_fail: how many a pass rate lets fail.
+        moved: how many of those that hold do so at another place of their heads.
     """
 
     reasons: tuple[Reason, ...]
@@ -63,6 +64,7 @@ class Decision:
     chance_known: bool = False
     failed: int = 0
     may_fail: int = 0
+    moved: int = 0
 
     @property
     def verdict(self) -> str:
@@ -78,18 +80,22 @@ class Decision:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
             models = "1 model" if self.models == 1 else f"{self.models} models"
+            moved = f", {self.moved} of them where their heads are now" if self.moved else ""
             if self.failed:
                 known = ", none of them by chance" if self.chance_known else ""
                 of = self.holding + self.failed
                 return (
                     f"Release may go: {self.holding} of {of} attention checks on {models} hold "
-                    f"({self.may_fail} may fail){known}."
+                    f"({self.may_fail} may fail){moved}{known}."
                 )
             if self.holding == 1:
                 known = ", and not by chance" if self.chance_known else ""
-                return f"Release may go: 1 attention check on {models} holds{known}."
+                moved = ", where its head is now" if self.moved else ""
+                return f"Release may go: 1 attention check on {models} holds{moved}{known}."
             known = ", none of them by chance" if self.chance_known else ""
-            return f"Release may go: {self.holding} attention checks on {models} hold{known}."
+            return (
+                f"Release may go: {self.holding} attention checks on {models} hold{moved}{known}."
+            )
         more = len(self.reasons) - 1
         rest = f"; {more} more {'reason' if more == 1 else 'reasons'} above" if more else ""
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
@@ -115,6 +121,7 @@ class Decision:
             "models": self.models,
             "failed": self.failed,
             "may_fail": self.may_fail,
+            "moved": self.moved,
         }
 
 

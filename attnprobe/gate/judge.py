@@ -12,7 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from attnprobe.compare import Change, Comparison, Key, compare_results, pair_models
+from attnprobe.compare import (
+    Change,
+    Comparison,
+    Key,
+    check_baseline,
+    compare_results,
+    pair_models,
+)
 from attnprobe.errors import ResultsError
 from attnprobe.gate.decision import Decision, Reason, Weight
 from attnprobe.gate.policy import Policy, SuitePolicy, Waiver
@@ -109,7 +116,7 @@ class _Check:
     @property
     def line(self) -> str:
         item = self.item
-        return f"{item.file}:{item.line}: {_name(item)} on {item.model}: {self.why}"
+        return f"{item.file}:{item.line}: {item.name} on {item.model}: {self.why}"
 
 
 def key_of(item: CaseResult) -> Key:
@@ -200,6 +207,7 @@ def judge(
         chance_known=known,
         failed=len(failed),
         may_fail=_may_fail(blocking, policy),
+        moved=sum(check.state == "moved" for check in blocking),
     )
 
 
@@ -233,10 +241,6 @@ def _checks(count: int) -> str:
 def _percent(share: float) -> str:
     """A share with as many digits as it takes to tell it from 100 %, rounded down."""
     return f"{math.floor(round(share * 1000, 6)) / 10:g} %"
-
-
-def _name(item: CaseResult) -> str:
-    return item.id if item.row is None else f"{item.id}[{item.row}]"
 
 
 # What became of one item
@@ -339,7 +343,7 @@ def _whole(results: Results) -> Iterator[Reason]:
         details = [f"{file}: {case}[{row}] on {model}" for file, case, row, model in twice]
         yield _unjudged("inconsistent", f"{_checks(len(twice))} stand twice in the run", details)
     odd = [
-        f"{item.file}:{item.line}: {_name(item)} on {item.model}"
+        f"{item.file}:{item.line}: {item.name} on {item.model}"
         for item in results.items
         if item.outcome == "passed" and item.file.endswith(SUFFIX) and not _may_pass(item)
     ]
@@ -356,7 +360,7 @@ def _whole(results: Results) -> Iterator[Reason]:
 
 def _contradictions(results: Results) -> Iterator[Reason]:
     found = [
-        f"{item.file}:{item.line}: {_name(item)} on {item.model}: {entry.rule} {why}"
+        f"{item.file}:{item.line}: {item.name} on {item.model}: {entry.rule} {why}"
         for item in results.items
         for entry in item.expectations
         for why in (*contradictions(entry), *chance_contradictions(entry))
@@ -453,19 +457,17 @@ def _waived(check: _Check, waivers: Sequence[Waiver], today: date) -> bool:
     """Whether a check may fail for now; what was not measured has not failed."""
     item = check.item
     return check.state in ("holds", "failed", "vacuous", "borderline") and any(
-        waiver.expires >= today and waiver.covers(f"{item.file}::{_name(item)}", item.model)
+        waiver.expires >= today and waiver.covers(f"{item.file}::{item.name}", item.model)
         for waiver in waivers
     )
 
 
 def _waivers(results: Results, policy: Policy, today: date) -> Iterator[Reason]:
-    known = sorted({f"{item.file}::{_name(item)}" for item in results.items})
+    known = sorted({f"{item.file}::{item.name}" for item in results.items})
     unknown = [
         f"{waiver.case} ({waiver.owner}): {did_you_mean(waiver.case, known)}"
         for waiver in policy.waivers
-        if not any(
-            waiver.covers(f"{item.file}::{_name(item)}", item.model) for item in results.items
-        )
+        if not any(waiver.covers(f"{item.file}::{item.name}", item.model) for item in results.items)
     ]
     if unknown:
         text = "1 waiver is" if len(unknown) == 1 else f"{len(unknown)} waivers are"
@@ -687,6 +689,7 @@ def _may_fail(blocking: Sequence[_Check], policy: Policy) -> int:
 
 
 def _compared(baseline: Results, results: Results) -> Comparison:
+    check_baseline(baseline)
     pairs = {old: new for old, new in pair_models(baseline, results).items() if old != new}
     return compare_results(baseline, results, models=pairs)
 
@@ -745,9 +748,7 @@ def _regressions(
         fell = [
             change
             for change in compared.changes
-            if states.get(change.key) == "holds"
-            and change.by is not None
-            and change.by < -allowed.weaker
+            if states.get(change.key) == "holds" and change.weaker_than(allowed.weaker)
         ]
         if fell:
             words = f"fell by more than {_percent(allowed.weaker)} against the baseline"
@@ -766,7 +767,7 @@ def _change_line(change: Change) -> str:
     by = "" if change.by is None else f", number {change.by:+.0%}"
     was = change.old.outcome if change.old else "missing"
     now = change.new.outcome if change.new else "missing"
-    return f"{item.file}:{item.line}: {_name(item)} on {item.model}: {was}, now {now}{by}"
+    return f"{item.file}:{item.line}: {item.name} on {item.model}: {was}, now {now}{by}"
 
 
 # What is worth knowing besides
@@ -784,7 +785,7 @@ def _notes(
             yield f"moved: {check.line}"
     for check in waived:
         state = "holds, the waiver is no longer needed" if check.state == "holds" else check.why
-        yield f"waived: {check.item.file}::{_name(check.item)} on {check.item.model}: {state}"
+        yield f"waived: {check.item.file}::{check.item.name} on {check.item.model}: {state}"
     for check in kept:
         if key_of(check.item) in demoted:
             yield f"judged as blocking, as in the baseline: {check.line}"
