@@ -24,8 +24,8 @@ probe: $(READY)  ## run cases/ and probes/ on the demo models and write report/
 translator: $(READY)  ## train the translator of probes/ again (about 6 minutes)
 	@$(BIN)/python probes/translator/train.py
 
-test: lint  ## run the linters and all tests
-	@$(BIN)/pytest $(ARGS)
+test: lint  ## run the linters and all tests, in two processes
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/attnprobe models --check all --page docs/architectures.md
