@@ -83,9 +83,11 @@ def tiny(_tiny_model: Model) -> TinyModels:
 def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """Runs `attnprobe` in an empty folder, on a wide terminal; exit code and what was printed."""
     from attnprobe import cli
+    from attnprobe.cli.base import out
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "4000")
+    # Not by COLUMNS: a console that was made where it was set, as under xdist, keeps that width.
+    monkeypatch.setattr(out, "_width", 4000)
 
     def run(*arguments: object) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])

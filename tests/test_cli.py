@@ -15,7 +15,7 @@ from rich.table import Table
 import attnprobe
 from attnprobe import cli
 from attnprobe.cases import schema
-from attnprobe.cli.base import print_table
+from attnprobe.cli.base import out, print_table
 from attnprobe.errors import AttnprobeError
 
 Write = Callable[..., Path]
@@ -53,7 +53,7 @@ def test_schema_is_printed_and_written(attn: Attn, tmp_path: Path) -> None:
 def test_a_table_is_not_cut_on_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(out, "_width", 20)
     print_table(Table("architecture", "largest difference", "refused from", title="a model"))
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("architecture", "largest difference", "refused from"))

@@ -975,10 +975,13 @@ def test_moved_checks_pass_and_say_so() -> None:
         "r",
         "moved: cases/coref.attn.yaml:7: c0 on minilm: L3H1 moved to L3H5, and it holds there",
     )
-    assert decision.sentence.endswith(" hold, none of them by chance.")
+    assert decision.sentence == (
+        "Release may go: 3 attention checks on 1 model hold, 1 of them where their heads are now, "
+        "none of them by chance."
+    )
     # What was known of chance at the old place says nothing of the new one.
     unknown = decide(found, moved={key: Moved("x", (None,)) for key in places})
-    assert unknown.sentence.endswith("3 attention checks on 1 model hold.")
+    assert unknown.sentence.endswith("hold, 1 of them where their heads are now.")
     error = run(case("c0", "error"), case("c1"))
     assert decide(error, moved=places).exit_code == 2
     assert broken_keys(run(*many(3, 1), case("a", "failed", severity="advisory")), Policy()) == (

@@ -24,7 +24,7 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from attnprobe import accuracy, capture, cases
-from attnprobe.cli.base import app
+from attnprobe.cli.base import app, out
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus
 from attnprobe.errors import AttnprobeError, CorpusError, MeasureError, ResultsError
 from attnprobe.models import Model
@@ -853,7 +853,7 @@ def test_promise_36_a_damaged_state_is_told(
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "_width", 200)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "english.conllu").write_bytes(CORPUS.read_bytes())
 
@@ -958,7 +958,7 @@ def test_the_command_refuses_before_it_loads_a_model(
 def test_the_table_in_the_documents_is_the_real_one(
     command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "180")
+    monkeypatch.setattr(out, "_width", 180)
     page = (Path(__file__).parent.parent / "docs" / "scan.md").read_text(encoding="utf-8")
     (table,) = [block for block in page.split("```") if block.startswith("text\n┏")]
     result = command("--min-arcs", "30", "--control", "random-init")

@@ -8,4 +8,4 @@ def gate(session: nox.Session) -> None:
     """May the model be released?"""
     (model,) = session.posargs
     session.install("attnprobe")
-    session.run("attnprobe", "gate", "cases", "--attn-model", f"candidate={model}")
+    session.run("attnprobe", "gate", "cases", f"--attn-model=candidate={model}")
