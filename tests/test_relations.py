@@ -598,8 +598,10 @@ def test_figures_are_those_of_eager_attention(
     assert accuracy.demand.observed == hits.mean()
     assert accuracy.outcome == ("passed" if hits.mean() > 0.5 else "failed")
     lead = hits.mean() - offset.mean()
-    assert above.demand.observed == pytest.approx(lead)
-    assert above.outcome == ("passed" if lead > 0.05 else "failed")
+    # A lead that is large enough must also be more than luck.
+    shown = found.p if lead > 0.05 and found.p > 0.05 else lead
+    assert above.demand.observed == pytest.approx(shown)
+    assert above.outcome == ("passed" if lead > 0.05 and found.p <= 0.05 else "failed")
     assert tested.outcome == ("passed" if lead > 0 and found.p <= 0.05 else "failed")
     assert found.notes[0] == "90 arcs of punctuation left out"
 

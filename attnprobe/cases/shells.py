@@ -215,7 +215,8 @@ class BoundsShell(_Shell):
     )
     above_best_offset: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
-        description="By how much the accuracy must lie above that of the best fixed distance.",
+        description="By how much the accuracy must lie above that of the best fixed distance, "
+        "with p of the exact McNemar test at most 0.05.",
     )
     above_offset_p: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
