@@ -237,14 +237,14 @@ class Runner:
             number: None, or that of a block with a fault in it, measures the case by itself.
         """
         self._let_go(before=case)
-        whole = number is not None and number not in self._broken
-        cases = self._blocks[number] if whole and number is not None else [case]
+        block = None if number in self._broken else number
+        cases = [case] if block is None else self._blocks[block]
         suites = [
             suite
             for suite in dict.fromkeys(self._suites.values())
             if suite.chances is None
             and self._chance_max is not None
-            and (suite.block == number if whole else suite is self._suites[case])
+            and (suite is self._suites[case] if block is None else suite.block == block)
         ]
         try:
             plans = {one: [self._plan(one, entry) for entry in one.expectations] for one in cases}
@@ -254,8 +254,8 @@ class Runner:
             self._collect([plan for plan in asked if plan.error is None])
         except Exception:
             # A fault, as of one case's rule: from now on each case of the block is on its own.
-            if whole and number is not None:
-                self._broken.add(number)
+            if block is not None:
+                self._broken.add(block)
             raise
         for suite in suites:
             suite.chances = _tally(controls[suite])
