@@ -354,10 +354,9 @@ def _judgement(bound: Bound, found: Accuracy) -> Judgement:
     if bound.name == "accuracy":
         demand = Demand("accuracy", found.share, ">=", bound.demanded, found.share - bound.demanded)
     elif bound.name == "above_best_offset":
-        demand = Demand(above, lead, ">=", bound.demanded, lead - bound.demanded)
-        if demand.holds and found.p > PAIRED_P:
-            # On the same arcs: a lead that a few of them make may be luck.
-            demand = Demand("exact McNemar p", found.p, "<=", PAIRED_P, PAIRED_P - found.p)
+        # On the same arcs: a lead that a few of them make may be luck.
+        luck = Demand("exact McNemar p", found.p, "<=", PAIRED_P, PAIRED_P - found.p)
+        demand = _gravest(Demand(above, lead, ">=", bound.demanded, lead - bound.demanded), luck)
     else:
         # The test is two-sided: a small p must not be that of the distance being the better one.
         demand = hardest(
@@ -367,6 +366,14 @@ def _judgement(bound: Bound, found: Accuracy) -> Judgement:
             ]
         )
     return Judgement(bound, demand, outcome_of(demand))
+
+
+def _gravest(first: Demand, second: Demand) -> Demand:
+    """The demand of the worse outcome, else the first: a lead and a p have no common unit."""
+    demand, other = sorted(
+        (first, second), key=lambda one: ("failed", "borderline", "passed").index(outcome_of(one))
+    )
+    return demand._replace(others=(other,))
 
 
 def _mistakes(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import locate, visible, width, words
 from attnprobe.cases import Case
-from attnprobe.records import Outcome, Span, Verdict
+from attnprobe.records import BoundVerdict, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.run import Finding
@@ -22,9 +22,16 @@ __all__ = [
     "figures",
     "harmless",
     "number",
+    "other_bounds",
 ]
 
 _COMMAND = re.compile(r"^( *)::")
+_CLOSE = f"within {BAND} of the bound, too near to call"
+_STATES: Mapping[Outcome, str] = {
+    "passed": "holds",
+    "borderline": _CLOSE,
+    "failed": "does not hold",
+}
 _SEVEREST: Sequence[Outcome] = ("error", "failed", "vacuous", "borderline", "passed")
 
 
@@ -57,7 +64,9 @@ def explain_relation(finding: RelationFinding) -> str:
         lines += str(finding.error).split("\n")
     if found is not None:
         ordered = sorted(finding.judgements, key=lambda one: _SEVEREST.index(one.outcome))
-        lines += [*map(demanded, ordered), *figures(found)]
+        for one in ordered:
+            lines += [demanded(one), *other_bounds(one.demand.other_bounds())]
+        lines += figures(found)
     if found is not None and found.mistakes:
         lines.append(f"wrong, {len(found.mistakes)} of {found.n - found.right}:")
         lines += [f"  {line}" for mistake in found.mistakes for line in _mistake(mistake)]
@@ -72,7 +81,15 @@ def demanded(judgement: Judgement) -> str:
         f"{number(demand.demanded)}"
     )
     close = judgement.outcome == "borderline"
-    return line + (f": within {BAND} of the bound, too near to call" if close else "")
+    return line + (f": {_CLOSE}" if close else "")
+
+
+def other_bounds(bounds: Sequence[BoundVerdict]) -> list[str]:
+    """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
+    return [
+        f"{one.measure} {number(one.observed)}, demanded {bound(one)}: {_STATES[one.outcome]}"
+        for one in bounds
+    ]
 
 
 def figures(found: Accuracy) -> list[str]:
@@ -119,7 +136,7 @@ def number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
 
 
-def bound(verdict: Verdict) -> str:
+def bound(verdict: Verdict | BoundVerdict) -> str:
     """The bound of a verdict: `>= 0.300`."""
     return f"{verdict.relation} {number(verdict.demanded)}"
 
@@ -171,17 +188,17 @@ def _notes(case: Case, rule: Rule) -> dict[str, str]:
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     lines = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     if verdict.outcome == "borderline":
-        lines[0] += f": within {BAND} of the bound, too near to call"
+        lines[0] += f": {_CLOSE}"
     if verdict.outcome == "vacuous":
         lines[0] += ": holds, but it also holds for too many other word pairs to say much"
+    lines += other_bounds(verdict.other_bounds)
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""
+    lines += [str(one) for one in (verdict.confirmed, verdict.control) if one is not None]
     lines.append(
         f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
     )
-    said = [str(one) for one in (verdict.confirmed, verdict.control) if one is not None]
-    lines[1:1] = said
     if verdict.chance is not None:
         lines.append(str(verdict.chance))
     if verdict.top:

@@ -32,6 +32,7 @@ from attnprobe.records import Head, Outcome, SiteName
 __all__ = [
     "LOCK_SCHEMA",
     "RESULTS_SCHEMA",
+    "BoundResult",
     "CaseOutcome",
     "CaseResult",
     "ChanceResult",
@@ -109,6 +110,17 @@ class ChanceResult(_Record):
 
 
 @dataclass(frozen=True)
+class BoundResult(_Record):
+    """What became of one bound of an expectation; fields as in `ExpectationResult`."""
+
+    outcome: Outcome
+    measure: str
+    observed: StrictFloat
+    relation: str
+    demanded: StrictFloat
+
+
+@dataclass(frozen=True)
 class ExpectationResult(_Record):
     """What became of one `expect` entry; fields that an error left unmeasured are None.
 
@@ -120,6 +132,8 @@ class ExpectationResult(_Record):
         chance: how often the rule passes for other word pairs; None where a rule has no pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
         confirmed: where ablation was to confirm the verdict, what it showed.
+        other_bounds: of several bounds those that did not decide, on the same head, the hardest
+            first.
     """
 
     rule: str
@@ -136,6 +150,7 @@ class ExpectationResult(_Record):
     chance: ChanceResult | None = None
     sink: StrictFloat | None = None
     confirmed: str | None = None
+    other_bounds: tuple[BoundResult, ...] = ()
 
 
 @dataclass(frozen=True)

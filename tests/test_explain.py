@@ -12,7 +12,7 @@ from attnprobe import yamltext
 from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
 from attnprobe.explain import bound, explain, harmless, number
-from attnprobe.records import Target, Verdict
+from attnprobe.records import BoundVerdict, Target, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -176,6 +176,23 @@ def test_number(value: float, shown: str) -> None:
 
 def test_bound() -> None:
     assert bound(replace(VERDICT, relation=">", demanded=0.0)) == "> 0"
+
+
+def test_every_bound_is_told_the_hardest_first() -> None:
+    others = (
+        BoundVerdict("failed", "rank", 3, "<=", 1),
+        BoundVerdict("borderline", "margin over a", 0.0995, ">=", 0.1),
+        BoundVerdict("passed", "weight", 0.125, "<=", 0.9),
+    )
+    found = case("attends: {from: it, to: animal, over: street, min: 0.3, top: 1, max: 0.9}")
+    lines = told(found, replace(VERDICT, other_bounds=others)).split("\n")
+    start = lines.index("  weight 0.125, demanded >= 0.300")
+    assert lines[start + 1 : start + 5] == [
+        "  rank 3, demanded <= 1: does not hold",
+        "  margin over a 0.100, demanded >= 0.100: within 0.001 of the bound, too near to call",
+        "  weight 0.125, demanded <= 0.900: holds",
+        "  by L3H1; 25% of its row is on special or first tokens",
+    ]
 
 
 def test_a_word_that_stands_twice_gets_no_note() -> None:

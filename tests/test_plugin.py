@@ -774,6 +774,34 @@ def test_results_hold_what_eager_attention_gives(
     assert results.cases[3].expectations[0].observed == pytest.approx(expected, abs=5e-5)
 
 
+def test_results_hold_every_bound(probe: Run, write_cases: Write, tiny: TinyModels) -> None:
+    write_cases(
+        """
+        - id: several
+          text: The big seal barks.
+          expect:
+            - attends: {from: barks, to: seal, over: big, min: 0.9, max: 0.95, margin: 0.8}
+        """
+    )
+    result = probe("--attn-json=r.json")
+    result.assert_outcomes(failed=1)
+    (entry,) = read_results(Path("r.json")).cases[0].expectations
+    to, over = (weight(tiny, "The big seal barks.", "barks", word) for word in ("seal", "big"))
+    numbers = [
+        ("weight", ">=", to, 0.9, "failed", to - 0.9),
+        ("margin over big", ">=", to - over, 0.8, "failed", to - over - 0.8),
+        ("weight", "<=", to, 0.95, "passed", 0.95 - to),
+    ]
+    hardest, *others = sorted(numbers, key=lambda one: one[-1])
+    assert (entry.measure, entry.relation, entry.demanded) == (hardest[0], ">=", hardest[3])
+    told = [(one.measure, one.relation, one.demanded, one.outcome) for one in entry.other_bounds]
+    assert told == [(one[0], one[1], one[3], one[4]) for one in others]
+    for bound, one in zip(entry.other_bounds, others, strict=True):
+        assert bound.observed == pytest.approx(one[2], abs=5e-5)
+        assert f"{bound.measure} {bound.observed:.3f}, demanded {bound.relation}" in entry.message
+    result.stdout.fnmatch_lines(["  weight *, demanded <= 0.950: holds"])
+
+
 def without_time(path: str) -> str:
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 

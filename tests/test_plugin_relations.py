@@ -273,7 +273,12 @@ def test_the_results_file_tells_all(probe: Run, write: Write) -> None:
     assert (accuracy.rule, accuracy.arguments) == ("relation", {"accuracy": 0.2})
     assert (accuracy.outcome, accuracy.observed, accuracy.relation) == ("passed", 4 / 12, ">=")
     assert (above.outcome, above.observed, above.demanded) == ("failed", 0.0, 0.1)
-    assert above.message == "lead over the best fixed distance 0, demanded >= 0.100"
+    assert above.message == (
+        "lead over the best fixed distance 0, demanded >= 0.100; "
+        "exact McNemar p 1, demanded <= 0.050: does not hold"
+    )
+    (luck,) = above.other_bounds
+    assert (luck.outcome, luck.observed, luck.demanded) == ("failed", 1.0, 0.05)
     few = found["few"]
     assert (few.n, few.accuracy) == (None, None)
     assert few.expectations[0].outcome == "error"
@@ -303,7 +308,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
     assert timeless("1.json") == timeless("2.json") == timeless("3.json")
     for path in ("1.html", "3.html"):
         assert shown(path, "fails").count("<table") == 1
-        assert shown(path, "fails").count("<tr>") == 1 + 2
+        assert shown(path, "fails").count("<tr>") == 1 + 3  # a lead, and that it is no luck
 
 
 def test_junit_has_place_and_reason(probe: Run, write: Write) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -24,7 +25,7 @@ from attnprobe.records import Floats, Target
 from attnprobe.render.chart import bars
 from attnprobe.render.heatmap import Cells, heatmap, to_svg
 from attnprobe.render.style import CONTRAST, EXPECTED, Drawing
-from attnprobe.render.table import Finding, expectations_table, picture_figure
+from attnprobe.render.table import BoundRow, Finding, expectations_table, picture_figure
 from attnprobe.render.text import shortened, visible
 
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -351,6 +352,15 @@ def test_table_has_one_row_an_expectation() -> None:
         + "aaaaaaa0.12failed"
         + "bbbbbbb0.12failed"
     )
+
+
+def test_further_bounds_have_rows_of_their_own() -> None:
+    bounds = (BoundRow("rank 3", "<= 1", "failed"), BoundRow("<b>", "> 0", "passed"))
+    page = parsed(expectations_table([replace(finding("a"), other_bounds=bounds)]))
+    assert page.text.endswith("aaaaaaa0.12failed" + "rank 3<= 1failed" + "<b>> 0passed")
+    spans = [value for name, value in page.attributes if name == "rowspan"]
+    assert spans == ["3"] * 6  # rule, words, heads, head, chance, sink
+    assert page.tags.count("tr") == 1 + 3
 
 
 def test_picture_carries_the_svg_and_says_what_it_shows() -> None:

@@ -14,12 +14,19 @@ from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Relation
-from attnprobe.explain import bound, demanded, figures, harmless, number
+from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import Chance, Chart, Encoding, LayerPanel, Verdict
-from attnprobe.render.table import Finding, expectations_table, folded, notes, picture_figure
-from attnprobe.results import ChanceResult, ExpectationResult, ModelResult
+from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, LayerPanel, Verdict
+from attnprobe.render.table import (
+    BoundRow,
+    Finding,
+    expectations_table,
+    folded,
+    notes,
+    picture_figure,
+)
+from attnprobe.results import BoundResult, ChanceResult, ExpectationResult, ModelResult
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -108,6 +115,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             line=stated.mark.line,
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    said += other_bounds(verdict.other_bounds)
     said += [str(one) for one in (verdict.confirmed, verdict.control, verdict.chance) if one]
     return ExpectationResult(
         rule=stated.rule.kind,
@@ -124,7 +132,12 @@ def expectation(judged: Judged) -> ExpectationResult:
         chance=_chance(verdict.chance),
         sink=verdict.sink,
         confirmed=verdict.confirmed,
+        other_bounds=_other_bounds(verdict.other_bounds),
     )
+
+
+def _other_bounds(bounds: Sequence[BoundVerdict]) -> tuple[BoundResult, ...]:
+    return tuple(BoundResult(**vars(one)) for one in bounds)
 
 
 def properties(
@@ -219,7 +232,7 @@ def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
         rule="relation",
         arguments={judgement.bound.name: judgement.bound.demanded},
         outcome=judgement.outcome,
-        message=demanded(judgement),
+        message="; ".join([demanded(judgement), *other_bounds(demand.other_bounds())]),
         line=judgement.bound.mark.line,
         measure=demand.measure,
         observed=demand.observed,
@@ -227,6 +240,7 @@ def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
         demanded=demand.demanded,
         head=found.head,
         heads_tried=found.heads_tried,
+        other_bounds=_other_bounds(demand.other_bounds()),
     )
 
 
@@ -251,6 +265,13 @@ def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding
         sink=None,
         chance="",
         outcome=judged.outcome if judged else "error",
+        other_bounds=_bound_rows(demand.other_bounds() if demand else ()),
+    )
+
+
+def _bound_rows(bounds: Sequence[BoundVerdict]) -> tuple[BoundRow, ...]:
+    return tuple(
+        BoundRow(f"{one.measure} {number(one.observed)}", bound(one), one.outcome) for one in bounds
     )
 
 
@@ -334,6 +355,7 @@ def _row(judged: Judged) -> Finding:
         chance=_rate(verdict.chance),
         sink=verdict.sink,
         outcome=verdict.outcome,
+        other_bounds=_bound_rows(verdict.other_bounds),
     )
 
 

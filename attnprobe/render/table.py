@@ -8,18 +8,27 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from attnprobe.records import Outcome
 from attnprobe.render.text import visible
 
-__all__ = ["Finding", "expectations_table", "folded", "notes", "picture_figure"]
+__all__ = ["BoundRow", "Finding", "expectations_table", "folded", "notes", "picture_figure"]
+
+
+class BoundRow(NamedTuple):
+    """A bound beside the one that decided: its number, its bound and what became of it."""
+
+    observed: str
+    demanded: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table of expectations.
+    """One expectation in the table: a row, and one more for each further bound.
 
     Attributes:
         rule: the rule's name: `attends`.
@@ -30,6 +39,7 @@ class Finding:
         chance: how often the rule passes for other word pairs; empty where it has none.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None where
             nothing was measured.
+        other_bounds: of several bounds those that did not decide.
     """
 
     rule: str
@@ -41,6 +51,7 @@ class Finding:
     chance: str
     sink: float | None
     outcome: Outcome
+    other_bounds: tuple[BoundRow, ...] = ()
 
 
 _COLUMNS = (
@@ -71,9 +82,10 @@ _HEAD = Markup(
     '<th scope="col" style="padding:4px 10px;border:0;text-align:left;color:#59636e">{}</th>'
 )
 _DATA = Markup(
-    '<td style="padding:4px 10px;border:0;border-top:1px solid #d1d9e0;text-align:left;'
-    'color:#1f2328;unicode-bidi:isolate">{}</td>'
+    '<td{rows} style="padding:4px 10px;border:0;border-top:1px solid #d1d9e0;text-align:left;'
+    'color:#1f2328;unicode-bidi:isolate">{text}</td>'
 )
+_ROWS = Markup(' rowspan="{}"')
 _BADGE = Markup(
     '<span style="background:{};color:#fff;border-radius:9px;padding:1px 8px;'
     'white-space:nowrap">{}</span>'
@@ -95,25 +107,35 @@ _NOTE = Markup('<li style="unicode-bidi:isolate">{}</li>')
 
 
 def expectations_table(rows: Sequence[Finding]) -> str:
-    """An HTML table with one row an expectation, in the order given."""
+    """An HTML table with one row a bound, those of an expectation together, in the order given."""
     head = Markup().join(_HEAD.format(name) for name in _COLUMNS)
     return str(_TABLE.format(head=head, body=Markup().join(map(_row, rows))))
 
 
 def _row(finding: Finding) -> Markup:
-    texts = (
-        finding.rule,
-        finding.relation,
-        finding.heads,
-        finding.observed,
-        finding.demanded,
-        finding.head,
-        finding.chance,
-    )
-    cells = [_DATA.format(visible(text)) for text in texts]
-    cells.append(_DATA.format("" if finding.sink is None else f"{finding.sink:.2f}"))
-    cells.append(_DATA.format(_BADGE.format(_BADGES[finding.outcome], finding.outcome)))
-    return Markup("<tr>{}</tr>").format(Markup().join(cells))
+    """The rows of an expectation; what its bounds have in common spans them all."""
+    count = 1 + len(finding.other_bounds)
+    sink = "" if finding.sink is None else f"{finding.sink:.2f}"
+    first = [
+        *(_cell(text, rows=count) for text in (finding.rule, finding.relation, finding.heads)),
+        *(_cell(text) for text in (finding.observed, finding.demanded)),
+        *(_cell(text, rows=count) for text in (finding.head, finding.chance, sink)),
+        _outcome(finding.outcome),
+    ]
+    others = [
+        [_cell(one.observed), _cell(one.demanded), _outcome(one.outcome)]
+        for one in finding.other_bounds
+    ]
+    row = Markup("<tr>{}</tr>")
+    return Markup().join(row.format(Markup().join(cells)) for cells in (first, *others))
+
+
+def _cell(text: str, *, rows: int = 1) -> Markup:
+    return _DATA.format(rows=_ROWS.format(rows) if rows > 1 else "", text=visible(text))
+
+
+def _outcome(outcome: Outcome) -> Markup:
+    return _DATA.format(rows="", text=_BADGE.format(_BADGES[outcome], outcome))
 
 
 def picture_figure(svg: str, caption: str) -> str:
