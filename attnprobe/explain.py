@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import locate, visible, width, words
 from attnprobe.cases import Case
+from attnprobe.errors import AttnprobeError
 from attnprobe.records import BoundVerdict, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
+from attnprobe.rules.base import Demand
 from attnprobe.run import Finding
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "explain_relation",
     "figures",
     "harmless",
+    "headline",
     "number",
     "other_bounds",
+    "relation_headline",
 ]
 
 _COMMAND = re.compile(r"^( *)::")
@@ -37,6 +41,55 @@ _SEVEREST: Sequence[Outcome] = ("error", "failed", "vacuous", "borderline", "pas
 
 class ExpectationFailed(AssertionError):
     """An expectation was measured and does not hold."""
+
+    # Tracebacks and pytest's summary then print its bare name, so there is room for the number.
+    __module__ = "builtins"
+
+
+def headline(failing: Sequence[Finding], judged: int = 1) -> str:
+    """One line on a case that does not hold, the number first: a terminal cuts its end off.
+
+    `weight 0.121, demanded >= 0.3 (attends, L3H1); 2 of 3 expectations fail`
+
+    Args:
+        failing: the findings that make it fail, the first of which is told.
+        judged: how many expectations the case has.
+    """
+    first, verdict = failing[0], failing[0].verdict
+    kind = first.expectation.rule.kind
+    if verdict is None:
+        line = f"{_first_line(first.error)} ({kind})"
+    else:
+        about = [kind, verdict.head]
+        about += [verdict.outcome] * (verdict.outcome != "failed")
+        line = f"{_against(verdict.deciding)} ({', '.join(about)})"
+    more = f"; {len(failing)} of {judged} expectations fail" if len(failing) > 1 else ""
+    return harmless(line + more)
+
+
+def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
+    """The same on a relation: `accuracy 0.31, demanded >= 0.5 (subject-of-verb, L4H7)`.
+
+    Args:
+        failing: the bounds that make it fail; without any it could not be measured.
+    """
+    name, found = finding.relation.id, finding.accuracy
+    if not failing or found is None:
+        return harmless(f"{_first_line(finding.error)} ({name})")
+    first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
+    demand = first.demand
+    about = [name, found.head, *([first.outcome] * (first.outcome != "failed"))]
+    more = f"; {len(failing)} of {len(finding.judgements)} bounds fail" if len(failing) > 1 else ""
+    return harmless(f"{_against(demand)} ({', '.join(about)}){more}")
+
+
+def _against(one: BoundVerdict | Demand) -> str:
+    """A number against its bound, that as it was stated: `weight 0.121, demanded >= 0.3`."""
+    return f"{one.measure} {number(one.observed)}, demanded {one.relation} {one.demanded:g}"
+
+
+def _first_line(error: AttnprobeError | None) -> str:
+    return str(error).split("\n")[0]
 
 
 def explain(case: Case, finding: Finding) -> str:

@@ -158,6 +158,7 @@ def test_a_failure_lists_all_expectations_with_their_lines(probe: Run, write_cas
     result.stdout.fnmatch_lines(
         [
             "*_ fails _*",
+            "weight 0.*, demanded >= 0.99 (attends, mean of 12 heads); 2 of 3 expectations fail",
             "x.attn.yaml:13: failed: attends barks → dog, *",
             "  │ The dog barks.",
             "  │     ^^^ ^^^^^",
@@ -166,11 +167,35 @@ def test_a_failure_lists_all_expectations_with_their_lines(probe: Run, write_cas
             "  by mean of *",
             "x.attn.yaml:14: failed: attends dog → barks, *",
             "x.attn.yaml:12: passed: ignores barks → dog, *",
-            "FAILED x.attn.yaml::fails - x.attn.yaml:13: failed: *",
+            "FAILED x.attn.yaml::fails - weight 0.*",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*ExpectationFailed*")
+
+
+@pytest.mark.parametrize(
+    ("columns", "end"),
+    [(80, "*..."), (200, " (attends, mean of 12 heads); 2 of 3 expectations fail")],
+)
+def test_the_summary_line_has_the_number_and_its_bound(
+    probe: Run,
+    write_cases: Write,
+    tiny: TinyModels,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    end: str,
+) -> None:
+    for name in ("CI", "BUILD_NUMBER"):  # there pytest prints all of a message
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    write_cases(BOTH)
+    found = weight(tiny, "The dog barks.", "barks", "dog")
+    line = f"FAILED x.attn.yaml::fails - weight {found:.3f}, demanded >= 0.99{end}"
+    probe().stdout.fnmatch_lines([line])
+    probe("-n0", "--junitxml=r.xml")
+    (failure,) = ElementTree.parse("r.xml").iter("failure")
+    assert (failure.get("message") or "").startswith(f"weight {found:.3f}, demanded >= 0.99 (")
 
 
 # Outcomes
@@ -1028,7 +1053,8 @@ def test_python_probes(probe: Run, pytester: pytest.Pytester, write_cases: Write
     result.stdout.fnmatch_lines(
         [
             '>*attn("The dog barks.").attends("barks", "dog", heads="mean", min=0.99)',
-            "E*ExpectationFailed: test_python_probes.py:8: failed: attends barks → dog, *",
+            "E*ExpectationFailed: weight 0.*, demanded >= 0.99 (attends, mean of 12 heads)",
+            "E*test_python_probes.py:8: failed: attends barks → dog, *",
             "E*│ The dog barks.",
             "E*weight 0.*, demanded >= 0.990",
         ]

@@ -111,15 +111,18 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
     result.stdout.fnmatch_lines(
         [
             "*_ ERROR at setup of few _*",
+            "only 12 arcs can be judged, which is under least: 13; * (few)",
             "x.attn.yaml:*: error: few",
             "  any, dependent → head, L0H1",
             "  only 12 arcs can be judged, which is under least: 13; *",
             "*_ ERROR at setup of missing _*",
             "*layer 77 has no attention at the encoder site*",
             "*_ fails _*",
+            "lead over the best fixed distance 0, demanded >= 0.1 (fails, L0H1)",
             "x.attn.yaml:9: failed: fails",
             "  any, dependent → head, L0H1",
             "  lead over the best fixed distance 0, demanded >= 0.100",
+            "  exact McNemar p 1, demanded <= 0.050: does not hold",
             "  accuracy 0.333, demanded >= 0.200",
             "  L0H1 is right for 4 of 12 arcs (33.3%, 95 % interval 13.8% to 60.9%)",
             "  the best fixed distance, 1 word to the left, is right for 4 (33.3%); only the head "
@@ -131,6 +134,7 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
             "*XPASS(strict)*it looks elsewhere*",
             "SKIPPED*waits",
             "XFAIL x.attn.yaml::gap - it looks elsewhere*",
+            "FAILED x.attn.yaml::fails - lead over the best fixed distance 0, *",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
