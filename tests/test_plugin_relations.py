@@ -6,6 +6,7 @@ weights, so that the accuracy is a third.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import scipy.stats  # before the inner runs: pytester forgets what they import
+from svg import texts
 
 from attnprobe.results import CaseResult, RelationResult, read_results
 
@@ -368,6 +370,64 @@ def test_the_report_has_a_table_of_bounds_and_the_figures(probe: Run, write: Wri
         assert shown("r.html", name).count("<table") == 1
 
 
+def test_the_report_says_why_a_relation_is_a_known_gap(probe: Run, write: Write) -> None:
+    write(SUITE.replace(GAP, "xfail: it looks <b>elsewhere</b>"))
+    probe("--html=r.html", "--self-contained-html")
+    for name in ("gap", "closed", "few"):
+        assert "known gap: it looks &lt;b&gt;elsewhere&lt;/b&gt;</li>" in shown("r.html", name)
+    for name in ("holds", "fails", "best"):
+        assert "known gap" not in shown("r.html", name)
+
+
+@pytest.mark.parametrize(
+    ("figures", "pictured"),
+    [
+        ("failed", {"fails", "closed"}),
+        ("all", {"holds", "fails", "best", "gap", "closed"}),
+        ("none", set()),
+    ],
+)
+def test_a_relation_is_drawn_as_the_accuracy_of_each_head(
+    probe: Run, write: Write, figures: str, pictured: set[str]
+) -> None:
+    write(SUITE)
+    chosen = [] if figures == "failed" else [f"--attn-figures={figures}"]
+    probe("--html=r.html", "--self-contained-html", "--attn-json=r.json", *chosen)
+    found = {one.id: one for one in read_results(Path("r.json")).relations}
+    drawn = {name: pictures(shown("r.html", name)) for name in found}
+    assert {name for name, own in drawn.items() if own} == pictured
+    for name in pictured:
+        (svg,) = drawn[name]
+        assert re.findall(r'id="decided-(\w+)"', svg) == [found[name].head]
+        # All heads of the layer of a named head, all of the model where one is chosen.
+        digits = [text for text in texts(svg) if re.fullmatch(r"[01]\.\d\d", text)]
+        assert len(digits) == (12 if name == "best" else 4)
+        arcs = found[name].chosen_on if name == "best" else found[name].n
+        assert f"tiny · accuracy on {arcs} arcs · {name}" in texts(svg)
+        if name != "best":
+            assert f"{found[name].accuracy:.2f}" in digits
+
+
+def pictures(content: str) -> list[str]:
+    return [
+        base64.b64decode(data).decode()
+        for data in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", content)
+    ]
+
+
+def test_a_fault_in_measuring_other_heads_is_a_note(
+    probe: Run, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("<img src=x onerror=alert(1)>")
+
+    monkeypatch.setattr("attnprobe.accuracy.head_grid", fault)
+    write(FAILS)
+    probe("--html=r.html").assert_outcomes(failed=1)
+    note = "no picture: ZeroDivisionError: &lt;img src=x onerror=alert(1)&gt;"
+    assert shown("r.html", "fails").count(note) == 1
+
+
 def test_promise_31_what_a_corpus_says_acts_nowhere(
     probe: Run, write: Write, pytester: pytest.Pytester
 ) -> None:
@@ -386,6 +446,6 @@ def test_promise_31_what_a_corpus_says_acts_nowhere(
     assert not re.search(r"^\s*::error", result.stdout.str(), re.MULTILINE)
     table = shown("r.html", "::a")
     assert "&lt;img src=x" in table
-    assert "<img" not in table
+    assert re.findall("<img src=.{15}", table) == ['<img src="data:image/svg']
     assert "\x1b" not in table
     ElementTree.parse("r.xml")

@@ -17,7 +17,7 @@ from attnprobe.cases import Relation
 from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, LayerPanel, Verdict
+from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
 from attnprobe.render.table import (
     BoundRow,
     Finding,
@@ -244,13 +244,50 @@ def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
     )
 
 
-def relation_html(finding: RelationFinding) -> str:
-    """The table of a relation's bounds, and the figures behind them."""
+def relation_html(
+    finding: RelationFinding,
+    model: str,
+    *,
+    grid: Callable[[RelationFinding, Accuracy], HeadGrid] | None,
+    album: Album = NO_ALBUM,
+) -> str:
+    """The table of a relation's bounds, the figures behind them, and how other heads do.
+
+    Args:
+        grid: measures the accuracy of single heads; None for no picture.
+        album: pictures of earlier runs.
+    """
     rows = [_relation_row(finding, one) for one in finding.judgements]
     if finding.error is not None:
         rows = [_relation_row(finding, None)]
-    lines = figures(finding.accuracy) if finding.accuracy else []
-    return _or_note("table", lambda: expectations_table(rows) + notes(lines))
+    gap = finding.relation.xfail
+    lines = [f"known gap: {gap}"] if gap else []
+    lines += figures(finding.accuracy) if finding.accuracy else []
+    table = _or_note("table", lambda: expectations_table(rows) + notes(lines))
+    found = finding.accuracy
+    if grid is None or found is None:
+        return table
+    return table + _or_note(
+        "picture", lambda: _accuracies(finding, found, grid(finding, found), model, album)
+    )
+
+
+def _accuracies(
+    finding: RelationFinding, found: Accuracy, chart: HeadGrid, model: str, album: Album
+) -> str:
+    from attnprobe.render.head_grid import head_grid
+    from attnprobe.render.style import to_svg
+
+    relation = finding.relation
+    title = f"{model} · {chart.measure} · {relation.id}"
+    layers = ", ".join(map(str, chart.layers))
+    what = (
+        f"each head of layer{'s' * (len(chart.layers) > 1)} {layers}"
+        if found.tried is None
+        else f"each head that was tried, on the arcs that {found.head} was chosen on"
+    )
+    svg = album.picture(lambda: to_svg(head_grid(chart, title=title)), chart, title)
+    return picture_figure(svg, f"{relation.describe()} · {chart.measure}, {what}")
 
 
 def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding:
