@@ -195,6 +195,31 @@ def test_a_self_contained_report_refers_to_nothing_outside(probe: Run, write_cas
         assert not re.search(r"url\((?!#)|@import|<script", drawn)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--self-contained-html"], ["-n0"]])
+def test_the_style_of_what_is_added_stands_once_in_the_page(
+    probe: Run, write_cases: Write, arguments: list[str]
+) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-figures=all", *arguments)
+    text = Path("report.html").read_text(encoding="utf-8")
+    (style,) = [
+        style for style in re.findall(r"<style.*?</style>", text, re.DOTALL) if "attn" in style
+    ]
+    added = "".join(shown(report(), name) for name in ("holds", "fails", "gap", "unmeasured"))
+    assert "style=" not in re.sub(r'base64,[^"]*', "", added)
+    classes = {name for found in re.findall(r'class="([^"]*)"', added) for name in found.split()}
+    assert {"attnprobe", "attn-passed", "attn-failed", "attn-error"} <= classes
+    assert {name for name in classes if f".{name} " not in style} == set()
+    # The names of tests are dark enough to be read on white.
+    assert "#results-table .collapsible td:not(.col-result) { color: #1f2328 }" in style
+
+
+def test_a_report_without_models_is_left_alone(probe: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_other(): pass")
+    probe("--html=report.html", model=None).assert_outcomes(passed=1)
+    assert "attnprobe {" not in Path("report.html").read_text(encoding="utf-8")
+
+
 def test_without_pytest_html_the_run_works(probe: Run, write_cases: Write) -> None:
     write_cases(CASES)
     result = probe("-p", "no:html", "--attn-figures=all")

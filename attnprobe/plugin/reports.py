@@ -19,6 +19,7 @@ from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
 from attnprobe.render.table import (
+    STYLE,
     BoundRow,
     Finding,
     expectations_table,
@@ -40,6 +41,7 @@ __all__ = [
     "properties",
     "relation",
     "relation_html",
+    "style_sheet",
 ]
 
 
@@ -326,6 +328,18 @@ def _plain(value: Any) -> Any:
         case list() | tuple():
             return [_plain(entry) for entry in value]
     return str(value)
+
+
+# pytest-html names tests in a grey, and what was expected in an orange, that are hard to read.
+_ROWS_OF_TESTS = """\
+#results-table .collapsible td:not(.col-result) { color: #1f2328 }
+#results-table :is(.skipped, .xfailed, .rerun) .col-result { color: #9a6700 }
+"""
+
+
+def style_sheet() -> str:
+    """The style of tables and pictures, and of the rows that they stand below."""
+    return f"<style>\n{STYLE}{_ROWS_OF_TESTS}</style>"
 
 
 def extra(content: str) -> dict[str, str | None]:

@@ -1,6 +1,7 @@
-"""Pieces of HTML for the report: no scripts, no style sheets, everything from users escaped.
+"""Pieces of HTML for the report: no scripts, everything from users escaped.
 
-The table lies on a light card, as the pictures do, so that it reads on any page.
+Their style sheet stands once in the page. The table lies on a light card, as the pictures do, so
+that it reads on any page.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from markupsafe import Markup
 from attnprobe.records import Outcome
 from attnprobe.render.text import visible
 
-__all__ = ["BoundRow", "Finding", "expectations_table", "folded", "notes", "picture_figure"]
+__all__ = [
+    "STYLE",
+    "BoundRow",
+    "Finding",
+    "expectations_table",
+    "folded",
+    "notes",
+    "picture_figure",
+]
 
 
 class BoundRow(NamedTuple):
@@ -65,45 +74,41 @@ _COLUMNS = (
     "sink",
     "outcome",
 )
-_BADGES: dict[Outcome, str] = {
-    "passed": "#1a7f37",
-    "failed": "#cf222e",
-    "borderline": "#9a6700",
-    "vacuous": "#9a6700",
-    "error": "#8250df",
+STYLE = """\
+.attnprobe { font: 13px/1.4 system-ui, sans-serif; margin: 8px 0 }
+figure.attnprobe img { max-width: 100%; height: auto }
+.attnprobe figcaption, .attnprobe summary { color: #757d87 }
+.attnprobe summary { cursor: pointer }
+table.attnprobe, ul.attnprobe {
+  background: #fff; color: #1f2328; border-radius: 9px; padding: 6px 8px; width: auto
 }
+ul.attnprobe { padding-left: 24px }
+table.attnprobe { border-collapse: separate; border-spacing: 0 }
+.attnprobe td, .attnprobe li { unicode-bidi: isolate }
+#results-table .attnprobe th, #results-table .attnprobe td { padding: 4px 10px; border: 0 }
+#results-table .attnprobe th { color: #59636e }
+#results-table .attnprobe td { border-top: 1px solid #d1d9e0 }
+.attn-outcome { color: #fff; border-radius: 9px; padding: 1px 8px; white-space: nowrap }
+.attn-passed { background: #1a7f37 }
+.attn-failed { background: #cf222e }
+.attn-borderline, .attn-vacuous { background: #9a6700 }
+.attn-error { background: #8250df }
+"""
+"""The style sheet of these pieces: for the page that they stand in, once."""
 _TABLE = Markup(
-    '<table style="border-collapse:separate;border-spacing:0;width:auto;margin:8px 0;'
-    "background:#fff;color:#1f2328;border-radius:9px;padding:6px 8px;"
-    'font:13px/1.4 system-ui,sans-serif">'
-    "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    '<table class="attnprobe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 )
-_HEAD = Markup(
-    '<th scope="col" style="padding:4px 10px;border:0;text-align:left;color:#59636e">{}</th>'
-)
-_DATA = Markup(
-    '<td{rows} style="padding:4px 10px;border:0;border-top:1px solid #d1d9e0;text-align:left;'
-    'color:#1f2328;unicode-bidi:isolate">{text}</td>'
-)
+_HEAD = Markup('<th scope="col">{}</th>')
+_DATA = Markup("<td{rows}>{text}</td>")
 _ROWS = Markup(' rowspan="{}"')
-_BADGE = Markup(
-    '<span style="background:{};color:#fff;border-radius:9px;padding:1px 8px;'
-    'white-space:nowrap">{}</span>'
-)
+_BADGE = Markup('<span class="attn-outcome attn-{0}">{0}</span>')
 _FIGURE = Markup(
-    '<figure style="margin:8px 0"><img src="data:image/svg+xml;base64,{}" alt="{}" '
-    'style="max-width:100%;height:auto"><figcaption style="font:13px/1.4 system-ui,sans-serif;'
-    'color:#757d87">{}</figcaption></figure>'
+    '<figure class="attnprobe"><img src="data:image/svg+xml;base64,{}" alt="{}">'
+    "<figcaption>{}</figcaption></figure>"
 )
-_FOLDED = Markup(
-    '<details style="margin:8px 0"><summary style="font:13px/1.4 system-ui,sans-serif;'
-    'color:#757d87;cursor:pointer">{}</summary>{}</details>'
-)
-_NOTES = Markup(
-    '<ul style="margin:8px 0;padding:6px 8px 6px 24px;background:#fff;color:#1f2328;'
-    'border-radius:9px;font:13px/1.4 system-ui,sans-serif">{}</ul>'
-)
-_NOTE = Markup('<li style="unicode-bidi:isolate">{}</li>')
+_FOLDED = Markup('<details class="attnprobe"><summary>{}</summary>{}</details>')
+_NOTES = Markup('<ul class="attnprobe">{}</ul>')
+_NOTE = Markup("<li>{}</li>")
 
 
 def expectations_table(rows: Sequence[Finding]) -> str:
@@ -135,7 +140,7 @@ def _cell(text: str, *, rows: int = 1) -> Markup:
 
 
 def _outcome(outcome: Outcome) -> Markup:
-    return _DATA.format(rows="", text=_BADGE.format(_BADGES[outcome], outcome))
+    return _DATA.format(rows="", text=_BADGE.format(outcome))
 
 
 def picture_figure(svg: str, caption: str) -> str:
