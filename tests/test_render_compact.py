@@ -164,3 +164,22 @@ def test_what_reads_from_right_to_left_is_a_text_of_its_own() -> None:
     svg = to_svg(heatmap(weights(3, 3), queries=tokens, keys=tokens, title=""))
     alone = [node.text for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
     assert alone.count("שלום") == texts(svg).count("שלום") == 2
+
+
+def test_a_style_that_is_no_attribute_stays_a_style() -> None:
+    """Older versions of matplotlib write the font as one word."""
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9.123pt" height="9pt"><g id="text_1">'
+        '<text style="font: 700 8px serif; fill: #59636e" x="1.26" y="2" '
+        'transform="rotate(-0 1.26 2)">a</text></g><g id="text_2">'
+        '<text style="font: 8px serif" x="3" y="4.04" transform="rotate(-90 3 4.04)">b</text>'
+        "</g></svg>"
+    )
+    small = compact(svg)
+    assert [(found.x, found.y, found.angle) for found in written(small)] == [
+        (1.3, 2, 0),
+        (3, 4, -90),
+    ]
+    assert [found.fill for found in written(small)] == ["#59636e", "#000000"]
+    fonts = [said(node)["font"] for node in ElementTree.fromstring(small).iter(f"{SVG}text")]
+    assert fonts == ["700 8px serif", "8px serif"]

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 __all__ = ["compact"]
 
-_SVG = "{http://www.w3.org/2000/svg}"
-_HREF = "{http://www.w3.org/1999/xlink}href"
+_SPACES = {
+    "xmlns": "http://www.w3.org/2000/svg",
+    "xmlns:xlink": "http://www.w3.org/1999/xlink",
+}
+_HREF = "xlink:href"
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 _TRANSLATED = re.compile(r"translate\((\S+) (\S+)\)$")
 _TURNED = re.compile(r"rotate\((\S+) \S+ \S+\)$")
@@ -30,6 +33,13 @@ _INITIAL = {
     "font-weight": "400",
     "text-anchor": "start",
     "fill": "#000000",
+}
+# What a style may say as attributes as well; a style keeps the rest.
+_ATTRIBUTES = {
+    *_INITIAL,
+    *("font-style", "opacity", "fill-opacity", "clip-path"),
+    *("stroke", "stroke-width", "stroke-opacity", "stroke-linejoin", "stroke-linecap"),
+    *("stroke-dasharray", "stroke-dashoffset", "stroke-miterlimit"),
 }
 # As matplotlib's style sheet has it; of the two the browser takes the one that it knows.
 _COMMON = {
@@ -46,37 +56,34 @@ def compact(svg: str) -> str:
     Args:
         svg: as matplotlib writes it with `svg.fonttype` none.
     """
-    ElementTree.register_namespace("", _SVG[1:-1])
-    ElementTree.register_namespace("xlink", _HREF[1:].partition("}")[0])
     root = ElementTree.fromstring(svg)
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
     _clean(root, used)
     root[:] = _grouped(_flat(root))
-    root.attrib = {"version": "1.1", **_COMMON, **_rounded(root.attrib, 2)}
+    root.attrib = {**_SPACES, "version": "1.1", **_COMMON, **_rounded(root.attrib, 2)}
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _clean(element: Element, used: set[str]) -> None:
-    """Takes out what nobody sees, and writes the rest shorter."""
+    """Takes out what nobody sees, and writes the rest shorter, names without their namespace."""
+    element.tag = element.tag.rpartition("}")[2]
     for child in list(element):
-        if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
+        _clean(child, used)
+        if child.tag in ("metadata", "style"):
             element.remove(child)
-        else:
-            _clean(child, used)
     element.tail = None
-    if element.tag != f"{_SVG}text":
+    if element.tag != "text":
         element.text = None
-    attributes = element.attrib
+    attributes = {
+        _HREF if name.endswith("}href") else name: value for name, value in element.items()
+    }
     name = attributes.get("id", "")
     if _MADE_UP.fullmatch(name) and name not in used:
         del attributes["id"]
-    for entry in filter(None, attributes.pop("style", "").split(";")):
-        what, _, value = entry.partition(":")
-        if what.strip() not in ("image-rendering", "stroke-dashoffset"):
-            attributes[what.strip()] = value.strip()
-    if element.tag == f"{_SVG}text":
-        _place(attributes)
-    elif element.tag == f"{_SVG}image":
+    attributes |= _styled(attributes.pop("style", ""))
+    if element.tag == "text":
+        element.attrib = _placed(attributes)
+    elif element.tag == "image":
         attributes[_HREF] = re.sub(r"\s", "", attributes[_HREF])
         # A scale is multiplied by as many cells as there are.
         element.attrib = _rounded(attributes, 4)
@@ -84,17 +91,32 @@ def _clean(element: Element, used: set[str]) -> None:
         element.attrib = _rounded(attributes, 2)
 
 
-def _place(attributes: dict[str, str]) -> None:
+def _styled(style: str) -> dict[str, str]:
+    """A style as attributes, as far as there are such."""
+    entries = [entry.partition(":") for entry in style.split(";") if entry.strip()]
+    said = {name.strip(): value.strip() for name, _, value in entries}
+    said.pop("image-rendering", None)  # stands once, on the whole picture
+    if said.get("stroke-dashoffset") == "0":
+        del said["stroke-dashoffset"]
+    rest = "; ".join(f"{name}: {said[name]}" for name in said if name not in _ATTRIBUTES)
+    found = {name: value for name, value in said.items() if name in _ATTRIBUTES}
+    return found | ({"style": rest} if rest else {})
+
+
+def _placed(attributes: Mapping[str, str]) -> dict[str, str]:
     """A text's place as x and y; a transform only where it is turned."""
-    transform = attributes.pop("transform", "")
-    moved = _TRANSLATED.match(transform)
+    found = dict(attributes)
+    transform = found.pop("transform", "")
+    moved, turned = _TRANSLATED.match(transform), _TURNED.match(transform)
     if moved:
-        attributes["x"], attributes["y"] = moved[1], moved[2]
-    attributes.update(_rounded(attributes, 1))
-    turned = _TURNED.match(transform)
+        found["x"], found["y"] = moved[1], moved[2]
+    found = _rounded(found, 1)
     if turned and float(turned[1]):
-        place = attributes.pop("x"), attributes.pop("y")
-        attributes["transform"] = f"translate({' '.join(place)})rotate({turned[1]})"
+        place = found.pop("x"), found.pop("y")
+        found["transform"] = f"translate({' '.join(place)})rotate({turned[1]})"
+    elif transform and not moved and not turned:
+        found["transform"] = transform
+    return found
 
 
 def _rounded(attributes: dict[str, str], decimals: int) -> dict[str, str]:
@@ -121,9 +143,9 @@ def _short(number: float, decimals: int) -> str:
 def _flat(parent: Element) -> Iterator[Element]:
     """The parts of a picture in their order, without groups that say nothing."""
     for child in parent:
-        if child.tag in (f"{_SVG}g", f"{_SVG}defs") and not child.attrib and not len(child):
+        if child.tag in ("g", "defs") and not child.attrib and not len(child):
             continue
-        if child.tag == f"{_SVG}g":
+        if child.tag == "g":
             child[:] = list(_flat(child))
             if not child.attrib:
                 yield from child
@@ -133,7 +155,7 @@ def _flat(parent: Element) -> Iterator[Element]:
 
 def _grouped(parts: Iterator[Element]) -> list[Element]:
     found: list[Element] = []
-    for is_text, run in groupby(parts, key=lambda part: part.tag == f"{_SVG}text"):
+    for is_text, run in groupby(parts, key=lambda part: part.tag == "text"):
         if is_text:
             found.append(_with_common([*run]))
         else:
@@ -143,7 +165,7 @@ def _grouped(parts: Iterator[Element]) -> list[Element]:
 
 def _with_common(texts: Sequence[Element]) -> Element:
     """A group around texts that says what most of them have in common."""
-    group = Element(f"{_SVG}g")
+    group = Element("g")
     group.extend(texts)
     for name, initial in _INITIAL.items():
         values = [text.attrib.pop(name, initial) for text in texts]
@@ -167,10 +189,10 @@ def _lines(texts: Sequence[Element]) -> Iterator[Element]:
         if height is None or len(line) == 1:
             yield from line
             continue
-        whole = Element(f"{_SVG}text", y=height)
+        whole = Element("text", y=height)
         for text in line:
             del text.attrib["y"]
-            text.tag = f"{_SVG}tspan"
+            text.tag = "tspan"
             whole.append(text)
         yield whole
 
