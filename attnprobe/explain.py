@@ -31,7 +31,7 @@ __all__ = [
 
 _COMMAND = re.compile(r"^( *)::")
 _CLOSE = f"within {BAND} of the bound, too near to call"
-_STATES: Mapping[Outcome, str] = {
+_STATES: Mapping[str, str] = {
     "passed": "holds",
     "borderline": _CLOSE,
     "failed": "does not hold",
@@ -140,7 +140,8 @@ def demanded(judgement: Judgement) -> str:
 def other_bounds(bounds: Sequence[BoundVerdict]) -> list[str]:
     """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
     return [
-        f"{one.measure} {number(one.observed)}, demanded {bound(one)}: {_STATES[one.outcome]}"
+        f"{one.measure} {number(one.observed)}, demanded {bound(one)}: "
+        f"{_STATES.get(one.outcome, one.outcome)}"
         for one in bounds
     ]
 

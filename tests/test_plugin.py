@@ -799,6 +799,24 @@ def test_results_hold_what_eager_attention_gives(
     assert results.cases[3].expectations[0].observed == pytest.approx(expected, abs=5e-5)
 
 
+def test_what_could_not_be_measured_stands_in_the_summary_line(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(
+        f"""
+        - id: both
+          text: The dog barks.
+          expect:
+            {FAILS}
+            - attends: {{from: barks, to: dog, heads: L77H1, min: 0.99}}
+        """
+    )
+    result = probe()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["layer 77 has no attention * (attends); 2 of 2 expectations fail"])
+    result.stdout.fnmatch_lines(["ERROR x.attn.yaml::both - Failed: layer 77 *"])
+
+
 def test_results_hold_every_bound(probe: Run, write_cases: Write, tiny: TinyModels) -> None:
     write_cases(
         """

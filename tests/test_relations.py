@@ -772,6 +772,25 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
     assert judgement.demand.measure == "lead over the best fixed distance"
 
 
+def test_a_lead_too_near_to_call_must_be_no_luck_either(minilm: Model) -> None:
+    """The head finds the noun of an adjective as often as the best distance: p is 1."""
+    finding = judge(
+        one(
+            "from_corpus: {conllu: data/english.conllu, deprel: amod}, "
+            "heads: {in: all, how: best}, least: 10, expect: {above_best_offset: 0.0005}",
+            folder=ROOT / "cases",
+        ),
+        minilm,
+    )
+    found = finding.accuracy
+    assert found is not None
+    assert (found.right - found.offset_right, found.p) == (0, 1)
+    (judgement,) = finding.judgements
+    assert (judgement.outcome, judgement.demand.measure) == ("failed", "exact McNemar p")
+    (lead,) = judgement.demand.other_bounds()
+    assert (lead.outcome, lead.observed) == ("borderline", 0)
+
+
 def test_nothing_depends_on_the_order_of_sentences() -> None:
     best = "heads: {in: all, how: best}, expect: {accuracy: 0.5}"
     relation = labelled(80, best)

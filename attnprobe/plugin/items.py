@@ -89,7 +89,8 @@ class CaseItem(FileItem):
         """A line for pytest's summary, then all expectations in words, first those that fail."""
         judged: list[Judged] = self.stash[judged_key]
         ordered = sorted(judged, key=self._holds)
-        failing = [entry.finding for entry in judged if not self._holds(entry)]
+        failing = [entry.finding for entry in ordered if not self._holds(entry)]
+        failing.sort(key=lambda finding: finding.error is None)
         told = "\n\n".join(explain(entry.case, entry.finding) for entry in ordered)
         return f"{headline(failing, len(judged))}\n{told}"
 
