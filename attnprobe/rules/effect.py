@@ -98,19 +98,8 @@ def random_sets(
     return tuple(found)
 
 
-@RULES.register("effect")
-class Effect(Rule):
-    """Without these heads, the model finds a word less likely, or a text less alike, or hardly so.
-
-    The readout is the log probability of `good` where it stands, or its difference to that of
-    `bad` in its place; for words of one token the latter is a difference of logits. Bounds and
-    slack are in nats. Where the model makes embeddings, the readout is the cosine of the text's to
-    that of `positive`, less the cosine to that of `negative`.
-    """
-
-    bounds = frozenset({"min", "max", "top"})
-    kind = "effect"
-    positional = ("good", "bad")
+class Asked(BaseModel):
+    """What the model itself is asked for, before and after heads are taken out."""
 
     good: SelectorField | None = Field(
         None,
@@ -128,6 +117,41 @@ class Effect(Rule):
     how: Literal["zero", "mean"] = Field(
         "zero", description="What stands in for a head: zero, or its mean output over the suite."
     )
+    seed: int = Field(0, description="Of the random heads.")
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> Self:
+        if self.positive is None:
+            if self.negative is not None or self.pool != "mean":
+                raise ValueError("negative: and pool: need positive:, a text to compare with")
+        elif self.good is not None or self.bad is not None:
+            raise ValueError(
+                "give words, good: and bad:, or texts, positive: and negative:, not both"
+            )
+        elif self.negative == self.positive:
+            raise ValueError("positive: and negative: are the same text")
+        return self
+
+    @property
+    def readout(self) -> str:
+        """What is read out, with its unit."""
+        return "the readout (nats)" if self.positive is None else "the similarity (cosine)"
+
+
+@RULES.register("effect")
+class Effect(Asked, Rule):
+    """Without these heads, the model finds a word less likely, or a text less alike, or hardly so.
+
+    The readout is the log probability of `good` where it stands, or its difference to that of
+    `bad` in its place; for words of one token the latter is a difference of logits. Bounds and
+    slack are in nats. Where the model makes embeddings, the readout is the cosine of the text's to
+    that of `positive`, less the cosine to that of `negative`.
+    """
+
+    bounds = frozenset({"min", "max", "top"})
+    kind = "effect"
+    positional = ("good", "bad")
+
     direction: Literal["lowers", "raises", "either"] = Field(
         "lowers", description="Which change of the readout counts when the heads are taken away."
     )
@@ -140,7 +164,6 @@ class Effect(Rule):
     draws: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="How many sets of random heads of the same layers to compare with."
     )
-    seed: int = Field(0, description="Of the random heads.")
 
     @model_validator(mode="after")
     def _can_fail(self) -> Self:
@@ -154,7 +177,6 @@ class Effect(Rule):
             )
         if self.top is not None and self.top > self.draws:
             raise ValueError("top: must not be above draws:, else it cannot fail")
-        _check_readout(self)
         return self
 
     def places(self) -> Iterator[Place]:
@@ -265,7 +287,7 @@ class Effect(Rule):
     def _demands(self, control: Control) -> Iterator[Demand]:
         verb = {"lowers": "fall", "raises": "rise", "either": "change"}[self.direction]
         change = control.change
-        measure = f"{verb} of {_unit(self)}"
+        measure = f"{verb} of {self.readout}"
         if self.min is not None:
             yield Demand(measure, change, ">=", self.min, change - self.min)
         if self.max is not None:
@@ -283,7 +305,7 @@ class Effect(Rule):
             )
 
 
-class Confirm(BaseModel):
+class Confirm(Asked):
     """How a rule on attention is confirmed by ablation.
 
     By default the readout is the word that the row predicts, or the word that attends; with
@@ -295,50 +317,20 @@ class Confirm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    good: SelectorField | None = Field(
-        None, description="The word that the model predicts; by default that of from:."
-    )
-    bad: Text | None = Field(None, description="What would be wrong in its place.")
-    positive: Text | None = Field(
-        None, description="A text whose embedding should be near to that of the case's text."
-    )
-    negative: Text | None = Field(None, description="A text whose embedding should be less near.")
-    pool: Pool = Field(
-        "mean", description="What an embedding is made of: all tokens, the first or the last one."
-    )
-    how: Literal["zero", "mean"] = Field(
-        "zero", description="What stands in for a head: zero, or its mean output over the suite."
-    )
     draws: Annotated[int, Field(ge=20, le=1000)] = Field(
         20, description="How many sets of random heads of the same layers to compare with."
     )
-    seed: int = Field(0, description="Of the random heads.")
     required: bool = Field(
         False, description="Whether the case fails where ablation changes no more than by chance."
     )
 
-    @model_validator(mode="after")
-    def _asks_for_one_thing(self) -> Self:
-        _check_readout(self)
-        return self
-
     def rule(self, heads: Heads, site: SiteName | None, from_: Selector) -> Effect:
         """The effect rule on these heads."""
-        return Effect.model_validate(
-            {
-                "heads": heads,
-                "site": site,
-                "good": self.good or (None if self.positive else _spelled(from_)),
-                "bad": self.bad,
-                "positive": self.positive,
-                "negative": self.negative,
-                "pool": self.pool,
-                "how": self.how,
-                "draws": self.draws,
-                "seed": self.seed,
-                "top": self._rank(self.draws),
-            }
-        )
+        asked = {name: getattr(self, name) for name in Asked.model_fields}
+        if self.good is None and self.positive is None:
+            asked["good"] = _spelled(from_)
+        top = self._rank(self.draws)
+        return Effect(heads=heads, site=site, draws=self.draws, top=top, **asked)
 
     def judge(self, verdict: Verdict, control: Control, *, predicts: bool) -> Verdict:
         """The verdict on the attention, with what ablation says beside it.
@@ -364,7 +356,7 @@ class Confirm(BaseModel):
             measure, observed = "rank of the fall among random heads", float(1 + control.as_much)
             relation, demanded = "<=", float(top)
         else:
-            measure, observed = f"fall of {_unit(self)}", control.change
+            measure, observed = f"fall of {self.readout}", control.change
             relation, demanded = ">", 0.0
         return replace(
             verdict,
@@ -379,21 +371,6 @@ class Confirm(BaseModel):
     def _rank(draws: int) -> int:
         """The largest rank among the draws at which a change is no chance: 5 %, at least 1."""
         return max(1, draws // 20)
-
-
-def _check_readout(asked: Effect | Confirm) -> None:
-    if asked.positive is None:
-        if asked.negative is not None or asked.pool != "mean":
-            raise ValueError("negative: and pool: need positive:, a text to compare with")
-    elif asked.good is not None or asked.bad is not None:
-        raise ValueError("give words, good: and bad:, or texts, positive: and negative:, not both")
-    elif asked.negative == asked.positive:
-        raise ValueError("positive: and negative: are the same text")
-
-
-def _unit(asked: Effect | Confirm) -> str:
-    """What is read out, with its unit."""
-    return "the readout (nats)" if asked.positive is None else "the similarity (cosine)"
 
 
 def _confirm(value: object) -> Confirm:
