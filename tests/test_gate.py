@@ -1211,6 +1211,12 @@ def test_the_run_of_the_gate_may_not_save_over_the_baseline(
     assert baseline.read_bytes() == before
 
 
+UNREAD = (
+    "Cannot judge: pytest was interrupted, or could not read its case files or a baseline; its "
+    "output above says why."
+)
+
+
 def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (KeyboardInterrupt(), RuntimeError("x")):
 
@@ -1231,6 +1237,8 @@ def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyP
         ("import os; os.kill(os.getpid(), 9)", (".",), "Cannot judge: pytest was killed by sig"),
         ("import os; os._exit(0)", (".",), "Cannot judge: pytest left no results"),
         ("import pytest\ndef pytest_sessionstart(): raise KeyboardInterrupt", (".",), "Cannot jud"),
+        ("", (".", "--attn-compare=no.json"), UNREAD),
+        ("open('x.attn.yaml', 'w').write('{')", (".",), UNREAD),
     ],
 )
 def test_pytest_that_leaves_nothing_to_judge(

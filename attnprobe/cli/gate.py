@@ -29,7 +29,7 @@ __all__: list[str] = []
 
 # What pytest's exit codes mean where they leave nothing to be judged.
 _PYTEST = {
-    2: "was interrupted, or case files could not be collected",
+    2: "was interrupted, or could not read its case files or a baseline; its output above says why",
     3: "had an internal error",
     4: "was called in a way it does not understand",
     5: "collected nothing",

@@ -78,6 +78,9 @@ class Ledger:
         self._compared: Compared | None = None
         self._between: list[tuple[str, str, Comparison]] = []
 
+    def pytest_sessionstart(self) -> None:
+        self._baseline.read()
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._unread.add(report.nodeid)
