@@ -115,7 +115,9 @@ class Ledger:
             self._seen["collected"] = facts["collected"]
         if report.failed:
             self._failed.add(report.nodeid)
-        elif str(report.outcome) == "rerun":  # as pytest-rerunfailures calls it, before the next try
+        elif (
+            str(report.outcome) == "rerun"
+        ):  # as pytest-rerunfailures calls it, before the next try
             self._failed.discard(report.nodeid)
         case = self._cases.get(report.nodeid)
         if case is not None:
