@@ -1346,6 +1346,17 @@ def test_the_run_of_the_gate_may_not_save_over_the_baseline(
     assert baseline.read_bytes() == before
 
 
+def test_a_run_without_a_model_is_told_so(gate: Gate, write_cases: Callable[..., Path]) -> None:
+    write_cases(FAILING)
+    code, lines = gate(".", "-p", "no:hypothesispytest")
+    assert code == 2
+    assert lines[:2] == [
+        "cannot judge: no model to probe was given",
+        "  give one with --attn-model=NAME=REF, or by attn_model in the ini file",
+    ]
+    assert lines[-1] == "Cannot judge: no model to probe was given."
+
+
 UNREAD = (
     "Cannot judge: pytest was interrupted, or could not read its case files or a baseline; its "
     "output above says why."

@@ -209,8 +209,15 @@ def _why(what: str, status: int) -> str:
 def _judged(
     results: Results, policy: Policy, baseline: Results | None, *, commit: str | None
 ) -> Decision:
-    from attnprobe.gate import judge
+    from attnprobe.gate import cannot_judge, judge
 
+    if any(item.outcome == "error" and not item.model for item in results.items):
+        # All that a judge could add follows from it.
+        return cannot_judge(
+            "no model",
+            "no model to probe was given",
+            "give one with --attn-model=NAME=REF, or by attn_model in the ini file",
+        )
     today = datetime.now(UTC).date()
     if policy.moved_heads == "allow":
         moved, remarks = _moved(results, policy)
