@@ -365,6 +365,14 @@ FAILING = """
   expect:
     - attends: {from: barks, to: dog, min: 0.99}
 """
+LOADS = """
+def pytest_attn_load_model(name):
+    from attnprobe.models import Model
+    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+
+    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
+
+"""
 LIKE_COV = """
 import pytest
 
@@ -419,6 +427,20 @@ def test_a_plugin_that_fails_the_run_is_told_beside_a_failed_check(
     assert fnmatch(complaint, told)
     result.stdout.fnmatch_lines([f"attnprobe: {told}"])
     assert len([line for line in result.outlines if complaint in line]) == 1
+
+
+@pytest.mark.parametrize("error", ["OSError('no disk')", "SystemExit(1)"])
+def test_a_plugin_that_fails_after_the_run_is_told(
+    write_cases: Callable[..., Path], pytester: pytest.Pytester, error: str
+) -> None:
+    # To pytest that is exit code 1, as for a failed test.
+    write_cases(FAILING)
+    pytester.makeconftest(LOADS + f"def pytest_unconfigure(): raise {error}")
+    given = ("-p", "no:hypothesispytest", "--attn-model=tiny", "--attn-json=r.json")
+    result = pytester.runpytest_subprocess(*given)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (complaint,) = read_results(pytester.path / "r.json").complaints
+    assert complaint == f"the end of the run failed: {error}"
 
 
 def test_what_fails_a_run_with_its_tests_is_no_plugin(
@@ -1384,18 +1406,12 @@ def test_a_waived_check_does_not_hide_a_plugin_that_fails_the_run(
         "[[waivers]]\ncase = '*::fails'\nreason = 'r'\nowner = 'o'\n"
         f"expires = {datetime.now(UTC).date() + timedelta(days=99)}\n"
     )
-    loads = (
-        "def pytest_attn_load_model(name):\n"
-        "    from attnprobe.models import Model\n"
-        "    from attnprobe.models.tiny import tiny_network, tiny_tokenizer\n"
-        "    return Model.of(tiny_network('bert'), tiny_tokenizer(), name=name)\n"
-    )
     options = (".", "--policy=p.toml", "--attn-model=tiny", "-p", "no:hypothesispytest", *workers)
     if workers:
-        Path("conftest.py").write_text(loads)
+        Path("conftest.py").write_text(LOADS)
         code, lines = gate(*options)
         assert (code, lines[-1]) == (0, "Release may go: 1 attention check on 1 model holds.")
-    Path("conftest.py").write_text(loads + LIKE_COV)
+    Path("conftest.py").write_text(LOADS + LIKE_COV)
     code, lines = gate(*options)
     assert (code, lines[-1]) == (2, "Cannot judge: pytest failed for 1 reason of its own.")
     assert lines[1].startswith("  pytest counts 1 failure more than it reported: a plugin failed")

@@ -212,7 +212,7 @@ def _judged(
     from attnprobe.gate import cannot_judge, judge
 
     if any(item.outcome == "error" and not item.model for item in results.items):
-        # All that a judge could add follows from it.
+        # Nothing was judged, and what else there is to say can wait for a run with a model.
         return cannot_judge(
             "no model",
             "no model to probe was given",

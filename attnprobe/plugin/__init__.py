@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
 
 _Status = int | pytest.ExitCode | None
+_LEDGER = "attnprobe-ledger"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +56,12 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
             raise
         sys.stderr.write(f"ERROR: {error}\n")
         return pytest.ExitCode.INTERRUPTED
+    except BaseException as error:
+        # In pytest_unconfigure: with its traceback comes the exit code of a failed test.
+        ledger = config.pluginmanager.get_plugin(_LEDGER)
+        if ledger is not None:
+            ledger.broke_off(error)
+        raise
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from attnprobe.plugin.ledger import Ledger
 
-    config.pluginmanager.register(Ledger(config), "attnprobe-ledger")
+    config.pluginmanager.register(Ledger(config), _LEDGER)
     if several and config.pluginmanager.hasplugin("html"):
         from attnprobe.plugin.columns import ModelColumn
 

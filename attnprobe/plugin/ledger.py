@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class Ledger:
         self._failed: set[str] = set()
         self._counted = 0
         self._unreported = 0
+        self._found: Results | None = None
         self._seen: dict[str, Any] = {"device": None, "dtype": None, "collected": 0}
         self._broken_files: set[str] = set()
         self._unread: set[str] = set()
@@ -115,9 +116,8 @@ class Ledger:
             self._seen["collected"] = facts["collected"]
         if report.failed:
             self._failed.add(report.nodeid)
-        elif (
-            str(report.outcome) == "rerun"
-        ):  # as pytest-rerunfailures calls it, before the next try
+        elif str(report.outcome) == "rerun":
+            # By pytest-rerunfailures, which takes back what failed so far.
             self._failed.discard(report.nodeid)
         case = self._cases.get(report.nodeid)
         if case is not None:
@@ -149,33 +149,34 @@ class Ledger:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        found = self._finish(session)
+        self._found = self._finish(session)
         ended = session.exitstatus
         session.exitstatus = untouched = _Untouched(ended)
-        late = []
         try:
             return (yield)
         except BaseException as error:
-            late.append(f"the end of the run failed: {error!r}")
+            self.broke_off(error)
             raise
         finally:
             code = int(session.exitstatus)
             if session.exitstatus is untouched:
                 session.exitstatus = ended
             elif code:
-                late.append(f"a plugin set the exit code to {code} when the run was over")
-            if late:
-                self._add(session, found, late)
+                self._add(f"a plugin set the exit code to {code} when the run was over")
 
-    def _add(self, session: pytest.Session, found: Results, late: Sequence[str]) -> None:
+    def broke_off(self, error: BaseException) -> None:
+        """Notes what another plugin raised when the run was over."""
+        self._add(f"the end of the run failed: {error!r}")
+
+    def _add(self, complaint: str) -> None:
         """Tells what went wrong after all else was told and written."""
-        for complaint in late:
-            self._complain(session, complaint)
-        self._write(session, replace(found, complaints=tuple(self._complaints)))
-        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        if self._found is None or complaint in self._complaints:
+            return
+        self._complaints.append(complaint)
+        self._write(self._session, replace(self._found, complaints=tuple(self._complaints)))
+        terminal = self._session.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
-            for complaint in late:
-                terminal.write_line(f"attnprobe: {harmless(complaint)}", red=True)
+            terminal.write_line(f"attnprobe: {harmless(complaint)}", red=True)
 
     def _finish(self, session: pytest.Session) -> Results:
         """Gathers what the run found, compares and saves it."""
