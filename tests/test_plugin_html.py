@@ -211,7 +211,7 @@ def test_the_style_of_what_is_added_stands_once_in_the_page(
     assert {"attnprobe", "attn-passed", "attn-failed", "attn-error"} <= classes
     assert {name for name in classes if f".{name} " not in style} == set()
     # The names of tests are dark enough to be read on white.
-    assert "#results-table .collapsible td:not(.col-result) { color: #1f2328 }" in style
+    assert "#environment td, #results-table .collapsible td:not(.col-result) {" in style
 
 
 def test_a_report_without_models_is_left_alone(probe: Run, pytester: pytest.Pytester) -> None:

@@ -332,7 +332,7 @@ def _plain(value: Any) -> Any:
 
 # pytest-html names tests in a grey, and what was expected in an orange, that are hard to read.
 _ROWS_OF_TESTS = """\
-#results-table .collapsible td:not(.col-result) { color: #1f2328 }
+#environment td, #results-table .collapsible td:not(.col-result) { color: #1f2328 }
 #results-table :is(.skipped, .xfailed, .rerun) .col-result { color: #9a6700 }
 """
 
