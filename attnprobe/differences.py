@@ -15,11 +15,13 @@ __all__ = [
     "change_rows",
     "counts_line",
     "lines",
+    "sentence",
     "suite_rows",
     "telling",
 ]
 
 _MOST_LINES = 40
+_NOT_HELD = ("failed", "xfailed", "error")
 
 
 def telling(change: Change) -> Move | None:
@@ -35,6 +37,29 @@ def counts_line(comparison: Comparison) -> str:
     """How many of each kind: `1 broken, 2 weaker, 12 kept`."""
     counts = comparison.counts()
     return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) or "no cases"
+
+
+def sentence(comparison: Comparison) -> str:
+    """What a release needs to know: `2 of 61 checks that held no longer hold, 1 is gone`."""
+    gone, broken, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
+    held = [
+        change
+        for change in comparison.changes
+        if change.kind != "gone" and change.old and change.old.outcome in ("passed", "xpassed")
+    ]
+    checks = "1 check" if len(held) == 1 else f"{len(held)} checks"
+    if not held:
+        told = ["no check held before"]
+    elif broken:
+        told = [f"{len(broken)} of {checks} that held no longer hold{'s' * (len(broken) == 1)}"]
+    elif len(held) == 1:
+        told = ["the one check that held still holds"]
+    else:
+        told = [f"all {checks} that held still hold"]
+    for count, what in ((len(gone), "gone"), (len(weaker), "weaker")):
+        if count:
+            told.append(f"{count} {'is' if count == 1 else 'are'} {what}")
+    return ", ".join(told)
 
 
 def change_rows(comparison: Comparison) -> list[ChangeRow]:
@@ -121,5 +146,7 @@ def _told(outcome: str, expectation: ExpectationResult) -> str:
         return outcome
     own: Outcome = expectation.outcome
     head = f" by {expectation.head}" if expectation.head else ""
-    borderline = " (borderline)" if own == "borderline" else ""
-    return f"{outcome}, {expectation.measure} {number(expectation.observed)}{head}{borderline}"
+    # A case may fail by another of its expectations than the one that tells of the change.
+    said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
+    note = f" ({'holds' if own == 'passed' else own})" if said else ""
+    return f"{outcome}, {expectation.measure} {number(expectation.observed)}{head}{note}"

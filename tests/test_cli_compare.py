@@ -56,7 +56,7 @@ def test_nothing_broken_is_0(compare: Attn) -> None:
     old = saved("a.json", run(HOLD, case(id="two")))
     code, text = compare(old, saved("b.json", run(HOLD, case(expected(0.3), id="two"))))
     assert code == 0
-    assert "1 weaker, 1 kept" in text
+    assert "still hold, 1 is weaker:\n1 weaker, 1 kept" in text
     assert "passed, weight 0.600 by L3H1" in text
     assert "passed, weight 0.300 by L3H1" in text
     assert "−50%" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,7 +25,7 @@ from attnprobe.compare import (
     compare_results,
     pair_models,
 )
-from attnprobe.differences import lines
+from attnprobe.differences import change_row, lines, sentence
 from attnprobe.errors import ResultsError
 from attnprobe.limits import exceeded, parse_limit
 from attnprobe.results import (
@@ -418,6 +418,34 @@ def test_what_else_differs_is_said() -> None:
         "torch 2.0 before, 2.1 now",
     )
     assert compare_results(old, old).warnings == ()
+
+
+def test_a_sentence_says_what_a_release_needs_to_know() -> None:
+    def told(old: Sequence[CaseResult], new: Sequence[CaseResult]) -> str:
+        return sentence(compare_results(run(*old), run(*new)))
+
+    held = [case(id=name) for name in "abc"]
+    fell = case(expected(0.4), id="b")
+    failed = replace(FAIL, id="c")
+    assert told(held, held) == "all 3 checks that held still hold"
+    assert told(held, [held[0], fell, failed]) == (
+        "1 of 3 checks that held no longer holds, 1 is weaker"
+    )
+    assert told([*held, case(id="d")], [replace(FAIL, id="b"), failed, held[0]]) == (
+        "2 of 3 checks that held no longer hold, 1 is gone"
+    )
+    assert told(held[:1], held[:1]) == "the one check that held still holds"
+    assert told([failed], [failed]) == "no check held before"
+    assert told([failed], [replace(held[2], outcome="passed")]) == "no check held before"
+
+
+def test_it_is_said_that_an_expectation_held_in_a_case_that_failed() -> None:
+    other = expected(0.1, arguments={"from": "it", "to": "street"}, outcome="failed")
+    before = case(expected(), other, outcome="failed")
+    now = case(expected(0.6, demanded=0.7, outcome="failed"), other, outcome="failed")
+    row = change_row(only(before, now))
+    assert row.before == "failed, weight 0.600 by L3H1 (holds)"
+    assert row.now == "failed, weight 0.600 by L3H1"
 
 
 def test_another_network_is_said_first() -> None:

@@ -255,7 +255,7 @@ def _run(ref: str, name: str, paths: Sequence[Path], device: str, dtype: str) ->
 
 
 def _print(found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, counts_line, suite_rows
+    from attnprobe.differences import change_rows, counts_line, sentence, suite_rows
 
     comparison = found.comparison
     rows = change_rows(comparison)
@@ -280,6 +280,7 @@ def _print(found: _Found, beyond: Sequence[str]) -> None:
         out.print(_plain(f"note: {note}"), soft_wrap=True)
     for text in _beyond(beyond):
         out.print(_plain(text), soft_wrap=True)
+    out.print(_plain(f"{sentence(comparison)}:"), soft_wrap=True)
     out.print(counts_line(comparison))
 
 
@@ -317,14 +318,14 @@ def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
 
 
 def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, counts_line, suite_rows
+    from attnprobe.differences import change_rows, counts_line, sentence, suite_rows
     from attnprobe.render.compare_page import compare_page
     from attnprobe.results import write_bytes
 
     comparison = found.comparison
     page = compare_page(
         f"{old} → {new}",
-        subtitle=counts_line(comparison),
+        subtitle=f"{sentence(comparison)}: {counts_line(comparison)}",
         counts={str(kind): count for kind, count in comparison.counts().items()},
         rows=change_rows(comparison),
         suites=suite_rows(comparison),
