@@ -318,14 +318,15 @@ def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
 
 
 def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, counts_line, sentence, suite_rows
+    from attnprobe.differences import change_rows, sentence, suite_rows
     from attnprobe.render.compare_page import compare_page
     from attnprobe.results import write_bytes
 
     comparison = found.comparison
+    told = sentence(comparison)
     page = compare_page(
         f"{old} → {new}",
-        subtitle=f"{sentence(comparison)}: {counts_line(comparison)}",
+        subtitle=f"{told[0].upper()}{told[1:]}.",
         counts={str(kind): count for kind, count in comparison.counts().items()},
         rows=change_rows(comparison),
         suites=suite_rows(comparison),
