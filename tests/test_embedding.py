@@ -215,7 +215,9 @@ def test_a_case_is_judged_by_the_models_own_embeddings() -> None:
     with hooked("bert", "encoder", 1, put(1, depth("bert", "encoder"), 0.0)):
         ablated = by_hand(found)
     assert finding.verdict.observed == pytest.approx(intact - ablated, abs=1e-5)
-    assert "fall of the similarity (cosine)" in explain(case, finding)
+    told = explain(case, finding)
+    assert "fall of the similarity (cosine)" in told
+    assert f"effect on likeness to 'Old keys' over '{NEGATIVE}'" in told
 
 
 def test_attention_can_be_confirmed_by_it() -> None:

@@ -188,7 +188,8 @@ class Effect(Asked, Rule):
 
     def relation(self) -> str:
         if self.positive is not None:
-            return f"on {self.positive}{f' over {self.negative}' if self.negative else ''}"
+            less = f" over {self.negative!r}" if self.negative else ""
+            return f"on likeness to {self.positive!r}{less}"
         word = "the whole target" if self.good is None else str(self.good)
         return f"on {word}{f' over {self.bad}' if self.bad else ''}"
 
