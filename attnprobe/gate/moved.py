@@ -16,7 +16,7 @@ from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
-from attnprobe.gate.judge import Moved
+from attnprobe.gate.check import Moved
 from attnprobe.heads import Heads
 from attnprobe.matching import Match, match_heads
 from attnprobe.names import SUFFIX
