@@ -20,6 +20,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -43,7 +44,7 @@ from attnprobe.records import (
 from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import Pair, Trials
 
-__all__ = ["Finding", "Runner"]
+__all__ = ["CaseFound", "Finding", "Runner", "sum_up"]
 
 # Texts that are measured together.
 BLOCK = 64
@@ -53,6 +54,10 @@ WORD_PAIRS = ("attends", "ignores")
 # Texts of a file that chance rates are taken over, at most.
 CONTROLS = 64
 SEED = 0
+
+
+# What became of a case by its expectations alone, whatever mark it has.
+CaseFound = Literal["passed", "failed", "error"]
 
 
 @dataclass(frozen=True)
@@ -352,6 +357,14 @@ class Runner:
         return replace(
             verdict, chance=chance, outcome="vacuous" if idle and holds else verdict.outcome
         )
+
+
+def sum_up(findings: Sequence[Finding]) -> CaseFound:
+    """What became of a case: what was not measured comes before what failed."""
+    if any(finding.verdict is None for finding in findings):
+        return "error"
+    failed = any(one.verdict is not None and one.verdict.outcome == "failed" for one in findings)
+    return "failed" if failed else "passed"
 
 
 def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:

@@ -55,9 +55,13 @@ class Check:
         return self.state in ("holds", "moved")
 
     @property
-    def line(self) -> str:
+    def place(self) -> str:
         item = self.item
-        return f"{item.file}:{item.line}: {item.name} on {item.model}: {self.why}"
+        return f"{item.file}:{item.line}: {item.name} on {item.model}"
+
+    @property
+    def line(self) -> str:
+        return f"{self.place}: {self.why}"
 
 
 def key_of(item: CaseResult) -> Key:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnprobe.align import visible
+from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason
 
 __all__ = ["GATE_SCHEMA", "Decision", "cannot_judge"]
@@ -30,6 +31,7 @@ class Decision:
         failed: how many blocking checks do not hold.
         may_fail: how many a pass rate lets fail.
         moved: how many of those that hold do so at another place of their heads.
+        control: each suite beside the untrained twin of its model, where the policy asks for that.
     """
 
     reasons: tuple[Reason, ...]
@@ -40,6 +42,7 @@ class Decision:
     failed: int = 0
     may_fail: int = 0
     moved: int = 0
+    control: tuple[Control, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -97,6 +100,7 @@ class Decision:
             "failed": self.failed,
             "may_fail": self.may_fail,
             "moved": self.moved,
+            "control": [one.as_dict() for one in self.control],
         }
 
 

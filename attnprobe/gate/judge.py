@@ -13,6 +13,7 @@ from attnprobe.compare import Comparison, Key
 from attnprobe.errors import ResultsError
 from attnprobe.gate.check import Check, Moved, check_of, key_of
 from attnprobe.gate.completeness import completeness
+from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import amounts, failures, is_rated, may_fail, rates
 from attnprobe.gate.notes import notes_on
@@ -34,6 +35,7 @@ def judge(
     baseline: Results | None = None,
     commit: str | None = None,
     moved: Mapping[Key, Moved] | None = None,
+    twins: Sequence[TwinRun] = (),
     remarks: Sequence[str] = (),
 ) -> Decision:
     """Whether a release may go, by what a run found.
@@ -43,6 +45,7 @@ def judge(
         baseline: the results to compare with, where the policy names some.
         commit: the commit that is checked out, where a results file must be of it.
         moved: failed checks that hold at the new place of their heads, and where that is.
+        twins: what the checks came to on untrained twins, where the policy asks for that.
         remarks: what else a reader should know.
     """
     reasons: list[Reason] = []
@@ -81,6 +84,10 @@ def judge(
         notes += compared_notes(compared)
     reasons += failures(blocking, policy, broken)
     reasons += rates(blocking, policy)
+    control: list[Control] = []
+    if policy.control is not None:
+        control = controls(blocking, twins)
+        reasons += control_reasons(blocking, twins, control)
 
     holding = [check for check in blocking if check.holding]
     failed = [check for check in blocking if check.state == "failed"]
@@ -96,6 +103,8 @@ def judge(
             f"{without} of {len(chances)} expectations have no chance rate: the rule has no word "
             "pairs, or the suite too few others"
         )
+    if policy.control is not None:
+        notes += control_notes(blocking, twins, control)
     reasons.sort(key=importance)
     return Decision(
         tuple(reasons),
@@ -106,6 +115,7 @@ def judge(
         failed=len(failed),
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
+        control=tuple(control),
     )
 
 

@@ -24,6 +24,7 @@ _ORDER = (
     "missing suite",
     "too few",
     "not measured",
+    "control",  # blocks as well
     "unknown environment",
     "unknown weights",
     "waiver",
@@ -38,6 +39,7 @@ _ORDER = (
     "pass rate",
     "broken",
     "vacuous",
+    "control",
     "gone",
     "borderline",
     "weaker",
