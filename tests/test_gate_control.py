@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -18,6 +19,7 @@ from scipy.stats import binom, binomtest
 from typer.testing import CliRunner
 
 from attnprobe import cases, cli
+from attnprobe.cases import Relation
 from attnprobe.errors import ModelError, PolicyError, ResultsError
 from attnprobe.gate import (
     Decision,
@@ -35,7 +37,7 @@ from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.records import Head, Readout, Sample, Span
 from attnprobe.results import CaseResult, ChanceResult, Results, environment, write_json
-from attnprobe.run import Runner
+from attnprobe.run import Runner, sum_up
 from attnprobe.stats import paired_p
 
 ROOT = Path(__file__).parent.parent
@@ -396,6 +398,30 @@ def test_the_twin_is_asked_what_the_model_was_asked(
     )
 
 
+def test_the_figures_of_the_page(untrained: Model) -> None:
+    """Of the cases of MiniLM; its 4 relations are judged above."""
+    page = " ".join((ROOT / "docs" / "meaning.md").read_text(encoding="utf-8").split())
+    loaded = [
+        one
+        for file in sorted((ROOT / "cases").glob("*.attn.yaml"))
+        for one in cases.load_contents(file, file.name, root=ROOT).cases
+        if one.model is None and one.xfail is None and one.severity == "blocking"
+    ]
+    runner = Runner(untrained, loaded)
+    of = Counter(one.suite for one in loaded)
+    held = Counter(one.suite for one in loaded if sum_up(runner.judge(one)) == "passed")
+    assert f"the {of.total() + 4} checks of MiniLM" in page
+    assert f"{held.total()} hold on its twin" in page
+    for suite, words in (
+        ("flow", "on the flow through the layers"),
+        ("statistics", "on entropy, distance and sinks"),
+        ("possessives", "on possessives"),
+        ("patterns", "on patterns, none of the others"),
+    ):
+        assert f"{held.pop(suite)} of {of[suite]} {words}" in page
+    assert not held
+
+
 @pytest.mark.parametrize("change", ["case", "bound", "file"])
 def test_another_case_than_was_judged_is_refused(
     untrained: Model, tmp_path: Path, records: list[CaseResult], change: str
@@ -412,11 +438,22 @@ def test_another_case_than_was_judged_is_refused(
 
 def test_relations_are_judged_on_the_twin(minilm: Model, untrained: Model) -> None:
     name = "cases/relations.attn.yaml"
-    relation = next(
+    stated = [
         one
         for one in cases.load_contents(ROOT / name, name, root=ROOT).relations
-        if one.xfail is None
-    )
+        if one.xfail is None and one.severity == "blocking"
+    ]
+    items = {}
+    for relation in stated:
+        item = relation_record(relation, name)
+        items[key_of(item)] = item
+    assert len(items) == 4
+    for reader, expected in ((minilm, True), (untrained, False)):
+        found = judge_twin(items, reader, seed=0, root=ROOT, head_sets={})
+        assert found.held == dict.fromkeys(items, expected)
+
+
+def relation_record(relation: Relation, name: str) -> CaseResult:
     entries = tuple(
         replace(
             case("x").expectations[0],
@@ -425,11 +462,7 @@ def test_relations_are_judged_on_the_twin(minilm: Model, untrained: Model) -> No
         )
         for bound in relation.bounds
     )
-    item = case(relation.id, file=name, suite=relation.suite, expectations=entries)
-    items = {key_of(item): item}
-    for reader, expected in ((minilm, True), (untrained, False)):
-        found = judge_twin(items, reader, seed=0, root=ROOT, head_sets={})
-        assert found.held == {key_of(item): expected}
+    return case(relation.id, file=name, suite=relation.suite, expectations=entries)
 
 
 def test_an_untrained_twin_predicts_with_an_untrained_head() -> None:
