@@ -27,6 +27,7 @@ import numpy as np
 from attnprobe.attention import Reader, answers, mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, MeasureError
+from attnprobe.heads import HeadSet
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     WHOLE_PICTURE,
@@ -68,6 +69,8 @@ class Finding:
         matrix: `[target, source]` for the verdict's picture, where pictures were asked for; rows
             that were not captured are NaN.
         panel: all heads of the layer that decided, beside that picture.
+        chosen_elsewhere: head sets of the lock file that were chosen on other weights than those
+            of this model, where that is known.
     """
 
     expectation: Expectation
@@ -76,6 +79,7 @@ class Finding:
     error: AttnprobeError | None
     matrix: Floats | None = None
     panel: LayerPanel | None = None
+    chosen_elsewhere: tuple[HeadSet, ...] = ()
 
 
 @dataclass

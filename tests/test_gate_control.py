@@ -32,6 +32,7 @@ from attnprobe.gate import (
 )
 from attnprobe.gate.control import LEAST, SIGNIFICANT
 from attnprobe.gate.twin import judge_twin
+from attnprobe.heads import HeadSet
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
@@ -555,7 +556,7 @@ def test_other_weights_than_were_judged_have_no_twin(gate: Gate) -> None:
 def test_head_sets_reach_the_twin(folder: Path, untrained: Model, minilm: Model) -> None:
     text = PRONOUNS.replace("heads: L3H1", 'heads: "@it"').replace("suite: p", "suite: named-p")
     (folder / "named.attn.yaml").write_text(text)
-    sets: Any = {"it": (Head(3, 1),)}
+    sets = {"it": HeadSet("it", (Head(3, 1),))}
     loaded = cases.load(folder / "named.attn.yaml", "named.attn.yaml", head_sets=sets)
     items = {}
     for one in loaded:

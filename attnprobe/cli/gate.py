@@ -23,8 +23,8 @@ from attnprobe.names import LOCK, NO_PICKLE, PROTECTED
 if TYPE_CHECKING:
     from attnprobe.compare import Key
     from attnprobe.gate import Decision, Moved, Policy, TwinRun
+    from attnprobe.heads import HeadSet
     from attnprobe.models import Model
-    from attnprobe.records import Head
     from attnprobe.results import ModelResult, Results
 
 __all__: list[str] = []
@@ -301,7 +301,7 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     return loaded
 
 
-def _head_sets() -> Mapping[str, tuple[Head, ...]]:
+def _head_sets() -> Mapping[str, HeadSet]:
     from attnprobe.results import read_heads
 
     return read_heads(Path(LOCK)) if Path(LOCK).exists() else {}

@@ -16,7 +16,7 @@ from attnprobe.gate.completeness import completeness
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import amounts, failures, is_rated, may_fail, rates
-from attnprobe.gate.notes import notes_on
+from attnprobe.gate.notes import head_set_notes, notes_on
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.provenance import provenance
 from attnprobe.gate.reasons import Reason, importance, unjudged
@@ -54,6 +54,7 @@ def judge(
         f"a habit of position would pass suite {order.suite} as well: {order.habit}"
         for order in results.order
     ]
+    notes += head_set_notes(results)
     places = moved or {}
     checks = [check_of(item, policy, places.get(key_of(item))) for item in results.items]
     waived: list[Check] = []

@@ -16,7 +16,7 @@ from attnprobe.cases import Case
 from attnprobe.compare import Key
 from attnprobe.gate.check import Moved
 from attnprobe.gate.reread import reread
-from attnprobe.heads import Heads
+from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
 from attnprobe.records import Head, Sample, SiteName, Verdict
 from attnprobe.rules import Rule
@@ -35,7 +35,7 @@ def moved_checks(
     new: Reader,
     root: Path,
     chance_max: float,
-    head_sets: Mapping[str, tuple[Head, ...]],
+    head_sets: Mapping[str, HeadSet],
 ) -> dict[Key, Moved]:
     """Which of these checks hold at the place that their heads moved to, and where that is.
 
@@ -111,7 +111,7 @@ def _placed(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]])
     for expectation in case.expectations:
         rule = expectation.rule
         new = tuple(matches[rule.site][head].new for head in _heads(rule.heads))
-        heads = replace(rule.heads, members=new, text=", ".join(map(str, new)))
+        heads = replace(rule.heads, members=new, text=", ".join(map(str, new)), sets=())
         expectations.append(replace(expectation, rule=rule.model_copy(update={"heads": heads})))
     return replace(case, expectations=tuple(expectations))
 

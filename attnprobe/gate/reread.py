@@ -10,8 +10,8 @@ from attnprobe import cases
 from attnprobe.cases import Case, Relation
 from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
+from attnprobe.heads import HeadSet
 from attnprobe.names import SUFFIX
-from attnprobe.records import Head
 
 __all__ = ["Reread", "reread"]
 
@@ -30,7 +30,7 @@ class Reread:
 
 
 def reread(
-    keys: Collection[Key], *, root: Path, head_sets: Mapping[str, tuple[Head, ...]]
+    keys: Collection[Key], *, root: Path, head_sets: Mapping[str, HeadSet]
 ) -> Iterator[Reread]:
     """Each case file of these checks; probes in Python are in none and left out.
 

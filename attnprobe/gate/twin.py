@@ -19,7 +19,7 @@ from attnprobe.corpus import read_corpus
 from attnprobe.errors import ResultsError
 from attnprobe.gate.control import TwinRun
 from attnprobe.gate.reread import reread
-from attnprobe.records import Head
+from attnprobe.heads import HeadSet
 from attnprobe.results import CaseResult
 from attnprobe.run import Finding, Runner, sum_up
 
@@ -32,7 +32,7 @@ def judge_twin(
     *,
     seed: int,
     root: Path,
-    head_sets: Mapping[str, tuple[Head, ...]],
+    head_sets: Mapping[str, HeadSet],
 ) -> TwinRun:
     """What checks of one model come to on its twin.
 

@@ -15,11 +15,12 @@ from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Relation
 from attnprobe.explain import bound, demanded, figures, harmless, number
+from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import Chance, Chart, Encoding, LayerPanel, Verdict
 from attnprobe.render.table import Finding, expectations_table, folded, notes, picture_figure
-from attnprobe.results import ChanceResult, ExpectationResult, ModelResult
+from attnprobe.results import ChanceResult, ExpectationResult, HeadSetResult, ModelResult
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -106,6 +107,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             outcome="error",
             message=str(judged.finding.error),
             line=stated.mark.line,
+            head_sets=_head_sets(stated.rule.heads),
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     said += [str(one) for one in (verdict.confirmed, verdict.control, verdict.chance) if one]
@@ -124,6 +126,7 @@ def expectation(judged: Judged) -> ExpectationResult:
         chance=_chance(verdict.chance),
         sink=verdict.sink,
         confirmed=verdict.confirmed,
+        head_sets=_head_sets(stated.rule.heads),
     )
 
 
@@ -188,9 +191,10 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
             outcome="error",
             message=str(finding.error),
             line=bound.mark.line,
+            head_sets=_head_sets(stated.heads),
         )
         if found is None
-        else _bound(judged[bound], found)
+        else _bound(judged[bound], found, stated.heads)
         for bound in stated.bounds
     ]
     told["expectations"] = [entry.as_dict() for entry in bounds]
@@ -213,7 +217,7 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     }
 
 
-def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
+def _bound(judgement: Judgement, found: Accuracy, heads: Heads) -> ExpectationResult:
     demand = judgement.demand
     return ExpectationResult(
         rule="relation",
@@ -227,6 +231,20 @@ def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
         demanded=demand.demanded,
         head=found.head,
         heads_tried=found.heads_tried,
+        head_sets=_head_sets(heads),
+    )
+
+
+def _head_sets(heads: Heads) -> tuple[HeadSetResult, ...]:
+    return tuple(
+        HeadSetResult(
+            name=own.name,
+            heads=tuple(map(str, own.heads)),
+            model=own.model,
+            revision=own.revision,
+            weights_sha256=own.weights_sha256,
+        )
+        for own in heads.sets
     )
 
 
