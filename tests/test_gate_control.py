@@ -147,12 +147,26 @@ def test_checks_that_hold_on_the_twin_alone_count_against_the_suite() -> None:
 @pytest.mark.parametrize("held", [0, 4])
 def test_a_suite_that_is_too_small_for_the_control_is_told_so(held: int) -> None:
     items = many(4)
-    decision = decide(run(*items), twin(items, held))
-    assert (decision.exit_code, decision.control[0].verdict) == (0, "too few")
-    assert decision.notes[0] == (
+    others = many(5, suite="agreement", file="cases/a.attn.yaml")
+    both = twin([*items, *others], held)
+    decision = decide(run(*items, *others), both)
+    assert decision.exit_code == 0
+    assert [one.verdict for one in decision.control] == ["above", "too few"]
+    assert decision.notes[1] == (
         "control: suite coreference is too small to be held against the untrained twin, fewer "
         "than 5 checks show nothing: model minilm holds in 4 of 4 attention checks, its untrained "
         f"twin in {held} of 4"
+    )
+
+
+@pytest.mark.parametrize("file", ["cases/coref.attn.yaml", "probes/test_x.py"])
+def test_a_control_that_could_not_block_leaves_the_release_unjudged(file: str) -> None:
+    items = many(4 if file.endswith("yaml") else 40, file=file)
+    decision = decide(run(*items), twin(items, 0))
+    assert decision.exit_code == 2
+    assert decision.sentence == (
+        "Cannot judge: no suite has 5 checks in case files, and fewer cannot be held against an "
+        "untrained twin."
     )
 
 

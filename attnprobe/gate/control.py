@@ -143,7 +143,33 @@ def _of_files(blocking: Sequence[Check]) -> list[Check]:
 def control_reasons(
     blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[Control]
 ) -> Iterator[Reason]:
-    """Twins that could not be judged, and suites that hold no better than on a twin."""
+    """Twins that could not be judged, and suites that hold no better than on a twin.
+
+    A control that no suite is large enough for could not have blocked anything.
+    """
+    lost = list(_lost(blocking, twins))
+    yield from lost
+    small = all(one.verdict == "too few" for one in found)
+    if small and not lost and any(check.judged for check in blocking):
+        yield unjudged(
+            "control",
+            f"no suite has {LEAST} checks in case files, and fewer cannot be held against an "
+            "untrained twin",
+            [f"suite {one.suite}: {one.counts}" for one in found],
+        )
+    for one in found:
+        if one.verdict == "not above":
+            idle = one.holding and one.twin >= one.holding
+            words = "would pass without any training" if idle else "shows too little of training"
+            yield blocked(
+                "control",
+                f"suite {one.suite} {words}: {one.counts}",
+                [f"{one.test}; at most {SIGNIFICANT:g}", *one.untrained],
+            )
+
+
+def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reason]:
+    """Twins, and checks on them, of which there is no verdict."""
     runs = {run.model: run for run in twins}
     wanted: dict[str, list[Check]] = {}
     for check in _of_files(blocking):
@@ -151,12 +177,12 @@ def control_reasons(
     for model, own in sorted(wanted.items()):
         run = runs.get(model)
         if run is None or run.fault is not None:
-            why = run.fault if run else "it was not judged"
-            first, *more = (why or "").splitlines()
+            why = (run.fault if run else None) or "it was not judged"
+            first, _, more = why.partition("\n")
             yield unjudged(
                 "control",
-                f"there is no verdict on the untrained twin of model {model}: {first}",
-                more,
+                f"there is no verdict on the untrained twin of model {model}: {first.rstrip('.')}",
+                more.splitlines(),
             )
             continue
         lines = [
@@ -170,15 +196,6 @@ def control_reasons(
                 f"{counted(len(lines))} could not be measured on the untrained twin of model "
                 f"{model}",
                 lines,
-            )
-    for one in found:
-        if one.verdict == "not above":
-            idle = one.holding and one.twin >= one.holding
-            words = "would pass without any training" if idle else "shows too little of training"
-            yield blocked(
-                "control",
-                f"suite {one.suite} {words}: {one.counts}",
-                [f"{one.test}; at most {SIGNIFICANT:g}", *one.untrained],
             )
 
 
