@@ -835,6 +835,25 @@ def predict(
     return logits if limited else logits[:, keep]
 
 
+def final_states(
+    network: PreTrainedModel,
+    where: Layout,
+    inputs: Mapping[str, Tensor],
+    edits: Mapping[tuple[SiteName, int], Edit],
+) -> Tensor:
+    """Final hidden states `[batch, tokens, width]` of a network whose heads' outputs are edited.
+
+    Raises:
+        ModelError: the network returns no hidden states.
+    """
+    by_call = {where.calls[key]: edit for key, edit in edits.items()}
+    base: Any = network.base_model
+    states = getattr(_edited(base, network, inputs, by_call), "last_hidden_state", None)
+    if not isinstance(states, Tensor) or states.dim() != 3:
+        raise ModelError(f"{type(base).__name__} returns no hidden states of its tokens")
+    return states
+
+
 def _edited(
     head: PreTrainedModel,
     body: PreTrainedModel,

@@ -39,10 +39,13 @@ __all__ = [
     "Need",
     "Outcome",
     "Picture",
+    "Pool",
+    "Prediction",
     "Readout",
     "Rows",
     "Sample",
     "Side",
+    "Similarity",
     "Site",
     "SiteName",
     "Span",
@@ -61,6 +64,7 @@ Floats = npt.NDArray[np.float32]
 SiteName = Literal["encoder", "decoder", "cross"]
 SITES: tuple[SiteName, ...] = ("encoder", "decoder", "cross")
 Side = Literal["source", "target"]
+Pool = Literal["mean", "cls", "lasttoken"]
 Outcome = Literal["passed", "failed", "borderline", "vacuous", "error"]
 
 
@@ -300,7 +304,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Readout:
+class Prediction:
     """How likely the model finds a word where it stands, in nats; further from 0 is less likely.
 
     A decoder is asked after the text before the word, an encoder with the word masked, an
@@ -317,6 +321,31 @@ class Readout:
     span: Span | None
     instead: str | None = None
     ablation: Ablation | None = None
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How much closer a text is to one text than to another, by their embeddings: -2 to 2.
+
+    The cosine of the embeddings of the text and of `positive`, less that of the text and of
+    `negative`. An embedding is made of the final hidden states of all tokens, special ones
+    included (Reimers & Gurevych 2019, "Sentence-BERT").
+
+    Attributes:
+        negative: None for the cosine to `positive` alone.
+        pool: the mean over the tokens, or the state of the first or of the last one.
+        ablation: None for the intact model; the heads are ablated in all texts.
+    """
+
+    sample: Sample
+    positive: str
+    negative: str | None = None
+    pool: Pool = "mean"
+    ablation: Ablation | None = None
+
+
+# What a model says by itself, with heads ablated or not, as one number.
+Readout = Prediction | Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -465,7 +494,7 @@ class Control:
     """The change of a readout by an ablation, beside that by as many random heads.
 
     Attributes:
-        intact, ablated: the readout before and after, in nats.
+        intact, ablated: the readout before and after, in nats, or a difference of cosines.
         change: what the verdict is on: by how much the readout fell, rose or moved.
         draws: the same change for each draw of random heads of the same layers.
     """

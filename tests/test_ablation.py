@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from attnprobe.errors import MeasureError, ModelError, SelectorError
-from attnprobe.models import Model, load, readout
+from attnprobe.models import Model, load
+from attnprobe.models import ablation as ablations
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-from attnprobe.records import Ablation, Head, Need, Readout, Sample, SiteName, Span
+from attnprobe.records import Ablation, Head, Need, Prediction, Readout, Sample, SiteName, Span
 
 HEADS = {
     "bert": AutoModelForMaskedLM,
@@ -144,7 +145,7 @@ def test_a_head_put_to_zero_is_its_slice_before_the_output_projection(
     word = (one.target or one.text)[slice(*span)]
     ablation = Ablation(site, (Head(layer, head),))
     intact, ablated = model(architecture).read_out(
-        [Readout(one, span), Readout(one, span, ablation=ablation)]
+        [Prediction(one, span), Prediction(one, span, ablation=ablation)]
     )
     assert intact == pytest.approx(by_hand(architecture, word=word), abs=1e-5)
     with hooked(architecture, site, layer, put(head, depth(architecture, site), 0.0)):
@@ -156,7 +157,7 @@ def test_a_head_put_to_zero_is_its_slice_before_the_output_projection(
 def test_it_is_also_the_columns_of_the_projection_put_to_zero() -> None:
     projection = model("llama").network.get_submodule(PROJECTIONS["llama", "decoder"].format(1))
     ablation = Ablation("decoder", (Head(1, 2), Head(1, 3)))
-    (ablated,) = model("llama").read_out([Readout(Sample(TEXT), ARE, ablation=ablation)])
+    (ablated,) = model("llama").read_out([Prediction(Sample(TEXT), ARE, ablation=ablation)])
     former = projection.weight.data.clone()
     size = depth("llama", "decoder")
     try:
@@ -184,7 +185,7 @@ def test_a_mean_is_over_all_tokens_of_the_reference(architecture: str, site: Sit
             plain(architecture, text, other)
     mean = torch.cat(found).mean(dim=0)
     ablation = Ablation(site, (Head(1, 1),), "mean", texts)
-    (ablated,) = model(architecture).read_out([Readout(one, span, ablation=ablation)])
+    (ablated,) = model(architecture).read_out([Prediction(one, span, ablation=ablation)])
     with hooked(architecture, site, 1, put(1, size, mean)):
         assert ablated == pytest.approx(by_hand(architecture, word=word), abs=1e-5)
 
@@ -205,7 +206,7 @@ def test_without_a_reference_the_mean_is_over_the_text_itself() -> None:
     heads = (Head(0, 1),)
     alone, named = model("gpt2").read_out(
         [
-            Readout(Sample(TEXT), ARE, ablation=Ablation("decoder", heads, "mean", reference))
+            Prediction(Sample(TEXT), ARE, ablation=Ablation("decoder", heads, "mean", reference))
             for reference in ((), (Sample(TEXT),))
         ]
     )
@@ -216,9 +217,9 @@ def test_without_a_reference_the_mean_is_over_the_text_itself() -> None:
 def test_nothing_ablated_changes_not_one_bit(architecture: str) -> None:
     one, span = sample(architecture)
     site = next(iter(model(architecture).sites))
-    (intact,) = model(architecture).read_out([Readout(one, span)])
-    (empty,) = model(architecture).read_out([Readout(one, span, ablation=Ablation(site, ()))])
-    (again,) = model(architecture).read_out([Readout(one, span)])
+    (intact,) = model(architecture).read_out([Prediction(one, span)])
+    (empty,) = model(architecture).read_out([Prediction(one, span, ablation=Ablation(site, ()))])
+    (again,) = model(architecture).read_out([Prediction(one, span)])
     assert intact == empty == again
 
 
@@ -226,7 +227,7 @@ def test_attention_rows_are_those_of_the_intact_model() -> None:
     need = Need(Sample(TEXT), "decoder", (0, 1, 2), (3, 5))
     (before,) = model("llama").collect([need])
     ablation = Ablation("decoder", (Head(0, 0),))
-    model("llama").read_out([Readout(Sample(TEXT), ARE, ablation=ablation)])
+    model("llama").read_out([Prediction(Sample(TEXT), ARE, ablation=ablation)])
     (after,) = model("llama").collect([need])
     assert all((before.weights[layer] == after.weights[layer]).all() for layer in (0, 1, 2))
 
@@ -237,12 +238,12 @@ def test_many_at_once_are_as_each_alone(architecture: str) -> None:
     one, span = sample(architecture)
     longer = Sample(f"{TEXT} and cold", one.target and f"{one.target} froides")
     asked = [
-        Readout(text, span, ablation=Ablation(site.name, heads))
+        Prediction(text, span, ablation=Ablation(site.name, heads))
         for text in (one, longer)
         for site in found.sites.values()
         for heads in ((Head(0, 0),), (Head(1, 1), Head(0, 1)))
     ]
-    asked += [Readout(one, span), Readout(longer, span, "nowy"[: span.end - span.start])]
+    asked += [Prediction(one, span), Prediction(longer, span, "nowy"[: span.end - span.start])]
     before = found.forwards
     together = found.read_out(asked)
     assert found.forwards - before < len(asked)
@@ -261,7 +262,7 @@ def test_two_words_are_compared_by_the_difference_of_their_logs(architecture: st
     text = one.target or one.text
     word, other = text[slice(*span)], "xyz" if architecture != "marian" else "wxyz"
     replaced = text.replace(word, other)
-    (value,) = model(architecture).read_out([Readout(one, span, other)])
+    (value,) = model(architecture).read_out([Prediction(one, span, other)])
     good = by_hand(architecture, word=word)
     if architecture == "marian":
         bad = by_hand(architecture, target=replaced, word=other)
@@ -277,7 +278,7 @@ def test_words_of_one_token_are_compared_by_their_logits() -> None:
         logits = found.network(torch.tensor([ids])).logits[0, -1]
     one, two = (found.tokenizer(letter)["input_ids"][1] for letter in "sz")
     before = found.forwards
-    (value,) = found.read_out([Readout(Sample("The keys"), Span(4, 8), "keyz")])
+    (value,) = found.read_out([Prediction(Sample("The keys"), Span(4, 8), "keyz")])
     assert found.forwards - before == 1
     # "key" is common to both words, so that only the last letter decides.
     assert value == pytest.approx(float(logits[one] - logits[two]), abs=1e-4)
@@ -286,7 +287,7 @@ def test_words_of_one_token_are_compared_by_their_logits() -> None:
 def test_the_whole_translation_is_read_out_without_a_word() -> None:
     found = model("marian")
     one = Sample(TEXT, TARGET)
-    (value,) = found.read_out([Readout(one, None)])
+    (value,) = found.read_out([Prediction(one, None)])
     source = torch.tensor([found.tokenizer(TEXT)["input_ids"]])
     labels = torch.tensor([found.tokenizer(text_target=TARGET)["input_ids"]])
     with torch.inference_mode():
@@ -300,23 +301,23 @@ def test_the_whole_translation_is_read_out_without_a_word() -> None:
 def test_a_network_without_a_head_is_told_what_it_lacks() -> None:
     bare = Model.of(tiny_network("bert"), tiny_tokenizer(), name="bare")
     with pytest.raises(ModelError, match=r"bare was handed over without a head; .*ForMaskedLM"):
-        bare.read_out([Readout(Sample(TEXT), ARE)])
+        bare.read_out([Prediction(Sample(TEXT), ARE)])
 
 
 def test_minilm_cannot_predict_words(minilm: Model) -> None:
     with pytest.raises(ModelError, match=r"cannot predict words: \d+ weights are missing"):
-        minilm.read_out([Readout(Sample(TEXT), ARE)])
+        minilm.read_out([Prediction(Sample(TEXT), ARE)])
 
 
 def test_heads_of_a_network_read_from_eager_weights_cannot_be_ablated() -> None:
     network = AutoModelForCausalLM.from_config(tiny_network("bloom").config)
     bloom = Model.of(network, tiny_tokenizer(), name="bloom")
     assert bloom.served == "eager"
-    (intact,) = bloom.read_out([Readout(Sample(TEXT), ARE)])
+    (intact,) = bloom.read_out([Prediction(Sample(TEXT), ARE)])
     assert intact < 0
     ablation = Ablation("decoder", (Head(0, 0),))
     with pytest.raises(ModelError, match=r"heads of bloom cannot be ablated: .*use a model"):
-        bloom.read_out([Readout(Sample(TEXT), ARE, ablation=ablation)])
+        bloom.read_out([Prediction(Sample(TEXT), ARE, ablation=ablation)])
 
 
 @pytest.mark.parametrize(
@@ -329,15 +330,15 @@ def test_heads_of_a_network_read_from_eager_weights_cannot_be_ablated() -> None:
 )
 def test_a_head_that_is_not_there_is_an_error(site: SiteName, head: Head, complaint: str) -> None:
     with pytest.raises(ModelError, match=complaint):
-        model("llama").read_out([Readout(Sample(TEXT), ARE, ablation=Ablation(site, (head,)))])
+        model("llama").read_out([Prediction(Sample(TEXT), ARE, ablation=Ablation(site, (head,)))])
 
 
 @pytest.mark.parametrize(
     ("architecture", "readout", "complaint"),
     [
-        ("marian", Readout(Sample(TEXT), None), "write target:"),
-        ("llama", Readout(Sample(TEXT), None), "needs a word of the text"),
-        ("bert", Readout(Sample(TEXT), ARE, "is"), "'are' is 3 tokens and 'is' 2"),
+        ("marian", Prediction(Sample(TEXT), None), "write target:"),
+        ("llama", Prediction(Sample(TEXT), None), "needs a word of the text"),
+        ("bert", Prediction(Sample(TEXT), ARE, "is"), "'are' is 3 tokens and 'is' 2"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_an_error(
@@ -354,20 +355,20 @@ def test_promise_15_a_bad_word_that_is_too_long_is_an_error(architecture: str) -
     tokenizer = tiny_tokenizer(start=architecture != "marian")
     found = Model.of(network, tokenizer, name="short")
     one, span = sample(architecture)
-    (fits,) = found.read_out([Readout(one, span)])
+    (fits,) = found.read_out([Prediction(one, span)])
     assert fits < 0
     side = "target" if architecture == "marian" else "text"
     with pytest.raises(SelectorError, match=rf"the {side} has \d+ tokens and short takes 64"):
-        found.read_out([Readout(one, span, "x" * 80)])
+        found.read_out([Prediction(one, span, "x" * 80)])
 
 
 def test_the_last_piece_of_a_word_takes_no_room_in_a_decoder() -> None:
     found = Model.of(headed("gpt2", n_positions=64), tiny_tokenizer(), name="short")
     # <s>, nine letters and 54 of the word go in; the last is only predicted.
-    (value,) = found.read_out([Readout(Sample(TEXT), ARE, "x" * 55)])
+    (value,) = found.read_out([Prediction(Sample(TEXT), ARE, "x" * 55)])
     assert value > 0
     with pytest.raises(SelectorError, match="the text has 65 tokens and short takes 64"):
-        found.read_out([Readout(Sample(TEXT), ARE, "x" * 56)])
+        found.read_out([Prediction(Sample(TEXT), ARE, "x" * 56)])
 
 
 def merging(architecture: str) -> Any:
@@ -392,21 +393,21 @@ def test_a_word_that_changes_the_tokens_around_it_is_an_error(architecture: str)
     else:
         one = Sample(one.text)
     good = "areo" if architecture == "marian" else "yet"
-    (value,) = found.read_out([Readout(one, span, good)])
+    (value,) = found.read_out([Prediction(one, span, good)])
     assert value != 0
     where = "around" if architecture == "bert" else "before"
     with pytest.raises(SelectorError, match=f"cut into other tokens {where} 'x"):
-        found.read_out([Readout(one, span, "x" + good[1:])])
+        found.read_out([Prediction(one, span, "x" + good[1:])])
 
 
 def test_mean_outputs_of_the_last_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readout, "MOST_REFERENCES", 2)
+    monkeypatch.setattr(ablations, "MOST_REFERENCES", 2)
     found = Model.of(headed("gpt2"), tiny_tokenizer(), name="gpt2")
 
     def forwards(text: str) -> int:
         before = found.forwards
         ablation = Ablation("decoder", (Head(0, 1),), "mean", (Sample(text),))
-        found.read_out([Readout(Sample(TEXT), ARE, ablation=ablation)])
+        found.read_out([Prediction(Sample(TEXT), ARE, ablation=ablation)])
         return found.forwards - before
 
     assert [forwards(text) for text in ("a", "b", "a", "c", "a", "b")] == [2, 2, 1, 2, 1, 2]
@@ -415,7 +416,7 @@ def test_mean_outputs_of_the_last_references_are_kept(monkeypatch: pytest.Monkey
 def test_a_decoder_needs_something_before_the_word() -> None:
     found = Model.of(headed("gpt2"), tiny_tokenizer(start=False), name="gpt2")
     with pytest.raises(SelectorError, match="nothing stands before 'The'"):
-        found.read_out([Readout(Sample(TEXT), Span(0, 3))])
+        found.read_out([Prediction(Sample(TEXT), Span(0, 3))])
 
 
 def test_promise_19_a_probability_that_is_no_number_is_an_error() -> None:
@@ -423,7 +424,7 @@ def test_promise_19_a_probability_that_is_no_number_is_an_error() -> None:
     found = Model.of(network, tiny_tokenizer(), name="gpt2")
     network.lm_head.weight.data[7] = float("nan")
     with pytest.raises(MeasureError, match="no number"):
-        found.read_out([Readout(Sample(TEXT), ARE)])
+        found.read_out([Prediction(Sample(TEXT), ARE)])
 
 
 # Models from files --------------------------------------------------------------------------------
@@ -438,7 +439,7 @@ def test_the_head_is_loaded_when_it_is_first_wanted(architecture: str, tmp_path:
     assert loaded.network.get_output_embeddings() is None
     one, span = sample(architecture)
     site = next(iter(loaded.sites))
-    asked = [Readout(one, span), Readout(one, span, ablation=Ablation(site, (Head(1, 1),)))]
+    asked = [Prediction(one, span), Prediction(one, span, ablation=Ablation(site, (Head(1, 1),)))]
     assert loaded.read_out(asked) == pytest.approx(expected.read_out(asked), abs=1e-5)
 
 

@@ -36,7 +36,7 @@ from attnprobe.heads import HeadSet
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
-from attnprobe.records import Head, Readout, Sample, Span
+from attnprobe.records import Head, Prediction, Sample, Span
 from attnprobe.results import CaseResult, ChanceResult, Results, environment, write_json
 from attnprobe.run import Runner, sum_up
 from attnprobe.stats import paired_p
@@ -482,7 +482,7 @@ def relation_record(relation: Relation, name: str) -> CaseResult:
 
 def test_an_untrained_twin_predicts_with_an_untrained_head() -> None:
     tiny = Model.of(tiny_network("bert"), tiny_tokenizer(), name="tiny")
-    asked = [Readout(Sample("Is it a key"), Span(6, 7))]
+    asked = [Prediction(Sample("Is it a key"), Span(6, 7))]
     with pytest.raises(ModelError, match="handed over without a head"):
         tiny.read_out(asked)
     first, again, other = (random_twin(tiny, seed=seed) for seed in (4, 4, 5))

@@ -19,7 +19,7 @@ from attnprobe.errors import ModelError
 from attnprobe.models import Model, load
 from attnprobe.models import gguf as ours
 from attnprobe.models.tiny import tiny_tokenizer
-from attnprobe.records import Need, Readout, Sample, Span
+from attnprobe.records import Need, Prediction, Sample, Span
 
 # The output embeddings are the input's, as in SmolLM2.
 LAYERS, WIDTH, HEADS, KEY_HEADS, INNER = 2, 32, 4, 2, 64
@@ -129,7 +129,7 @@ def test_a_file_is_converted_once(llama: Path, cache: Path, conversions: list[Pa
     second = load(str(llama))
     assert conversions == [llama]
     assert rows(first) == rows(second)
-    (value,) = second.read_out([Readout(Sample(TEXT), Span(9, 12))])
+    (value,) = second.read_out([Prediction(Sample(TEXT), Span(9, 12))])
     assert value < 0
     assert (folder_of(cache, llama) / "model.safetensors").is_file()
     assert not list(cache.rglob(".making-*"))
@@ -322,9 +322,9 @@ def test_smollm2_agrees_with_what_is_known_of_it(smollm2: Model) -> None:
     assert smollm2.max_tokens == 8192
     keys, key, paris = smollm2.read_out(
         [
-            Readout(Sample("The keys to the cabinet are"), Span(24, 27), "is"),
-            Readout(Sample("The key to the cabinets is"), Span(24, 26), "are"),
-            Readout(Sample("The capital of France is Paris"), Span(25, 30), "London"),
+            Prediction(Sample("The keys to the cabinet are"), Span(24, 27), "is"),
+            Prediction(Sample("The key to the cabinets is"), Span(24, 26), "are"),
+            Prediction(Sample("The capital of France is Paris"), Span(25, 30), "London"),
         ]
     )
     assert round(keys, 1) == 3.4

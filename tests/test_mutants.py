@@ -92,8 +92,18 @@ def test_every_head_that_a_minilm_suite_pins_is_in_the_plan(minilm: Model) -> No
         assert {Mutation("shuffle-queries", head), Mutation("shuffle-output", head)} <= found
 
 
-def test_the_output_of_the_last_layer_is_excused_with_its_reason(minilm: Model) -> None:
-    trial = try_mutation(minilm, Mutation("shuffle-output", Head(5, 11)), shipped("minilm"))
+@pytest.mark.parametrize("head", [2, 4, 7, 8, 9, 11])
+def test_effect_sees_the_output_of_the_last_layer(minilm: Model, head: int) -> None:
+    mutation = Mutation("shuffle-output", Head(5, head))
+    own = [case for case in shipped("minilm", "downstream") if f"L5H{head}-" in case.id]
+    trial = try_mutation(minilm, mutation, own)
+    assert (trial.wanted, trial.found, trial.blocking) == ("red", "red", len(own))
+    assert len(own) == 2
+
+
+def test_attention_does_not_see_the_output_of_the_last_layer(minilm: Model) -> None:
+    mutation = Mutation("shuffle-output", Head(5, 11))
+    trial = try_mutation(minilm, mutation, shipped("minilm", "coreference", "objects"))
     assert (trial.wanted, trial.found, trial.as_wanted) == ("unseen", "green", True)
     assert trial.note == "no layer comes after it, so its output reaches no attention"
 

@@ -21,7 +21,7 @@ from attnprobe.records import (
     Encoding,
     Head,
     Need,
-    Readout,
+    Prediction,
     Sample,
     Span,
     Verdict,
@@ -80,9 +80,11 @@ def test_it_asks_for_the_intact_model_the_heads_and_random_heads() -> None:
     need, intact, ablated, *draws = rule(min=1).needs(read())
     assert need == Need(Sample(TEXT), "decoder", (1,), (3,))  # the row before the word
     span = Span(TEXT.index("are"), TEXT.index("are") + 3)
-    assert intact == Readout(Sample(TEXT), span, "is")
-    assert ablated == Readout(Sample(TEXT), span, "is", Ablation("decoder", (Head(1, 2),)))
-    assert {one.ablation.heads for one in draws if isinstance(one, Readout) and one.ablation} == {
+    assert intact == Prediction(Sample(TEXT), span, "is")
+    assert ablated == Prediction(Sample(TEXT), span, "is", Ablation("decoder", (Head(1, 2),)))
+    assert {
+        one.ablation.heads for one in draws if isinstance(one, Prediction) and one.ablation
+    } == {
         (Head(1, 0),),
         (Head(1, 1),),
         (Head(1, 3),),
@@ -91,7 +93,7 @@ def test_it_asks_for_the_intact_model_the_heads_and_random_heads() -> None:
 
 def test_mean_is_asked_for_by_name() -> None:
     asked = rule(how="mean", min=1, heads=["L1H0", "L2H3"], draws=3).needs(read())
-    hows = [one.ablation.how for one in asked if isinstance(one, Readout) and one.ablation]
+    hows = [one.ablation.how for one in asked if isinstance(one, Prediction) and one.ablation]
     assert hows == ["mean"] * 4
 
 
@@ -202,7 +204,7 @@ def test_a_case_is_judged_by_the_models_own_prediction() -> None:
     span = Span(TEXT.index("are"), TEXT.index("are") + 3)
     ablation = Ablation("decoder", (Head(1, 1),))
     intact, ablated = found.read_out(
-        [Readout(Sample(TEXT), span, "was", one) for one in (None, ablation)]
+        [Prediction(Sample(TEXT), span, "was", one) for one in (None, ablation)]
     )
     assert finding.verdict.control.intact == pytest.approx(intact, abs=1e-5)
     assert finding.verdict.observed == pytest.approx(abs(intact - ablated), abs=1e-5)
@@ -234,8 +236,8 @@ def test_a_mean_is_over_the_texts_of_the_file() -> None:
     heads = (Head(1, 1),)
     intact, ablated = model("llama").read_out(
         [
-            Readout(Sample(TEXT), span, "was"),
-            Readout(Sample(TEXT), span, "was", Ablation("decoder", heads, "mean", reference)),
+            Prediction(Sample(TEXT), span, "was"),
+            Prediction(Sample(TEXT), span, "was", Ablation("decoder", heads, "mean", reference)),
         ]
     )
     assert together.verdict.observed == pytest.approx(abs(intact - ablated), abs=1e-5)
@@ -289,7 +291,7 @@ def test_a_rule_to_be_confirmed_asks_for_the_readouts_of_effect() -> None:
     assert readouts == expected
     # The word that the row predicts is read out; without `predicts`, the word of the row.
     _, intact, *_ = attending(**{"from": "are"}).needs(read())
-    assert isinstance(intact, Readout)
+    assert isinstance(intact, Prediction)
     assert TEXT[slice(*intact.span or ())] == "are"
 
 

@@ -14,7 +14,9 @@ from transformers import PreTrainedModel
 from attnprobe import capture
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, ModelError
+from attnprobe.models.ablation import Ablator
 from attnprobe.models.compare import applied_windows, in_float32, padding_check, self_check
+from attnprobe.models.embedding import Embedder
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.survey import survey_batch
@@ -32,9 +34,11 @@ from attnprobe.records import (
     MapNeed,
     MapSums,
     Need,
+    Prediction,
     Readout,
     Rows,
     Sample,
+    Similarity,
     Site,
     SiteName,
     Tokens,
@@ -315,24 +319,29 @@ class Model:
     def read_out(
         self, readouts: Sequence[Readout], *, batch_tokens: int | None = None
     ) -> list[float]:
-        """How likely the model finds words, in nats, in the order of the readouts.
+        """What the model itself says, in the order of the readouts.
 
-        The language-model head is loaded at the first call.
+        Of a prediction how likely it finds a word, in nats; of a similarity a difference of
+        cosines. The language-model head is loaded for the first prediction.
 
         Raises:
-            ModelError: a model without such a head, or heads that it does not have.
-            SelectorError: a word that the model cannot be asked for.
-            MeasureError: a probability that is no number.
+            ModelError: a model that cannot be asked so, or heads that it does not have.
+            SelectorError: a word or text that the model cannot be asked for.
+            MeasureError: a probability or an embedding that is no number.
         """
-        predictor = self._predictor
-        before = predictor.forwards
-        try:
-            return _with_less(
-                lambda tokens: predictor.answer(readouts, batch_tokens=tokens),
-                batch_tokens or self.batch_tokens,
-            )
-        finally:
-            self.forwards += predictor.forwards - before
+        words = [one for one in readouts if isinstance(one, Prediction)]
+        texts = [one for one in readouts if isinstance(one, Similarity)]
+        size = batch_tokens or self.batch_tokens
+        found: dict[Readout, float] = {}
+        if words:
+            predict = self._predictor.answer
+            values = _with_less(lambda tokens: predict(words, batch_tokens=tokens), size)
+            found.update(zip(words, values, strict=True))
+        if texts:
+            compare = self._embedder.answer
+            values = _with_less(lambda tokens: compare(texts, batch_tokens=tokens), size)
+            found.update(zip(texts, values, strict=True))
+        return [found[one] for one in readouts]
 
     @functools.cached_property
     def _with_head(self) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -352,15 +361,29 @@ class Model:
         head, body = self._with_head
         return Predictor(
             head,
-            body,
-            self._layout,
+            self._ablator(body),
             self.tokenizer,
-            self.encode,
-            start=self._start,
-            pad_id=self._pad_id,
             max_tokens=self.max_tokens,
             name=self.name,
         )
+
+    @functools.cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self._ablator(self.network), name=self.name)
+
+    def _ablator(self, network: PreTrainedModel) -> Ablator:
+        return Ablator(
+            network,
+            self._layout,
+            self.encode,
+            start=self._start,
+            pad_id=self._pad_id,
+            name=self.name,
+            on_forward=self._count,
+        )
+
+    def _count(self) -> None:
+        self.forwards += 1
 
     def _collect(
         self,

@@ -13,8 +13,6 @@ from attnprobe.records import Encoding, Need, Sample, SiteName
 
 __all__ = ["Batch", "check_need", "pack", "plan_batches"]
 
-Wanted = Mapping[tuple[SiteName, int], tuple[tuple[int, ...], ...]]
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,7 +23,7 @@ class Batch:
     """
 
     samples: tuple[Sample, ...]
-    wanted: Wanted
+    wanted: Mapping[tuple[SiteName, int], tuple[tuple[int, ...], ...]]
 
 
 def check_need(need: Need, encoding: Encoding) -> None:

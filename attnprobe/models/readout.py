@@ -1,4 +1,4 @@
-"""What a model itself would say: log probabilities of words, with heads ablated or not.
+"""What a model would say next: log probabilities of words, with heads ablated or not.
 
 A decoder is asked after the text before a word, an encoder with the word's pieces masked all
 together, an encoder-decoder after its source and the target before the word. The log probability
@@ -7,13 +7,11 @@ of a word of several pieces is the sum over its pieces.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -23,36 +21,23 @@ from transformers import (
 
 from attnprobe import capture
 from attnprobe.align import Chars, Selector, positions
-from attnprobe.capture import Edit, Layout
 from attnprobe.errors import MeasureError, ModelError, SelectorError
+from attnprobe.models.ablation import Ablator, Ids, Pass, alike
 from attnprobe.models.plan import pack
 from attnprobe.models.tokens import check_length, tokenize, with_start
-from attnprobe.records import Ablation, Encoding, Readout, Sample, SiteName, Span, Tokens
+from attnprobe.records import Ablation, Prediction, Sample, Span, Tokens
 
 __all__ = ["Predictor", "with_head"]
 
 # Logits of one forward where the network returns those of all positions: 1 GiB of float32.
 MOST_LOGITS = 2**28
-# Sets of reference texts whose mean outputs are kept.
-MOST_REFERENCES = 256
-
-Ids = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """One sequence on its way through the model; equal passes are made once."""
-
-    source: Ids
-    target: Ids | None
-    ablation: Ablation | None
 
 
 @dataclass(frozen=True)
 class _Term:
     """A log probability: of tokens, each at the position that predicts it."""
 
-    by: _Pass
+    by: Pass
     places: tuple[tuple[int, int], ...]
 
 
@@ -94,53 +79,40 @@ def with_head(
 
 
 class Predictor:
-    """Answers readouts.
+    """Answers predictions of words.
 
     Args:
-        head, body: from `with_head`.
-        encode: how the model reads a sample.
-        start: id that opens a decoder's input; None for a network that is no encoder-decoder.
+        head: the network with its language-model head, from `with_head`.
+        ablator: of the part of it, or all of it, that the model describes.
         max_tokens: longest text in tokens; None where there is no limit.
     """
 
     def __init__(
         self,
         head: PreTrainedModel,
-        body: PreTrainedModel,
-        where: Layout,
+        ablator: Ablator,
         tokenizer: Any,
-        encode: Callable[[Sample], Encoding],
         *,
-        start: int | None,
-        pad_id: int,
         max_tokens: int | None,
         name: str,
     ) -> None:
-        self.forwards = 0
         self._head = head
-        self._body = body
-        self._where = where
+        self._ablator = ablator
+        self._start = ablator.start
         self._tokenizer = tokenizer
-        self._encode = encode
-        self._start = start
-        self._pad_id = pad_id
         self._max_tokens = max_tokens
         self._name = name
-        # Mean output of each head over the tokens of some texts, `[heads, depth]`; those of the
-        # texts that were used last.
-        self._means: OrderedDict[tuple[Sample, ...], dict[tuple[SiteName, int], Tensor]]
-        self._means = OrderedDict()
 
-    def answer(self, readouts: Sequence[Readout], *, batch_tokens: int) -> list[float]:
-        """The number of each readout, in nats."""
-        terms = [self._terms(readout) for readout in readouts]
-        wanted: dict[_Pass, dict[tuple[int, int], None]] = {}
+    def answer(self, asked: Sequence[Prediction], *, batch_tokens: int) -> list[float]:
+        """The number of each prediction, in nats."""
+        terms = [self._terms(prediction) for prediction in asked]
+        wanted: dict[Pass, dict[tuple[int, int], None]] = {}
         for good, bad in terms:
             for term in (good, bad):
                 if term is not None:
                     wanted.setdefault(term.by, {}).update(dict.fromkeys(term.places))
-        found: dict[_Pass, dict[tuple[int, int], float]] = {}
-        for passes in _alike(wanted):
+        found: dict[Pass, dict[tuple[int, int], float]] = {}
+        for passes in alike(wanted):
             lengths = [(len(one.source), len(one.target or ())) for one in passes]
             for batch in pack(lengths, self._budget(batch_tokens)):
                 chosen = [passes[index] for index in batch]
@@ -157,23 +129,23 @@ class Predictor:
 
     def _batch(
         self,
-        passes: Sequence[_Pass],
-        wanted: Mapping[_Pass, Mapping[tuple[int, int], None]],
+        passes: Sequence[Pass],
+        wanted: Mapping[Pass, Mapping[tuple[int, int], None]],
         *,
         batch_tokens: int,
-    ) -> dict[_Pass, dict[tuple[int, int], float]]:
+    ) -> dict[Pass, dict[tuple[int, int], float]]:
         kept = sorted({position for one in passes for position, _ in wanted[one]})
         column = {position: index for index, position in enumerate(kept)}
         logits = capture.predict(
             self._head,
-            self._body,
-            self._where,
-            self._inputs(passes),
-            self._edits(passes, batch_tokens=batch_tokens),
+            self._ablator.network,
+            self._ablator.where,
+            self._ablator.inputs(passes),
+            self._ablator.edits(passes, batch_tokens=batch_tokens),
             positions=kept,
         )
-        self.forwards += 1
-        found: dict[_Pass, dict[tuple[int, int], float]] = {}
+        self._ablator.on_forward()
+        found: dict[Pass, dict[tuple[int, int], float]] = {}
         for row, one in enumerate(passes):
             # Of the wanted rows alone: a softmax over all would double the memory of the logits.
             rows = [column[position] for position, _ in wanted[one]]
@@ -185,85 +157,9 @@ class Predictor:
             found[one] = dict(zip(wanted[one], values.tolist(), strict=True))
         return found
 
-    def _inputs(self, passes: Sequence[_Pass]) -> dict[str, Tensor]:
-        return capture.batch_inputs(
-            self._body,
-            [one.source for one in passes],
-            None if self._start is None else [one.target or (self._start,) for one in passes],
-            pad_id=self._pad_id,
-        )
-
-    # Ablation -------------------------------------------------------------------------------------
-
-    def _edits(
-        self, passes: Sequence[_Pass], *, batch_tokens: int
-    ) -> dict[tuple[SiteName, int], Edit]:
-        """What to do to each layer's heads; the passes share how and the reference."""
-        rows: dict[tuple[SiteName, int], Tensor] = {}
-        for row, one in enumerate(passes):
-            for layer, head in one.ablation.heads if one.ablation else ():
-                site = one.ablation.site if one.ablation else "encoder"
-                size = (len(passes), self._where.sites[site].heads[layer])
-                chosen = rows.setdefault((site, layer), torch.zeros(size, dtype=torch.bool))
-                chosen[row, head] = True
-        shared = passes[0].ablation
-        means: Mapping[tuple[SiteName, int], Tensor] = {}
-        if shared is not None and shared.how == "mean":
-            means = self._mean_outputs(shared.reference, list(rows), batch_tokens=batch_tokens)
-        device = next(self._body.parameters()).device
-        return {
-            key: capture.replace_heads(chosen.to(device), means.get(key))
-            for key, chosen in rows.items()
-        }
-
-    def _mean_outputs(
-        self,
-        reference: tuple[Sample, ...],
-        layers: Sequence[tuple[SiteName, int]],
-        *,
-        batch_tokens: int,
-    ) -> dict[tuple[SiteName, int], Tensor]:
-        """Mean output of each head over all tokens of the reference texts, `[heads, depth]`."""
-        means = self._means.setdefault(reference, {})
-        self._means.move_to_end(reference)
-        if len(self._means) > MOST_REFERENCES:
-            self._means.popitem(last=False)
-        missing = [key for key in layers if key not in means]
-        if missing:
-            read = [self._encode(sample) for sample in reference]
-            passes = [
-                _Pass(one.source.ids, one.target.ids if one.target else None, None) for one in read
-            ]
-            lengths = [(len(one.source), len(one.target or ())) for one in passes]
-            sums: dict[tuple[SiteName, int], tuple[Tensor, int]] = {}
-            for batch in pack(lengths, batch_tokens):
-                inputs = self._inputs([passes[index] for index in batch])
-                self.forwards += 1
-                for key, (total, count) in capture.head_sums(
-                    self._body, self._where, inputs, missing
-                ).items():
-                    before = sums.get(key)
-                    sums[key] = (
-                        (total, count)
-                        if before is None
-                        else (
-                            before[0] + total,
-                            before[1] + count,
-                        )
-                    )
-            for key, (total, count) in sums.items():
-                means[key] = total / count
-        return {key: means[key] for key in layers}
-
-    # Words ----------------------------------------------------------------------------------------
-
-    def _terms(self, readout: Readout) -> tuple[_Term, _Term | None]:
-        ablation = readout.ablation
-        if ablation is not None:
-            self._check(ablation)
-            if ablation.how == "mean" and not ablation.reference:
-                ablation = replace(ablation, reference=(readout.sample,))
-        sample, span = readout.sample, readout.span
+    def _terms(self, asked: Prediction) -> tuple[_Term, _Term | None]:
+        sample, span = asked.sample, asked.span
+        ablation = self._ablator.checked(asked.ablation, sample)
         if self._start is not None:
             if sample.target is None:
                 raise SelectorError("effect needs a target text; write target: beside text:")
@@ -272,25 +168,25 @@ class Predictor:
             raise SelectorError("effect needs a word of the text: good:")
         else:
             good = self._word(sample, sample.text, span, ablation)
-        if readout.instead is None:
+        if asked.instead is None:
             return good, None
         text = sample.text if self._start is None else sample.target or ""
         span = span or Span(0, len(text))
-        other = f"{text[: span.start]}{readout.instead}{text[span.end :]}"
-        put = Span(span.start, span.start + len(readout.instead))
+        other = f"{text[: span.start]}{asked.instead}{text[span.end :]}"
+        put = Span(span.start, span.start + len(asked.instead))
         if self._start is not None:
             bad = self._translated(sample, other, put, ablation)
         else:
             bad = self._word(sample, other, put, ablation)
         if self._masks and len(bad.places) != len(good.places):
             raise SelectorError(
-                f"{text[slice(*span)]!r} is {len(good.places)} tokens and {readout.instead!r} "
+                f"{text[slice(*span)]!r} is {len(good.places)} tokens and {asked.instead!r} "
                 f"{len(bad.places)}; behind masks only words of as many tokens can be compared"
             )
         if self._around(bad) != self._around(good):
             where = "around" if self._masks else "before"
             raise SelectorError(
-                f"the text is cut into other tokens {where} {readout.instead!r} than {where} "
+                f"the text is cut into other tokens {where} {asked.instead!r} than {where} "
                 f"{text[slice(*span)]!r}; take words that begin alike, such as after a space"
             )
         return good, bad
@@ -304,20 +200,7 @@ class Predictor:
 
     @property
     def _masks(self) -> bool:
-        return "encoder" in self._where.sites and self._start is None
-
-    def _check(self, ablation: Ablation) -> None:
-        if self._where.served != "function":
-            raise ModelError(
-                f"heads of {self._name} cannot be ablated: {self._where.reason}, so its attention "
-                "is read from the outside; use a model whose transformers code does"
-            )
-        site = self._where.sites.get(ablation.site)
-        if site is None:
-            raise ModelError(f"{self._name} has no {ablation.site} attention")
-        for head in ablation.heads:
-            if not 0 <= head.head < site.heads.get(head.layer, 0):
-                raise ModelError(f"{self._name} has no {head} at {ablation.site}")
+        return "encoder" in self._ablator.where.sites and self._start is None
 
     def _word(self, sample: Sample, text: str, span: Span, ablation: Ablation | None) -> _Term:
         if not self._masks:
@@ -335,14 +218,14 @@ class Predictor:
                 raise ModelError(f"the tokenizer of {self._name} has no mask token")
             masked = (*ids[:first], *(mask,) * (end - first), *ids[end:])
             places = tuple((position, ids[position]) for position in range(first, end))
-            return _Term(_Pass(masked, None, ablation), places)
+            return _Term(Pass(masked, None, ablation), places)
         if first == 0:
             raise SelectorError(
                 f"nothing stands before {word!r}; a decoder predicts a word from "
                 "what comes before it"
             )
         places = tuple((position - 1, ids[position]) for position in range(first, end))
-        return _Term(_Pass(ids[: end - 1], None, ablation), places)
+        return _Term(Pass(ids[: end - 1], None, ablation), places)
 
     def _translated(
         self, sample: Sample, target: str, span: Span | None, ablation: Ablation | None
@@ -357,18 +240,7 @@ class Predictor:
         inputs = with_start(self._tokenizer, labels, start).ids
         # The decoder's input is the target shifted by one: position j predicts label j.
         places = tuple((position, labels.ids[position]) for position in range(first, end))
-        return _Term(_Pass(self._encode(sample).source.ids, inputs[:end], ablation), places)
-
-
-def _alike(passes: Mapping[_Pass, Any]) -> list[list[_Pass]]:
-    """Passes that can share a forward: those whose heads are replaced by the same vectors."""
-    groups: dict[object, list[_Pass]] = {}
-    for one in passes:
-        key = None
-        if one.ablation is not None and one.ablation.how == "mean":
-            key = one.ablation.reference
-        groups.setdefault(key, []).append(one)
-    return list(groups.values())
+        return _Term(Pass(self._ablator.encode(sample).source.ids, inputs[:end], ablation), places)
 
 
 def _pieces(tokens: Tokens, span: Span) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from attnprobe.mutants.trial import (
-    CaseOutcome,
     Trial,
     judge_all,
     largest_change,
@@ -15,7 +14,6 @@ from attnprobe.mutants.trial import (
 )
 
 __all__ = [
-    "CaseOutcome",
     "Trial",
     "judge_all",
     "largest_change",

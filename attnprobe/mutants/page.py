@@ -39,8 +39,8 @@ is drawn anew. What is wanted:
 - `moved`: the model computes what it did, with two heads in each other's place. Cases that name the
   head break, as they should; `compare` must say where it went, and that no other head moved.
 - `unseen`: scrambling this head's output changes no attention weight by {seen} or more, in any
-  later layer, on any text of the suites. A head of the last layer has no later layer. No case
-  about attention can see that; what may is a case with `effect`, on a model that predicts words.
+  later layer, on any text of the suites, and no case breaks. A head of the last layer has no later
+  layer. No case about attention can see that; one with `effect` may.
 
 A caught mutant shows that a suite sees this damage. It does not show that it sees every damage:
 each variant is one draw, and small changes of a head stay below any bound. Most cases that catch

@@ -21,13 +21,13 @@ from attnprobe.matching import match_heads
 from attnprobe.mutations import EXPECTED, Kind, Mutation
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Head, Need, Readout, Rows, Sample, Site
+from attnprobe.results import CaseOutcome
 from attnprobe.run import Finding, Runner, sum_up
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
 __all__ = [
-    "CaseOutcome",
     "Trial",
     "judge_all",
     "largest_change",
@@ -38,8 +38,7 @@ __all__ = [
     "try_mutation",
 ]
 
-CaseOutcome = Literal["passed", "failed", "error", "xfailed", "xpassed"]
-Wanted = Literal["red", "green", "moved", "unseen"]
+Signal = Literal["red", "green", "moved", "unseen"]
 
 BROKEN: tuple[CaseOutcome, ...] = ("failed", "error", "xpassed")
 # Texts on which heads are matched.
@@ -67,7 +66,7 @@ class Trial:
 
     model: str
     variant: str
-    wanted: Wanted
+    wanted: Signal
     found: str
     blocking: int
     advisory: int
@@ -152,7 +151,7 @@ def try_mutation(model: Model, mutation: Mutation, cases: Sequence[Case]) -> Tri
     Raises:
         ModelError: the model cannot be changed so.
     """
-    wanted: Wanted = "red" if EXPECTED[mutation.kind] == "damaging" else "green"
+    wanted: Signal = "red" if EXPECTED[mutation.kind] == "damaging" else "green"
     if mutation.kind == "swap-heads":
         wanted = "moved"
     with _variant(model, mutation) as changed:
@@ -195,7 +194,7 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
 
 def _judged(
     variant: str,
-    wanted: Wanted,
+    wanted: Signal,
     reader: Reader,
     cases: Sequence[Case],
     *,

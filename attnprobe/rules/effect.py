@@ -35,9 +35,12 @@ from attnprobe.records import (
     Head,
     Need,
     Picture,
+    Pool,
+    Prediction,
     Readout,
     Rows,
     Sample,
+    Similarity,
     Site,
     SiteName,
     Span,
@@ -57,7 +60,8 @@ from attnprobe.rules.frame import sink_shares, strongest_words
 
 __all__ = ["Confirm", "ConfirmField", "Effect", "random_sets"]
 
-Nats = Annotated[float, Field(gt=0)]
+Change = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 def random_sets(
@@ -94,35 +98,65 @@ def random_sets(
     return tuple(found)
 
 
-@RULES.register("effect")
-class Effect(Rule):
-    """Without these heads, the model finds a word less likely, or hardly less.
-
-    The readout is the log probability of `good` where it stands, or its difference to that of
-    `bad` in its place; for words of one token the latter is a difference of logits. Bounds and
-    slack are in nats.
-    """
-
-    bounds = frozenset({"min", "max", "top"})
-    kind = "effect"
-    positional = ("good", "bad")
+class Asked(BaseModel):
+    """What the model itself is asked for, before and after heads are taken out."""
 
     good: SelectorField | None = Field(
         None,
         description="The word of the text (of the target, if there is one) that the model "
         "predicts; without it the whole target.",
     )
-    bad: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="What would be wrong in its place."
+    bad: Text | None = Field(None, description="What would be wrong in its place.")
+    positive: Text | None = Field(
+        None, description="A text whose embedding should be near to that of the case's text."
+    )
+    negative: Text | None = Field(None, description="A text whose embedding should be less near.")
+    pool: Pool = Field(
+        "mean", description="What an embedding is made of: all tokens, the first or the last one."
     )
     how: Literal["zero", "mean"] = Field(
         "zero", description="What stands in for a head: zero, or its mean output over the suite."
     )
+    seed: int = Field(0, description="Of the random heads.")
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> Self:
+        if self.positive is None:
+            if self.negative is not None or self.pool != "mean":
+                raise ValueError("negative: and pool: need positive:, a text to compare with")
+        elif self.good is not None or self.bad is not None:
+            raise ValueError(
+                "give words, good: and bad:, or texts, positive: and negative:, not both"
+            )
+        elif self.negative == self.positive:
+            raise ValueError("positive: and negative: are the same text")
+        return self
+
+    @property
+    def readout(self) -> str:
+        """What is read out, with its unit."""
+        return "the readout (nats)" if self.positive is None else "the similarity (cosine)"
+
+
+@RULES.register("effect")
+class Effect(Asked, Rule):
+    """Without these heads, the model finds a word less likely, or a text less alike, or hardly so.
+
+    The readout is the log probability of `good` where it stands, or its difference to that of
+    `bad` in its place; for words of one token the latter is a difference of logits. Bounds and
+    slack are in nats. Where the model makes embeddings, the readout is the cosine of the text's to
+    that of `positive`, less the cosine to that of `negative`.
+    """
+
+    bounds = frozenset({"min", "max", "top"})
+    kind = "effect"
+    positional = ("good", "bad")
+
     direction: Literal["lowers", "raises", "either"] = Field(
         "lowers", description="Which change of the readout counts when the heads are taken away."
     )
-    min: Nats | None = Field(None, description="Least change, in nats.")
-    max: Nats | None = Field(None, description="Largest change, in nats.")
+    min: Change | None = Field(None, description="Least change, in nats or of the cosine.")
+    max: Change | None = Field(None, description="Largest change, in nats or of the cosine.")
     top: Annotated[int, Field(ge=1)] | None = Field(
         None,
         description="Rank of the change among those by random heads; 1 is the largest.",
@@ -130,7 +164,6 @@ class Effect(Rule):
     draws: Annotated[int, Field(ge=1, le=1000)] = Field(
         20, description="How many sets of random heads of the same layers to compare with."
     )
-    seed: int = Field(0, description="Of the random heads.")
 
     @model_validator(mode="after")
     def _can_fail(self) -> Self:
@@ -154,6 +187,8 @@ class Effect(Rule):
         return sample.text if sample.target is None else sample.target
 
     def relation(self) -> str:
+        if self.positive is not None:
+            return f"on {self.positive}{f' over {self.negative}' if self.negative else ''}"
         word = "the whole target" if self.good is None else str(self.good)
         return f"on {word}{f' over {self.bad}' if self.bad else ''}"
 
@@ -171,22 +206,14 @@ class Effect(Rule):
         """
         site = encoding.site(self.site)
         heads = self.heads.resolve(site)
-        span = self._span(encoding.sample)
         draws = random_sets(heads, site.heads, draws=self.draws, seed=self.seed)
         if len(draws) < (self.top or 1):
             raise SelectorError(
                 f"effect of {self.heads}: {len(draws)} other sets of as many heads of these layers "
                 "to compare with; name fewer heads of a layer"
             )
-        return tuple(
-            Readout(
-                encoding.sample,
-                span,
-                self.bad,
-                Ablation(site.name, chosen, self.how) if chosen else None,
-            )
-            for chosen in ((), heads, *draws)
-        )
+        ablated = (Ablation(site.name, chosen, self.how) for chosen in (heads, *draws))
+        return tuple(self._readout(encoding.sample, one) for one in (None, *ablated))
 
     def control(self, values: Sequence[float]) -> Control:
         """What ablation changes, from the answers to `readouts`.
@@ -224,10 +251,18 @@ class Effect(Rule):
             control=control,
         )
 
+    def _readout(self, sample: Sample, ablation: Ablation | None) -> Readout:
+        if self.positive is None:
+            return Prediction(sample, self._span(sample), self.bad, ablation)
+        return Similarity(sample, self.positive, self.negative, self.pool, ablation)
+
     def _span(self, sample: Sample) -> Span | None:
         if self.good is None:
             if sample.target is None:
-                raise SelectorError("effect needs the word that the model predicts; write good:")
+                raise SelectorError(
+                    "effect needs the word that the model predicts, write good:, or a text that is "
+                    "alike, for models that make embeddings, write positive:"
+                )
             return None
         spans = locate(self.good, self.text_of(sample, "query"))
         if len(spans) != 1:
@@ -252,7 +287,7 @@ class Effect(Rule):
     def _demands(self, control: Control) -> Iterator[Demand]:
         verb = {"lowers": "fall", "raises": "rise", "either": "change"}[self.direction]
         change = control.change
-        measure = f"{verb} of the readout (nats)"
+        measure = f"{verb} of {self.readout}"
         if self.min is not None:
             yield Demand(measure, change, ">=", self.min, change - self.min)
         if self.max is not None:
@@ -270,10 +305,11 @@ class Effect(Rule):
             )
 
 
-class Confirm(BaseModel):
+class Confirm(Asked):
     """How a rule on attention is confirmed by ablation.
 
-    By default the readout is the word that the row predicts, or the word that attends. It must
+    By default the readout is the word that the row predicts, or the word that attends; with
+    `positive`, how much nearer the text's embedding is to that text than to `negative`. It must
     fall, and by more than for 95 % of the draws of random heads; where the layers have fewer than
     20 other sets, by more than for each. The verdict tells p, the share of all sets, its own
     included, that do as much: at least 1 of 12 where a layer has 12 heads.
@@ -281,37 +317,20 @@ class Confirm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    good: SelectorField | None = Field(
-        None, description="The word that the model predicts; by default that of from:."
-    )
-    bad: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="What would be wrong in its place."
-    )
-    how: Literal["zero", "mean"] = Field(
-        "zero", description="What stands in for a head: zero, or its mean output over the suite."
-    )
     draws: Annotated[int, Field(ge=20, le=1000)] = Field(
         20, description="How many sets of random heads of the same layers to compare with."
     )
-    seed: int = Field(0, description="Of the random heads.")
     required: bool = Field(
         False, description="Whether the case fails where ablation changes no more than by chance."
     )
 
     def rule(self, heads: Heads, site: SiteName | None, from_: Selector) -> Effect:
         """The effect rule on these heads."""
-        return Effect.model_validate(
-            {
-                "heads": heads,
-                "site": site,
-                "good": self.good or _spelled(from_),
-                "bad": self.bad,
-                "how": self.how,
-                "draws": self.draws,
-                "seed": self.seed,
-                "top": self._rank(self.draws),
-            }
-        )
+        asked = {name: getattr(self, name) for name in Asked.model_fields}
+        if self.good is None and self.positive is None:
+            asked["good"] = _spelled(from_)
+        top = self._rank(self.draws)
+        return Effect(heads=heads, site=site, draws=self.draws, top=top, **asked)
 
     def judge(self, verdict: Verdict, control: Control, *, predicts: bool) -> Verdict:
         """The verdict on the attention, with what ablation says beside it.
@@ -328,7 +347,7 @@ class Confirm(BaseModel):
             told = f"attends and matters (p = {chance:.2g} among random heads)"
         else:
             told = "attends, but ablation changes nothing that random heads would not"
-            if not predicts:
+            if not predicts and self.positive is None:
                 told += " (this row does not predict the word; see {predicts: ...})"
         verdict = replace(verdict, control=control, confirmed=told)
         if not self.required or matters or verdict.outcome == "failed":
@@ -337,7 +356,7 @@ class Confirm(BaseModel):
             measure, observed = "rank of the fall among random heads", float(1 + control.as_much)
             relation, demanded = "<=", float(top)
         else:
-            measure, observed = "fall of the readout (nats)", control.change
+            measure, observed = f"fall of {self.readout}", control.change
             relation, demanded = ">", 0.0
         return replace(
             verdict,
@@ -380,6 +399,9 @@ _CONFIRM_SCHEMA: dict[str, Any] = {
                     "properties": {
                         "good": {"definition": "selector"},
                         "bad": {"type": "string", "minLength": 1},
+                        "positive": {"type": "string", "minLength": 1},
+                        "negative": {"type": "string", "minLength": 1},
+                        "pool": {"enum": ["mean", "cls", "lasttoken"]},
                         "how": {"enum": ["zero", "mean"]},
                         "draws": {"type": "integer", "minimum": 20, "maximum": 1000},
                         "seed": {"type": "integer"},

@@ -35,7 +35,7 @@ from attnprobe.records import (
 )
 from attnprobe.rules.base import RULES, check_numbers
 from attnprobe.rules.chance import Pair, Trials
-from attnprobe.rules.weight import Wanted, Weight
+from attnprobe.rules.weight import Attending, Weight
 
 __all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout", "through"]
 
@@ -162,7 +162,7 @@ def _mean(value: object) -> Heads:
 
 
 @RULES.register("flow")
-class Flow(Wanted):
+class Flow(Attending):
     """Enough of what reaches a word at the top comes from another word of the input.
 
     Bounds are on the share of the flow, 0 to 1, and so is the slack.

@@ -51,7 +51,7 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 
-__all__ = ["Attends", "Ignores", "Wanted"]
+__all__ = ["Attending", "Attends", "Ignores"]
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
@@ -514,7 +514,7 @@ class _Weight(Rule):
             yield _Bound(f"margin {word}", margin, ">", 0.0, margin, ~loose)
 
 
-class Wanted(_Weight):
+class Attending(_Weight):
     """What the rules share that want a word to get weight."""
 
     wanted = True
@@ -545,7 +545,7 @@ class Wanted(_Weight):
 
 
 @RULES.register("attends")
-class Attends(Wanted):
+class Attends(Attending):
     """The word puts enough of its attention on the other word.
 
     Without `how`, a set of heads passes if any of them does.

@@ -1,0 +1,163 @@
+"""Heads that are ablated in the sequences of a batch, and what stands in for them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from attnprobe import capture
+from attnprobe.capture import Edit, Layout
+from attnprobe.errors import ModelError
+from attnprobe.models.plan import pack
+from attnprobe.records import Ablation, Encoding, Sample, SiteName
+
+__all__ = ["Ablator", "Ids", "Pass", "alike"]
+
+# Sets of reference texts whose mean outputs are kept.
+MOST_REFERENCES = 256
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One sequence on its way through the model; equal passes are made once."""
+
+    source: Ids
+    target: Ids | None
+    ablation: Ablation | None
+
+
+def alike(passes: Mapping[Pass, Any]) -> list[list[Pass]]:
+    """Passes that can share a forward: those whose heads are replaced by the same vectors."""
+    groups: dict[object, list[Pass]] = {}
+    for one in passes:
+        key = None
+        if one.ablation is not None and one.ablation.how == "mean":
+            key = one.ablation.reference
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+class Ablator:
+    """Makes the inputs of passes, and the edits that ablate their heads.
+
+    Args:
+        network: what `where` is the layout of.
+        encode: how the model reads a sample.
+        start: id that opens a decoder's input; None for a network that is no encoder-decoder.
+        on_forward: called for each forward pass.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        where: Layout,
+        encode: Callable[[Sample], Encoding],
+        *,
+        start: int | None,
+        pad_id: int,
+        name: str,
+        on_forward: Callable[[], None],
+    ) -> None:
+        self.network = network
+        self.where = where
+        self.start = start
+        self.encode = encode
+        self._pad_id = pad_id
+        self._name = name
+        self.on_forward = on_forward
+        # Mean output of each head over the tokens of some texts, `[heads, depth]`; those of the
+        # texts that were used last.
+        self._means: OrderedDict[tuple[Sample, ...], dict[tuple[SiteName, int], Tensor]]
+        self._means = OrderedDict()
+
+    def checked(self, ablation: Ablation | None, sample: Sample) -> Ablation | None:
+        """The ablation; a mean without reference texts is over the sample itself.
+
+        Raises:
+            ModelError: the model has no such head, or its heads cannot be ablated.
+        """
+        if ablation is None:
+            return None
+        if self.where.served != "function":
+            raise ModelError(
+                f"heads of {self._name} cannot be ablated: {self.where.reason}, so its attention "
+                "is read from the outside; use a model whose transformers code does"
+            )
+        site = self.where.sites.get(ablation.site)
+        if site is None:
+            raise ModelError(f"{self._name} has no {ablation.site} attention")
+        for head in ablation.heads:
+            if not 0 <= head.head < site.heads.get(head.layer, 0):
+                raise ModelError(f"{self._name} has no {head} at {ablation.site}")
+        if ablation.how == "mean" and not ablation.reference:
+            return replace(ablation, reference=(sample,))
+        return ablation
+
+    def inputs(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
+        """Padded input tensors of a forward; a decoder without a target gets its start alone."""
+        return capture.batch_inputs(
+            self.network,
+            [one.source for one in passes],
+            None if self.start is None else [one.target or (self.start,) for one in passes],
+            pad_id=self._pad_id,
+        )
+
+    def edits(
+        self, passes: Sequence[Pass], *, batch_tokens: int
+    ) -> dict[tuple[SiteName, int], Edit]:
+        """What to do to each layer's heads; the passes share how and the reference."""
+        rows: dict[tuple[SiteName, int], Tensor] = {}
+        for row, one in enumerate(passes):
+            for layer, head in one.ablation.heads if one.ablation else ():
+                site = one.ablation.site if one.ablation else "encoder"
+                size = (len(passes), self.where.sites[site].heads[layer])
+                chosen = rows.setdefault((site, layer), torch.zeros(size, dtype=torch.bool))
+                chosen[row, head] = True
+        shared = passes[0].ablation
+        means: Mapping[tuple[SiteName, int], Tensor] = {}
+        if shared is not None and shared.how == "mean":
+            means = self._mean_outputs(shared.reference, list(rows), batch_tokens=batch_tokens)
+        device = next(self.network.parameters()).device
+        return {
+            key: capture.replace_heads(chosen.to(device), means.get(key))
+            for key, chosen in rows.items()
+        }
+
+    def _mean_outputs(
+        self,
+        reference: tuple[Sample, ...],
+        layers: Sequence[tuple[SiteName, int]],
+        *,
+        batch_tokens: int,
+    ) -> dict[tuple[SiteName, int], Tensor]:
+        """Mean output of each head over all tokens of the reference texts, `[heads, depth]`."""
+        means = self._means.setdefault(reference, {})
+        self._means.move_to_end(reference)
+        if len(self._means) > MOST_REFERENCES:
+            self._means.popitem(last=False)
+        missing = [key for key in layers if key not in means]
+        if missing:
+            read = [self.encode(sample) for sample in reference]
+            passes = [
+                Pass(one.source.ids, one.target.ids if one.target else None, None) for one in read
+            ]
+            lengths = [(len(one.source), len(one.target or ())) for one in passes]
+            sums: dict[tuple[SiteName, int], Tensor] = {}
+            counts: dict[tuple[SiteName, int], int] = {}
+            for batch in pack(lengths, batch_tokens):
+                inputs = self.inputs([passes[index] for index in batch])
+                self.on_forward()
+                found = capture.head_sums(self.network, self.where, inputs, missing)
+                for key, (total, count) in found.items():
+                    sums[key] = sums[key] + total if key in sums else total
+                    counts[key] = counts.get(key, 0) + count
+            means |= {key: total / counts[key] for key, total in sums.items()}
+        return {key: means[key] for key in layers}
