@@ -31,13 +31,21 @@ from attnprobe.gate import (
     wanted_on_twin,
 )
 from attnprobe.gate.control import LEAST, SIGNIFICANT
+from attnprobe.gate.reread import recorded_sets
 from attnprobe.gate.twin import judge_twin
 from attnprobe.heads import HeadSet
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.records import Head, Prediction, Sample, Span
-from attnprobe.results import CaseResult, ChanceResult, Results, environment, write_json
+from attnprobe.results import (
+    CaseResult,
+    ChanceResult,
+    HeadSetResult,
+    Results,
+    environment,
+    write_json,
+)
 from attnprobe.run import Runner, sum_up
 from attnprobe.stats import paired_p
 
@@ -579,3 +587,41 @@ def test_head_sets_reach_the_twin(folder: Path, untrained: Model, minilm: Model)
     for reader, expected in ((minilm, True), (untrained, False)):
         found = judge_twin(items, reader, seed=0, root=folder, head_sets=sets)
         assert set(found.held.values()) == {expected}
+
+
+def test_the_head_sets_of_the_run_are_those_of_its_records() -> None:
+    named = HeadSetResult("it", ("L3H1", "L0H2"), "minilm", None, "ab" * 32)
+    stated = made_up_results.expectation(head_sets=(named,))
+    results = run(case("a", expectations=(stated, stated)), case("b"))
+    assert recorded_sets(results) == {
+        "it": HeadSet("it", (Head(3, 1), Head(0, 2)), "minilm", None, "ab" * 32)
+    }
+    for odd in (("L3H2",), ("L3",), ("x",), ()):
+        other = made_up_results.expectation(head_sets=(replace(named, heads=odd),))
+        with pytest.raises(ResultsError, match="head set 'it'"):
+            recorded_sets(run(case("a", expectations=(stated, other))))
+
+
+def test_the_command_judges_the_twin_on_the_heads_of_the_run(
+    gate: Gate, records: list[CaseResult]
+) -> None:
+    """Whatever the lock file says by now: here there is none."""
+    Path("named.attn.yaml").write_text(PRONOUNS.replace("heads: L3H1", 'heads: "@it"'))
+    named = HeadSetResult("it", ("L3H1",), None, None, "ab" * 32)
+    kept = records[:]
+    try:
+        records[:] = [on_set(record, named) for record in kept if record.suite == "pronouns"]
+        code, lines = gate('control = "random-init"')
+    finally:
+        records[:] = kept
+    assert code == 0, lines
+    (told,) = json.loads(Path("d.json").read_text())["control"]
+    assert (told["checks"], told["twin"]) == (6, 0)
+
+
+def on_set(record: CaseResult, named: HeadSetResult) -> CaseResult:
+    """The record, as of a file that names its heads by a set."""
+    (stated,) = record.expectations
+    arguments = {**stated.arguments, "heads": f"@{named.name}"}
+    stated = replace(stated, arguments=arguments, head_sets=(named,))
+    return replace(record, file="named.attn.yaml", expectations=(stated,))

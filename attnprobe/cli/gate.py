@@ -241,7 +241,7 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str
     from attnprobe.gate.moved import moved_checks
     from attnprobe.models import load
 
-    head_sets = _head_sets()
+    head_sets = _head_sets(results)
     moved: dict[Key, Moved] = {}
     remarks = []
     for model in results.models:
@@ -270,7 +270,7 @@ def _twins(results: Results, policy: Policy) -> list[TwinRun]:
 
     wanted = wanted_on_twin(results)
     items = {key_of(item): item for item in results.items}
-    head_sets = _head_sets() if wanted else {}
+    head_sets = _head_sets(results) if wanted else {}
     seed = policy.control_seed
     runs = []
     for model in results.models:
@@ -301,7 +301,10 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     return loaded
 
 
-def _head_sets() -> Mapping[str, HeadSet]:
+def _head_sets(results: Results) -> Mapping[str, HeadSet]:
+    """Those that the checks of the run name, as they were; others from the lock file."""
+    from attnprobe.gate.reread import recorded_sets
     from attnprobe.results import read_heads
 
-    return read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    others = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    return {**others, **recorded_sets(results)}

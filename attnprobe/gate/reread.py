@@ -10,10 +10,32 @@ from attnprobe import cases
 from attnprobe.cases import Case, Relation
 from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
-from attnprobe.heads import HeadSet
+from attnprobe.heads import HeadSet, parse_heads
 from attnprobe.names import SUFFIX
+from attnprobe.records import Head
+from attnprobe.results import Results
 
-__all__ = ["Reread", "reread"]
+__all__ = ["Reread", "recorded_sets", "reread"]
+
+
+def recorded_sets(results: Results) -> dict[str, HeadSet]:
+    """The head sets that checks of a run name, as they were then: the lock file may be another now.
+
+    Raises:
+        ResultsError: a record names no heads, or two records name others.
+    """
+    found: dict[str, HeadSet] = {}
+    for item in results.items:
+        for own in (own for entry in item.expectations for own in entry.head_sets):
+            try:
+                members = parse_heads(list(own.heads)).members
+            except ValueError as error:
+                raise ResultsError(f"head set {own.name!r} of {item.name}: {error}") from None
+            heads = tuple(member for member in members if isinstance(member, Head))
+            made = HeadSet(own.name, heads, own.model, own.revision, own.weights_sha256)
+            if len(heads) < len(members) or found.setdefault(own.name, made) != made:
+                raise ResultsError(f"the results contradict themselves on head set {own.name!r}")
+    return found
 
 
 @dataclass(frozen=True)
