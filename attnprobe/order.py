@@ -51,8 +51,9 @@ class Habit:
 
 @dataclass(frozen=True)
 class _Places:
-    """The numbers of the words of one pair in its text; `over` is None without a contrast."""
+    """A pair in its text, by the numbers of its words; `over` is None without a contrast."""
 
+    text: str
     from_: int
     to: int
     over: int | None
@@ -62,17 +63,17 @@ def habits(cases: Iterable[Case]) -> tuple[Habit, ...]:
     """The habits that would pass the suites of a file, at most one a suite and model.
 
     Only cases that are expected to pass count, and of their rules those that want one word to find
-    another in the same text.
+    another in the same text. A pair counts once, however many cases of its text state it.
     """
-    found: dict[tuple[str, str | None], list[_Places]] = {}
+    found: dict[tuple[str, str | None], dict[_Places, None]] = {}
     files: dict[str, str] = {}
     for case in cases:
         if case.xfail is None and case.skip is None:
             files[case.suite] = case.mark.file
-            places = found.setdefault((case.suite, case.model), [])
-            places += dict.fromkeys(_pairs(case))
+            found.setdefault((case.suite, case.model), {}).update(dict.fromkeys(_pairs(case)))
     told = []
-    for (suite, model), pairs in found.items():
+    for (suite, model), places in found.items():
+        pairs = list(places)
         habit = _habit(pairs)
         if habit is not None:
             offset, right = best_offset([pair.to - pair.from_ for pair in pairs])
@@ -123,7 +124,7 @@ def _pairs(case: Case) -> Iterator[_Places]:
         except SelectorError:
             continue  # a special token stands nowhere in the text
         if places["from"] != places["to"]:
-            yield _Places(places["from"], places["to"], places.get("over"))
+            yield _Places(text, places["from"], places["to"], places.get("over"))
 
 
 def _one_text(rule: Rule, sample: Sample) -> str | None:

@@ -282,8 +282,8 @@ class Results(_Record):
         bound: suites whose every case that ran names its model: on others they cannot run.
         other_failures: tests that failed and probe no attention.
         unread: files and folders that could not be collected.
-        complaints: why the plugin itself failed the run: a limit of a comparison, a strict run
-            that judged nothing.
+        complaints: what failed the run but no test: a limit of a comparison, a strict run that
+            judged nothing, another plugin.
     """
 
     environment: Mapping[str, str | None]

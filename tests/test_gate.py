@@ -7,9 +7,11 @@ import math
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +387,161 @@ def test_a_run_tells_what_else_failed_in_it(
     probe("--attn-json=r.json", "--attn-strict", "test_one.py")
     (complaint,) = read_results(pytester.path / "r.json").complaints
     assert complaint.startswith("no probe was judged")
+
+
+FAILING = """
+- id: holds
+  text: The dog barks.
+  expect:
+    - ignores: {from: barks, to: dog, max: 0.99}
+- id: fails
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: dog, min: 0.99}
+"""
+LOADS = """
+def pytest_attn_load_model(name):
+    from attnprobe.models import Model
+    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+
+    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
+
+"""
+LIKE_COV = """
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    result = yield
+    if not hasattr(session.config, "workerinput"):
+        session.testsfailed += 1
+    return result
+"""
+OUTSIDE = {
+    "counted": (
+        LIKE_COV,
+        "pytest counts 1 failure more than it reported: a plugin failed the run*",
+    ),
+    "stopped": (
+        "def pytest_runtest_teardown(item): item.session.shouldfail = 'too slow'",
+        "a plugin stopped the run as failed: too slow",
+    ),
+    "status": (
+        "def pytest_sessionfinish(session): session.exitstatus = 1",
+        "a plugin set the exit code to 1 when the run was over",
+    ),
+    "status in pytest's own words": (
+        "import pytest\n"
+        "@pytest.hookimpl(wrapper=True)\n"
+        "def pytest_sessionfinish(session):\n"
+        "    yield\n"
+        "    session.exitstatus = pytest.ExitCode.TESTS_FAILED",
+        "a plugin set the exit code to 1 when the run was over",
+    ),
+    "exit": (
+        "import pytest\ndef pytest_sessionfinish(): pytest.exit('no disk', returncode=1)",
+        "the end of the run failed: Exit('no disk')",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", OUTSIDE)
+def test_a_plugin_that_fails_the_run_is_told_beside_a_failed_check(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+    how: str,
+) -> None:
+    text, told = OUTSIDE[how]
+    write_cases(FAILING)
+    pytester.makeconftest(text)
+    result = probe("--attn-json=r.json", *(["-k", "fails"] if how == "stopped" else []))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (complaint,) = read_results(pytester.path / "r.json").complaints
+    assert fnmatch(complaint, told)
+    result.stdout.fnmatch_lines([f"attnprobe: {told}"])
+    assert len([line for line in result.outlines if complaint in line]) == 1
+
+
+@pytest.mark.parametrize("error", ["OSError('no disk')", "SystemExit(1)"])
+def test_a_plugin_that_fails_after_the_run_is_told(
+    write_cases: Callable[..., Path], pytester: pytest.Pytester, error: str
+) -> None:
+    # To pytest that is exit code 1, as for a failed test.
+    write_cases(FAILING)
+    pytester.makeconftest(LOADS + f"def pytest_unconfigure(): raise {error}")
+    given = ("-p", "no:hypothesispytest", "--attn-model=tiny", "--attn-json=r.json")
+    result = pytester.runpytest_subprocess(*given)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (complaint,) = read_results(pytester.path / "r.json").complaints
+    assert complaint == f"the end of the run failed: {error}"
+
+
+def test_what_fails_a_run_with_its_tests_is_no_plugin(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+) -> None:
+    write_cases(FAILING)
+    pytester.makeconftest(
+        """
+        def pytest_sessionfinish(session, exitstatus):
+            assert exitstatus == session.exitstatus == 1
+            if session.testsfailed == 0: session.exitstatus = 0
+        """
+    )
+    pytester.makepyfile(
+        test_one="""
+        import pytest
+        @pytest.fixture
+        def breaks():
+            yield
+            raise OSError
+        def test_twice(breaks): assert False
+        @pytest.mark.xfail(strict=True)
+        def test_gap(): pass
+        @pytest.mark.xfail
+        def test_known(): assert False
+        def test_parts(subtests):
+            for part in range(2):
+                with subtests.test(part=part): assert False
+        """,
+        test_two="import nothing_of_this_name",
+    )
+    for options in (["--continue-on-collection-errors"], ["--maxfail=1", "x.attn.yaml"]):
+        result = probe("--attn-json=r.json", *options)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert read_results(pytester.path / "r.json").complaints == ()
+
+
+def test_a_test_that_passes_when_it_is_run_again_has_not_failed(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+) -> None:
+    """As pytest-rerunfailures does it where a subtest failed: it takes the failure back."""
+    write_cases(FAILING)
+    pytester.makepyfile("def test_one(): pass")
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_call(item):
+            if item.name != "test_one":
+                return
+            for outcome in ("failed", "rerun"):
+                report = pytest.TestReport(item.nodeid, item.location, {}, outcome, "", "call")
+                item.ihook.pytest_runtest_logreport(report=report)
+            item.session.testsfailed -= 1
+        """
+        + textwrap.indent(LIKE_COV, " " * 8)
+    )
+    probe("--attn-json=r.json")
+    found = read_results(pytester.path / "r.json")
+    assert found.other_failures == ()
+    (complaint,) = found.complaints
+    assert complaint.startswith("pytest counts 1 failure more than it reported")
 
 
 # Models that were given
@@ -1247,6 +1404,23 @@ def test_the_run_of_the_gate_may_not_save_over_the_baseline(
     assert baseline.read_bytes() == before
 
 
+def test_a_run_without_a_model_is_told_so(gate: Gate, write_cases: Callable[..., Path]) -> None:
+    write_cases(FAILING)
+    code, lines = gate(".", "-p", "no:hypothesispytest")
+    assert code == 2
+    assert lines[:2] == [
+        "cannot judge: no model to probe was given",
+        "  give one with --attn-model=NAME=REF, or by attn_model in the ini file",
+    ]
+    assert lines[-1] == "Cannot judge: no model to probe was given."
+
+
+UNREAD = (
+    "Cannot judge: pytest was interrupted, or could not read its case files or a baseline; its "
+    "output above says why."
+)
+
+
 def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (KeyboardInterrupt(), RuntimeError("x")):
 
@@ -1258,6 +1432,27 @@ def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyP
         assert (code, lines[-1].startswith("Cannot judge: ")) == (2, True)
 
 
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_waived_check_does_not_hide_a_plugin_that_fails_the_run(
+    gate: Gate, write_cases: Callable[..., Path], workers: tuple[str, ...]
+) -> None:
+    write_cases(FAILING)
+    Path("p.toml").write_text(
+        'own_loader = "allow"\nchance_max = 0.5\n'
+        "[[waivers]]\ncase = '*::fails'\nreason = 'r'\nowner = 'o'\n"
+        f"expires = {datetime.now(UTC).date() + timedelta(days=99)}\n"
+    )
+    options = (".", "--policy=p.toml", "--attn-model=tiny", "-p", "no:hypothesispytest", *workers)
+    if workers:
+        Path("conftest.py").write_text(LOADS)
+        code, lines = gate(*options)
+        assert (code, lines[-1]) == (0, "Release may go: 1 attention check on 1 model holds.")
+    Path("conftest.py").write_text(LOADS + LIKE_COV)
+    code, lines = gate(*options)
+    assert (code, lines[-1]) == (2, "Cannot judge: pytest failed for 1 reason of its own.")
+    assert lines[1].startswith("  pytest counts 1 failure more than it reported: a plugin failed")
+
+
 @pytest.mark.parametrize(
     ("conftest", "arguments", "sentence"),
     [
@@ -1267,6 +1462,8 @@ def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyP
         ("import os; os.kill(os.getpid(), 9)", (".",), "Cannot judge: pytest was killed by sig"),
         ("import os; os._exit(0)", (".",), "Cannot judge: pytest left no results"),
         ("import pytest\ndef pytest_sessionstart(): raise KeyboardInterrupt", (".",), "Cannot jud"),
+        ("", (".", "--attn-compare=no.json"), UNREAD),
+        ("open('x.attn.yaml', 'w').write('{')", (".",), UNREAD),
     ],
 )
 def test_pytest_that_leaves_nothing_to_judge(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import configparser
-import functools
 import os
 import re
-import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
-import types
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from click.testing import CliRunner
 from typer.testing import CliRunner as TyperRunner
 
 from attnprobe import cli
+from attnprobe._version import __version__
 from attnprobe.gate import Policy, read_policy
 from attnprobe.gate.policy import Regressions, SuitePolicy, Waiver
 from attnprobe.models.mutate import write_mutant
@@ -81,7 +80,7 @@ def shell(command: str, folder: Path, **variables: str) -> Done:
     """Runs a command as CI does, with the tools of this environment."""
     path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}"
     given = os.environ | {"PATH": path + os.environ["PATH"], "PYTEST_ADDOPTS": QUIET} | variables
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "FORCE_COLOR"):
         if name not in variables:
             given.pop(name, None)
     done = subprocess.run(
@@ -332,33 +331,94 @@ def test_the_script_writes_what_a_card_needs_or_stops_at_the_gate(project: Proje
     assert yaml.safe_load(written.read_text())["model-index"][0]["name"] == "candidate"
 
 
-def test_tox_and_nox_gate_the_model_rounded_to_bfloat16(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tox = configparser.ConfigParser()
-    tox.read(EXAMPLES / "tox.ini")
-    assert "MODEL" in tox["testenv:gate"]["pass_env"]
-    by_tox = shlex.split(tox["testenv:gate"]["commands"].replace("{env:MODEL}", "rounded"))
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel called attnprobe, for pip to install in place of a released one.
 
-    ran: list[tuple[str, ...]] = []
-    session = types.SimpleNamespace(
-        posargs=["rounded"],
-        install=lambda *packages: ran.append(packages),
-        run=lambda *command: ran.append(command),
-    )
-    nox = types.ModuleType("nox")
-    vars(nox).update(session=functools.partial(lambda made: made), Session=types.SimpleNamespace)
-    monkeypatch.setitem(sys.modules, "nox", nox)
-    runpy.run_path(str(EXAMPLES / "noxfile.py"))["gate"](session)
-    assert ran == [("attnprobe",), tuple(by_tox)]
+    It puts this checkout and the packages of this environment on the path of another environment.
+    """
+    folder = tmp_path_factory.mktemp("wheels")
+    name = f"attnprobe-{__version__}"
+    paths = (ROOT, Path(pytest.__file__).parent.parent)
+    files = {
+        "attnprobe_checkout.pth": "".join(f"{path}\n" for path in paths),
+        f"{name}.dist-info/METADATA": (
+            f"Metadata-Version: 2.1\nName: attnprobe\nVersion: {__version__}\n"
+        ),
+        f"{name}.dist-info/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
+        f"{name}.dist-info/entry_points.txt": (
+            "[console_scripts]\nattnprobe = attnprobe.cli:main\n"
+        ),
+    }
+    record = f"{name}.dist-info/RECORD"
+    files[record] = "".join(f"{file},,\n" for file in (*files, record))
+    with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as wheel:
+        for file, text in files.items():
+            wheel.writestr(file, text)
+    return folder
 
-    write_mutant(MINILM, Mutation("bfloat16"), project.folder / "rounded")
+
+@pytest.fixture
+def offline(project: Project, index: Path, tmp_path: Path) -> Callable[..., Done]:
+    """Runs tox or nox on the example as it stands, without a network."""
+    for example in ("tox.ini", "noxfile.py"):
+        shutil.copy(EXAMPLES / example, project.folder)
+    (project.folder / "pyproject.toml").write_text('[tool.attnprobe.gate]\nbaseline = "no.json"\n')
+    given = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(index),
+        "VIRTUALENV_NO_PERIODIC_UPDATE": "1",
+        "VIRTUALENV_OVERRIDE_APP_DATA": str(tmp_path / "virtualenv"),
+        "PYTHONPATH": "",  # what is found must be what was installed
+    }
+
+    def run(command: str, **variables: str) -> Done:
+        python = shlex.quote(sys.executable)
+        return project.shell(f"{python} -m {command}", **given, **variables)
+
+    return run
+
+
+def rounded(project: Project) -> str:
+    """The demo model in bfloat16, and a policy that holds it against the baseline."""
+    folder = project.folder / "rounded"
+    if not folder.exists():
+        write_mutant(MINILM, Mutation("bfloat16"), folder)
     (project.folder / "pyproject.toml").write_text(
         '[tool.attnprobe.gate]\nbaseline = "baseline.json"\nregressions = {weaker = 0.2}\n'
     )
-    done = attnprobe(by_tox[1:], project.folder)
+    return folder.name
+
+
+def check_that_it_went(done: Done) -> None:
     assert done.code == 0, done.lines
     assert "note: against the baseline: 4 kept" in done.lines
     changed = "note: baseline: minilm → candidate: weights sha256"
     assert [line for line in done.lines if line.startswith(changed)]
-    assert done.lines[-1].startswith("Release may go: 4 attention checks on 1 model hold")
+    assert [line for line in done.lines if line.startswith("Release may go: 4 attention checks")]
+
+
+CANNOT = "Cannot judge: no.json: cannot be read: No such file or directory."
+
+
+def test_tox_gates_the_model_rounded_to_bfloat16(
+    project: Project, offline: Callable[..., Done]
+) -> None:
+    stopped = offline("tox", MODEL="rounded")
+    assert (stopped.code, CANNOT in stopped.lines) == (2, True), stopped.lines
+    assert (project.folder / ".tox" / "gate" / "bin" / "attnprobe").exists()
+    check_that_it_went(offline("tox", MODEL=rounded(project)))
+
+
+def test_nox_gates_the_model_rounded_to_bfloat16(
+    project: Project, offline: Callable[..., Done]
+) -> None:
+    unsaid = offline("nox -s gate")
+    assert unsaid.code == 1
+    assert [line for line in unsaid.lines if "nox -s gate -- path/to/model" in line]
+    stopped = offline("nox -s gate -- rounded")
+    assert (stopped.code, CANNOT in stopped.lines) == (1, True), stopped.lines
+    assert (project.folder / ".nox" / "gate" / "bin" / "attnprobe").exists()
+    check_that_it_went(offline(f"nox -s gate -- {rounded(project)}"))

@@ -74,6 +74,18 @@ def test_few_pairs_always_lie_somehow() -> None:
     assert told(*FIRST[:3]) == ()
 
 
+def test_a_pair_counts_once_however_many_cases_state_it() -> None:
+    # Three pairs in six cases: too few to tell.
+    assert told(*FIRST[:3], *FIRST[:3]) == ()
+    ahead = ("Old keys near the cabinet", attends("keys", "Old", "cabinet"))
+    (habit,) = told(*FIRST, *FIRST[:2], ahead)
+    assert (habit.pairs, habit.offset, habit.right) == (5, -4, 2)
+    assert habit.habit.startswith("in all 5 pairs with a contrast")
+    # The same places in another text are another pair: two sentences say "old".
+    again = [(sentence.replace("old", "red"), rule) for sentence, rule in FIRST]
+    assert told(*FIRST, *again)[0].pairs == 6
+
+
 def test_known_gaps_and_rules_that_want_nothing_do_not_count() -> None:
     assert told(*FIRST, extra="    xfail: known\n") == ()
     assert (

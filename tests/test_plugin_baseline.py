@@ -193,7 +193,7 @@ def test_a_case_of_the_same_key_twice_is_no_baseline(probe: Run, pytester: pytes
     assert probe("--attn-save=main").ret == pytest.ExitCode.OK
     edited(lambda data: data["cases"][1].update(row="a"))
     result = probe("--attn-compare=main")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.ret == 2
     result.stderr.fnmatch_lines(["ERROR: *main.json: the old run has test_a.py: test_one* twice*"])
 
 
@@ -288,13 +288,13 @@ def test_promise_35_a_run_that_measured_nothing_replaces_no_baseline(
         (lambda data: data.update(models=[]), "no model was judged; delete the file*"),
     ],
 )
-def test_promise_36_a_baseline_that_measured_nothing_is_a_usage_error(
+def test_promise_36_a_baseline_that_measured_nothing_exits_2(
     probe: Run, baseline: Make, change: Callable[[dict[str, Any]], None], complaint: str
 ) -> None:
     baseline(FEWER)
     edited(change)
     result = probe("--attn-compare=main")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.ret == 2
     result.stderr.fnmatch_lines([f"ERROR: *main.json: {complaint}"])
 
 
@@ -313,21 +313,23 @@ def test_promise_36_a_baseline_that_measured_nothing_is_a_usage_error(
     ],
 )
 @pytest.mark.parametrize("option", ["save", "compare"])
-def test_promise_36_a_corrupt_or_foreign_baseline_is_a_usage_error(
+def test_promise_36_a_corrupt_or_foreign_baseline_exits_2(
     probe: Run, write_cases: Write, text: str, complaint: str, option: str
 ) -> None:
     write_cases(CASES)
     MAIN.parent.mkdir()
     MAIN.write_text(text, encoding="utf-8")
-    result = probe(f"--attn-{option}=main")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *main.json: {complaint}*"])
+    result = probe(f"--attn-{option}=main", "--attn-json=r.json", "-n2")
+    assert result.ret == 2
+    # The message alone: no traceback, nothing collected, no worker started.
+    assert result.outlines == []
+    assert len(result.errlines) == 1
+    assert result.errlines[0].startswith(f"ERROR: {MAIN.resolve()}: {complaint}")
     assert MAIN.read_text(encoding="utf-8") == text
+    assert not Path("r.json").exists()
 
 
-def test_promise_36_a_baseline_of_an_unfinished_run_is_a_usage_error(
-    probe: Run, baseline: Make
-) -> None:
+def test_promise_36_a_baseline_of_an_unfinished_run_exits_2(probe: Run, baseline: Make) -> None:
     baseline(CASES)
 
     def cut(data: dict[str, Any]) -> None:
@@ -335,15 +337,41 @@ def test_promise_36_a_baseline_of_an_unfinished_run_is_a_usage_error(
 
     edited(cut)
     result = probe("--attn-compare=main")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.ret == 2
     result.stderr.fnmatch_lines(["ERROR: *main.json: the old run did not finish: 2 of 5 *"])
 
 
-def test_promise_36_a_missing_baseline_is_a_usage_error(probe: Run, write_cases: Write) -> None:
+def test_promise_36_a_missing_baseline_exits_2(probe: Run, write_cases: Write) -> None:
     write_cases(CASES)
     result = probe("--attn-compare=main")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *main.json: cannot be read: No such file *"])
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["ERROR: *main.json is not there; save it with --attn-save"])
+
+
+def test_promise_36_a_corrupt_baseline_in_the_ini_file_exits_2(
+    probe: Run, pytester: pytest.Pytester, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    MAIN.parent.mkdir()
+    MAIN.write_text("{")
+    pytester.makeini("[pytest]\nattn_compare = main\n")
+    result = probe()
+    assert (result.ret, len(result.errlines)) == (2, 1)
+    # What runs no tests needs no baseline.
+    for option in ("--collect-only", "--markers"):
+        result = probe(option)
+        assert (result.ret, result.errlines) == (0, [])
+
+
+def test_promise_36_pytest_ends_as_a_process_with_2(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    MAIN.parent.mkdir()
+    MAIN.write_text("{")
+    given = ("-p", "no:hypothesispytest", "--attn-model=tiny", "--attn-compare=main")
+    result = pytester.runpytest_subprocess(*given)
+    assert (result.ret, result.outlines, len(result.errlines)) == (2, [], 1)
 
 
 # Comparing

@@ -80,6 +80,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
     assert timeless("1.json") == timeless("2.json")
     summary = read_results(Path("2.json")).summary()
     assert (summary["collected"], summary["executed"]) == (10, 8)
+    assert read_results(Path("2.json")).complaints == ()
     for path in ("1.html", "2.html"):
         assert Path(path).read_text(encoding="utf-8").count("data:image/svg+xml;base64,") == 1
 

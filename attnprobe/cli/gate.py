@@ -31,7 +31,7 @@ __all__: list[str] = []
 
 # What pytest's exit codes mean where they leave nothing to be judged.
 _PYTEST = {
-    2: "was interrupted, or case files could not be collected",
+    2: "was interrupted, or could not read its case files or a baseline; its output above says why",
     3: "had an internal error",
     4: "was called in a way it does not understand",
     5: "collected nothing",
@@ -211,8 +211,15 @@ def _why(what: str, status: int) -> str:
 def _judged(
     results: Results, policy: Policy, baseline: Results | None, *, commit: str | None
 ) -> Decision:
-    from attnprobe.gate import judge
+    from attnprobe.gate import cannot_judge, judge
 
+    if any(item.outcome == "error" and not item.model for item in results.items):
+        # Nothing was judged, and what else there is to say can wait for a run with a model.
+        return cannot_judge(
+            "no model",
+            "no model to probe was given",
+            "give one with --attn-model=NAME=REF, or by attn_model in the ini file",
+        )
     today = datetime.now(UTC).date()
     if policy.moved_heads == "allow":
         moved, remarks = _moved(results, policy)

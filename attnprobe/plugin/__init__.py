@@ -7,6 +7,7 @@ what needs pydantic, numpy or torch is loaded when the first case file or probe 
 from __future__ import annotations
 
 import html
+import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -24,10 +25,14 @@ from attnprobe.plugin.keys import (
     deselected_key,
     judged_key,
     order_key,
+    unreadable_key,
 )
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
+
+_Status = int | pytest.ExitCode | None
+_LEDGER = "attnprobe-ledger"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +41,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hooks)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Status]:
+    """Ends a run that cannot read its baseline as pytest ends a usage error, but for the code.
+
+    The command line is right. What cannot be read is a file: exit code 2, as of the commands.
+    """
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        if unreadable_key not in config.stash:
+            raise
+        sys.stderr.write(f"ERROR: {error}\n")
+        return pytest.ExitCode.INTERRUPTED
+    except BaseException as error:
+        # In pytest_unconfigure: with its traceback comes the exit code of a failed test.
+        ledger = config.pluginmanager.get_plugin(_LEDGER)
+        if ledger is not None:
+            ledger.broke_off(error)
+        raise
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from attnprobe.plugin.ledger import Ledger
 
-    config.pluginmanager.register(Ledger(config), "attnprobe-ledger")
+    config.pluginmanager.register(Ledger(config), _LEDGER)
     if several and config.pluginmanager.hasplugin("html"):
         from attnprobe.plugin.columns import ModelColumn
 

@@ -22,7 +22,7 @@ from attnprobe.compare import (
 from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.limits import exceeded, parse_limit
-from attnprobe.plugin.keys import deselected_key
+from attnprobe.plugin.keys import deselected_key, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results import CaseResult, Results, read_results, write_json
 
@@ -94,8 +94,7 @@ class Baseline:
         compares: whether the run is to be compared; not the one that makes its own baseline.
 
     Raises:
-        pytest.UsageError: the first cannot be read, the second would replace something that is no
-            baseline, or a limit says nothing that is known.
+        pytest.UsageError: there is nothing to compare with, or a limit says nothing that is known.
     """
 
     def __init__(self, config: pytest.Config, chosen: Settings) -> None:
@@ -105,18 +104,33 @@ class Baseline:
             raise pytest.UsageError("--attn-compare-fail needs --attn-compare NAME")
         # With the baseline in the ini file, runs of other tests need none, and one run makes it.
         asked = bool(config.getoption("attn_compare"))
-        awaited = chosen.compare is not None and not (asked or chosen.compare.exists())
+        self._awaited = chosen.compare is not None and not (asked or chosen.compare.exists())
         self.compares = chosen.compare is not None and not (
-            awaited and chosen.save == chosen.compare
+            self._awaited and chosen.save == chosen.compare
         )
+        self._old: Results | None = None
         try:
             self._limits = [parse_limit(text) for text in chosen.compare_fail]
-            self._old = None
-            if chosen.compare is not None and not awaited:
+        except ResultsError as error:
+            raise pytest.UsageError(harmless(str(error))) from None
+
+    def read(self) -> None:
+        """Reads both files, before anything runs.
+
+        Raises:
+            pytest.UsageError: the first cannot be compared with, or the second would replace
+                something that is no baseline. Of all these errors it alone is exit code 2.
+        """
+        chosen = self._chosen
+        try:
+            if chosen.compare is not None and not self._awaited:
+                if not chosen.compare.exists():
+                    raise ResultsError(f"{chosen.compare} is not there; save it with --attn-save")
                 self._old = _checked(chosen.compare)
             if chosen.save is not None and chosen.save.exists():
                 _checked(chosen.save)
         except ResultsError as error:
+            self._config.stash[unreadable_key] = True
             raise pytest.UsageError(harmless(str(error))) from None
 
     def compare(self, found: Results) -> Compared:

@@ -22,6 +22,7 @@ __all__ = [
     "judged_key",
     "order_key",
     "relation_key",
+    "unreadable_key",
 ]
 
 
@@ -40,6 +41,8 @@ relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
+# Set where the run cannot start because a baseline cannot be read, and nothing else is wrong.
+unreadable_key = pytest.StashKey[bool]()
 # How many probes -k, -m and the like left out.
 deselected_key = pytest.StashKey[int]()
 DESELECTED = "attnprobe_deselected"

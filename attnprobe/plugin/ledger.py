@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,15 @@ _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_T
 _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
+class _Untouched(int):
+    """An exit status that can be told from an equal one, which a plugin sets in its place."""
+
+
 class Ledger:
     """Writes the results file, compares, and fails a run that must not pass as it is.
 
     A strict run that judged nothing or left cases out fails, and one beyond the limits of a
-    comparison.
+    comparison. What fails a run but no test is noted: beside a failed test nothing else shows it.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -69,6 +73,9 @@ class Ledger:
         self._free: set[str] = set()
         self._bound: set[str] = set()
         self._failed: set[str] = set()
+        self._counted = 0
+        self._unreported = 0
+        self._found: Results | None = None
         self._seen: dict[str, Any] = {"device": None, "dtype": None, "collected": 0}
         self._broken_files: set[str] = set()
         self._unread: set[str] = set()
@@ -78,7 +85,12 @@ class Ledger:
         self._compared: Compared | None = None
         self._between: list[tuple[str, str, Comparison]] = []
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self._session = session
+        self._baseline.read()
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._count(report.failed)
         if report.failed:
             self._unread.add(report.nodeid)
             if report.nodeid.endswith(SUFFIX):
@@ -91,6 +103,7 @@ class Ledger:
         self._stopped = True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._count(report.failed and not hasattr(report, "wasxfail"))
         facts = getattr(report, REPORT, None)
         if facts is not None:
             self._cases[report.nodeid] = facts["case"] | {"duration_s": 0.0}
@@ -103,12 +116,77 @@ class Ledger:
             self._seen["collected"] = facts["collected"]
         if report.failed:
             self._failed.add(report.nodeid)
+        elif str(report.outcome) == "rerun":
+            # By pytest-rerunfailures, which takes back what failed so far.
+            self._failed.discard(report.nodeid)
         case = self._cases.get(report.nodeid)
         if case is not None:
             case["duration_s"] += report.duration
             case["outcome"] = _outcome(report) or case["outcome"]
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_runtest_logfinish(self) -> None:
+        self._count(False)
+
+    def _count(self, reported: bool) -> None:
+        """Notes what pytest counts as failed beyond the failures that it reports.
+
+        The session has counted a report before any other plugin gets it. A plugin that runs a test
+        again may take a failure back.
+        """
+        counted = self._session.testsfailed
+        self._unreported += max(counted - self._counted - reported, 0)
+        self._counted = counted
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        except session.Failed as stop:
+            most = session.config.getoption("maxfail") or 0
+            if not 0 < most <= session.testsfailed:  # as -x stops it
+                self._complain(session, f"a plugin stopped the run as failed: {stop}")
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        self._found = self._finish(session)
+        ended = session.exitstatus
+        session.exitstatus = untouched = _Untouched(ended)
+        try:
+            return (yield)
+        except BaseException as error:
+            self.broke_off(error)
+            raise
+        finally:
+            code = int(session.exitstatus)
+            if session.exitstatus is untouched:
+                session.exitstatus = ended
+            elif code:
+                self._add(f"a plugin set the exit code to {code} when the run was over")
+
+    def broke_off(self, error: BaseException) -> None:
+        """Notes what another plugin raised when the run was over."""
+        self._add(f"the end of the run failed: {error!r}")
+
+    def _add(self, complaint: str) -> None:
+        """Tells what went wrong after all else was told and written."""
+        if self._found is None or complaint in self._complaints:
+            return
+        self._complaints.append(complaint)
+        self._write(self._session, replace(self._found, complaints=tuple(self._complaints)))
+        terminal = self._session.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.write_line(f"attnprobe: {harmless(complaint)}", red=True)
+
+    def _finish(self, session: pytest.Session) -> Results:
+        """Gathers what the run found, compares and saves it."""
+        self._count(False)
+        if self._unreported:
+            self._complain(
+                session,
+                f"pytest counts {_failures(self._unreported)} more than it reported: a plugin "
+                "failed the run, as --cov-fail-under does",
+            )
         nothing = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
         if self._strict and nothing and (self._cases or not self._may_be_empty):
             self._complain(session, "no probe was judged, which a strict run does not let pass")
@@ -147,6 +225,7 @@ class Ledger:
                 self._conclude(session, found)
         finally:
             self._write(session, replace(found, complaints=tuple(self._complaints)))
+        return found
 
     def _write(self, session: pytest.Session, found: Results) -> None:
         """Writes the results file, if one was asked for."""
@@ -252,6 +331,10 @@ def _notes(compared: Compared) -> Iterator[str]:
     if count:
         entries = "1 entry" if count == 1 else f"{count} entries"
         yield f"{entries} of the baseline not selected by this run"
+
+
+def _failures(count: int) -> str:
+    return "1 failure" if count == 1 else f"{count} failures"
 
 
 def _listed(names: list[str]) -> str:
