@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,17 @@ from attnprobe.corpus import Arc, Corpus, halves, matches, read_corpus, relation
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.heads import HeadSet
 from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import Head, Need, Outcome, Rows, Sample, Site, SiteName, Span
+from attnprobe.records import (
+    Head,
+    HeadGrid,
+    Need,
+    Outcome,
+    Rows,
+    Sample,
+    Site,
+    SiteName,
+    Span,
+)
 from attnprobe.registry import did_you_mean
 from attnprobe.relations import OFFSETS, Hits, Looks, Pair, best_place, find_looks, measure
 from attnprobe.rules.base import Demand, hardest, outcome_of
@@ -33,6 +43,7 @@ __all__ = [
     "Mistake",
     "RelationFinding",
     "gather",
+    "head_grid",
     "judge",
     "judge_arcs",
 ]
@@ -93,6 +104,8 @@ class Accuracy:
         left_out: how many arcs were not judged, by reason.
         mistakes: a few arcs that the head got wrong, in the order of the corpus; none where the
             relation holds.
+        tried: the accuracy of each head that was tried, on the arcs that one was chosen on; None
+            where the head was named.
     """
 
     n: int
@@ -110,6 +123,7 @@ class Accuracy:
     notes: tuple[str, ...]
     sha256: str | None
     mistakes: tuple[Mistake, ...] = ()
+    tried: HeadGrid | None = field(default=None, compare=False)
 
     @property
     def share(self) -> float:
@@ -279,6 +293,7 @@ def judge_arcs(
         chosen_on=len(chosen.right) if chosen else 0,
         left_out=left_out,
         arcs=arcs,
+        tried=_grid(chosen, site, heads) if chosen else None,
     )
     judgements = tuple(_judgement(bound, accuracy) for bound in relation.bounds)
     if any(one.outcome != "passed" for one in judgements):
@@ -326,6 +341,7 @@ def _accuracy(
     chosen_on: int,
     left_out: Mapping[str, int],
     arcs: Arcs,
+    tried: HeadGrid | None,
 ) -> Accuracy:
     right = hits.right[:, 0]
     totals = hits.offsets.sum(axis=0)
@@ -347,7 +363,46 @@ def _accuracy(
         left_out=left_out,
         notes=arcs.notes,
         sha256=arcs.sha256,
+        tried=tried,
     )
+
+
+def head_grid(
+    relation: Relation,
+    model: Reader,
+    found: Accuracy,
+    *,
+    read: ReadCorpus = read_corpus,
+    batch_tokens: int = BATCH_TOKENS,
+) -> HeadGrid:
+    """The accuracy of single heads, for a picture; the head that was judged is marked.
+
+    Of a head that was chosen, all that were tried, on the arcs that it was chosen on. Of heads that
+    were named, all heads of their layers, on the arcs that were judged, by a pass of its own.
+
+    Args:
+        found: what `judge` found of the relation.
+    """
+    if found.tried is not None:
+        return found.tried
+    arcs = gather(relation, read)
+    site = _site(model, arcs, relation.site)
+    judged = relation.heads.resolve(site)
+    layers = {head.layer for head in judged}
+    beside = [(head,) for head in site.all_heads() if head.layer in layers]
+    hits = measure(
+        model, arcs.samples, arcs.pairs, site=site.name, sets=beside, batch_tokens=batch_tokens
+    )
+    return _grid(hits, site, judged)
+
+
+def _grid(hits: Hits, site: Site, judged: Sequence[Head]) -> HeadGrid:
+    """The accuracy of each head of the hits, whose sets are single heads."""
+    layers = tuple(sorted({head.layer for (head,) in hits.sets}))
+    scores = np.full((len(layers), max(site.heads[layer] for layer in layers)), np.nan, np.float32)
+    for (head,), share in zip(hits.sets, hits.right.mean(axis=0), strict=True):
+        scores[layers.index(head.layer), head.head] = share
+    return HeadGrid(f"accuracy on {len(hits.right)} arcs", layers, scores, tuple(judged))
 
 
 # What a lead over a fixed distance must be significant at.
@@ -360,10 +415,9 @@ def _judgement(bound: Bound, found: Accuracy) -> Judgement:
     if bound.name == "accuracy":
         demand = Demand("accuracy", found.share, ">=", bound.demanded, found.share - bound.demanded)
     elif bound.name == "above_best_offset":
-        demand = Demand(above, lead, ">=", bound.demanded, lead - bound.demanded)
-        if demand.holds and found.p > PAIRED_P:
-            # On the same arcs: a lead that a few of them make may be luck.
-            demand = Demand("exact McNemar p", found.p, "<=", PAIRED_P, PAIRED_P - found.p)
+        # On the same arcs: a lead that a few of them make may be luck.
+        luck = Demand("exact McNemar p", found.p, "<=", PAIRED_P, PAIRED_P - found.p)
+        demand = _gravest(Demand(above, lead, ">=", bound.demanded, lead - bound.demanded), luck)
     else:
         # The test is two-sided: a small p must not be that of the distance being the better one.
         demand = hardest(
@@ -373,6 +427,14 @@ def _judgement(bound: Bound, found: Accuracy) -> Judgement:
             ]
         )
     return Judgement(bound, demand, outcome_of(demand))
+
+
+def _gravest(first: Demand, second: Demand) -> Demand:
+    """The demand of the worse outcome, else the first: a lead and a p have no common unit."""
+    demand, other = sorted(
+        (first, second), key=lambda one: ("failed", "borderline", "passed").index(outcome_of(one))
+    )
+    return demand._replace(others=(other,))
 
 
 def _mistakes(

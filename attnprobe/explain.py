@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import locate, visible, width, words
 from attnprobe.cases import Case
+from attnprobe.errors import AttnprobeError
 from attnprobe.heads import HeadSet
-from attnprobe.records import Outcome, Span, Verdict
+from attnprobe.records import BoundVerdict, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
+from attnprobe.rules.base import Demand
 from attnprobe.run import Finding
 
 __all__ = [
@@ -23,15 +25,73 @@ __all__ = [
     "explain_relation",
     "figures",
     "harmless",
+    "headline",
     "number",
+    "other_bounds",
+    "relation_headline",
 ]
 
 _COMMAND = re.compile(r"^( *)::")
+_CLOSE = f"within {BAND} of the bound, too near to call"
+_STATES: Mapping[str, str] = {
+    "passed": "holds",
+    "borderline": _CLOSE,
+    "failed": "does not hold",
+}
 _SEVEREST: Sequence[Outcome] = ("error", "failed", "vacuous", "borderline", "passed")
 
 
 class ExpectationFailed(AssertionError):
     """An expectation was measured and does not hold."""
+
+    # Tracebacks and pytest's summary then print its bare name, so there is room for the number.
+    __module__ = "builtins"
+
+
+def headline(failing: Sequence[Finding], judged: int = 1) -> str:
+    """One line on a case that does not hold, the number first: a terminal cuts its end off.
+
+    `weight 0.121, demanded >= 0.3 (attends, L3H1); 2 of 3 expectations fail`
+
+    Args:
+        failing: the findings that make it fail, the first of which is told.
+        judged: how many expectations the case has.
+    """
+    first, verdict = failing[0], failing[0].verdict
+    kind = first.expectation.rule.kind
+    if verdict is None:
+        line = f"{_first_line(first.error)} ({kind})"
+    else:
+        about = [kind, verdict.head]
+        about += [verdict.outcome] * (verdict.outcome != "failed")
+        line = f"{_against(verdict.deciding)} ({', '.join(about)})"
+    more = f"; {len(failing)} of {judged} expectations fail" if len(failing) > 1 else ""
+    return harmless(line + more)
+
+
+def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
+    """The same on a relation: `accuracy 0.31, demanded >= 0.5 (subject-of-verb, L4H7)`.
+
+    Args:
+        failing: the bounds that make it fail; without any it could not be measured.
+    """
+    name, found = finding.relation.id, finding.accuracy
+    if not failing or found is None:
+        return harmless(f"{_first_line(finding.error)} ({name})")
+    first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
+    demand = first.demand
+    about = [name, found.head, *([first.outcome] * (first.outcome != "failed"))]
+    more = f"; {len(failing)} of {len(finding.judgements)} bounds fail" if len(failing) > 1 else ""
+    return harmless(f"{_against(demand)} ({', '.join(about)}){more}")
+
+
+def _against(one: BoundVerdict | Demand) -> str:
+    """A number against its bound, that as it was stated: `weight 0.121, demanded >= 0.3`."""
+    return f"{one.measure} {number(one.observed)}, demanded {one.relation} {one.demanded:g}"
+
+
+def _first_line(error: AttnprobeError | None) -> str:
+    return str(error).split("\n")[0]
 
 
 def explain(case: Case, finding: Finding) -> str:
@@ -61,7 +121,9 @@ def explain_relation(finding: RelationFinding) -> str:
         lines += str(finding.error).split("\n")
     if found is not None:
         ordered = sorted(finding.judgements, key=lambda one: _SEVEREST.index(one.outcome))
-        lines += [*map(demanded, ordered), *figures(found)]
+        for one in ordered:
+            lines += [demanded(one), *other_bounds(one.demand.other_bounds())]
+        lines += figures(found)
     if worst != "passed":
         lines += map(chosen_elsewhere, finding.chosen_elsewhere)
     if found is not None and found.mistakes:
@@ -86,7 +148,16 @@ def demanded(judgement: Judgement) -> str:
         f"{number(demand.demanded)}"
     )
     close = judgement.outcome == "borderline"
-    return line + (f": within {BAND} of the bound, too near to call" if close else "")
+    return line + (f": {_CLOSE}" if close else "")
+
+
+def other_bounds(bounds: Sequence[BoundVerdict]) -> list[str]:
+    """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
+    return [
+        f"{one.measure} {number(one.observed)}, demanded {bound(one)}: "
+        f"{_STATES.get(one.outcome, one.outcome)}"
+        for one in bounds
+    ]
 
 
 def figures(found: Accuracy) -> list[str]:
@@ -133,7 +204,7 @@ def number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
 
 
-def bound(verdict: Verdict) -> str:
+def bound(verdict: Verdict | BoundVerdict) -> str:
     """The bound of a verdict: `>= 0.300`."""
     return f"{verdict.relation} {number(verdict.demanded)}"
 
@@ -185,17 +256,17 @@ def _notes(case: Case, rule: Rule) -> dict[str, str]:
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     lines = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     if verdict.outcome == "borderline":
-        lines[0] += f": within {BAND} of the bound, too near to call"
+        lines[0] += f": {_CLOSE}"
     if verdict.outcome == "vacuous":
         lines[0] += ": holds, but it also holds for too many other word pairs to say much"
+    lines += other_bounds(verdict.other_bounds)
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""
+    lines += [str(one) for one in (verdict.confirmed, verdict.control) if one is not None]
     lines.append(
         f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
     )
-    said = [str(one) for one in (verdict.confirmed, verdict.control) if one is not None]
-    lines[1:1] = said
     if verdict.chance is not None:
         lines.append(str(verdict.chance))
     if verdict.top:

@@ -22,6 +22,7 @@ __all__ = [
     "SITES",
     "WHOLE_PICTURE",
     "Ablation",
+    "BoundVerdict",
     "Chance",
     "Chart",
     "Control",
@@ -569,6 +570,17 @@ class Chance:
 
 
 @dataclass(frozen=True)
+class BoundVerdict:
+    """What became of one bound of an expectation; fields as in `Verdict`."""
+
+    outcome: Outcome
+    measure: str
+    observed: float
+    relation: str
+    demanded: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What became of one expectation.
 
@@ -583,6 +595,8 @@ class Verdict:
         control: of a rule that ablates heads, what random heads do.
         confirmed: of a rule that was to be confirmed by ablation, what that showed.
         chance: of a rule on two words, how often it passes for others.
+        other_bounds: of an expectation with several bounds, those that did not decide, on the
+            same head, the hardest first.
     """
 
     outcome: Outcome
@@ -599,3 +613,9 @@ class Verdict:
     control: Control | None = None
     confirmed: str | None = None
     chance: Chance | None = None
+    other_bounds: tuple[BoundVerdict, ...] = ()
+
+    @property
+    def deciding(self) -> BoundVerdict:
+        """The bound that decided."""
+        return BoundVerdict(self.outcome, self.measure, self.observed, self.relation, self.demanded)

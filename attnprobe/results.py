@@ -33,6 +33,7 @@ from attnprobe.records import Head, Outcome, SiteName
 __all__ = [
     "LOCK_SCHEMA",
     "RESULTS_SCHEMA",
+    "BoundResult",
     "CaseOutcome",
     "CaseResult",
     "ChanceResult",
@@ -111,6 +112,17 @@ class ChanceResult(_Record):
 
 
 @dataclass(frozen=True)
+class BoundResult(_Record):
+    """What became of one bound of an expectation; fields as in `ExpectationResult`."""
+
+    outcome: Outcome
+    measure: str
+    observed: StrictFloat
+    relation: str
+    demanded: StrictFloat
+
+
+@dataclass(frozen=True)
 class HeadSetResult(_Record):
     """A head set of the lock file that an expectation names, as it was then.
 
@@ -137,6 +149,8 @@ class ExpectationResult(_Record):
         chance: how often the rule passes for other word pairs; None where a rule has no pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
         confirmed: where ablation was to confirm the verdict, what it showed.
+        other_bounds: of several bounds those that did not decide, on the same head, the hardest
+            first.
         head_sets: the sets of the lock file that its heads come from.
     """
 
@@ -154,6 +168,7 @@ class ExpectationResult(_Record):
     chance: ChanceResult | None = None
     sink: StrictFloat | None = None
     confirmed: str | None = None
+    other_bounds: tuple[BoundResult, ...] = ()
     head_sets: tuple[HeadSetResult, ...] = ()
 
 

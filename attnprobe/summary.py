@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from attnprobe.align import visible
-from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.stats import wilson
 
 __all__ = ["MOST_ANNOTATIONS", "MOST_BYTES", "markdown", "workflow_commands"]
@@ -33,12 +33,10 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
     Args:
         sentence: what is to stand on top, such as the decision of the gate.
     """
-    counts = results.summary()
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     parts = ["## Attention checks\n"]
     if sentence:
         parts.append(f"**{_escaped(sentence)}**\n")
-    parts.append(f"{told or 'nothing ran'}\n")
+    parts.append(f"{_in_words(results)}.\n")
     text = "\n".join(parts)
     items = sorted(results.items, key=lambda item: (_badness(item), item.place))
     checks = [(*_check_rows(item),) for item in items]
@@ -52,6 +50,38 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
     ):
         text += _fitting(noun, columns, rows, int(room * share) - len(text.encode()))
     return text
+
+
+def _in_words(results: Results) -> str:
+    """What became of the checks: `2 of 9 attention checks do not hold, 1 known gap`."""
+    counts = results.summary()
+    failing = counts["failed"] + counts["xpassed"]
+    judged = counts["passed"] + failing
+    if not results.collected and not results.items:
+        return "No attention check ran"
+    if not judged:
+        first = "No attention check was judged"
+    elif failing:
+        checks = "1 attention check" if judged == 1 else f"{judged} attention checks"
+        first = f"{failing} of {checks} {'does' if failing == 1 else 'do'} not hold"
+    else:
+        first = "1 attention check holds" if judged == 1 else f"All {judged} attention checks hold"
+    told = [first]
+    if counts["xpassed"]:
+        closed = "1 is a known gap that holds now"
+        several = f"{counts['xpassed']} are known gaps that hold now"
+        told.append(f"of these {closed if counts['xpassed'] == 1 else several}")
+    for count, one, several in (
+        (counts["error"], "could not be measured", "could not be measured"),
+        (results.missing, "left no result", "left no result"),
+        (counts["xfailed"], "is a known gap", "are known gaps"),
+        (counts["skipped"], "was skipped", "were skipped"),
+        (counts["vacuous"], "holds by chance as well", "hold by chance as well"),
+        (counts["borderline"], "is too near to call", "are too near to call"),
+    ):
+        if count:
+            told.append(f"{count} {one if count == 1 else several}")
+    return ", ".join(told)
 
 
 def _fitting(
@@ -111,15 +141,26 @@ def _check_rows(item: CaseResult) -> Iterator[list[str]]:
         own = item.outcome == "passed" or (failed and item.outcome == "failed")
         outcome = entry.outcome if own else item.outcome
         yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
+        for bound in entry.other_bounds:
+            if own and bound.outcome != "passed":
+                rest = [_code(entry.head or ""), ""]
+                yield [*start, bound.outcome, _code(entry.rule), *_against(bound), *rest]
+
+
+def _against(entry: ExpectationResult | BoundResult) -> list[str]:
+    return [
+        _code(f"{entry.measure or ''} {entry.observed or 0:.3f}".strip()),
+        _code(f"{entry.relation or ''} {entry.demanded or 0:.3f}".strip()),
+    ]
 
 
 def _numbers(entry: ExpectationResult) -> list[str]:
     if entry.observed is None:
-        return [_code(entry.message), "", "", ""]
+        message = " ".join(line.strip() for line in entry.message.split("\n"))
+        return [_code(message), "", "", ""]
     chance = entry.chance
     return [
-        _code(f"{entry.measure or ''} {entry.observed:.3f}".strip()),
-        _code(f"{entry.relation or ''} {entry.demanded or 0:.3f}".strip()),
+        *_against(entry),
         _code(entry.head or ""),
         "" if chance is None or chance.rate is None else f"{chance.rate:.1%}",
     ]

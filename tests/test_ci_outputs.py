@@ -28,6 +28,7 @@ from attnprobe import cli
 from attnprobe.card import card_yaml, update_card
 from attnprobe.errors import ResultsError
 from attnprobe.results import (
+    BoundResult,
     CaseResult,
     read_results,
     write_json,
@@ -104,6 +105,58 @@ def test_the_summary_tells_what_was_judged() -> None:
         "",
     ]
     assert [checks[n] for n in range(9, len(checks), 9)] == [f"c{n}" for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "lost", "told"),
+    [
+        ([], 0, "No attention check ran."),
+        (["passed"], 0, "1 attention check holds."),
+        (["passed"] * 3, 0, "All 3 attention checks hold."),
+        (["passed", "failed"], 0, "1 of 2 attention checks does not hold."),
+        (
+            ["passed", "failed", "xpassed", "error", "xfailed", "skipped", "xfailed"],
+            2,
+            "2 of 3 attention checks do not hold, of these 1 is a known gap that holds now, 1 "
+            "could not be measured, 2 left no result, 2 are known gaps, 1 was skipped.",
+        ),
+        (["error"] * 2, 0, "No attention check was judged, 2 could not be measured."),
+    ],
+)
+def test_the_summary_begins_with_a_sentence(outcomes: list[Any], lost: int, told: str) -> None:
+    found = run(*(case(f"c{n}", outcome) for n, outcome in enumerate(outcomes)))
+    text = markdown(replace(found, collected=len(outcomes) + lost))
+    assert text.split("\n")[2] == told
+
+
+def test_the_sentence_tells_what_says_little() -> None:
+    text = markdown(run(case("a", "passed", "vacuous"), case("b", "passed", "borderline")))
+    assert text.split("\n")[2] == (
+        "All 2 attention checks hold, 1 holds by chance as well, 1 is too near to call."
+    )
+
+
+def test_every_bound_that_does_not_hold_has_a_row() -> None:
+    bounds = (
+        BoundResult("failed", "rank", 3.0, "<=", 1.0),
+        BoundResult("passed", "weight", 0.1, "<=", 0.9),
+    )
+    entry = made_up_results.expectation("failed", other_bounds=bounds)
+    item = replace(case("bad", "failed"), expectations=(entry,))
+    cells = Page(markdown(run(item))).cells[9:]
+    assert [cells[n + 3 : n + 7] for n in (0, 9)] == [
+        ["failed", "attends", f"weight {entry.observed:.3f}", ">= 0.300"],
+        ["failed", "attends", "rank 3.000", "<= 1.000"],
+    ]
+    assert len(cells) == 18
+
+
+def test_an_error_of_several_lines_is_one_in_its_cell() -> None:
+    entry = made_up_results.expectation(
+        "error", message="no such word\n  The animal", observed=None, demanded=None, measure=None
+    )
+    item = replace(case("bad", "error"), expectations=(entry,))
+    assert "no such word The animal" in Page(markdown(run(item))).cells
 
 
 @given(st.text(max_size=60))

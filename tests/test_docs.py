@@ -13,7 +13,7 @@ from made_up_results import MODEL
 from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
 from attnprobe.corpus import read_corpus
-from attnprobe.explain import explain, explain_relation
+from attnprobe.explain import explain, explain_relation, headline
 from attnprobe.models import Model
 from attnprobe.names import CHANCE_MAX
 from attnprobe.order import habits
@@ -106,6 +106,7 @@ def test_the_failure_in_the_documents_is_the_real_one(minilm: Model) -> None:
     (finding,) = Runner(minilm, [case], chance_max=CHANCE_MAX).judge(case)
     page = (ROOT / "docs" / "write-a-case.md").read_text(encoding="utf-8")
     assert explain(case, finding) in page
+    assert f"::it-street - {headline([finding])}\n" in page
 
 
 def test_the_habit_in_the_documents_is_the_real_one() -> None:

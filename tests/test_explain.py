@@ -11,9 +11,9 @@ from made_up import FakeReader
 from attnprobe import yamltext
 from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
-from attnprobe.explain import bound, explain, harmless, number
+from attnprobe.explain import bound, explain, harmless, headline, number
 from attnprobe.heads import HeadSet
-from attnprobe.records import Head, Target, Verdict
+from attnprobe.records import BoundVerdict, Head, Target, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -196,6 +196,55 @@ def test_number(value: float, shown: str) -> None:
 
 def test_bound() -> None:
     assert bound(replace(VERDICT, relation=">", demanded=0.0)) == "> 0"
+
+
+def test_every_bound_is_told_the_hardest_first() -> None:
+    others = (
+        BoundVerdict("failed", "rank", 3, "<=", 1),
+        BoundVerdict("borderline", "margin over a", 0.0995, ">=", 0.1),
+        BoundVerdict("passed", "weight", 0.125, "<=", 0.9),
+    )
+    found = case("attends: {from: it, to: animal, over: street, min: 0.3, top: 1, max: 0.9}")
+    lines = told(found, replace(VERDICT, other_bounds=others)).split("\n")
+    start = lines.index("  weight 0.125, demanded >= 0.300")
+    assert lines[start + 1 : start + 5] == [
+        "  rank 3, demanded <= 1: does not hold",
+        "  margin over a 0.100, demanded >= 0.100: within 0.001 of the bound, too near to call",
+        "  weight 0.125, demanded <= 0.900: holds",
+        "  by L3H1; 25% of its row is on special or first tokens",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "weight 0.125, demanded >= 0.3 (attends, L3H1)"),
+        (
+            {"outcome": "vacuous", "observed": 0.5, "head": "mean of 12 heads"},
+            "weight 0.500, demanded >= 0.3 (attends, mean of 12 heads, vacuous)",
+        ),
+        (
+            {"measure": "rank", "observed": 3, "relation": "<=", "demanded": 1.0},
+            "rank 3, demanded <= 1 (attends, L3H1)",
+        ),
+        ({"demanded": 0.00005}, "weight 0.125, demanded >= 5e-05 (attends, L3H1)"),
+    ],
+)
+def test_one_line_begins_with_the_number(changes: dict[str, Any], line: str) -> None:
+    (expectation,) = case("attends: {from: it, to: animal, min: 0.3}").expectations
+    failing = Finding(expectation, None, replace(VERDICT, **changes), None)
+    assert headline([failing]) == line
+    assert headline([failing] * 2, 3) == f"{line}; 2 of 3 expectations fail"
+
+
+def test_one_line_on_an_error_is_its_first() -> None:
+    (expectation,) = case("attends: {from: it, to: animal, min: 0.3}").expectations
+    error = MeasureError("no token boundary there\n  The animal")
+    assert (
+        headline([Finding(expectation, None, None, error)]) == "no token boundary there (attends)"
+    )
+    hostile = Finding(expectation, None, None, MeasureError("::error::pwned\x1b[31m"))
+    assert is_harmless(headline([hostile]))
 
 
 def test_a_word_that_stands_twice_gets_no_note() -> None:

@@ -158,6 +158,7 @@ def test_a_failure_lists_all_expectations_with_their_lines(probe: Run, write_cas
     result.stdout.fnmatch_lines(
         [
             "*_ fails _*",
+            "weight 0.*, demanded >= 0.99 (attends, mean of 12 heads); 2 of 3 expectations fail",
             "x.attn.yaml:13: failed: attends barks → dog, *",
             "  │ The dog barks.",
             "  │     ^^^ ^^^^^",
@@ -166,11 +167,35 @@ def test_a_failure_lists_all_expectations_with_their_lines(probe: Run, write_cas
             "  by mean of *",
             "x.attn.yaml:14: failed: attends dog → barks, *",
             "x.attn.yaml:12: passed: ignores barks → dog, *",
-            "FAILED x.attn.yaml::fails - x.attn.yaml:13: failed: *",
+            "FAILED x.attn.yaml::fails - weight 0.*",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*ExpectationFailed*")
+
+
+@pytest.mark.parametrize(
+    ("columns", "end"),
+    [(80, "*..."), (200, " (attends, mean of 12 heads); 2 of 3 expectations fail")],
+)
+def test_the_summary_line_has_the_number_and_its_bound(
+    probe: Run,
+    write_cases: Write,
+    tiny: TinyModels,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    end: str,
+) -> None:
+    for name in ("CI", "BUILD_NUMBER"):  # there pytest prints all of a message
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    write_cases(BOTH)
+    found = weight(tiny, "The dog barks.", "barks", "dog")
+    line = f"FAILED x.attn.yaml::fails - weight {found:.3f}, demanded >= 0.99{end}"
+    probe().stdout.fnmatch_lines([line])
+    probe("-n0", "--junitxml=r.xml")
+    (failure,) = ElementTree.parse("r.xml").iter("failure")
+    assert (failure.get("message") or "").startswith(f"weight {found:.3f}, demanded >= 0.99 (")
 
 
 # Outcomes
@@ -836,6 +861,52 @@ def test_results_hold_what_eager_attention_gives(
     assert results.cases[3].expectations[0].observed == pytest.approx(expected, abs=5e-5)
 
 
+def test_what_could_not_be_measured_stands_in_the_summary_line(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(
+        f"""
+        - id: both
+          text: The dog barks.
+          expect:
+            {FAILS}
+            - attends: {{from: barks, to: dog, heads: L77H1, min: 0.99}}
+        """
+    )
+    result = probe()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["layer 77 has no attention * (attends); 2 of 2 expectations fail"])
+    result.stdout.fnmatch_lines(["ERROR x.attn.yaml::both - Failed: layer 77 *"])
+
+
+def test_results_hold_every_bound(probe: Run, write_cases: Write, tiny: TinyModels) -> None:
+    write_cases(
+        """
+        - id: several
+          text: The big seal barks.
+          expect:
+            - attends: {from: barks, to: seal, over: big, min: 0.9, max: 0.95, margin: 0.8}
+        """
+    )
+    result = probe("--attn-json=r.json")
+    result.assert_outcomes(failed=1)
+    (entry,) = read_results(Path("r.json")).cases[0].expectations
+    to, over = (weight(tiny, "The big seal barks.", "barks", word) for word in ("seal", "big"))
+    numbers = [
+        ("weight", ">=", to, 0.9, "failed", to - 0.9),
+        ("margin over big", ">=", to - over, 0.8, "failed", to - over - 0.8),
+        ("weight", "<=", to, 0.95, "passed", 0.95 - to),
+    ]
+    hardest, *others = sorted(numbers, key=lambda one: one[-1])
+    assert (entry.measure, entry.relation, entry.demanded) == (hardest[0], ">=", hardest[3])
+    told = [(one.measure, one.relation, one.demanded, one.outcome) for one in entry.other_bounds]
+    assert told == [(one[0], one[1], one[3], one[4]) for one in others]
+    for bound, one in zip(entry.other_bounds, others, strict=True):
+        assert bound.observed == pytest.approx(one[2], abs=5e-5)
+        assert f"{bound.measure} {bound.observed:.3f}, demanded {bound.relation}" in entry.message
+    result.stdout.fnmatch_lines(["  weight *, demanded <= 0.950: holds"])
+
+
 def without_time(path: str) -> str:
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 
@@ -1062,7 +1133,8 @@ def test_python_probes(probe: Run, pytester: pytest.Pytester, write_cases: Write
     result.stdout.fnmatch_lines(
         [
             '>*attn("The dog barks.").attends("barks", "dog", heads="mean", min=0.99)',
-            "E*ExpectationFailed: test_python_probes.py:8: failed: attends barks → dog, *",
+            "E*ExpectationFailed: weight 0.*, demanded >= 0.99 (attends, mean of 12 heads)",
+            "E*test_python_probes.py:8: failed: attends barks → dog, *",
             "E*│ The dog barks.",
             "E*weight 0.*, demanded >= 0.990",
         ]

@@ -99,7 +99,8 @@ def test_which_cases_get_pictures(
     result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
     page = report()
     assert {name: len(pictures(page, name)) for name in expected} == expected
-    for name, rows in {"holds": 1, "fails": 2, "gap": 1, "unmeasured": 1}.items():
+    # A row for each bound: one of the two expectations that fail has a contrast as well.
+    for name, rows in {"holds": 1, "fails": 3, "gap": 1, "unmeasured": 1}.items():
         assert shown(page, name).count("<table") == 1
         assert shown(page, name).count("<tr>") == 1 + rows
     assert shown(page, "later") == ""
@@ -192,6 +193,31 @@ def test_a_self_contained_report_refers_to_nothing_outside(probe: Run, write_cas
     for drawn in pictures(page, "fails"):
         assert not re.search(r"href=\"(?!#|data:)", drawn)
         assert not re.search(r"url\((?!#)|@import|<script", drawn)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--self-contained-html"], ["-n0"]])
+def test_the_style_of_what_is_added_stands_once_in_the_page(
+    probe: Run, write_cases: Write, arguments: list[str]
+) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-figures=all", *arguments)
+    text = Path("report.html").read_text(encoding="utf-8")
+    (style,) = [
+        style for style in re.findall(r"<style.*?</style>", text, re.DOTALL) if "attn" in style
+    ]
+    added = "".join(shown(report(), name) for name in ("holds", "fails", "gap", "unmeasured"))
+    assert "style=" not in re.sub(r'base64,[^"]*', "", added)
+    classes = {name for found in re.findall(r'class="([^"]*)"', added) for name in found.split()}
+    assert {"attnprobe", "attn-passed", "attn-failed", "attn-error"} <= classes
+    assert {name for name in classes if f".{name} " not in style} == set()
+    # The names of tests are dark enough to be read on white.
+    assert "#environment td, #results-table .collapsible td:not(.col-result) {" in style
+
+
+def test_a_report_without_models_is_left_alone(probe: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_other(): pass")
+    probe("--html=report.html", model=None).assert_outcomes(passed=1)
+    assert "attnprobe {" not in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_without_pytest_html_the_run_works(probe: Run, write_cases: Write) -> None:

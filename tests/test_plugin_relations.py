@@ -6,6 +6,7 @@ weights, so that the accuracy is a third.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import scipy.stats  # before the inner runs: pytester forgets what they import
+from svg import texts
 
 from attnprobe.results import CaseResult, RelationResult, read_results
 
@@ -111,15 +113,18 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
     result.stdout.fnmatch_lines(
         [
             "*_ ERROR at setup of few _*",
+            "only 12 arcs can be judged, which is under least: 13; * (few)",
             "x.attn.yaml:*: error: few",
             "  any, dependent → head, L0H1",
             "  only 12 arcs can be judged, which is under least: 13; *",
             "*_ ERROR at setup of missing _*",
             "*layer 77 has no attention at the encoder site*",
             "*_ fails _*",
+            "lead over the best fixed distance 0, demanded >= 0.1 (fails, L0H1)",
             "x.attn.yaml:9: failed: fails",
             "  any, dependent → head, L0H1",
             "  lead over the best fixed distance 0, demanded >= 0.100",
+            "  exact McNemar p 1, demanded <= 0.050: does not hold",
             "  accuracy 0.333, demanded >= 0.200",
             "  L0H1 is right for 4 of 12 arcs (33.3%, 95 % interval 13.8% to 60.9%)",
             "  the best fixed distance, 1 word to the left, is right for 4 (33.3%); only the head "
@@ -131,6 +136,7 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
             "*XPASS(strict)*it looks elsewhere*",
             "SKIPPED*waits",
             "XFAIL x.attn.yaml::gap - it looks elsewhere*",
+            "FAILED x.attn.yaml::fails - lead over the best fixed distance 0, *",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -273,7 +279,12 @@ def test_the_results_file_tells_all(probe: Run, write: Write) -> None:
     assert (accuracy.rule, accuracy.arguments) == ("relation", {"accuracy": 0.2})
     assert (accuracy.outcome, accuracy.observed, accuracy.relation) == ("passed", 4 / 12, ">=")
     assert (above.outcome, above.observed, above.demanded) == ("failed", 0.0, 0.1)
-    assert above.message == "lead over the best fixed distance 0, demanded >= 0.100"
+    assert above.message == (
+        "lead over the best fixed distance 0, demanded >= 0.100; "
+        "exact McNemar p 1, demanded <= 0.050: does not hold"
+    )
+    (luck,) = above.other_bounds
+    assert (luck.outcome, luck.observed, luck.demanded) == ("failed", 1.0, 0.05)
     few = found["few"]
     assert (few.n, few.accuracy) == (None, None)
     assert few.expectations[0].outcome == "error"
@@ -303,7 +314,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
     assert timeless("1.json") == timeless("2.json") == timeless("3.json")
     for path in ("1.html", "3.html"):
         assert shown(path, "fails").count("<table") == 1
-        assert shown(path, "fails").count("<tr>") == 1 + 2
+        assert shown(path, "fails").count("<tr>") == 1 + 3  # a lead, and that it is no luck
 
 
 def test_junit_has_place_and_reason(probe: Run, write: Write) -> None:
@@ -359,6 +370,64 @@ def test_the_report_has_a_table_of_bounds_and_the_figures(probe: Run, write: Wri
         assert shown("r.html", name).count("<table") == 1
 
 
+def test_the_report_says_why_a_relation_is_a_known_gap(probe: Run, write: Write) -> None:
+    write(SUITE.replace(GAP, "xfail: it looks <b>elsewhere</b>"))
+    probe("--html=r.html", "--self-contained-html")
+    for name in ("gap", "closed", "few"):
+        assert "known gap: it looks &lt;b&gt;elsewhere&lt;/b&gt;</li>" in shown("r.html", name)
+    for name in ("holds", "fails", "best"):
+        assert "known gap" not in shown("r.html", name)
+
+
+@pytest.mark.parametrize(
+    ("figures", "pictured"),
+    [
+        ("failed", {"fails", "closed"}),
+        ("all", {"holds", "fails", "best", "gap", "closed"}),
+        ("none", set()),
+    ],
+)
+def test_a_relation_is_drawn_as_the_accuracy_of_each_head(
+    probe: Run, write: Write, figures: str, pictured: set[str]
+) -> None:
+    write(SUITE)
+    chosen = [] if figures == "failed" else [f"--attn-figures={figures}"]
+    probe("--html=r.html", "--self-contained-html", "--attn-json=r.json", *chosen)
+    found = {one.id: one for one in read_results(Path("r.json")).relations}
+    drawn = {name: pictures(shown("r.html", name)) for name in found}
+    assert {name for name, own in drawn.items() if own} == pictured
+    for name in pictured:
+        (svg,) = drawn[name]
+        assert re.findall(r'id="decided-(\w+)"', svg) == [found[name].head]
+        # All heads of the layer of a named head, all of the model where one is chosen.
+        digits = [text for text in texts(svg) if re.fullmatch(r"[01]\.\d\d", text)]
+        assert len(digits) == (12 if name == "best" else 4)
+        arcs = found[name].chosen_on if name == "best" else found[name].n
+        assert f"tiny · accuracy on {arcs} arcs · {name}" in texts(svg)
+        if name != "best":
+            assert f"{found[name].accuracy:.2f}" in digits
+
+
+def pictures(content: str) -> list[str]:
+    return [
+        base64.b64decode(data).decode()
+        for data in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", content)
+    ]
+
+
+def test_a_fault_in_measuring_other_heads_is_a_note(
+    probe: Run, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("<img src=x onerror=alert(1)>")
+
+    monkeypatch.setattr("attnprobe.accuracy.head_grid", fault)
+    write(FAILS)
+    probe("--html=r.html").assert_outcomes(failed=1)
+    note = "no picture: ZeroDivisionError: &lt;img src=x onerror=alert(1)&gt;"
+    assert shown("r.html", "fails").count(note) == 1
+
+
 def test_promise_31_what_a_corpus_says_acts_nowhere(
     probe: Run, write: Write, pytester: pytest.Pytester
 ) -> None:
@@ -377,7 +446,7 @@ def test_promise_31_what_a_corpus_says_acts_nowhere(
     assert not re.search(r"^\s*::error", result.stdout.str(), re.MULTILINE)
     table = shown("r.html", "::a")
     assert "&lt;img src=x" in table
-    assert "<img" not in table
+    assert re.findall("<img src=.{15}", table) == ['<img src="data:image/svg']
     assert "\x1b" not in table
     ElementTree.parse("r.xml")
 

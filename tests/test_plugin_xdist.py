@@ -76,7 +76,13 @@ def test_promise_39_two_workers_give_what_one_process_gives(
     pytester.makeconftest(CONFTEST)
     result = run(pytester, "--attn-json=2.json", "--html=2.html", "-n2", *rest)
     result.assert_outcomes(**counts)
-    result.stdout.fnmatch_lines(["attnprobe: tiny, float32, device auto"])
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: tiny, float32, device auto",
+            "FAILED x.attn.yaml::fails - weight 0.*, demanded >= 0.99*",
+            "ERROR x.attn.yaml::unmeasured - Failed: layer 7 *",
+        ]
+    )
     assert timeless("1.json") == timeless("2.json")
     summary = read_results(Path("2.json")).summary()
     assert (summary["collected"], summary["executed"]) == (10, 8)

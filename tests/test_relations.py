@@ -23,7 +23,7 @@ from transformers import AutoModel
 from typer.testing import CliRunner
 
 from attnprobe import cases, cli, yamltext
-from attnprobe.accuracy import Accuracy, gather, judge
+from attnprobe.accuracy import Accuracy, gather, head_grid, judge
 from attnprobe.cases import (
     Contents,
     CorpusArcs,
@@ -578,6 +578,11 @@ def test_figures_are_those_of_eager_attention(
     totals = right(choose_on).sum(0)
     layer, head = np.unravel_index(totals.argmax(), totals.shape)
     assert (found.head, found.heads_tried) == (f"L{layer}H{head}", 72)
+    assert found.tried is not None
+    assert head_grid(relation, minilm, found) is found.tried
+    np.testing.assert_allclose(found.tried.scores, totals / len(right(choose_on)), atol=1e-6)
+    assert (found.tried.layers, found.tried.decided) == ((0, 1, 2, 3, 4, 5), ((layer, head),))
+    assert found.tried.measure == f"accuracy on {len(right(choose_on))} arcs"
     hits = right(judge_on)[:, layer, head]
     assert (found.chosen_on, found.n) == (len(right(choose_on)), len(hits))
     assert (found.right, found.share) == (hits.sum(), hits.mean())
@@ -656,14 +661,32 @@ def test_the_mean_of_heads_is_judged(
     found = judge(relation, minilm).accuracy
     assert found is not None
     assert (found.head, found.heads_tried, found.chosen_on) == ("mean of 3 heads", 1, 0)
-    hits = []
+    assert found.tried is None
+    hits, single = [], []
     for tree in trees():
         for number, (head, name) in enumerate(zip(tree.heads, tree.relations, strict=True)):
             if name == "case":
                 row = words_of[tree.id][[2, 1, 3], [8, 7, 1], number].mean(0)
                 row[number] = -1
                 hits.append(row.argmax() == head)
+                rows = words_of[tree.id][1:4, :, number].copy()
+                rows[..., number] = -1
+                single.append(rows.argmax(-1) == head)
     assert (found.n, found.right) == (len(hits), sum(hits))
+    # For a picture: every head of the layers of those heads, on the same arcs.
+    grid = head_grid(relation, minilm, found)
+    np.testing.assert_allclose(grid.scores, np.mean(single, axis=0), atol=1e-6)
+    assert (grid.layers, set(grid.decided)) == ((1, 2, 3), {(2, 8), (1, 7), (3, 1)})
+    assert grid.measure == f"accuracy on {len(hits)} arcs"
+
+
+def test_a_grid_leaves_heads_that_were_not_tried_empty() -> None:
+    tried = "heads: {in: [L0H1, L2H0], how: best}, expect: {accuracy: 0.5}"
+    found = judge(labelled(80, tried), FakeReader()).accuracy
+    assert found is not None
+    assert found.tried is not None
+    assert found.tried.layers == (0, 2)
+    assert np.isnan(found.tried.scores).tolist() == [[True, False], [False, True]]
 
 
 # What there is too little of, or nothing ----------------------------------------------------------
@@ -751,6 +774,25 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
     (judgement,) = finding.judgements
     assert judgement.outcome == "failed"
     assert judgement.demand.measure == "lead over the best fixed distance"
+
+
+def test_a_lead_too_near_to_call_must_be_no_luck_either(minilm: Model) -> None:
+    """The head finds the noun of an adjective as often as the best distance: p is 1."""
+    finding = judge(
+        one(
+            "from_corpus: {conllu: data/english.conllu, deprel: amod}, "
+            "heads: {in: all, how: best}, least: 10, expect: {above_best_offset: 0.0005}",
+            folder=ROOT / "cases",
+        ),
+        minilm,
+    )
+    found = finding.accuracy
+    assert found is not None
+    assert (found.right - found.offset_right, found.p) == (0, 1)
+    (judgement,) = finding.judgements
+    assert (judgement.outcome, judgement.demand.measure) == ("failed", "exact McNemar p")
+    (lead,) = judgement.demand.other_bounds()
+    assert (lead.outcome, lead.observed) == ("borderline", 0)
 
 
 def test_nothing_depends_on_the_order_of_sentences() -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,13 +19,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from rich.cells import cell_len
-from svg import HOSTILE, SVG, outline_box, texts
+from svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
 from attnprobe.records import Floats, Target
 from attnprobe.render.chart import bars
 from attnprobe.render.heatmap import Cells, heatmap, to_svg
 from attnprobe.render.style import CONTRAST, EXPECTED, Drawing
-from attnprobe.render.table import Finding, expectations_table, picture_figure
+from attnprobe.render.table import BoundRow, Finding, expectations_table, picture_figure
 from attnprobe.render.text import shortened, visible
 
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -81,11 +82,8 @@ def test_every_token_is_a_label_on_both_axes() -> None:
 def test_each_language_stands_on_its_own_axis() -> None:
     french, english = ["les", "clés"], ["the", "keys", "."]
     svg = to_svg(heatmap(softmax(2, 3), queries=french, keys=english, title=""))
-    slanted = {
-        element.text: "rotate(-45" in element.attrib["transform"]
-        for element in ElementTree.fromstring(svg).iter(f"{SVG}text")
-    }
-    assert [slanted[token] for token in french + english] == [False, False, True, True, True]
+    angles = {found.text: found.angle for found in written(svg)}
+    assert [angles[token] for token in french + english] == [0, 0, -45, -45, -45]
 
 
 def test_outlines_lie_on_their_cells_and_differ_in_colour_and_line() -> None:
@@ -99,12 +97,11 @@ def test_outlines_lie_on_their_cells_and_differ_in_colour_and_line() -> None:
     assert outline_box(svg, "contrast-7-8") == pytest.approx(
         cell_box(drawing, (10, 10), 7, 8), abs=0.01
     )
-    styles = dict(re.findall(r'id="(expected|contrast)-\d-\d">.*?style="(.*?)"', svg, re.DOTALL))
-    expected, contrast = styles["expected"], styles["contrast"]
-    assert f"stroke: {EXPECTED}" in expected
-    assert "dasharray" not in expected
-    assert f"stroke: {CONTRAST}" in contrast
-    assert "dasharray" in contrast
+    expected, contrast = (
+        said(next(named(svg, name).iter(f"{SVG}path"))) for name in ("expected-7-2", "contrast-7-8")
+    )
+    assert (expected["stroke"], "stroke-dasharray" in expected) == (EXPECTED, False)
+    assert (contrast["stroke"], "stroke-dasharray" in contrast) == (CONTRAST, True)
     assert {"expected", "contrast"} <= set(texts(svg))
 
 
@@ -137,16 +134,9 @@ def test_digits_are_the_weights_row_by_row(count: int) -> None:
 def test_digits_stand_in_the_middle_of_their_cells() -> None:
     drawing = drawn(SENTENCE)
     weights = softmax(10, 10)
-    found = [
-        element
-        for element in ElementTree.fromstring(to_svg(drawing)).iter(f"{SVG}text")
-        if re.fullmatch(r"\d\.\d\d", element.text or "")
-    ]
+    found = [(x, y) for text, x, y in places(to_svg(drawing)) if re.fullmatch(r"\d\.\d\d", text)]
     assert len(found) == weights.size
-    for element, (row, column) in zip(found, np.ndindex(10, 10), strict=True):
-        x, y = map(
-            float, re.findall(r"translate\(([\d.]+) ([\d.]+)", element.attrib["transform"])[0]
-        )
+    for (x, y), (row, column) in zip(found, np.ndindex(10, 10), strict=True):
         left, top, right, bottom = cell_box(drawing, (10, 10), row, column)
         # 0.00 in DejaVu Sans is 2.23 em wide and 0.73 em high; 8 points to the em.
         assert x + 2.23 * 8 / 2 == pytest.approx((left + right) / 2, abs=0.6)
@@ -155,8 +145,9 @@ def test_digits_stand_in_the_middle_of_their_cells() -> None:
 
 def test_digits_contrast_with_their_cell() -> None:
     svg = to_svg(heatmap(np.eye(2, dtype=np.float32), queries="ab", keys="ab", title=""))
-    fills = dict(re.findall(r"fill: (#\w{6})[^>]*>(\d\.\d\d)<", svg)[::-1])
-    assert {text: int(fill[1:3], 16) > 128 for fill, text in fills.items()} == {
+    fills = {found.text: found.fill for found in written(svg)}
+    digits = {text: fill for text, fill in fills.items() if re.fullmatch(r"\d\.\d\d", text)}
+    assert {text: int(fill[1:3], 16) > 128 for text, fill in digits.items()} == {
         "1.00": False,
         "0.00": True,
     }
@@ -339,7 +330,7 @@ def test_promise_31_hostile_text_is_harmless_in_html(text: str) -> None:
     assert set(page.tags) == {
         *("table", "thead", "tbody", "tr", "th", "td", "span", "figure", "img", "figcaption")
     }
-    assert {name for name, _ in page.attributes} == {"style", "scope", "src", "alt"}
+    assert {name for name, _ in page.attributes} == {"class", "scope", "src", "alt"}
     assert page.text.count(visible(text)) >= 7
 
 
@@ -351,6 +342,15 @@ def test_table_has_one_row_an_expectation() -> None:
         + "aaaaaaa0.12failed"
         + "bbbbbbb0.12failed"
     )
+
+
+def test_further_bounds_have_rows_of_their_own() -> None:
+    bounds = (BoundRow("rank 3", "<= 1", "failed"), BoundRow("<b>", "> 0", "passed"))
+    page = parsed(expectations_table([replace(finding("a"), other_bounds=bounds)]))
+    assert page.text.endswith("aaaaaaa0.12failed" + "rank 3<= 1failed" + "<b>> 0passed")
+    spans = [value for name, value in page.attributes if name == "rowspan"]
+    assert spans == ["3"] * 6  # rule, words, heads, head, chance, sink
+    assert page.tags.count("tr") == 1 + 3
 
 
 def test_picture_carries_the_svg_and_says_what_it_shows() -> None:

@@ -317,6 +317,8 @@ def test_what_ablation_says_stands_beside_the_verdict(
     required = confirmed(attending({"effect": {"required": True}}), weight, 3.0, ablated, draw)
     fails = outcome == "failed" or "nothing" in told
     assert required.outcome == ("failed" if fails else "passed")
+    if required.measure != verdict.measure:
+        assert required.other_bounds == (verdict.deciding, *verdict.other_bounds)
     if fails and outcome == "passed" and ablated < 3.0:
         assert (required.measure, required.relation) == (
             "rank of the fall among random heads",

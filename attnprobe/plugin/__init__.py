@@ -210,6 +210,15 @@ def _is_skipped_probe(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
+    """Puts the style sheet of tables and pictures into the report, once."""
+    if options.settings(session.config).models:
+        from attnprobe.plugin.reports import style_sheet
+
+        prefix.insert(0, style_sheet())
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_html_results_table_row(report: pytest.TestReport, cells: list[str]) -> None:
     # pytest-html writes node ids as they are, and a file may be called anything.
     for index, cell in enumerate(cells):

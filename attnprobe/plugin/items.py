@@ -11,7 +11,7 @@ import pytest
 from attnprobe import cases, order
 from attnprobe.cases import Case, Relation
 from attnprobe.errors import AttnprobeError
-from attnprobe.explain import ExpectationFailed, explain, harmless
+from attnprobe.explain import ExpectationFailed, explain, harmless, headline
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import Judged, judged_key, order_key
 from attnprobe.plugin.relation_items import RelationItem
@@ -86,10 +86,13 @@ class CaseItem(FileItem):
         ]
 
     def _explained(self) -> str:
-        """All expectations of the case in words, first those that fail it."""
+        """A line for pytest's summary, then all expectations in words, first those that fail."""
         judged: list[Judged] = self.stash[judged_key]
         ordered = sorted(judged, key=self._holds)
-        return "\n\n".join(explain(entry.case, entry.finding) for entry in ordered)
+        failing = [entry.finding for entry in ordered if not self._holds(entry)]
+        failing.sort(key=lambda finding: finding.error is None)
+        told = "\n\n".join(explain(entry.case, entry.finding) for entry in ordered)
+        return f"{headline(failing, len(judged))}\n{told}"
 
     def _holds(self, judged: Judged) -> bool:
         return not (judged.finding.error or session_of(self.config).fails(judged.finding))

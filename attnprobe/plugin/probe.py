@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from attnprobe.attention import Attention, Reader
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, Mark
-from attnprobe.explain import ExpectationFailed, explain, harmless
+from attnprobe.explain import ExpectationFailed, explain, harmless, headline
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.records import Sample, SiteName
@@ -81,7 +81,7 @@ class Probe:
             with _harmless_errors():
                 raise finding.error
         if self._session.fails(finding):
-            raise ExpectationFailed(explain(case, finding))
+            raise ExpectationFailed(f"{headline([finding])}\n{explain(case, finding)}")
 
 
 class ProbedAttention(Attention):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from attnprobe.accuracy import Judgement, RelationFinding
 from attnprobe.cases import Relation
 from attnprobe.errors import AttnprobeError
-from attnprobe.explain import ExpectationFailed, explain_relation, harmless
+from attnprobe.explain import (
+    ExpectationFailed,
+    explain_relation,
+    harmless,
+    relation_headline,
+)
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import relation_key
 from attnprobe.plugin.session import session_of
@@ -32,11 +39,17 @@ class RelationItem(FileItem):
             raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
         self.stash[relation_key] = finding
         if finding.error is not None:
-            pytest.fail(explain_relation(finding), pytrace=False)
+            pytest.fail(_told(finding, ()), pytrace=False)
 
     def runtest(self) -> None:
         finding = self.stash[relation_key]
         assert finding is not None  # set up, or the setup would have failed
         session = session_of(self.config)
-        if any(session.fails_as(one.outcome) for one in finding.judgements):
-            raise ExpectationFailed(explain_relation(finding))
+        failing = [one for one in finding.judgements if session.fails_as(one.outcome)]
+        if failing:
+            raise ExpectationFailed(_told(finding, failing))
+
+
+def _told(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
+    """A line for pytest's summary, then the finding in words."""
+    return f"{relation_headline(finding, failing)}\n{explain_relation(finding)}"

@@ -14,13 +14,27 @@ from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Relation
-from attnprobe.explain import bound, demanded, figures, harmless, number
+from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
 from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import Chance, Chart, Encoding, LayerPanel, Verdict
-from attnprobe.render.table import Finding, expectations_table, folded, notes, picture_figure
-from attnprobe.results import ChanceResult, ExpectationResult, HeadSetResult, ModelResult
+from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
+from attnprobe.render.table import (
+    STYLE,
+    BoundRow,
+    Finding,
+    expectations_table,
+    folded,
+    notes,
+    picture_figure,
+)
+from attnprobe.results import (
+    BoundResult,
+    ChanceResult,
+    ExpectationResult,
+    HeadSetResult,
+    ModelResult,
+)
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -34,6 +48,7 @@ __all__ = [
     "properties",
     "relation",
     "relation_html",
+    "style_sheet",
 ]
 
 
@@ -110,6 +125,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             head_sets=_head_sets(stated.rule.heads),
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    said += other_bounds(verdict.other_bounds)
     said += [str(one) for one in (verdict.confirmed, verdict.control, verdict.chance) if one]
     return ExpectationResult(
         rule=stated.rule.kind,
@@ -126,8 +142,13 @@ def expectation(judged: Judged) -> ExpectationResult:
         chance=_chance(verdict.chance),
         sink=verdict.sink,
         confirmed=verdict.confirmed,
+        other_bounds=_other_bounds(verdict.other_bounds),
         head_sets=_head_sets(stated.rule.heads),
     )
+
+
+def _other_bounds(bounds: Sequence[BoundVerdict]) -> tuple[BoundResult, ...]:
+    return tuple(BoundResult(**vars(one)) for one in bounds)
 
 
 def properties(
@@ -223,7 +244,7 @@ def _bound(judgement: Judgement, found: Accuracy, heads: Heads) -> ExpectationRe
         rule="relation",
         arguments={judgement.bound.name: judgement.bound.demanded},
         outcome=judgement.outcome,
-        message=demanded(judgement),
+        message="; ".join([demanded(judgement), *other_bounds(demand.other_bounds())]),
         line=judgement.bound.mark.line,
         measure=demand.measure,
         observed=demand.observed,
@@ -231,6 +252,7 @@ def _bound(judgement: Judgement, found: Accuracy, heads: Heads) -> ExpectationRe
         demanded=demand.demanded,
         head=found.head,
         heads_tried=found.heads_tried,
+        other_bounds=_other_bounds(demand.other_bounds()),
         head_sets=_head_sets(heads),
     )
 
@@ -248,13 +270,50 @@ def _head_sets(heads: Heads) -> tuple[HeadSetResult, ...]:
     )
 
 
-def relation_html(finding: RelationFinding) -> str:
-    """The table of a relation's bounds, and the figures behind them."""
+def relation_html(
+    finding: RelationFinding,
+    model: str,
+    *,
+    grid: Callable[[RelationFinding, Accuracy], HeadGrid] | None,
+    album: Album = NO_ALBUM,
+) -> str:
+    """The table of a relation's bounds, the figures behind them, and how other heads do.
+
+    Args:
+        grid: measures the accuracy of single heads; None for no picture.
+        album: pictures of earlier runs.
+    """
     rows = [_relation_row(finding, one) for one in finding.judgements]
     if finding.error is not None:
         rows = [_relation_row(finding, None)]
-    lines = figures(finding.accuracy) if finding.accuracy else []
-    return _or_note("table", lambda: expectations_table(rows) + notes(lines))
+    gap = finding.relation.xfail
+    lines = [f"known gap: {gap}"] if gap else []
+    lines += figures(finding.accuracy) if finding.accuracy else []
+    table = _or_note("table", lambda: expectations_table(rows) + notes(lines))
+    found = finding.accuracy
+    if grid is None or found is None:
+        return table
+    return table + _or_note(
+        "picture", lambda: _accuracies(finding, found, grid(finding, found), model, album)
+    )
+
+
+def _accuracies(
+    finding: RelationFinding, found: Accuracy, chart: HeadGrid, model: str, album: Album
+) -> str:
+    from attnprobe.render.head_grid import head_grid
+    from attnprobe.render.style import to_svg
+
+    relation = finding.relation
+    title = f"{model} · {chart.measure} · {relation.id}"
+    layers = ", ".join(map(str, chart.layers))
+    what = (
+        f"each head of layer{'s' * (len(chart.layers) > 1)} {layers}"
+        if found.tried is None
+        else f"each head that was tried, on the arcs that {found.head} was chosen on"
+    )
+    svg = album.picture(lambda: to_svg(head_grid(chart, title=title)), chart, title)
+    return picture_figure(svg, f"{relation.describe()} · {chart.measure}, {what}")
 
 
 def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding:
@@ -269,6 +328,13 @@ def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding
         sink=None,
         chance="",
         outcome=judged.outcome if judged else "error",
+        other_bounds=_bound_rows(demand.other_bounds() if demand else ()),
+    )
+
+
+def _bound_rows(bounds: Sequence[BoundVerdict]) -> tuple[BoundRow, ...]:
+    return tuple(
+        BoundRow(f"{one.measure} {number(one.observed)}", bound(one), one.outcome) for one in bounds
     )
 
 
@@ -286,6 +352,18 @@ def _plain(value: Any) -> Any:
         case list() | tuple():
             return [_plain(entry) for entry in value]
     return str(value)
+
+
+# pytest-html names tests in a grey, and what was expected in an orange, that are hard to read.
+_ROWS_OF_TESTS = """\
+#environment td, #results-table .collapsible td:not(.col-result) { color: #1f2328 }
+#results-table :is(.skipped, .xfailed, .rerun) .col-result { color: #9a6700 }
+"""
+
+
+def style_sheet() -> str:
+    """The style of tables and pictures, and of the rows that they stand below."""
+    return f"<style>\n{STYLE}{_ROWS_OF_TESTS}</style>"
 
 
 def extra(content: str) -> dict[str, str | None]:
@@ -352,6 +430,7 @@ def _row(judged: Judged) -> Finding:
         chance=_rate(verdict.chance),
         sink=verdict.sink,
         outcome=verdict.outcome,
+        other_bounds=_bound_rows(verdict.other_bounds),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnprobe import accuracy, results
-from attnprobe.accuracy import RelationFinding
+from attnprobe.accuracy import Accuracy, RelationFinding
 from attnprobe.cases import Case, Relation
 from attnprobe.corpus import read_corpus
 from attnprobe.errors import AttnprobeError, ModelError
@@ -21,7 +21,7 @@ from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
-from attnprobe.records import Outcome
+from attnprobe.records import HeadGrid, Outcome
 from attnprobe.run import Finding, Runner
 
 if TYPE_CHECKING:
@@ -145,17 +145,29 @@ class Session:
         facts = self._facts(item, judged)
         setattr(report, REPORT, facts)
         self._note(item, report, reports.properties(facts["case"]["expectations"], facts["model"]))
-        if self.draws and related is not None:
-            content = reports.relation_html(related)
-            vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
-        if not self.draws or not judged:
+        if not self.draws or not (judged or related):
             return
         figures = self.settings.figures
         pictures = figures == "all" or (figures == "failed" and report.failed)
-        content = reports.html(
-            judged, pictured=self._pictured if pictures else None, album=self._album
-        )
+        if related is not None:
+            name = facts["case"]["model"]
+            grid = functools.partial(self._grid, name) if pictures else None
+            content = reports.relation_html(related, name, grid=grid, album=self._album)
+        else:
+            content = reports.html(
+                judged, pictured=self._pictured if pictures else None, album=self._album
+            )
         vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
+
+    def _grid(self, model: str, finding: RelationFinding, found: Accuracy) -> HeadGrid:
+        """How single heads do on a relation, by a pass of its own if need be."""
+        return accuracy.head_grid(
+            finding.relation,
+            self.model(model),
+            found,
+            read=self._read,
+            batch_tokens=self.settings.batch_tokens,
+        )
 
     @functools.cached_property
     def _album(self) -> Album:

@@ -68,6 +68,7 @@ _TITLE_ROOM = 330.0  # a narrow picture grows to this width for its title
 _BAR = 9.0
 _BAR_GAP = 14.0
 _BAR_TEXT = 36.0
+_SHADES = 64  # as many as an eye can tell apart on a bar; each costs bytes
 BAR_ROOM = _BAR_GAP + _BAR + _BAR_TEXT
 
 
@@ -194,6 +195,7 @@ def draw_cells(axes: Axes, values: Floats, scale: Scale) -> None:
         vmax=scale.high,
         interpolation="none",
         aspect="auto",
+        clip_on=False,
     )
     if np.isnan(values).any():
         frame_cells(axes, *values.shape)
@@ -338,11 +340,12 @@ def draw_bar(
     left = right + _BAR_GAP
     axes = add_axes(drawing, left, top, _BAR, height)
     axes.imshow(
-        np.linspace(0, 1, 256)[:, np.newaxis],
+        np.linspace(0, 1, _SHADES)[:, np.newaxis],
         cmap=scale.colors,
         origin="lower",
         interpolation="none",
         aspect="auto",
+        clip_on=False,
     )
     for tick in ticks(scale, whole=whole):
         y = top - height * (scale.high - tick) / (scale.high - scale.low) - 0.36 * SMALL

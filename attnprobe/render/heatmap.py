@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from attnprobe.records import WHOLE_PICTURE, Floats
 from attnprobe.render.frame import (
@@ -218,8 +220,15 @@ def _blocks(
 def _draw_separators(axes: Axes, block: _Block, color: str) -> None:
     rows, columns = len(block.rows), len(block.columns)
     thickness = block.cell / 30
-    axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, colors=color, linewidths=thickness)
-    axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, colors=color, linewidths=thickness)
+    lines = [((at - 0.5, -0.5), (at - 0.5, rows - 0.5)) for at in range(1, columns)]
+    lines += [((-0.5, at - 0.5), (columns - 0.5, at - 0.5)) for at in range(1, rows)]
+    if lines:
+        # One path for all: each line of a collection would be an element of its own in the SVG.
+        codes = [Path.MOVETO, Path.LINETO] * len(lines)
+        grid = Path(np.reshape(lines, (-1, 2)), codes)
+        axes.add_patch(
+            PathPatch(grid, fill=False, edgecolor=color, linewidth=thickness, clip_on=False)
+        )
     if color != CARD:  # a cell of no change is as white as the card
         frame_cells(axes, rows, columns)
 

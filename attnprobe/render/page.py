@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from attnprobe.render.table import STYLE
 from attnprobe.render.text import visible
 
 __all__ = ["page"]
@@ -23,7 +24,7 @@ _PAGE = Markup("""\
 :root {{ color-scheme: light dark }}
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem }}
 .text {{ unicode-bidi: isolate; white-space: pre-wrap }}
-</style>
+{style}</style>
 </head>
 <body>
 <h1>{title}</h1>
@@ -45,6 +46,7 @@ def page(title: str, *, texts: Sequence[str], parts: Sequence[str]) -> str:
     return str(
         _PAGE.format(
             title=visible(title),
+            style=Markup(STYLE),
             texts=Markup("\n").join(_TEXT.format(visible(text)) for text in texts),
             parts=Markup("\n").join(map(Markup, parts)),
         )

@@ -15,10 +15,13 @@ from typing import Any, Literal
 
 import matplotlib
 from matplotlib.backend_bases import RendererBase
+from matplotlib.cbook import file_requires_unicode, open_file_cm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Affine2D, Transform
 from rich.cells import cell_len
+
+from attnprobe.render.compact import compact
 
 __all__ = ["CARD", "CONTRAST", "EXPECTED", "INK", "MAP", "MUTED", "Drawing", "to_svg", "width_of"]
 
@@ -115,10 +118,18 @@ class Drawing(Figure):
             super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """As in matplotlib; an SVG carries no date, so that it is the same in every run."""
-        if "svg" in (options.get("format"), Path(str(fname)).suffix[1:].lower()):
-            options["metadata"] = {"Date": None, **(options.get("metadata") or {})}
-        super().savefig(fname, **options)
+        """As in matplotlib, but an SVG is made small and carries no date or other metadata.
+
+        So the same picture has the same bytes in every run.
+        """
+        if (options.get("format") or Path(str(fname)).suffix[1:]).lower() != "svg":
+            super().savefig(fname, **options)
+            return
+        drawn = io.BytesIO()
+        super().savefig(drawn, **options | {"format": "svg"})
+        svg = compact(drawn.getvalue().decode())
+        with open_file_cm(fname, "w", encoding="utf-8") as file:
+            file.write(svg if file_requires_unicode(file) else svg.encode())
 
     def _repr_svg_(self) -> str:
         return to_svg(self)

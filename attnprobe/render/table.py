@@ -1,6 +1,7 @@
-"""Pieces of HTML for the report: no scripts, no style sheets, everything from users escaped.
+"""Pieces of HTML for the report: no scripts, everything from users escaped.
 
-The table lies on a light card, as the pictures do, so that it reads on any page.
+Their style sheet stands once in the page. The table lies on a light card, as the pictures do, so
+that it reads on any page.
 """
 
 from __future__ import annotations
@@ -8,18 +9,35 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from attnprobe.records import Outcome
 from attnprobe.render.text import visible
 
-__all__ = ["Finding", "expectations_table", "folded", "notes", "picture_figure"]
+__all__ = [
+    "STYLE",
+    "BoundRow",
+    "Finding",
+    "expectations_table",
+    "folded",
+    "notes",
+    "picture_figure",
+]
+
+
+class BoundRow(NamedTuple):
+    """A bound beside the one that decided: its number, its bound and what became of it."""
+
+    observed: str
+    demanded: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table of expectations.
+    """One expectation in the table: a row, and one more for each further bound.
 
     Attributes:
         rule: the rule's name: `attends`.
@@ -30,6 +48,7 @@ class Finding:
         chance: how often the rule passes for other word pairs; empty where it has none.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None where
             nothing was measured.
+        other_bounds: of several bounds those that did not decide.
     """
 
     rule: str
@@ -41,6 +60,7 @@ class Finding:
     chance: str
     sink: float | None
     outcome: Outcome
+    other_bounds: tuple[BoundRow, ...] = ()
 
 
 _COLUMNS = (
@@ -54,66 +74,73 @@ _COLUMNS = (
     "sink",
     "outcome",
 )
-_BADGES: dict[Outcome, str] = {
-    "passed": "#1a7f37",
-    "failed": "#cf222e",
-    "borderline": "#9a6700",
-    "vacuous": "#9a6700",
-    "error": "#8250df",
+STYLE = """\
+.attnprobe { font: 13px/1.4 system-ui, sans-serif; margin: 8px 0 }
+figure.attnprobe img { max-width: 100%; height: auto }
+.attnprobe figcaption, .attnprobe summary { color: #757d87 }
+.attnprobe summary { cursor: pointer }
+table.attnprobe, ul.attnprobe {
+  background: #fff; color: #1f2328; border-radius: 9px; padding: 6px 8px; width: auto
 }
+ul.attnprobe { padding-left: 24px }
+table.attnprobe { border-collapse: separate; border-spacing: 0 }
+.attnprobe td, .attnprobe li { unicode-bidi: isolate }
+#results-table .attnprobe th, #results-table .attnprobe td { padding: 4px 10px; border: 0 }
+#results-table .attnprobe th { color: #59636e }
+#results-table .attnprobe td { border-top: 1px solid #d1d9e0 }
+.attn-outcome { color: #fff; border-radius: 9px; padding: 1px 8px; white-space: nowrap }
+.attn-passed { background: #1a7f37 }
+.attn-failed { background: #cf222e }
+.attn-borderline, .attn-vacuous { background: #9a6700 }
+.attn-error { background: #8250df }
+"""
+"""The style sheet of these pieces: for the page that they stand in, once."""
 _TABLE = Markup(
-    '<table style="border-collapse:separate;border-spacing:0;width:auto;margin:8px 0;'
-    "background:#fff;color:#1f2328;border-radius:9px;padding:6px 8px;"
-    'font:13px/1.4 system-ui,sans-serif">'
-    "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    '<table class="attnprobe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 )
-_HEAD = Markup(
-    '<th scope="col" style="padding:4px 10px;border:0;text-align:left;color:#59636e">{}</th>'
-)
-_DATA = Markup(
-    '<td style="padding:4px 10px;border:0;border-top:1px solid #d1d9e0;text-align:left;'
-    'color:#1f2328;unicode-bidi:isolate">{}</td>'
-)
-_BADGE = Markup(
-    '<span style="background:{};color:#fff;border-radius:9px;padding:1px 8px;'
-    'white-space:nowrap">{}</span>'
-)
+_HEAD = Markup('<th scope="col">{}</th>')
+_DATA = Markup("<td{rows}>{text}</td>")
+_ROWS = Markup(' rowspan="{}"')
+_BADGE = Markup('<span class="attn-outcome attn-{0}">{0}</span>')
 _FIGURE = Markup(
-    '<figure style="margin:8px 0"><img src="data:image/svg+xml;base64,{}" alt="{}" '
-    'style="max-width:100%;height:auto"><figcaption style="font:13px/1.4 system-ui,sans-serif;'
-    'color:#757d87">{}</figcaption></figure>'
+    '<figure class="attnprobe"><img src="data:image/svg+xml;base64,{}" alt="{}">'
+    "<figcaption>{}</figcaption></figure>"
 )
-_FOLDED = Markup(
-    '<details style="margin:8px 0"><summary style="font:13px/1.4 system-ui,sans-serif;'
-    'color:#757d87;cursor:pointer">{}</summary>{}</details>'
-)
-_NOTES = Markup(
-    '<ul style="margin:8px 0;padding:6px 8px 6px 24px;background:#fff;color:#1f2328;'
-    'border-radius:9px;font:13px/1.4 system-ui,sans-serif">{}</ul>'
-)
-_NOTE = Markup('<li style="unicode-bidi:isolate">{}</li>')
+_FOLDED = Markup('<details class="attnprobe"><summary>{}</summary>{}</details>')
+_NOTES = Markup('<ul class="attnprobe">{}</ul>')
+_NOTE = Markup("<li>{}</li>")
 
 
 def expectations_table(rows: Sequence[Finding]) -> str:
-    """An HTML table with one row an expectation, in the order given."""
+    """An HTML table with one row a bound, those of an expectation together, in the order given."""
     head = Markup().join(_HEAD.format(name) for name in _COLUMNS)
     return str(_TABLE.format(head=head, body=Markup().join(map(_row, rows))))
 
 
 def _row(finding: Finding) -> Markup:
-    texts = (
-        finding.rule,
-        finding.relation,
-        finding.heads,
-        finding.observed,
-        finding.demanded,
-        finding.head,
-        finding.chance,
-    )
-    cells = [_DATA.format(visible(text)) for text in texts]
-    cells.append(_DATA.format("" if finding.sink is None else f"{finding.sink:.2f}"))
-    cells.append(_DATA.format(_BADGE.format(_BADGES[finding.outcome], finding.outcome)))
-    return Markup("<tr>{}</tr>").format(Markup().join(cells))
+    """The rows of an expectation; what its bounds have in common spans them all."""
+    count = 1 + len(finding.other_bounds)
+    sink = "" if finding.sink is None else f"{finding.sink:.2f}"
+    first = [
+        *(_cell(text, rows=count) for text in (finding.rule, finding.relation, finding.heads)),
+        *(_cell(text) for text in (finding.observed, finding.demanded)),
+        *(_cell(text, rows=count) for text in (finding.head, finding.chance, sink)),
+        _outcome(finding.outcome),
+    ]
+    others = [
+        [_cell(one.observed), _cell(one.demanded), _outcome(one.outcome)]
+        for one in finding.other_bounds
+    ]
+    row = Markup("<tr>{}</tr>")
+    return Markup().join(row.format(Markup().join(cells)) for cells in (first, *others))
+
+
+def _cell(text: str, *, rows: int = 1) -> Markup:
+    return _DATA.format(rows=_ROWS.format(rows) if rows > 1 else "", text=visible(text))
+
+
+def _outcome(outcome: Outcome) -> Markup:
+    return _DATA.format(rows="", text=_BADGE.format(outcome))
 
 
 def picture_figure(svg: str, caption: str) -> str:

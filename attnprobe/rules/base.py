@@ -14,6 +14,7 @@ from attnprobe.align import SPECIAL_NAMES, Predicts, Selector, parse_selector
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import (
+    BoundVerdict,
     Encoding,
     Head,
     Need,
@@ -277,6 +278,7 @@ class Demand(NamedTuple):
         slack: by how much the head does better than the bound, in attention weight; below zero
             it falls short.
         strict: a slack of exactly zero does not do.
+        others: the other demands on the same head, the hardest first, where this one decides.
     """
 
     measure: str
@@ -285,6 +287,7 @@ class Demand(NamedTuple):
     demanded: float
     slack: float
     strict: bool = False
+    others: tuple[Demand, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -294,7 +297,7 @@ class Demand(NamedTuple):
         """The verdict where this demand decides.
 
         Args:
-            left_out: what was left out of the number, to be said behind its measure.
+            left_out: what was left out of the numbers, to be said behind their measures.
             about: the other fields of `Verdict`.
         """
         return Verdict(
@@ -303,7 +306,21 @@ class Demand(NamedTuple):
             observed=self.observed,
             relation=self.relation,
             demanded=self.demanded,
+            other_bounds=self.other_bounds(left_out),
             **about,
+        )
+
+    def other_bounds(self, left_out: str = "") -> tuple[BoundVerdict, ...]:
+        """What became of the other demands on the same head, the hardest first."""
+        return tuple(
+            BoundVerdict(
+                outcome=outcome_of(other),
+                measure=other.measure + left_out,
+                observed=other.observed,
+                relation=other.relation,
+                demanded=other.demanded,
+            )
+            for other in self.others
         )
 
 
@@ -324,8 +341,9 @@ def _ease(demand: Demand) -> tuple[int, float]:
 
 
 def hardest(demands: Iterable[Demand]) -> Demand:
-    """The demand that decides on a head that must meet all of them."""
-    return min(demands, key=_ease)
+    """The demand that decides on a head that must meet all of them, with the others."""
+    first, *others = sorted(demands, key=_ease)
+    return first._replace(others=tuple(others))
 
 
 def decide(demands: Sequence[Demand], how: How, count: int, *, best: int) -> int:

@@ -7,7 +7,7 @@ pieces of the word that attends (Clark et al. 2019, "What Does BERT Look At?", s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -580,9 +580,13 @@ class Attends(Attending):
             return verdict
         predicts = any(isinstance(part, Predicts) for part in self.from_.parts)
         site = rows[0].encoding.site(self.site)
-        return self.confirm.judge(
+        confirmed = self.confirm.judge(
             verdict, effect.control(rows[1:]), predicts=predicts or not site.causal
         )
+        if confirmed.measure == verdict.measure:
+            return confirmed
+        # Ablation decided, so all bounds on the attention stand beside it.
+        return replace(confirmed, other_bounds=(verdict.deciding, *verdict.other_bounds))
 
     def _effect(self) -> Effect | None:
         """The rule by which the verdict is confirmed."""
