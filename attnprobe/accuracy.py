@@ -18,6 +18,7 @@ from attnprobe.attention import Reader
 from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
 from attnprobe.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
+from attnprobe.heads import HeadSet
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     Head,
@@ -145,12 +146,17 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class RelationFinding:
-    """What became of a relation: its bounds, judged, or why they could not be."""
+    """What became of a relation: its bounds, judged, or why they could not be.
+
+    Attributes:
+        chosen_elsewhere: as in `Finding`.
+    """
 
     relation: Relation
     accuracy: Accuracy | None
     judgements: tuple[Judgement, ...]
     error: AttnprobeError | None
+    chosen_elsewhere: tuple[HeadSet, ...] = ()
 
 
 def judge(

@@ -9,6 +9,7 @@ from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import locate, visible, width, words
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError
+from attnprobe.heads import HeadSet
 from attnprobe.records import BoundVerdict, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
@@ -18,6 +19,7 @@ from attnprobe.run import Finding
 __all__ = [
     "ExpectationFailed",
     "bound",
+    "chosen_elsewhere",
     "demanded",
     "explain",
     "explain_relation",
@@ -102,6 +104,8 @@ def explain(case: Case, finding: Finding) -> str:
         lines = [message, *(f"│ {line.removeprefix('  ').removeprefix('│ ')}" for line in quoted)]
     elif finding.verdict is not None:
         lines = _sentence(case, rule) + _numbers(finding.verdict, _notes(case, rule))
+    if outcome != "passed":
+        lines += map(chosen_elsewhere, finding.chosen_elsewhere)
     head = f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"
     return harmless("\n".join([head, *(f"  {line}" for line in lines)]))
 
@@ -120,10 +124,20 @@ def explain_relation(finding: RelationFinding) -> str:
         for one in ordered:
             lines += [demanded(one), *other_bounds(one.demand.other_bounds())]
         lines += figures(found)
+    if worst != "passed":
+        lines += map(chosen_elsewhere, finding.chosen_elsewhere)
     if found is not None and found.mistakes:
         lines.append(f"wrong, {len(found.mistakes)} of {found.n - found.right}:")
         lines += [f"  {line}" for mistake in found.mistakes for line in _mistake(mistake)]
     return harmless("\n".join([head, *(f"  {line}" for line in lines)]))
+
+
+def chosen_elsewhere(heads: HeadSet) -> str:
+    """What to know of heads that a scan of other weights chose."""
+    return (
+        f"heads {heads} were chosen on {heads.origin}; this model has other weights: scan it "
+        "again, or see attnprobe compare for where the heads moved"
+    )
 
 
 def demanded(judgement: Judgement) -> str:

@@ -15,9 +15,11 @@ __all__ = [
     "HEADS_SCHEMA",
     "HEAD_SET_SCHEMA",
     "RELATION_HEADS_SCHEMA",
+    "HeadSet",
     "Heads",
     "How",
     "Layers",
+    "origin_of",
     "parse_heads",
 ]
 
@@ -28,6 +30,8 @@ ADVICE = (
     'or {in: [L2, L3H1], how: any}, or "@name" from a lock file'
 )
 _HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
+# Of a hash that a reader is shown.
+_DIGITS = 12
 _LAYERS = re.compile(r"L([0-9]{1,6})(?:-L([0-9]{1,6}))?")
 
 # Beside the forms of a head set, text with a column of a template in it.
@@ -105,6 +109,36 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class HeadSet:
+    """Heads that the lock file has under a name, as a scan chose them on some model.
+
+    Attributes:
+        model, revision, weights_sha256: of that model; None where the lock file does not say.
+    """
+
+    name: str
+    heads: tuple[Head, ...]
+    model: str | None = None
+    revision: str | None = None
+    weights_sha256: str | None = None
+
+    def __str__(self) -> str:
+        return f"@{self.name}"
+
+    @property
+    def origin(self) -> str:
+        """What the heads were chosen on: `minilm, weights 53aa51172d14`."""
+        return origin_of(self.model, self.weights_sha256)
+
+
+def origin_of(model: str | None, weights_sha256: str | None) -> str:
+    """A model and its weights in words; the lock file may not tell them."""
+    if weights_sha256 is None:
+        return model or "a model that the lock file does not name"
+    return f"{model or 'a model'}, weights {weights_sha256[:_DIGITS]}"
+
+
+@dataclass(frozen=True)
 class Heads:
     """A set of heads and how it is judged.
 
@@ -112,12 +146,14 @@ class Heads:
         how: None where the case does not say; the rule then chooses.
         count: how many heads must pass, for `at_least`.
         text: as a reader writes it, for messages.
+        sets: those of the lock file that it names.
     """
 
     members: tuple[Head | Layers, ...]
     how: How | None
     count: int
     text: str
+    sets: tuple[HeadSet, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -128,6 +164,14 @@ class Heads:
         Raises:
             SelectorError: a head or layer that the site does not have.
         """
+        for own in self.sets:
+            try:
+                Heads(own.heads, None, 0, str(own)).resolve(site)
+            except SelectorError as error:
+                raise SelectorError(
+                    f"{error}; the head is of {own} in the lock file, chosen on {own.origin}: "
+                    "scan this model, or name its heads"
+                ) from None
         found: dict[Head, None] = {}
         for member in self.members:
             if isinstance(member, Head):
@@ -150,6 +194,10 @@ class Heads:
             raise SelectorError(f"at_least: {self.count} of {len(found)} heads can never hold")
         return tuple(found)
 
+    def chosen_elsewhere(self, weights_sha256: str) -> tuple[HeadSet, ...]:
+        """The named sets that were chosen on other weights than these."""
+        return tuple(own for own in self.sets if own.weights_sha256 not in (None, weights_sha256))
+
     @staticmethod
     def _check_layer(layer: int, site: Site) -> None:
         if layer in site.heads:
@@ -164,7 +212,7 @@ class Heads:
         )
 
 
-def parse_heads(value: object, head_sets: Mapping[str, tuple[Head, ...]] | None = None) -> Heads:
+def parse_heads(value: object, head_sets: Mapping[str, HeadSet] | None = None) -> Heads:
     """Reads a head selector as a case file writes it.
 
     Args:
@@ -179,10 +227,10 @@ def parse_heads(value: object, head_sets: Mapping[str, tuple[Head, ...]] | None 
     if value in ("any", "all", "mean"):
         how: How = value
         return Heads((Layers(),), how, 0, str(value))
-    return Heads(_parse_members(value, sets), None, 0, _text(value))
+    return Heads(_parse_members(value, sets), None, 0, _text(value), _named(value, sets))
 
 
-def _parse_long(value: dict[object, object], sets: Mapping[str, tuple[Head, ...]]) -> Heads:
+def _parse_long(value: dict[object, object], sets: Mapping[str, HeadSet]) -> Heads:
     unknown = [str(key) for key in value if key not in ("in", "how")]
     if "chosen_on" in unknown:
         raise ValueError("chosen_on: goes with the heads of a relation; leave it out here")
@@ -192,23 +240,21 @@ def _parse_long(value: dict[object, object], sets: Mapping[str, tuple[Head, ...]
         raise ValueError("the long form needs in: with the heads")
     members = _parse_members(value["in"], sets)
     how = value.get("how")
-    text = _text(value["in"])
+    text, named = _text(value["in"]), _named(value["in"], sets)
     if how is None:
-        return Heads(members, None, 0, text)
+        return Heads(members, None, 0, text, named)
     if isinstance(how, dict) and set(how) == {"at_least"}:
         count = how["at_least"]
         if type(count) is not int or count < 1:
             raise ValueError("at_least takes a whole number from 1")
-        return Heads(members, "at_least", count, f"at least {count} of {text}")
+        return Heads(members, "at_least", count, f"at least {count} of {text}", named)
     for known in get_args(How):
         if how == known and known != "at_least":
-            return Heads(members, known, 0, f"{known} of {text}")
+            return Heads(members, known, 0, f"{known} of {text}", named)
     raise ValueError("how takes any, all, mean, best or {at_least: 3}")
 
 
-def _parse_members(
-    value: object, sets: Mapping[str, tuple[Head, ...]]
-) -> tuple[Head | Layers, ...]:
+def _parse_members(value: object, sets: Mapping[str, HeadSet]) -> tuple[Head | Layers, ...]:
     if isinstance(value, list):
         if not value:
             raise ValueError("an empty list names no head")
@@ -222,7 +268,7 @@ def _parse_members(
             raise ValueError(
                 f"no head set {value!r} in the lock file; {did_you_mean(value[1:], sets)}"
             )
-        return sets[value[1:]]
+        return sets[value[1:]].heads
     if match := _HEAD.fullmatch(value):
         return (Head(int(match[1]), int(match[2])),)
     if match := _LAYERS.fullmatch(value):
@@ -231,6 +277,13 @@ def _parse_members(
             raise ValueError(f"{value} runs backwards; write L{last}-L{first}")
         return (Layers(first, last),)
     raise ValueError(f"{value!r} is no head; {ADVICE}")
+
+
+def _named(value: object, sets: Mapping[str, HeadSet]) -> tuple[HeadSet, ...]:
+    """The head sets that a selector names, each once; all of them are there."""
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(own for item in value for own in _named(item, sets)))
+    return (sets[value[1:]],) if isinstance(value, str) and value.startswith("@") else ()
 
 
 def _text(value: object) -> str:

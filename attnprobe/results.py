@@ -26,6 +26,7 @@ from pydantic import ConfigDict, StrictFloat, StrictInt, TypeAdapter, Validation
 
 from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
+from attnprobe.heads import HeadSet
 from attnprobe.jsontext import distinct
 from attnprobe.records import Head, Outcome, SiteName
 
@@ -37,6 +38,7 @@ __all__ = [
     "CaseResult",
     "ChanceResult",
     "ExpectationResult",
+    "HeadSetResult",
     "ModelResult",
     "OrderResult",
     "RelationResult",
@@ -121,6 +123,21 @@ class BoundResult(_Record):
 
 
 @dataclass(frozen=True)
+class HeadSetResult(_Record):
+    """A head set of the lock file that an expectation names, as it was then.
+
+    Attributes:
+        model, revision, weights_sha256: of the model that its heads were chosen on.
+    """
+
+    name: str
+    heads: tuple[str, ...]
+    model: str | None = None
+    revision: str | None = None
+    weights_sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class ExpectationResult(_Record):
     """What became of one `expect` entry; fields that an error left unmeasured are None.
 
@@ -134,6 +151,7 @@ class ExpectationResult(_Record):
         confirmed: where ablation was to confirm the verdict, what it showed.
         other_bounds: of several bounds those that did not decide, on the same head, the hardest
             first.
+        head_sets: the sets of the lock file that its heads come from.
     """
 
     rule: str
@@ -151,6 +169,7 @@ class ExpectationResult(_Record):
     sink: StrictFloat | None = None
     confirmed: str | None = None
     other_bounds: tuple[BoundResult, ...] = ()
+    head_sets: tuple[HeadSetResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -504,8 +523,8 @@ def read_results(path: Path) -> Results:
     return results
 
 
-def read_heads(path: Path) -> Mapping[str, tuple[Head, ...]]:
-    """The named head sets of a lock file.
+def read_heads(path: Path) -> Mapping[str, HeadSet]:
+    """The named head sets of a lock file, and what they were chosen on.
 
     Raises:
         ResultsError: it is missing, corrupt or of another schema.
@@ -513,7 +532,7 @@ def read_heads(path: Path) -> Mapping[str, tuple[Head, ...]]:
     sets = _read(path, LOCK_SCHEMA).get("heads")
     if not isinstance(sets, dict):
         raise ResultsError(f"{path}: corrupt: heads is not an object")
-    return {name: _heads(path, name, entry) for name, entry in sets.items()}
+    return {name: _head_set(path, name, entry) for name, entry in sets.items()}
 
 
 def update_heads(
@@ -567,15 +586,20 @@ def _refuse_foreign(
             )
 
 
-def _heads(path: Path, name: str, entry: object) -> tuple[Head, ...]:
-    written = entry.get("heads") if isinstance(entry, dict) else None
+def _head_set(path: Path, name: str, entry: object) -> HeadSet:
+    about = entry if isinstance(entry, dict) else {}
+    written = about.get("heads")
     if not isinstance(written, list) or not written:
         raise ResultsError(f"{path}: corrupt: {name!r} names no heads")
     found = [_HEAD.fullmatch(head) if isinstance(head, str) else None for head in written]
     heads = tuple(Head(int(match[1]), int(match[2])) for match in found if match)
     if len(set(heads)) != len(written):
         raise ResultsError(f"{path}: corrupt: {name!r} needs distinct heads, each like L3H1")
-    return heads
+    origin = {key: about.get(key) for key in ("model", "revision", "weights_sha256")}
+    for key, value in origin.items():
+        if not isinstance(value, str | None):
+            raise ResultsError(f"{path}: corrupt: {key} of {name!r} is no text")
+    return HeadSet(name, heads, **origin)
 
 
 def _read(path: Path, schema: str) -> dict[str, Any]:

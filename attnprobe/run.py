@@ -20,12 +20,14 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from attnprobe.attention import Reader, answers, mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, MeasureError
+from attnprobe.heads import HeadSet
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     WHOLE_PICTURE,
@@ -43,7 +45,7 @@ from attnprobe.records import (
 from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import Pair, Trials
 
-__all__ = ["Finding", "Runner"]
+__all__ = ["CaseFound", "Finding", "Runner", "sum_up"]
 
 # Texts that are measured together.
 BLOCK = 64
@@ -55,6 +57,10 @@ CONTROLS = 64
 SEED = 0
 
 
+# What became of a case by its expectations alone, whatever mark it has.
+CaseFound = Literal["passed", "failed", "error"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What became of one expectation: a verdict, or why there is none.
@@ -63,6 +69,8 @@ class Finding:
         matrix: `[target, source]` for the verdict's picture, where pictures were asked for; rows
             that were not captured are NaN.
         panel: all heads of the layer that decided, beside that picture.
+        chosen_elsewhere: head sets of the lock file that were chosen on other weights than those
+            of this model, where that is known.
     """
 
     expectation: Expectation
@@ -71,6 +79,7 @@ class Finding:
     error: AttnprobeError | None
     matrix: Floats | None = None
     panel: LayerPanel | None = None
+    chosen_elsewhere: tuple[HeadSet, ...] = ()
 
 
 @dataclass
@@ -352,6 +361,14 @@ class Runner:
         return replace(
             verdict, chance=chance, outcome="vacuous" if idle and holds else verdict.outcome
         )
+
+
+def sum_up(findings: Sequence[Finding]) -> CaseFound:
+    """What became of a case: what was not measured comes before what failed."""
+    if any(finding.verdict is None for finding in findings):
+        return "error"
+    failed = any(one.verdict is not None and one.verdict.outcome == "failed" for one in findings)
+    return "failed" if failed else "passed"
 
 
 def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:

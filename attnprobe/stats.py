@@ -42,17 +42,19 @@ def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
-def paired_p(better: int, worse: int) -> float:
-    """Exact McNemar test: how likely so uneven a split of the discordant pairs is, two-sided.
+def paired_p(better: int, worse: int, *, one_sided: bool = False) -> float:
+    """Exact McNemar test: how likely so uneven a split of the discordant pairs is.
 
     Args:
         better, worse: pairs in which only the first, or only the second, of two methods is right.
+        one_sided: asks whether the first is the better one, not whether they differ.
     """
     from scipy.stats import binomtest
 
     if better + worse == 0:
         return 1.0
-    return float(binomtest(better, better + worse).pvalue)
+    alternative = "greater" if one_sided else "two-sided"
+    return float(binomtest(better, better + worse, alternative=alternative).pvalue)
 
 
 def paired_difference(

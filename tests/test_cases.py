@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from attnprobe import yamltext
 from attnprobe.cases import Case, load, load_contents, parse, schema
 from attnprobe.errors import AttnprobeError, CaseError, CaseErrors, Mark
+from attnprobe.heads import HeadSet
 from attnprobe.records import Head, Sample
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +105,8 @@ cases:
 """,
         encoding="utf-8",
     )
-    (case,) = load(path, "cases/p.attn.yaml", head_sets={"pronouns": (Head(3, 1), Head(4, 2))})
+    sets = {"pronouns": HeadSet("pronouns", (Head(3, 1), Head(4, 2)))}
+    (case,) = load(path, "cases/p.attn.yaml", head_sets=sets)
     assert (case.suite, case.id, case.row, case.name) == (
         "coreference",
         "it-animal",

@@ -113,6 +113,10 @@ def test_lint_imports_no_model_library(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_cases(GOOD, name="cases/a.attn.yaml")
+    write_cases(GOOD.replace("min:", 'heads: "@mine", min:'), name="cases/b.attn.yaml")
+    scanned = {"heads": ["L1H2"], "model": "minilm", "weights_sha256": "ab" * 32}
+    locked = {"schema": "attnprobe/lock-1", "heads": {"mine": scanned}}
+    (tmp_path / "attnprobe.lock.json").write_text(json.dumps(locked))
     code = (
         "import sys; from attnprobe.cli import app\n"
         "app(['lint'], standalone_mode=False)\n"

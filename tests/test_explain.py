@@ -12,7 +12,8 @@ from attnprobe import yamltext
 from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
 from attnprobe.explain import bound, explain, harmless, headline, number
-from attnprobe.records import BoundVerdict, Target, Verdict
+from attnprobe.heads import HeadSet
+from attnprobe.records import BoundVerdict, Head, Target, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -51,6 +52,25 @@ def told(found: Case, judged: Verdict | MeasureError) -> str:
     if isinstance(judged, Verdict):
         return explain(found, Finding(expectation, None, judged, None))
     return explain(found, Finding(expectation, None, None, judged))
+
+
+def test_heads_that_other_weights_were_scanned_for_are_told() -> None:
+    found = case("attends: {from: it, to: animal, over: street, min: 0.3}")
+    (expectation,) = found.expectations
+    scanned = HeadSet("subject", (Head(3, 1),), "minilm", None, "53aa51172d142c89" * 4)
+    for outcome, told_so in (("failed", True), ("borderline", True), ("passed", False)):
+        verdict = replace(VERDICT, outcome=outcome)
+        finding = Finding(expectation, None, verdict, None, chosen_elsewhere=(scanned,))
+        lines = explain(found, finding).splitlines()
+        said = (
+            "  heads @subject were chosen on minilm, weights 53aa51172d14; this model has other "
+            "weights: scan it again, or see attnprobe compare for where the heads moved"
+        )
+        assert (said in lines) == told_so
+    hostile = replace(scanned, model="\x1b[31m\n::error::x")
+    finding = Finding(expectation, None, VERDICT, None, chosen_elsewhere=(hostile,))
+    assert "\x1b" not in explain(found, finding)
+    assert not re.search(r"^\s*::", explain(found, finding), re.MULTILINE)
 
 
 def test_a_failure_in_full() -> None:

@@ -40,6 +40,7 @@ from attnprobe.results import (
     CaseResult,
     ChanceResult,
     ExpectationResult,
+    HeadSetResult,
     OrderResult,
     Results,
     environment,
@@ -105,6 +106,39 @@ def test_a_suite_that_position_gives_away_is_told() -> None:
     assert decision.notes == (
         "a habit of position would pass suite coreference as well: take the first of the two words",
     )
+
+
+def test_heads_that_were_chosen_on_other_weights_are_told() -> None:
+    other = HeadSetResult("subject", ("L3H1",), "minilm", None, "53aa51172d142c89" * 4)
+    own = replace(other, name="own", weights_sha256=MODEL.weights_sha256)
+    unknown = HeadSetResult("mine", ("L3H1",))
+    cases = [
+        case("a", expectations=(expectation(head_sets=(other, own)), expectation())),
+        case("b", expectations=(expectation(head_sets=(other,)),) * 2),
+        case("c", expectations=(expectation(head_sets=(unknown,)),)),
+    ]
+    decision = decide(run(*cases))
+    assert decision.exit_code == 0
+    assert decision.notes == (
+        "heads @subject of 2 attention checks were chosen on minilm, weights 53aa51172d14; model "
+        "minilm has other weights: scan it again, or see attnprobe compare for where the heads "
+        "moved",
+        "heads @mine of 1 attention check on model minilm: the lock file does not say on which "
+        "weights they were chosen",
+    )
+    # The hash of a network that a project's own loader built is of another kind.
+    made = replace(MODEL, weights_format=None)
+    found = decide(run(*cases[:2], models=(made,)), Policy(own_loader="allow"))
+    assert (found.exit_code, found.notes) == (0, ())
+
+
+def test_results_from_before_head_sets_are_read(tmp_path: Path) -> None:
+    older = run(*many(3)).to_json()
+    for item in older["cases"]:
+        for entry in item["expectations"]:
+            del entry["head_sets"]
+    write_json(tmp_path / "r.json", older)
+    assert read_results(tmp_path / "r.json") == run(*many(3))
 
 
 def test_one_failed_check_blocks() -> None:
@@ -965,6 +999,8 @@ absent_models = ["smollm2"]
 baseline = "old/results.json"
 moved_heads = "allow"
 baseline_model = "runs/old"
+control = "random-init"
+control_seed = 3
 dtypes = ["float32"]
 devices = ["cpu"]
 own_loader = "allow"

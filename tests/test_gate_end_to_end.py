@@ -107,7 +107,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     last: list[str] = []
     for language, text in _BLOCK.findall(PAGE):
         if language == "yaml":
-            (folder / "cases" / "coref.attn.yaml").write_text(text, encoding="utf-8")
+            named = re.match(r"# (\S+\.attn\.yaml)\n", text)
+            file = folder / (named[1] if named else "cases/coref.attn.yaml")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
         elif language == "toml":
             if text.startswith("# pyproject.toml\n"):
                 (folder / "pyproject.toml").write_text(text, encoding="utf-8")
@@ -131,12 +134,15 @@ def sentence(project: Project, part: str) -> str:
     return found.lines[-1]
 
 
-def test_the_page_shows_a_release_that_goes_and_two_that_do_not(project: Project) -> None:
-    assert len(project.page) == 11
+def test_the_page_shows_a_release_that_goes_and_some_that_do_not(project: Project) -> None:
+    assert len(project.page) == 12
     assert sentence(project, "--keep baseline.json").startswith("Release may go: 4 attention")
     assert sentence(project, "--keep broken.json").startswith("Release blocked: in suite coref")
     assert sentence(project, "-k nothing") == (
         "Cannot judge: no attention check ran: pytest collected nothing."
+    )
+    assert sentence(project, "gate untrained").startswith(
+        "Release blocked: suite spread would pass without any training: "
     )
     assert not [line for line in project.page if "moved" in line]
     baseline = read_results(project.folder / "baseline.json")
@@ -253,7 +259,7 @@ def test_the_page_lists_every_key_of_a_policy() -> None:
 
 def test_policies_of_the_page_are_read(tmp_path: Path) -> None:
     found = [text for language, text in _BLOCK.findall(PAGE) if language == "toml"]
-    assert len(found) == 4
+    assert len(found) == 5
     for text in found:
         file = tmp_path / "pyproject.toml"
         file.write_text(text)

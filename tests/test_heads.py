@@ -7,12 +7,12 @@ import pytest
 
 from attnprobe.cases import schema
 from attnprobe.errors import SelectorError
-from attnprobe.heads import Heads, How, parse_heads
+from attnprobe.heads import Heads, HeadSet, How, parse_heads
 from attnprobe.records import Head, Site
 
 SITE = Site("encoder", {0: 2, 1: 3}, causal=False)
 HYBRID = Site("decoder", {1: 2, 3: 2}, causal=True)
-SETS = {"pronouns": (Head(1, 2), Head(0, 1))}
+SETS = {"pronouns": HeadSet("pronouns", (Head(1, 2), Head(0, 1)))}
 ALL = ("L0H0", "L0H1", "L1H0", "L1H1", "L1H2")
 
 FORMS: list[tuple[object, tuple[str, ...], How | None]] = [
@@ -141,3 +141,58 @@ def test_more_heads_demanded_than_there_are() -> None:
     heads: Heads = parse_heads({"in": "L0", "how": {"at_least": 3}})
     with pytest.raises(SelectorError, match="at_least: 3 of 2 heads can never hold"):
         heads.resolve(SITE)
+
+
+# Head sets and what they were chosen on
+
+
+SCANNED = {
+    "one": HeadSet("one", (Head(1, 2),), "minilm", None, "ab" * 32),
+    "two": HeadSet("two", (Head(0, 1), Head(1, 0)), "minilm", None, "cd" * 32),
+    "mine": HeadSet("mine", (Head(0, 0),)),
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("@one", ["one"]),
+        (["@two", "L0", "@one", "@two"], ["two", "one"]),
+        ([["@one"], "L0H1"], ["one"]),
+        ({"in": "@two", "how": "all"}, ["two"]),
+        ({"in": ["@one", "@mine"], "how": {"at_least": 2}}, ["one", "mine"]),
+        ({"in": "@one"}, ["one"]),
+        ("L1H2", []),
+        ("any", []),
+    ],
+)
+def test_heads_know_the_sets_that_they_come_from(value: object, names: list[str]) -> None:
+    assert [own.name for own in parse_heads(value, SCANNED).sets] == names
+
+
+def test_sets_of_other_weights_are_told_apart() -> None:
+    heads = parse_heads(["@one", "@two", "@mine"], SCANNED)
+    assert heads.chosen_elsewhere("ab" * 32) == (SCANNED["two"],)
+    assert heads.chosen_elsewhere("ef" * 32) == (SCANNED["one"], SCANNED["two"])
+    assert parse_heads("@one", SCANNED).chosen_elsewhere("ab" * 32) == ()
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (Head(1, 3), "no head L1H3 at the encoder site: layer 1 has query heads 0 to 2"),
+        (Head(2, 0), "layer 2 has no attention at the encoder site; layers with attention: 0 to 1"),
+    ],
+)
+def test_promise_22_a_set_that_does_not_fit_says_where_it_comes_from(head: Head, why: str) -> None:
+    sets = {"far": HeadSet("far", (Head(0, 0), head), "minilm", None, "53aa51172d142c89" * 4)}
+    with pytest.raises(SelectorError) as caught:
+        parse_heads(["L0H1", "@far"], sets).resolve(SITE)
+    assert str(caught.value) == (
+        f"{why}; the head is of @far in the lock file, chosen on minilm, weights 53aa51172d14: "
+        "scan this model, or name its heads"
+    )
+    # Heads that the case itself names are not said to be of a set.
+    with pytest.raises(SelectorError) as caught:
+        parse_heads([str(head), "@one"], SCANNED).resolve(SITE)
+    assert str(caught.value) == why

@@ -83,6 +83,17 @@ def test_promise_41_collecting_cases_loads_no_model_library(tmp_path: Path) -> N
     assert found.isdisjoint({"torch", "transformers", "matplotlib"})
 
 
+def test_promise_41_head_sets_of_a_scan_load_no_model_library(tmp_path: Path) -> None:
+    (tmp_path / "x.attn.yaml").write_text(CASE.replace("L1H1", '"@subject"'))
+    (tmp_path / "attnprobe.lock.json").write_text(
+        '{"schema": "attnprobe/lock-1", "heads": {"subject": {"heads": ["L1H1"], '
+        f'"model": "minilm", "revision": null, "weights_sha256": "{"ab" * 32}"}}}}}}'
+    )
+    status, found = loaded(tmp_path, "--collect-only", "--attn-model=m")
+    assert status == 0
+    assert found.isdisjoint({"torch", "transformers", "matplotlib"})
+
+
 def test_promise_41_help_loads_nothing_beside_cases(tmp_path: Path) -> None:
     (tmp_path / "x.attn.yaml").write_text(CASE)
     assert loaded(tmp_path, "--help") == (0, set())

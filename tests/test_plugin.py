@@ -611,6 +611,68 @@ def test_named_head_sets_come_from_the_lock_file(
         path.unlink()
 
 
+@pytest.mark.parametrize("weights", ["own", "other", "not told", "own loader"])
+def test_head_sets_of_other_weights_are_told_where_a_case_fails(
+    probe: Run,
+    write_cases: Write,
+    pytester: pytest.Pytester,
+    tiny: TinyModels,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: str,
+) -> None:
+    write_cases(
+        """
+        - id: fails
+          text: The dog barks.
+          expect:
+            - ignores: {from: barks, to: dog, heads: "@mine", max: 1.0e-9}
+        - id: holds
+          text: The dog barks.
+          expect:
+            - attends: {from: barks, to: dog, heads: ["@mine", L0H0], min: 1.0e-9}
+        """
+    )
+    # As if it had been loaded from a file, by whose hash a lock file knows it.
+    if weights != "own loader":
+        monkeypatch.setattr(tiny.model, "weights_format", "safetensors")
+    digest = tiny.model.weights_sha256 if weights == "own" else "53aa51172d142c89" * 4
+    entry = {"heads": ["L1H2"], "model": "minilm", "revision": None, "weights_sha256": digest}
+    if weights == "not told":
+        entry = {"heads": ["L1H2"]}
+    locked = {"schema": "attnprobe/lock-1", "heads": {"mine": entry}}
+    (pytester.path / "attnprobe.lock.json").write_text(json.dumps(locked))
+    result = probe("--attn-json=r.json")
+    result.assert_outcomes(failed=1, passed=1)
+    said = "heads @mine were chosen on minilm, weights 53aa51172d14; this model has other weights"
+    assert result.stdout.str().count(said) == (weights == "other")
+    for item in read_results(Path("r.json")).cases:
+        (own,) = item.expectations[0].head_sets
+        assert (own.name, own.heads) == ("mine", ("L1H2",))
+        assert own.weights_sha256 == (None if weights == "not told" else digest)
+        assert own.model == (None if weights == "not told" else "minilm")
+
+
+def test_promise_22_a_head_set_that_does_not_fit_is_an_error(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    write_cases(
+        """
+        - id: far
+          text: The dog barks.
+          expect:
+            - attends: {from: barks, to: dog, heads: "@far", min: 0.1}
+        """
+    )
+    entry = {"heads": ["L11H1"], "model": "bert-base", "weights_sha256": "53aa51172d142c89" * 4}
+    locked = {"schema": "attnprobe/lock-1", "heads": {"far": entry}}
+    (pytester.path / "attnprobe.lock.json").write_text(json.dumps(locked))
+    result = probe()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*layer 11 has no attention*of @far in the lock file, chosen on bert-base, weights 53aa*"]
+    )
+
+
 # Strict runs
 
 

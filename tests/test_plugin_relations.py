@@ -449,3 +449,25 @@ def test_promise_31_what_a_corpus_says_acts_nowhere(
     assert re.findall("<img src=.{15}", table) == ['<img src="data:image/svg']
     assert "\x1b" not in table
     ElementTree.parse("r.xml")
+
+
+def test_a_relation_on_a_head_set_of_other_weights_is_told(
+    probe: Run, write: Write, pytester: pytest.Pytester, tiny: TinyModels, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(tiny.model, "weights_format", "safetensors")
+    named = '"@mine"'
+    write(
+        relation("holds", ALL, heads=named)
+        + relation("fails", ALL, heads=named, bound="accuracy: 0.9")
+        + relation("few", "least: 13", heads=named)
+    )
+    entry = {"heads": ["L0H1"], "model": "minilm", "weights_sha256": "53aa51172d142c89" * 4}
+    locked = {"schema": "attnprobe/lock-1", "heads": {"mine": entry}}
+    (pytester.path / "attnprobe.lock.json").write_text(json.dumps(locked))
+    result = probe("--attn-json=r.json")
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    said = "heads @mine were chosen on minilm, weights 53aa51172d14; this model has other weights"
+    assert result.stdout.str().count(said) == 2  # where it fails, and where it is not measured
+    for item in read_results(Path("r.json")).relations:
+        (bound,) = item.expectations
+        assert [own.name for own in bound.head_sets] == ["mine"]

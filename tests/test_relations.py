@@ -40,6 +40,7 @@ from attnprobe.errors import (
     SelectorError,
 )
 from attnprobe.explain import explain_relation
+from attnprobe.heads import HeadSet
 from attnprobe.models import Model
 from attnprobe.records import Encoding, Head, Sample, Span
 from attnprobe.relations import measure
@@ -162,7 +163,10 @@ def test_what_a_relation_need_not_say() -> None:
     ],
 )
 def test_heads_of_a_relation(heads: str, how: str | None, choose: bool) -> None:
-    sets = {"one": (Head(0, 1),), "two": (Head(0, 1), Head(1, 0))}
+    sets = {
+        "one": HeadSet("one", (Head(0, 1),)),
+        "two": HeadSet("two", (Head(0, 1), Head(1, 0))),
+    }
     body = f"{SPANS}, heads: {heads}, expect: {{accuracy: 0.5}}"
     relation = one(body, head_sets=sets)
     assert (relation.heads.how, relation.choose) == (how, choose)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from attnprobe import results
 from attnprobe.errors import ResultsError
+from attnprobe.heads import HeadSet
 from attnprobe.records import Head
 from attnprobe.results import (
     CaseResult,
@@ -513,10 +514,21 @@ def test_head_sets_of_a_lock_file(tmp_path: Path) -> None:
     path = tmp_path / "attnprobe.lock.json"
     heads = {
         "coref": {"heads": ["L3H1", "L10H11"], "accuracy": 0.9},
-        "subject": {"heads": ["L0H0"]},
+        "subject": {
+            "heads": ["L0H0"],
+            "model": "minilm",
+            "revision": "c" * 40,
+            "weights_sha256": "ab" * 32,
+        },
     }
     write_json(path, {"schema": "attnprobe/lock-1", "heads": heads})
-    assert read_heads(path) == {"coref": (Head(3, 1), Head(10, 11)), "subject": (Head(0, 0),)}
+    found = read_heads(path)
+    assert found == {
+        "coref": HeadSet("coref", (Head(3, 1), Head(10, 11))),
+        "subject": HeadSet("subject", (Head(0, 0),), "minilm", "c" * 40, "ab" * 32),
+    }
+    assert found["subject"].origin == "minilm, weights abababababab"
+    assert found["coref"].origin == "a model that the lock file does not name"
 
 
 @pytest.mark.parametrize(
@@ -531,6 +543,10 @@ def test_head_sets_of_a_lock_file(tmp_path: Path) -> None:
         (
             {"schema": "attnprobe/lock-1", "heads": {"a": {"heads": ["L3H1", "L3H1"]}}},
             "distinct heads",
+        ),
+        (
+            {"schema": "attnprobe/lock-1", "heads": {"a": {"heads": ["L3H1"], "model": 7}}},
+            "model of 'a' is no text",
         ),
     ],
 )

@@ -27,6 +27,7 @@ from attnprobe import accuracy, capture, cases
 from attnprobe.cli.base import app, out
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus
 from attnprobe.errors import AttnprobeError, CorpusError, MeasureError, ResultsError
+from attnprobe.heads import parse_heads
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
@@ -683,13 +684,16 @@ def test_head_sets_of_another_model_are_not_replaced(tmp_path: Path) -> None:
     first = {"heads": ["L0H0"], "weights_sha256": "a", "model": "one"}
     update_heads(path, {"x": first, "y": first})
     update_heads(path, {"x": {**first, "heads": ["L1H1"]}})
-    assert read_heads(path) == {"x": (Head(1, 1),), "y": (Head(0, 0),)}
+    assert {name: own.heads for name, own in read_heads(path).items()} == {
+        "x": (Head(1, 1),),
+        "y": (Head(0, 0),),
+    }
     other = {"heads": ["L2H2"], "weights_sha256": "b", "model": "two"}
     with pytest.raises(ResultsError, match=r"'x' is a head set of one; .* --prefix"):
         update_heads(path, {"new": other, "x": other})
     assert set(read_heads(path)) == {"x", "y"}
     update_heads(path, {"x": other}, overwrite=True)
-    assert read_heads(path)["x"] == (Head(2, 2),)
+    assert read_heads(path)["x"].heads == (Head(2, 2),)
     # A set that was written by hand is of no known model.
     write_json(path, {"schema": LOCK_SCHEMA, "heads": {"x": {"heads": ["L0H0"]}}})
     with pytest.raises(ResultsError, match="'x' is a head set of another model"):
@@ -899,7 +903,10 @@ def test_the_command_leaves_a_suite_that_passes(
     untrained = whole["control"]["relations"]
     assert max(one["accuracy"] for one in untrained) < det["accuracy"]
     heads = read_heads(tmp_path / LOCK)
-    assert heads["det-dependent-to-head"] == (Head(3, 1),)
+    assert heads["det-dependent-to-head"].heads == (Head(3, 1),)
+    named = parse_heads("@det-dependent-to-head", heads)
+    assert named.sets[0].origin == f"{minilm.name}, weights {minilm.weights_sha256[:12]}"
+    assert named.chosen_elsewhere(minilm.weights_sha256) == ()
     entry = json.loads((tmp_path / LOCK).read_text())["heads"]["det-dependent-to-head"]
     assert entry["weights_sha256"] == minilm.weights_sha256
     assert entry["corpora_sha256"] == [own.sha256]

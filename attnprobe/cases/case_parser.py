@@ -14,7 +14,8 @@ from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell
 from attnprobe.errors import Mark, SelectorError
-from attnprobe.records import Head, Sample
+from attnprobe.heads import HeadSet
+from attnprobe.records import Sample
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, parse_rule
 
@@ -34,7 +35,7 @@ class _Unfilled(Exception):
 class CaseParser:
     """Reads the cases of one file."""
 
-    def __init__(self, complaints: Complaints, head_sets: Mapping[str, tuple[Head, ...]]) -> None:
+    def __init__(self, complaints: Complaints, head_sets: Mapping[str, HeadSet]) -> None:
         self.document = complaints.document
         self.head_sets = head_sets
         self._error = complaints.error

@@ -13,14 +13,14 @@ from attnprobe.cases.entries import Case, Contents, Relation
 from attnprobe.cases.relation_parser import RelationParser
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell, RelationShell
 from attnprobe.errors import CaseError, CaseErrors, Mark
-from attnprobe.records import Head
+from attnprobe.heads import HeadSet
 from attnprobe.yamltext import Document
 
 __all__ = ["load", "load_contents", "parse", "parse_contents"]
 
 
 def load(
-    path: Path, name: str, *, head_sets: Mapping[str, tuple[Head, ...]] | None = None
+    path: Path, name: str, *, head_sets: Mapping[str, HeadSet] | None = None
 ) -> tuple[Case, ...]:
     """The cases of one file, in its order; as `load_contents`."""
     return load_contents(path, name, head_sets=head_sets).cases
@@ -30,7 +30,7 @@ def load_contents(
     path: Path,
     name: str,
     *,
-    head_sets: Mapping[str, tuple[Head, ...]] | None = None,
+    head_sets: Mapping[str, HeadSet] | None = None,
     root: Path | None = None,
 ) -> Contents:
     """All that one file holds.
@@ -49,7 +49,7 @@ def load_contents(
 
 
 def parse(
-    document: Document, *, head_sets: Mapping[str, tuple[Head, ...]] | None = None
+    document: Document, *, head_sets: Mapping[str, HeadSet] | None = None
 ) -> tuple[Case, ...]:
     """The cases of a document; all of its errors at once."""
     return parse_contents(document, head_sets=head_sets).cases
@@ -58,7 +58,7 @@ def parse(
 def parse_contents(
     document: Document,
     *,
-    head_sets: Mapping[str, tuple[Head, ...]] | None = None,
+    head_sets: Mapping[str, HeadSet] | None = None,
     folder: Path | None = None,
     root: Path | None = None,
 ) -> Contents:
@@ -76,7 +76,7 @@ class _Parser:
     def __init__(
         self,
         document: Document,
-        head_sets: Mapping[str, tuple[Head, ...]],
+        head_sets: Mapping[str, HeadSet],
         folder: Path,
         root: Path | None,
     ) -> None:

@@ -28,7 +28,7 @@ from attnprobe.cases.shells import (
     SpanShell,
 )
 from attnprobe.errors import SelectorError
-from attnprobe.heads import Heads, parse_heads
+from attnprobe.heads import Heads, HeadSet, parse_heads
 from attnprobe.records import Head, Sample, SiteName, Span
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import Rule
@@ -50,7 +50,7 @@ class RelationParser:
     def __init__(
         self,
         complaints: Complaints,
-        head_sets: Mapping[str, tuple[Head, ...]],
+        head_sets: Mapping[str, HeadSet],
         *,
         folder: Path,
         root: Path,

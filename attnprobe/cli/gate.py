@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,10 @@ from attnprobe.names import LOCK, NO_PICKLE, PROTECTED
 
 if TYPE_CHECKING:
     from attnprobe.compare import Key
-    from attnprobe.gate import Decision, Moved, Policy
-    from attnprobe.results import Results
+    from attnprobe.gate import Decision, Moved, Policy, TwinRun
+    from attnprobe.heads import HeadSet
+    from attnprobe.models import Model
+    from attnprobe.results import ModelResult, Results
 
 __all__: list[str] = []
 
@@ -223,6 +225,7 @@ def _judged(
         moved, remarks = _moved(results, policy)
     else:
         moved, remarks = {}, []
+    twins = _twins(results, policy) if policy.control is not None else []
     return judge(
         results,
         policy,
@@ -230,6 +233,7 @@ def _judged(
         baseline=baseline,
         commit=commit,
         moved=moved,
+        twins=twins,
         remarks=remarks,
     )
 
@@ -243,9 +247,8 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str
         return {}, []
     from attnprobe.gate.moved import moved_checks
     from attnprobe.models import load
-    from attnprobe.results import read_heads
 
-    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    head_sets = _head_sets(results)
     moved: dict[Key, Moved] = {}
     remarks = []
     for model in results.models:
@@ -253,18 +256,10 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str
         try:
             if not own:
                 continue
-            old = load(policy.baseline_model)
-            new = load(
-                model.ref,
-                revision=model.revision,
-                dtype=results.environment.get("dtype") or "float32",
-            )
-            if new.weights_sha256 != model.weights_sha256:
-                raise ModelError(f"the weights of {model.ref} are not those that were judged")
             moved |= moved_checks(
                 own,
-                old=old,
-                new=new,
+                old=load(policy.baseline_model),
+                new=_loaded_again(model, results),
                 root=Path(),
                 chance_max=policy.chance_max,
                 head_sets=head_sets,
@@ -272,3 +267,51 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str
         except AttnprobeError as error:
             remarks.append(f"whether heads of {model.name} moved could not be told: {error}")
     return moved, remarks
+
+
+def _twins(results: Results, policy: Policy) -> list[TwinRun]:
+    """What the checks of each model come to on its untrained twin."""
+    from attnprobe.gate import TwinRun, key_of, wanted_on_twin
+    from attnprobe.gate.twin import judge_twin
+    from attnprobe.models.twin import random_twin
+
+    wanted = wanted_on_twin(results)
+    items = {key_of(item): item for item in results.items}
+    head_sets = _head_sets(results) if wanted else {}
+    seed = policy.control_seed
+    runs = []
+    for model in results.models:
+        own = {key: items[key] for key in wanted.get(model.name, ())}
+        if not own:
+            continue
+        try:
+            twin = random_twin(_loaded_again(model, results), seed=seed)
+            run = judge_twin(own, twin, seed=seed, root=Path(), head_sets=head_sets)
+        except AttnprobeError as error:
+            run = TwinRun(model.name, seed, fault=str(error))
+        runs.append(run)
+    return runs
+
+
+def _loaded_again(model: ModelResult, results: Results) -> Model:
+    """A model of the run, as it was judged.
+
+    Raises:
+        ModelError: it cannot be loaded, or its weights are others by now.
+    """
+    from attnprobe.models import load
+
+    dtype = results.environment.get("dtype") or "float32"
+    loaded = load(model.ref, revision=model.revision, dtype=dtype)
+    if loaded.weights_sha256 != model.weights_sha256:
+        raise ModelError(f"the weights of {model.ref} are not those that were judged")
+    return loaded
+
+
+def _head_sets(results: Results) -> Mapping[str, HeadSet]:
+    """Those that the checks of the run name, as they were; others from the lock file."""
+    from attnprobe.gate.reread import recorded_sets
+    from attnprobe.results import read_heads
+
+    others = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    return {**others, **recorded_sets(results)}

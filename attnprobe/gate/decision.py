@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from attnprobe.align import visible
+from attnprobe.gate.control import Control
+from attnprobe.gate.reasons import Reason
 
-__all__ = ["GATE_SCHEMA", "Decision", "Reason", "Weight", "cannot_judge"]
+__all__ = ["GATE_SCHEMA", "Decision", "cannot_judge"]
 
 GATE_SCHEMA = "attnprobe/gate-1"
-Weight = Literal["cannot judge", "blocked"]
 
 _EXIT = {"may go": 0, "blocked": 1, "cannot judge": 2}
 _START = {"blocked": "Release blocked", "cannot judge": "Cannot judge"}
-# Cases that are listed under a reason.
-_LISTED = 10
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a release may not go.
-
-    Attributes:
-        weight: whether it blocks the release, or leaves it unjudged.
-        kind: one word or two for programs: `failed`, `missing suite`.
-        text: half a sentence for a release manager.
-        details: one line each, such as the cases that failed.
-    """
-
-    weight: Weight
-    kind: str
-    text: str
-    details: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """The reason for a reader, the first lines of its details below it."""
-        shown = [f"  {line}" for line in self.details[:_LISTED]]
-        more = len(self.details) - len(shown)
-        return [f"{self.weight}: {self.text}", *shown, *([f"  and {more} more"] if more else [])]
 
 
 @dataclass(frozen=True)
@@ -55,6 +31,7 @@ class Decision:
         failed: how many blocking checks do not hold.
         may_fail: how many a pass rate lets fail.
         moved: how many of those that hold do so at another place of their heads.
+        control: each suite beside the untrained twin of its model, where the policy asks for that.
     """
 
     reasons: tuple[Reason, ...]
@@ -65,6 +42,7 @@ class Decision:
     failed: int = 0
     may_fail: int = 0
     moved: int = 0
+    control: tuple[Control, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -122,6 +100,7 @@ class Decision:
             "failed": self.failed,
             "may_fail": self.may_fail,
             "moved": self.moved,
+            "control": [one.as_dict() for one in self.control],
         }
 
 

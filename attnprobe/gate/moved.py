@@ -11,15 +11,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attnprobe import cases
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare import Key
-from attnprobe.errors import ResultsError
-from attnprobe.gate.judge import Moved
-from attnprobe.heads import Heads
+from attnprobe.gate.check import Moved
+from attnprobe.gate.reread import reread
+from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
-from attnprobe.names import SUFFIX
 from attnprobe.records import Head, Sample, SiteName, Verdict
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
@@ -37,7 +35,7 @@ def moved_checks(
     new: Reader,
     root: Path,
     chance_max: float,
-    head_sets: Mapping[str, tuple[Head, ...]],
+    head_sets: Mapping[str, HeadSet],
 ) -> dict[Key, Moved]:
     """Which of these checks hold at the place that their heads moved to, and where that is.
 
@@ -50,20 +48,13 @@ def moved_checks(
         AttnprobeError: a case file is missing or cannot be read, or the heads cannot be matched.
     """
     found: dict[Key, Moved] = {}
-    for file in sorted({key[0] for key in keys}):
-        if not file.endswith(SUFFIX):
-            continue
-        if not (root / file).is_file():
-            raise ResultsError(f"no {file} here; run the gate in the root of the project")
-        loaded = cases.load(root / file, file, head_sets=head_sets)
-        own = {(key[1], key[2]): key for key in keys if key[0] == file}
-        model = next(iter(own.values()))[3]
+    for own in reread(keys, root=root, head_sets=head_sets):
         pinned = {
-            own[case.id, case.row]: case
-            for case in loaded
-            if (case.id, case.row) in own and case.model in (None, model) and _is_pinned(case)
+            key: case
+            for key, case in own.stated.items()
+            if isinstance(case, Case) and _is_pinned(case)
         }
-        texts = [case.sample for case in loaded if case.model in (None, model)]
+        texts = [case.sample for case in own.cases]
         if pinned:
             found |= _of_file(pinned, texts, old, new, chance_max)
     return found
@@ -120,7 +111,7 @@ def _placed(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]])
     for expectation in case.expectations:
         rule = expectation.rule
         new = tuple(matches[rule.site][head].new for head in _heads(rule.heads))
-        heads = replace(rule.heads, members=new, text=", ".join(map(str, new)))
+        heads = replace(rule.heads, members=new, text=", ".join(map(str, new)), sets=())
         expectations.append(replace(expectation, rule=rule.model_copy(update={"heads": heads})))
     return replace(case, expectations=tuple(expectations))
 

@@ -123,6 +123,8 @@ class Policy(_Table):
         regressions: what may be worse than there.
         moved_heads: whether a check that broke because its head has another place now may pass.
         baseline_model: the model that the heads are sought in; needed to allow moved heads.
+        control: whether the suites are held against an untrained twin of each model.
+        control_seed: of the twin's weights.
         dtypes, devices: number types and devices of the run that are allowed; None for any.
         own_loader: whether models may come from a project's own loader, of which it is not
             known where their weights lay.
@@ -142,6 +144,8 @@ class Policy(_Table):
     regressions: Regressions = Regressions()
     moved_heads: Literal["allow", "fail"] = "fail"
     baseline_model: Name | None = None
+    control: Literal["random-init"] | None = None
+    control_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     dtypes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     devices: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     own_loader: Literal["allow", "refuse"] = "refuse"
@@ -157,6 +161,8 @@ class Policy(_Table):
             raise ValueError("baseline names no file")
         if self.moved_heads == "allow" and self.baseline_model is None:
             raise ValueError('moved_heads = "allow" needs baseline_model, where the heads were')
+        if "control_seed" in self.model_fields_set and self.control is None:
+            raise ValueError('control_seed needs control = "random-init"')
         if "regressions" in self.model_fields_set and self.baseline is None:
             raise ValueError("regressions needs baseline, a results file to compare with")
         return self

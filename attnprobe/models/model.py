@@ -142,10 +142,14 @@ class Model:
         name: str,
         batch_tokens: int = BATCH_TOKENS,
         check: bool = True,
+        load_head: Callable[[Any], PreTrainedModel] | None = None,
     ) -> Model:
         """A model from a network and a fast tokenizer that are already built.
 
         The tokenizer is copied, for it is to cut and pad nothing here.
+
+        Args:
+            load_head: builds the network with a language-model head, where it comes without one.
         """
         return cls(
             network,
@@ -157,6 +161,7 @@ class Model:
             tokenizer_sha256=_tokenizer_sha256(tokenizer),
             batch_tokens=batch_tokens,
             check=check,
+            load_head=load_head,
         )
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
+from attnprobe.errors import ModelError
 from attnprobe.models.model import Model
 
 __all__ = ["random_twin"]
@@ -16,18 +18,48 @@ __all__ = ["random_twin"]
 def random_twin(model: Model, *, seed: int) -> Model:
     """A model of the same configuration and tokenizer, its weights as before any training.
 
-    The same seed gives the same twin.
+    The same seed gives the same twin. Its language-model head is untrained as well, and drawn when
+    it is first asked for a prediction.
+
+    Raises:
+        ModelError: transformers cannot build the network from its configuration alone.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network: PreTrainedModel = AutoModel.from_config(copy.deepcopy(model.network.config))
-    weight = next(model.network.parameters())
-    placed: nn.Module = network
-    placed.to(device=weight.device, dtype=weight.dtype).train(False)
+
+    def build(kind: Any) -> PreTrainedModel:
+        return _untrained(kind, model, seed)
+
+    network = build(AutoModel)
+
+    def with_head(kind: Any) -> PreTrainedModel:
+        whole = build(kind)
+        part = whole.base_model_prefix
+        if type(getattr(whole, part, None)) is type(network):
+            # So that a head which shares its weights with the embeddings shares these.
+            setattr(whole, part, network)
+            whole.tie_weights()
+        return whole
+
     return Model.of(
         network,
         model.tokenizer,
         name=f"{model.name}, random-init",
         batch_tokens=model.batch_tokens,
         check=False,
+        load_head=with_head,
     )
+
+
+def _untrained(kind: Any, model: Model, seed: int) -> PreTrainedModel:
+    config = copy.deepcopy(model.network.config)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network: PreTrainedModel = kind.from_config(config)
+    except Exception as error:  # a stranger's configuration can make the parsers raise anything
+        raise ModelError(
+            f"no untrained twin of {model.name} can be built: {type(error).__name__}: {error}"
+        ) from error
+    weight = next(model.network.parameters())
+    placed: nn.Module = network
+    placed.to(device=weight.device, dtype=weight.dtype).train(False)
+    return network

@@ -22,7 +22,7 @@ from attnprobe.mutations import EXPECTED, Kind, Mutation
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Head, Need, Readout, Rows, Sample, Site
 from attnprobe.results import CaseOutcome
-from attnprobe.run import Finding, Runner
+from attnprobe.run import Finding, Runner, sum_up
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -88,12 +88,10 @@ def judge_all(
 
 
 def _outcome(case: Case, findings: Sequence[Finding]) -> CaseOutcome:
-    if any(finding.verdict is None for finding in findings):
-        return "error"
-    failed = any(one.verdict is not None and one.verdict.outcome == "failed" for one in findings)
-    if case.xfail is not None:
-        return "xfailed" if failed else "xpassed"
-    return "failed" if failed else "passed"
+    found = sum_up(findings)
+    if case.xfail is None or found == "error":
+        return found
+    return "xfailed" if found == "failed" else "xpassed"
 
 
 def pinned_heads(cases: Sequence[Case], site: Site) -> tuple[Head, ...]:

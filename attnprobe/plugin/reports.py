@@ -15,6 +15,7 @@ from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Relation
 from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
+from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
@@ -27,7 +28,13 @@ from attnprobe.render.table import (
     notes,
     picture_figure,
 )
-from attnprobe.results import BoundResult, ChanceResult, ExpectationResult, ModelResult
+from attnprobe.results import (
+    BoundResult,
+    ChanceResult,
+    ExpectationResult,
+    HeadSetResult,
+    ModelResult,
+)
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -115,6 +122,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             outcome="error",
             message=str(judged.finding.error),
             line=stated.mark.line,
+            head_sets=_head_sets(stated.rule.heads),
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     said += other_bounds(verdict.other_bounds)
@@ -135,6 +143,7 @@ def expectation(judged: Judged) -> ExpectationResult:
         sink=verdict.sink,
         confirmed=verdict.confirmed,
         other_bounds=_other_bounds(verdict.other_bounds),
+        head_sets=_head_sets(stated.rule.heads),
     )
 
 
@@ -203,9 +212,10 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
             outcome="error",
             message=str(finding.error),
             line=bound.mark.line,
+            head_sets=_head_sets(stated.heads),
         )
         if found is None
-        else _bound(judged[bound], found)
+        else _bound(judged[bound], found, stated.heads)
         for bound in stated.bounds
     ]
     told["expectations"] = [entry.as_dict() for entry in bounds]
@@ -228,7 +238,7 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     }
 
 
-def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
+def _bound(judgement: Judgement, found: Accuracy, heads: Heads) -> ExpectationResult:
     demand = judgement.demand
     return ExpectationResult(
         rule="relation",
@@ -243,6 +253,20 @@ def _bound(judgement: Judgement, found: Accuracy) -> ExpectationResult:
         head=found.head,
         heads_tried=found.heads_tried,
         other_bounds=_other_bounds(demand.other_bounds()),
+        head_sets=_head_sets(heads),
+    )
+
+
+def _head_sets(heads: Heads) -> tuple[HeadSetResult, ...]:
+    return tuple(
+        HeadSetResult(
+            name=own.name,
+            heads=tuple(map(str, own.heads)),
+            model=own.model,
+            revision=own.revision,
+            weights_sha256=own.weights_sha256,
+        )
+        for own in heads.sets
     )
 
 

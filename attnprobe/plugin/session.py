@@ -6,6 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,12 @@ from attnprobe.accuracy import Accuracy, RelationFinding
 from attnprobe.cases import Case, Relation
 from attnprobe.corpus import read_corpus
 from attnprobe.errors import AttnprobeError, ModelError
+from attnprobe.heads import Heads, HeadSet
 from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
-from attnprobe.records import Head, HeadGrid, Outcome
+from attnprobe.records import HeadGrid, Outcome
 from attnprobe.run import Finding, Runner
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Session:
         self._read = functools.cache(read_corpus)
 
     @functools.cached_property
-    def head_sets(self) -> Mapping[str, tuple[Head, ...]]:
+    def head_sets(self) -> Mapping[str, HeadSet]:
         """The named head sets of the lock file; none where there is no such file."""
         return results.read_heads(self.settings.lock) if self.settings.lock.exists() else {}
 
@@ -85,7 +87,22 @@ class Session:
         """
         if model not in self._runners:
             self._runners[model] = self.runner(model, planned())
-        return [Judged(case, model, finding) for finding in self._runners[model].judge(case)]
+        return [
+            Judged(
+                case,
+                model,
+                replace(
+                    finding,
+                    chosen_elsewhere=self._chosen_elsewhere(finding.expectation.rule.heads, model),
+                ),
+            )
+            for finding in self._runners[model].judge(case)
+        ]
+
+    def _chosen_elsewhere(self, heads: Heads, model: str) -> tuple[HeadSet, ...]:
+        """The head sets that were chosen on other weights; of files alone the hash compares."""
+        judged = self.model(model)
+        return heads.chosen_elsewhere(judged.weights_sha256) if judged.weights_format else ()
 
     def runner(self, model: str, cases: Sequence[Case]) -> Runner:
         """A runner over these cases; those that the file skips are left out."""
@@ -99,12 +116,13 @@ class Session:
 
     def judge_relation(self, relation: Relation, model: str) -> RelationFinding:
         """A relation, measured and judged; its corpus is read once a run."""
-        return accuracy.judge(
+        found = accuracy.judge(
             relation,
             self.model(model),
             read=self._read,
             batch_tokens=self.settings.batch_tokens,
         )
+        return replace(found, chosen_elsewhere=self._chosen_elsewhere(relation.heads, model))
 
     def fails(self, finding: Finding) -> bool:
         """Whether a measured finding fails its item; a strict run lets no close call pass."""

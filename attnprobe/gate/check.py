@@ -1,0 +1,136 @@
+"""One item of a run as the gate sees it: whether it holds is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attnprobe.compare import Key
+from attnprobe.gate.policy import Policy
+from attnprobe.gate.reasons import percent
+from attnprobe.results import CaseResult, ExpectationResult
+
+__all__ = ["Check", "Moved", "check_of", "grouped", "key_of"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A failed check that holds at the place that its heads moved to.
+
+    Attributes:
+        where: `L3H1 moved to L3H5`.
+        chances: of each expectation there, how often it holds for other word pairs; None where
+            that is not known.
+    """
+
+    where: str
+    chances: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One item of the run as the gate sees it.
+
+    Attributes:
+        state: `holds`, `failed`, `error`, `vacuous`, `borderline`; `moved` where its head has
+            another place now; `skipped`, `known gap` and `unstated`, a probe in Python that
+            passed and states nothing by a rule, were not judged.
+        why: for a reader, what became of it.
+        chances: of each expectation, how often it holds for other word pairs; None where that is
+            not known.
+    """
+
+    item: CaseResult
+    state: str
+    why: str
+    chances: tuple[float | None, ...] = ()
+
+    @property
+    def judged(self) -> bool:
+        """Whether it could have failed, and was measured."""
+        return self.state not in ("skipped", "known gap", "unstated", "error")
+
+    @property
+    def holding(self) -> bool:
+        return self.state in ("holds", "moved")
+
+    @property
+    def place(self) -> str:
+        item = self.item
+        return f"{item.file}:{item.line}: {item.name} on {item.model}"
+
+    @property
+    def line(self) -> str:
+        return f"{self.place}: {self.why}"
+
+
+def key_of(item: CaseResult) -> Key:
+    """What an item is known by from run to run."""
+    return item.file, item.id, item.row, item.model
+
+
+def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
+    """What became of an item, by the gate's own bounds.
+
+    Args:
+        moved: where a failed check holds at the new place of its heads.
+    """
+    unmeasured = _told(item, "error")
+    match item.outcome:
+        case "skipped":
+            return Check(item, "skipped", "was skipped")
+        case _ if item.outcome == "error" or unmeasured:
+            # Whatever a probe in Python made of it: pytest.raises, or an xfail.
+            return Check(item, "error", unmeasured or "could not be measured")
+        case "xfailed":
+            return Check(item, "known gap", "is a known gap")
+        case "xpassed":
+            return Check(item, "failed", "is marked as a known gap but holds: remove the mark")
+        case "failed" if moved is not None:
+            return Check(item, "moved", f"{moved.where}, and it holds there", moved.chances)
+        case "failed":
+            why = _told(item, "failed") or (
+                "failed, though each expectation holds: a known gap that holds now, or an "
+                "assertion of its own"
+            )
+            return Check(item, "failed", why)
+    if all(entry.outcome == "failed" for entry in item.expectations):
+        # Only a probe in Python can pass like this, which expected them to fail.
+        return Check(item, "unstated", "states nothing by a rule that holds")
+    for entry in item.expectations:
+        if why := _vacuous(entry, policy.chance_max):
+            return Check(item, "vacuous", f"{entry.rule} {why}")
+    near = _told(item, "borderline")
+    if near and policy.borderline == "fail":
+        return Check(item, "borderline", f"{near}, too near to call")
+    rates = tuple(entry.chance.rate if entry.chance else None for entry in item.expectations)
+    return Check(item, "holds", "holds", rates)
+
+
+def _told(item: CaseResult, outcome: str) -> str:
+    """The expectations of an item that came out like this, in words."""
+    found = [entry for entry in item.expectations if entry.outcome == outcome]
+    return "; ".join(
+        f"{entry.rule} {entry.message}" + (f", by {entry.head}" if entry.head else "")
+        for entry in found
+    )
+
+
+def _vacuous(entry: ExpectationResult, most: float) -> str:
+    chance = entry.chance
+    if chance is not None and chance.rate is not None:
+        if chance.rate <= most:
+            return ""
+        return (
+            f"holds for {chance.passed} of {chance.pairs} other word pairs as well "
+            f"({percent(chance.rate)}; at most {percent(most)})"
+        )
+    return "holds for other word pairs as well" if entry.outcome == "vacuous" else ""
+
+
+def grouped(checks: Iterable[Check]) -> dict[tuple[str, str], list[Check]]:
+    """The checks of each suite on each model, by both names, in order."""
+    groups: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.item.suite, check.item.model), []).append(check)
+    return dict(sorted(groups.items()))

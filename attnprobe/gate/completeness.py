@@ -1,0 +1,125 @@
+"""Whether a run is whole, and its records can be judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from attnprobe.gate.check import key_of
+from attnprobe.gate.policy import Policy
+from attnprobe.gate.reasons import Reason, counted, unjudged
+from attnprobe.gate.records import chance_contradictions, contradictions
+from attnprobe.names import SUFFIX
+from attnprobe.results import CaseResult, Results
+
+__all__ = ["completeness"]
+
+
+def completeness(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
+    """What is missing from a run, or cannot be as its records say.
+
+    Args:
+        commit: the commit that is checked out, where a results file must be of it.
+    """
+    yield from _pytest(results)
+    yield from _whole(results)
+    yield from _contradictions(results)
+    yield from _commit(results, policy, commit)
+    yield from _absent(results, policy)
+
+
+def _pytest(results: Results) -> Iterator[Reason]:
+    """What failed in the run besides attention checks; no other verdict may hide it."""
+    for found, one, several in (
+        (results.other_failures, "test that is no attention check", "tests that are none"),
+        (results.unread, "file that could not be read", "files that could not be read"),
+        (results.complaints, "reason of its own", "reasons of its own"),
+    ):
+        if found:
+            what = f"1 {one}" if len(found) == 1 else f"{len(found)} {several}"
+            yield unjudged("pytest", f"pytest failed for {what}", found)
+
+
+def _whole(results: Results) -> Iterator[Reason]:
+    summary = results.summary()
+    if not results.items:
+        yield unjudged("nothing judged", "no attention check ran")
+    elif not summary["passed"] + summary["failed"] + summary["xpassed"]:
+        counts = ", ".join(
+            f"{summary[name]} {word}"
+            for name, word in (
+                ("skipped", "skipped"),
+                ("xfailed", "known gaps"),
+                ("error", "errors"),
+            )
+            if summary[name]
+        )
+        yield unjudged("nothing judged", f"no attention check was judged: {counts}")
+    expected = summary["collected"] - summary["skipped"]
+    if expected != summary["executed"]:
+        yield unjudged(
+            "lost",
+            f"{summary['executed']} of {expected} attention checks were executed; "
+            "the others left no result",
+        )
+    keys = Counter(map(key_of, results.items))
+    twice = [key for key, count in keys.items() if count > 1]
+    if twice:
+        details = [f"{file}: {case}[{row}] on {model}" for file, case, row, model in twice]
+        yield unjudged("inconsistent", f"{counted(len(twice))} stand twice in the run", details)
+    odd = [
+        f"{item.file}:{item.line}: {item.name} on {item.model}"
+        for item in results.items
+        if item.outcome == "passed" and item.file.endswith(SUFFIX) and not _may_pass(item)
+    ]
+    if odd:
+        yield unjudged("inconsistent", f"{counted(len(odd))} passed without cause", odd)
+    unnamed = sorted(
+        {item.model for item in results.items if item.outcome not in ("skipped", "error")}
+        - {model.name for model in results.models}
+    )
+    if unnamed:
+        names = ", ".join(unnamed)
+        yield unjudged("inconsistent", f"the results do not say which model {names} is")
+
+
+def _contradictions(results: Results) -> Iterator[Reason]:
+    found = [
+        f"{item.file}:{item.line}: {item.name} on {item.model}: {entry.rule} {why}"
+        for item in results.items
+        for entry in item.expectations
+        for why in (*contradictions(entry), *chance_contradictions(entry))
+    ]
+    if found:
+        text = "1 record contradicts" if len(found) == 1 else f"{len(found)} records contradict"
+        yield unjudged("inconsistent", f"{text} the numbers beside it", found)
+
+
+def _may_pass(item: CaseResult) -> bool:
+    """Whether a case states something and none of it failed."""
+    outcomes = {entry.outcome for entry in item.expectations}
+    return bool(outcomes) and not outcomes & {"failed", "error"}
+
+
+def _commit(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
+    theirs = results.environment.get("git_commit")
+    if policy.commit == "same" and commit and theirs != commit:
+        whose = f"are of commit {theirs[:12]}" if theirs else "do not say of which commit they are"
+        yield unjudged(
+            "commit",
+            f"the results {whose}, and {commit[:12]} is checked out",
+            ['run again, or set commit = "any" in the policy'],
+        )
+
+
+def _absent(results: Results, policy: Policy) -> Iterator[Reason]:
+    missing = {
+        name: count for name, count in results.absent.items() if name not in policy.absent_models
+    }
+    if missing:
+        named = ", ".join(f"{name} ({missing[name]})" for name in sorted(missing))
+        yield unjudged(
+            "absent model",
+            f"{counted(sum(missing.values()))} are for models that the run was not given: {named}",
+            [f"give --attn-model {name}=REF, or list it in absent_models" for name in missing],
+        )

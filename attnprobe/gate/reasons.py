@@ -1,0 +1,102 @@
+"""Why a release may not go: reasons, their order, and the words that they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Reason", "Weight", "blocked", "counted", "importance", "percent", "unjudged"]
+
+Weight = Literal["cannot judge", "blocked"]
+
+# What the reader must know first comes first; what is not listed comes last.
+_ORDER = (
+    # cannot judge
+    "nothing judged",
+    "lost",
+    "pytest",
+    "inconsistent",
+    "commit",
+    "absent model",
+    "baseline",
+    "missing suite",
+    "too few",
+    "not measured",
+    "control",  # blocks as well
+    "unknown environment",
+    "unknown weights",
+    "waiver",
+    # blocked
+    "pickle",
+    "remote code",
+    "unpinned",
+    "own loader",
+    "dtype",
+    "device",
+    "failed",
+    "pass rate",
+    "broken",
+    "vacuous",
+    "control",
+    "gone",
+    "borderline",
+    "weaker",
+    "new",
+    "waiver expired",
+    "waiver unknown",
+    "skipped",
+)
+_WEIGHTS: tuple[Weight, ...] = ("cannot judge", "blocked")
+# Cases that are listed under a reason.
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a release may not go.
+
+    Attributes:
+        weight: whether it blocks the release, or leaves it unjudged.
+        kind: one word or two for programs: `failed`, `missing suite`.
+        text: half a sentence for a release manager.
+        details: one line each, such as the cases that failed.
+    """
+
+    weight: Weight
+    kind: str
+    text: str
+    details: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The reason for a reader, the first lines of its details below it."""
+        shown = [f"  {line}" for line in self.details[:_LISTED]]
+        more = len(self.details) - len(shown)
+        return [f"{self.weight}: {self.text}", *shown, *([f"  and {more} more"] if more else [])]
+
+
+def importance(reason: Reason) -> tuple[int, int]:
+    """What reasons are sorted by, the most important first."""
+    place = _ORDER.index(reason.kind) if reason.kind in _ORDER else len(_ORDER)
+    return _WEIGHTS.index(reason.weight), place
+
+
+def blocked(kind: str, text: str, details: Iterable[str] = ()) -> Reason:
+    """A reason that blocks the release."""
+    return Reason("blocked", kind, text, tuple(details))
+
+
+def unjudged(kind: str, text: str, details: Iterable[str] = ()) -> Reason:
+    """A reason that leaves the release unjudged."""
+    return Reason("cannot judge", kind, text, tuple(details))
+
+
+def counted(count: int) -> str:
+    """`1 attention check`, or how many."""
+    return "1 attention check" if count == 1 else f"{count} attention checks"
+
+
+def percent(share: float) -> str:
+    """A share with as many digits as it takes to tell it from 100 %, rounded down."""
+    return f"{math.floor(round(share * 1000, 6)) / 10:g} %"

@@ -1,0 +1,109 @@
+"""What is worse than in the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attnprobe.compare import (
+    Change,
+    Comparison,
+    Key,
+    check_baseline,
+    compare_results,
+    pair_models,
+)
+from attnprobe.gate.check import Check, key_of
+from attnprobe.gate.demands import is_rated
+from attnprobe.gate.policy import Policy
+from attnprobe.gate.reasons import Reason, blocked, counted, percent
+from attnprobe.results import Results
+
+__all__ = ["compared_notes", "compared_with", "demoted_keys", "regressions"]
+
+
+def compared_with(baseline: Results, results: Results) -> Comparison:
+    """The run held against the baseline.
+
+    Raises:
+        ResultsError: they cannot be compared.
+    """
+    check_baseline(baseline)
+    pairs = {old: new for old, new in pair_models(baseline, results).items() if old != new}
+    return compare_results(baseline, results, models=pairs)
+
+
+def compared_notes(compared: Comparison) -> list[str]:
+    """How many checks came out as in the baseline, and what else differs."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in compared.counts().items() if count)
+    warnings = [f"baseline: {warning}" for warning in compared.warnings]
+    return [f"against the baseline: {counts or 'nothing in common'}", *warnings]
+
+
+def demoted_keys(compared: Comparison, policy: Policy) -> frozenset[Key]:
+    """Checks that could block in the baseline and no longer may: they are judged as they were."""
+    return frozenset(
+        change.key
+        for change in compared.changes
+        if change.old is not None
+        and change.new is not None
+        and change.old.severity in policy.blocking
+        and change.new.severity not in policy.blocking
+    )
+
+
+def regressions(
+    compared: Comparison, policy: Policy, blocking: Sequence[Check]
+) -> Iterator[Reason]:
+    """What is worse than in the baseline by more than the policy allows."""
+    allowed = policy.regressions
+    states = {key_of(check.item): check.state for check in blocking}
+    broken = [
+        change for change in compared.of("broken") if states.get(change.key, "moved") != "moved"
+    ]
+    if len(broken) > allowed.broken:
+        # Those that failed where none may are told with their suite.
+        more = [
+            change
+            for change in broken
+            if states[change.key] != "failed"
+            or (change.new is not None and is_rated(policy, change.new.suite))
+        ]
+        if more:
+            words = "held in the baseline and no longer hold"
+            yield _worse("broken", broken, allowed.broken, words)
+    gone = [
+        change
+        for change in compared.of("gone")
+        if change.old is not None and change.old.severity in policy.blocking
+    ]
+    if len(gone) > allowed.gone:
+        yield _worse("gone", gone, allowed.gone, "of the baseline were not judged")
+    new = [
+        change for change in compared.of("new") if states.get(change.key, "skipped") != "skipped"
+    ]
+    if len(new) > allowed.new:
+        yield _worse("new", new, allowed.new, "are missing from the baseline; save it anew")
+    if allowed.weaker is not None:
+        fell = [
+            change
+            for change in compared.changes
+            if states.get(change.key) == "holds" and change.weaker_than(allowed.weaker)
+        ]
+        if fell:
+            words = f"fell by more than {percent(allowed.weaker)} against the baseline"
+            yield _worse("weaker", fell, 0, words)
+
+
+def _worse(kind: str, changes: Sequence[Change], most: int, words: str) -> Reason:
+    text = f"{counted(len(changes))} {words} (allowed: {most})"
+    return blocked(kind, text, map(_change_line, changes))
+
+
+def _change_line(change: Change) -> str:
+    item = change.new or change.old
+    if item is None:
+        return str(change.key)
+    by = "" if change.by is None else f", number {change.by:+.0%}"
+    was = change.old.outcome if change.old else "missing"
+    now = change.new.outcome if change.new else "missing"
+    return f"{item.file}:{item.line}: {item.name} on {item.model}: {was}, now {now}{by}"

@@ -1,0 +1,78 @@
+"""The case files of a run, read again, so that its checks can be judged outside of pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnprobe import cases
+from attnprobe.cases import Case, Relation
+from attnprobe.compare import Key
+from attnprobe.errors import ResultsError
+from attnprobe.heads import HeadSet, parse_heads
+from attnprobe.names import SUFFIX
+from attnprobe.records import Head
+from attnprobe.results import Results
+
+__all__ = ["Reread", "recorded_sets", "reread"]
+
+
+def recorded_sets(results: Results) -> dict[str, HeadSet]:
+    """The head sets that checks of a run name, as they were then: the lock file may be another now.
+
+    Raises:
+        ResultsError: a record names no heads, or two records name others.
+    """
+    found: dict[str, HeadSet] = {}
+    for item in results.items:
+        for own in (own for entry in item.expectations for own in entry.head_sets):
+            try:
+                members = parse_heads(list(own.heads)).members
+            except ValueError as error:
+                raise ResultsError(f"head set {own.name!r} of {item.name}: {error}") from None
+            heads = tuple(member for member in members if isinstance(member, Head))
+            made = HeadSet(own.name, heads, own.model, own.revision, own.weights_sha256)
+            if len(heads) < len(members) or found.setdefault(own.name, made) != made:
+                raise ResultsError(f"the results contradict themselves on head set {own.name!r}")
+    return found
+
+
+@dataclass(frozen=True)
+class Reread:
+    """What one file holds for one model.
+
+    Attributes:
+        cases: all of its cases for that model, in order.
+        stated: the checks in question that the file still has, in the order of the file.
+    """
+
+    cases: tuple[Case, ...]
+    stated: Mapping[Key, Case | Relation]
+
+
+def reread(
+    keys: Collection[Key], *, root: Path, head_sets: Mapping[str, HeadSet]
+) -> Iterator[Reread]:
+    """Each case file of these checks; probes in Python are in none and left out.
+
+    Args:
+        keys: checks of one model.
+        root: the folder that the files of the keys lie in.
+
+    Raises:
+        AttnprobeError: a case file is missing or cannot be read.
+    """
+    for file in sorted({key[0] for key in keys}):
+        if not file.endswith(SUFFIX):
+            continue
+        if not (root / file).is_file():
+            raise ResultsError(f"no {file} here; run the gate in the root of the project")
+        found = cases.load_contents(root / file, file, head_sets=head_sets, root=root)
+        own = {(key[1], key[2]): key for key in keys if key[0] == file}
+        model = next(iter(own.values()))[3]
+        mine = tuple(case for case in found.cases if case.model in (None, model))
+        related = (one for one in found.relations if one.model in (None, model))
+        entries: tuple[Case | Relation, ...] = (*mine, *related)
+        named = {(entry.id, entry.row): entry for entry in entries}
+        yield Reread(mine, {own[name]: entry for name, entry in named.items() if name in own})

@@ -1,0 +1,98 @@
+"""The checks of a run, judged on the untrained twin of their model.
+
+They are judged by their own bounds alone, as pytest would: a rule that holds on the twin by chance
+holds on it all the same, so no chance rates are taken there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+from attnprobe import accuracy
+from attnprobe.accuracy import RelationFinding
+from attnprobe.attention import Reader
+from attnprobe.cases import Case, Relation
+from attnprobe.compare import Key
+from attnprobe.corpus import read_corpus
+from attnprobe.errors import ResultsError
+from attnprobe.gate.control import TwinRun
+from attnprobe.gate.reread import reread
+from attnprobe.heads import HeadSet
+from attnprobe.results import CaseResult
+from attnprobe.run import Finding, Runner, sum_up
+
+__all__ = ["judge_twin"]
+
+
+def judge_twin(
+    items: Mapping[Key, CaseResult],
+    twin: Reader,
+    *,
+    seed: int,
+    root: Path,
+    head_sets: Mapping[str, HeadSet],
+) -> TwinRun:
+    """What checks of one model come to on its twin.
+
+    Args:
+        items: their records; all are of case files, of one model, and not skipped.
+        seed: that the twin was made with.
+        root: the folder that the files lie in.
+
+    Raises:
+        AttnprobeError: a case file is missing, cannot be read, or says something else than the
+            records do.
+    """
+    stated: dict[Key, Case | Relation] = {}
+    for own in reread(items, root=root, head_sets=head_sets):
+        stated |= own.stated
+    for key, item in items.items():
+        if key not in stated or _arguments(stated[key]) != _recorded(item):
+            raise ResultsError(
+                f"{item.file}: {item.name} is not what the results are of; run again"
+            )
+    cases = {key: entry for key, entry in stated.items() if isinstance(entry, Case)}
+    runner = Runner(twin, list(cases.values()))
+    held: dict[Key, bool] = {}
+    unmeasured: dict[Key, str] = {}
+    for key, case in cases.items():
+        findings = runner.judge(case)
+        if sum_up(findings) == "error":
+            unmeasured[key] = _errors(findings)
+        else:
+            held[key] = sum_up(findings) == "passed"
+    read = functools.cache(read_corpus)
+    for key, relation in stated.items():
+        if isinstance(relation, Relation):
+            finding = accuracy.judge(relation, twin, read=read)
+            if finding.error is not None:
+                unmeasured[key] = _first_line(finding.error)
+            else:
+                held[key] = _holds(finding)
+    model = next(iter(items))[3]
+    return TwinRun(model, seed, held, unmeasured)
+
+
+def _arguments(entry: Case | Relation) -> list[tuple[str, Mapping[str, object]]]:
+    """What a check states, as results hold it."""
+    if isinstance(entry, Relation):
+        return [("relation", {bound.name: bound.demanded}) for bound in entry.bounds]
+    return [(one.rule.kind, dict(one.arguments)) for one in entry.expectations]
+
+
+def _recorded(item: CaseResult) -> list[tuple[str, Mapping[str, object]]]:
+    return [(entry.rule, dict(entry.arguments)) for entry in item.expectations]
+
+
+def _errors(findings: tuple[Finding, ...]) -> str:
+    return "; ".join(_first_line(one.error) for one in findings if one.error is not None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _holds(finding: RelationFinding) -> bool:
+    return all(one.outcome != "failed" for one in finding.judgements)
