@@ -589,7 +589,7 @@ def _word_positions(span: Span, tokens: Tokens) -> list[int]:
     text = tokens.text
     found: list[int] = []
     for index, covered in enumerate(tokens.spans):
-        if covered is None:
+        if covered is None or covered.end <= span.start or span.end <= covered.start:
             continue
         inner = Span(max(covered.start, span.start), min(covered.end, span.end))
         if not text[inner.start : inner.end].strip():

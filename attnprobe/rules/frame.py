@@ -182,9 +182,8 @@ class Frame:
 
 
 def _indices(words: Sequence[Group], positions: Collection[int]) -> tuple[int, ...]:
-    return tuple(
-        index for index, word in enumerate(words) if not set(positions).isdisjoint(word.positions)
-    )
+    wanted = set(positions)
+    return tuple(index for index, word in enumerate(words) if not wanted.isdisjoint(word.positions))
 
 
 def _ends(words: Sequence[Group]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
