@@ -46,11 +46,11 @@ def _whole(results: Results) -> Iterator[Reason]:
         yield unjudged("nothing judged", "no attention check ran")
     elif not summary["passed"] + summary["failed"] + summary["xpassed"]:
         counts = ", ".join(
-            f"{summary[name]} {word}"
-            for name, word in (
-                ("skipped", "skipped"),
-                ("xfailed", "known gaps"),
-                ("error", "errors"),
+            f"{summary[name]} {one if summary[name] == 1 else several}"
+            for name, one, several in (
+                ("skipped", "skipped", "skipped"),
+                ("xfailed", "known gap", "known gaps"),
+                ("error", "error", "errors"),
             )
             if summary[name]
         )
