@@ -41,7 +41,9 @@ def counts_line(comparison: Comparison) -> str:
 
 def sentence(comparison: Comparison) -> str:
     """What a release needs to know: `2 of 61 checks that held no longer hold, 1 is gone`."""
-    gone, broken, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
+    gone, lost, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
+    gaps = [change for change in lost if change.old and change.old.outcome == "xfailed"]
+    broken = [change for change in lost if change not in gaps]
     held = [
         change
         for change in comparison.changes
@@ -59,6 +61,8 @@ def sentence(comparison: Comparison) -> str:
     for count, what in ((len(gone), "gone"), (len(weaker), "weaker")):
         if count:
             told.append(f"{count} {'is' if count == 1 else 'are'} {what}")
+    if gaps:
+        told.append(f"{len(gaps)} known gap{'s' * (len(gaps) > 1)} could not be measured")
     return ", ".join(told)
 
 

@@ -44,8 +44,8 @@ class Habit:
     def __str__(self) -> str:
         return (
             f"{self.file}: a habit of position would pass suite {self.suite}: {self.habit} (the "
-            f"best fixed offset, {distance(self.offset)}, finds {self.right} of {self.pairs}); "
-            "add cases in another order"
+            f"best fixed offset of up to {max(OFFSETS)} words, {distance(self.offset)}, finds "
+            f"{self.right} of {self.pairs}); add cases in another order"
         )
 
 
@@ -102,11 +102,11 @@ def _habit(pairs: Sequence[_Places]) -> str | None:
     steps = {pair.to - pair.from_ for pair in pairs}
     if len(pairs) >= LEAST and len(steps) == 1:
         (step,) = steps
-        return f"in all {len(pairs)} pairs, to: stands {distance(step)} from from:"
+        return f'in all {len(pairs)} pairs, "to" stands {distance(step)} from "from"'
     sides = [pair.to < pair.over for pair in pairs if pair.over is not None]
     if len(sides) >= LEAST and len(set(sides)) == 1:
         side = "before" if sides[0] else "behind"
-        return f"in all {len(sides)} pairs with a contrast, to: stands {side} over:"
+        return f'in all {len(sides)} pairs with a contrast, "to" stands {side} "over"'
     return None
 
 

@@ -179,6 +179,7 @@ class CaseResult(_Record):
     Attributes:
         row: the label of a template row, None for a plain case.
         file: relative to the root of the run, with forward slashes.
+        error: why nothing was measured, where it was not an expectation's own fault.
     """
 
     nodeid: str
@@ -193,6 +194,7 @@ class CaseResult(_Record):
     outcome: CaseOutcome
     duration_s: StrictFloat
     expectations: tuple[ExpectationResult, ...]
+    error: str | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:

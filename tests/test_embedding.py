@@ -53,6 +53,11 @@ def by_hand(found: Model, pool: str = "mean") -> float:
 @pytest.mark.parametrize("architecture", ["bert", "llama", "gpt2"])
 def test_it_is_a_difference_of_cosines(architecture: str, pool: Pool) -> None:
     found = model(architecture)
+    if pool == "cls" and architecture != "bert":
+        # It sees none of the others, so its embedding would be the same for every text.
+        with pytest.raises(SelectorError, match=r"the first token of .* sees none of the others"):
+            found.read_out([Similarity(Sample(TEXT), POSITIVE, NEGATIVE, pool)])
+        return
     asked = [
         Similarity(Sample(TEXT), POSITIVE, NEGATIVE, pool),
         Similarity(Sample(TEXT), POSITIVE, None, pool),
@@ -193,6 +198,34 @@ def test_what_cannot_be_meant_is_refused(arguments: dict[str, Any], complaint: s
     attends = {"from": "are", "to": "keys", "heads": "L1H2", "min": 0.2}
     with pytest.raises(ValidationError, match=complaint):
         parse_rule("attends", {**attends, "confirm": {"effect": arguments}})
+
+
+@pytest.mark.parametrize(("negative", "most"), [(None, 2), (NEGATIVE, 4)])
+def test_no_change_of_cosines_is_larger_than_they_can_be(negative: str | None, most: int) -> None:
+    asked = {"heads": "L1H2", "positive": POSITIVE, "negative": negative}
+    parse_rule("effect", {**asked, "min": most - 0.1})
+    with pytest.raises(ValidationError, match=f"min: must be below {most}"):
+        parse_rule("effect", {**asked, "min": most})
+
+
+@pytest.mark.parametrize("role", ["positive", "negative"])
+def test_a_text_is_like_itself_whatever_is_taken_out(role: str) -> None:
+    texts = {"positive": POSITIVE, "negative": NEGATIVE, role: TEXT}
+    with pytest.raises(SelectorError, match="other texts than the case's own"):
+        parse_rule("effect", {"heads": "L1H2", "max": 0.1, **texts}).needs(
+            model("bert").encode(Sample(TEXT))
+        )
+
+
+def test_a_change_too_small_to_be_told_from_none_is_not_demanded() -> None:
+    with pytest.raises(ValidationError, match=r"min: must be above 0\.001"):
+        parse_rule("effect", {"heads": "L1H2", "positive": POSITIVE, "min": 0.001})
+
+
+def test_a_long_text_is_not_drawn() -> None:
+    text = " ".join(["key"] * 15)
+    verdict = model("bert").attention(text).judge("effect", heads="L1H1", positive="old", max=1.9)
+    assert verdict.picture is None
 
 
 def suite(expect: str) -> tuple[Case, ...]:

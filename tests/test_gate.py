@@ -35,8 +35,10 @@ from attnprobe.gate import (
     read_policy,
 )
 from attnprobe.gate.moved import moved_checks
+from attnprobe.gate.policy import SuitePolicy
 from attnprobe.gate.records import chance_contradictions, contradictions
 from attnprobe.results import (
+    BoundResult,
     CaseResult,
     ChanceResult,
     ExpectationResult,
@@ -836,9 +838,51 @@ def test_a_waiver_lets_one_check_fail(outcome: str) -> None:
     decision = decide(found, Policy(waivers=(waiver(),)))
     assert decision.exit_code == 0
     assert decision.sentence == (
-        "Release may go: 1 attention check on 1 model holds, and not by chance."
+        "Release may go: 1 attention check on 1 model holds (1 more fails and is waived), and not "
+        "by chance."
     )
     assert decision.notes[0].startswith("waived: cases/coref.attn.yaml::c0 on minilm: ")
+    assert decision.as_dict()["waived"] == 1
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (1, 0), (2, 1), (3, 1)])
+def test_a_waived_check_was_judged_and_counts_for_the_least(failed: int, code: int) -> None:
+    policy = Policy(least=3, suite={"coreference": SuitePolicy(least=3)}, waivers=(waiver(),))
+    assert decide(run(*many(3, failed)), policy).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("outcome", "observed", "code"), [("passed", 0.5, 0), ("failed", 0.1, 2), ("passed", 0.1, 2)]
+)
+def test_no_other_bound_may_fail_where_a_check_is_said_to_hold(
+    outcome: Any, observed: float, code: int
+) -> None:
+    other = BoundResult(outcome, "margin over street", observed, ">=", 0.3)
+    made = case("c0")
+    held = replace(
+        made, expectations=tuple(replace(one, other_bounds=(other,)) for one in made.expectations)
+    )
+    decision = decide(run(held))
+    assert decision.exit_code == code
+    assert kinds(decision) == ["inconsistent"] * bool(code)
+
+
+def test_waived_checks_alone_leave_the_release_unjudged() -> None:
+    decision = decide(run(case("c0", "failed")), Policy(waivers=(waiver(),)))
+    assert (decision.exit_code, decision.verdict) == (2, "cannot judge")
+    assert "nothing judged" in kinds(decision)
+
+
+def test_why_nothing_could_be_measured_stands_in_the_sentence() -> None:
+    lost = replace(case("c0", "error"), expectations=(), error="no folder brokn")
+    decision = decide(run(lost))
+    assert decision.sentence.startswith(
+        "Cannot judge: no attention check was judged: 1 error (no folder brokn)"
+    )
+    partly = decide(run(lost, case("c1")))
+    assert partly.sentence == (
+        "Cannot judge: 1 attention check could not be measured: no folder brokn."
+    )
 
 
 def test_a_waiver_does_not_excuse_what_was_not_measured() -> None:
@@ -897,7 +941,10 @@ def test_a_waiver_for_a_case_that_is_not_there_fails() -> None:
 def test_a_waiver_that_is_no_longer_needed_is_told() -> None:
     decision = decide(run(*many(3)), Policy(waivers=(waiver(),)))
     assert decision.exit_code == 0
-    assert "no longer needed" in decision.notes[0]
+    assert [note for note in decision.notes if "no longer needed" in note] == [
+        "waived: cases/coref.attn.yaml::c0 on minilm: holds, the waiver is no longer needed"
+    ]
+    assert decision.holding == 2
 
 
 # Against a baseline
@@ -1446,7 +1493,10 @@ def test_a_waived_check_does_not_hide_a_plugin_that_fails_the_run(
     if workers:
         Path("conftest.py").write_text(LOADS)
         code, lines = gate(*options)
-        assert (code, lines[-1]) == (0, "Release may go: 1 attention check on 1 model holds.")
+        assert (code, lines[-1]) == (
+            0,
+            "Release may go: 1 attention check on 1 model holds (1 more fails and is waived).",
+        )
     Path("conftest.py").write_text(LOADS + LIKE_COV)
     code, lines = gate(*options)
     assert (code, lines[-1]) == (2, "Cannot judge: pytest failed for 1 reason of its own.")

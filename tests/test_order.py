@@ -44,13 +44,13 @@ FIRST = [
 
 def test_to_always_on_one_side_of_over_is_told_with_the_best_offset() -> None:
     (habit,) = told(*FIRST)
-    assert habit.habit == "in all 4 pairs with a contrast, to: stands before over:"
+    assert habit.habit == 'in all 4 pairs with a contrast, "to" stands before "over"'
     # 4, 6, 3 and 4 words back; -5 is as far as is tried.
     assert (habit.offset, habit.right, habit.pairs) == (-4, 2, 4)
     assert str(habit) == (
-        "a.attn.yaml: a habit of position would pass suite s: in all 4 pairs with a contrast, to: "
-        "stands before over: (the best fixed offset, 4 words back, finds 2 of 4); add cases in "
-        "another order"
+        "a.attn.yaml: a habit of position would pass suite s: in all 4 pairs with a contrast, "
+        '"to" stands before "over" (the best fixed offset of up to 5 words, 4 words back, finds 2 '
+        "of 4); add cases in another order"
     )
 
 
@@ -66,7 +66,9 @@ def test_always_the_same_distance_is_told() -> None:
             for start in ("The", "Both", "His", "Some very")
         )
     )
-    assert [habit.habit for habit in found] == ["in all 4 pairs, to: stands 1 word back from from:"]
+    assert [habit.habit for habit in found] == [
+        'in all 4 pairs, "to" stands 1 word back from "from"'
+    ]
     assert (found[0].offset, found[0].right) == (-1, 4)
 
 

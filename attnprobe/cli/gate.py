@@ -275,7 +275,9 @@ def _twins(results: Results, policy: Policy) -> list[TwinRun]:
     from attnprobe.gate.twin import judge_twin
     from attnprobe.models.twin import random_twin
 
-    wanted = wanted_on_twin(results)
+    # A check that could block in the baseline blocks, whatever it is now.
+    severities = ("blocking", "advisory") if policy.baseline else policy.blocking
+    wanted = wanted_on_twin(results, blocking=severities)
     items = {key_of(item): item for item in results.items}
     head_sets = _head_sets(results) if wanted else {}
     seed = policy.control_seed

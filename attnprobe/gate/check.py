@@ -81,7 +81,7 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
             return Check(item, "skipped", "was skipped")
         case _ if item.outcome == "error" or unmeasured:
             # Whatever a probe in Python made of it: pytest.raises, or an xfail.
-            return Check(item, "error", unmeasured or "could not be measured")
+            return Check(item, "error", unmeasured or item.error or "could not be measured")
         case "xfailed":
             return Check(item, "known gap", "is a known gap")
         case "xpassed":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from attnprobe.gate.check import key_of
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, counted, unjudged
-from attnprobe.gate.records import chance_contradictions, contradictions
+from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
 from attnprobe.names import SUFFIX
 from attnprobe.results import CaseResult, Results
 
@@ -54,7 +54,10 @@ def _whole(results: Results) -> Iterator[Reason]:
             )
             if summary[name]
         )
-        yield unjudged("nothing judged", f"no attention check was judged: {counts}")
+        causes = {item.error for item in results.items if item.outcome == "error"}
+        cause = causes.pop() if len(causes) == 1 else None
+        why = f" ({cause})" if cause else ""
+        yield unjudged("nothing judged", f"no attention check was judged: {counts}{why}")
     expected = summary["collected"] - summary["skipped"]
     if expected != summary["executed"]:
         yield unjudged(
@@ -88,7 +91,11 @@ def _contradictions(results: Results) -> Iterator[Reason]:
         f"{item.file}:{item.line}: {item.name} on {item.model}: {entry.rule} {why}"
         for item in results.items
         for entry in item.expectations
-        for why in (*contradictions(entry), *chance_contradictions(entry))
+        for why in (
+            *contradictions(entry),
+            *other_contradictions(entry),
+            *chance_contradictions(entry),
+        )
     ]
     if found:
         text = "1 record contradicts" if len(found) == 1 else f"{len(found)} records contradict"

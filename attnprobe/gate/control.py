@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from attnprobe.compare import Key
@@ -73,10 +73,17 @@ class Control:
 
     @property
     def verdict(self) -> Literal["above", "not above", "too few"]:
-        """Whether the model is better than its twin; nothing can be told of too few checks."""
-        if self.checks < LEAST:
+        """Whether the model is better than its twin.
+
+        Too few are checks of which the test could not have told anything: fewer than it takes, or
+        such of which the twin holds in no more than half, and the model alone in fewer than that.
+        """
+        if self.p <= SIGNIFICANT:
+            return "above"
+        rarely = 2 * self.twin <= self.checks and self.better > self.worse
+        if self.checks < LEAST or (rarely and self.better < LEAST):
             return "too few"
-        return "above" if self.p <= SIGNIFICANT else "not above"
+        return "not above"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -94,11 +101,16 @@ class Control:
         return f"exact McNemar test, one-sided: p {self.p:.2g}"
 
 
-def wanted_on_twin(results: Results) -> dict[str, list[Key]]:
-    """The checks to be judged on a twin, by model: those of case files that could fail."""
+def wanted_on_twin(results: Results, *, blocking: Collection[str]) -> dict[str, list[Key]]:
+    """The checks to be judged on a twin, by model: those of case files that could fail and block.
+
+    Args:
+        blocking: the severities that block.
+    """
     found: dict[str, list[Key]] = {}
     for item in results.items:
-        if item.file.endswith(SUFFIX) and item.outcome in ("passed", "failed", "xpassed"):
+        judged = item.outcome in ("passed", "failed", "xpassed")
+        if judged and item.severity in blocking and item.file.endswith(SUFFIX):
             found.setdefault(item.model, []).append(key_of(item))
     return found
 
@@ -145,27 +157,54 @@ def control_reasons(
 ) -> Iterator[Reason]:
     """Twins that could not be judged, and suites that hold no better than on a twin.
 
-    A control that no suite is large enough for could not have blocked anything.
+    The suites of a model that are too small by themselves are held against it together. A control
+    that is too small even so could not have blocked anything.
     """
-    lost = list(_lost(blocking, twins))
-    yield from lost
-    small = all(one.verdict == "too few" for one in found)
-    if small and not lost and any(check.judged for check in blocking):
-        yield unjudged(
-            "control",
-            f"no suite has {LEAST} checks in case files, and fewer cannot be held against an "
-            "untrained twin",
-            [f"suite {one.suite}: {one.counts}" for one in found],
-        )
+    yield from _lost(blocking, twins)
+    there = {run.model for run in twins if run.fault is None}
+    lost = {check.item.model for check in _of_files(blocking)} - there
+    for model in sorted({check.item.model for check in blocking if check.judged} - lost):
+        own = [one for one in found if one.model == model]
+        small = [one for one in own if one.verdict == "too few"]
+        together = _together(small) if small else None
+        if together is not None and together.verdict == "not above":
+            yield _no_better(together)
+        elif len(small) == len(own) and (together is None or together.verdict == "too few"):
+            yield unjudged(
+                "no control",
+                f"model {model} has too few checks in case files to be held against its untrained "
+                "twin",
+                [f"suite {one.suite}: {one.counts}" for one in own],
+            )
     for one in found:
         if one.verdict == "not above":
-            idle = one.holding and one.twin >= one.holding
-            words = "would pass without any training" if idle else "shows too little of training"
-            yield blocked(
-                "control",
-                f"suite {one.suite} {words}: {one.counts}",
-                [f"{one.test}; at most {SIGNIFICANT:g}", *one.untrained],
-            )
+            yield _no_better(one)
+
+
+def _no_better(one: Control) -> Reason:
+    idle = one.holding == one.checks == one.twin
+    words = "would pass" if idle else "holds hardly better than"
+    return blocked(
+        "control",
+        f"suite {one.suite} {words} without any training: {one.counts}",
+        [f"{one.test}; at most {SIGNIFICANT:g}", *one.untrained],
+    )
+
+
+def _together(suites: Sequence[Control]) -> Control:
+    """Several suites of a model as one."""
+    better, worse = (sum(getattr(one, name) for one in suites) for name in ("better", "worse"))
+    return replace(
+        suites[0],
+        suite=" + ".join(one.suite for one in suites),
+        checks=sum(one.checks for one in suites),
+        holding=sum(one.holding for one in suites),
+        twin=sum(one.twin for one in suites),
+        better=better,
+        worse=worse,
+        p=paired_p(better, worse, one_sided=True),
+        untrained=tuple(place for one in suites for place in one.untrained),
+    )
 
 
 def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reason]:
@@ -180,7 +219,7 @@ def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reaso
             why = (run.fault if run else None) or "it was not judged"
             first, _, more = why.partition("\n")
             yield unjudged(
-                "control",
+                "no control",
                 f"there is no verdict on the untrained twin of model {model}: {first.rstrip('.')}",
                 more.splitlines(),
             )
@@ -192,7 +231,7 @@ def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reaso
         ]
         if lines:
             yield unjudged(
-                "control",
+                "no control",
                 f"{counted(len(lines))} could not be measured on the untrained twin of model "
                 f"{model}",
                 lines,
@@ -206,8 +245,8 @@ def control_notes(
     for one in found:
         if one.verdict == "too few":
             yield (
-                f"control: suite {one.suite} is too small to be held against the untrained twin, "
-                f"fewer than {LEAST} checks show nothing: {one.counts}"
+                f"control: suite {one.suite} is too small to be held against the untrained twin "
+                f"by itself: {one.counts} ({one.test})"
             )
         else:
             yield f"control: suite {one.suite}: {one.counts} ({one.test})"

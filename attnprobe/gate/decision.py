@@ -31,6 +31,7 @@ class Decision:
         failed: how many blocking checks do not hold.
         may_fail: how many a pass rate lets fail.
         moved: how many of those that hold do so at another place of their heads.
+        waived: how many more blocking checks fail and may, by a waiver.
         control: each suite beside the untrained twin of its model, where the policy asks for that.
     """
 
@@ -42,6 +43,7 @@ class Decision:
     failed: int = 0
     may_fail: int = 0
     moved: int = 0
+    waived: int = 0
     control: tuple[Control, ...] = ()
 
     @property
@@ -59,6 +61,9 @@ class Decision:
         if not self.reasons:
             models = "1 model" if self.models == 1 else f"{self.models} models"
             moved = f", {self.moved} of them where their heads are now" if self.moved else ""
+            if self.waived:
+                verb = "fails and is" if self.waived == 1 else "fail and are"
+                moved = f" ({self.waived} more {verb} waived){moved}"
             if self.failed:
                 known = ", none of them by chance" if self.chance_known else ""
                 of = self.holding + self.failed
@@ -68,7 +73,9 @@ class Decision:
                 )
             if self.holding == 1:
                 known = ", and not by chance" if self.chance_known else ""
-                moved = ", where its head is now" if self.moved else ""
+                moved = moved.replace(
+                    "1 of them where their heads are now", "where its head is now"
+                )
                 return f"Release may go: 1 attention check on {models} holds{moved}{known}."
             known = ", none of them by chance" if self.chance_known else ""
             return (
@@ -100,6 +107,7 @@ class Decision:
             "failed": self.failed,
             "may_fail": self.may_fail,
             "moved": self.moved,
+            "waived": self.waived,
             "control": [one.as_dict() for one in self.control],
         }
 

@@ -16,11 +16,20 @@ from attnprobe.stats import wilson
 __all__ = ["amounts", "failures", "is_rated", "may_fail", "rates"]
 
 
-def amounts(blocking: Sequence[Check], results: Results, policy: Policy) -> Iterator[Reason]:
-    """Models and suites of which too little was judged; checks skipped or not measured."""
+def amounts(
+    blocking: Sequence[Check], waived: Sequence[Check], results: Results, policy: Policy
+) -> Iterator[Reason]:
+    """Models and suites of which too little was judged; checks skipped or not measured.
+
+    Args:
+        waived: checks that could block and may fail for now: they were judged, so they count for
+            what must have been, but the release needs others that say something of it.
+    """
     judged = [check for check in blocking if check.judged]
     given = _given(results)
     counts = Counter(check.item.model for check in judged)
+    everything = [*judged, *waived]
+    totals = Counter(check.item.model for check in everything)
     if results.items and not judged and _any_judged(results):
         yield unjudged(
             "nothing judged", "no attention check that could block the release was judged"
@@ -32,19 +41,19 @@ def amounts(blocking: Sequence[Check], results: Results, policy: Policy) -> Iter
                 f"model {model} was given, and no attention check that could block the release "
                 "was judged on it",
             )
-    if not results.given and len(judged) < policy.least:
+    if not results.given and len(everything) < policy.least:
         yield unjudged(
-            "too few", f"{counted(len(judged))} judged, the policy demands {policy.least}"
+            "too few", f"{counted(len(everything))} judged, the policy demands {policy.least}"
         )
     for model in sorted(results.given):
-        if counts[model] < policy.least:
+        if totals[model] < policy.least:
             yield unjudged(
                 "too few",
-                f"{counted(counts[model])} of model {model} judged, the policy demands "
+                f"{counted(totals[model])} of model {model} judged, the policy demands "
                 f"{policy.least}",
             )
     for suite in sorted({*policy.suites, *policy.suite}):
-        own = Counter(check.item.model for check in judged if check.item.suite == suite)
+        own = Counter(check.item.model for check in everything if check.item.suite == suite)
         demanded = policy.suite.get(suite, SuitePolicy()).least
         if not own:
             suites = {item.suite for item in results.items}
@@ -67,7 +76,9 @@ def amounts(blocking: Sequence[Check], results: Results, policy: Policy) -> Iter
         )
     errors = [check.line for check in blocking if check.state == "error"]
     if errors:
-        yield unjudged("not measured", f"{counted(len(errors))} could not be measured", errors)
+        causes = {check.item.error for check in blocking if check.state == "error"} - {None}
+        why = f": {causes.pop()}" if len(causes) == 1 else ""
+        yield unjudged("not measured", f"{counted(len(errors))} could not be measured{why}", errors)
 
 
 def _given(results: Results) -> list[str]:

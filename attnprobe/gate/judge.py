@@ -68,16 +68,19 @@ def judge(
         except ResultsError as error:
             reasons.append(unjudged("baseline", f"the baseline cannot be compared: {error}"))
     demoted = demoted_keys(compared, policy) if compared else frozenset()
-    blocking = [
-        check
-        for check in kept
-        if check.item.severity in policy.blocking or key_of(check.item) in demoted
-    ]
+    blocking, excused = (
+        [
+            check
+            for check in part
+            if check.item.severity in policy.blocking or key_of(check.item) in demoted
+        ]
+        for part in (kept, waived)
+    )
 
     reasons += completeness(results, policy, commit)
     reasons += provenance(results, policy)
     reasons += waiver_reasons(results, policy, today)
-    reasons += amounts(blocking, results, policy)
+    reasons += amounts(blocking, excused, results, policy)
     broken: Collection[Key] = ()
     if compared is not None:
         broken = {change.key for change in compared.of("broken")}
@@ -114,6 +117,7 @@ def judge(
         models=len({check.item.model for check in holding}),
         chance_known=known,
         failed=len(failed),
+        waived=sum(not check.holding for check in excused),
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),

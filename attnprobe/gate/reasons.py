@@ -24,7 +24,7 @@ _ORDER = (
     "missing suite",
     "too few",
     "not measured",
-    "control",  # blocks as well
+    "no control",
     "unknown environment",
     "unknown weights",
     "waiver",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
+from dataclasses import replace
 
 from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Outcome
 from attnprobe.results import ExpectationResult
 from attnprobe.rules import BAND
 
-__all__ = ["chance_contradictions", "contradictions"]
+__all__ = ["chance_contradictions", "contradictions", "other_contradictions"]
 
 _HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 # Numbers whose distance from their bound is the slack that the band is held against. That of a
@@ -29,6 +30,22 @@ def contradictions(entry: ExpectationResult) -> Iterator[str]:
     elif entry.outcome not in _outcomes(entry, entry.observed, entry.relation, entry.demanded):
         bound = f"{entry.relation} {entry.demanded:g}"
         yield f"is {entry.outcome} with {entry.observed:g}, demanded {bound}"
+
+
+def other_contradictions(entry: ExpectationResult) -> Iterator[str]:
+    """What cannot be of the bounds that did not decide: none may fail where all is said to hold."""
+    for one in entry.other_bounds:
+        alone = replace(
+            entry,
+            outcome=one.outcome,
+            measure=one.measure,
+            observed=one.observed,
+            relation=one.relation,
+            demanded=one.demanded,
+        )
+        yield from (f"{one.measure} {why}" for why in contradictions(alone))
+        if one.outcome == "failed" and entry.outcome not in ("failed", "error"):
+            yield f"is {entry.outcome}, though its {one.measure} failed"
 
 
 def _outcomes(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from attnprobe import capture
-from attnprobe.errors import MeasureError, ModelError
+from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.ablation import Ablator, Pass, alike
 from attnprobe.models.plan import pack
 from attnprobe.records import Ablation, Pool, Sample, Similarity
@@ -63,13 +63,21 @@ class Embedder:
 
     def _texts(self, asked: Similarity) -> list[Pass]:
         """The text, the positive one, and the negative one if there is one."""
+        if asked.pool == "cls" and "decoder" in self._ablator.where.sites:
+            raise SelectorError(
+                f"the first token of {self._name} sees none of the others; write pool: mean or "
+                "pool: lasttoken"
+            )
         ablation = self._ablator.checked(asked.ablation, asked.sample)
         others = [asked.positive, *([] if asked.negative is None else [asked.negative])]
         samples = [asked.sample, *(replace(asked.sample, text=text, ids=None) for text in others)]
         return [self._pass(sample, ablation) for sample in samples]
 
     def _pass(self, sample: Sample, ablation: Ablation | None) -> Pass:
-        return Pass(self._ablator.encode(sample).source.ids, None, ablation)
+        ids = self._ablator.encode(sample).source.ids
+        if not ids:
+            raise SelectorError(f"{self._name} reads no token in the text {sample.text!r}")
+        return Pass(ids, None, ablation)
 
     def _states(self, passes: Sequence[Pass], *, batch_tokens: int) -> list[Tensor]:
         """Final hidden states `[tokens, width]` of each pass, without padding."""

@@ -64,7 +64,10 @@ def with_head(
     kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
     if capture.is_encoder_decoder(network):
         kind = AutoModelForSeq2SeqLM
-    advice = f"effect needs a model with a language-model head, as {kind.__name__} loads it"
+    advice = (
+        f"good: needs a model with a language-model head, as {kind.__name__} loads it; one that "
+        "makes embeddings is asked with positive: and negative:"
+    )
     if load is None:
         raise ModelError(f"{name} was handed over without a head; {advice}")
     try:

@@ -40,7 +40,16 @@ _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
 class _Untouched(int):
-    """An exit status that can be told from an equal one, which a plugin sets in its place."""
+    """An exit status that can be told from an equal one, which a plugin sets in its place.
+
+    To other plugins it looks as pytest's own.
+    """
+
+    def __repr__(self) -> str:
+        return repr(pytest.ExitCode(int(self)))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(pytest.ExitCode(int(self)), name)
 
 
 class Ledger:
@@ -123,6 +132,8 @@ class Ledger:
         if case is not None:
             case["duration_s"] += report.duration
             case["outcome"] = _outcome(report) or case["outcome"]
+            if report.failed and report.when == "setup" and not case["expectations"]:
+                case["error"] = _cause(report)
 
     def pytest_runtest_logfinish(self) -> None:
         self._count(False)
@@ -339,6 +350,14 @@ def _failures(count: int) -> str:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _cause(report: pytest.TestReport) -> str | None:
+    """The first line of what pytest says of a failure."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = report.longreprtext if crash is None else crash.message
+    first = next(filter(str.strip, text.splitlines()), "").strip()
+    return first.removeprefix("Failed: ") or None
 
 
 def _outcome(report: pytest.TestReport) -> CaseOutcome | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -392,8 +392,9 @@ def html(
         album: pictures of earlier runs.
     """
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
-    known = notes([f"known gap: {gap}"]) if gap else ""
-    table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged])) + known
+    told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
+    table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
+    table += notes(told) if told else ""
     if pictured is None:
         return table
     return table + "".join(_pictures(entry, pictured, album) for entry in judged)
@@ -432,6 +433,15 @@ def _row(judged: Judged) -> Finding:
         outcome=verdict.outcome,
         other_bounds=_bound_rows(verdict.other_bounds),
     )
+
+
+def _ablations(judged: Sequence[Judged]) -> Iterator[str]:
+    """What ablation showed, with what random heads do."""
+    for entry in judged:
+        rule, verdict = entry.finding.expectation.rule, entry.finding.verdict
+        if verdict is not None and verdict.control is not None:
+            said = "; ".join(str(one) for one in (verdict.confirmed, verdict.control) if one)
+            yield f"{rule.kind} {rule.relation()}: {said}"
 
 
 def _rate(chance: Chance | None) -> str:

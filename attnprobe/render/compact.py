@@ -72,7 +72,7 @@ def _clean(element: Element, used: set[str]) -> None:
         if child.tag in ("metadata", "style"):
             element.remove(child)
     element.tail = None
-    if element.tag != "text":
+    if element.tag not in ("text", "tspan"):
         element.text = None
     attributes = {
         _HREF if name.endswith("}href") else name: value for name, value in element.items()

@@ -29,6 +29,7 @@ from attnprobe.align import Phrase, Predicts, Selector, locate, positions
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads
 from attnprobe.records import (
+    WHOLE_PICTURE,
     Ablation,
     Control,
     Encoding,
@@ -47,6 +48,7 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.rules.base import (
+    BAND,
     RULES,
     Demand,
     End,
@@ -171,6 +173,12 @@ class Effect(Asked, Rule):
             raise ValueError("effect demands nothing; give min:, max: or top:")
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise ValueError("min: must be below max:")
+        # The readout is one cosine, or the difference of two.
+        most = None if self.positive is None else 2 if self.negative is None else 4
+        if most is not None and self.min is not None and self.min <= BAND:
+            raise ValueError(f"min: must be above {BAND:g}, within which a number is borderline")
+        if most is not None and self.min is not None and self.min >= most:
+            raise ValueError(f"min: must be below {most}, the largest change that cosines can make")
         if self.heads.how is not None:
             raise ValueError(
                 "effect ablates all of its heads together; name them, without any, all or mean"
@@ -205,6 +213,11 @@ class Effect(Asked, Rule):
         Raises:
             SelectorError: no such word or heads, or too few other heads to compare with.
         """
+        if self.positive is not None and encoding.sample.text in (self.positive, self.negative):
+            raise SelectorError(
+                "positive: and negative: are to be other texts than the case's own, which is like "
+                "itself whatever heads are taken out"
+            )
         site = encoding.site(self.site)
         heads = self.heads.resolve(site)
         draws = random_sets(heads, site.heads, draws=self.draws, seed=self.seed)
@@ -240,6 +253,8 @@ class Effect(Asked, Rule):
         control = self.control(rows[1:])
         demand = hardest(self._demands(control))
         positions_seen = list(found.positions)
+        # Without a row in question, nothing of a long text can be shown.
+        shown = len(positions_seen) <= WHOLE_PICTURE
         distribution = np.mean(
             [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0
         )
@@ -248,7 +263,7 @@ class Effect(Asked, Rule):
             heads_tried=1,
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
             top=strongest_words(distribution, found.keys),
-            picture=Picture(site.name, heads, found.positions, ()),
+            picture=Picture(site.name, heads, found.positions, ()) if shown else None,
             control=control,
         )
 
