@@ -34,8 +34,9 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
         sentence: what is to stand on top, such as the decision of the gate.
     """
     parts = ["## Attention checks\n"]
-    if sentence:
-        parts.append(f"**{_escaped(sentence)}**\n")
+    told = _escaped(sentence).strip()
+    if told:
+        parts.append(f"**{told}**\n")
     parts.append(f"{_in_words(results)}.\n")
     text = "\n".join(parts)
     items = sorted(results.items, key=lambda item: (_badness(item), item.place))

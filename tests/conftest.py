@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
+
+# A loaded machine makes any single example slow.
+settings.register_profile("attnprobe", deadline=None)
+settings.load_profile("attnprobe")
 
 pytest_plugins = ["pytester"]
 

@@ -17,7 +17,7 @@ import made_up_results
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up_results import MODEL, run
 from markdown_it import MarkdownIt
@@ -160,6 +160,8 @@ def test_an_error_of_several_lines_is_one_in_its_cell() -> None:
 
 
 @given(st.text(max_size=60))
+@example(" ")
+@settings(deadline=None)
 def test_promise_31_texts_stand_in_their_cells(text: str) -> None:
     for hostile in (text, HOSTILE):
         odd = case(f"x{hostile}", "failed", file=f"y{hostile}", suite=f"z{hostile}")
