@@ -10,7 +10,7 @@ from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import percent
 from attnprobe.results import CaseResult, ExpectationResult
 
-__all__ = ["Check", "Moved", "check_of", "grouped", "key_of"]
+__all__ = ["Check", "Moved", "check_of", "grouped", "key_of", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class Check:
 
     @property
     def place(self) -> str:
-        item = self.item
-        return f"{item.file}:{item.line}: {item.name} on {item.model}"
+        return place_of(self.item)
 
     @property
     def line(self) -> str:
@@ -67,6 +66,11 @@ class Check:
 def key_of(item: CaseResult) -> Key:
     """What an item is known by from run to run."""
     return item.file, item.id, item.row, item.model
+
+
+def place_of(item: CaseResult) -> str:
+    """Where a reader finds an item, and on which model it ran."""
+    return f"{item.file}:{item.line}: {item.name} on {item.model}"
 
 
 def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from attnprobe.gate.check import key_of
+from attnprobe.gate.check import key_of, place_of
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, counted, unjudged
 from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
@@ -71,7 +71,7 @@ def _whole(results: Results) -> Iterator[Reason]:
         details = [f"{file}: {case}[{row}] on {model}" for file, case, row, model in twice]
         yield unjudged("inconsistent", f"{counted(len(twice))} stand twice in the run", details)
     odd = [
-        f"{item.file}:{item.line}: {item.name} on {item.model}"
+        place_of(item)
         for item in results.items
         if item.outcome == "passed" and item.file.endswith(SUFFIX) and not _may_pass(item)
     ]
@@ -88,7 +88,7 @@ def _whole(results: Results) -> Iterator[Reason]:
 
 def _contradictions(results: Results) -> Iterator[Reason]:
     found = [
-        f"{item.file}:{item.line}: {item.name} on {item.model}: {entry.rule} {why}"
+        f"{place_of(item)}: {entry.rule} {why}"
         for item in results.items
         for entry in item.expectations
         for why in (

@@ -74,11 +74,12 @@ def amounts(
         yield blocked(
             "skipped", f"{counted(len(skipped))} skipped ({policy.skipped} may be)", skipped
         )
-    errors = [check.line for check in blocking if check.state == "error"]
+    errors = [check for check in blocking if check.state == "error"]
     if errors:
-        causes = {check.item.error for check in blocking if check.state == "error"} - {None}
+        causes = {check.item.error for check in errors} - {None}
         why = f": {causes.pop()}" if len(causes) == 1 else ""
-        yield unjudged("not measured", f"{counted(len(errors))} could not be measured{why}", errors)
+        text = f"{counted(len(errors))} could not be measured{why}"
+        yield unjudged("not measured", text, [check.line for check in errors])
 
 
 def _given(results: Results) -> list[str]:

@@ -12,7 +12,7 @@ from attnprobe.compare import (
     compare_results,
     pair_models,
 )
-from attnprobe.gate.check import Check, key_of
+from attnprobe.gate.check import Check, key_of, place_of
 from attnprobe.gate.demands import is_rated
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, blocked, counted, percent
@@ -106,4 +106,4 @@ def _change_line(change: Change) -> str:
     by = "" if change.by is None else f", number {change.by:+.0%}"
     was = change.old.outcome if change.old else "missing"
     now = change.new.outcome if change.new else "missing"
-    return f"{item.file}:{item.line}: {item.name} on {item.model}: {was}, now {now}{by}"
+    return f"{place_of(item)}: {was}, now {now}{by}"
