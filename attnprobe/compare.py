@@ -31,6 +31,7 @@ from attnprobe.results import (
 )
 from attnprobe.rules import RULES, Rule
 from attnprobe.stats import paired_difference, paired_p
+from attnprobe.wording import plural
 
 __all__ = [
     "KINDS",
@@ -249,7 +250,7 @@ def check_baseline(run: Results) -> None:
     _by_key("old", run, {})
     errors = [item for item in run.items if item.outcome == "error"]
     if errors:
-        them = "1 case" if len(errors) == 1 else f"{len(errors)} cases"
+        them = plural(len(errors), "case")
         raise ResultsError(f"{them} could not be measured: {_named(errors)}")
     if not run.models:
         raise ResultsError("no model was judged")
@@ -538,7 +539,7 @@ def _warnings(
         if move.old.observed is not None and move.new.observed is not None
     )
     if uncompared:
-        them = "1 expectation was" if uncompared == 1 else f"{uncompared} expectations were"
+        them = plural(uncompared, "expectation was", "expectations were")
         yield f"{them} decided by another kind of number than before: compared by outcome alone"
 
 

@@ -9,6 +9,7 @@ from attnprobe.explain import number
 from attnprobe.records import Outcome
 from attnprobe.render.changes import ChangeRow, SuiteRow
 from attnprobe.results import ExpectationResult
+from attnprobe.wording import plural
 
 __all__ = [
     "change_row",
@@ -49,7 +50,7 @@ def sentence(comparison: Comparison) -> str:
         for change in comparison.changes
         if change.kind != "gone" and change.old and change.old.outcome in ("passed", "xpassed")
     ]
-    checks = "1 check" if len(held) == 1 else f"{len(held)} checks"
+    checks = plural(len(held), "check")
     if not held:
         told = ["no check held before"]
     elif broken:
@@ -60,9 +61,9 @@ def sentence(comparison: Comparison) -> str:
         told = [f"all {checks} that held still hold"]
     for count, what in ((len(gone), "gone"), (len(weaker), "weaker")):
         if count:
-            told.append(f"{count} {'is' if count == 1 else 'are'} {what}")
+            told.append(f"{plural(count, 'is', 'are')} {what}")
     if gaps:
-        told.append(f"{len(gaps)} known gap{'s' * (len(gaps) > 1)} could not be measured")
+        told.append(f"{plural(len(gaps), 'known gap')} could not be measured")
     return ", ".join(told)
 
 

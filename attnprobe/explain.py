@@ -263,7 +263,7 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""
-    lines += [str(one) for one in (verdict.confirmed, verdict.control) if one is not None]
+    lines += verdict.ablated
     lines.append(
         f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
     )

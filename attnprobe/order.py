@@ -16,6 +16,7 @@ from attnprobe.errors import SelectorError
 from attnprobe.records import Sample, Span
 from attnprobe.relations import OFFSETS, best_place
 from attnprobe.rules import Rule
+from attnprobe.wording import plural
 
 __all__ = ["LEAST", "Habit", "best_offset", "habits"]
 
@@ -94,8 +95,7 @@ def best_offset(steps: Sequence[int]) -> tuple[int, int]:
 
 def distance(step: int) -> str:
     """A step in words: `2 words back`."""
-    count = abs(step)
-    return f"{count} word{'' if count == 1 else 's'} {'back' if step < 0 else 'ahead'}"
+    return f"{plural(abs(step), 'word')} {'back' if step < 0 else 'ahead'}"
 
 
 def _habit(pairs: Sequence[_Places]) -> str | None:

@@ -619,3 +619,8 @@ class Verdict:
     def deciding(self) -> BoundVerdict:
         """The bound that decided."""
         return BoundVerdict(self.outcome, self.measure, self.observed, self.relation, self.demanded)
+
+    @property
+    def ablated(self) -> tuple[str, ...]:
+        """What ablation showed, in words; empty where nothing was ablated."""
+        return tuple(str(one) for one in (self.confirmed, self.control) if one is not None)

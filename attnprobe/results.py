@@ -202,6 +202,11 @@ class CaseResult(_Record):
         return self.id if self.row is None else f"{self.id}[{self.row}]"
 
     @property
+    def address(self) -> str:
+        """File and name as pytest writes them; a node id tells the model and worker as well."""
+        return f"{self.file}::{self.name}"
+
+    @property
     def place(self) -> tuple[str, int, str, str, str]:
         """What the records of one run are sorted by."""
         return self.file, self.line, self.row or "", self.model, self.nodeid

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from attnprobe.align import visible
 from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.stats import wilson
+from attnprobe.wording import plural
 
 __all__ = ["MOST_ANNOTATIONS", "MOST_BYTES", "markdown", "workflow_commands"]
 
@@ -63,15 +64,16 @@ def _in_words(results: Results) -> str:
     if not judged:
         first = "No attention check was judged"
     elif failing:
-        checks = "1 attention check" if judged == 1 else f"{judged} attention checks"
+        checks = plural(judged, "attention check")
         first = f"{failing} of {checks} {'does' if failing == 1 else 'do'} not hold"
     else:
         first = "1 attention check holds" if judged == 1 else f"All {judged} attention checks hold"
     told = [first]
     if counts["xpassed"]:
-        closed = "1 is a known gap that holds now"
-        several = f"{counts['xpassed']} are known gaps that hold now"
-        told.append(f"of these {closed if counts['xpassed'] == 1 else several}")
+        closed = plural(
+            counts["xpassed"], "is a known gap that holds now", "are known gaps that hold now"
+        )
+        told.append(f"of these {closed}")
     for count, one, several in (
         (counts["error"], "could not be measured", "could not be measured"),
         (results.missing, "left no result", "left no result"),
@@ -81,7 +83,7 @@ def _in_words(results: Results) -> str:
         (counts["borderline"], "is too near to call", "are too near to call"),
     ):
         if count:
-            told.append(f"{count} {one if count == 1 else several}")
+            told.append(plural(count, one, several))
     return ", ".join(told)
 
 
@@ -100,7 +102,7 @@ def _fitting(
         size += sum(len(row.encode()) + 1 for row in rows)
         if size > room - _ROOM:
             left = len(items) - number
-            note = f"1 {noun} is left out" if left == 1 else f"{left} {noun}s are left out"
+            note = plural(left, f"{noun} is left out", f"{noun}s are left out")
             return "\n".join([*(lines if number else []), f"\n{note}: no room.\n"])
         lines += rows
     return "\n" + "\n".join(lines) + "\n" if items else ""

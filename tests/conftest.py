@@ -49,6 +49,17 @@ def translator() -> Model:
     return load(str(Path(__file__).parent.parent / "probes" / "translator" / "model"))
 
 
+# A conftest.py for runs in another process, or on several workers.
+LOADS_TINY = """
+def pytest_attn_load_model(name):
+    from attnprobe.models import Model
+    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+
+    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
+
+"""
+
+
 class TinyModels:
     """A plugin that hands over one tiny random model, whatever is asked for, and counts."""
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import made_up_results
 import pytest
+from conftest import LOADS_TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_results import MODEL, run
@@ -401,14 +402,6 @@ FAILING = """
   expect:
     - attends: {from: barks, to: dog, min: 0.99}
 """
-LOADS = """
-def pytest_attn_load_model(name):
-    from attnprobe.models import Model
-    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-
-    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
-
-"""
 LIKE_COV = """
 import pytest
 
@@ -471,7 +464,7 @@ def test_a_plugin_that_fails_after_the_run_is_told(
 ) -> None:
     # To pytest that is exit code 1, as for a failed test.
     write_cases(FAILING)
-    pytester.makeconftest(LOADS + f"def pytest_unconfigure(): raise {error}")
+    pytester.makeconftest(LOADS_TINY + f"def pytest_unconfigure(): raise {error}")
     given = ("-p", "no:hypothesispytest", "--attn-model=tiny", "--attn-json=r.json")
     result = pytester.runpytest_subprocess(*given)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -1491,13 +1484,13 @@ def test_a_waived_check_does_not_hide_a_plugin_that_fails_the_run(
     )
     options = (".", "--policy=p.toml", "--attn-model=tiny", "-p", "no:hypothesispytest", *workers)
     if workers:
-        Path("conftest.py").write_text(LOADS)
+        Path("conftest.py").write_text(LOADS_TINY)
         code, lines = gate(*options)
         assert (code, lines[-1]) == (
             0,
             "Release may go: 1 attention check on 1 model holds (1 more fails and is waived).",
         )
-    Path("conftest.py").write_text(LOADS + LIKE_COV)
+    Path("conftest.py").write_text(LOADS_TINY + LIKE_COV)
     code, lines = gate(*options)
     assert (code, lines[-1]) == (2, "Cannot judge: pytest failed for 1 reason of its own.")
     assert lines[1].startswith("  pytest counts 1 failure more than it reported: a plugin failed")

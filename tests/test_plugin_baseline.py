@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SLOW
+from conftest import LOADS_TINY, SLOW
 
 from attnprobe.results import read_results, write_json
 
@@ -41,13 +41,6 @@ MORE = (
     - ignores: {from: barks, to: dog, max: 0.99}
 """
 )
-CONFTEST = """
-def pytest_attn_load_model(name):
-    from attnprobe.models import Model
-    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-
-    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
-"""
 
 
 def edited(change: Callable[[dict[str, Any]], None], path: Path = MAIN) -> None:
@@ -709,7 +702,7 @@ def test_two_workers_compare_with_a_baseline_and_the_models_with_each_other(
     write_cases(CASES)
     probe("--attn-model=other=b", "--attn-save=main")
     whole = MAIN.read_bytes()
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(LOADS_TINY)
     options = ("--attn-compare=main", "--attn-save=main", "--attn-strict", "--html=r.html")
     result = pytester.runpytest_subprocess(
         *SLOW, "-n2", "-k", "rows", "--attn-model=tiny", "--attn-model=other=b", *options

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import scipy.stats  # before the inner runs: pytester forgets what they import
+from conftest import LOADS_TINY
 from svg import texts
 
 from attnprobe.results import CaseResult, RelationResult, read_results
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
 
-CONFTEST = """
-def pytest_attn_load_model(name):
-    from attnprobe.models import Model
-    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-
-    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
-"""
 TEXTS = ("The dog barks.", "The big seal sang", "Old men saw her", "Some cats slept.")
 
 
@@ -305,7 +299,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
     counts = {"passed": 2, "failed": 2, "errors": 2, "xfailed": 1, "skipped": 1}
     probe("--attn-json=1.json", "--html=1.html").assert_outcomes(**counts)
     probe("--attn-json=2.json").assert_outcomes(**counts)
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(LOADS_TINY)
     result = pytester.runpytest_subprocess(
         *("-p", "no:hypothesispytest", "-p", "no:anyio", "-n2", "--attn-model=tiny"),
         *("--attn-json=3.json", "--html=3.html", "--self-contained-html"),

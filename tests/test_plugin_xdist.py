@@ -7,18 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import LOADS_TINY
 
 from attnprobe.results import read_results
 
 Write = Callable[..., Path]
 
-CONFTEST = """
-def pytest_attn_load_model(name):
-    from attnprobe.models import Model
-    from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-
-    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
-"""
 CASES = """
 - id: rows
   template: The {animal} barks.
@@ -73,7 +67,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
     counts = {"passed": 5, "failed": 1, "xfailed": 1, "skipped": 1, "errors": 2}
     rest = ("--continue-on-collection-errors", "--self-contained-html")
     probe("--attn-json=1.json", "--html=1.html", *rest).assert_outcomes(**counts)
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(LOADS_TINY)
     result = run(pytester, "--attn-json=2.json", "--html=2.html", "-n2", *rest)
     result.assert_outcomes(**counts)
     result.stdout.fnmatch_lines(
@@ -94,7 +88,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
 def test_promise_38_a_crashed_worker_leaves_a_gap_and_no_baseline(
     pytester: pytest.Pytester, write_cases: Write
 ) -> None:
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(LOADS_TINY)
     pytester.makepyfile(
         "import os\ndef test_crash(attn):\n"
         "    attn('The dog barks.').ignores('barks', 'dog', heads='mean', max=0.99)\n"
@@ -119,7 +113,7 @@ def test_promise_10_strict_holds_under_xdist(pytester: pytest.Pytester, write_ca
 def test_promise_10_strict_misses_a_model_under_xdist(
     pytester: pytest.Pytester, write_cases: Write
 ) -> None:
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(LOADS_TINY)
     write_cases(CASES.replace("- id: later\n", "- id: later\n  model: other\n"))
     assert run(pytester, "-n1", "-k", "rows or later").ret == pytest.ExitCode.OK
     result = run(pytester, "--attn-strict", "-n1", "-k", "rows or later")

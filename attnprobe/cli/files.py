@@ -12,6 +12,7 @@ import typer
 from attnprobe.cli.base import app, out
 from attnprobe.errors import AttnprobeError
 from attnprobe.names import LOCK, SUFFIX
+from attnprobe.wording import plural
 
 __all__: list[str] = []
 
@@ -63,8 +64,9 @@ def lint(
             out.print(harmless(str(error)), markup=False, soft_wrap=True)
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
-    counted = f"{count} cases" + (f", {relations} relations" if relations else "")
-    many = "" if len(files) == 1 else "s"
-    out.print(f"{len(files)} file{many}, {counted}, {broken} with errors")
+    told = [plural(len(files), "file"), plural(count, "case")]
+    if relations:
+        told.append(plural(relations, "relation"))
+    out.print(", ".join([*told, f"{broken} with errors"]))
     if broken:
         raise typer.Exit(1)

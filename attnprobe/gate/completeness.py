@@ -11,6 +11,7 @@ from attnprobe.gate.reasons import Reason, counted, unjudged
 from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
 from attnprobe.names import SUFFIX
 from attnprobe.results import CaseResult, Results
+from attnprobe.wording import plural
 
 __all__ = ["completeness"]
 
@@ -36,7 +37,7 @@ def _pytest(results: Results) -> Iterator[Reason]:
         (results.complaints, "reason of its own", "reasons of its own"),
     ):
         if found:
-            what = f"1 {one}" if len(found) == 1 else f"{len(found)} {several}"
+            what = plural(len(found), one, several)
             yield unjudged("pytest", f"pytest failed for {what}", found)
 
 
@@ -46,7 +47,7 @@ def _whole(results: Results) -> Iterator[Reason]:
         yield unjudged("nothing judged", "no attention check ran")
     elif not summary["passed"] + summary["failed"] + summary["xpassed"]:
         counts = ", ".join(
-            f"{summary[name]} {one if summary[name] == 1 else several}"
+            plural(summary[name], one, several)
             for name, one, several in (
                 ("skipped", "skipped", "skipped"),
                 ("xfailed", "known gap", "known gaps"),
@@ -98,7 +99,7 @@ def _contradictions(results: Results) -> Iterator[Reason]:
         )
     ]
     if found:
-        text = "1 record contradicts" if len(found) == 1 else f"{len(found)} records contradict"
+        text = plural(len(found), "record contradicts", "records contradict")
         yield unjudged("inconsistent", f"{text} the numbers beside it", found)
 
 

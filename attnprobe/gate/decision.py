@@ -8,6 +8,7 @@ from typing import Any
 from attnprobe.align import visible
 from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason
+from attnprobe.wording import plural
 
 __all__ = ["GATE_SCHEMA", "Decision", "cannot_judge"]
 
@@ -59,11 +60,11 @@ class Decision:
     def sentence(self) -> str:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
-            models = "1 model" if self.models == 1 else f"{self.models} models"
+            models = plural(self.models, "model")
             moved = f", {self.moved} of them where their heads are now" if self.moved else ""
             if self.waived:
-                verb = "fails and is" if self.waived == 1 else "fail and are"
-                moved = f" ({self.waived} more {verb} waived){moved}"
+                waived = plural(self.waived, "more fails and is", "more fail and are")
+                moved = f" ({waived} waived){moved}"
             if self.failed:
                 known = ", none of them by chance" if self.chance_known else ""
                 of = self.holding + self.failed
@@ -82,7 +83,7 @@ class Decision:
                 f"Release may go: {self.holding} attention checks on {models} hold{moved}{known}."
             )
         more = len(self.reasons) - 1
-        rest = f"; {more} more {'reason' if more == 1 else 'reasons'} above" if more else ""
+        rest = f"; {plural(more, 'more reason')} above" if more else ""
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
 
     def lines(self) -> list[str]:

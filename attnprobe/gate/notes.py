@@ -33,7 +33,7 @@ def notes_on(
             yield f"moved: {check.line}"
     for check in waived:
         state = "holds, the waiver is no longer needed" if check.state == "holds" else check.why
-        yield f"waived: {check.item.file}::{check.item.name} on {check.item.model}: {state}"
+        yield f"waived: {check.item.address} on {check.item.model}: {state}"
     for check in kept:
         if key_of(check.item) in demoted:
             yield f"judged as blocking, as in the baseline: {check.line}"

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from attnprobe.wording import plural
+
 __all__ = ["Reason", "Weight", "blocked", "counted", "importance", "percent", "unjudged"]
 
 Weight = Literal["cannot judge", "blocked"]
@@ -94,7 +96,7 @@ def unjudged(kind: str, text: str, details: Iterable[str] = ()) -> Reason:
 
 def counted(count: int) -> str:
     """`1 attention check`, or how many."""
-    return "1 attention check" if count == 1 else f"{count} attention checks"
+    return plural(count, "attention check")
 
 
 def percent(share: float) -> str:

@@ -10,6 +10,7 @@ from attnprobe.gate.policy import Policy, Waiver
 from attnprobe.gate.reasons import Reason, blocked, unjudged
 from attnprobe.registry import did_you_mean
 from attnprobe.results import Results
+from attnprobe.wording import plural
 
 __all__ = ["is_waived", "waiver_reasons"]
 
@@ -21,21 +22,20 @@ def is_waived(check: Check, waivers: Sequence[Waiver], today: date) -> bool:
     """Whether a check may fail for now; what was not measured has not failed."""
     item = check.item
     return check.state in ("holds", "failed", "vacuous", "borderline") and any(
-        waiver.expires >= today and waiver.covers(f"{item.file}::{item.name}", item.model)
-        for waiver in waivers
+        waiver.expires >= today and waiver.covers(item.address, item.model) for waiver in waivers
     )
 
 
 def waiver_reasons(results: Results, policy: Policy, today: date) -> Iterator[Reason]:
     """Waivers that are for no check, that run too long, or that have expired."""
-    known = sorted({f"{item.file}::{item.name}" for item in results.items})
+    known = sorted({item.address for item in results.items})
     unknown = [
         f"{waiver.case} ({waiver.owner}): {did_you_mean(waiver.case, known)}"
         for waiver in policy.waivers
-        if not any(waiver.covers(f"{item.file}::{item.name}", item.model) for item in results.items)
+        if not any(waiver.covers(item.address, item.model) for item in results.items)
     ]
     if unknown:
-        text = "1 waiver is" if len(unknown) == 1 else f"{len(unknown)} waivers are"
+        text = plural(len(unknown), "waiver is", "waivers are")
         yield blocked("waiver unknown", f"{text} for no check of this run", unknown)
     endless = [
         f"{waiver.case} ({waiver.owner}): until {waiver.expires}"
@@ -43,7 +43,7 @@ def waiver_reasons(results: Results, policy: Policy, today: date) -> Iterator[Re
         if waiver.expires > today + _LONGEST
     ]
     if endless:
-        text = "1 waiver runs" if len(endless) == 1 else f"{len(endless)} waivers run"
+        text = plural(len(endless), "waiver runs", "waivers run")
         yield unjudged("waiver", f"{text} longer than {_LONGEST.days} days from today", endless)
     expired = [
         f"{waiver.case}: expired on {waiver.expires}, {waiver.owner}: {waiver.reason}"
@@ -51,5 +51,5 @@ def waiver_reasons(results: Results, policy: Policy, today: date) -> Iterator[Re
         if waiver.expires < today
     ]
     if expired:
-        text = "1 waiver has" if len(expired) == 1 else f"{len(expired)} waivers have"
+        text = plural(len(expired), "waiver has", "waivers have")
         yield blocked("waiver expired", f"{text} expired", expired)

@@ -27,6 +27,7 @@ from attnprobe.plugin.keys import (
     order_key,
     unreadable_key,
 )
+from attnprobe.wording import plural
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -162,9 +163,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     for name, count in sorted(config.stash.get(absent_key, {}).items()):
-        cases = "1 case" if count == 1 else f"{count} cases"
         terminalreporter.write_line(
-            f"attnprobe: {cases} deselected: for model {name}, which is not given; "
+            f"attnprobe: {plural(count, 'case')} deselected: for model {name}, which is not given; "
             f"--attn-model {name}=REF",
             yellow=True,
         )

@@ -25,6 +25,7 @@ from attnprobe.limits import exceeded, parse_limit
 from attnprobe.plugin.keys import deselected_key, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results import CaseResult, Results, read_results, write_json
+from attnprobe.wording import plural
 
 __all__ = ["Baseline", "Compared", "Coverage"]
 
@@ -173,7 +174,8 @@ class Baseline:
         fresh = len(comparison.of("new"))
         if fresh:
             complaints.append(
-                f"{_cases(fresh)} not in the baseline {self._chosen.compare}: save a new one"
+                f"{plural(fresh, 'case is', 'cases are')} not in the baseline "
+                f"{self._chosen.compare}: save a new one"
             )
         if self._chosen.strict:
             for count, why in (
@@ -267,9 +269,5 @@ def _listed(changes: Sequence[Change]) -> str:
     return "; ".join([*named, *more])
 
 
-def _cases(count: int) -> str:
-    return "1 case is" if count == 1 else f"{count} cases are"
-
-
 def _entries(count: int) -> str:
-    return "1 entry" if count == 1 else f"{count} entries"
+    return plural(count, "entry", "entries")

@@ -31,6 +31,7 @@ from attnprobe.results import (
     is_same,
     write_json,
 )
+from attnprobe.wording import plural
 
 __all__ = ["Ledger"]
 
@@ -195,8 +196,8 @@ class Ledger:
         if self._unreported:
             self._complain(
                 session,
-                f"pytest counts {_failures(self._unreported)} more than it reported: a plugin "
-                "failed the run, as --cov-fail-under does",
+                f"pytest counts {plural(self._unreported, 'failure')} more than it reported: "
+                "a plugin failed the run, as --cov-fail-under does",
             )
         nothing = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
         if self._strict and nothing and (self._cases or not self._may_be_empty):
@@ -340,12 +341,7 @@ def _notes(compared: Compared) -> Iterator[str]:
         yield f"stale: {file}: {name} on {model} is in the baseline, but no case is left of it"
     count = len(compared.unselected)
     if count:
-        entries = "1 entry" if count == 1 else f"{count} entries"
-        yield f"{entries} of the baseline not selected by this run"
-
-
-def _failures(count: int) -> str:
-    return "1 failure" if count == 1 else f"{count} failures"
+        yield f"{plural(count, 'entry', 'entries')} of the baseline not selected by this run"
 
 
 def _listed(names: list[str]) -> str:

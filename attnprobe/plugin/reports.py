@@ -126,7 +126,9 @@ def expectation(judged: Judged) -> ExpectationResult:
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     said += other_bounds(verdict.other_bounds)
-    said += [str(one) for one in (verdict.confirmed, verdict.control, verdict.chance) if one]
+    said += verdict.ablated
+    if verdict.chance is not None:
+        said.append(str(verdict.chance))
     return ExpectationResult(
         rule=stated.rule.kind,
         arguments=_plain(stated.arguments),
@@ -440,8 +442,7 @@ def _ablations(judged: Sequence[Judged]) -> Iterator[str]:
     for entry in judged:
         rule, verdict = entry.finding.expectation.rule, entry.finding.verdict
         if verdict is not None and verdict.control is not None:
-            said = "; ".join(str(one) for one in (verdict.confirmed, verdict.control) if one)
-            yield f"{rule.kind} {rule.relation()}: {said}"
+            yield f"{rule.kind} {rule.relation()}: {'; '.join(verdict.ablated)}"
 
 
 def _rate(chance: Chance | None) -> str:
