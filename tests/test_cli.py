@@ -59,6 +59,28 @@ def test_a_table_is_not_cut_on_a_narrow_terminal(
     assert all(name in printed for name in ("architecture", "largest difference", "refused from"))
 
 
+def test_a_table_too_wide_for_a_terminal_has_a_line_for_each_cell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table("architecture", "largest difference")
+    for row in (("bert", "1e-6"), ("llama", "2e-6")):
+        table.add_row(*row)
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_width", 60)
+    print_table(table)
+    assert "largest difference ┃" in capsys.readouterr().out
+    monkeypatch.setattr(out, "_width", 34)
+    print_table(table)
+    lines = [re.sub("[│ ]+", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line[0].isalpha()] == [
+        "architecture bert",
+        "largest difference 1e-6",
+        "architecture llama",
+        "largest difference 2e-6",
+    ]
+    assert sum(line.startswith("├") for line in lines) == 1  # between two rows
+
+
 def test_lint_counts_what_is_sound(attn: Attn, write_cases: Write) -> None:
     write_cases(GOOD, name="cases/deep/a.attn.yaml")
     write_cases(GOOD, name="cases/b.attn.yaml")

@@ -26,10 +26,26 @@ out = Console(highlight=False)
 
 
 def print_table(table: Table) -> None:
-    """Prints a table with nothing cut off: on a narrow terminal its lines are longer than that."""
+    """Prints a table with nothing cut off.
+
+    Where it is too wide for a terminal, each row becomes lines of its own, one a column; a file or
+    a pipe gets longer lines instead.
+    """
     wide = Measurement.get(out, out.options.update(max_width=_WIDEST), table).maximum
+    if out.is_terminal and wide > out.width:
+        out.print(_upright(table))
+        return
     width = max(out.width, min(wide, _WIDEST))
     Console(file=out.file, highlight=False, width=width).print(table)
+
+
+def _upright(table: Table) -> Table:
+    """The table with a row for each of its cells: the column's name, the cell."""
+    turned = Table("", "", title=table.title, show_header=False)
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        for column, cell in zip(table.columns, row, strict=True):
+            turned.add_row(column.header, cell, end_section=column is table.columns[-1])
+    return turned
 
 
 @app.callback(invoke_without_command=True)

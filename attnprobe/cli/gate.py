@@ -33,7 +33,7 @@ __all__: list[str] = []
 _PYTEST = {
     2: "was interrupted, or could not read its case files or a baseline; its output above says why",
     3: "had an internal error",
-    4: "was called in a way it does not understand",
+    4: "was called in a way it does not understand; its output above says why",
     5: "collected nothing",
 }
 _TESTS_FAILED = 1

@@ -43,13 +43,13 @@ class Measure(NamedTuple):
 
 
 MEASURES: tuple[Measure, ...] = (
-    *(Measure(name, "share of the mass") for name in PATTERNS),
-    Measure("vertical", "share of the mass"),
+    *(Measure(name, "share") for name in PATTERNS),
+    Measure("vertical", "share"),
     Measure("entropy", "nats"),
     Measure("normalised entropy", "0 to 1"),
     Measure("distance", "tokens"),
     Measure("normalised distance", "0 to 1"),
-    Measure("sink", "share of the mass"),
+    Measure("sink", "share"),
 )
 """`sparse` and `uniform` are low and high normalised entropy; `vertical` is the strongest column of
 each sentence."""
