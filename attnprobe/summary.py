@@ -1,4 +1,4 @@
-"""What GitHub shows of a run: a job summary in Markdown, and annotations beside the case files.
+"""A run in short, and what GitHub shows of it: a job summary, annotations beside the case files.
 
 Texts, names and paths come from anybody: none of it can end a table cell, become a tag or a link,
 or be taken for a workflow command.
@@ -7,15 +7,23 @@ or be taken for a workflow command.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from attnprobe.align import visible
+from attnprobe.render.overview import SuiteCount
 from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult, Results
-from attnprobe.stats import wilson
 from attnprobe.wording import plural
 
-__all__ = ["MOST_ANNOTATIONS", "MOST_BYTES", "markdown", "workflow_commands"]
+__all__ = [
+    "MOST_ANNOTATIONS",
+    "MOST_BYTES",
+    "in_words",
+    "markdown",
+    "suite_counts",
+    "workflow_commands",
+]
 
 # GitHub takes 1 MiB of summary from a step.
 MOST_BYTES = 2**20
@@ -38,12 +46,12 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
     told = _escaped(sentence).strip()
     if told:
         parts.append(f"**{told}**\n")
-    parts.append(f"{_in_words(results)}.\n")
+    parts.append(f"{in_words(results)}.\n")
     text = "\n".join(parts)
     items = sorted(results.items, key=lambda item: (_badness(item), item.place))
     checks = [(*_check_rows(item),) for item in items]
     models = [(_model_row(model),) for model in results.models]
-    suites = [(cells,) for cells in _suite_rows(results.items)]
+    suites = [(_suite_row(one),) for one in suite_counts(results.items)]
     # The checks that fail are the reason to read on: half of the room is theirs.
     for noun, columns, rows, share in (
         ("model", ("model", "from", "revision", "weights"), models, 1 / 8),
@@ -54,7 +62,7 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
     return text
 
 
-def _in_words(results: Results) -> str:
+def in_words(results: Results) -> str:
     """What became of the checks: `2 of 9 attention checks do not hold, 1 known gap`."""
     counts = results.summary()
     failing = counts["failed"] + counts["xpassed"]
@@ -117,18 +125,33 @@ def _model_row(model: ModelResult) -> list[str]:
     ]
 
 
-def _suite_rows(items: Iterable[CaseResult]) -> Iterator[list[str]]:
+def suite_counts(items: Iterable[CaseResult]) -> list[SuiteCount]:
     """The suites, those in which something fails first, so that a cut leaves them in."""
-    suites: dict[tuple[str, str], list[bool]] = {}
+    suites: dict[tuple[str, str], list[CaseResult]] = {}
     for item in items:
-        held = suites.setdefault((item.suite, item.model), [])
-        if item.outcome in ("passed", *_FAILING):
-            held.append(item.outcome == "passed")
-    for (suite, model), held in sorted(suites.items(), key=lambda one: (all(one[1]), one[0])):
-        cells = [_code(suite), _code(model), f"{sum(held)} of {len(held)}"]
-        if held:
-            cells += [f"{sum(held) / len(held):.1%}", str(wilson(sum(held), len(held)))]
-        yield [*cells, "", ""][:5]
+        suites.setdefault((item.suite, item.model), []).append(item)
+    counts = [_count(*names, own) for names, own in suites.items()]
+    return sorted(counts, key=lambda one: (one.held == one.judged, one.suite, one.model))
+
+
+def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
+    judged = [item for item in items if item.outcome in ("passed", *_FAILING)]
+    heads = Counter(
+        entry.head for item in judged for entry in item.expectations if entry.head is not None
+    )
+    return SuiteCount(
+        suite,
+        model,
+        held=sum(item.outcome == "passed" for item in judged),
+        judged=len(judged),
+        gaps=sum(item.outcome == "xfailed" for item in items),
+        heads=tuple(name for name, _ in sorted(heads.items(), key=lambda one: (-one[1], one[0]))),
+    )
+
+
+def _suite_row(one: SuiteCount) -> list[str]:
+    rate = f"{one.held / one.judged:.1%}" if one.judged else ""
+    return [_code(one.suite), _code(one.model), one.hold, rate, one.interval]
 
 
 def _check_rows(item: CaseResult) -> Iterator[list[str]]:

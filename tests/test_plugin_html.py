@@ -12,8 +12,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import scipy.stats
+from conftest import LOADS_TINY, SLOW
 from svg import texts
 
+from attnprobe.render.overview import SuiteCount, overview_section
 from attnprobe.results import read_results
 
 Run = Callable[..., pytest.RunResult]
@@ -75,6 +78,101 @@ def shown(page: Page, name: str) -> str:
 
 def pictures(page: Page, name: str) -> list[str]:
     return [base64.b64decode(data).decode() for data in SVG.findall(shown(page, name))]
+
+
+class Cells(HTMLParser):
+    """The texts of the table cells of a page, a list for each row."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td" and self.rows:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def overview(path: str = "report.html") -> tuple[str, list[list[str]]]:
+    """The sentence and the rows of the section that the report starts with."""
+    found = re.search(
+        r"<section[^>]*><h2[^>]*>Attention checks</h2><p[^>]*>(.*?)</p>(.*?)</section>",
+        Path(path).read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    assert found is not None
+    return found[1], [row for row in Cells(found[2]).rows if row]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n2",), ("--attn-json=r.json",)])
+def test_the_report_starts_with_how_many_checks_of_each_suite_hold(
+    pytester: pytest.Pytester, write_cases: Write, arguments: tuple[str, ...]
+) -> None:
+    pytester.makeconftest(LOADS_TINY)
+    write_cases(CASES)
+    held = (
+        "- id: holds\n  text: The dog barks.\n  expect: [{ignores: {from: barks, to: dog, HEAD}}]"
+    )
+    several = [held.replace("holds", f"h{number}") for number in range(4)]
+    heads = ("heads: L1H1", "heads: L0H2", "heads: L1H1", "heads: L0H0")
+    pairs = zip(several, heads, strict=True)
+    text = "\n".join(one.replace("HEAD", f"max: 0.99, {head}") for one, head in pairs)
+    write_cases(text, name="y.attn.yaml")
+    file = Path("y.attn.yaml")
+    file.write_text(file.read_text(encoding="utf-8").replace("suite: pronouns", "suite: others"))
+    pytester.runpytest_subprocess(*SLOW, "--attn-model=tiny", "--html=report.html", *arguments)
+    sentence, rows = overview()
+    # Of five cases in x: one holds, one fails, one cannot be measured, one is skipped, one a gap.
+    assert sentence == (
+        "1 of 6 attention checks does not hold, 1 could not be measured, 1 is a known gap, "
+        "1 was skipped."
+    )
+    one_of_three, four_of_four = (
+        scipy.stats.binomtest(k, n).proportion_ci(method="wilson") for k, n in ((1, 3), (4, 4))
+    )
+    assert rows == [
+        [
+            *("2 failed", "pronouns", "tiny", "1 of 3"),
+            *(f"{one_of_three.low:.1%} to {one_of_three.high:.1%}", "1", "mean of 12 heads"),
+        ],
+        [
+            *("holds", "others", "tiny", "4 of 4"),
+            *(f"{four_of_four.low:.1%} to {four_of_four.high:.1%}", "", "L1H1, L0H0, L0H2"),
+        ],
+    ]
+
+
+def test_the_start_of_the_report_counts_what_was_not_judged(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "-k", "gap or later")
+    assert overview() == (
+        "No attention check was judged, 1 is a known gap, 1 was skipped.",
+        [["not judged", "pronouns", "tiny", "0 of 0", "", "1", ""]],
+    )
+
+
+def test_promise_31_the_start_of_the_report_shows_names_as_they_are() -> None:
+    name = "<script>alert(1)</script>\x1b"
+    count = SuiteCount(name, name, held=1, judged=2, gaps=0, heads=(name,) * 9)
+    made = str(overview_section(name, [count]))
+    assert "<script" not in made
+    assert "\x1b" not in made
+    assert made.count("&lt;script&gt;alert(1)&lt;/script&gt;\\x1b") == 6
+    assert "and 6 more" in made
+
+
+def test_a_report_of_other_tests_alone_does_not_start_with_checks(
+    probe: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile("def test_other(): pass")
+    probe("--html=report.html").assert_outcomes(passed=1)
+    assert "Attention checks" not in Path("report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--self-contained-html"]])

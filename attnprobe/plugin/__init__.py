@@ -70,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     on_worker = hasattr(config, "workerinput")
     files = (chosen.json, chosen.save, chosen.compare)
     several = chosen.all_models and len(chosen.models) > 1
-    wanted = any(files) or chosen.strict or several or config.getoption("attn_compare_fail")
+    report = config.getoption("htmlpath", None) and chosen.models
+    wanted = any((*files, chosen.strict, several, config.getoption("attn_compare_fail"), report))
     if not wanted or on_worker or config.getoption("collectonly"):
         return
     from attnprobe.plugin.ledger import Ledger

@@ -20,6 +20,7 @@ from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import REPORT, absent_key, order_key
 from attnprobe.plugin.options import settings
 from attnprobe.render.changes import changes_section
+from attnprobe.render.overview import overview_section
 from attnprobe.results import (
     CaseOutcome,
     CaseResult,
@@ -31,6 +32,7 @@ from attnprobe.results import (
     is_same,
     write_json,
 )
+from attnprobe.summary import in_words, suite_counts
 from attnprobe.wording import plural
 
 __all__ = ["Ledger"]
@@ -306,6 +308,9 @@ class Ledger:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        if self._found is not None and self._found.items:
+            suites = suite_counts(self._found.items)
+            prefix.append(str(overview_section(f"{in_words(self._found)}.", suites)))
         for title, comparison, notes in self._comparisons():
             section = changes_section(
                 title,
