@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import regex
 
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import locate, visible, width, words
@@ -32,6 +34,10 @@ __all__ = [
 ]
 
 _COMMAND = re.compile(r"^( *)::")
+# Columns of a text in a line: with what stands before it, a terminal of 80 does not break it.
+_WIDEST = 72
+_SPACED = regex.compile(r"\s*\S+\s*|\s+")
+_GRAPHEME = regex.compile(r"\X")
 _CLOSE = f"within {BAND} of the bound, too near to call"
 _STATES: Mapping[str, str] = {
     "passed": "holds",
@@ -61,10 +67,14 @@ def headline(failing: Sequence[Finding], judged: int = 1) -> str:
     kind = first.expectation.rule.kind
     if verdict is None:
         line = f"{_first_line(first.error)} ({kind})"
+    elif verdict.outcome == "vacuous" and verdict.chance is not None:
+        chance = verdict.chance
+        line = (
+            f"vacuous: holds for {chance.passed} of {chance.pairs} other word pairs "
+            f"({kind}, {verdict.head})"
+        )
     else:
-        about = [kind, verdict.head]
-        about += [verdict.outcome] * (verdict.outcome != "failed")
-        line = f"{_against(verdict.deciding)} ({', '.join(about)})"
+        line = f"{_state(verdict.outcome)}{_against(verdict.deciding)} ({kind}, {verdict.head})"
     more = f"; {len(failing)} of {judged} expectations fail" if len(failing) > 1 else ""
     return harmless(line + more)
 
@@ -79,10 +89,14 @@ def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) ->
     if not failing or found is None:
         return harmless(f"{_first_line(finding.error)} ({name})")
     first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
-    demand = first.demand
-    about = [name, found.head, *([first.outcome] * (first.outcome != "failed"))]
+    line = f"{_state(first.outcome)}{_against(first.demand)} ({name}, {found.head})"
     more = f"; {len(failing)} of {len(finding.judgements)} bounds fail" if len(failing) > 1 else ""
-    return harmless(f"{_against(demand)} ({', '.join(about)}){more}")
+    return harmless(line + more)
+
+
+def _state(outcome: Outcome) -> str:
+    """What a number cannot say: that it is too near to its bound, though it meets it."""
+    return "" if outcome == "failed" else f"{outcome}: "
 
 
 def _against(one: BoundVerdict | Demand) -> str:
@@ -221,18 +235,64 @@ def _sentence(case: Case, rule: Rule) -> list[str]:
 
 
 def _underlined(text: str, spans: Sequence[tuple[Span, str]]) -> list[str]:
-    carets = ""
+    """The text, in several lines where it is long, with carets and names under the spans."""
+    return [
+        f"│ {line}"
+        for piece in _pieces(text)
+        for line in _piece_underlined(text, piece, _within(piece, spans))
+    ]
+
+
+def _within(piece: Span, spans: Sequence[tuple[Span, str]]) -> list[tuple[Span, str]]:
+    """What of the spans lies in a piece of the text; a name stands where its span starts."""
+    return [
+        (
+            Span(max(span.start, piece.start), min(span.end, piece.end)),
+            label if span.start >= piece.start else "",
+        )
+        for span, label in spans
+        if span.start < piece.end and piece.start < span.end
+    ]
+
+
+def _piece_underlined(text: str, piece: Span, spans: Sequence[tuple[Span, str]]) -> list[str]:
+    marked: set[int] = set()
     labels: list[str] = []
     for span, label in spans:
-        column = width(visible(text[: span.start]))
-        carets = carets.ljust(column) + "^" * max(1, width(visible(text[span.start : span.end])))
+        column = width(visible(text[piece.start : span.start]))
+        marked.update(range(column, max(width(visible(text[piece.start : span.end])), column + 1)))
         for index, line in enumerate(labels):
             if len(line) < column:
                 labels[index] = line.ljust(column) + label
                 break
         else:
             labels.append(" " * column + label)
-    return [f"│ {line}" for line in (visible(text), carets, *labels)]
+    carets = "".join(
+        "^" if column in marked else " " for column in range(max(marked, default=-1) + 1)
+    )
+    shown = visible(text[piece.start : piece.end]).rstrip()
+    return [shown, *(line for line in (carets, *labels) if line.strip())]
+
+
+def _pieces(text: str) -> list[Span]:
+    """The text in pieces of at most `_WIDEST` columns, cut after spaces where it can be."""
+    pieces = [Span(0, 0)]
+    for start, end in _parts(text):
+        first = pieces[-1].start
+        if width(visible(text[first:end].rstrip())) > _WIDEST and end > start > first:
+            pieces.append(Span(start, end))
+        else:
+            pieces[-1] = Span(first, end)
+    return pieces
+
+
+def _parts(text: str) -> Iterator[tuple[int, int]]:
+    """Words with the spaces after them; of what has no space for a whole line, the graphemes."""
+    for word in _SPACED.finditer(text):
+        if width(visible(word[0].rstrip())) <= _WIDEST:
+            yield word.span()
+        else:
+            yield from (part.span() for part in _GRAPHEME.finditer(text, *word.span()))
 
 
 def _notes(case: Case, rule: Rule) -> dict[str, str]:

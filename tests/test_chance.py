@@ -545,7 +545,15 @@ def test_vacuous_passes_is_counted_and_fails_under_strict(
 ) -> None:
     write_cases(LOOSE)
     path = tmp_path / "r.json"
-    probe(f"--attn-json={path}").assert_outcomes(passed=4)
+    passed = probe(f"--attn-json={path}")
+    passed.assert_outcomes(passed=4)
+    passed.stdout.fnmatch_lines(
+        [
+            "attnprobe: 4 tests pass, but would for too many other word pairs as well (vacuous): "
+            "x.attn.yaml::rows[[]dog-cat], x.attn.yaml::rows[[]seal-cow], "
+            "x.attn.yaml::rows[[]fox-hen] and 1 more; the gate and --attn-strict do not accept that"
+        ]
+    )
     results = read_results(path)
     assert results.summary()["vacuous"] == 4
     chance = results.cases[0].expectations[0].chance
@@ -559,6 +567,8 @@ def test_vacuous_passes_is_counted_and_fails_under_strict(
     strict.stdout.fnmatch_lines(
         ["*vacuous: attends barks → dog*", "*by chance: holds for * other word pairs*"]
     )
+    strict.stdout.fnmatch_lines(["FAILED x.attn.yaml::rows[[]dog-cat] - vacuous: holds for *"])
+    assert "tests pass" not in strict.stdout.str()
     probe("--attn-strict", "--attn-chance-max=1").assert_outcomes(passed=4)
 
 

@@ -3,17 +3,22 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
 from made_up import FakeReader
 
 from attnprobe import yamltext
+from attnprobe.align import width
 from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
 from attnprobe.explain import bound, explain, harmless, headline, number
 from attnprobe.heads import HeadSet
-from attnprobe.records import BoundVerdict, Head, Target, Verdict
+from attnprobe.records import BoundVerdict, Chance, Head, Target, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -134,6 +139,52 @@ def test_carets_stand_under_the_words(text: str, entry: str, lines: list[str]) -
     assert written[1 + len(lines)].startswith("  weight")
 
 
+def test_a_long_text_is_broken_with_the_carets_under_each_part() -> None:
+    text = (
+        "When the committee finally published its long report on the floods, the mayor of the "
+        "town thanked the engineers because they had worked through the night."
+    )
+    entry = "attends: {from: they, to: engineers because, over: committee, min: 0.3}"
+    written = told(case(entry, text), VERDICT).split("\n")
+    assert written[1:9] == [
+        "  │ When the committee finally published its long report on the floods, the",
+        "  │          ^^^^^^^^^",
+        "  │          over",
+        "  │ mayor of the town thanked the engineers because they had worked through",
+        "  │                               ^^^^^^^^^^^^^^^^^ ^^^^",
+        "  │                               to                from",
+        "  │ the night.",
+        "  weight 0.125, demanded >= 0.300",
+    ]
+
+
+WORDS = st.sampled_from(["ab", "cde", "人物", "e\u0301", "한글", "g" * 90, ".", " "])
+
+
+@given(st.lists(WORDS, min_size=1), st.data())
+def test_a_text_in_parts_loses_nothing_and_carets_stand_under_the_words(
+    words: list[str], data: st.DataObject
+) -> None:
+    text = " ".join(["q", *words])
+    places = [at.span() for at in re.finditer(r"\S+", text)]
+    start, end = data.draw(st.sampled_from(places))
+    entry = f"attends: {{from: q, to: {{chars: [{start}, {end}]}}, min: 0.3}}"
+    written = told(case(entry, text), VERDICT).split("\n")
+    lines = [line.removeprefix("  │").removeprefix(" ") for line in written if "  │" in line]
+    shown, marked = "", ""
+    for above, line in pairwise(["", *lines]):
+        if re.fullmatch(r"[ ^]+", line):
+            column = 0
+            for grapheme in regex.findall(r"\X", above):
+                marked += grapheme if line[column : column + 1] == "^" else ""
+                column += width(grapheme)
+        elif not re.fullmatch(r"( *(from|to))+", line):
+            assert width(line) <= 72
+            shown += line
+    assert shown.replace(" ", "") == text.replace(" ", "")
+    assert marked == ("q" if start == 0 else "q" + text[start:end])
+
+
 def test_two_texts_are_shown_one_below_the_other() -> None:
     found = parse(
         yamltext.loads(
@@ -220,8 +271,17 @@ def test_every_bound_is_told_the_hardest_first() -> None:
     [
         ({}, "weight 0.125, demanded >= 0.3 (attends, L3H1)"),
         (
-            {"outcome": "vacuous", "observed": 0.5, "head": "mean of 12 heads"},
-            "weight 0.500, demanded >= 0.3 (attends, mean of 12 heads, vacuous)",
+            {
+                "outcome": "vacuous",
+                "observed": 0.5,
+                "head": "mean of 12 heads",
+                "chance": Chance(passed=60, pairs=84, distinct=80),
+            },
+            "vacuous: holds for 60 of 84 other word pairs (attends, mean of 12 heads)",
+        ),
+        (
+            {"outcome": "borderline", "observed": 0.3004},
+            "borderline: weight 0.300, demanded >= 0.3 (attends, L3H1)",
         ),
         (
             {"measure": "rank", "observed": 3, "relation": "<=", "demanded": 1.0},
@@ -230,7 +290,9 @@ def test_every_bound_is_told_the_hardest_first() -> None:
         ({"demanded": 0.00005}, "weight 0.125, demanded >= 5e-05 (attends, L3H1)"),
     ],
 )
-def test_one_line_begins_with_the_number(changes: dict[str, Any], line: str) -> None:
+def test_one_line_begins_with_the_number_or_what_it_cannot_say(
+    changes: dict[str, Any], line: str
+) -> None:
     (expectation,) = case("attends: {from: it, to: animal, min: 0.3}").expectations
     failing = Finding(expectation, None, replace(VERDICT, **changes), None)
     assert headline([failing]) == line

@@ -701,6 +701,14 @@ def weight(tiny: TinyModels, text: str, query: str, key: str) -> float:
     return float(rows[tokens(key)].sum())
 
 
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_model_is_a_usage_error(probe: Run, write_cases: Write, given: str) -> None:
+    write_cases(BOTH)
+    result = probe(f"--attn-model={given}", model=None)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --attn-model is empty; is a variable not set?"])
+
+
 def test_promise_40_borderline_passes_and_fails_under_strict(
     probe: Run, write_cases: Write, tiny: TinyModels
 ) -> None:
@@ -713,7 +721,14 @@ def test_promise_40_borderline_passes_and_fails_under_strict(
             - attends: {{from: barks, to: dog, min: {bound}}}
         """
     )
-    probe("--attn-json=r.json").assert_outcomes(passed=1)
+    result = probe("--attn-json=r.json")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: 1 test passes, but too near to the bound to call (borderline): "
+            "x.attn.yaml::close; the gate and --attn-strict do not accept that"
+        ]
+    )
     assert read_results(Path("r.json")).summary()["borderline"] == 1
     result = probe("--attn-strict", "--attn-json=r.json")
     result.assert_outcomes(failed=1)

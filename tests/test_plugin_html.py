@@ -213,6 +213,26 @@ def test_a_known_gap_has_its_reason_and_the_run_its_models(probe: Run, write_cas
     assert "tiny, float32, device auto" in Path("r.html").read_text(encoding="utf-8")
 
 
+def test_every_judged_case_shows_its_text(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    write_cases(CASES.replace("text: The dog barks.", "text: The <b> dog barks.", 1))
+    pytester.makepyfile(
+        """
+        def test_two(attn):
+            attn("The dog barks.").ignores("barks", "dog", heads="mean", max=0.99)
+            attn("Old men saw her").ignores("men", "her", heads="mean", max=0.99)
+            attn("The dog barks.").ignores("barks", "The", heads="mean", max=0.99)
+        """
+    )
+    probe("--html=report.html")
+    page = report()
+    paragraph = re.compile("<p class=.attnprobe attn-text.>(.*?)</p>")
+    assert paragraph.findall(shown(page, "holds")) == ["The &lt;b&gt; dog barks."]
+    assert paragraph.findall(shown(page, "fails")) == ["The dog barks."]
+    assert paragraph.findall(shown(page, "test_two")) == ["The dog barks.", "Old men saw her"]
+
+
 @pytest.mark.parametrize("where", ["attnprobe.attention.draw", "attnprobe.run.Runner.pictured"])
 def test_a_fault_in_a_drawing_is_a_note_and_the_run_goes_on(
     probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch, where: str

@@ -158,6 +158,8 @@ def _models(config: pytest.Config) -> dict[str, str]:
     given = config.getoption("attn_model") or config.getini(_MODEL)
     models: dict[str, str] = {}
     for entry in given:
+        if not entry.strip():
+            raise pytest.UsageError("--attn-model is empty; is a variable not set?")
         named = re.match(r"([A-Za-z0-9_.-]+)=(.+)", entry)
         name, ref = (named[1], named[2]) if named else (short_name(entry), entry)
         if name in models:

@@ -27,6 +27,7 @@ from attnprobe.render.table import (
     folded,
     notes,
     picture_figure,
+    texts,
 )
 from attnprobe.results import (
     BoundResult,
@@ -393,13 +394,17 @@ def html(
         pictured: adds the weights that a picture shows; None for no pictures.
         album: pictures of earlier runs.
     """
+    samples = dict.fromkeys(entry.case.sample for entry in judged)
+    said = texts(
+        text for sample in samples for text in (sample.text, sample.target) if text is not None
+    )
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
     told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
     table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
     table += notes(told) if told else ""
     if pictured is None:
-        return table
-    return table + "".join(_pictures(entry, pictured, album) for entry in judged)
+        return said + table
+    return said + table + "".join(_pictures(entry, pictured, album) for entry in judged)
 
 
 def _or_note(what: str, make: Callable[[], str]) -> str:

@@ -7,7 +7,7 @@ that it reads on any page.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ __all__ = [
     "folded",
     "notes",
     "picture_figure",
+    "texts",
 ]
 
 
@@ -88,6 +89,7 @@ table.attnprobe { border-collapse: separate; border-spacing: 0 }
 #results-table .attnprobe th, #results-table .attnprobe td { padding: 4px 10px; border: 0 }
 #results-table .attnprobe th { color: #59636e }
 #results-table .attnprobe td { border-top: 1px solid #d1d9e0 }
+.attn-text { color: #757d87; unicode-bidi: isolate; padding: 0 18px; max-width: 100ch }
 .attn-outcome { color: #fff; border-radius: 9px; padding: 1px 8px; white-space: nowrap }
 .attn-passed { background: #1a7f37 }
 .attn-failed { background: #cf222e }
@@ -107,6 +109,7 @@ _FIGURE = Markup(
     "<figcaption>{}</figcaption></figure>"
 )
 _FOLDED = Markup('<details class="attnprobe"><summary>{}</summary>{}</details>')
+_TEXT = Markup('<p class="attnprobe attn-text">{}</p>')
 _NOTES = Markup('<ul class="attnprobe">{}</ul>')
 _NOTE = Markup("<li>{}</li>")
 
@@ -141,6 +144,11 @@ def _cell(text: str, *, rows: int = 1) -> Markup:
 
 def _outcome(outcome: Outcome) -> Markup:
     return _DATA.format(rows="", text=_BADGE.format(outcome))
+
+
+def texts(lines: Iterable[str]) -> str:
+    """What was read, an HTML paragraph each; nothing for an empty text."""
+    return str(Markup().join(_TEXT.format(visible(line)) for line in lines if line))
 
 
 def picture_figure(svg: str, caption: str) -> str:
