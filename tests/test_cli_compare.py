@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -350,6 +353,26 @@ def test_a_long_text_is_a_strip_on_a_scale_of_its_own_rows() -> None:
     assert largest <= max(old[7].max(), new[7].max())
     with pytest.raises(ValueError, match="do not fit"):
         triple(old, new[:5], queries=tokens, keys=tokens, titles=("x", "y", "z"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_terminal_without_a_minus_sign_gets_the_verdict_all_the_same(
+    tmp_path: Path, encoding: str
+) -> None:
+    old, new = (str(tmp_path / name) for name in ("old.json", "new.json"))
+    saved(old, run(HOLD))
+    saved(new, run(FAIL))
+    code = f"import sys; sys.argv[1:] = ['compare', {old!r}, {new!r}]\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "from attnprobe.cli import main; main()"],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert b"1 broken" in done.stdout
+    minus = "−".encode(encoding, errors="backslashreplace")
+    assert minus + b"83%" in done.stdout
 
 
 class Page(HTMLParser):

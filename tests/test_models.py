@@ -124,6 +124,14 @@ def test_encoding_knows_spans_and_special_tokens(minilm: Model) -> None:
     assert minilm.encode(KEYS) is minilm.encode(Sample(KEYS.text))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"), [("a \ud800 b", "D800 at character 2"), ("\udfff", "DFFF")]
+)
+def test_half_of_a_surrogate_pair_is_no_text(minilm: Model, text: str, told: str) -> None:
+    with pytest.raises(SelectorError, match=f"^the text has U\\+{told}.*is no character$"):
+        minilm.encode(Sample(text))
+
+
 def test_promise_15_nothing_is_cut_and_too_long_is_an_error(minilm: Model) -> None:
     long = Sample("tree " * 400)
     assert len(minilm.encode(long).source) == 402  # the tokenizer's file cuts at 128

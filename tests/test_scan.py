@@ -105,6 +105,16 @@ def last(model: Model, plan: run.Plan, tally: Tally) -> Tally:
 # Counts -------------------------------------------------------------------------------------------
 
 
+def test_a_sentence_that_stands_twice_is_on_one_side_of_the_split(bert: Model) -> None:
+    own = sentences(40)
+    again = tuple(replace(one, id=f"again {one.id}") for one in own)
+    plan = make_plan(bert, [Corpus("made up", own + again, "0" * 64, ())])
+    assert (plan.judged[:40] == plan.judged[40:]).all()
+    assert 0 < plan.judged[:40].sum() < 40
+    # What is said twice counts twice, as it does in a relation of a case file.
+    assert (plan.judged[:40] == make_plan(bert, [corpus(40)]).judged).all()
+
+
 @pytest.mark.parametrize(
     ("architecture", "site"),
     [("bert", "encoder"), ("llama", "decoder"), ("gemma2", "decoder"), ("bart", "cross")],

@@ -7,7 +7,9 @@ Each imports what costs (torch, transformers, matplotlib) inside its functions.
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
+import sys
 
 from rich.console import Console
 
@@ -22,6 +24,10 @@ for _module in pkgutil.iter_modules(__path__):
 
 def main() -> None:
     """Entry point; an error that attnprobe raises on purpose is a message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # Not every terminal has arrows and minus signs: an escape is better than no verdict.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except AttnprobeError as error:

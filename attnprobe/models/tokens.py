@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attnprobe.align import (
@@ -15,6 +16,7 @@ from attnprobe.records import Span, Tokens
 
 __all__ = ["check_length", "given", "prepare_tokenizer", "tokenize", "with_start"]
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NAMES = ("cls", "sep", "bos", "eos", "pad")
 
 
@@ -42,9 +44,16 @@ def tokenize(
         target: whether the text is the target of an encoder-decoder.
 
     Raises:
-        SelectorError: the text spells a special token and that was not declared.
+        SelectorError: the text spells a special token and that was not declared, or has half of a
+            surrogate pair, which is no character.
         ModelError: the tokenizer's offsets do not spell the text.
     """
+    half = _SURROGATE.search(text)
+    if half is not None:
+        raise SelectorError(
+            f"the text has U+{ord(half[0]):04X} at character {half.start()}: half of a surrogate "
+            "pair, which is no character"
+        )
     encoded = tokenizer(
         **{"text_target" if target else "text": text},
         truncation=False,

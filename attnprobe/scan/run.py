@@ -134,7 +134,9 @@ def make_plan(
         )
         for label in sorted(labels)
     }
-    judged = halves([sentence.id for sentence in sentences], seed=seed)
+    # The same sentence twice is on one side of the split, whatever it is called.
+    ids: dict[Sample, str] = {}
+    judged = halves([ids.setdefault(one.sample, one.id) for one in sentences], seed=seed)
     return Plan(
         sentences,
         chosen.name,
