@@ -6,6 +6,7 @@ it, which drops comments.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -101,7 +102,8 @@ def update_card(file: Path, results: Results, *, model: str | None = None) -> bo
         Whether the card has changed.
 
     Raises:
-        ResultsError: as `eval_results`, or the card cannot be read or written.
+        ResultsError: as `eval_results`, or the card cannot be read or written, or has what
+            huggingface_hub would drop.
     """
     name, found = eval_results(results, model=model)
     try:
@@ -133,4 +135,24 @@ def _parsed(text: str, file: Path) -> ModelCard:
             f"{file}: its model-index names {len(names)} models, and huggingface_hub would make "
             "one of them"
         )
+    own = card.data.to_dict()  # type: ignore[no-untyped-call]
+    kept = set(_leaves(own.get("model-index")))
+    lost = sorted({path for path, value in set(_leaves(index)) - kept})
+    if lost:
+        raise ResultsError(
+            f"{file}: huggingface_hub would drop from its model-index: {', '.join(lost)}; write "
+            "the block that attnprobe card prints into it by hand"
+        )
     return card
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """What stands in a piece of metadata, with the keys that lead there: `results.metrics.type`."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _leaves(part, path)
+    elif value is not None:
+        yield path, repr(value)

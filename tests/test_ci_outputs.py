@@ -472,6 +472,31 @@ def test_a_card_that_cannot_be_kept_is_left_alone(tmp_path: Path, text: bytes | 
     assert text is None or file.read_bytes() == text
 
 
+@pytest.mark.parametrize(
+    ("written", "lost"),
+    [
+        ("      value: 0.91\n      foo: 3\n", "results.metrics.foo"),
+        ("      value: 0.91\n    custom: {a: 1}\n", "results.custom.a"),
+        ("      value: 0.91\n      verified: true\n      args: {n: 3}\n", None),
+    ],
+)
+def test_what_a_card_would_lose_of_others_is_told_before(
+    tmp_path: Path, written: str, lost: str | None
+) -> None:
+    file = tmp_path / "README.md"
+    text = CARD.replace("      value: 0.91\n", written).encode()
+    file.write_bytes(text)
+    if lost is None:
+        assert update_card(file, run(*counted(3, 0)))
+        assert yaml.safe_load(ModelCard.load(file).data.to_yaml())["model-index"][0]["results"][0][
+            "metrics"
+        ] == [{"type": "accuracy", "value": 0.91, "verified": True, "args": {"n": 3}}]
+        return
+    with pytest.raises(ResultsError, match=f"would drop from its model-index: {lost}; write"):
+        update_card(file, run(*counted(3, 0)))
+    assert file.read_bytes() == text
+
+
 def test_a_card_tells_of_whole_runs_of_one_model() -> None:
     two = (MODEL, replace(MODEL, name="new"))
     other = [replace(entry, model="new") for entry in counted(2, 2)]
