@@ -330,6 +330,6 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     if verdict.chance is not None:
         lines.append(str(verdict.chance))
     if verdict.top:
-        lines.append("its strongest targets:")
+        lines.append("it attends most to:")
         lines += [f"  {line}" for line in bars(verdict.top, mark=notes)]
     return lines

@@ -89,7 +89,7 @@ cases/a.attn.yaml:8: failed: attends it → animal over street, L3H1
   │     to                      over           from
   weight 0.125, demanded >= 0.300
   by L3H1; 25% of its row is on special or first tokens
-  its strongest targets:
+  it attends most to:
     0.50  street  ████████████████████████ ← over
     0.25  [SEP]   ████████████
     0.12  animal  ██████                   ← to
@@ -348,7 +348,7 @@ def test_it_explains_what_a_runner_found() -> None:
     written = explain(found, finding)
     assert "rank" in written
     assert "the nearest of 6 tried" in written
-    assert len(written.split("its strongest targets:\n")[1].split("\n")) == 5
+    assert len(written.split("it attends most to:\n")[1].split("\n")) == 5
 
 
 # Text that would rather act than be read ---------------------------------------------------------
