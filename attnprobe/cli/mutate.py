@@ -47,8 +47,13 @@ def mutate(
     )
     from attnprobe.models.mutate import write_mutant
 
-    write_mutant(model, mutation, output)
-    out.print(f"written: {output} ({mutation}: {KINDS[mutation.kind]})", markup=False)
+    done = write_mutant(model, mutation, output)
+    partner = f" with {done.other}" if done.other else ""
+    out.print(
+        f"written: {output} ({mutation}{partner}: {KINDS[mutation.kind]})",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -70,6 +75,7 @@ def mutants(
     """
     from attnprobe.mutants import trials
     from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
+    from attnprobe.results import write_bytes
 
     refs = dict(map(_named, models))
     if len(refs) < len(models):
@@ -94,7 +100,7 @@ def mutants(
         out.print(f"{name}: {summary_line(listed)}", markup=False, soft_wrap=True)
         found.append((_facts(model, own), listed))
     if page is not None:
-        page.write_text(as_page(found), encoding="utf-8")
+        write_bytes(page, as_page(found).encode())
     if not all(trial.as_wanted for _, listed in found for trial in listed):
         raise typer.Exit(1)
 

@@ -57,9 +57,11 @@ def scan(
         typer.Option("--output", "-o", help="Folder for results, cases and grids."),
     ] = None,
     lock: Annotated[
-        Path,
-        typer.Option("--lock", help="With --output: the file that head sets are added to."),
-    ] = Path(LOCK),
+        Path | None,
+        typer.Option(
+            "--lock", help=f"With --output: the file that head sets are added to; default {LOCK}."
+        ),
+    ] = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Starts the names of head sets.")] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished scan in the folder.")
@@ -88,6 +90,8 @@ def scan(
         raise AttnprobeError(f"unknown site {site!r}; one of: {', '.join(SITES)}")
     if resume and output is None:
         raise AttnprobeError("--resume goes on from a folder; name it with --output")
+    if lock is not None and output is None:
+        raise AttnprobeError("--lock is written by a scan with --output; name a folder with it")
     corpora = [read_corpus(path) for path in corpus]
     for one in corpora:
         for note in one.notes:
@@ -112,7 +116,7 @@ def scan(
         min_arcs=min_arcs,
         batch_tokens=batch_tokens,
         output=output,
-        lock=lock,
+        lock=lock or Path(LOCK),
         prefix=prefix,
         overwrite=overwrite,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ FORMATS = (".html", ".svg", ".png")
 NEXT, NEXT_FROM = 2, 0.1
 TOP = 3
 LEAST = 0.005  # less would be printed as 0.00
+LEGEND = (
+    "score: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. entropy: 0 "
+    "all weight on one word, 1 spread evenly. runners-up: other patterns that score at least "
+    f"{NEXT_FROM}."
+)
 
 
 @app.command()
@@ -83,18 +88,20 @@ def show(
     chosen = heads or []
     _check(chosen, patterns=patterns, top=top, output=output)
     _check_text("the text", text)
-    _check_text("--target", target or "")
+    if target is not None:
+        _check_text("--target", target)
     from attnprobe.explain import harmless
     from attnprobe.models import load
 
     loaded = load(model, revision=revision, device=device, dtype=dtype, online=online)
     attention = loaded.attention(text, target=target, site=site)
     if patterns:
-        out.print(_pattern_table(attention.patterns(unit=unit, special=special)))
+        print_table(_pattern_table(attention.patterns(unit=unit, special=special)))
+        out.print(LEGEND, soft_wrap=True)
     count = top or TOP
     for one in chosen:
         found = attention.strongest(one, count=count, unit=unit, special=special)
-        out.print(_target_table(one, found, count, attention.site))
+        print_table(_target_table(one, found, count, attention.site))
     if output is not None:
         _write(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
@@ -126,6 +133,8 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
 
 
 def _check_text(what: str, text: str) -> None:
+    if not text.strip():
+        raise AttnprobeError(f"{what} is empty")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -140,7 +149,7 @@ def _pattern_table(patterns: Patterns) -> Table:
     table.add_column("score", justify="right")
     table.add_column("on")
     table.add_column("entropy", justify="right")
-    table.add_column("next")
+    table.add_column("runners-up")
     for one in patterns:
         table.add_row(
             str(one.head),
