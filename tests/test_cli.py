@@ -190,8 +190,10 @@ def test_errors_are_messages_and_exit_code_2(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
-    shown = " ".join(capsys.readouterr().err.split())
-    assert shown.startswith("no model at ./no [bold]model; give a folder")
+    assert capsys.readouterr().err == (
+        "no model at ./no [bold]model; give a folder, a .gguf file, pkg://package/path or a hub "
+        "id\n"
+    )
 
 
 def test_promise_33_errors_print_nothing_that_acts(

@@ -7,6 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from svg import HOSTILE, SVG, texts
 from test_compare import FAIL, GAP, HOLD, case, expected, model, run
 
 from attnprobe import cases
+from attnprobe.cli.base import out
 from attnprobe.compare import compare_results
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.matching import Match
@@ -71,6 +73,20 @@ def test_something_broken_is_1(compare: Attn) -> None:
     code, text = compare(saved("a.json", run(HOLD)), saved("b.json", run(FAIL)))
     assert code == 1
     assert re.search(r"broken .* one .* passed, weight 0.600 .* failed, weight 0.100", text)
+
+
+def test_a_narrow_terminal_breaks_no_name(compare: Attn, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = case(id="it", row="animal-cross-street-tired", file="cases/of/a/long/name.attn.yaml")
+    files = saved("a.json", run(long)), saved("b.json", run(replace(long, outcome="failed")))
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_width", 80)
+    _, text = compare(*files)
+    lines = [re.sub("[│ ]+", " ", line).strip() for line in text.splitlines()]
+    assert lines[1:4] == [
+        "kind broken",
+        "case it[animal-cross-street-tired]",
+        "cases/of/a/long/name.attn.yaml",
+    ]
 
 
 def test_a_limit_is_1_too(compare: Attn) -> None:

@@ -45,7 +45,7 @@ def compare(
     ],
     cases: Annotated[
         list[Path] | None,
-        typer.Option("--cases", help="For two models: case files or folders; default cases."),
+        typer.Option("--cases", help="For two models: case files or folders, else cases."),
     ] = None,
     model: Annotated[
         str | None,
@@ -58,8 +58,12 @@ def compare(
     allow_gone: Annotated[
         bool, typer.Option("--allow-gone", help="Do not exit 1 for cases of A that B lacks.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="For two models.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="For two models.")] = "float32",
+    device: Annotated[
+        str, typer.Option("--device", help="For two models: as in torch, or auto.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="For two models: float32, float16 or bfloat16.")
+    ] = "float32",
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the comparison to this file.")
     ] = None,
@@ -69,8 +73,7 @@ def compare(
 ) -> None:
     """Compare two results, or run two models on the same cases and compare them.
 
-    Exit code 0 if nothing broke and nothing is gone, 1 if something did or is, 2 if they could not
-    be compared.
+    Exit 0: nothing broke or is gone. Exit 1: something did or is. Exit 2: they cannot be compared.
     """
     from attnprobe.compare import compare_results, pair_models
     from attnprobe.limits import exceeded, parse_limit
@@ -276,7 +279,7 @@ def _print(found: _Found, beyond: Sequence[str]) -> None:
     comparison = found.comparison
     rows = change_rows(comparison)
     if rows:
-        table = _table("", "case", "model", "rule", "before", "now", "change")
+        table = _table("kind", "case", "model", "rule", "before", "now", "change")
         for row in rows:
             case = f"{row.case}\n{row.file}"
             cells = (row.kind, case, row.model, row.rule, row.before, row.now, row.by)

@@ -50,7 +50,7 @@ cases:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where the case files shall lie.")] = Path("cases"),
+    folder: Annotated[Path, typer.Argument(help="Where to put the case files.")] = Path("cases"),
 ) -> None:
     """Write a first case file and the schema for editors; nothing is overwritten."""
     from attnprobe.cli.files import schema

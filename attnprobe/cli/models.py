@@ -26,7 +26,8 @@ def models(
         typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Compare each site with eager attention.")
+        bool,
+        typer.Option("--check", help="Compare what is read at each site with eager attention."),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--json", help="With --check all: write the table to this file.")

@@ -29,13 +29,18 @@ def mutate(
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
     ],
     kind: Annotated[str, typer.Option("--kind", help=f"What is done: {', '.join(KINDS)}.")],
-    output: Annotated[Path, typer.Option("--out", help="The folder to write; must not exist.")],
-    head: Annotated[str | None, typer.Option("--head", help="Which head: L3H1.")] = None,
+    output: Annotated[
+        Path, typer.Option("--out", help="The folder to write; it must not exist yet.")
+    ],
+    head: Annotated[str | None, typer.Option("--head", help="Which head, such as L3H1.")] = None,
     other: Annotated[
-        str | None, typer.Option("--with", help="swap-heads: with which head of the layer.")
+        str | None,
+        typer.Option(
+            "--with", help="swap-heads: with which head of the layer; else one is chosen."
+        ),
     ] = None,
-    layer: Annotated[int | None, typer.Option("--layer", help="Which layer: 2.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn at random.")] = 0,
+    layer: Annotated[int | None, typer.Option("--layer", help="Which layer, such as 2.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")] = 0,
 ) -> None:
     """Write a damaged or harmless variant of a model, to see whether a suite notices."""
     mutation = Mutation(

@@ -64,7 +64,7 @@ def show(
         ),
     ] = None,
     unit: Annotated[
-        Literal["words", "tokens"], typer.Option("--unit", help="Rows and columns.")
+        Literal["words", "tokens"], typer.Option("--unit", help="What rows and columns are.")
     ] = "words",
     special: Annotated[
         bool,
@@ -82,7 +82,9 @@ def show(
         str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
     ] = "float32",
     revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
-    online: Annotated[bool, typer.Option("--online", help="Allow the hub.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
+    ] = False,
 ) -> None:
     """Show what heads do on one text: their patterns, their strongest targets, their heatmaps."""
     chosen = heads or []
