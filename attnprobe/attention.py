@@ -441,6 +441,15 @@ def draw(
     return _drawn(weights, picture, queries.pieces, keys.pieces, model, case)
 
 
+def heads_title(heads: Sequence[Head]) -> str:
+    """What a picture of these heads is of: `L3H1`, `L3, mean of 12 heads`, `mean of 72 heads`."""
+    if len(heads) == 1:
+        return str(heads[0])
+    layers = {head.layer for head in heads}
+    layer = f"L{layers.pop()}, " if len(layers) == 1 else ""
+    return f"{layer}mean of {len(heads)} heads"
+
+
 def _drawn(
     weights: Floats,
     picture: Picture,
@@ -452,13 +461,11 @@ def _drawn(
     """The heatmap of a picture whose positions count in these rows and columns."""
     from attnprobe.render.heatmap import Cells, heatmap
 
-    heads = picture.heads
-    head = str(heads[0]) if len(heads) == 1 else f"mean of {len(heads)} heads"
     return heatmap(
         weights,
         queries=rows,
         keys=columns,
-        title=" · ".join(part for part in (model, head, case) if part),
+        title=" · ".join(part for part in (model, heads_title(picture.heads), case) if part),
         expected=Cells(picture.rows, picture.expected) if picture.expected else None,
         contrast=Cells(picture.rows, picture.contrast) if picture.contrast else None,
         rows=picture.rows or None,

@@ -378,13 +378,16 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
         try:
             value = json.loads(line, object_pairs_hook=distinct)
         except json.JSONDecodeError as error:
-            raise file.wrong(f"no JSON: {error.msg}", number, error.colno) from None
+            quotes = "; JSON needs double quotes" if line[error.pos :][:1] == "'" else ""
+            raise file.wrong(f"no JSON: {error.msg}{quotes}", number, error.colno) from None
         except (ValueError, RecursionError) as error:
             raise file.wrong(f"no JSON: {error}", number) from None
         entry = _object(value, ("id", "text", "target", "arcs"), ("text", "arcs"), number, file)
         for key in ("id", "text", "target"):
-            if key in entry and not (isinstance(entry[key], str) and entry[key].strip()):
+            if key in entry and not isinstance(entry[key], str):
                 raise file.wrong(f"{key} is text, not {entry[key]!r}", number)
+            if key in entry and not entry[key].strip():
+                raise file.wrong(f"{key}: is empty", number)
         sample = Sample(entry["text"], entry.get("target"))
         if not isinstance(entry["arcs"], list):
             raise file.wrong("arcs is a list of objects with from, to and relation", number)

@@ -41,7 +41,7 @@ def counts_line(comparison: Comparison) -> str:
 
 
 def sentence(comparison: Comparison) -> str:
-    """What a release needs to know: `2 of 61 checks that held no longer hold, 1 is gone`."""
+    """What a release needs to know: `2 of 61 checks that held before no longer hold, 1 is gone.`"""
     gone, lost, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
     gaps = [change for change in lost if change.old and change.old.outcome == "xfailed"]
     broken = [change for change in lost if change not in gaps]
@@ -52,19 +52,20 @@ def sentence(comparison: Comparison) -> str:
     ]
     checks = plural(len(held), "check")
     if not held:
-        told = ["no check held before"]
+        told = ["No check held before"]
     elif broken:
-        told = [f"{len(broken)} of {checks} that held no longer hold{'s' * (len(broken) == 1)}"]
+        verb = "holds" if len(broken) == 1 else "hold"
+        told = [f"{len(broken)} of {checks} that held before no longer {verb}"]
     elif len(held) == 1:
-        told = ["the one check that held still holds"]
+        told = ["The one check that held before still holds"]
     else:
-        told = [f"all {checks} that held still hold"]
+        told = [f"All {checks} that held before still hold"]
     for count, what in ((len(gone), "gone"), (len(weaker), "weaker")):
         if count:
             told.append(f"{plural(count, 'is', 'are')} {what}")
     if gaps:
         told.append(f"{plural(len(gaps), 'known gap')} could not be measured")
-    return ", ".join(told)
+    return f"{', '.join(told)}."
 
 
 def change_rows(comparison: Comparison) -> list[ChangeRow]:

@@ -51,19 +51,25 @@ def parse_limit(text: str) -> Limit:
     if found is None:
         raise ResultsError(f"{text!r} needs a number after {kind}:, as in {LIMITS_HELP}")
     sign, digits, percent = found.groups()
-    number = float(digits) / (100 if percent else 1)
     if kind in _COUNTED:
         if sign == "-" or percent or not digits.isdigit():
-            raise ResultsError(f"{text!r}: a count is a whole number: {kind}:{int(number)}")
-        return Limit(kind, number, text)
-    if sign != "-" and number:
-        raise ResultsError(f"{text!r}: a fall is negative: write {kind}:-{digits}{percent}")
-    if kind == "weight" and number and not percent:
-        raise ResultsError(
-            f"{text!r}: the fall of a weight is relative: write weight:-{number * 100:g}%"
-        )
+            count = int(float(digits))
+            raise ResultsError(f"{text!r}: a count is a whole number: {kind}:{count}")
+        return Limit(kind, float(digits), text)
+    # No fall is larger than all there was: a number from 1 without a sign is meant as per cent.
+    hundredths = bool(percent) or float(digits) >= 1
+    number = float(digits) / (100 if hundredths else 1)
     if number >= 1:
         raise ResultsError(f"{text!r} lets everything pass: give a fall of less than 100%")
+    meant = f"{kind}:-{digits}%" if hundredths else f"{kind}:-{digits}"
+    if kind == "weight" and not hundredths:
+        meant = f"{kind}:-{number * 100:g}%"
+    if sign != "-" and number:
+        raise ResultsError(f"{text!r}: a fall is negative: write {meant}")
+    if kind == "weight" and number and not percent:
+        raise ResultsError(f"{text!r}: the fall of a weight is relative: write {meant}")
+    if hundredths and not percent:
+        raise ResultsError(f"{text!r}: a rate is at most 1: write {meant}")
     return Limit(kind, -number, text)
 
 

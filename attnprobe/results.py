@@ -611,11 +611,7 @@ def _head_set(path: Path, name: str, entry: object) -> HeadSet:
 
 def _read(path: Path, schema: str) -> dict[str, Any]:
     try:
-        data = json.loads(
-            path.read_text(encoding="utf-8"),
-            object_pairs_hook=distinct,
-            parse_constant=_refuse_constant,
-        )
+        data = _parsed(path, path.read_text(encoding="utf-8"), schema)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -624,6 +620,24 @@ def _read(path: Path, schema: str) -> dict[str, Any]:
     if not isinstance(data, dict) or found != schema:
         raise ResultsError(f"{path}: needs schema {schema!r}, has {found!r}")
     return data
+
+
+def _parsed(path: Path, text: str, schema: str) -> Any:
+    """The JSON of a file.
+
+    Raises:
+        ResultsError: it does not begin as such a file does, so it is something else.
+        ValueError, RecursionError: it does, and cannot be read on.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=distinct, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        if not text.strip() or text.lstrip().startswith("{"):
+            raise
+        what = "lock file" if schema == LOCK_SCHEMA else "results file"
+        raise ResultsError(
+            f"{path} is not a {what}: it is not JSON (line {error.lineno}, column {error.colno})"
+        ) from None
 
 
 def _refuse_constant(name: str) -> float:

@@ -14,16 +14,19 @@ from attnprobe.compare import Change
 from attnprobe.differences import change_row
 from attnprobe.errors import AttnprobeError
 from attnprobe.explain import bound, number
-from attnprobe.matching import Match, match_heads
+from attnprobe.matching import Fate, Match, match_heads
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Floats, Head, Need, Picture, Sample, SiteName
 from attnprobe.render.compare_page import ChangePictures, HeadRow
 from attnprobe.run import Finding, Runner
 
-__all__ = ["HeadFate", "draw_change", "head_fates", "head_row"]
+__all__ = ["HeadFate", "draw_change", "fates_sentence", "head_fates", "head_row"]
 
 # Texts that heads are matched over; more tell little more.
 MOST_TEXTS = 64
+# Heads that a sentence names.
+_NAMED = 3
+_FATES: tuple[Fate, ...] = ("lost", "moved", "stayed")
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ class HeadFate:
 def head_fates(
     old: Reader, new: Reader, cases: Iterable[Case], *, batch_tokens: int = BATCH_TOKENS
 ) -> tuple[HeadFate, ...]:
-    """What became of every head that a rule names, site by site, heads in their order.
+    """What became of every head that a rule names: first what is lost, then what moved.
 
-    Heads are matched over the texts of the cases, the first 64 of each site. Layers, `any` and
-    `all` pin no head.
+    Those of one fate go site by site, in their order. Heads are matched over the texts of the
+    cases, the first 64 of each site. Layers, `any` and `all` pin no head.
 
     Raises:
         AttnprobeError: the heads of a site cannot be matched, as where the models tokenise the
@@ -68,7 +71,7 @@ def head_fates(
             named.setdefault(site, set()).update(heads)
         for site, heads in named.items():
             pinned.setdefault(site, Counter()).update(heads)
-    return tuple(
+    fates = [
         HeadFate(site, match, heads[match.old])
         for site, heads in sorted(pinned.items())
         if heads
@@ -76,7 +79,26 @@ def head_fates(
             old, new, list(texts[site])[:MOST_TEXTS], site=site, batch_tokens=batch_tokens
         )
         if match.old in heads
-    )
+    ]
+    return tuple(sorted(fates, key=lambda fate: _FATES.index(fate.match.fate)))
+
+
+def fates_sentence(fates: Sequence[HeadFate]) -> str:
+    """What became of heads that are no longer where they were; empty where all are.
+
+    `L3H1 is lost, L2H0 moved to L2H4.`, with the site where the heads are of several.
+    """
+    several = len({fate.site for fate in fates}) > 1
+    told = []
+    for fate in fates:
+        if fate.match.fate != "stayed":
+            name = f"{fate.site} {fate.match.old}" if several else str(fate.match.old)
+            told.append(f"{name} {'is lost' if fate.match.fate == 'lost' else fate}")
+    if not told:
+        return ""
+    more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
+    sentence = ", ".join([*told[:_NAMED], *more])
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def head_row(fate: HeadFate) -> HeadRow:
@@ -140,7 +162,7 @@ def _told(finding: Finding) -> str:
 def _pictures(
     case: Case, one: Finding, other: Finding, old: Reader, new: Reader, batch_tokens: int
 ) -> Iterator[tuple[str, str]]:
-    from attnprobe.attention import draw
+    from attnprobe.attention import draw, heads_title
     from attnprobe.render.difference import triple
     from attnprobe.render.heatmap import Cells
     from attnprobe.render.style import to_svg
@@ -154,8 +176,7 @@ def _pictures(
         _matrix(model, encoding, picture, batch_tokens)
         for model, encoding in zip((old, new), encodings, strict=True)
     ]
-    heads = picture.heads
-    name = str(heads[0]) if len(heads) == 1 else f"mean of {len(heads)} heads"
+    name = heads_title(picture.heads)
     pieces = [
         (encoding.queries(picture.site).pieces, encoding.keys(picture.site).pieces)
         for encoding in encodings
@@ -163,7 +184,7 @@ def _pictures(
     captions = (f"{name} of {old.name}, before", f"{name} of {new.name}, now")
     if pieces[0] != pieces[1]:
         # The cells to outline are those of the old model's tokens.
-        bare = Picture(picture.site, heads, (), ())
+        bare = Picture(picture.site, picture.heads, (), ())
         for which, shown_picture in enumerate((picture, bare)):
             matrix, encoding = matrices[which], encodings[which]
             model = (old, new)[which].name

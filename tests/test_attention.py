@@ -173,6 +173,7 @@ def test_a_heatmap_has_title_tokens_and_marked_cells() -> None:
     plain = to_svg(attention.heatmap("mean"))
     assert "fake · mean of 6 heads" in plain
     assert "expected" not in plain
+    assert "fake · L1, mean of 2 heads" in to_svg(attention.heatmap("L1"))
 
 
 def test_a_drawing_names_its_case() -> None:

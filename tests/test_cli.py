@@ -81,11 +81,34 @@ def test_a_table_too_wide_for_a_terminal_has_a_line_for_each_cell(
     assert sum(line.startswith("├") for line in lines) == 1  # between two rows
 
 
+def test_a_narrow_table_keeps_a_long_name_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table("case", "model")
+    table.add_row("a" * 60, "tiny")
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_width", 40)
+    print_table(table)
+    assert capsys.readouterr().out.count("a") == 60 + 1  # "case" has one too
+
+
+@pytest.mark.parametrize(
+    "arguments", [("schema", "-o", "file/case.json"), ("init", "file/cases"), ("init", "file")]
+)
+def test_what_cannot_be_written_is_a_message(
+    attn: Attn, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(AttnprobeError, match=r"cannot be written|file is a file; name a folder"):
+        attn(*arguments)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_lint_counts_what_is_sound(attn: Attn, write_cases: Write) -> None:
     write_cases(GOOD, name="cases/deep/a.attn.yaml")
     write_cases(GOOD, name="cases/b.attn.yaml")
-    assert attn("lint") == (0, "2 files, 4 cases, 0 with errors\n")
-    assert attn("lint", "cases/b.attn.yaml") == (0, "1 file, 2 cases, 0 with errors\n")
+    assert attn("lint") == (0, "2 files, 4 cases, 0 files with errors\n")
+    assert attn("lint", "cases/b.attn.yaml") == (0, "1 file, 2 cases, 0 files with errors\n")
 
 
 def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
@@ -94,7 +117,7 @@ def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
     status, printed = attn("lint", "cases")
     assert status == 1
     assert printed.startswith("cases/a.attn.yaml:8:36: to: ")
-    assert printed.endswith("\n2 files, 2 cases, 1 with errors\n")
+    assert printed.endswith("\n2 files, 2 cases, 1 file with errors\n")
 
 
 def test_promise_33_lint_prints_nothing_that_acts(attn: Attn, write_cases: Write) -> None:
@@ -118,6 +141,18 @@ def test_lint_of_a_missing_file(attn: Attn) -> None:
     status, printed = attn("lint", "gone.attn.yaml")
     assert status == 1
     assert printed.startswith("gone.attn.yaml:1:1: ")
+
+
+@pytest.mark.parametrize("name", ["coref.yaml", "x.attn.yml"])
+def test_lint_refuses_a_file_that_pytest_does_not_collect(
+    attn: Attn, write_cases: Write, name: str
+) -> None:
+    write_cases(GOOD, name=name)
+    assert attn("lint", name) == (
+        1,
+        f"{name} is not collected: its name must end in .attn.yaml\n"
+        "1 file, 0 cases, 1 file with errors\n",
+    )
 
 
 def test_lint_knows_the_named_head_sets(attn: Attn, write_cases: Write, tmp_path: Path) -> None:
@@ -155,8 +190,10 @@ def test_errors_are_messages_and_exit_code_2(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
-    shown = " ".join(capsys.readouterr().err.split())
-    assert shown.startswith("no model at ./no [bold]model; give a folder")
+    assert capsys.readouterr().err == (
+        "no model at ./no [bold]model; give a folder, a .gguf file, pkg://package/path or a hub "
+        "id\n"
+    )
 
 
 def test_promise_33_errors_print_nothing_that_acts(

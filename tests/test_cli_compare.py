@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,20 @@ from svg import HOSTILE, SVG, texts
 from test_compare import FAIL, GAP, HOLD, case, expected, model, run
 
 from attnprobe import cases
+from attnprobe.cli.base import out
 from attnprobe.compare import compare_results
 from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.matching import Match
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+from attnprobe.records import Head, SiteName
 from attnprobe.render.changes import ChangeRow, SuiteRow, changes_section
 from attnprobe.render.compare_page import ChangePictures, HeadRow, compare_page
 from attnprobe.render.difference import difference_map, triple
 from attnprobe.render.heatmap import Cells
 from attnprobe.render.style import to_svg
 from attnprobe.results import Results, write_json
-from attnprobe.side_by_side import draw_change, head_fates
+from attnprobe.side_by_side import HeadFate, draw_change, fates_sentence, head_fates
 
 Write = Callable[..., Path]
 Attn = Callable[..., tuple[int, str]]
@@ -59,7 +63,9 @@ def test_nothing_broken_is_0(compare: Attn) -> None:
     old = saved("a.json", run(HOLD, case(id="two")))
     code, text = compare(old, saved("b.json", run(HOLD, case(expected(0.3), id="two"))))
     assert code == 0
-    assert "still hold, 1 is weaker:\n1 weaker, 1 kept" in text
+    assert text.endswith(
+        "\n1 weaker, 1 kept\nAll 2 checks that held before still hold, 1 is weaker.\n"
+    )
     assert "passed, weight 0.600 by L3H1" in text
     assert "passed, weight 0.300 by L3H1" in text
     assert "−50%" in text
@@ -70,6 +76,20 @@ def test_something_broken_is_1(compare: Attn) -> None:
     code, text = compare(saved("a.json", run(HOLD)), saved("b.json", run(FAIL)))
     assert code == 1
     assert re.search(r"broken .* one .* passed, weight 0.600 .* failed, weight 0.100", text)
+
+
+def test_a_narrow_terminal_breaks_no_name(compare: Attn, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = case(id="it", row="animal-cross-street-tired", file="cases/of/a/long/name.attn.yaml")
+    files = saved("a.json", run(long)), saved("b.json", run(replace(long, outcome="failed")))
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_width", 80)
+    _, text = compare(*files)
+    lines = [re.sub("[│ ]+", " ", line).strip() for line in text.splitlines()]
+    assert lines[1:4] == [
+        "kind broken",
+        "case it[animal-cross-street-tired]",
+        "cases/of/a/long/name.attn.yaml",
+    ]
 
 
 def test_a_limit_is_1_too(compare: Attn) -> None:
@@ -105,6 +125,11 @@ def test_promise_36_what_is_no_results_file_cannot_be_compared(compare: Attn) ->
         (saved("cut.json", run(HOLD, collected=3)), "did not finish"),
         (saved("else.json", run(case(file="y"))), "no case in common that both executed"),
         ("some/model", "a.json is a results file and some/model is none"),
+        (
+            "nosuch",
+            "no file or baseline is named nosuch; a.json is a results file, so give a second "
+            "one, or two models",
+        ),
     ):
         for given in ((good, other), (other, good)):
             with pytest.raises(AttnprobeError, match=message):  # main() makes this exit code 2
@@ -227,7 +252,23 @@ def test_pinned_heads_are_kept_moved_or_lost(
 
     assert told("old") == [("L1H0", "kept", 1), ("L2H3", "kept", 2)]
     assert told("swapped") == [("L1H0", "moved to L1H2", 1), ("L2H3", "kept", 2)]
-    assert told("wild")[1] == ("L2H3", "lost", 2)
+    assert told("wild") == [("L2H3", "lost", 2), ("L1H0", "kept", 1)]
+
+
+def test_a_sentence_tells_of_heads_that_are_not_where_they_were() -> None:
+    def fate(head: int, new: int, divergence: float = 0.0, site: SiteName = "encoder") -> HeadFate:
+        return HeadFate(site, Match(Head(3, head), Head(3, new), divergence, 1.0, 0.1), 1)
+
+    assert fates_sentence([]) == fates_sentence([fate(1, 1)]) == ""
+    assert fates_sentence([fate(1, 5), fate(2, 2)]) == "L3H1 moved to L3H5."
+    assert fates_sentence([fate(2, 2, 0.5), fate(1, 5)]) == "L3H2 is lost, L3H1 moved to L3H5."
+    moved = [fate(head, head + 5) for head in range(5)]
+    assert fates_sentence(moved) == (
+        "L3H0 moved to L3H5, L3H1 moved to L3H6, L3H2 moved to L3H7, and 2 more."
+    )
+    assert fates_sentence([fate(1, 5), fate(2, 2, site="decoder")]) == (
+        "Encoder L3H1 moved to L3H5."
+    )
 
 
 def _eager(network: Any, text: str) -> Any:
@@ -274,14 +315,19 @@ def test_both_are_run_matched_and_drawn(
     assert code == 1
     assert re.search(r"broken +│ spread", text)
     assert re.search(r"encoder │ L2H3 │ lost", text)
-    assert re.search(r"encoder │ L1H0 │ kept", text)
+    assert re.search(r"encoder │ L2H3 │ lost .*\n.*encoder │ L1H0 │ kept", text)
+    assert text.endswith(" L2H3 is lost.\n")
     found = json.loads(Path("c.json").read_text(encoding="utf-8"))
     assert {change["id"] for change in found["changes"]} == {"pinned", "loose", "spread"}
     assert {head["head"]: head["fate"] for head in found["heads"]} == {
         "L1H0": "kept",
         "L2H3": "lost",
     }
-    page = Page(Path("p.html").read_text(encoding="utf-8"))
+    html = Path("p.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert re.search(r'<p class="muted">[^<]* L2H3 is lost\.</p>', html)
+    assert "to 0.693 nats (nothing in common)" in html
+    assert "p: the chance of so uneven a split" in html
     pictures = [facts["src"] for tag, facts in page.tags if tag == "img"]
     assert len(pictures) % 3 == 0
     shown = [texts(base64.b64decode(str(src).partition(",")[2]).decode()) for src in pictures[:3]]

@@ -147,7 +147,12 @@ def test_patterns_of_every_head(attn: Attn, minilm: Model) -> None:
     status, printed = attn("show", MINILM, text, "--patterns", "--unit", "tokens")
     assert status == 0
     head, *body = rows(printed)
-    assert head == ["head", "pattern", "score", "on", "entropy", "next"]
+    assert head == ["head", "pattern", "score", "on", "entropy", "runners-up"]
+    assert printed.endswith(
+        "\nscore: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. "
+        "entropy: 0 all weight on one word, 1 spread evenly. runners-up: other patterns that score "
+        "at least 0.1.\n"
+    )
     assert [row[0] for row in body] == [f"L{layer}H{n}" for layer in range(6) for n in range(12)]
 
     network: Any = minilm.network
@@ -175,6 +180,13 @@ def test_patterns_of_every_head(attn: Attn, minilm: Model) -> None:
         for name, score in re.findall(r"(\w+) (\d\.\d\d)", row[5]):
             if name in scores:
                 assert float(score) == pytest.approx(scores[name][number], abs=5.1e-3)
+
+
+def test_an_empty_text_shows_nothing(attn: Attn) -> None:
+    with pytest.raises(AttnprobeError, match=r"^the text is empty$"):
+        attn("show", "no/model", " ", "--patterns")
+    with pytest.raises(AttnprobeError, match=r"^--target is empty$"):
+        attn("show", "no/model", TEXT, "--patterns", "--target", "")
 
 
 @pytest.mark.parametrize("suffix", [".html", ".svg", ".png"])

@@ -427,16 +427,16 @@ def test_a_sentence_says_what_a_release_needs_to_know() -> None:
     held = [case(id=name) for name in "abc"]
     fell = case(expected(0.4), id="b")
     failed = replace(FAIL, id="c")
-    assert told(held, held) == "all 3 checks that held still hold"
+    assert told(held, held) == "All 3 checks that held before still hold."
     assert told(held, [held[0], fell, failed]) == (
-        "1 of 3 checks that held no longer holds, 1 is weaker"
+        "1 of 3 checks that held before no longer holds, 1 is weaker."
     )
     assert told([*held, case(id="d")], [replace(FAIL, id="b"), failed, held[0]]) == (
-        "2 of 3 checks that held no longer hold, 1 is gone"
+        "2 of 3 checks that held before no longer hold, 1 is gone."
     )
-    assert told(held[:1], held[:1]) == "the one check that held still holds"
-    assert told([failed], [failed]) == "no check held before"
-    assert told([failed], [replace(held[2], outcome="passed")]) == "no check held before"
+    assert told(held[:1], held[:1]) == "The one check that held before still holds."
+    assert told([failed], [failed]) == "No check held before."
+    assert told([failed], [replace(held[2], outcome="passed")]) == "No check held before."
 
 
 def test_it_is_said_that_an_expectation_held_in_a_case_that_failed() -> None:
@@ -616,6 +616,28 @@ def test_limits_are_read(text: str, kind: str, bound: float) -> None:
 def test_limits_that_cannot_be_meant(text: str, message: str) -> None:
     with pytest.raises(ResultsError, match=message):
         parse_limit(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "why"),
+    [
+        ("weight:20", "weight:-20%", "a fall is negative"),
+        ("weight:0.2", "weight:-20%", "a fall is negative"),
+        ("weight:-20", "weight:-20%", "the fall of a weight is relative"),
+        ("weight:-0.2", "weight:-20%", "the fall of a weight is relative"),
+        ("weight:+2.5%", "weight:-2.5%", "a fall is negative"),
+        ("rate:2", "rate:-2%", "a fall is negative"),
+        ("rate:-2", "rate:-2%", "a rate is at most 1"),
+        ("rate:.02", "rate:-.02", "a fall is negative"),
+        ("broken:5%", "broken:5", "a count is a whole number"),
+    ],
+)
+def test_what_a_wrong_limit_proposes_is_right(text: str, written: str, why: str) -> None:
+    with pytest.raises(ResultsError) as caught:
+        parse_limit(text)
+    verb = "" if written.startswith("broken") else "write "
+    assert str(caught.value) == f"{text!r}: {why}: {verb}{written}"
+    parse_limit(written)
 
 
 @given(st.text(max_size=20))

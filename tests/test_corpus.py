@@ -182,7 +182,12 @@ def arc(**changes: Any) -> str:
         (entry(arcs=None), "arcs is missing"),
         (entry(arcs={}), "arcs is a list"),
         (entry(txet="x"), "unknown key 'txet'"),
-        (entry(text=" "), "text is text, not ' '"),
+        (entry(text=" "), "text: is empty"),
+        (entry(text=7), "text is text, not 7"),
+        (
+            "{'text': 'a'}",
+            "no JSON: Expecting property name enclosed in double quotes; JSON needs double quotes",
+        ),
         (entry(id=7), "id is text, not 7"),
         (entry(arcs=[{"from": [0, 2], "to": [3, 7]}]), "relation is missing"),
         (arc(relation=""), "relation is a name"),

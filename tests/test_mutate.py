@@ -274,6 +274,25 @@ def test_the_command_writes_what_is_made_in_memory(
         assert abs(weights(written)[layer] - found).max() < 1e-6
 
 
+def test_the_command_says_which_head_was_swapped_with(folder: Path, tmp_path: Path) -> None:
+    for out, more in (("a", []), ("b", ["--with", "L0H0"])):
+        status, text = cli(
+            folder, "--kind", "swap-heads", "--head", "L0H1", *more, "--out", tmp_path / out
+        )
+        assert (status, text) == (
+            0,
+            f"written: {tmp_path / out} (swap-heads L0H1 with L0H0: two heads of a layer swapped; "
+            "the model computes what it did)\n",
+        )
+
+
+def test_a_folder_that_cannot_be_written_is_a_message(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    status, text = cli(folder, "--kind", "resave", "--out", tmp_path / "file" / "variant")
+    assert status == 2
+    assert text.startswith(f"{tmp_path / 'file' / 'variant'}: cannot be written: ")
+
+
 def test_a_folder_in_bfloat16_says_so(folder: Path, tmp_path: Path) -> None:
     write_mutant(str(folder), Mutation("bfloat16"), tmp_path / "half")
     assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "bfloat16"

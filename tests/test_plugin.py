@@ -609,6 +609,9 @@ def test_named_head_sets_come_from_the_lock_file(
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([f"*{name}: needs schema 'attnprobe/lock-1', has None"])
         path.unlink()
+    result = probe("--attn-lock=l.json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"--attn-lock: there is no file {path}"])
 
 
 @pytest.mark.parametrize("weights", ["own", "other", "not told", "own loader"])

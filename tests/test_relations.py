@@ -412,7 +412,7 @@ def test_lint_reads_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     body = f"{CORPUS}{{jsonl: x.jsonl, relation: RELATION}}"
     file = tmp_path / "a.attn.yaml"
     for name, told, status in (
-        ("rest", "1 file, 0 cases, 1 relations, 0 with errors", 0),
+        ("rest", "1 file, 0 cases, 1 relation, 0 files with errors", 0),
         ("resd", "no relation 'resd' in x.jsonl; did you mean 'rest'?", 1),
     ):
         text = body.replace("RELATION", name)

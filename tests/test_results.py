@@ -331,6 +331,13 @@ def test_promise_36_missing_corrupt_and_foreign_files(tmp_path: Path) -> None:
     assert "corrupt" in refused(good[:-20])
     assert "corrupt" in refused(b"\xff" + good.encode())
     assert "corrupt" in refused("[" * 200_000)
+    path.write_text("[project]\nname = 'x'\n")
+    for read, what in ((read_results, "results"), (read_heads, "lock")):
+        with pytest.raises(ResultsError) as caught:
+            read(path)
+        assert str(caught.value) == (
+            f"{path} is not a {what} file: it is not JSON (line 1, column 2)"
+        )
     assert "a key stands twice" in refused('{"schema": 1, "schema": 2}')
     assert "NaN is not a number" in refused(good.replace("0.25", "NaN"))
     assert "finite number" in refused(good.replace("0.25", "1e999"))

@@ -547,6 +547,7 @@ def test_a_site_that_the_model_does_not_have() -> None:
         ("attends", {"min": 0.1, "margin": 0.1}, "name it with over:"),
         ("ignores", {"max": 0.1, "ratio": 2}, "name it with over:"),
         ("attends", {"min": 0.3, "among": "all"}, "give top: as well"),
+        ("attends", {"over": "animal"}, "over: and to: are both animal; compare with another word"),
         ("attends", {"min": 0.3, "max": 0.3}, "min: must be below max:"),
         ("ignores", {"max": 0.1, "min": 0.1}, "Extra inputs are not permitted"),
         ("attends", {"min": 0}, "greater than 0"),

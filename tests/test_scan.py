@@ -737,6 +737,30 @@ def test_a_head_set_in_the_way_is_told_before_the_scan(bert: Model, tmp_path: Pa
     assert 0 < max(totals.values()) < cases.LEAST
 
 
+def test_a_suite_tells_what_an_untrained_twin_does_as_well(bert: Model, tmp_path: Path) -> None:
+    scan = tiny_scan(tmp_path / "scan", bert, relations=())
+    scan.begin(resume=False)
+    list(scan.go_on())
+    scan.finish()
+    whole = json.loads((tmp_path / "scan" / files.RESULTS).read_text())
+    model, twin = (
+        {
+            f"{one['relation']}-{one['direction']}".replace(":", "-"): one["accuracy"]
+            for one in found
+        }
+        for found in (whole["relations"], whole["control"]["relations"])
+    )
+    as_good = [name for name in model if twin[name] >= model[name]]
+    assert 0 < len(as_good) < len(model)
+    comments = [
+        line.removeprefix("# ")
+        for line in (tmp_path / "scan" / files.SUITE).read_text().splitlines()
+        if line.startswith("#")
+    ]
+    told = "No better than an untrained twin on the half that both are judged on"
+    assert f"{told}: {', '.join(as_good)}." in " ".join(comments)
+
+
 def test_what_cannot_be_scanned_is_refused(bert: Model) -> None:
     with pytest.raises(CorpusError, match=r"no arc has the relation 'nsbj'; .*nsubj"):
         make_plan(bert, [corpus(3)], relations=["nsbj"])
@@ -748,6 +772,16 @@ def test_what_cannot_be_scanned_is_refused(bert: Model) -> None:
         make_plan(tiny("bart"), [corpus(3)])
     with pytest.raises(AttnprobeError, match="tiny has no cross attention"):
         make_plan(bert, [corpus(3)], site="cross")
+
+
+def test_a_scan_of_too_few_sentences_says_what_to_do(bert: Model, tmp_path: Path) -> None:
+    scan = tiny_scan(tmp_path / "scan", bert, min_arcs=900)
+    scan.begin(resume=False)
+    list(scan.go_on())
+    scan.finish()
+    first, second, *_ = scan.remarks()
+    assert first == "no relation was judged: lower --min-arcs, or add sentences"
+    assert second == "fewer than 900 arcs in a half of the sentences: det 30+37"
 
 
 def test_the_twin_is_untrained_and_repeatable(minilm: Model) -> None:
@@ -964,6 +998,7 @@ def test_the_command_refuses_before_it_loads_a_model(
 ) -> None:
     for args, message in (
         (("--resume",), "--resume goes on from a folder"),
+        (("--lock", "x.json"), "--lock is written by a scan with --output; name a folder with it"),
         (("--site", "middle"), "unknown site 'middle'"),
         (("--corpus", "none.conllu"), "none.conllu: cannot be read"),
     ):

@@ -33,5 +33,6 @@ def main() -> None:
     except AttnprobeError as error:
         from attnprobe.explain import harmless
 
-        Console(stderr=True, highlight=False).print(harmless(str(error)), markup=False)
+        console = Console(stderr=True, highlight=False)
+        console.print(harmless(str(error)), markup=False, soft_wrap=True)
         raise SystemExit(2) from None

@@ -41,7 +41,9 @@ def print_table(table: Table) -> None:
 
 def _upright(table: Table) -> Table:
     """The table with a row for each of its cells: the column's name, the cell."""
-    turned = Table("", "", title=table.title, show_header=False)
+    turned = Table(title=table.title, show_header=False)
+    turned.add_column()
+    turned.add_column(overflow="fold")
     for row in zip(*(column.cells for column in table.columns), strict=True):
         for column, cell in zip(table.columns, row, strict=True):
             turned.add_row(column.header, cell, end_section=column is table.columns[-1])

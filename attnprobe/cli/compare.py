@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.names import LOCK, SUFFIX, short_name
 
@@ -45,7 +45,7 @@ def compare(
     ],
     cases: Annotated[
         list[Path] | None,
-        typer.Option("--cases", help="For two models: case files or folders; default cases."),
+        typer.Option("--cases", help="For two models: case files or folders, else cases."),
     ] = None,
     model: Annotated[
         str | None,
@@ -58,8 +58,12 @@ def compare(
     allow_gone: Annotated[
         bool, typer.Option("--allow-gone", help="Do not exit 1 for cases of A that B lacks.")
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="For two models.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="For two models.")] = "float32",
+    device: Annotated[
+        str, typer.Option("--device", help="For two models: as in torch, or auto.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="For two models: float32, float16 or bfloat16.")
+    ] = "float32",
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the comparison to this file.")
     ] = None,
@@ -69,8 +73,7 @@ def compare(
 ) -> None:
     """Compare two results, or run two models on the same cases and compare them.
 
-    Exit code 0 if nothing broke and nothing is gone, 1 if something did or is, 2 if they could not
-    be compared.
+    Exit 0: nothing broke or is gone. Exit 1: something did or is. Exit 2: they cannot be compared.
     """
     from attnprobe.compare import compare_results, pair_models
     from attnprobe.limits import exceeded, parse_limit
@@ -83,6 +86,11 @@ def compare(
         found = _Found(compare_results(before, after, models=pair_models(before, after)))
     elif any(files):
         which, other = (old, new) if files[0] else (new, old)
+        if not Path(other).exists() and "/" not in other:
+            raise AttnprobeError(
+                f"no file or baseline is named {other}; {which} is a results file, so give a "
+                "second one, or two models"
+            )
         raise AttnprobeError(
             f"{which} is a results file and {other} is none; give two results, or two models"
         )
@@ -107,13 +115,23 @@ class _Found:
     """All that is told of two runs.
 
     Attributes:
+        heads: that cases pin down, those that are lost or moved first.
+        fates: what became of them, as a sentence; empty where all are where they were.
         notes: what could not be shown, and why.
     """
 
     comparison: Comparison
     heads: Sequence[HeadRow] = ()
+    fates: str = ""
     pictures: Sequence[ChangePictures] = ()
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def sentence(self) -> str:
+        """What a release needs to know."""
+        from attnprobe.differences import sentence
+
+        return f"{sentence(self.comparison)} {self.fates}".rstrip()
 
 
 def _results_file(given: str) -> Path | None:
@@ -135,7 +153,7 @@ def _two_models(
 ) -> _Found:
     from attnprobe.compare import compare_results
     from attnprobe.models import load
-    from attnprobe.side_by_side import draw_change, head_fates, head_row
+    from attnprobe.side_by_side import draw_change, fates_sentence, head_fates, head_row
 
     suite, named = _cases(paths)
     name = name or _only_name(named)
@@ -160,6 +178,7 @@ def _two_models(
             other = load(new, name=labels[1], device=device, dtype=dtype)
             fates = head_fates(one, other, asked.values())
         found.heads = [head_row(fate) for fate in fates]
+        found.fates = fates_sentence(fates)
     except AttnprobeError as error:
         found.notes.append(f"heads could not be matched: {error}")
         return found
@@ -255,33 +274,33 @@ def _run(ref: str, name: str, paths: Sequence[Path], device: str, dtype: str) ->
 
 
 def _print(found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, counts_line, sentence, suite_rows
+    from attnprobe.differences import change_rows, counts_line, suite_rows
 
     comparison = found.comparison
     rows = change_rows(comparison)
     if rows:
-        table = _table("", "case", "model", "rule", "before", "now", "change")
+        table = _table("kind", "case", "model", "rule", "before", "now", "change")
         for row in rows:
             case = f"{row.case}\n{row.file}"
             cells = (row.kind, case, row.model, row.rule, row.before, row.now, row.by)
             table.add_row(*map(_plain, cells))
-        out.print(table)
+        print_table(table)
     if comparison.suites:
         table = _table("suite", "model", "before", "now", "change", "95 %", "p")
         for suite in suite_rows(comparison):
             table.add_row(*map(_plain, vars(suite).values()))
-        out.print(table)
+        print_table(table)
     if found.heads:
         table = _table("site", "head", "now", "divergence", "cases")
         for head in found.heads:
             table.add_row(*(_plain(str(value)) for value in vars(head).values()))
-        out.print(table)
+        print_table(table)
     for note in (*comparison.warnings, *found.notes):
         out.print(_plain(f"note: {note}"), soft_wrap=True)
     for text in _beyond(beyond):
         out.print(_plain(text), soft_wrap=True)
-    out.print(_plain(f"{sentence(comparison)}:"), soft_wrap=True)
     out.print(counts_line(comparison))
+    out.print(_plain(found.sentence), soft_wrap=True)
 
 
 def _beyond(texts: Sequence[str]) -> list[str]:
@@ -318,15 +337,14 @@ def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
 
 
 def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, sentence, suite_rows
+    from attnprobe.differences import change_rows, suite_rows
     from attnprobe.render.compare_page import compare_page
     from attnprobe.results import write_bytes
 
     comparison = found.comparison
-    told = sentence(comparison)
     page = compare_page(
         f"{old} → {new}",
-        subtitle=f"{told[0].upper()}{told[1:]}.",
+        subtitle=found.sentence,
         counts={str(kind): count for kind, count in comparison.counts().items()},
         rows=change_rows(comparison),
         suites=suite_rows(comparison),

@@ -25,12 +25,13 @@ def schema(
 ) -> None:
     """Print the JSON Schema of case files, for editors."""
     from attnprobe.cases import schema as case_schema
+    from attnprobe.results import write_bytes
 
     text = json.dumps(case_schema(), indent=2, ensure_ascii=False) + "\n"
     if output is None:
         out.file.write(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        write_bytes(output, text.encode())
 
 
 @app.command()
@@ -53,6 +54,11 @@ def lint(
     read = functools.cache(read_corpus)
     count = relations = broken = 0
     for file in files:
+        if file.exists() and not file.name.endswith(SUFFIX):
+            broken += 1
+            told = f"{file} is not collected: its name must end in {SUFFIX}"
+            out.print(harmless(told), markup=False, soft_wrap=True)
+            continue
         try:
             found = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())
             for relation in found.relations:
@@ -64,9 +70,9 @@ def lint(
             out.print(harmless(str(error)), markup=False, soft_wrap=True)
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
-    told = [plural(len(files), "file"), plural(count, "case")]
+    counts = [plural(len(files), "file"), plural(count, "case")]
     if relations:
-        told.append(plural(relations, "relation"))
-    out.print(", ".join([*told, f"{broken} with errors"]))
+        counts.append(plural(relations, "relation"))
+    out.print(", ".join([*counts, f"{plural(broken, 'file')} with errors"]))
     if broken:
         raise typer.Exit(1)

@@ -50,17 +50,19 @@ cases:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where the case files shall lie.")] = Path("cases"),
+    folder: Annotated[Path, typer.Argument(help="Where to put the case files.")] = Path("cases"),
 ) -> None:
     """Write a first case file and the schema for editors; nothing is overwritten."""
     from attnprobe.cli.files import schema
+    from attnprobe.results import write_bytes
 
+    if folder.exists() and not folder.is_dir():
+        raise AttnprobeError(f"{folder} is a file; name a folder")
     suite, editor = folder / f"first{SUFFIX}", folder / "case-v1.json"
     for path in (suite, editor):
         if path.exists():
             raise AttnprobeError(f"{path} exists already; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    suite.write_text(STARTER, encoding="utf-8")
+    write_bytes(suite, STARTER.encode())
     schema(editor)
     out.print(f"written: {suite} and {editor}", markup=False, soft_wrap=True)
     out.print(

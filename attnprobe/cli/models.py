@@ -26,7 +26,8 @@ def models(
         typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Compare each site with eager attention.")
+        bool,
+        typer.Option("--check", help="Compare what is read at each site with eager attention."),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--json", help="With --check all: write the table to this file.")
@@ -67,6 +68,7 @@ def models(
 
 def _check_all(output: Path | None, page: Path | None) -> None:
     from attnprobe.models import breadth, breadth_page
+    from attnprobe.results import write_bytes
 
     console = Console(stderr=True)
     found = []
@@ -80,9 +82,9 @@ def _check_all(output: Path | None, page: Path | None) -> None:
     print_table(table)
     out.print(breadth_page.summary_line(found), soft_wrap=True)
     if output is not None:
-        output.write_text(breadth_page.as_json(found), encoding="utf-8")
+        write_bytes(output, breadth_page.as_json(found).encode())
     if page is not None:
-        page.write_text(breadth_page.as_page(found), encoding="utf-8")
+        write_bytes(page, breadth_page.as_page(found).encode())
 
 
 def _print_differences(rows: Sequence[CheckRow]) -> None:

@@ -29,13 +29,18 @@ def mutate(
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
     ],
     kind: Annotated[str, typer.Option("--kind", help=f"What is done: {', '.join(KINDS)}.")],
-    output: Annotated[Path, typer.Option("--out", help="The folder to write; must not exist.")],
-    head: Annotated[str | None, typer.Option("--head", help="Which head: L3H1.")] = None,
+    output: Annotated[
+        Path, typer.Option("--out", help="The folder to write; it must not exist yet.")
+    ],
+    head: Annotated[str | None, typer.Option("--head", help="Which head, such as L3H1.")] = None,
     other: Annotated[
-        str | None, typer.Option("--with", help="swap-heads: with which head of the layer.")
+        str | None,
+        typer.Option(
+            "--with", help="swap-heads: with which head of the layer; else one is chosen."
+        ),
     ] = None,
-    layer: Annotated[int | None, typer.Option("--layer", help="Which layer: 2.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn at random.")] = 0,
+    layer: Annotated[int | None, typer.Option("--layer", help="Which layer, such as 2.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")] = 0,
 ) -> None:
     """Write a damaged or harmless variant of a model, to see whether a suite notices."""
     mutation = Mutation(
@@ -47,8 +52,13 @@ def mutate(
     )
     from attnprobe.models.mutate import write_mutant
 
-    write_mutant(model, mutation, output)
-    out.print(f"written: {output} ({mutation}: {KINDS[mutation.kind]})", markup=False)
+    done = write_mutant(model, mutation, output)
+    partner = f" with {done.other}" if done.other else ""
+    out.print(
+        f"written: {output} ({mutation}{partner}: {KINDS[mutation.kind]})",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -70,6 +80,7 @@ def mutants(
     """
     from attnprobe.mutants import trials
     from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
+    from attnprobe.results import write_bytes
 
     refs = dict(map(_named, models))
     if len(refs) < len(models):
@@ -94,7 +105,7 @@ def mutants(
         out.print(f"{name}: {summary_line(listed)}", markup=False, soft_wrap=True)
         found.append((_facts(model, own), listed))
     if page is not None:
-        page.write_text(as_page(found), encoding="utf-8")
+        write_bytes(page, as_page(found).encode())
     if not all(trial.as_wanted for _, listed in found for trial in listed):
         raise typer.Exit(1)
 

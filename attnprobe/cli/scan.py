@@ -45,7 +45,9 @@ def scan(
     site: Annotated[
         str | None, typer.Option("--site", help="encoder, decoder or cross; if there are several.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the halves, samples and control.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the halves, samples and control.")
+    ] = 0,
     min_arcs: Annotated[
         int, typer.Option("--min-arcs", min=1, help="Fewest arcs in each half of the sentences.")
     ] = 30,
@@ -57,10 +59,14 @@ def scan(
         typer.Option("--output", "-o", help="Folder for results, cases and grids."),
     ] = None,
     lock: Annotated[
-        Path,
-        typer.Option("--lock", help="With --output: the file that head sets are added to."),
-    ] = Path(LOCK),
-    prefix: Annotated[str, typer.Option("--prefix", help="Starts the names of head sets.")] = "",
+        Path | None,
+        typer.Option(
+            "--lock", help=f"With --output: the file that head sets are added to; default {LOCK}."
+        ),
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="Put before the names of head sets.")
+    ] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished scan in the folder.")
     ] = False,
@@ -72,9 +78,13 @@ def scan(
         int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
     ] = BATCH_TOKENS,
     device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, float16, bfloat16.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
+    ] = "float32",
     revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
-    online: Annotated[bool, typer.Option("--online", help="Allow the hub to be asked.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
+    ] = False,
 ) -> None:
     """Measure every head on every relation of a corpus, and what else it does.
 
@@ -88,6 +98,8 @@ def scan(
         raise AttnprobeError(f"unknown site {site!r}; one of: {', '.join(SITES)}")
     if resume and output is None:
         raise AttnprobeError("--resume goes on from a folder; name it with --output")
+    if lock is not None and output is None:
+        raise AttnprobeError("--lock is written by a scan with --output; name a folder with it")
     corpora = [read_corpus(path) for path in corpus]
     for one in corpora:
         for note in one.notes:
@@ -112,7 +124,7 @@ def scan(
         min_arcs=min_arcs,
         batch_tokens=batch_tokens,
         output=output,
-        lock=lock,
+        lock=lock or Path(LOCK),
         prefix=prefix,
         overwrite=overwrite,
     )

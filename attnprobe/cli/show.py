@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ FORMATS = (".html", ".svg", ".png")
 NEXT, NEXT_FROM = 2, 0.1
 TOP = 3
 LEAST = 0.005  # less would be printed as 0.00
+LEGEND = (
+    "score: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. entropy: 0 "
+    "all weight on one word, 1 spread evenly. runners-up: other patterns that score at least "
+    f"{NEXT_FROM}."
+)
 
 
 @app.command()
@@ -59,7 +64,7 @@ def show(
         ),
     ] = None,
     unit: Annotated[
-        Literal["words", "tokens"], typer.Option("--unit", help="Rows and columns.")
+        Literal["words", "tokens"], typer.Option("--unit", help="What rows and columns are.")
     ] = "words",
     special: Annotated[
         bool,
@@ -77,24 +82,28 @@ def show(
         str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
     ] = "float32",
     revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
-    online: Annotated[bool, typer.Option("--online", help="Allow the hub.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
+    ] = False,
 ) -> None:
     """Show what heads do on one text: their patterns, their strongest targets, their heatmaps."""
     chosen = heads or []
     _check(chosen, patterns=patterns, top=top, output=output)
     _check_text("the text", text)
-    _check_text("--target", target or "")
+    if target is not None:
+        _check_text("--target", target)
     from attnprobe.explain import harmless
     from attnprobe.models import load
 
     loaded = load(model, revision=revision, device=device, dtype=dtype, online=online)
     attention = loaded.attention(text, target=target, site=site)
     if patterns:
-        out.print(_pattern_table(attention.patterns(unit=unit, special=special)))
+        print_table(_pattern_table(attention.patterns(unit=unit, special=special)))
+        out.print(LEGEND, soft_wrap=True)
     count = top or TOP
     for one in chosen:
         found = attention.strongest(one, count=count, unit=unit, special=special)
-        out.print(_target_table(one, found, count, attention.site))
+        print_table(_target_table(one, found, count, attention.site))
     if output is not None:
         _write(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
@@ -126,6 +135,8 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
 
 
 def _check_text(what: str, text: str) -> None:
+    if not text.strip():
+        raise AttnprobeError(f"{what} is empty")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -140,7 +151,7 @@ def _pattern_table(patterns: Patterns) -> Table:
     table.add_column("score", justify="right")
     table.add_column("on")
     table.add_column("entropy", justify="right")
-    table.add_column("next")
+    table.add_column("runners-up")
     for one in patterns:
         table.add_row(
             str(one.head),

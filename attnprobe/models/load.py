@@ -47,6 +47,8 @@ TOKENIZER_FILES = (
     "*.model",
     "*.spm",
 )
+# As the two command lines call it.
+_FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -187,7 +189,7 @@ def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: boo
     if online and revision is None:
         raise ModelError(
             f"a hub model is loaded by a pinned revision, so that results can be repeated; give "
-            f"the commit of {ref}: --attn-revision COMMIT"
+            f"the commit of {ref}: --attn-revision COMMIT (pytest) or --revision COMMIT (attnprobe)"
         )
     patterns = ["*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ())]
     try:
@@ -199,7 +201,7 @@ def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: boo
             ignore_patterns=["*/*"],
         )
     except LocalEntryNotFoundError:
-        way = "check the connection" if online else "--attn-online allows to fetch it"
+        way = "check the connection" if online else _FETCH
         raise ModelError(f"no folder {ref}, and no such hub model in the cache; {way}") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"hub model {ref} cannot be fetched: {_first_line(error)}") from error

@@ -13,11 +13,12 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
@@ -124,15 +125,18 @@ def mutate(network: PreTrainedModel, mutation: Mutation) -> None:
         _change(network.state_dict(), network.config, mutation)
 
 
-def write_mutant(ref: str, mutation: Mutation, out: Path) -> None:
+def write_mutant(ref: str, mutation: Mutation, out: Path) -> Mutation:
     """Writes a variant of a model as a folder of safetensors, whole or not at all.
 
     Args:
         ref: as for `load`; a hub model must lie in the local cache.
         out: a folder that does not exist yet.
 
+    Returns:
+        What was done: where heads were swapped, with the head that was taken.
+
     Raises:
-        ModelError: as `mutate`, or `out` exists.
+        ModelError: as `mutate`, or `out` exists or cannot be written.
     """
     if out.exists():
         raise ModelError(f"{out} exists; give a folder that does not, --out")
@@ -141,6 +145,8 @@ def write_mutant(ref: str, mutation: Mutation, out: Path) -> None:
     for file in files:
         weights |= load_file(file)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if mutation.kind == "swap-heads" and mutation.other is None:
+        mutation = replace(mutation, other=_Body(weights, config).partner(mutation.the_head()))
     if mutation.kind == "halve-positions":
         _refuse_halving(config, _Body(weights, config))
     else:
@@ -151,16 +157,20 @@ def write_mutant(ref: str, mutation: Mutation, out: Path) -> None:
             name: weight.bfloat16() if weight.is_floating_point() else weight
             for name, weight in weights.items()
         }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir()
-        for path in sorted({path for one in COPIED for path in folder.glob(one)}):
-            if path.is_file() and not path.match(INDEX):
-                shutil.copyfile(path, made / path.name)
-        _write_config(made / "config.json", mutation)
-        save_file(weights, made / WEIGHTS, metadata={"format": "pt"})
-        made.rename(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as scratch:
+            made = Path(scratch) / "model"
+            made.mkdir()
+            for path in sorted({path for one in COPIED for path in folder.glob(one)}):
+                if path.is_file() and not path.match(INDEX):
+                    shutil.copyfile(path, made / path.name)
+            _write_config(made / "config.json", mutation)
+            save_file(weights, made / WEIGHTS, metadata={"format": "pt"})
+            made.rename(out)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{out}: cannot be written: {error}") from error
+    return mutation
 
 
 def swap_partner(model: Model, head: Head) -> Head:

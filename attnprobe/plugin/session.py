@@ -15,8 +15,9 @@ from attnprobe import accuracy, results
 from attnprobe.accuracy import Accuracy, RelationFinding
 from attnprobe.cases import Case, Relation
 from attnprobe.corpus import read_corpus
-from attnprobe.errors import AttnprobeError, ModelError
+from attnprobe.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.heads import Heads, HeadSet
+from attnprobe.names import LOCK
 from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
@@ -54,8 +55,17 @@ class Session:
 
     @functools.cached_property
     def head_sets(self) -> Mapping[str, HeadSet]:
-        """The named head sets of the lock file; none where there is no such file."""
-        return results.read_heads(self.settings.lock) if self.settings.lock.exists() else {}
+        """The named head sets of the lock file; none where the default one is not there.
+
+        Raises:
+            ResultsError: the lock file is corrupt, or there is none of the name that was given.
+        """
+        lock = self.settings.lock
+        if lock.exists():
+            return results.read_heads(lock)
+        if lock != self.config.rootpath / LOCK:
+            raise ResultsError(f"--attn-lock: there is no file {lock}")
+        return {}
 
     def model(self, name: str) -> Model:
         """The model of this name, loaded at the first call.

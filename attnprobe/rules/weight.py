@@ -148,6 +148,8 @@ class _Weight(Rule):
     def _can_fail(self) -> Self:
         if self.over is None and (self.margin is not None or self.ratio is not None):
             raise ValueError("margin and ratio compare with a second word; name it with over:")
+        if self.over is not None and self.over == self.to:
+            raise ValueError(f"over: and to: are both {self.to}; compare with another word")
         if self.renormalise is not None and self.among == "all":
             raise ValueError(
                 "among: all lets special tokens compete, renormalise: words leaves them out; give "

@@ -9,7 +9,7 @@ import re
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,7 @@ def suite_text(
     corpus: Corpus,
     *,
     few: Sequence[str] = (),
+    untrained: Collection[str] = (),
     corpus_path: Path,
     folder: Path,
     model: str,
@@ -211,6 +212,7 @@ def suite_text(
     Args:
         found: figures of this corpus alone, which the suite judges the heads on.
         few: names of what has too few arcs in this corpus.
+        untrained: names of what an untrained twin does as well.
     """
     kind = corpus_path.suffix[1:]
     labels = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
@@ -248,6 +250,10 @@ def suite_text(
     ]
     for text, those in (
         ("No better than a fixed distance, so position alone passes", habits),
+        (
+            "No better than an untrained twin on the half that both are judged on",
+            [entry["id"] for entry in relations if entry["id"] in untrained],
+        ),
         ("Left out, for their bound would be zero", never),
         ("Left out, for too few of their arcs are of this corpus", few),
     ):

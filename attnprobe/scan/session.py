@@ -217,6 +217,7 @@ class Scan:
         if entries:
             update_heads(lock, entries, overwrite=self.options.overwrite)
         written = [folder / files.RESULTS, *([lock] if entries else [])]
+        untrained = {names[one.group] for one in self.found if self._as_good_untrained(one)}
         for at, (corpus, path) in enumerate(zip(self.corpora, self.paths, strict=True)):
             own, few = self._within(at)
             text = files.suite_text(
@@ -224,6 +225,7 @@ class Scan:
                 names,
                 corpus,
                 few=few,
+                untrained=untrained,
                 corpus_path=path,
                 folder=folder,
                 model=self.model.name,
@@ -264,6 +266,11 @@ class Scan:
         """The figures of the untrained twin."""
         return self._controls.get(group)
 
+    def _as_good_untrained(self, one: RelationFigures) -> bool:
+        """Whether the twin does at least as well on the half that both are judged on."""
+        twin = self.control_of(one.group)
+        return twin is not None and twin.best.accuracy >= one.best.accuracy
+
     def measure_table(self, strongest: int) -> Iterator[list[str]]:
         """Name, unit, heads that have most, median, and what the twin has at most, of a measure."""
         control = measure_rows(self._tallies[1]) if self.twin else None
@@ -287,7 +294,9 @@ class Scan:
         """What was not judged, in words."""
         tally = self._tallies[0]
         if not self.found:
-            yield "no relation was judged"
+            short_of = any(any(counts) for counts in self.too_few.values())
+            way = ": lower --min-arcs, or add sentences" if short_of else ""
+            yield f"no relation was judged{way}"
         if self.too_few:
             some = {name: counts for name, counts in self.too_few.items() if any(counts)}
             # Both directions of a relation mostly have the same arcs.
