@@ -560,7 +560,8 @@ class Chance:
         if self.interval is None:
             return (
                 f"chance not known: these texts have {self.pairs} other word pairs of this kind, "
-                f"{self.distinct} that differ; it takes {LEAST_PAIRS} and {LEAST_DISTINCT}: add cases"
+                f"{self.distinct} that differ; it takes {LEAST_PAIRS} and {LEAST_DISTINCT}: add "
+                "cases"
             )
         alike = f", {self.distinct} that differ" if self.distinct < self.pairs else ""
         return (
