@@ -24,6 +24,7 @@ from made_up_results import MODEL, run
 from typer.testing import CliRunner
 
 from attnprobe import cli
+from attnprobe.compare import Key
 from attnprobe.errors import ModelError, PolicyError, ResultsError
 from attnprobe.gate import (
     Decision,
@@ -33,6 +34,7 @@ from attnprobe.gate import (
     broken_keys,
     find_policy,
     judge,
+    key_of,
     read_policy,
 )
 from attnprobe.gate.moved import moved_checks
@@ -1191,17 +1193,36 @@ def test_only_single_heads_can_move(tmp_path: Path, heads: str) -> None:
         f"version: 1\nsuite: s\ncases:\n- id: c\n  text: The dog barks.\n  expect:\n"
         f"  - attends: {{from: barks, to: dog, min: 0.5, heads: {heads}}}\n"
     )
-    key = ("x.attn.yaml", "c", None, "minilm")
-    probe = ("test_x.py", "c", None, "minilm")
     given: Any = {"old": NoReader(), "new": NoReader(), "root": tmp_path, "head_sets": {}}
-    assert moved_checks([key, probe], chance_max=0.05, **given) == {}
+    assert moved_checks(failed("x.attn.yaml", "test_x.py"), chance_max=0.05, **given) == {}
     with pytest.raises(ResultsError, match=r"no y\.attn\.yaml here; run the gate in the root"):
-        moved_checks([("y.attn.yaml", "c", None, "minilm")], chance_max=0.05, **given)
+        moved_checks(failed("y.attn.yaml"), chance_max=0.05, **given)
+
+
+def failed(*files: str) -> dict[Key, CaseResult]:
+    """A failed check of each file, by its key."""
+    return {key_of(item): item for item in (case("c", "failed", file=file) for file in files)}
+
+
+def test_a_check_that_the_file_no_longer_states_does_not_move(tmp_path: Path) -> None:
+    (tmp_path / "x.attn.yaml").write_text(
+        "version: 1\nsuite: s\ncases:\n- id: c\n  text: The dog barks.\n  expect:\n"
+        "  - attends: {from: barks, to: dog, min: 0.001, heads: L3H1}\n"
+    )
+    given: Any = {"old": NoReader(), "new": NoReader(), "root": tmp_path, "head_sets": {}}
+    with pytest.raises(ResultsError) as caught:
+        moved_checks(failed("x.attn.yaml"), chance_max=0.05, **given)
+    assert str(caught.value) == "x.attn.yaml: c is not what the results are of; run again"
+
+
+def moved_to(observed: float, chance: float | None = 0.01) -> Moved:
+    there = replace(expectation(), observed=observed, head="L3H5")
+    return Moved("L3H1 moved to L3H5", (chance,), (there,))
 
 
 def test_moved_checks_pass_and_say_so() -> None:
     found = run(*many(3, 1))
-    places = {("cases/coref.attn.yaml", "c0", None, "minilm"): Moved("L3H1 moved to L3H5", (0.01,))}
+    places = {("cases/coref.attn.yaml", "c0", None, "minilm"): moved_to(0.68)}
     decision = decide(found, moved=places, remarks=["r"])
     assert (decision.exit_code, decision.holding) == (0, 3)
     assert decision.notes == (
@@ -1213,13 +1234,44 @@ def test_moved_checks_pass_and_say_so() -> None:
         "none of them by chance."
     )
     # What was known of chance at the old place says nothing of the new one.
-    unknown = decide(found, moved={key: Moved("x", (None,)) for key in places})
+    unknown = decide(found, moved={key: moved_to(0.68, None) for key in places})
     assert unknown.sentence.endswith("hold, 1 of them where their heads are now.")
     error = run(case("c0", "error"), case("c1"))
     assert decide(error, moved=places).exit_code == 2
     assert broken_keys(run(*many(3, 1), case("a", "failed", severity="advisory")), Policy()) == (
         *places,
     )
+
+
+@pytest.mark.parametrize(("there", "kind"), [(0.68, "kept"), (0.55, "weaker"), (0.53, "weaker")])
+def test_a_moved_check_may_weaken_by_so_much(there: float, kind: str) -> None:
+    old, new = run(*many(3)), run(*many(3, 1))
+    places = {("cases/coref.attn.yaml", "c0", None, "minilm"): moved_to(there)}
+    policy = Policy.model_validate({"baseline": "b.json", "regressions": {"weaker": 0.2}})
+    decision = decide(new, policy, baseline=old, moved=places)
+    counts = "3 kept" if kind == "kept" else f"1 {kind}, 2 kept"
+    assert f"against the baseline: {counts}" in decision.notes
+    if there > 0.54:
+        assert decision.exit_code == 0
+        return
+    assert (decision.exit_code, kinds(decision)) == (1, ["weaker"])
+    assert decision.sentence == (
+        "Release blocked: 1 attention check fell by more than 20 % against the baseline "
+        "(allowed: 0)."
+    )
+    assert decision.reasons[0].details == (
+        "cases/coref.attn.yaml:7: c0 on minilm: passed, now passed, number -22%, L3H1 moved to "
+        "L3H5",
+    )
+
+
+def test_a_moved_check_that_states_less_is_gone() -> None:
+    second = expectation(rule="ignores")
+    old = run(case("c0", expectations=(expectation(), second)), *many(3)[1:])
+    places = {("cases/coref.attn.yaml", "c0", None, "minilm"): moved_to(0.68)}
+    policy = Policy.model_validate({"baseline": "b.json"})
+    decision = decide(run(*many(3, 1)), policy, baseline=old, moved=places)
+    assert (decision.exit_code, kinds(decision)) == (1, ["gone"])
 
 
 # The command

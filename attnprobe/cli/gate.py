@@ -240,7 +240,7 @@ def _judged(
 
 def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str]]:
     """Failed checks whose heads only moved, and why others could not be looked at."""
-    from attnprobe.gate import broken_keys
+    from attnprobe.gate import broken_keys, key_of
 
     keys = broken_keys(results, policy)
     if not keys or policy.baseline_model is None:
@@ -249,10 +249,11 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str
     from attnprobe.models import load
 
     head_sets = _head_sets(results)
+    items = {key_of(item): item for item in results.items}
     moved: dict[Key, Moved] = {}
     remarks = []
     for model in results.models:
-        own = [key for key in keys if key[3] == model.name]
+        own = {key: items[key] for key in keys if key[3] == model.name}
         try:
             if not own:
                 continue
