@@ -24,6 +24,7 @@ from made_up_results import MODEL, run
 from typer.testing import CliRunner
 
 from attnprobe import cli
+from attnprobe.cli.gate import _loaded_again
 from attnprobe.compare import Key
 from attnprobe.errors import ModelError, PolicyError, ResultsError
 from attnprobe.gate import (
@@ -800,6 +801,70 @@ def test_number_types_and_devices_that_are_not_allowed() -> None:
     assert kinds(decide(run(*many(3), environment=cuda), policy)) == ["dtype"]
     assert decide(run(*many(3), environment=cuda | {"dtype": "bfloat16"}), policy).exit_code == 0
     assert decide(run(*many(3), environment={}), policy).exit_code == 2
+
+
+def test_each_model_is_held_against_the_number_types_and_devices() -> None:
+    old = replace(MODEL, name="old", dtype="bfloat16", device="cpu")
+    new = replace(MODEL, name="new", dtype="float32", device="cuda:0, cpu")
+    cases = [*many(3, model="old"), *many(3, model="new")]
+    policy = Policy(dtypes=("float32",), devices=("cpu",))
+    for models in ((old, new), (new, old)):
+        for told in ({"dtype": "float32", "device": "cpu"}, {}):
+            decision = decide(run(*cases, models=models, environment=told), policy)
+            assert [reason.text for reason in decision.reasons] == [
+                "model old was judged in bfloat16, the policy allows float32",
+                "model new was judged on cuda:0, the policy allows cpu",
+            ]
+    assert decide(run(*cases, models=(old, new)), Policy(devices=("cpu", "cuda"))).exit_code == 0
+    unknown = decide(run(*many(3), environment={}), policy)
+    assert [reason.text for reason in unknown.reasons] == [
+        "the results do not tell the dtype of model minilm",
+        "the results do not tell the device of model minilm",
+    ]
+
+
+def test_results_from_before_models_told_where_they_ran_are_read(tmp_path: Path) -> None:
+    older = run(*many(3)).to_json()
+    for field in ("asked", "dtype", "device"):
+        del older["models"][0][field]
+    write_json(tmp_path / "r.json", older)
+    assert read_results(tmp_path / "r.json") == run(*many(3))
+
+
+@pytest.mark.parametrize(
+    ("own", "environment", "wanted"),
+    [
+        ("bfloat16", {"dtype": "bfloat16, float32"}, "bfloat16"),
+        (None, {"dtype": "float16"}, "float16"),
+        (None, {}, "float32"),
+    ],
+)
+def test_a_model_is_loaded_again_in_its_own_number_type(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, environment: dict[str, str], wanted: str
+) -> None:
+    asked: list[str] = []
+
+    def load(ref: str, *, revision: str | None, dtype: str) -> Any:
+        asked.append(dtype)
+        return MODEL
+
+    monkeypatch.setattr("attnprobe.models.load", load)
+    _loaded_again(replace(MODEL, dtype=own), run(*many(3), environment=environment))
+    assert asked == [wanted]
+
+
+def test_another_model_than_was_given_wants_leave() -> None:
+    other = replace(MODEL, asked="../broken")
+    decision = decide(run(*many(3), models=(other,)))
+    assert (decision.exit_code, kinds(decision)) == (1, ["own loader"])
+    assert decision.sentence == (
+        "Release blocked: model minilm was given as ../broken, but the project's own loader "
+        "loaded runs/best."
+    )
+    assert decision.reasons[0].details == ('allow it with own_loader = "allow" in the policy',)
+    assert decide(run(*many(3), models=(other,)), Policy(own_loader="allow")).exit_code == 0
+    same = replace(MODEL, asked=MODEL.ref)
+    assert decide(run(*many(3), models=(same,))).exit_code == 0
 
 
 def test_results_of_another_commit_are_not_judged() -> None:

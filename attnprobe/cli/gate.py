@@ -304,7 +304,7 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     """
     from attnprobe.models import load
 
-    dtype = results.environment.get("dtype") or "float32"
+    dtype = model.dtype or results.environment.get("dtype") or "float32"
     loaded = load(model.ref, revision=model.revision, dtype=dtype)
     if loaded.weights_sha256 != model.weights_sha256:
         raise ModelError(f"the weights of {model.ref} are not those that were judged")
