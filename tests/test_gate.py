@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import made_up_results
@@ -1211,6 +1212,7 @@ def test_a_table_of_nearly_the_right_name_is_refused(
         ("blocking = ['blokking']", "blocking.0: Input should be 'blocking' or 'advisory'"),
         ("borderline = 'maybe'", "borderline: Input should be 'fail' or 'pass'"),
         ("moved_heads = 'allow'", 'moved_heads = "allow" needs baseline_model'),
+        ("baseline_revision = 'a'", "baseline_revision needs baseline_model, a model of the hub"),
         ("[regressions]\nbroken = 1", "regressions needs baseline"),
         ("least = 3\nleast = 4", "is not TOML: "),
         ("\x00", "is not TOML: "),
@@ -1358,6 +1360,66 @@ def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gate:
         return result.exit_code, result.stdout.splitlines()
 
     return invoke
+
+
+HUB = SimpleNamespace(revision="b" * 40, weights_sha256=MODEL.weights_sha256)
+UNTOLD = "note: whether heads of minilm moved could not be told: "
+NO_FILE = "no cases/coref.attn.yaml here; run the gate in the root of the project"
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        (
+            "baseline_model = 'acme/base'",
+            "baseline_model acme/base is given without its revision; set baseline_revision = "
+            f'"{"b" * 40}" in the policy',
+        ),
+        (
+            "baseline_model = 'acme/base'\nbaseline_revision = 'main'",
+            "baseline_model acme/base is given by main, which another commit can take over; set "
+            f'baseline_revision = "{"b" * 40}" in the policy',
+        ),
+        (f"baseline_model = 'acme/base'\nbaseline_revision = '{'b' * 40}'", NO_FILE),
+        ("baseline_model = 'folder'", NO_FILE),
+        (
+            "baseline_model = 'folder'\nbaseline_revision = 'main'",
+            "baseline_model folder is no hub model, so it has no baseline_revision",
+        ),
+        ("baseline = 'same.json'\nbaseline_model = 'folder'", NO_FILE),
+        (
+            "baseline = 'other.json'\nbaseline_model = 'folder'",
+            "baseline_model folder has weights abababababab, but the baseline other.json is of "
+            "runs/best with weights efefefefefef; name that model in the policy",
+        ),
+        (
+            "baseline = 'two.json'\nbaseline_model = 'folder'",
+            "the baseline two.json has no such model",
+        ),
+    ],
+)
+def test_heads_are_sought_in_a_pinned_model_that_the_baseline_is_of(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, policy: str, told: str
+) -> None:
+    revisions = []
+
+    def load(ref: str, *, revision: str | None = None, **_: Any) -> Any:
+        revisions.append(revision)
+        return HUB if ref == "acme/base" else SimpleNamespace(**vars(HUB) | {"revision": None})
+
+    monkeypatch.setattr("attnprobe.models.load", load)
+    other = replace(MODEL, weights_sha256="ef" * 32)
+    names = [replace(MODEL, name=name) for name in ("a", "b")]
+    for name, models in (("same", [MODEL]), ("other", [other]), ("two", names)):
+        cases = [replace(c, model=models[0].name) for c in many(5)]
+        write_json(Path(f"{name}.json"), run(*cases, models=tuple(models)).to_json())
+    write_json(Path("r.json"), run(*many(5, 1), environment=environment()).to_json())
+    Path("p.toml").write_text(f"moved_heads = 'allow'\n{policy}\n")
+    code, lines = gate("--results", "r.json", "--policy", "p.toml")
+    assert code == 1
+    assert [line for line in lines if line.startswith(UNTOLD)] == [UNTOLD + told]
+    pinned = policy.partition("baseline_revision = ")[2].strip("'") or None
+    assert revisions[0] == pinned
 
 
 def test_a_results_file_is_judged(gate: Gate) -> None:

@@ -222,7 +222,7 @@ def _judged(
         )
     today = datetime.now(UTC).date()
     if policy.moved_heads == "allow":
-        moved, remarks = _moved(results, policy)
+        moved, remarks = _moved(results, policy, baseline)
     else:
         moved, remarks = {}, []
     twins = _twins(results, policy) if policy.control is not None else []
@@ -238,16 +238,23 @@ def _judged(
     )
 
 
-def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str]]:
+def _moved(
+    results: Results, policy: Policy, baseline: Results | None
+) -> tuple[dict[Key, Moved], list[str]]:
     """Failed checks whose heads only moved, and why others could not be looked at."""
     from attnprobe.gate import broken_keys, key_of
 
     keys = broken_keys(results, policy)
     if not keys or policy.baseline_model is None:
         return {}, []
-    from attnprobe.gate.moved import moved_checks
+    from attnprobe.compare import pair_models
+    from attnprobe.gate.moved import check_old, moved_checks
     from attnprobe.models import load
 
+    recorded = {}
+    if baseline is not None:
+        names = pair_models(baseline, results)
+        recorded = {names[old.name]: old for old in baseline.models if old.name in names}
     head_sets = _head_sets(results)
     items = {key_of(item): item for item in results.items}
     moved: dict[Key, Moved] = {}
@@ -257,9 +264,16 @@ def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str
         try:
             if not own:
                 continue
+            old = load(policy.baseline_model, revision=policy.baseline_revision)
+            check_old(
+                policy,
+                revision=old.revision,
+                weights_sha256=old.weights_sha256,
+                recorded=recorded.get(model.name),
+            )
             moved |= moved_checks(
                 own,
-                old=load(policy.baseline_model),
+                old=old,
                 new=_loaded_again(model, results),
                 root=Path(),
                 chance_max=policy.chance_max,

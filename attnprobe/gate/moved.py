@@ -14,19 +14,54 @@ from pathlib import Path
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare import Key
+from attnprobe.errors import ModelError
 from attnprobe.gate.check import Moved
+from attnprobe.gate.policy import Policy
 from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
 from attnprobe.records import Head, Sample, SiteName, Verdict
-from attnprobe.results import CaseResult, ExpectationResult
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
 
-__all__ = ["moved_checks"]
+__all__ = ["check_old", "moved_checks"]
 
 # Texts that heads are matched on: the rows of a few dozen sentences tell heads apart.
 _TEXTS = 64
+
+
+def check_old(
+    policy: Policy, *, revision: str | None, weights_sha256: str, recorded: ModelResult | None
+) -> None:
+    """Refuses a baseline_model that heads must not be sought in.
+
+    Args:
+        revision, weights_sha256: of the model that was loaded for it; no revision of a folder.
+        recorded: the model in the baseline, where there is one.
+
+    Raises:
+        ModelError: another commit can take its place, or the baseline is of other weights.
+    """
+    ref = f"baseline_model {policy.baseline_model}"
+    if revision is None and policy.baseline_revision is not None:
+        raise ModelError(f"{ref} is no hub model, so it has no baseline_revision")
+    if revision != policy.baseline_revision:
+        given = policy.baseline_revision
+        how = f"by {given}, which another commit can take over" if given else "without its revision"
+        raise ModelError(
+            f'{ref} is given {how}; set baseline_revision = "{revision}" in the policy'
+        )
+    if policy.baseline is None:
+        return
+    if recorded is None:
+        raise ModelError(f"the baseline {policy.baseline.name} has no such model")
+    if recorded.weights_sha256 != weights_sha256:
+        then = (recorded.weights_sha256 or "unknown")[:12]
+        raise ModelError(
+            f"{ref} has weights {weights_sha256[:12]}, but the baseline {policy.baseline.name} is "
+            f"of {recorded.ref} with weights {then}; name that model in the policy"
+        )
 
 
 def moved_checks(
