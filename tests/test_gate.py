@@ -1583,6 +1583,35 @@ def test_a_blocked_run_does_not_replace_the_baseline(gate: Gate, code: int) -> N
         assert (note in found[1]) == bool(code)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("--json=baseline.json",), "the policy's baseline"),
+        (("--json=./link.json",), "the policy's baseline"),
+        (("--json=k.json", "--keep=./k.json"), "the file of --keep"),
+        (("--json=r.json", "--results=r.json"), "the file of --results"),
+    ],
+)
+def test_the_decision_is_written_over_nothing_else(
+    gate: Gate, arguments: tuple[str, ...], what: str
+) -> None:
+    for name in ("baseline.json", "r.json"):
+        write_json(Path(name), run(*many(5)).to_json())
+    Path("link.json").symlink_to("baseline.json")
+    before = {file: file.read_bytes() for file in Path().glob("*.json")}
+    Path("p.toml").write_text('baseline = "baseline.json"')
+    Path("conftest.py").write_text("open('ran', 'w').close()")
+    where = () if "--results=r.json" in arguments else (".",)
+    code, lines = gate(*where, "--policy=p.toml", *arguments)
+    named = Path(arguments[0].partition("=")[2])
+    assert code == 2
+    assert lines[-1] == (
+        f"Cannot judge: --json {named} is {what}; write the decision to a file of its own."
+    )
+    assert {file: file.read_bytes() for file in Path().glob("*.json")} == before
+    assert not Path("ran").exists()
+
+
 def test_a_gate_that_is_killed_before_it_decides_leaves_the_baseline(gate: Gate) -> None:
     write_json(Path("baseline.json"), run(*many(5)).to_json())
     write_json(Path("found.json"), run(*many(5, failed=1)).to_json())

@@ -40,6 +40,10 @@ _TESTS_FAILED = 1
 _NO_POLICY = "no pyproject.toml here or above has [tool.attnprobe.gate], so the defaults hold"
 
 
+class _SameFile(AttnprobeError):
+    """The decision would be written over what must be kept."""
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def gate(
     context: typer.Context,
@@ -73,7 +77,9 @@ def gate(
     from attnprobe.results import write_json
 
     try:
-        decision, found = _decided(context.args, results, policy, keep)
+        decision, found = _decided(context.args, results, policy, keep, json)
+    except _SameFile as error:
+        decision, found, json = _unjudged(error), None, None
     except AttnprobeError as error:
         decision, found = _unjudged(error), None
     except KeyboardInterrupt:
@@ -96,21 +102,36 @@ def gate(
 
 
 def _decided(
-    arguments: Sequence[str], file: Path | None, policy_file: Path | None, keep: Path | None
+    arguments: Sequence[str],
+    file: Path | None,
+    policy_file: Path | None,
+    keep: Path | None,
+    json: Path | None,
 ) -> tuple[Decision, Results | None]:
     """The decision, and the results that it is on where there are some."""
     from attnprobe.gate import find_policy, read_policy
 
+    _check_json(json, file, "the file of --results")
+    _check_json(json, keep, "the file of --keep")
     if policy_file is None:
         policy, policy_file = find_policy(Path())
     else:
         policy = read_policy(policy_file)
+    _check_json(json, policy.baseline, "the policy's baseline")
     used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
     try:
         decision, found = _held_against(policy, arguments, file, keep)
     except AttnprobeError as error:
         decision, found = _unjudged(error), None
     return replace(decision, notes=(*decision.notes, used)), found
+
+
+def _check_json(json: Path | None, other: Path | None, what: str) -> None:
+    """Raises _SameFile where the decision would be written over another file of the run."""
+    from attnprobe.results import is_same
+
+    if json is not None and other is not None and is_same(json, other):
+        raise _SameFile(f"--json {json} is {what}; write the decision to a file of its own")
 
 
 def _unjudged(error: AttnprobeError) -> Decision:
