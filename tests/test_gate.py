@@ -1300,6 +1300,7 @@ def test_moved_checks_pass_and_say_so() -> None:
         "Release may go: 3 attention checks on 1 model hold, 1 of them where their heads are now, "
         "none of them by chance."
     )
+    assert decision.accepted == dict.fromkeys(places, "L3H1 moved to L3H5, and it holds there")
     # What was known of chance at the old place says nothing of the new one.
     unknown = decide(found, moved={key: moved_to(0.68, None) for key in places})
     assert unknown.sentence.endswith("hold, 1 of them where their heads are now.")
@@ -1322,6 +1323,7 @@ def test_a_moved_check_may_weaken_by_so_much(there: float, kind: str) -> None:
         assert decision.exit_code == 0
         return
     assert (decision.exit_code, kinds(decision)) == (1, ["weaker"])
+    assert decision.accepted == {}
     assert decision.sentence == (
         "Release blocked: 1 attention check fell by more than 20 % against the baseline "
         "(allowed: 0)."

@@ -94,7 +94,7 @@ def gate(
     if found is not None and os.environ.get("GITHUB_ACTIONS") == "true":
         from attnprobe.summary import workflow_commands
 
-        for line in workflow_commands(found, folder=folder()):
+        for line in workflow_commands(found, folder=folder(), accepted=decision.accepted):
             out.file.write(f"{line}\n")
     for line in decision.lines():
         out.file.write(f"{harmless(line)}\n")

@@ -122,7 +122,27 @@ def judge(
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),
+        accepted=_accepted(kept, waived, failed, reasons),
     )
+
+
+def _accepted(
+    kept: Sequence[Check],
+    waived: Sequence[Check],
+    failed: Sequence[Check],
+    reasons: Sequence[Reason],
+) -> dict[Key, str]:
+    """Checks that failed in the run and do not block, each with the reason in words.
+
+    Args:
+        failed: those that block unless a pass rate lets them fail.
+    """
+    found = {key_of(check.item): "waived" for check in waived}
+    if not any(reason.kind in ("weaker", "gone", "new") for reason in reasons):
+        found |= {key_of(check.item): check.why for check in kept if check.state == "moved"}
+    if not reasons:
+        found |= {key_of(check.item): "within the pass rate" for check in failed}
+    return found
 
 
 def _taken(results: Results, checks: Sequence[Check], places: Mapping[Key, Moved]) -> Results:
