@@ -1107,6 +1107,7 @@ absent_models = ["smollm2"]
 baseline = "old/results.json"
 moved_heads = "allow"
 baseline_model = "runs/old"
+baseline_revision = "abc"
 control = "random-init"
 control_seed = 3
 dtypes = ["float32"]
