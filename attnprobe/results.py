@@ -273,6 +273,9 @@ class ModelResult(_Record):
             the network.
         remote_code: whether classes that came with the weights ran; None where that is not known.
         asked_revision: the revision of a hub model that the run was given.
+        asked: the reference that the run was given; a project's own loader may load another.
+        device, dtype: that it was judged on; several, as on many workers, `cuda:0, cuda:1`. None
+            in older files, where those of the environment hold.
     """
 
     name: str
@@ -287,6 +290,9 @@ class ModelResult(_Record):
     weights_format: WeightsFormat | None = None
     remote_code: bool | None = None
     asked_revision: str | None = None
+    asked: str | None = None
+    device: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -294,7 +300,7 @@ class Results(_Record):
     """One run.
 
     Attributes:
-        environment: as `environment` gives it.
+        environment: as `environment` gives it; device and dtype are those of all models.
         collected: how many cases were to run. Told by whoever planned the run, since a case that
             a crashed worker took with it leaves no record.
         absent: how many cases were left out because they are for a model that the run was not

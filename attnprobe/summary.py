@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from attnprobe.align import visible
 from attnprobe.render.overview import SuiteCount
@@ -221,20 +222,28 @@ def _escaped(text: str) -> str:
     return _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", shown)
 
 
-def workflow_commands(results: Results, *, folder: str = "") -> list[str]:
+def workflow_commands(
+    results: Results,
+    *,
+    folder: str = "",
+    accepted: Mapping[tuple[str, str, str | None, str], str] = MappingProxyType({}),
+) -> list[str]:
     """At most ten workflow commands, the worst first: each marks the line of a failed expectation.
 
     Args:
         folder: where the run took place, relative to the repository.
+        accepted: checks that the gate lets fail, by file, id, row and model, and why: these are
+            notices, and come last.
     """
+    items = [item for item in results.items if _badness(item) < 3]
     bad = sorted(
-        (item for item in results.items if _badness(item) < 3),
-        key=lambda item: (_badness(item), item.place),
+        ((item, accepted.get((item.file, item.id, item.row, item.model))) for item in items),
+        key=lambda one: (one[1] is not None, _badness(one[0]), one[0].place),
     )
-    return [_annotation(item, folder) for item in bad[:MOST_ANNOTATIONS]]
+    return [_annotation(item, folder, why) for item, why in bad[:MOST_ANNOTATIONS]]
 
 
-def _annotation(item: CaseResult, folder: str) -> str:
+def _annotation(item: CaseResult, folder: str, why: str | None) -> str:
     worst = [
         entry
         for entry in item.expectations
@@ -247,10 +256,11 @@ def _annotation(item: CaseResult, folder: str) -> str:
     properties = {
         "file": str(PurePosixPath(folder) / item.file),
         "line": str(line),
-        "title": f"{item.suite}: {item.name} on {item.model}: {item.outcome}",
+        "title": f"{item.suite}: {item.name} on {item.model}: {item.outcome}"
+        + (f", {why}" if why else ""),
     }
     told = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
-    command = "error" if _badness(item) == 0 else "warning"
+    command = "notice" if why else "error" if _badness(item) == 0 else "warning"
     return f"::{command} {told}::{_data(message or item.outcome)}"
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,25 @@ def test_at_most_ten_annotations_the_worst_first() -> None:
     assert [properties(command)[0] for command in commands] == ["error"] * 4 + ["warning"] * 6
 
 
+def test_what_the_gate_accepts_is_a_notice_after_all_else() -> None:
+    moved = case("a", "failed", row="r")
+    found = run(moved, case("b", "failed"), case("c", inner="borderline"), case("d", "failed"))
+    accepted = {
+        ("cases/x.attn.yaml", "a", "r", "minilm"): "L3H1 moved to L3H5, and it holds there",
+        ("cases/x.attn.yaml", "d", None, "minilm"): "waived",
+    }
+    commands = [properties(command) for command in workflow_commands(found, accepted=accepted)]
+    assert [(kind, told["title"]) for kind, told, _ in commands] == [
+        ("error", "coref: b on minilm: failed"),
+        ("warning", "coref: c on minilm: passed"),
+        ("notice", "coref: d on minilm: failed, waived"),
+        (
+            "notice",
+            "coref: a[r] on minilm: failed, L3H1 moved to L3H5, and it holds there",
+        ),
+    ]
+
+
 @given(st.text(max_size=40))
 def test_promise_33_a_text_is_no_command(text: str) -> None:
     for hostile in (text, HOSTILE):
@@ -324,6 +344,31 @@ def test_gate_prints_annotations_on_github_before_its_reasons(
     assert code == 1
     assert lines[0].startswith("::error file=cases/x.attn.yaml,line=9,")
     assert lines[-1].startswith("Release blocked: ")
+
+
+def test_a_release_that_may_go_has_no_error_marks(
+    attn: Attn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    found = run(*(case(f"c{n:02}", "failed" if n < 2 else "passed") for n in range(60)))
+    write_json(Path("r.json"), found.to_json())
+    Path("p.toml").write_text(
+        "pass_rate = 0.8\n[[waivers]]\ncase = '*::c00'\nreason = 'r'\nowner = 'o'\n"
+        f"expires = {datetime.now(UTC).date() + timedelta(days=9)}\n"
+    )
+    code, printed = attn("gate", "--results", "r.json", "--policy", "p.toml")
+    lines = printed.splitlines()
+    assert (code, lines[-1].startswith("Release may go: ")) == (0, True)
+    marks = [properties(line) for line in lines if line.startswith("::")]
+    assert [(kind, told["title"]) for kind, told, _ in marks] == [
+        ("notice", "coref: c00 on minilm: failed, waived"),
+        ("notice", "coref: c01 on minilm: failed, within the pass rate"),
+    ]
+    # Of a release that is blocked the rate excuses nothing.
+    (Path("p.toml")).write_text("pass_rate = 0.8\nsuites = ['other']\n")
+    code, printed = attn("gate", "--results", "r.json", "--policy", "p.toml")
+    marks = [properties(line) for line in printed.splitlines() if line.startswith("::")]
+    assert (code, [kind for kind, *_ in marks]) == (2, ["error", "error"])
 
 
 # JUnit

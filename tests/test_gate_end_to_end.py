@@ -19,6 +19,7 @@ import pytest
 import yaml
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner as TyperRunner
 
 from attnprobe import cli
@@ -169,6 +170,29 @@ def test_swapped_heads_are_moved_only_where_the_policy_allows(project: Project) 
     assert strict.lines[-1].startswith(
         "Release blocked: in suite coreference 4 of 4 attention checks of model minilm no longer"
     )
+
+
+def test_a_head_that_moved_may_weaken_by_no_more_than_another(project: Project) -> None:
+    folder = project.folder / "faint"
+    if not folder.exists():
+        shutil.copytree(project.folder / "swapped", folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["encoder.layer.3.attention.self.query.weight"][5 * 32 : 6 * 32] *= 0.7
+        weights["encoder.layer.3.attention.self.query.bias"][5 * 32 : 6 * 32] *= 0.7
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (project.folder / "weaker.toml").write_text(
+        'baseline = "baseline.json"\nmoved_heads = "allow"\n'
+        f'baseline_model = "{MINILM}"\n[regressions]\nweaker = 0.2\n'
+    )
+    done = project.gate("cases", "--attn-model=minilm=faint", "--policy=weaker.toml")
+    assert done.code == 1
+    assert re.fullmatch(
+        "Release blocked: [1-4] attention checks? fell by more than 20 % against the baseline "
+        r"\(allowed: 0\)\.",
+        done.lines[-1],
+    ), done.lines
+    fell = [line for line in done.lines if line.startswith("  cases/coref.attn.yaml:")]
+    assert all(line.endswith("%, L3H1 moved to L3H5") for line in fell)
 
 
 def test_a_damaged_head_is_not_moved(project: Project) -> None:

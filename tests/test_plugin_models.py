@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_plugin_html import Page
 
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
+from attnprobe.results import read_results
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
@@ -46,6 +48,38 @@ class Two:
 @pytest.fixture(scope="module")
 def two() -> Two:
     return Two()
+
+
+class Halves(Two):
+    """The same, and one of the two in bfloat16; both say that they are some other model."""
+
+    def __init__(self, half: str) -> None:
+        super().__init__()
+        self._networks[half].to(torch.bfloat16)
+
+    def pytest_attn_load_model(self, name: str) -> Model:
+        made = super().pytest_attn_load_model(name)
+        made.ref = "runs/other"
+        return made
+
+
+@pytest.mark.parametrize("half", ["old", "new"])
+def test_results_tell_for_each_model_what_was_asked_and_where_it_ran(
+    probe: Run, write_cases: Write, half: str
+) -> None:
+    write_cases(CASES)
+    probe(*TWO, "--attn-json=r.json", model=None, plugin=Halves(half))
+    found = read_results(Path("r.json"))
+    told = {
+        model.name: (model.asked, model.ref, model.dtype, model.device) for model in found.models
+    }
+    types = {name: "bfloat16" if name == half else "float32" for name in ("old", "new")}
+    assert told == {
+        "old": ("a", "runs/other", types["old"], "cpu"),
+        "new": ("b", "runs/other", types["new"], "cpu"),
+    }
+    assert found.environment["dtype"] == "bfloat16, float32"
+    assert found.environment["device"] == "cpu"
 
 
 def names(result: pytest.RunResult) -> list[str]:

@@ -120,3 +120,23 @@ def test_promise_10_strict_misses_a_model_under_xdist(
     result.assert_outcomes(passed=3)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["attnprobe: 1 case deselected: for model other, *"])
+
+
+def test_the_number_types_of_all_workers_are_told(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    pytester.makeconftest(
+        LOADS_TINY.replace("(name)", "(config, name)")
+        .replace(
+            'tiny_network("bert")',
+            'tiny_network("bert").to(dtype={"gw0": torch.bfloat16, "gw1": torch.float32}'
+            '[config.workerinput["workerid"]])',
+        )
+        .replace("    from", "    import torch\n    from", 1)
+    )
+    run(pytester, "--attn-json=r.json", "-n2", "--dist=each")
+    found = read_results(Path("r.json"))
+    (model,) = found.models
+    assert (model.dtype, model.device) == ("bfloat16, float32", "cpu")
+    assert found.environment["dtype"] == "bfloat16, float32"

@@ -40,6 +40,10 @@ _TESTS_FAILED = 1
 _NO_POLICY = "no pyproject.toml here or above has [tool.attnprobe.gate], so the defaults hold"
 
 
+class _SameFile(AttnprobeError):
+    """The decision would be written over what must be kept."""
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def gate(
     context: typer.Context,
@@ -73,7 +77,9 @@ def gate(
     from attnprobe.results import write_json
 
     try:
-        decision, found = _decided(context.args, results, policy, keep)
+        decision, found = _decided(context.args, results, policy, keep, json)
+    except _SameFile as error:
+        decision, found, json = _unjudged(error), None, None
     except AttnprobeError as error:
         decision, found = _unjudged(error), None
     except KeyboardInterrupt:
@@ -88,7 +94,7 @@ def gate(
     if found is not None and os.environ.get("GITHUB_ACTIONS") == "true":
         from attnprobe.summary import workflow_commands
 
-        for line in workflow_commands(found, folder=folder()):
+        for line in workflow_commands(found, folder=folder(), accepted=decision.accepted):
             out.file.write(f"{line}\n")
     for line in decision.lines():
         out.file.write(f"{harmless(line)}\n")
@@ -96,21 +102,36 @@ def gate(
 
 
 def _decided(
-    arguments: Sequence[str], file: Path | None, policy_file: Path | None, keep: Path | None
+    arguments: Sequence[str],
+    file: Path | None,
+    policy_file: Path | None,
+    keep: Path | None,
+    json: Path | None,
 ) -> tuple[Decision, Results | None]:
     """The decision, and the results that it is on where there are some."""
     from attnprobe.gate import find_policy, read_policy
 
+    _check_json(json, file, "the file of --results")
+    _check_json(json, keep, "the file of --keep")
     if policy_file is None:
         policy, policy_file = find_policy(Path())
     else:
         policy = read_policy(policy_file)
+    _check_json(json, policy.baseline, "the policy's baseline")
     used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
     try:
         decision, found = _held_against(policy, arguments, file, keep)
     except AttnprobeError as error:
         decision, found = _unjudged(error), None
     return replace(decision, notes=(*decision.notes, used)), found
+
+
+def _check_json(json: Path | None, other: Path | None, what: str) -> None:
+    """Raises _SameFile where the decision would be written over another file of the run."""
+    from attnprobe.results import is_same
+
+    if json is not None and other is not None and is_same(json, other):
+        raise _SameFile(f"--json {json} is {what}; write the decision to a file of its own")
 
 
 def _unjudged(error: AttnprobeError) -> Decision:
@@ -222,7 +243,7 @@ def _judged(
         )
     today = datetime.now(UTC).date()
     if policy.moved_heads == "allow":
-        moved, remarks = _moved(results, policy)
+        moved, remarks = _moved(results, policy, baseline)
     else:
         moved, remarks = {}, []
     twins = _twins(results, policy) if policy.control is not None else []
@@ -238,27 +259,42 @@ def _judged(
     )
 
 
-def _moved(results: Results, policy: Policy) -> tuple[dict[Key, Moved], list[str]]:
+def _moved(
+    results: Results, policy: Policy, baseline: Results | None
+) -> tuple[dict[Key, Moved], list[str]]:
     """Failed checks whose heads only moved, and why others could not be looked at."""
-    from attnprobe.gate import broken_keys
+    from attnprobe.gate import broken_keys, key_of
 
     keys = broken_keys(results, policy)
     if not keys or policy.baseline_model is None:
         return {}, []
-    from attnprobe.gate.moved import moved_checks
+    from attnprobe.compare import pair_models
+    from attnprobe.gate.moved import check_old, moved_checks
     from attnprobe.models import load
 
+    recorded = {}
+    if baseline is not None:
+        names = pair_models(baseline, results)
+        recorded = {names[old.name]: old for old in baseline.models if old.name in names}
     head_sets = _head_sets(results)
+    items = {key_of(item): item for item in results.items}
     moved: dict[Key, Moved] = {}
     remarks = []
     for model in results.models:
-        own = [key for key in keys if key[3] == model.name]
+        own = {key: items[key] for key in keys if key[3] == model.name}
         try:
             if not own:
                 continue
+            old = load(policy.baseline_model, revision=policy.baseline_revision)
+            check_old(
+                policy,
+                revision=old.revision,
+                weights_sha256=old.weights_sha256,
+                recorded=recorded.get(model.name),
+            )
             moved |= moved_checks(
                 own,
-                old=load(policy.baseline_model),
+                old=old,
                 new=_loaded_again(model, results),
                 root=Path(),
                 chance_max=policy.chance_max,
@@ -303,7 +339,7 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     """
     from attnprobe.models import load
 
-    dtype = results.environment.get("dtype") or "float32"
+    dtype = model.dtype or results.environment.get("dtype") or "float32"
     loaded = load(model.ref, revision=model.revision, dtype=dtype)
     if loaded.weights_sha256 != model.weights_sha256:
         raise ModelError(f"the weights of {model.ref} are not those that were judged")

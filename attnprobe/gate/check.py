@@ -21,10 +21,12 @@ class Moved:
         where: `L3H1 moved to L3H5`.
         chances: of each expectation there, how often it holds for other word pairs; None where
             that is not known.
+        expectations: those of the record, with the numbers that were measured there.
     """
 
     where: str
     chances: tuple[float | None, ...]
+    expectations: tuple[ExpectationResult, ...]
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Check:
         why: for a reader, what became of it.
         chances: of each expectation, how often it holds for other word pairs; None where that is
             not known.
+        where: of a moved check, where its heads are now: `L3H1 moved to L3H5`.
     """
 
     item: CaseResult
     state: str
     why: str
     chances: tuple[float | None, ...] = ()
+    where: str = ""
 
     @property
     def judged(self) -> bool:
@@ -91,7 +95,8 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
         case "xpassed":
             return Check(item, "failed", "is marked as a known gap but holds: remove the mark")
         case "failed" if moved is not None:
-            return Check(item, "moved", f"{moved.where}, and it holds there", moved.chances)
+            why = f"{moved.where}, and it holds there"
+            return Check(item, "moved", why, moved.chances, moved.where)
         case "failed":
             why = _told(item, "failed") or (
                 "failed, though each expectation holds: a known gap that holds now, or an "

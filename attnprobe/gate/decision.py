@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from attnprobe.align import visible
+from attnprobe.compare import Key
 from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason
 from attnprobe.wording import plural
@@ -34,6 +36,7 @@ class Decision:
         moved: how many of those that hold do so at another place of their heads.
         waived: how many more blocking checks fail and may, by a waiver.
         control: each suite beside the untrained twin of its model, where the policy asks for that.
+        accepted: checks that failed in the run and do not block, each with the reason in words.
     """
 
     reasons: tuple[Reason, ...]
@@ -46,6 +49,7 @@ class Decision:
     moved: int = 0
     waived: int = 0
     control: tuple[Control, ...] = ()
+    accepted: Mapping[Key, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:

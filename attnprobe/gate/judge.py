@@ -7,6 +7,7 @@ here, from its outcome and from each expectation, whatever options the run had.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 from attnprobe.compare import Comparison, Key
@@ -64,7 +65,7 @@ def judge(
     compared: Comparison | None = None
     if baseline is not None:
         try:
-            compared = compared_with(baseline, results)
+            compared = compared_with(baseline, _taken(results, checks, places))
         except ResultsError as error:
             reasons.append(unjudged("baseline", f"the baseline cannot be compared: {error}"))
     demoted = demoted_keys(compared, policy) if compared else frozenset()
@@ -121,7 +122,45 @@ def judge(
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),
+        accepted=_accepted(kept, waived, failed, reasons),
     )
+
+
+def _accepted(
+    kept: Sequence[Check],
+    waived: Sequence[Check],
+    failed: Sequence[Check],
+    reasons: Sequence[Reason],
+) -> dict[Key, str]:
+    """Checks that failed in the run and do not block, each with the reason in words.
+
+    Args:
+        failed: those that block unless a pass rate lets them fail.
+    """
+    found = {key_of(check.item): "waived" for check in waived}
+    if not any(reason.kind in ("weaker", "gone", "new") for reason in reasons):
+        found |= {key_of(check.item): check.why for check in kept if check.state == "moved"}
+    if not reasons:
+        found |= {key_of(check.item): "within the pass rate" for check in failed}
+    return found
+
+
+def _taken(results: Results, checks: Sequence[Check], places: Mapping[Key, Moved]) -> Results:
+    """The run as if each moved check had been judged where its heads are now.
+
+    So no other rule holds for it against the baseline than for one that holds in its place.
+    """
+    there = {
+        key: places[key].expectations
+        for key in (key_of(check.item) for check in checks if check.state == "moved")
+    }
+    cases = tuple(
+        replace(item, outcome="passed", expectations=there[key_of(item)])
+        if key_of(item) in there
+        else item
+        for item in results.cases
+    )
+    return replace(results, cases=cases)
 
 
 def broken_keys(results: Results, policy: Policy) -> tuple[Key, ...]:

@@ -7,29 +7,65 @@ match in the new model that attends alike, and the check holds on the new model 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare import Key
+from attnprobe.errors import ModelError
 from attnprobe.gate.check import Moved
-from attnprobe.gate.reread import reread
+from attnprobe.gate.policy import Policy
+from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
 from attnprobe.records import Head, Sample, SiteName, Verdict
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
 
-__all__ = ["moved_checks"]
+__all__ = ["check_old", "moved_checks"]
 
 # Texts that heads are matched on: the rows of a few dozen sentences tell heads apart.
 _TEXTS = 64
 
 
+def check_old(
+    policy: Policy, *, revision: str | None, weights_sha256: str, recorded: ModelResult | None
+) -> None:
+    """Refuses a baseline_model that heads must not be sought in.
+
+    Args:
+        revision, weights_sha256: of the model that was loaded for it; no revision of a folder.
+        recorded: the model in the baseline, where there is one.
+
+    Raises:
+        ModelError: another commit can take its place, or the baseline is of other weights.
+    """
+    ref = f"baseline_model {policy.baseline_model}"
+    if revision is None and policy.baseline_revision is not None:
+        raise ModelError(f"{ref} is no hub model, so it has no baseline_revision")
+    if revision != policy.baseline_revision:
+        given = policy.baseline_revision
+        how = f"by {given}, which another commit can take over" if given else "without its revision"
+        raise ModelError(
+            f'{ref} is given {how}; set baseline_revision = "{revision}" in the policy'
+        )
+    if policy.baseline is None:
+        return
+    if recorded is None:
+        raise ModelError(f"the baseline {policy.baseline.name} has no such model")
+    if recorded.weights_sha256 != weights_sha256:
+        then = (recorded.weights_sha256 or "unknown")[:12]
+        raise ModelError(
+            f"{ref} has weights {weights_sha256[:12]}, but the baseline {policy.baseline.name} is "
+            f"of {recorded.ref} with weights {then}; name that model in the policy"
+        )
+
+
 def moved_checks(
-    keys: Collection[Key],
+    items: Mapping[Key, CaseResult],
     *,
     old: Reader,
     new: Reader,
@@ -40,28 +76,32 @@ def moved_checks(
     """Which of these checks hold at the place that their heads moved to, and where that is.
 
     Args:
-        keys: failed checks of one model.
+        items: records of failed checks, all of one model.
         old, new: the model that the heads were pinned in, and the one that was judged.
-        root: the folder that the files of the keys lie in.
+        root: the folder that their files lie in.
 
     Raises:
-        AttnprobeError: a case file is missing or cannot be read, or the heads cannot be matched.
+        AttnprobeError: a case file is missing, cannot be read, or states something else than the
+            records do; the heads cannot be matched.
     """
     found: dict[Key, Moved] = {}
-    for own in reread(keys, root=root, head_sets=head_sets):
+    for own in reread(items, root=root, head_sets=head_sets):
         pinned = {
             key: case
             for key, case in own.stated.items()
             if isinstance(case, Case) and _is_pinned(case)
         }
+        for key, case in pinned.items():
+            check_stated(items[key], case)
         texts = [case.sample for case in own.cases]
         if pinned:
-            found |= _of_file(pinned, texts, old, new, chance_max)
+            found |= _of_file(pinned, items, texts, old, new, chance_max)
     return found
 
 
 def _of_file(
     pinned: Mapping[Key, Case],
+    items: Mapping[Key, CaseResult],
     texts: Sequence[Sample],
     old: Reader,
     new: Reader,
@@ -84,8 +124,23 @@ def _of_file(
         there = _holding(after, case) if _holding(before, pinned[key]) is not None else None
         if there is not None:
             chances = tuple(one.chance.rate if one.chance else None for one in there)
-            found[key] = Moved(_told(pinned[key], matches), chances)
+            measured = tuple(map(_measured, items[key].expectations, there))
+            found[key] = Moved(_told(pinned[key], matches), chances, measured)
     return found
+
+
+def _measured(entry: ExpectationResult, verdict: Verdict) -> ExpectationResult:
+    """An expectation of the record, with the numbers of another place."""
+    return replace(
+        entry,
+        outcome=verdict.outcome,
+        measure=verdict.measure,
+        observed=verdict.observed,
+        relation=verdict.relation,
+        demanded=verdict.demanded,
+        head=verdict.head,
+        other_bounds=(),
+    )
 
 
 def _rules(case: Case) -> Iterator[Rule]:

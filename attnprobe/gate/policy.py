@@ -122,7 +122,9 @@ class Policy(_Table):
         baseline: results file to compare with; relative to the policy file.
         regressions: what may be worse than there.
         moved_heads: whether a check that broke because its head has another place now may pass.
-        baseline_model: the model that the heads are sought in; needed to allow moved heads.
+        baseline_model: the model that the heads are sought in; needed to allow moved heads. Where
+            there is a baseline, it must be of these weights.
+        baseline_revision: its commit; needed of a hub model.
         control: whether the suites are held against an untrained twin of each model.
         control_seed: of the twin's weights.
         dtypes, devices: number types and devices of the run that are allowed; None for any.
@@ -144,6 +146,7 @@ class Policy(_Table):
     regressions: Regressions = Regressions()
     moved_heads: Literal["allow", "fail"] = "fail"
     baseline_model: Name | None = None
+    baseline_revision: Name | None = None
     control: Literal["random-init"] | None = None
     control_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     dtypes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
@@ -161,6 +164,8 @@ class Policy(_Table):
             raise ValueError("baseline names no file")
         if self.moved_heads == "allow" and self.baseline_model is None:
             raise ValueError('moved_heads = "allow" needs baseline_model, where the heads were')
+        if self.baseline_revision is not None and self.baseline_model is None:
+            raise ValueError("baseline_revision needs baseline_model, a model of the hub")
         if "control_seed" in self.model_fields_set and self.control is None:
             raise ValueError('control_seed needs control = "random-init"')
         if "regressions" in self.model_fields_set and self.baseline is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, blocked, unjudged
@@ -10,20 +10,45 @@ from attnprobe.results import ModelResult, Results
 
 __all__ = ["provenance"]
 
+_LEAVE = 'allow it with own_loader = "allow" in the policy'
+
 
 def provenance(results: Results, policy: Policy) -> Iterator[Reason]:
     """Models, number types and devices that the policy does not allow, or that are not told."""
     for model in sorted(results.models, key=lambda model: model.name):
         yield from _model(model, policy)
-    for kind, allowed in (("dtype", policy.dtypes), ("device", policy.devices)):
-        if allowed is None:
-            continue
-        found = results.environment.get(kind)
-        listed = ", ".join(allowed)
-        if found is None:
-            yield unjudged("unknown environment", f"the results do not tell their {kind}")
-        elif found not in allowed and found.partition(":")[0] not in allowed:
-            yield blocked(kind, f"it was judged in {found}, the policy allows {listed}")
+        told = results.environment
+        yield from _allowed(model, "dtype", model.dtype or told.get("dtype"), policy.dtypes)
+        yield from _allowed(model, "device", model.device or told.get("device"), policy.devices)
+
+
+def _allowed(
+    model: ModelResult, kind: str, found: str | None, allowed: Sequence[str] | None
+) -> Iterator[Reason]:
+    """What is wrong with the number type or the device that a model was judged in.
+
+    Args:
+        found: one, or several with commas between them.
+    """
+    if allowed is None:
+        return
+    if found is None:
+        yield unjudged(
+            "unknown environment", f"the results do not tell the {kind} of model {model.name}"
+        )
+        return
+    other = [
+        one
+        for one in found.split(", ")
+        if one not in allowed and one.partition(":")[0] not in allowed
+    ]
+    if other:
+        where = "in" if kind == "dtype" else "on"
+        yield blocked(
+            kind,
+            f"model {model.name} was judged {where} {', '.join(other)}, the policy allows "
+            f"{', '.join(allowed)}",
+        )
 
 
 def _model(model: ModelResult, policy: Policy) -> Iterator[Reason]:
@@ -58,5 +83,12 @@ def _model(model: ModelResult, policy: Policy) -> Iterator[Reason]:
             "own loader",
             f"model {model.name} was built by the project's own loader, so it is not known where "
             "its weights lay",
-            ['allow it with own_loader = "allow" in the policy'],
+            [_LEAVE],
+        )
+    elif model.asked not in (None, model.ref) and policy.own_loader == "refuse":
+        yield blocked(
+            "own loader",
+            f"model {model.name} was given as {model.asked}, but the project's own loader loaded "
+            f"{model.ref}",
+            [_LEAVE],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attnprobe.compare import (
     Change,
@@ -57,6 +57,7 @@ def regressions(
     """What is worse than in the baseline by more than the policy allows."""
     allowed = policy.regressions
     states = {key_of(check.item): check.state for check in blocking}
+    places = {key_of(check.item): check.where for check in blocking if check.where}
     broken = [
         change for change in compared.of("broken") if states.get(change.key, "moved") != "moved"
     ]
@@ -70,40 +71,53 @@ def regressions(
         ]
         if more:
             words = "held in the baseline and no longer hold"
-            yield _worse("broken", broken, allowed.broken, words)
+            yield _worse("broken", broken, allowed.broken, words, places)
     gone = [
         change
         for change in compared.of("gone")
         if change.old is not None and change.old.severity in policy.blocking
     ]
     if len(gone) > allowed.gone:
-        yield _worse("gone", gone, allowed.gone, "of the baseline were not judged")
+        yield _worse("gone", gone, allowed.gone, "of the baseline were not judged", places)
     new = [
         change for change in compared.of("new") if states.get(change.key, "skipped") != "skipped"
     ]
     if len(new) > allowed.new:
-        yield _worse("new", new, allowed.new, "are missing from the baseline; save it anew")
+        words = "are missing from the baseline; save it anew"
+        yield _worse("new", new, allowed.new, words, places)
     if allowed.weaker is not None:
         fell = [
             change
             for change in compared.changes
-            if states.get(change.key) == "holds" and change.weaker_than(allowed.weaker)
+            if states.get(change.key) in ("holds", "moved") and change.weaker_than(allowed.weaker)
         ]
         if fell:
             words = f"fell by more than {percent(allowed.weaker)} against the baseline"
-            yield _worse("weaker", fell, 0, words)
+            yield _worse("weaker", fell, 0, words, places)
 
 
-def _worse(kind: str, changes: Sequence[Change], most: int, words: str) -> Reason:
+def _worse(
+    kind: str,
+    changes: Sequence[Change],
+    most: int,
+    words: str,
+    places: Mapping[Key, str],
+) -> Reason:
+    """The reason, a line for each change.
+
+    Args:
+        places: where the heads of a moved check are now.
+    """
     text = f"{counted(len(changes))} {words} (allowed: {most})"
-    return blocked(kind, text, map(_change_line, changes))
+    return blocked(kind, text, (_change_line(change, places) for change in changes))
 
 
-def _change_line(change: Change) -> str:
+def _change_line(change: Change, places: Mapping[Key, str]) -> str:
     item = change.new or change.old
     if item is None:
         return str(change.key)
     by = "" if change.by is None else f", number {change.by:+.0%}"
     was = change.old.outcome if change.old else "missing"
     now = change.new.outcome if change.new else "missing"
-    return f"{place_of(item)}: {was}, now {now}{by}"
+    where = f", {places[change.key]}" if change.key in places else ""
+    return f"{place_of(item)}: {was}, now {now}{by}{where}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class Ledger:
         self._counted = 0
         self._unreported = 0
         self._found: Results | None = None
-        self._seen: dict[str, Any] = {"device": None, "dtype": None, "collected": 0}
+        self._collected = 0
         self._broken_files: set[str] = set()
         self._unread: set[str] = set()
         self._stopped = False
@@ -123,9 +123,8 @@ class Ledger:
                 self._relations.add(report.nodeid)
             (self._bound if facts["is_bound"] else self._free).add(facts["case"]["suite"])
             if facts["model"]:
-                self._models[facts["model"]["name"]] = facts["model"]
-                self._seen |= {key: facts[key] for key in ("device", "dtype")}
-            self._seen["collected"] = facts["collected"]
+                self._note_model(facts["model"])
+            self._collected = facts["collected"]
         if report.failed:
             self._failed.add(report.nodeid)
         elif str(report.outcome) == "rerun":
@@ -137,6 +136,13 @@ class Ledger:
             case["outcome"] = _outcome(report) or case["outcome"]
             if report.failed and report.when == "setup" and not case["expectations"]:
                 case["error"] = _cause(report)
+
+    def _note_model(self, facts: dict[str, Any]) -> None:
+        """Notes a model, of whose workers each may have a device of its own."""
+        known = self._models.get(facts["name"], facts)
+        self._models[facts["name"]] = facts | {
+            key: _together([known[key], facts[key]]) for key in ("device", "dtype")
+        }
 
     def pytest_runtest_logfinish(self) -> None:
         self._count(False)
@@ -209,7 +215,10 @@ class Ledger:
         absent: dict[str, int] = session.config.stash.get(absent_key, {})
         habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
         found = Results(
-            environment=environment(device=self._seen["device"], dtype=self._seen["dtype"]),
+            environment=environment(
+                device=_together(model["device"] for model in self._models.values()),
+                dtype=_together(model["dtype"] for model in self._models.values()),
+            ),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
             cases=tuple(
                 CaseResult.from_dict(case)
@@ -221,7 +230,7 @@ class Ledger:
             ),
             # A case file that cannot be read leaves no record: whoever compares the number
             # executed with the number collected must see that it is missing.
-            collected=self._seen["collected"] + len(self._broken_files),
+            collected=self._collected + len(self._broken_files),
             absent=absent,
             order=tuple(map(OrderResult.from_dict, habits)),
             given=self._given,
@@ -347,6 +356,11 @@ def _notes(compared: Compared) -> Iterator[str]:
     count = len(compared.unselected)
     if count:
         yield f"{plural(count, 'entry', 'entries')} of the baseline not selected by this run"
+
+
+def _together(told: Iterable[str]) -> str | None:
+    """Devices or number types, each once: `cuda:0, cuda:1`; None where there are none."""
+    return ", ".join(sorted({one for text in told for one in text.split(", ")})) or None
 
 
 def _listed(names: list[str]) -> str:

@@ -93,8 +93,12 @@ def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
     }
 
 
-def model(loaded: Model, name: str, asked_revision: str | None) -> ModelResult:
-    """The model as the results file describes it, under the name that the run gave it."""
+def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -> ModelResult:
+    """The model as the results file describes it, under the name that the run gave it.
+
+    Args:
+        asked, asked_revision: reference and revision that the run was given.
+    """
     layers = {layer for site in loaded.sites.values() for layer in site.layers}
     return ModelResult(
         name=name,
@@ -110,6 +114,9 @@ def model(loaded: Model, name: str, asked_revision: str | None) -> ModelResult:
         remote_code=loaded.remote_code,
         # A folder has no revision, whatever the run was given for others.
         asked_revision=asked_revision if loaded.revision else None,
+        asked=asked,
+        device=loaded.device,
+        dtype=loaded.dtype,
     )
 
 

@@ -211,13 +211,13 @@ class Session:
             "is_relation": isinstance(stated, Relation),
             "is_bound": getattr(stated, "model", None) is not None,
             "model": self._described(model, case["model"]) if model else None,
-            "device": model.device if model else None,
-            "dtype": model.dtype if model else None,
             "collected": self._collected(item.session),
         }
 
     def _described(self, model: Model, name: str) -> dict[str, Any]:
-        return reports.model(model, name, self.settings.revision).as_dict()
+        chosen = self.settings
+        asked = chosen.models[name]
+        return reports.model(model, name, asked=asked, asked_revision=chosen.revision).as_dict()
 
     def _note(
         self, item: pytest.Item, report: pytest.TestReport, properties: list[tuple[str, str]]
