@@ -179,7 +179,8 @@ class CaseResult(_Record):
     Attributes:
         row: the label of a template row, None for a plain case.
         file: relative to the root of the run, with forward slashes.
-        error: why nothing was measured, where it was not an expectation's own fault.
+        error: why nothing was measured, where it was not an expectation's own fault; of a known
+            gap too.
     """
 
     nodeid: str

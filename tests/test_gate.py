@@ -45,6 +45,7 @@ from attnprobe.results import (
     ExpectationResult,
     HeadSetResult,
     OrderResult,
+    RelationResult,
     Results,
     environment,
     read_results,
@@ -310,6 +311,73 @@ def test_what_a_python_probe_could_not_measure_is_an_error_whatever_it_made_of_i
     assert "no such word" in decision.reasons[0].details[0]
 
 
+HOLDS = """
+- id: holds
+  text: The dog barks.
+  expect:
+    - ignores: {from: barks, to: dog, max: 0.99}
+"""
+
+
+@pytest.mark.parametrize("outcomes", [(), ("passed",)])
+def test_a_known_gap_that_was_not_seen_to_fail_was_not_measured(outcomes: tuple[str, ...]) -> None:
+    stated = tuple(map(expectation, outcomes))
+    decision = decide(run(*many(3), case("gap", "xfailed", expectations=stated, error="flaky")))
+    assert decision.lines() == [
+        "cannot judge: 1 attention check could not be measured: flaky",
+        "  cases/coref.attn.yaml:7: gap on minilm: is marked as a known gap, but no expectation of "
+        "it was seen to fail: flaky",
+        "Cannot judge: 1 attention check could not be measured: flaky.",
+    ]
+
+
+def test_a_relation_that_was_never_measured_is_no_known_gap() -> None:
+    made = vars(case("r", "xfailed", expectations=()))
+    found = run(*many(3), relations=(RelationResult(**made, relation="nsubj"),), collected=4)
+    assert kinds(decide(found)) == ["not measured"]
+    bound = expectation("failed", rule="relation", arguments={"accuracy": 0.7}, chance=None)
+    made |= {"expectations": (bound,)}
+    found = replace(found, relations=(RelationResult(**made, relation="nsubj"),))
+    assert decide(found).notes == ("1 attention check is a known gap",)
+
+
+@pytest.mark.parametrize("outcome", ["borderline", "vacuous"])
+def test_a_known_gap_that_only_a_strict_run_fails_is_one(outcome: str) -> None:
+    gap = case("gap", "xfailed", expectations=(expectation(outcome, chance=None),))
+    assert decide(run(*many(3), gap)).exit_code == 0
+
+
+def test_promise_10_what_an_xfail_kept_from_being_measured_is_no_known_gap(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+) -> None:
+    write_cases(HOLDS + HOLDS.replace("holds", "hooked"))
+    pytester.makeconftest(
+        """
+        import pytest
+        def pytest_runtest_setup(item):
+            if item.name == "hooked": pytest.xfail("flaky")
+        """
+    )
+    pytester.makepyfile(
+        test_long="""
+        import pytest
+        @pytest.mark.xfail
+        def test_long(attn):
+            attn("dog " * 1000).ignores("dog", "dog", heads="mean", max=0.99)
+        """
+    )
+    probe("--attn-json=r.json").assert_outcomes(passed=1, xfailed=2)
+    found = read_results(pytester.path / "r.json")
+    decision = decide(found, Policy(chance_max=0.5, own_loader="allow", skipped=0))
+    (reason,) = (reason for reason in decision.reasons if reason.kind == "not measured")
+    gap = "is marked as a known gap, but no expectation of it was seen to fail: "
+    assert reason.details[1] == f"x.attn.yaml:10: hooked on tiny: {gap}flaky"
+    assert reason.details[0].startswith(f"test_long.py:2: test_long on tiny: {gap}attnprobe.errors")
+    assert decision.exit_code == 2
+
+
 OUTCOMES = st.sampled_from(["passed", "failed", "error", "skipped", "xfailed", "xpassed"])
 INNER = st.sampled_from(["passed", "failed", "borderline", "vacuous", "error"])
 
@@ -328,7 +396,8 @@ def test_it_lets_nothing_go_unless_all_holds(found: list[tuple[str, list[str]]],
     ran = [
         (outcome, inner)
         for outcome, inner in found
-        if outcome not in idle or (outcome == "xfailed" and "error" in inner)
+        if outcome not in idle
+        or (outcome == "xfailed" and ("error" in inner or set(inner) <= {"passed"}))
     ]
     good = all(outcome == "passed" and inner and set(inner) == {"passed"} for outcome, inner in ran)
     whole = more == 0 or len(cases) + more < 0
@@ -392,15 +461,11 @@ def test_a_run_tells_what_else_failed_in_it(
     assert complaint.startswith("no probe was judged")
 
 
-FAILING = """
-- id: holds
-  text: The dog barks.
-  expect:
-    - ignores: {from: barks, to: dog, max: 0.99}
+FAILING = f"""{HOLDS}
 - id: fails
   text: The dog barks.
   expect:
-    - attends: {from: barks, to: dog, min: 0.99}
+    - attends: {{from: barks, to: dog, min: 0.99}}
 """
 LIKE_COV = """
 import pytest

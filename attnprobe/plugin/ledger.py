@@ -135,7 +135,7 @@ class Ledger:
         if case is not None:
             case["duration_s"] += report.duration
             case["outcome"] = _outcome(report) or case["outcome"]
-            if report.failed and report.when == "setup" and not case["expectations"]:
+            if _is_unmeasured(report, case):
                 case["error"] = _cause(report)
 
     def pytest_runtest_logfinish(self) -> None:
@@ -353,12 +353,18 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def _is_unmeasured(report: pytest.TestReport, case: dict[str, Any]) -> bool:
+    """Whether a test ended before anything of it was measured; an xfail covers that as well."""
+    in_setup = report.failed and report.when == "setup"
+    return not case["expectations"] and (in_setup or _outcome(report) == "xfailed")
+
+
 def _cause(report: pytest.TestReport) -> str | None:
     """The first line of what pytest says of a failure."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = report.longreprtext if crash is None else crash.message
     first = next(filter(str.strip, text.splitlines()), "").strip()
-    return first.removeprefix("Failed: ") or None
+    return first.removeprefix("Failed: ").removeprefix("_pytest.outcomes.XFailed: ") or None
 
 
 def _outcome(report: pytest.TestReport) -> CaseOutcome | None:
