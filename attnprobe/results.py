@@ -300,6 +300,9 @@ class Results(_Record):
             a crashed worker took with it leaves no record.
         absent: how many cases were left out because they are for a model that the run was not
             given, by its name.
+        deselected: how many cases and probes -k, -m and the like left out; what no path of the
+            command line leads to is none of them, nor are those of `absent`.
+        left_out: files that --lf left out unread.
         given: names of the models that the command line gave; those that the ini file binds are
             known by the cases that ran on them.
         bound: suites whose every case that ran names its model: on others they cannot run.
@@ -316,6 +319,8 @@ class Results(_Record):
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
     absent: Mapping[str, StrictInt] = field(default_factory=dict)
+    deselected: StrictInt = 0
+    left_out: tuple[str, ...] = ()
     order: tuple[OrderResult, ...] = ()
     given: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
@@ -367,9 +372,10 @@ class Results(_Record):
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
             "absent": dict(self.absent),
+            "deselected": self.deselected,
             **{
                 name: sorted(getattr(self, name))
-                for name in ("given", "bound", "other_failures", "unread")
+                for name in ("given", "bound", "other_failures", "unread", "left_out")
             },
             "complaints": list(self.complaints),
             "order": [

@@ -249,6 +249,44 @@ def test_promise_10_cases_for_a_model_that_was_not_given_are_missed() -> None:
     assert decide(found, Policy(absent_models=("smollm2",))).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told", "others"),
+    [
+        ({"deselected": 1}, "1 attention check was deselected", "1 more was deselected"),
+        ({"deselected": 2}, "2 attention checks were deselected", "2 more were deselected"),
+        ({"left_out": ("b.yaml",)}, "1 file was left out by --lf", "1 file was left out by --lf"),
+        (
+            {"deselected": 2, "left_out": ("b.yaml", "c.yaml")},
+            "2 attention checks were deselected, and 2 files left out by --lf",
+            "2 more were deselected and 2 files were left out by --lf",
+        ),
+    ],
+)
+def test_promise_10_checks_that_were_deselected_are_missed_unless_the_policy_lets_them(
+    left_out: dict[str, Any], told: str, others: str
+) -> None:
+    found = run(*many(3), **left_out)
+    decision = decide(found)
+    assert (decision.exit_code, kinds(decision), decision.notes) == (2, ["deselected"], ())
+    assert decision.sentence == f"Cannot judge: {told} (0 may be; policy key deselected)."
+    most = sum(count if isinstance(count, int) else len(count) for count in left_out.values())
+    allowed = decide(found, Policy(deselected=most))
+    assert (allowed.exit_code, allowed.notes) == (0, (told,))
+    assert allowed.sentence == (
+        f"Release may go: 3 attention checks on 1 model hold, none of them by chance; {others}."
+    )
+    assert decide(found, Policy(deselected=most - 1)).exit_code == 2
+    assert allowed.as_dict()["deselected"] == left_out.get("deselected", 0)
+
+
+def test_results_from_before_deselected_are_read(tmp_path: Path) -> None:
+    older = run(*many(3), deselected=2).to_json()
+    assert older.pop("deselected") == 2
+    assert older.pop("left_out") == []
+    write_json(tmp_path / "older.json", older)
+    assert decide(read_results(tmp_path / "older.json")).exit_code == 0
+
+
 @pytest.mark.parametrize("collected", [8, 10, 50])
 def test_promise_38_executed_must_equal_collected(collected: int) -> None:
     decision = decide(run(*many(9), collected=collected))
@@ -376,6 +414,39 @@ def test_promise_10_what_an_xfail_kept_from_being_measured_is_no_known_gap(
     assert reason.details[1] == f"x.attn.yaml:10: hooked on tiny: {gap}flaky"
     assert reason.details[0].startswith(f"test_long.py:2: test_long on tiny: {gap}attnprobe.errors")
     assert decision.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("conftest", "options", "count"),
+    [
+        ("", ("-k", "holds"), 2),
+        ("", ("--deselect=x.attn.yaml::fails",), 1),
+        ("", ("x.attn.yaml",), 0),
+        ("", ("--ignore=test_p.py",), 0),
+        # A plugin that tells nobody.
+        ("def pytest_collection_modifyitems(items): del items[1:]", (), 2),
+        (LOADS_TINY, ("-k", "holds", "-n2"), 2),
+    ],
+)
+def test_promise_10_the_results_count_what_was_deselected(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+    conftest: str,
+    options: tuple[str, ...],
+    count: int,
+) -> None:
+    absent = HOLDS.replace("holds\n", "holds-not\n  model: other\n")
+    write_cases(FAILING + absent + absent.replace("holds-not", "elsewhere"))
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(
+        test_p="""
+        def test_p(attn): attn("The dog barks.").ignores("barks", "dog", heads="mean", max=0.99)
+        def test_plain(): pass
+        """
+    )
+    probe("--attn-json=r.json", *options)
+    assert read_results(pytester.path / "r.json").deselected == count
 
 
 OUTCOMES = st.sampled_from(["passed", "failed", "error", "skipped", "xfailed", "xpassed"])

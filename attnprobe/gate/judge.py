@@ -12,7 +12,7 @@ from datetime import date
 from attnprobe.compare import Comparison, Key
 from attnprobe.errors import ResultsError
 from attnprobe.gate.check import Check, Moved, check_of, key_of
-from attnprobe.gate.completeness import completeness
+from attnprobe.gate.completeness import completeness, deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import amounts, failures, is_rated, may_fail, rates
@@ -109,6 +109,9 @@ def judge(
         )
     if policy.control is not None:
         notes += control_notes(blocking, twins, control)
+    left_out = deselected(results)
+    if left_out and all(reason.kind != "deselected" for reason in reasons):
+        notes.append(left_out)
     reasons.sort(key=importance)
     return Decision(
         tuple(reasons),
@@ -121,6 +124,8 @@ def judge(
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),
+        deselected=results.deselected,
+        left_out=len(results.left_out),
     )
 
 

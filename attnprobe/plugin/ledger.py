@@ -17,7 +17,7 @@ from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.names import PROTECTED, SUFFIX
 from attnprobe.plugin.baseline import Baseline, Compared
-from attnprobe.plugin.keys import REPORT, absent_key, order_key
+from attnprobe.plugin.keys import REPORT, absent_key, deselected_key, left_out_key, order_key
 from attnprobe.plugin.options import settings
 from attnprobe.render.changes import changes_section
 from attnprobe.render.overview import overview_section
@@ -223,6 +223,11 @@ class Ledger:
             # executed with the number collected must see that it is missing.
             collected=self._seen["collected"] + len(self._broken_files),
             absent=absent,
+            deselected=len(session.config.stash.get(deselected_key, [])),
+            left_out=tuple(
+                Path(os.path.relpath(file, session.config.rootpath)).as_posix()
+                for file in session.config.stash.get(left_out_key, [])
+            ),
             order=tuple(map(OrderResult.from_dict, habits)),
             given=self._given,
             bound=tuple(self._bound - self._free),

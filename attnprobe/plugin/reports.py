@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
@@ -44,7 +41,6 @@ __all__ = [
     "expectation",
     "extra",
     "html",
-    "identity",
     "model",
     "properties",
     "relation",
@@ -56,41 +52,6 @@ __all__ = [
 NO_ALBUM = Album(None)
 # How the names of JUnit properties start.
 PROPERTY = "attnprobe."
-
-
-def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
-    """How the results file names an item: a case by its file, a Python probe by its function.
-
-    Args:
-        only_model: the model's name where the run has one and the item does not tell.
-    """
-    path, line, _ = item.location
-    file = PurePath(path).as_posix()
-    found = {"nodeid": item.nodeid, "file": file, "line": (line or 0) + 1}
-    case = getattr(item, "case", None)
-    if case is not None:
-        return found | {
-            "id": case.id,
-            "row": case.row,
-            "suite": case.suite,
-            "model": getattr(item, "model", only_model),
-            "severity": case.severity,
-            "marks": list(case.marks),
-        }
-    function = getattr(item, "originalname", item.name)
-    group = getattr(item, "cls", None)
-    call = getattr(item, "callspec", None)
-    chosen = call.params.get("attn") if call else None
-    # The model has a field of its own; what is left is the row of the test's own parameters.
-    row = call.id.removesuffix(chosen or "").removesuffix("-" if chosen else "") if call else ""
-    return found | {
-        "id": f"{group.__qualname__}.{function}" if group else function,
-        "row": row or None,
-        "suite": item.path.stem,
-        "model": chosen or only_model,
-        "severity": "blocking",
-        "marks": sorted({mark.name for mark in item.iter_markers()} - {"parametrize"}),
-    }
 
 
 def model(loaded: Model, name: str, asked_revision: str | None) -> ModelResult:
