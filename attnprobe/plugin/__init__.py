@@ -25,6 +25,7 @@ from attnprobe.plugin.keys import (
     ORDER,
     REPORT,
     absent_key,
+    cases_key,
     deselected_key,
     judged_key,
     left_out_key,
@@ -35,6 +36,7 @@ from attnprobe.plugin.keys import (
 from attnprobe.wording import plural
 
 if TYPE_CHECKING:
+    from attnprobe.cases import Case
     from attnprobe.plugin.probe import Probe
 
 _Status = int | pytest.ExitCode | None
@@ -169,14 +171,22 @@ def pytest_make_collect_report(
 def _see(node: pytest.Item | pytest.Collector) -> None:
     """Notes a probe that this run has the model for."""
     if isinstance(node, pytest.Item) and is_probe(node):
-        config = node.config
-        if _named_model(node) in (None, *options.settings(config).models):
-            config.stash.setdefault(seen_key, []).append(node)
+        given = options.settings(node.config).models
+        # Another project may have a fixture of this name; without a model it cannot be ours.
+        if given and _named_model(node) in (None, *given):
+            node.config.stash.setdefault(seen_key, []).append(node)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
-    only = next(iter(options.settings(config).models), "")
+    chosen = options.settings(config)
+    if cases_key in config.stash:
+        from attnprobe import order
+
+        cases: list[Case] = config.stash[cases_key]
+        habits = order.habits(cases, chosen.default_models)
+        config.stash[order_key] = [vars(habit) | {"told": str(habit)} for habit in habits]
+    only = next(iter(chosen.models), "")
     seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
     if seen:
         kept = {key_of(item, only) for item in session.items if is_probe(item)}
@@ -260,7 +270,6 @@ def pytest_runtest_makereport(
 
 
 def _is_skipped_probe(item: pytest.Item) -> bool:
-    # Another project may have a fixture of this name; without a model it cannot be ours.
     return is_probe(item) and bool(options.settings(item.config).models)
 
 

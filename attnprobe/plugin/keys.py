@@ -20,6 +20,7 @@ __all__ = [
     "Judged",
     "Key",
     "absent_key",
+    "cases_key",
     "deselected_key",
     "judged_key",
     "left_out_key",
@@ -59,6 +60,8 @@ DESELECTED = "attnprobe_deselected"
 # Files that --lf left out unread, by their absolute paths.
 left_out_key = pytest.StashKey[list[str]]()
 LEFT_OUT = "attnprobe_left_out"
+# The cases of all case files that were read, whatever was selected of them.
+cases_key = pytest.StashKey[list["Case"]]()
 # Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
 order_key = pytest.StashKey[list[dict[str, Any]]]()
 ORDER = "attnprobe_order"
