@@ -7,6 +7,7 @@ order they ran, but for `duration_s`; numbers read back bit-equal.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -28,7 +29,7 @@ from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet
 from attnprobe.jsontext import distinct
-from attnprobe.records import Head, Outcome, SiteName
+from attnprobe.records import Head, Outcome, Sample, SiteName
 
 __all__ = [
     "LOCK_SCHEMA",
@@ -49,6 +50,7 @@ __all__ = [
     "is_same",
     "read_heads",
     "read_results",
+    "text_sha256",
     "update_heads",
     "write_bytes",
     "write_json",
@@ -181,6 +183,8 @@ class CaseResult(_Record):
         file: relative to the root of the run, with forward slashes.
         error: why nothing was measured, where it was not an expectation's own fault; of a known
             gap too.
+        text_sha256: of the text and target that were judged, as `text_sha256` gives it; of a probe
+            in Python, of the first. None where nothing of it is known, as of relations.
     """
 
     nodeid: str
@@ -196,6 +200,7 @@ class CaseResult(_Record):
     duration_s: StrictFloat
     expectations: tuple[ExpectationResult, ...]
     error: str | None = field(default=None, kw_only=True)
+    text_sha256: str | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -390,6 +395,12 @@ class Results(_Record):
 
 def _sorted(items: Iterable[CaseResult]) -> list[dict[str, Any]]:
     return [item.as_dict() for item in sorted(items, key=lambda item: item.place)]
+
+
+def text_sha256(sample: Sample) -> str:
+    """What a text and its target, or token ids, are known by from run to run."""
+    told = json.dumps([sample.text, sample.target, sample.ids])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:

@@ -1084,6 +1084,23 @@ def against(old: Results, now: Results, /, **regressions: Any) -> Decision:
     return decide(now, Policy.model_validate(demanded), baseline=old)
 
 
+def test_another_text_and_a_looser_bound_are_notes() -> None:
+    old = many(3, text_sha256="a" * 64)
+    bound = expectation(arguments={"from": "it", "to": "animal", "min": 0.2}, demanded=0.2)
+    new = [replace(old[0], text_sha256="b" * 64), replace(old[1], expectations=(bound,)), old[2]]
+    decision = against(run(*old), run(*new), weaker=0.1)
+    assert (decision.exit_code, decision.notes) == (
+        0,
+        (
+            "against the baseline: 3 kept",
+            "baseline: the text of 1 case is another than before: cases/coref.attn.yaml: c0 on "
+            "minilm",
+            "baseline: 1 bound is looser than before: cases/coref.attn.yaml: c1 on minilm: min 0.3 "
+            "→ 0.2",
+        ),
+    )
+
+
 def test_what_held_before_no_longer_holds() -> None:
     decision = against(run(*many(40)), run(*many(40, 9)))
     assert decision.sentence == (

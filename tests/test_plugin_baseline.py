@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from conftest import LOADS_TINY, SLOW
 
-from attnprobe.results import read_results, write_json
+from attnprobe.records import Sample
+from attnprobe.results import read_results, text_sha256, write_json
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
@@ -408,6 +409,43 @@ def test_what_broke_and_what_got_weaker_is_listed(probe: Run, baseline: Make) ->
             "suite pronouns on tiny: 3 of 3 → 2 of 3 passed, change −0.333 (95 % *",
         ]
     )
+
+
+def test_another_text_and_looser_bounds_are_told(
+    probe: Run, write_cases: Write, baseline: Make
+) -> None:
+    baseline(CASES)
+    old = read_results(MAIN)
+    assert len({entry.text_sha256 for entry in old.cases}) == 2  # a row has the text of the last
+    assert None not in {entry.text_sha256 for entry in old.cases}
+    changed = CASES.replace("The {animal} barks", "The {animal} barks now")
+    write_cases(changed.replace("min: 0.99", "min: 0.5"))
+    probe("--attn-compare=main").stdout.fnmatch_lines(
+        [
+            "3 kept",
+            "note: the text of 2 cases is another than before: x.attn.yaml: rows[[]dog] on tiny; "
+            "x.attn.yaml: rows[[]seal] on tiny",
+            "note: 1 bound is looser than before: x.attn.yaml: fails on tiny: min 0.99 → 0.5",
+        ]
+    )
+
+
+def test_the_text_of_a_python_probe_is_the_first_that_it_judges(
+    probe: Run, pytester: pytest.Pytester
+) -> None:
+    def texts(first: str) -> str | None:
+        pytester.makepyfile(
+            test_p=f"""
+            def test_p(attn):
+                attn({first!r}).ignores("barks", "dog", heads="mean", max=0.99)
+                attn("The seal barks.").ignores("barks", "seal", heads="mean", max=0.99)
+            """
+        )
+        probe("--attn-json=r.json")
+        return read_results(Path("r.json")).cases[0].text_sha256
+
+    assert texts("The dog barks.") == text_sha256(Sample("The dog barks."))
+    assert texts("A dog barks.") == text_sha256(Sample("A dog barks."))
 
 
 def test_limits_that_are_exceeded_fail_the_run_and_the_others_do_not(

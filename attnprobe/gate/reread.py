@@ -13,9 +13,9 @@ from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet, parse_heads
 from attnprobe.names import SUFFIX
 from attnprobe.records import Head
-from attnprobe.results import Results
+from attnprobe.results import CaseResult, Results, text_sha256
 
-__all__ = ["Reread", "recorded_sets", "reread"]
+__all__ = ["Reread", "check_stated", "recorded_sets", "reread"]
 
 
 def recorded_sets(results: Results) -> dict[str, HeadSet]:
@@ -76,3 +76,25 @@ def reread(
         entries: tuple[Case | Relation, ...] = (*mine, *related)
         named = {(entry.id, entry.row): entry for entry in entries}
         yield Reread(mine, {own[name]: entry for name, entry in named.items() if name in own})
+
+
+def check_stated(item: CaseResult, stated: Case | Relation | None) -> None:
+    """Raises ResultsError where a file no longer states what a record is of.
+
+    An older record does not tell its text.
+    """
+    text = text_sha256(stated.sample) if isinstance(stated, Case) else None
+    is_same = stated is not None and _arguments(stated) == _recorded(item)
+    if not is_same or item.text_sha256 not in (None, text):
+        raise ResultsError(f"{item.file}: {item.name} is not what the results are of; run again")
+
+
+def _arguments(entry: Case | Relation) -> list[tuple[str, Mapping[str, object]]]:
+    """What a check states, as results hold it."""
+    if isinstance(entry, Relation):
+        return [("relation", {bound.name: bound.demanded}) for bound in entry.bounds]
+    return [(one.rule.kind, dict(one.arguments)) for one in entry.expectations]
+
+
+def _recorded(item: CaseResult) -> list[tuple[str, Mapping[str, object]]]:
+    return [(entry.rule, dict(entry.arguments)) for entry in item.expectations]

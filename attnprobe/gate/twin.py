@@ -16,9 +16,8 @@ from attnprobe.attention import Reader
 from attnprobe.cases import Case, Relation
 from attnprobe.compare import Key
 from attnprobe.corpus import read_corpus
-from attnprobe.errors import ResultsError
 from attnprobe.gate.control import TwinRun
-from attnprobe.gate.reread import reread
+from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import HeadSet
 from attnprobe.results import CaseResult
 from attnprobe.run import Finding, Runner, sum_up
@@ -42,17 +41,14 @@ def judge_twin(
         root: the folder that the files lie in.
 
     Raises:
-        AttnprobeError: a case file is missing, cannot be read, or expects something else than the
-            records do; they do not hold the texts.
+        AttnprobeError: a case file is missing, cannot be read, or has another text or expects
+            something else than the records do.
     """
     stated: dict[Key, Case | Relation] = {}
     for own in reread(items, root=root, head_sets=head_sets):
         stated |= own.stated
     for key, item in items.items():
-        if key not in stated or _arguments(stated[key]) != _recorded(item):
-            raise ResultsError(
-                f"{item.file}: {item.name} is not what the results are of; run again"
-            )
+        check_stated(item, stated.get(key))
     cases = {key: entry for key, entry in stated.items() if isinstance(entry, Case)}
     runner = Runner(twin, list(cases.values()))
     held: dict[Key, bool] = {}
@@ -73,17 +69,6 @@ def judge_twin(
                 held[key] = _holds(finding)
     model = next(iter(items))[3]
     return TwinRun(model, seed, held, unmeasured)
-
-
-def _arguments(entry: Case | Relation) -> list[tuple[str, Mapping[str, object]]]:
-    """What a check states, as results hold it."""
-    if isinstance(entry, Relation):
-        return [("relation", {bound.name: bound.demanded}) for bound in entry.bounds]
-    return [(one.rule.kind, dict(one.arguments)) for one in entry.expectations]
-
-
-def _recorded(item: CaseResult) -> list[tuple[str, Mapping[str, object]]]:
-    return [(entry.rule, dict(entry.arguments)) for entry in item.expectations]
 
 
 def _errors(findings: tuple[Finding, ...]) -> str:

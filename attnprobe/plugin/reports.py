@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
 from attnprobe.attention import draw
-from attnprobe.cases import Relation
+from attnprobe.cases import Case, Relation
 from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
 from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
@@ -32,6 +32,7 @@ from attnprobe.results import (
     ExpectationResult,
     HeadSetResult,
     ModelResult,
+    text_sha256,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "relation",
     "relation_html",
     "style_sheet",
+    "text_of",
 ]
 
 
@@ -113,6 +115,12 @@ def expectation(judged: Judged) -> ExpectationResult:
 
 def _other_bounds(bounds: Sequence[BoundVerdict]) -> tuple[BoundResult, ...]:
     return tuple(BoundResult(**vars(one)) for one in bounds)
+
+
+def text_of(stated: object, judged: Sequence[Judged]) -> str | None:
+    """The hash of the text of a case, or of the first that a probe in Python judged."""
+    cases = [stated, *(entry.case for entry in judged)]
+    return next((text_sha256(case.sample) for case in cases if isinstance(case, Case)), None)
 
 
 def properties(

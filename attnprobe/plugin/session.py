@@ -196,7 +196,8 @@ class Session:
             measured = reports.relation(stated, item.stash[relation_key])
         else:
             entries = [reports.expectation(entry).as_dict() for entry in judged]
-            measured = {"expectations": entries}
+            text = reports.text_of(stated, judged)
+            measured = {"expectations": entries, "text_sha256": text}
         return {
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
