@@ -1188,6 +1188,7 @@ pass_rate = 0.8
 chance_max = 0.02
 borderline = "pass"
 skipped = 3
+deselected = 2
 absent_models = ["smollm2"]
 baseline = "old/results.json"
 moved_heads = "allow"
