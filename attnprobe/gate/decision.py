@@ -30,11 +30,11 @@ class Decision:
         models: of how many models.
         chance_known: whether the chance rate of each expectation of these is known.
         failed: how many blocking checks do not hold.
+        deselected: how many checks -k, -m and the like left out.
+        left_out: how many files --lf left out.
         may_fail: how many a pass rate lets fail.
         moved: how many of those that hold do so at another place of their heads.
         waived: how many more blocking checks fail and may, by a waiver.
-        deselected: how many checks -k, -m and the like left out.
-        left_out: how many files --lf left out.
         control: each suite beside the untrained twin of its model, where the policy asks for that.
     """
 
@@ -44,12 +44,12 @@ class Decision:
     models: int = 0
     chance_known: bool = False
     failed: int = 0
+    deselected: int = 0
+    left_out: int = 0
     may_fail: int = 0
     moved: int = 0
     waived: int = 0
     control: tuple[Control, ...] = ()
-    deselected: int = 0
-    left_out: int = 0
 
     @property
     def verdict(self) -> str:

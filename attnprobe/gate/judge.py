@@ -119,13 +119,13 @@ def judge(
         holding=len(holding),
         models=len({check.item.model for check in holding}),
         chance_known=known,
+        deselected=results.deselected,
+        left_out=len(results.left_out),
         failed=len(failed),
         waived=sum(not check.holding for check in excused),
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),
-        deselected=results.deselected,
-        left_out=len(results.left_out),
     )
 
 
