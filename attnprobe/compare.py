@@ -7,6 +7,8 @@ its node id, which pytest-xdist and other selections of models rewrite.
 more than `TOLERANCE` in its own unit; a cast to bfloat16 stays within. Stronger is towards the side
 on which the bound holds: up for `>=` and `>`, down for `<=` and `<`.
 
+A number on another text is neither.
+
 **The same expectation.** It has the same rule and arguments but for the bounds that the rule
 declares: `min: 0.3` may become `min: 0.4`, and `offset: -1` may not become `offset: 2`.
 """
@@ -18,10 +20,11 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from attnprobe.errors import ResultsError
 from attnprobe.results import (
+    BoundResult,
     CaseOutcome,
     CaseResult,
     ExpectationResult,
@@ -65,6 +68,9 @@ _NAMED = 3  # cases that a message names
 _DISTANCE = re.compile(r"distance [+-][0-9]+$")
 _UP = (">=", ">")
 _DOWN = ("<=", "<")
+# How the names of bounds begin that ask for a least value; what `top` asks for is another thing in
+# `attends` and in `ignores`.
+_LEAST = ("min", "margin", "ratio", "accuracy", "above")
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Move:
             far each is from its bound; None where one was not measured or they have no unit in
             common (a rank and a weight).
         moved: -1 weaker, 1 stronger, 0 neither: whether the change is beyond the tolerances, or
-            the outcome another.
+            the outcome another; of another text the outcome alone.
     """
 
     old: ExpectationResult
@@ -128,7 +134,7 @@ class Change:
             before, but a number moved; else `kept`.
         by: the largest fall of a deciding number, or where none fell the largest rise, relative
             to what it was: -0.2 is a fifth weaker. See `Move.by`; None where nothing can be
-            compared.
+            compared, or the text is another.
         moves: the expectations that both runs judged.
         lost: expectations of the old run that the case no longer states, or not of the same words.
     """
@@ -140,6 +146,17 @@ class Change:
     by: float | None
     moves: tuple[Move, ...] = ()
     lost: tuple[ExpectationResult, ...] = ()
+
+    @property
+    def is_retexted(self) -> bool:
+        """Whether the case is known to have another text than before."""
+        texts = {run.text_sha256 for run in (self.old, self.new) if run is not None}
+        return len(texts - {None}) > 1
+
+    @property
+    def loosened(self) -> tuple[str, ...]:
+        """Bounds that ask for less than before: `min 0.3 → 0.2`."""
+        return tuple(told for move in self.moves for told in _loosened(move.old, move.new))
 
     @property
     def name(self) -> str:
@@ -257,8 +274,12 @@ def check_baseline(run: Results) -> None:
 
 
 def _named(items: Sequence[CaseResult]) -> str:
-    named = "; ".join(f"{item.file}: {item.name} on {item.model}" for item in items[:_NAMED])
-    return f"{named}; and {len(items) - _NAMED} more" if len(items) > _NAMED else named
+    return _listed([f"{item.file}: {item.name} on {item.model}" for item in items])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    named = "; ".join(texts[:_NAMED])
+    return f"{named}; and {len(texts) - _NAMED} more" if len(texts) > _NAMED else named
 
 
 def compare_models(run: Results, old: str, new: str) -> Comparison:
@@ -359,6 +380,11 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
         return Change(key, kind, old, new, None)
     moves, lost = _moves(old, new)
     by = _largest([move.by for move in moves if move.by is not None])
+    if Change(key, "kept", old, new, None).is_retexted:
+        by = None
+        moves = tuple(
+            replace(move, moved=_sign(_rank(move.new) - _rank(move.old))) for move in moves
+        )
     return Change(key, _kind(old, new, moves, lost), old, new, by, moves, lost)
 
 
@@ -428,6 +454,33 @@ def _bounds(expectation: ExpectationResult) -> frozenset[str]:
     """The arguments of an expectation that bound its number."""
     rule = expectation.rule
     return RULES[rule].bounds if rule in RULES else Rule.bounds
+
+
+def _loosened(old: ExpectationResult, new: ExpectationResult) -> Iterator[str]:
+    """Bounds of an expectation that ask for less than before, or for nothing any more."""
+    for name in sorted(old.arguments if old.rule == RELATION else _bounds(old)):
+        before, now = old.arguments.get(name), new.arguments.get(name)
+        if _is_number(before) and now is None:
+            yield f"{name} {before:g} → none"
+        elif _is_number(before) and _is_number(now):
+            asks_for_more = _asks_for_more(old, name, before)
+            if asks_for_more is not None and (now < before if asks_for_more else now > before):
+                yield f"{name} {before:g} → {now:g}"
+
+
+def _asks_for_more(expectation: ExpectationResult, name: str, demanded: float) -> bool | None:
+    """Whether a bound is a least value; None where neither its name nor a record tells."""
+    if name.startswith((*_LEAST, "max")):
+        return name.startswith(_LEAST)
+    bounds: list[ExpectationResult | BoundResult] = [expectation, *expectation.other_bounds]
+    for one in bounds:
+        if one.demanded == demanded and one.relation in (*_UP, *_DOWN):
+            return one.relation in _UP
+    return None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
@@ -532,6 +585,18 @@ def _warnings(
         name = renamed.get(model.name, model.name)
         if name in models:
             yield from _model_warnings(model, models[name])
+    retexted = [change.new for change in changes if change.is_retexted and change.new]
+    if retexted:
+        them = plural(len(retexted), "case")
+        yield f"the text of {them} is another than before: {_named(retexted)}"
+    loosened = [
+        f"{change.key[0]}: {change.name} on {change.key[3]}: {told}"
+        for change in changes
+        for told in change.loosened
+    ]
+    if loosened:
+        them = plural(len(loosened), "bound is", "bounds are")
+        yield f"{them} looser than before: {_listed(loosened)}"
     uncompared = sum(
         not move.comparable
         for change in changes

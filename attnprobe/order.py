@@ -7,7 +7,7 @@ says little about what a head attends to; cases in the other order, or at anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attnprobe.align import Predicts, Selector, locate, words
@@ -29,6 +29,8 @@ class Habit:
     """A habit of position that would pass a suite.
 
     Attributes:
+        file: of the suite's cases; of several files all names, with commas.
+        model: that the suite's cases name, if one does.
         pairs: how many word pairs the suite relates.
         habit: what the head would have to do, in words.
         offset, right: the fixed distance in words that finds most of the pairs, and how many.
@@ -60,26 +62,48 @@ class _Places:
     over: int | None
 
 
-def habits(cases: Iterable[Case]) -> tuple[Habit, ...]:
-    """The habits that would pass the suites of a file, at most one a suite and model.
+def habits(cases: Iterable[Case], models: Sequence[str] = ()) -> tuple[Habit, ...]:
+    """The habits that would pass the suites of a run, at most one a suite and model.
 
     Only cases that are expected to pass count, and of their rules those that want one word to find
     another in the same text. A pair counts once, however many cases of its text state it.
+
+    Args:
+        models: those that a case runs on if it names none.
     """
-    found: dict[tuple[str, str | None], dict[_Places, None]] = {}
-    files: dict[str, str] = {}
+    suites: dict[str, dict[str | None, list[Case]]] = {}
     for case in cases:
         if case.xfail is None and case.skip is None:
-            files[case.suite] = case.mark.file
-            found.setdefault((case.suite, case.model), {}).update(dict.fromkeys(_pairs(case)))
+            suites.setdefault(case.suite, {}).setdefault(case.model, []).append(case)
     told = []
-    for (suite, model), places in found.items():
-        pairs = list(places)
-        habit = _habit(pairs)
-        if habit is not None:
-            offset, right = best_offset([pair.to - pair.from_ for pair in pairs])
-            told.append(Habit(files[suite], suite, model, len(pairs), habit, offset, right))
+    for suite, own in suites.items():
+        for model, part in _by_model(own, models).items():
+            pairs = list(dict.fromkeys(pair for case in part for pair in _pairs(case)))
+            habit = _habit(pairs)
+            if habit is not None:
+                files = ", ".join(sorted({case.mark.file for case in part}))
+                offset, right = best_offset([pair.to - pair.from_ for pair in pairs])
+                told.append(Habit(files, suite, model, len(pairs), habit, offset, right))
     return tuple(told)
+
+
+def _by_model(
+    suite: Mapping[str | None, Sequence[Case]], models: Sequence[str]
+) -> dict[str | None, list[Case]]:
+    """The cases of a suite that run on one model; under None those that name none.
+
+    A model that a case names has all of its cases. Where each model of the run is one of these,
+    the cases that name none make no suite of their own.
+    """
+    free = suite.get(None, ())
+    found: dict[str | None, list[Case]] = {
+        model: [*own, *(free if model in models else ())]
+        for model, own in suite.items()
+        if model is not None
+    }
+    if free and not (models and set(models) <= found.keys()):
+        return {None: list(free), **found}
+    return found
 
 
 def best_offset(steps: Sequence[int]) -> tuple[int, int]:

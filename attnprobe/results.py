@@ -7,6 +7,7 @@ order they ran, but for `duration_s`; numbers read back bit-equal.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -28,7 +29,7 @@ from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet
 from attnprobe.jsontext import distinct
-from attnprobe.records import Head, Outcome, SiteName
+from attnprobe.records import Head, Outcome, Sample, SiteName
 
 __all__ = [
     "LOCK_SCHEMA",
@@ -49,6 +50,7 @@ __all__ = [
     "is_same",
     "read_heads",
     "read_results",
+    "text_sha256",
     "update_heads",
     "write_bytes",
     "write_json",
@@ -179,7 +181,10 @@ class CaseResult(_Record):
     Attributes:
         row: the label of a template row, None for a plain case.
         file: relative to the root of the run, with forward slashes.
-        error: why nothing was measured, where it was not an expectation's own fault.
+        error: why nothing was measured, where it was not an expectation's own fault; of a known
+            gap too.
+        text_sha256: of the text and target that were judged, as `text_sha256` gives it; of a probe
+            in Python, of the first. None where nothing of it is known, as of relations.
     """
 
     nodeid: str
@@ -195,6 +200,7 @@ class CaseResult(_Record):
     duration_s: StrictFloat
     expectations: tuple[ExpectationResult, ...]
     error: str | None = field(default=None, kw_only=True)
+    text_sha256: str | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -305,6 +311,9 @@ class Results(_Record):
             a crashed worker took with it leaves no record.
         absent: how many cases were left out because they are for a model that the run was not
             given, by its name.
+        deselected: how many cases and probes -k, -m and the like left out; what no path of the
+            command line leads to is none of them, nor are those of `absent`.
+        left_out: files that --lf left out unread.
         given: names of the models that the command line gave; those that the ini file binds are
             known by the cases that ran on them.
         bound: suites whose every case that ran names its model: on others they cannot run.
@@ -321,6 +330,8 @@ class Results(_Record):
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
     absent: Mapping[str, StrictInt] = field(default_factory=dict)
+    deselected: StrictInt = 0
+    left_out: tuple[str, ...] = ()
     order: tuple[OrderResult, ...] = ()
     given: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
@@ -372,9 +383,10 @@ class Results(_Record):
             "cases": _sorted(self.cases),
             "relations": _sorted(self.relations),
             "absent": dict(self.absent),
+            "deselected": self.deselected,
             **{
                 name: sorted(getattr(self, name))
-                for name in ("given", "bound", "other_failures", "unread")
+                for name in ("given", "bound", "other_failures", "unread", "left_out")
             },
             "complaints": list(self.complaints),
             "order": [
@@ -389,6 +401,12 @@ class Results(_Record):
 
 def _sorted(items: Iterable[CaseResult]) -> list[dict[str, Any]]:
     return [item.as_dict() for item in sorted(items, key=lambda item: item.place)]
+
+
+def text_sha256(sample: Sample) -> str:
+    """What a text and its target, or token ids, are known by from run to run."""
+    told = json.dumps([sample.text, sample.target, sample.ids])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:

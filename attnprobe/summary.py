@@ -88,6 +88,7 @@ def in_words(results: Results) -> str:
         (results.missing, "left no result", "left no result"),
         (counts["xfailed"], "is a known gap", "are known gaps"),
         (counts["skipped"], "was skipped", "were skipped"),
+        (results.deselected, "was deselected", "were deselected"),
         (counts["vacuous"], "holds by chance as well", "hold by chance as well"),
         (counts["borderline"], "is too near to call", "are too near to call"),
     ):

@@ -130,6 +130,11 @@ def test_the_summary_begins_with_a_sentence(outcomes: list[Any], lost: int, told
     assert text.split("\n")[2] == told
 
 
+def test_the_sentence_counts_what_was_deselected() -> None:
+    text = markdown(run(case("c"), deselected=2))
+    assert text.split("\n")[2] == "1 attention check holds, 2 were deselected."
+
+
 def test_the_sentence_tells_what_says_little() -> None:
     text = markdown(run(case("a", "passed", "vacuous"), case("b", "passed", "borderline")))
     assert text.split("\n")[2] == (

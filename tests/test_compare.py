@@ -29,6 +29,7 @@ from attnprobe.differences import change_row, lines, sentence
 from attnprobe.errors import ResultsError
 from attnprobe.limits import exceeded, parse_limit
 from attnprobe.results import (
+    BoundResult,
     CaseResult,
     ExpectationResult,
     ModelResult,
@@ -108,6 +109,88 @@ def only(old: CaseResult, new: CaseResult) -> Change:
 
 
 # Kinds
+
+
+def test_a_number_on_another_text_is_neither_weaker_nor_stronger() -> None:
+    for observed in (0.3, 0.9):
+        old, new = (case(text_sha256=letter * 64) for letter in "ab")
+        new = replace(new, expectations=(expected(observed),))
+        change = only(old, new)
+        assert (change.kind, change.by) == ("kept", None)
+        assert compare_results(run(old), run(new)).warnings == (
+            "the text of 1 case is another than before: cases/x.attn.yaml: one on small",
+        )
+        # A limit holds the numbers all the same.
+        assert change.weaker_than(0.2) == (observed == 0.3)
+        # Runs of before tell no text.
+        assert only(replace(old, text_sha256=None), new).kind != "kept"
+        assert only(old, replace(new, text_sha256=None)).kind != "kept"
+
+
+def test_a_case_with_another_text_can_break_and_be_mended() -> None:
+    held = case(text_sha256="a" * 64)
+    fails = case(expected(0.1, outcome="failed"), outcome="failed", text_sha256="b" * 64)
+    assert (only(held, fails).kind, only(fails, held).kind) == ("broken", "fixed")
+
+
+def test_texts_that_changed_are_named() -> None:
+    old, new = (
+        run(*(case(id=f"c{n}", text_sha256=letter * 64) for n in range(5))) for letter in "ab"
+    )
+    (warning,) = compare_results(old, new).warnings
+    assert warning == (
+        "the text of 5 cases is another than before: cases/x.attn.yaml: c0 on small; "
+        "cases/x.attn.yaml: c1 on small; cases/x.attn.yaml: c2 on small; and 2 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "relation", "old", "new", "told"),
+    [
+        ("attends", ">=", {"min": 0.3}, {"min": 0.2}, "min 0.3 → 0.2"),
+        ("attends", ">=", {"min": 0.2}, {"min": 0.3}, ""),
+        ("attends", "<=", {"top": 1}, {"top": 3}, "top 1 → 3"),
+        ("attends", "<=", {"top": 3}, {"top": 1}, ""),
+        ("attends", ">=", {"margin": 0.1, "over": "a"}, {"over": "a"}, "margin 0.1 → none"),
+        ("attends", ">=", {"over": "a"}, {"margin": 0.1, "over": "a"}, ""),
+        ("attends", ">=", {"ratio": 2.5, "over": "a"}, {"ratio": 2, "over": "a"}, "ratio 2.5 → 2"),
+        ("ignores", "<=", {"max": 0.1}, {"max": 0.2}, "max 0.1 → 0.2"),
+        ("ignores", "<=", {"max": 0.2}, {"max": 0.1}, ""),
+        # The word may not be among so many of the strongest.
+        ("ignores", ">", {"top": 3}, {"top": 1}, "top 3 → 1"),
+        ("ignores", ">", {"top": 1}, {"top": 3}, ""),
+        ("relation", ">=", {"accuracy": 0.7}, {"accuracy": 0.5}, "accuracy 0.7 → 0.5"),
+    ],
+)
+def test_a_bound_that_asks_for_less_is_told(
+    rule: str, relation: str, old: dict[str, Any], new: dict[str, Any], told: str
+) -> None:
+    words = {} if rule == "relation" else {"from": "it", "to": "animal"}
+    before, now = (
+        case(
+            expected(
+                rule=rule,
+                arguments=words | bounds,
+                relation=relation,
+                demanded=float(next((v for v in bounds.values() if not isinstance(v, str)), 0.0)),
+            )
+        )
+        for bounds in (old, new)
+    )
+    change = only(before, now)
+    assert change.kind == "kept"
+    assert change.loosened == ((told,) if told else ())
+    assert compare_results(run(before), run(now)).warnings == (
+        (f"1 bound is looser than before: cases/x.attn.yaml: one on small: {told}",) if told else ()
+    )
+
+
+def test_the_bound_that_did_not_decide_tells_its_side_too() -> None:
+    rank = BoundResult("passed", "rank", 1.0, "<=", 2.0)
+    arguments = {"from": "it", "to": "animal", "min": 0.3}
+    old = expected(arguments=arguments | {"top": 2}, other_bounds=(rank,))
+    new = expected(arguments=arguments | {"top": 4, "min": 0.1})
+    assert only(case(old), case(new)).loosened == ("min 0.3 → 0.1", "top 2 → 4")
 
 
 HOLD = case()

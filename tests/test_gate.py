@@ -49,6 +49,7 @@ from attnprobe.results import (
     ExpectationResult,
     HeadSetResult,
     OrderResult,
+    RelationResult,
     Results,
     environment,
     read_results,
@@ -252,6 +253,44 @@ def test_promise_10_cases_for_a_model_that_was_not_given_are_missed() -> None:
     assert decide(found, Policy(absent_models=("smollm2",))).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told", "others"),
+    [
+        ({"deselected": 1}, "1 attention check was deselected", "1 more was deselected"),
+        ({"deselected": 2}, "2 attention checks were deselected", "2 more were deselected"),
+        ({"left_out": ("b.yaml",)}, "1 file was left out by --lf", "1 file was left out by --lf"),
+        (
+            {"deselected": 2, "left_out": ("b.yaml", "c.yaml")},
+            "2 attention checks were deselected, and 2 files left out by --lf",
+            "2 more were deselected and 2 files were left out by --lf",
+        ),
+    ],
+)
+def test_promise_10_checks_that_were_deselected_are_missed_unless_the_policy_lets_them(
+    left_out: dict[str, Any], told: str, others: str
+) -> None:
+    found = run(*many(3), **left_out)
+    decision = decide(found)
+    assert (decision.exit_code, kinds(decision), decision.notes) == (2, ["deselected"], ())
+    assert decision.sentence == f"Cannot judge: {told} (0 may be; policy key deselected)."
+    most = sum(count if isinstance(count, int) else len(count) for count in left_out.values())
+    allowed = decide(found, Policy(deselected=most))
+    assert (allowed.exit_code, allowed.notes) == (0, (told,))
+    assert allowed.sentence == (
+        f"Release may go: 3 attention checks on 1 model hold, none of them by chance; {others}."
+    )
+    assert decide(found, Policy(deselected=most - 1)).exit_code == 2
+    assert allowed.as_dict()["deselected"] == left_out.get("deselected", 0)
+
+
+def test_results_from_before_deselected_are_read(tmp_path: Path) -> None:
+    older = run(*many(3), deselected=2).to_json()
+    assert older.pop("deselected") == 2
+    assert older.pop("left_out") == []
+    write_json(tmp_path / "older.json", older)
+    assert decide(read_results(tmp_path / "older.json")).exit_code == 0
+
+
 @pytest.mark.parametrize("collected", [8, 10, 50])
 def test_promise_38_executed_must_equal_collected(collected: int) -> None:
     decision = decide(run(*many(9), collected=collected))
@@ -314,6 +353,106 @@ def test_what_a_python_probe_could_not_measure_is_an_error_whatever_it_made_of_i
     assert "no such word" in decision.reasons[0].details[0]
 
 
+HOLDS = """
+- id: holds
+  text: The dog barks.
+  expect:
+    - ignores: {from: barks, to: dog, max: 0.99}
+"""
+
+
+@pytest.mark.parametrize("outcomes", [(), ("passed",)])
+def test_a_known_gap_that_was_not_seen_to_fail_was_not_measured(outcomes: tuple[str, ...]) -> None:
+    stated = tuple(map(expectation, outcomes))
+    decision = decide(run(*many(3), case("gap", "xfailed", expectations=stated, error="flaky")))
+    assert decision.lines() == [
+        "cannot judge: 1 attention check could not be measured: flaky",
+        "  cases/coref.attn.yaml:7: gap on minilm: is marked as a known gap, but no expectation of "
+        "it was seen to fail: flaky",
+        "Cannot judge: 1 attention check could not be measured: flaky.",
+    ]
+
+
+def test_a_relation_that_was_never_measured_is_no_known_gap() -> None:
+    made = vars(case("r", "xfailed", expectations=()))
+    found = run(*many(3), relations=(RelationResult(**made, relation="nsubj"),), collected=4)
+    assert kinds(decide(found)) == ["not measured"]
+    bound = expectation("failed", rule="relation", arguments={"accuracy": 0.7}, chance=None)
+    made |= {"expectations": (bound,)}
+    found = replace(found, relations=(RelationResult(**made, relation="nsubj"),))
+    assert decide(found).notes == ("1 attention check is a known gap",)
+
+
+@pytest.mark.parametrize("outcome", ["borderline", "vacuous"])
+def test_a_known_gap_that_only_a_strict_run_fails_is_one(outcome: str) -> None:
+    gap = case("gap", "xfailed", expectations=(expectation(outcome, chance=None),))
+    assert decide(run(*many(3), gap)).exit_code == 0
+
+
+def test_promise_10_what_an_xfail_kept_from_being_measured_is_no_known_gap(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+) -> None:
+    write_cases(HOLDS + HOLDS.replace("holds", "hooked"))
+    pytester.makeconftest(
+        """
+        import pytest
+        def pytest_runtest_setup(item):
+            if item.name == "hooked": pytest.xfail("flaky")
+        """
+    )
+    pytester.makepyfile(
+        test_long="""
+        import pytest
+        @pytest.mark.xfail
+        def test_long(attn):
+            attn("dog " * 1000).ignores("dog", "dog", heads="mean", max=0.99)
+        """
+    )
+    probe("--attn-json=r.json").assert_outcomes(passed=1, xfailed=2)
+    found = read_results(pytester.path / "r.json")
+    decision = decide(found, Policy(chance_max=0.5, own_loader="allow", skipped=0))
+    (reason,) = (reason for reason in decision.reasons if reason.kind == "not measured")
+    gap = "is marked as a known gap, but no expectation of it was seen to fail: "
+    assert reason.details[1] == f"x.attn.yaml:10: hooked on tiny: {gap}flaky"
+    assert reason.details[0].startswith(f"test_long.py:2: test_long on tiny: {gap}attnprobe.errors")
+    assert decision.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("conftest", "options", "count"),
+    [
+        ("", ("-k", "holds"), 2),
+        ("", ("--deselect=x.attn.yaml::fails",), 1),
+        ("", ("x.attn.yaml",), 0),
+        ("", ("--ignore=test_p.py",), 0),
+        # A plugin that tells nobody.
+        ("def pytest_collection_modifyitems(items): del items[1:]", (), 2),
+        (LOADS_TINY, ("-k", "holds", "-n2"), 2),
+    ],
+)
+def test_promise_10_the_results_count_what_was_deselected(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+    conftest: str,
+    options: tuple[str, ...],
+    count: int,
+) -> None:
+    absent = HOLDS.replace("holds\n", "holds-not\n  model: other\n")
+    write_cases(FAILING + absent + absent.replace("holds-not", "elsewhere"))
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(
+        test_p="""
+        def test_p(attn): attn("The dog barks.").ignores("barks", "dog", heads="mean", max=0.99)
+        def test_plain(): pass
+        """
+    )
+    probe("--attn-json=r.json", *options)
+    assert read_results(pytester.path / "r.json").deselected == count
+
+
 OUTCOMES = st.sampled_from(["passed", "failed", "error", "skipped", "xfailed", "xpassed"])
 INNER = st.sampled_from(["passed", "failed", "borderline", "vacuous", "error"])
 
@@ -332,7 +471,8 @@ def test_it_lets_nothing_go_unless_all_holds(found: list[tuple[str, list[str]]],
     ran = [
         (outcome, inner)
         for outcome, inner in found
-        if outcome not in idle or (outcome == "xfailed" and "error" in inner)
+        if outcome not in idle
+        or (outcome == "xfailed" and ("error" in inner or set(inner) <= {"passed"}))
     ]
     good = all(outcome == "passed" and inner and set(inner) == {"passed"} for outcome, inner in ran)
     whole = more == 0 or len(cases) + more < 0
@@ -396,15 +536,11 @@ def test_a_run_tells_what_else_failed_in_it(
     assert complaint.startswith("no probe was judged")
 
 
-FAILING = """
-- id: holds
-  text: The dog barks.
-  expect:
-    - ignores: {from: barks, to: dog, max: 0.99}
+FAILING = f"""{HOLDS}
 - id: fails
   text: The dog barks.
   expect:
-    - attends: {from: barks, to: dog, min: 0.99}
+    - attends: {{from: barks, to: dog, min: 0.99}}
 """
 LIKE_COV = """
 import pytest
@@ -1016,6 +1152,23 @@ def against(old: Results, now: Results, /, **regressions: Any) -> Decision:
     return decide(now, Policy.model_validate(demanded), baseline=old)
 
 
+def test_another_text_and_a_looser_bound_are_notes() -> None:
+    old = many(3, text_sha256="a" * 64)
+    bound = expectation(arguments={"from": "it", "to": "animal", "min": 0.2}, demanded=0.2)
+    new = [replace(old[0], text_sha256="b" * 64), replace(old[1], expectations=(bound,)), old[2]]
+    decision = against(run(*old), run(*new), weaker=0.1)
+    assert (decision.exit_code, decision.notes) == (
+        0,
+        (
+            "against the baseline: 3 kept",
+            "baseline: the text of 1 case is another than before: cases/coref.attn.yaml: c0 on "
+            "minilm",
+            "baseline: 1 bound is looser than before: cases/coref.attn.yaml: c1 on minilm: min 0.3 "
+            "→ 0.2",
+        ),
+    )
+
+
 def test_what_held_before_no_longer_holds() -> None:
     decision = against(run(*many(40)), run(*many(40, 9)))
     assert decision.sentence == (
@@ -1103,6 +1256,7 @@ pass_rate = 0.8
 chance_max = 0.02
 borderline = "pass"
 skipped = 3
+deselected = 2
 absent_models = ["smollm2"]
 baseline = "old/results.json"
 moved_heads = "allow"

@@ -44,6 +44,7 @@ from attnprobe.results import (
     HeadSetResult,
     Results,
     environment,
+    text_sha256,
     write_json,
 )
 from attnprobe.run import Runner, sum_up
@@ -56,10 +57,9 @@ RARELY = ChanceResult(passed=1, pairs=100, rate=0.01, low=0.002, high=0.05)
 
 
 def case(id: str, outcome: Any = "passed", **changes: Any) -> CaseResult:
-    numbers = {"observed": 0.1} if outcome == "failed" else {}
-    stated = made_up_results.expectation(
-        "failed" if outcome == "failed" else "passed", chance=RARELY, **numbers
-    )
+    fails = outcome in ("failed", "xfailed")
+    numbers = {"observed": 0.1} if fails else {}
+    stated = made_up_results.expectation("failed" if fails else "passed", chance=RARELY, **numbers)
     return made_up_results.case(id, outcome, stated, **changes)
 
 
@@ -427,6 +427,7 @@ def recorded(model: Model, name: str, folder: Path) -> list[CaseResult]:
                 file=name,
                 suite=one.suite,
                 expectations=(stated,),
+                text_sha256=text_sha256(one.sample),
             )
         )
     return found
@@ -506,12 +507,13 @@ def test_the_figures_of_the_page(untrained: Model) -> None:
     assert not held
 
 
-@pytest.mark.parametrize("change", ["case", "bound", "file"])
+@pytest.mark.parametrize("change", ["case", "bound", "file", "text"])
 def test_another_case_than_was_judged_is_refused(
     untrained: Model, tmp_path: Path, records: list[CaseResult], change: str
 ) -> None:
     text = SPREAD.replace("min: 0.8", "min: 0.7") if change == "bound" else SPREAD
     text = text.replace("Rain fell", "Snow fell") if change == "case" else text
+    text = text.replace('"{sentence}"', '"Indeed: {sentence}"') if change == "text" else text
     if change != "file":
         (tmp_path / "spread.attn.yaml").write_text(text)
     items = {key_of(item): item for item in records if item.suite == "spread"}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import LOADS_TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attnprobe import cases as case_files
 from attnprobe import yamltext
-from attnprobe.cases import parse
+from attnprobe.cases import Case, parse
 from attnprobe.order import Habit, best_offset, habits
 from attnprobe.relations import OFFSETS
 from attnprobe.results import read_results
@@ -102,6 +104,32 @@ def test_known_gaps_and_rules_that_want_nothing_do_not_count() -> None:
     assert told(*((text, "entropy: {from: The, max: 2}") for text, _ in FIRST[:1] * 4)) == ()
 
 
+def bound(model: str, *rules: tuple[str, str]) -> list[Case]:
+    """Cases that name their model, in a file of their own."""
+    text = f"version: 1\nsuite: s\nmodel: {model}\ndefaults: {{heads: L0H0}}\ncases:\n"
+    for number, (sentence, rule) in enumerate(rules):
+        text += f"  - id: c{number}\n    text: {sentence}\n    expect: [{rule}]\n"
+    return list(parse(yamltext.loads(text.encode(), "b.attn.yaml")))
+
+
+def test_a_suite_is_judged_whole_on_each_model_that_its_cases_run_on() -> None:
+    free = [replace(case, model=None) for case in bound("m", *FIRST[:3])]
+    named = bound("m", *FIRST[3:])
+    assert habits(free) == habits(named) == ()
+    # All four run on m.
+    (habit,) = habits([*free, *named], ["m"])
+    assert (habit.model, habit.pairs) == ("m", 4)
+    assert habits([*free, *named], ["other"]) == habits([*free, *named]) == ()
+    (habit,) = habits([*free, *named], ["other", "m"])
+    assert habit.model == "m"
+    # On the other model there are three of five pairs, and those have both orders.
+    ahead = ("Near the cabinet the keys are old", attends("are", "keys", "cabinet"))
+    more = [replace(case, model=None) for case in bound("m", *FIRST)]
+    assert habits([*more, *bound("m", ahead)], ["m"]) == ()
+    (habit,) = habits([*more, *bound("m", ahead)], ["m", "other"])
+    assert (habit.model, habit.pairs) == (None, 4)
+
+
 def test_a_row_that_predicts_stands_before_its_word() -> None:
     found = told(
         *(
@@ -139,6 +167,34 @@ ONE_SIDED = """
   expect:
     - attends: {from: barks, to: "{to}", over: "{over}", min: 0.001}
 """
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_suite_in_two_files_is_one(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    two, _, _ = ONE_SIDED.partition("    - {to: fox")
+    write_cases(f"{two}{ONE_SIDED[ONE_SIDED.index('  expect') :]}")
+    write_cases(
+        ONE_SIDED.replace(two.partition("rows:")[2].rstrip("\n"), ""),
+        name="y.attn.yaml",
+        head="model: tiny\n",
+    )
+    pytester.makeconftest(LOADS_TINY)
+    probe("--attn-json=r.json", *workers).stdout.fnmatch_lines(
+        [
+            "attnprobe: x.attn.yaml, y.attn.yaml: a habit of position would pass suite pronouns: "
+            "in all 4 pairs *"
+        ]
+    )
+    (habit,) = read_results(Path("r.json")).order
+    assert (habit.file, habit.suite, habit.model, habit.pairs) == (
+        "x.attn.yaml, y.attn.yaml",
+        "pronouns",
+        "tiny",
+        4,
+    )
+    probe("x.attn.yaml").stdout.no_fnmatch_line("*habit of position*")
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)])

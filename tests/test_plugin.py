@@ -974,7 +974,7 @@ def test_results_that_cannot_be_written_fail_the_run(
 
 
 def test_results_name_files_with_forward_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from attnprobe.plugin import reports
+    from attnprobe.plugin import identity
 
     class Item:
         nodeid = "deep/test_x.py::test_it"
@@ -985,9 +985,9 @@ def test_results_name_files_with_forward_slashes(monkeypatch: pytest.MonkeyPatch
         def iter_markers(self) -> list[pytest.Mark]:
             return []
 
-    monkeypatch.setattr(reports, "PurePath", PureWindowsPath, raising=False)
+    monkeypatch.setattr(identity, "PurePath", PureWindowsPath, raising=False)
     item: Any = Item()
-    assert reports.identity(item, "")["file"] == "deep/test_x.py"
+    assert identity.identity(item, "")["file"] == "deep/test_x.py"
 
 
 @pytest.mark.parametrize("name", ["<img src=x>", "a b", "é", "../up", "a::b", "x\n", "[x]"])

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from conftest import LOADS_TINY, SLOW
 
-from attnprobe.results import read_results, write_json
+from attnprobe.records import Sample
+from attnprobe.results import read_results, text_sha256, write_json
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
@@ -410,6 +411,43 @@ def test_what_broke_and_what_got_weaker_is_listed(probe: Run, baseline: Make) ->
     )
 
 
+def test_another_text_and_looser_bounds_are_told(
+    probe: Run, write_cases: Write, baseline: Make
+) -> None:
+    baseline(CASES)
+    old = read_results(MAIN)
+    assert len({entry.text_sha256 for entry in old.cases}) == 2  # a row has the text of the last
+    assert None not in {entry.text_sha256 for entry in old.cases}
+    changed = CASES.replace("The {animal} barks", "The {animal} barks now")
+    write_cases(changed.replace("min: 0.99", "min: 0.5"))
+    probe("--attn-compare=main").stdout.fnmatch_lines(
+        [
+            "3 kept",
+            "note: the text of 2 cases is another than before: x.attn.yaml: rows[[]dog] on tiny; "
+            "x.attn.yaml: rows[[]seal] on tiny",
+            "note: 1 bound is looser than before: x.attn.yaml: fails on tiny: min 0.99 → 0.5",
+        ]
+    )
+
+
+def test_the_text_of_a_python_probe_is_the_first_that_it_judges(
+    probe: Run, pytester: pytest.Pytester
+) -> None:
+    def texts(first: str) -> str | None:
+        pytester.makepyfile(
+            test_p=f"""
+            def test_p(attn):
+                attn({first!r}).ignores("barks", "dog", heads="mean", max=0.99)
+                attn("The seal barks.").ignores("barks", "seal", heads="mean", max=0.99)
+            """
+        )
+        probe("--attn-json=r.json")
+        return read_results(Path("r.json")).cases[0].text_sha256
+
+    assert texts("The dog barks.") == text_sha256(Sample("The dog barks."))
+    assert texts("A dog barks.") == text_sha256(Sample("A dog barks."))
+
+
 def test_limits_that_are_exceeded_fail_the_run_and_the_others_do_not(
     probe: Run, baseline: Make
 ) -> None:
@@ -480,6 +518,76 @@ def test_what_was_not_selected_is_not_stale(probe: Run, part: list[str], baselin
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["* of the baseline not selected by this run"])
     result.stdout.no_fnmatch_line("stale*")
+
+
+HOLD = CASES.replace("min: 0.99", "min: 0.0001")
+PROBES = """
+import pytest
+
+@pytest.mark.parametrize("word", ["dog", "The"])
+def test_words(attn, word):
+    attn("The dog barks.").ignores("barks", word, heads="mean", max=0.99)
+
+def test_gone(attn):
+    attn("The dog barks.").ignores("barks", "dog", heads="mean", max=0.99)
+"""
+STALE = [
+    "stale: test_p.py: test_gone on tiny is in the baseline, but no case is left of it",
+    "stale: x.attn.yaml: fails on tiny is in the baseline, but no case is left of it",
+]
+
+
+@pytest.fixture
+def fewer(probe: Run, write_cases: Write) -> None:
+    """A baseline of three files, and one entry less in two of them."""
+    Path("test_p.py").write_text(PROBES, encoding="utf-8")
+    write_cases(HOLD)
+    write_cases(HOLD, name="y.attn.yaml")
+    probe("--attn-save=main").assert_outcomes(passed=9)
+    Path("test_p.py").write_text(PROBES.partition("def test_gone")[0], encoding="utf-8")
+    write_cases(FEWER)
+
+
+@pytest.mark.parametrize(
+    ("part", "count"),
+    [
+        (("--deselect=x.attn.yaml::rows[dog]", "--deselect=test_p.py::test_words[dog]"), 2),
+        (("-k", "not fails"), 1),
+        (("--ignore=y.attn.yaml",), 3),
+        (("--ignore-glob=*y.attn*",), 3),
+        (("x.attn.yaml", "test_p.py"), 3),
+        (("-k", "not fails", "-n2"), 1),
+    ],
+)
+@pytest.mark.usefixtures("fewer")
+def test_promise_37_a_deleted_case_is_stale_whatever_else_is_left_out(
+    probe: Run, pytester: pytest.Pytester, part: tuple[str, ...], count: int
+) -> None:
+    pytester.makeconftest(LOADS_TINY)
+    limits = ("--attn-compare-fail=gone:0", "--attn-compare=main", "--attn-strict")
+    result = probe(*limits, *part)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "attnprobe: 2 entries of the baseline without a case, which a strict run does not *",
+            "attnprobe: gone:0: 2 gone: test_p.py: test_gone on tiny; x.attn.yaml: fails on tiny",
+            *STALE,
+            f"{count} entr* of the baseline not selected by this run",
+        ]
+    )
+
+
+@pytest.mark.usefixtures("fewer")
+def test_what_only_lf_leaves_out_is_not_stale(probe: Run, write_cases: Write) -> None:
+    write_cases(HOLD.replace("min: 0.0001", "min: 0.99"), name="y.attn.yaml")
+    probe().assert_outcomes(passed=6, failed=1)
+    result = probe("--attn-compare=main", "--lf", "--attn-json=r.json")
+    result.assert_outcomes(failed=1)
+    # Of the file with the failure the two others, and all of the two other files.
+    result.stdout.fnmatch_lines(["8 entries of the baseline not selected by this run"])
+    result.stdout.no_fnmatch_line("stale*")
+    found = read_results(Path("r.json"))
+    assert (found.deselected, found.left_out) == (2, ("test_p.py", "x.attn.yaml"))
 
 
 def test_a_model_that_is_not_given_is_missed_if_strict(probe: Run, write_cases: Write) -> None:

@@ -152,7 +152,7 @@ def test_the_start_of_the_report_counts_what_was_not_judged(probe: Run, write_ca
     write_cases(CASES)
     probe("--html=report.html", "-k", "gap or later")
     assert overview() == (
-        "No attention check was judged, 1 is a known gap, 1 was skipped.",
+        "No attention check was judged, 1 is a known gap, 1 was skipped, 3 were deselected.",
         [["not judged", "pronouns", "tiny", "0 of 0", "", "1", ""]],
     )
 

@@ -116,6 +116,8 @@ def test_the_file_has_the_fields_of_the_format() -> None:
         "cases",
         "relations",
         "absent",
+        "deselected",
+        "left_out",
         "order",
         "given",
         "bound",

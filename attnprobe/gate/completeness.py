@@ -13,7 +13,7 @@ from attnprobe.names import SUFFIX
 from attnprobe.results import CaseResult, Results
 from attnprobe.wording import plural
 
-__all__ = ["completeness"]
+__all__ = ["completeness", "deselected"]
 
 
 def completeness(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
@@ -27,6 +27,7 @@ def completeness(results: Results, policy: Policy, commit: str | None) -> Iterat
     yield from _contradictions(results)
     yield from _commit(results, policy, commit)
     yield from _absent(results, policy)
+    yield from _deselected(results, policy)
 
 
 def _pytest(results: Results) -> Iterator[Reason]:
@@ -131,3 +132,23 @@ def _absent(results: Results, policy: Policy) -> Iterator[Reason]:
             f"{counted(sum(missing.values()))} are for models that the run was not given: {named}",
             [f"give --attn-model {name}=REF, or list it in absent_models" for name in missing],
         )
+
+
+def _deselected(results: Results, policy: Policy) -> Iterator[Reason]:
+    told = deselected(results)
+    if told and results.deselected + len(results.left_out) > policy.deselected:
+        yield unjudged(
+            "deselected",
+            f"{told} ({policy.deselected} may be; policy key deselected)",
+            results.left_out,
+        )
+
+
+def deselected(results: Results) -> str:
+    """What -k, -m, --lf and the like left out, in words; empty for nothing."""
+    count, files = results.deselected, len(results.left_out)
+    left_out = f"{plural(files, 'file')} left out by --lf" if files else ""
+    if not count:
+        return left_out.replace(" left", " was left" if files == 1 else " were left")
+    were = "was" if count == 1 else "were"
+    return f"{counted(count)} {were} deselected" + (f", and {left_out}" if files else "")

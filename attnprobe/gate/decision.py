@@ -32,6 +32,8 @@ class Decision:
         models: of how many models.
         chance_known: whether the chance rate of each expectation of these is known.
         failed: how many blocking checks do not hold.
+        deselected: how many checks -k, -m and the like left out.
+        left_out: how many files --lf left out.
         may_fail: how many a pass rate lets fail.
         moved: how many of those that hold do so at another place of their heads.
         waived: how many more blocking checks fail and may, by a waiver.
@@ -45,6 +47,8 @@ class Decision:
     models: int = 0
     chance_known: bool = False
     failed: int = 0
+    deselected: int = 0
+    left_out: int = 0
     may_fail: int = 0
     moved: int = 0
     waived: int = 0
@@ -65,6 +69,7 @@ class Decision:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
             models = plural(self.models, "model")
+            others = self._others()
             moved = f", {self.moved} of them where their heads are now" if self.moved else ""
             if self.waived:
                 waived = plural(self.waived, "more fails and is", "more fail and are")
@@ -74,21 +79,32 @@ class Decision:
                 of = self.holding + self.failed
                 return (
                     f"Release may go: {self.holding} of {of} attention checks on {models} hold "
-                    f"({self.may_fail} may fail){moved}{known}."
+                    f"({self.may_fail} may fail){moved}{known}{others}."
                 )
             if self.holding == 1:
                 known = ", and not by chance" if self.chance_known else ""
                 moved = moved.replace(
                     "1 of them where their heads are now", "where its head is now"
                 )
-                return f"Release may go: 1 attention check on {models} holds{moved}{known}."
+                return f"Release may go: 1 attention check on {models} holds{moved}{known}{others}."
             known = ", none of them by chance" if self.chance_known else ""
             return (
-                f"Release may go: {self.holding} attention checks on {models} hold{moved}{known}."
+                f"Release may go: {self.holding} attention checks on {models} "
+                f"hold{moved}{known}{others}."
             )
         more = len(self.reasons) - 1
         rest = f"; {plural(more, 'more reason')} above" if more else ""
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
+
+    def _others(self) -> str:
+        """What was left out of the run."""
+        told = []
+        if self.deselected:
+            told.append(plural(self.deselected, "more was deselected", "more were deselected"))
+        if self.left_out:
+            files = plural(self.left_out, "file was left out", "files were left out")
+            told.append(f"{files} by --lf")
+        return f"; {' and '.join(told)}" if told else ""
 
     def lines(self) -> list[str]:
         """All for a reader: reasons, notes, and as the last line the sentence."""
@@ -113,6 +129,8 @@ class Decision:
             "may_fail": self.may_fail,
             "moved": self.moved,
             "waived": self.waived,
+            "deselected": self.deselected,
+            "left_out": self.left_out,
             "control": [one.as_dict() for one in self.control],
         }
 

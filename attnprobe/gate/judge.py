@@ -13,7 +13,7 @@ from datetime import date
 from attnprobe.compare import Comparison, Key
 from attnprobe.errors import ResultsError
 from attnprobe.gate.check import Check, Moved, check_of, key_of
-from attnprobe.gate.completeness import completeness
+from attnprobe.gate.completeness import completeness, deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import amounts, failures, is_rated, may_fail, rates
@@ -110,6 +110,9 @@ def judge(
         )
     if policy.control is not None:
         notes += control_notes(blocking, twins, control)
+    left_out = deselected(results)
+    if left_out and all(reason.kind != "deselected" for reason in reasons):
+        notes.append(left_out)
     reasons.sort(key=importance)
     return Decision(
         tuple(reasons),
@@ -117,6 +120,8 @@ def judge(
         holding=len(holding),
         models=len({check.item.model for check in holding}),
         chance_known=known,
+        deselected=results.deselected,
+        left_out=len(results.left_out),
         failed=len(failed),
         waived=sum(not check.holding for check in excused),
         may_fail=may_fail(blocking, policy),

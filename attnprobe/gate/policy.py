@@ -118,6 +118,7 @@ class Policy(_Table):
         chance_max: share of random word pairs for which an expectation may hold, 0 to 1.
         borderline: what becomes of a number too near to its bound to call.
         skipped: how many checks may be skipped; None for any number.
+        deselected: how many checks -k, -m and the like may leave out.
         absent_models: models whose cases may be left out, because the run is not given them.
         baseline: results file to compare with; relative to the policy file.
         regressions: what may be worse than there.
@@ -141,6 +142,7 @@ class Policy(_Table):
     chance_max: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     borderline: Choice = "fail"
     skipped: Count | None = None
+    deselected: Count = 0
     absent_models: Names = ()
     baseline: Annotated[Path | None, Field(strict=False)] = None
     regressions: Regressions = Regressions()

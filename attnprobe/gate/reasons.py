@@ -22,6 +22,7 @@ _ORDER = (
     "inconsistent",
     "commit",
     "absent model",
+    "deselected",
     "baseline",
     "missing suite",
     "too few",

@@ -13,7 +13,7 @@ from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet, parse_heads
 from attnprobe.names import SUFFIX
 from attnprobe.records import Head
-from attnprobe.results import CaseResult, Results
+from attnprobe.results import CaseResult, Results, text_sha256
 
 __all__ = ["Reread", "check_stated", "recorded_sets", "reread"]
 
@@ -79,8 +79,13 @@ def reread(
 
 
 def check_stated(item: CaseResult, stated: Case | Relation | None) -> None:
-    """Raises ResultsError where a file no longer states what a record is of."""
-    if stated is None or _arguments(stated) != _recorded(item):
+    """Raises ResultsError where a file no longer states what a record is of.
+
+    An older record does not tell its text.
+    """
+    text = text_sha256(stated.sample) if isinstance(stated, Case) else None
+    is_same = stated is not None and _arguments(stated) == _recorded(item)
+    if not is_same or item.text_sha256 not in (None, text):
         raise ResultsError(f"{item.file}: {item.name} is not what the results are of; run again")
 
 

@@ -41,8 +41,8 @@ def judge_twin(
         root: the folder that the files lie in.
 
     Raises:
-        AttnprobeError: a case file is missing, cannot be read, or expects something else than the
-            records do; they do not hold the texts.
+        AttnprobeError: a case file is missing, cannot be read, or has another text or expects
+            something else than the records do.
     """
     stated: dict[Key, Case | Relation] = {}
     for own in reread(items, root=root, head_sets=head_sets):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import sys
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +17,26 @@ import pytest
 
 from attnprobe.names import SUFFIX
 from attnprobe.plugin import hooks, options
+from attnprobe.plugin.identity import is_probe, key_of
 from attnprobe.plugin.keys import (
     ABSENT,
     DESELECTED,
+    LEFT_OUT,
     ORDER,
     REPORT,
     absent_key,
+    cases_key,
     deselected_key,
     judged_key,
+    left_out_key,
     order_key,
+    seen_key,
     unreadable_key,
 )
 from attnprobe.wording import plural
 
 if TYPE_CHECKING:
+    from attnprobe.cases import Case
     from attnprobe.plugin.probe import Probe
 
 _Status = int | pytest.ExitCode | None
@@ -41,6 +47,12 @@ _DOUBTS = {
     "borderline": "but too near to the bound to call (borderline)",
 }
 _NAMED = 3
+# What the workers of pytest-xdist tell when they end, and where it is kept.
+_TOLD: dict[str, pytest.StashKey[Any]] = {
+    ORDER: order_key,
+    DESELECTED: deselected_key,
+    LEFT_OUT: left_out_key,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -136,25 +148,52 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.workeroutput[ABSENT] = counts
 
 
-def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Counts the probes that -k, -m and the like leave out; a baseline must know."""
-    if not items:
-        return  # as --lf tells of
-    config = items[0].config
-    given = options.settings(config).models
-    count = sum(
-        (judged_key in item.stash or "attn" in getattr(item, "fixturenames", ()))
-        and _named_model(item) in (None, *given)
-        for item in items
-    )
-    config.stash[deselected_key] = config.stash.get(deselected_key, 0) + count
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[DESELECTED] = config.stash[deselected_key]
+def pytest_itemcollected(item: pytest.Item) -> None:
+    _see(item)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # before --lf takes items away
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Sees what --lf leaves out, of which it tells no other hook."""
+    report = yield
+    config = collector.config
+    if isinstance(collector, pytest.File) and report.passed and config.getoption("lf", False):
+        if not report.result:
+            config.stash.setdefault(left_out_key, []).append(str(collector.path.resolve()))
+        elif not collector.session.isinitpath(collector.path):
+            for node in report.result:
+                _see(node)
+    return report
+
+
+def _see(node: pytest.Item | pytest.Collector) -> None:
+    """Notes a probe that this run has the model for."""
+    if isinstance(node, pytest.Item) and is_probe(node):
+        given = options.settings(node.config).models
+        # Another project may have a fixture of this name; without a model it cannot be ours.
+        if given and _named_model(node) in (None, *given):
+            node.config.stash.setdefault(seen_key, []).append(node)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[ORDER] = session.config.stash.get(order_key, [])
+    config = session.config
+    chosen = options.settings(config)
+    if cases_key in config.stash:
+        from attnprobe import order
+
+        cases: list[Case] = config.stash[cases_key]
+        habits = order.habits(cases, chosen.default_models)
+        config.stash[order_key] = [vars(habit) | {"told": str(habit)} for habit in habits]
+    only = next(iter(chosen.models), "")
+    seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
+    if seen:
+        kept = {key_of(item, only) for item in session.items if is_probe(item)}
+        config.stash[deselected_key] = [key for key in seen if key not in kept]
+    if hasattr(config, "workeroutput"):
+        for name, stashed in _TOLD.items():
+            config.workeroutput[name] = config.stash.get(stashed, [])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -163,10 +202,9 @@ def pytest_testnodedown(node: Any) -> None:
     told = getattr(node, "workeroutput", {})
     if told.get(ABSENT):
         node.config.stash[absent_key] = told[ABSENT]
-    if told.get(ORDER):
-        node.config.stash[order_key] = told[ORDER]
-    if told.get(DESELECTED):
-        node.config.stash[deselected_key] = told[DESELECTED]
+    for name, stashed in _TOLD.items():
+        if told.get(name):
+            node.config.stash[stashed] = told[name]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -232,9 +270,7 @@ def pytest_runtest_makereport(
 
 
 def _is_skipped_probe(item: pytest.Item) -> bool:
-    # Another project may have a fixture of this name; without a model it cannot be ours.
-    wants = "attn" in getattr(item, "fixturenames", ())
-    return wants and bool(options.settings(item.config).models)
+    return is_probe(item) and bool(options.settings(item.config).models)
 
 
 @pytest.hookimpl(optionalhook=True)

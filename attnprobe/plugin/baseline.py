@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from attnprobe.compare import (
     Change,
     Comparison,
+    Key,
     check_baseline,
     compare_results,
     pair_models,
@@ -22,7 +24,7 @@ from attnprobe.compare import (
 from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.limits import exceeded, parse_limit
-from attnprobe.plugin.keys import deselected_key, unreadable_key
+from attnprobe.plugin.keys import deselected_key, left_out_key, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results import CaseResult, Results, read_results, write_json
 from attnprobe.wording import plural
@@ -38,24 +40,30 @@ class Coverage:
 
     Attributes:
         roots: the folders and files that were collected.
-        partial: whether -k, -m, --lf or the like left probes out.
+        ignored: whether --ignore or --ignore-glob leaves a path out.
+        left_out: files that --lf left out unread.
+        deselected: the keys of probes that -k, -m, --lf or the like left out.
         models: the models that were given.
     """
 
     root: Path
     roots: tuple[Path, ...]
-    partial: bool
+    ignored: Callable[[Path], bool]
+    left_out: frozenset[Path]
+    deselected: frozenset[Key]
     models: frozenset[str]
 
     @classmethod
     def of(cls, config: pytest.Config, chosen: Settings) -> Coverage:
         start = config.invocation_params.dir
-        # What --lf leaves out may be whole files, of which no hook tells.
-        partial = any(config.getoption(name, None) for name in ("lf", "ignore", "ignore_glob"))
+        left_out: list[str] = config.stash.get(left_out_key, [])
+        deselected: list[Key] = config.stash.get(deselected_key, [])
         return cls(
             root=config.rootpath,
             roots=tuple((start / part).resolve() for part in config.args if "::" not in part),
-            partial=bool(partial or config.stash.get(deselected_key, 0)),
+            ignored=_ignored(config),
+            left_out=frozenset(map(Path, left_out)),
+            deselected=frozenset(deselected),
             models=frozenset(chosen.models),
         )
 
@@ -68,9 +76,29 @@ class Coverage:
         if model not in self.models:
             return "its model is not given"
         path = (self.root / case.file).resolve()
-        if self.partial or not any(path.is_relative_to(root) for root in self.roots):
+        if (
+            (case.file, case.id, case.row, model) in self.deselected
+            or path in self.left_out
+            or self.ignored(self.root / case.file)
+            or not any(path.is_relative_to(root) for root in self.roots)
+        ):
             return "not selected"
         return None
+
+
+def _ignored(config: pytest.Config) -> Callable[[Path], bool]:
+    """Whether the command line or the ini file ignores a path, as pytest takes its options."""
+    start = config.invocation_params.dir
+    paths = {(start / part).resolve() for part in config.getoption("ignore") or ()}
+    globs = [str(start / part) for part in config.getoption("ignore_glob") or ()]
+
+    def ignored(file: Path) -> bool:
+        return any(
+            part.resolve() in paths or any(fnmatch(str(part), glob) for glob in globs)
+            for part in (file, *file.parents)
+        )
+
+    return ignored
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from attnprobe import cases, order
+from attnprobe import cases
 from attnprobe.cases import Case, Relation
 from attnprobe.errors import AttnprobeError
 from attnprobe.explain import ExpectationFailed, explain, harmless, headline
 from attnprobe.plugin.file_item import FileItem
-from attnprobe.plugin.keys import Judged, judged_key, order_key
+from attnprobe.plugin.keys import Judged, cases_key, judged_key
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
 
@@ -38,8 +38,7 @@ class CaseFile(pytest.File):
         for mark in sorted({mark for case, _ in found for mark in case.marks}):
             # A mark that a case file names is declared by naming it.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
-        habits = self.config.stash.setdefault(order_key, [])
-        habits += [vars(habit) | {"told": str(habit)} for habit in order.habits(contents.cases)]
+        self.config.stash.setdefault(cases_key, []).extend(contents.cases)
         chosen = session.settings
         first = next(iter(chosen.models), "")
         for case, item in found:

@@ -14,16 +14,25 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "DESELECTED",
+    "LEFT_OUT",
     "ORDER",
     "REPORT",
     "Judged",
+    "Key",
     "absent_key",
+    "cases_key",
     "deselected_key",
     "judged_key",
+    "left_out_key",
     "order_key",
     "relation_key",
+    "seen_key",
     "unreadable_key",
 ]
+
+
+# File, id, row and model of a record: what `attnprobe.compare` calls a key.
+Key = tuple[str, str, str | None, str]
 
 
 class Judged(NamedTuple):
@@ -43,9 +52,16 @@ absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
 # Set where the run cannot start because a baseline cannot be read, and nothing else is wrong.
 unreadable_key = pytest.StashKey[bool]()
-# How many probes -k, -m and the like left out.
-deselected_key = pytest.StashKey[int]()
+# Probes that were collected, or would have been but for --lf.
+seen_key = pytest.StashKey[list[pytest.Item]]()
+# Those of them that -k, -m and the like left out; for pytest-xdist by name.
+deselected_key = pytest.StashKey[list[Key]]()
 DESELECTED = "attnprobe_deselected"
+# Files that --lf left out unread, by their absolute paths.
+left_out_key = pytest.StashKey[list[str]]()
+LEFT_OUT = "attnprobe_left_out"
+# The cases of all case files that were read, whatever was selected of them.
+cases_key = pytest.StashKey[list["Case"]]()
 # Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
 order_key = pytest.StashKey[list[dict[str, Any]]]()
 ORDER = "attnprobe_order"

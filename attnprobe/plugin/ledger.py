@@ -17,7 +17,7 @@ from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.names import PROTECTED, SUFFIX
 from attnprobe.plugin.baseline import Baseline, Compared
-from attnprobe.plugin.keys import REPORT, absent_key, order_key
+from attnprobe.plugin.keys import REPORT, absent_key, deselected_key, left_out_key, order_key
 from attnprobe.plugin.options import settings
 from attnprobe.render.changes import changes_section
 from attnprobe.render.overview import overview_section
@@ -134,7 +134,7 @@ class Ledger:
         if case is not None:
             case["duration_s"] += report.duration
             case["outcome"] = _outcome(report) or case["outcome"]
-            if report.failed and report.when == "setup" and not case["expectations"]:
+            if _is_unmeasured(report, case):
                 case["error"] = _cause(report)
 
     def _note_model(self, facts: dict[str, Any]) -> None:
@@ -232,6 +232,11 @@ class Ledger:
             # executed with the number collected must see that it is missing.
             collected=self._collected + len(self._broken_files),
             absent=absent,
+            deselected=len(session.config.stash.get(deselected_key, [])),
+            left_out=tuple(
+                Path(os.path.relpath(file, session.config.rootpath)).as_posix()
+                for file in session.config.stash.get(left_out_key, [])
+            ),
             order=tuple(map(OrderResult.from_dict, habits)),
             given=self._given,
             bound=tuple(self._bound - self._free),
@@ -367,12 +372,18 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def _is_unmeasured(report: pytest.TestReport, case: dict[str, Any]) -> bool:
+    """Whether a test ended before anything of it was measured; an xfail covers that as well."""
+    in_setup = report.failed and report.when == "setup"
+    return not case["expectations"] and (in_setup or _outcome(report) == "xfailed")
+
+
 def _cause(report: pytest.TestReport) -> str | None:
     """The first line of what pytest says of a failure."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = report.longreprtext if crash is None else crash.message
     first = next(filter(str.strip, text.splitlines()), "").strip()
-    return first.removeprefix("Failed: ") or None
+    return first.removeprefix("Failed: ").removeprefix("_pytest.outcomes.XFailed: ") or None
 
 
 def _outcome(report: pytest.TestReport) -> CaseOutcome | None:

@@ -76,6 +76,11 @@ class Settings:
     compare_fail: tuple[str, ...]
     lock: Path
 
+    @property
+    def default_models(self) -> tuple[str, ...]:
+        """The models that a case runs on if it names none."""
+        return tuple(self.models)[: None if self.all_models else 1]
+
 
 def add(parser: pytest.Parser) -> None:
     group = parser.getgroup("attnprobe", "attention probes")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
 from attnprobe.attention import draw
-from attnprobe.cases import Relation
+from attnprobe.cases import Case, Relation
 from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
 from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
@@ -35,6 +32,7 @@ from attnprobe.results import (
     ExpectationResult,
     HeadSetResult,
     ModelResult,
+    text_sha256,
 )
 
 if TYPE_CHECKING:
@@ -44,53 +42,18 @@ __all__ = [
     "expectation",
     "extra",
     "html",
-    "identity",
     "model",
     "properties",
     "relation",
     "relation_html",
     "style_sheet",
+    "text_of",
 ]
 
 
 NO_ALBUM = Album(None)
 # How the names of JUnit properties start.
 PROPERTY = "attnprobe."
-
-
-def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
-    """How the results file names an item: a case by its file, a Python probe by its function.
-
-    Args:
-        only_model: the model's name where the run has one and the item does not tell.
-    """
-    path, line, _ = item.location
-    file = PurePath(path).as_posix()
-    found = {"nodeid": item.nodeid, "file": file, "line": (line or 0) + 1}
-    case = getattr(item, "case", None)
-    if case is not None:
-        return found | {
-            "id": case.id,
-            "row": case.row,
-            "suite": case.suite,
-            "model": getattr(item, "model", only_model),
-            "severity": case.severity,
-            "marks": list(case.marks),
-        }
-    function = getattr(item, "originalname", item.name)
-    group = getattr(item, "cls", None)
-    call = getattr(item, "callspec", None)
-    chosen = call.params.get("attn") if call else None
-    # The model has a field of its own; what is left is the row of the test's own parameters.
-    row = call.id.removesuffix(chosen or "").removesuffix("-" if chosen else "") if call else ""
-    return found | {
-        "id": f"{group.__qualname__}.{function}" if group else function,
-        "row": row or None,
-        "suite": item.path.stem,
-        "model": chosen or only_model,
-        "severity": "blocking",
-        "marks": sorted({mark.name for mark in item.iter_markers()} - {"parametrize"}),
-    }
 
 
 def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -> ModelResult:
@@ -159,6 +122,12 @@ def expectation(judged: Judged) -> ExpectationResult:
 
 def _other_bounds(bounds: Sequence[BoundVerdict]) -> tuple[BoundResult, ...]:
     return tuple(BoundResult(**vars(one)) for one in bounds)
+
+
+def text_of(stated: object, judged: Sequence[Judged]) -> str | None:
+    """The hash of the text of a case, or of the first that a probe in Python judged."""
+    cases = [stated, *(entry.case for entry in judged)]
+    return next((text_sha256(case.sample) for case in cases if isinstance(case, Case)), None)
 
 
 def properties(

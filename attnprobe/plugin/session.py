@@ -20,6 +20,7 @@ from attnprobe.heads import Heads, HeadSet
 from attnprobe.names import LOCK
 from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
+from attnprobe.plugin.identity import identity, is_probe
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
 from attnprobe.records import HeadGrid, Outcome
@@ -198,14 +199,15 @@ class Session:
 
     def _facts(self, item: pytest.Item, judged: Sequence[Judged]) -> dict[str, Any]:
         """What the results file says of an item, as plain data."""
-        case = reports.identity(item, next(iter(self.settings.models), ""))
+        case = identity(item, next(iter(self.settings.models), ""))
         model = self._models.get(case["model"])
         stated = getattr(item, "case", None)
         if isinstance(stated, Relation):
             measured = reports.relation(stated, item.stash[relation_key])
         else:
             entries = [reports.expectation(entry).as_dict() for entry in judged]
-            measured = {"expectations": entries}
+            text = reports.text_of(stated, judged)
+            measured = {"expectations": entries, "text_sha256": text}
         return {
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
@@ -232,7 +234,7 @@ class Session:
     def _collected(self, session: pytest.Session) -> int:
         """How many probes this run is to execute."""
         if self._probes is None:
-            self._probes = sum(map(_is_probe, session.items))
+            self._probes = sum(map(is_probe, session.items))
         return self._probes
 
     def _load(self, name: str) -> Model:
@@ -283,8 +285,3 @@ class Session:
 
 
 _session_key = pytest.StashKey[Session]()
-
-
-def _is_probe(item: pytest.Item) -> bool:
-    """Whether an item probes attention: a case, or a test that takes the fixture."""
-    return judged_key in item.stash or "attn" in getattr(item, "fixturenames", ())
