@@ -16,6 +16,7 @@ from attnprobe.errors import MeasureError
 from attnprobe.heads import parse_heads
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
+    Attended,
     Encoding,
     Floats,
     Head,
@@ -26,7 +27,6 @@ from attnprobe.records import (
     Rows,
     Sample,
     SiteName,
-    Target,
     Verdict,
 )
 from attnprobe.rules import parse_rule
@@ -153,14 +153,14 @@ class Attention:
         count: int = 3,
         unit: Unit = "words",
         special: bool = True,
-    ) -> tuple[tuple[str, tuple[Target, ...]], ...]:
-        """What each word looks at most: its label, and its strongest targets with their weights.
+    ) -> tuple[tuple[str, tuple[Attended, ...]], ...]:
+        """What each word looks at most: its label, and the words it attends to most, with weights.
 
-        A row that puts less than 0.05 on words has no targets where special tokens are left out.
+        A row that puts less than 0.05 on words has none where special tokens are left out.
 
         Args:
             heads: as for `weights`.
-            count: how many targets, strongest first.
+            count: how many words, strongest first.
             unit, special: as for `entropy`.
         """
         frame = self._frame(unit, special)
@@ -169,7 +169,7 @@ class Attention:
             (
                 group.label,
                 tuple(
-                    Target(frame.columns[column].label, float(row[column]))
+                    Attended(frame.columns[column].label, float(row[column]))
                     for column in np.argsort(-row, kind="stable")[:count]
                     if row[column] > 0
                 ),

@@ -22,6 +22,7 @@ __all__ = [
     "SITES",
     "WHOLE_PICTURE",
     "Ablation",
+    "Attended",
     "BoundVerdict",
     "Chance",
     "Chart",
@@ -50,7 +51,6 @@ __all__ = [
     "Site",
     "SiteName",
     "Span",
-    "Target",
     "Tokens",
     "Verdict",
 ]
@@ -383,7 +383,7 @@ class Rows:
             ) from None
 
 
-class Target(NamedTuple):
+class Attended(NamedTuple):
     """A candidate word and the weight that a head puts on it."""
 
     word: str
@@ -608,7 +608,7 @@ class Verdict:
     head: str
     heads_tried: int
     sink: float
-    top: tuple[Target, ...] = ()
+    top: tuple[Attended, ...] = ()
     picture: Picture | None = None
     charts: tuple[Chart, ...] = ()
     control: Control | None = None

@@ -258,7 +258,7 @@ def test_rich_markup_in_a_text_is_text(attn: Attn, folders: dict[str, Path]) -> 
     [
         ((), r"ask for --patterns, or name heads: --heads L3H1"),
         (("--heads", "3.10"), r"--heads: .*write a head as L3H1"),
-        (("--patterns", "--top", "5"), r"--top counts the targets of a word: name heads"),
+        (("--patterns", "--top", "5"), r"--top counts what a word attends to: name heads"),
         (("--patterns", "-o", "x.html"), r"--output draws heads: name them"),
         (("--heads", "L0H0", "-o", "x.pdf"), r"x\.pdf: it must end in \.html, \.svg, \.png"),
         (("--heads", "L0H0", "--heads", "L0", "-o", "x.svg"), r"for several ends in \.html"),

@@ -18,7 +18,7 @@ from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
 from attnprobe.explain import bound, explain, harmless, headline, number
 from attnprobe.heads import HeadSet
-from attnprobe.records import BoundVerdict, Chance, Head, Target, Verdict
+from attnprobe.records import Attended, BoundVerdict, Chance, Head, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -43,11 +43,11 @@ VERDICT = Verdict(
     heads_tried=1,
     sink=0.25,
     top=(
-        Target("street", 0.5),
-        Target("[SEP]", 0.25),
-        Target("animal", 0.125),
-        Target("the", 0.0625),
-        Target("it", 0.03125),
+        Attended("street", 0.5),
+        Attended("[SEP]", 0.25),
+        Attended("animal", 0.125),
+        Attended("the", 0.0625),
+        Attended("it", 0.03125),
     ),
 )
 
@@ -321,7 +321,7 @@ def test_a_word_that_stands_twice_gets_no_note() -> None:
 
 def test_each_word_of_a_phrase_gets_its_note() -> None:
     found = case("attends: {from: it, to: animal didn't, over: the street, min: 0.3}")
-    top = (Target("didn't", 0.5), Target("animal", 0.25), Target("the", 0.125))
+    top = (Attended("didn't", 0.5), Attended("animal", 0.25), Attended("the", 0.125))
     notes = re.findall(r"\d\d  (\S+) .*← (\w+)", told(found, replace(VERDICT, top=top)))
     assert notes == [("didn't", "to"), ("animal", "to"), ("the", "over")]
 
@@ -375,7 +375,7 @@ def is_harmless(text: str) -> bool:
 def test_promise_33_a_verdict_on_a_hostile_text(text: str) -> None:
     assert not is_harmless(f"  {text}")
     found = case("attends: {from: it, to: animal, min: 0.3}", text)
-    top = (Target("::error::pwned", 0.5), Target("\x1b[31m", 0.25))
+    top = (Attended("::error::pwned", 0.5), Attended("\x1b[31m", 0.25))
     written = told(found, replace(VERDICT, top=top))
     assert is_harmless(written)
     assert "animal" in written

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from rich.cells import cell_len
 from svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
-from attnprobe.records import Floats, Target
+from attnprobe.records import Attended, Floats
 from attnprobe.render.chart import bars
 from attnprobe.render.heatmap import Cells, heatmap, to_svg
 from attnprobe.render.style import CONTRAST, EXPECTED, Drawing
@@ -364,7 +364,7 @@ def test_picture_carries_the_svg_and_says_what_it_shows() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_promise_33_nothing_that_acts_is_left_in_text(text: str) -> None:
-    (line,) = bars([Target(text, 0.5)], mark={text: "expected"})
+    (line,) = bars([Attended(text, 0.5)], mark={text: "expected"})
     for shown in (line, visible(text), shortened(text)):
         assert shown.isprintable()
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", shown)
@@ -409,7 +409,7 @@ def test_promise_39_the_same_picture_has_the_same_bytes() -> None:
 
 def test_bars_line_up_and_mark_words() -> None:
     lines = bars(
-        [Target("street", 0.5), Target("动物", 0.25), Target("[SEP]", 0.03125)],
+        [Attended("street", 0.5), Attended("动物", 0.25), Attended("[SEP]", 0.03125)],
         width=8,
         mark={"动物": "expected", "street": "contrast"},
     )
@@ -423,7 +423,7 @@ def test_bars_line_up_and_mark_words() -> None:
 
 def test_bars_of_nothing() -> None:
     assert bars([]) == []
-    assert bars([Target("a", 0.0)]) == ["0.00  a  "]
+    assert bars([Attended("a", 0.0)]) == ["0.00  a  "]
 
 
 def test_tables_and_charts_need_no_matplotlib() -> None:

@@ -90,7 +90,9 @@ def gate(
         try:
             write_json(json, decision.as_dict())
         except ResultsError as error:
-            decision = replace(cannot_judge("error", str(error)), notes=tuple(decision.lines()))
+            told = [line for reason in decision.reasons for line in reason.lines()]
+            notes = (*told, *decision.notes, decision.sentence)
+            decision = replace(cannot_judge("error", str(error)), notes=notes)
     if found is not None and os.environ.get("GITHUB_ACTIONS") == "true":
         from attnprobe.summary import workflow_commands
 

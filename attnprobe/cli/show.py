@@ -17,7 +17,7 @@ from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
     from attnprobe.attention import Attention
-    from attnprobe.records import Target
+    from attnprobe.records import Attended
     from attnprobe.rules.pattern import HeadPattern, Patterns
 
 __all__: list[str] = []
@@ -60,7 +60,9 @@ def show(
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", min=1, help=f"With --heads: targets of each word, {TOP} unless given."
+            "--top",
+            min=1,
+            help=f"With --heads: words shown of each row, {TOP} unless given.",
         ),
     ] = None,
     unit: Annotated[
@@ -86,7 +88,7 @@ def show(
         bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
     ] = False,
 ) -> None:
-    """Show what heads do on one text: their patterns, their strongest targets, their heatmaps."""
+    """Show what heads do on one text: their patterns, what each word attends to, their heatmaps."""
     chosen = heads or []
     _check(chosen, patterns=patterns, top=top, output=output)
     _check_text("the text", text)
@@ -116,7 +118,7 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
     if not heads and not patterns:
         raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")
     if not heads and top is not None:
-        raise AttnprobeError("--top counts the targets of a word: name heads, as --heads L3H1")
+        raise AttnprobeError("--top counts what a word attends to: name heads, as --heads L3H1")
     for one in heads:
         try:
             parse_heads(one)
@@ -176,19 +178,17 @@ def _others(one: HeadPattern) -> str:
 
 
 def _target_table(
-    heads: str, found: Sequence[tuple[str, Sequence[Target]]], top: int, site: str
+    heads: str, found: Sequence[tuple[str, Sequence[Attended]]], top: int, site: str
 ) -> Table:
     first, second = ("target", "source") if site == "cross" else ("from", "to")
     table = Table(f"{_safe(heads)} {first}")
     for place in range(1, top + 1):
         table.add_column(f"{second} {place}")
-    for label, targets in found:
+    for label, attended in found:
         cells = [
-            f"{_safe(target.word)} {_number(target.weight)}"
-            for target in targets
-            if target.weight >= LEAST
+            f"{_safe(one.word)} {_number(one.weight)}" for one in attended if one.weight >= LEAST
         ]
-        table.add_row(_safe(label), *(cells if targets else ["too little on words"]))
+        table.add_row(_safe(label), *(cells if attended else ["too little on words"]))
     return table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
-from attnprobe.records import Target
+from attnprobe.records import Attended
 from attnprobe.render.text import shortened
 
 __all__ = ["bars"]
@@ -15,26 +15,26 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def bars(
-    targets: Sequence[Target], *, width: int = 24, mark: Mapping[str, str] | None = None
+    attended: Sequence[Attended], *, width: int = 24, mark: Mapping[str, str] | None = None
 ) -> list[str]:
-    """One line a target: its weight, its word, a bar, and the note on the word if it has one.
+    """One line a word: its weight, the word, a bar, and the note on the word if it has one.
 
     Lines begin with the number, so no word can pose as a command to the program that reads the
     log (`::error`).
 
     Args:
-        targets: words and their weights, 0 to 1.
+        attended: words and their weights, 0 to 1.
         width: columns of the longest bar; the largest weight has it.
         mark: a note for some words: `{"animal": "expected", "street": "contrast"}`.
     """
     notes = {shortened(word): note for word, note in (mark or {}).items()}
-    words = [shortened(target.word) for target in targets]
+    words = [shortened(one.word) for one in attended]
     column = max(map(cell_len, words), default=0)
-    largest = max((target.weight for target in targets), default=0.0) or 1.0
+    largest = max((one.weight for one in attended), default=0.0) or 1.0
     lines = []
-    for word, target in zip(words, targets, strict=True):
-        full, eighths = divmod(round(8 * width * target.weight / largest), 8)
+    for word, one in zip(words, attended, strict=True):
+        full, eighths = divmod(round(8 * width * one.weight / largest), 8)
         bar = ("█" * full + _EIGHTHS[eighths]).rstrip()
         note = f"{' ' * (width - len(bar))} ← {notes[word]}" if word in notes else ""
-        lines.append(f"{target.weight:.2f}  {word}{' ' * (column - cell_len(word))}  {bar}{note}")
+        lines.append(f"{one.weight:.2f}  {word}{' ' * (column - cell_len(word))}  {bar}{note}")
     return lines

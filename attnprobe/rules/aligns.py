@@ -20,13 +20,13 @@ from pydantic import AfterValidator, Field, model_validator
 from attnprobe.align import Chars, Group, Predicts, Selector, groups, positions, word_matrix
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.records import (
+    Attended,
     Encoding,
     Floats,
     HeadGrid,
     Need,
     Picture,
     Rows,
-    Target,
     Tokens,
     Verdict,
 )
@@ -344,12 +344,12 @@ def _accuracies(found: Rows, gold: _Gold, row: Row) -> dict[int, Doubles]:
     }
 
 
-def _linked(weights: Floats, gold: _Gold) -> tuple[Target, ...]:
+def _linked(weights: Floats, gold: _Gold) -> tuple[Attended, ...]:
     """Some links with their weights, wrong ones first."""
     found = []
     for target, source in enumerate(best_sources(weights)):
         if source >= 0:
             label = f"{gold.targets[target].label} → {gold.sources[source].label}"
-            shown = Target(label, float(weights[target, source]))
+            shown = Attended(label, float(weights[target, source]))
             found.append(((target, int(source)) in gold.possible, shown))
     return tuple(shown for _, shown in sorted(found, key=lambda one: one[0])[:SHOWN])

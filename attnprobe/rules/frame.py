@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from attnprobe.align import Group, groups, word_matrix
 from attnprobe.errors import SelectorError
-from attnprobe.records import Encoding, Floats, Site, Target, Tokens
+from attnprobe.records import Attended, Encoding, Floats, Site, Tokens
 
 __all__ = [
     "LEAST_CONTENT",
@@ -257,10 +257,10 @@ def sink_shares(
     return shares
 
 
-def strongest_words(distribution: npt.NDArray[F], keys: Tokens) -> tuple[Target, ...]:
+def strongest_words(distribution: npt.NDArray[F], keys: Tokens) -> tuple[Attended, ...]:
     """The words that get most of a row `[source]`, strongest first."""
     found = [
-        Target(group.label, float(distribution[list(group.positions)].sum()))
+        Attended(group.label, float(distribution[list(group.positions)].sum()))
         for group in groups(keys)
     ]
     return tuple(sorted(found, key=lambda target: -target.weight)[:STRONGEST])
