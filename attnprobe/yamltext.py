@@ -354,7 +354,8 @@ class _Builder:
                 raise self._error("a key is missing; write a name before the colon", event)
         key = self._scalar(event)
         if not isinstance(key, str):
-            raise self._error(f"a key must be text: {_explain(event.value)}", event)
+            advice = "; a decimal number has a point: 0.3" if type(key) is int else ""
+            raise self._error(f"a key must be text: {_explain(event.value)}{advice}", event)
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:

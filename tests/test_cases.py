@@ -747,6 +747,9 @@ def test_the_schema_rejects_what_is_refused(text: str) -> None:
         ("attends: ", "attends: takes a mapping, such as {from: it, to: animal, min: 0.3}"),
         ("{attends: , from: it, to: a}", "attends: is empty; indent from, to deeper than attends:"),
         ("attends: {from:it}", "'from:it' is one word; put a space after the colon: from: it"),
+        ("attends: {from: it, to: '[CLS]', min: 0.1}", "in the text; write {special: cls}:"),
+        ("attends: {from: it, to: {special: CLS}, min: 0.1}", "'CLS'; did you mean 'cls'?"),
+        ("attends: {from: it, to: animal, min: 0,3}", "; a decimal number has a point: 0.3"),
         ("pattern: previous", "such as {is: previous, min: 0.5}"),
     ],
 )
