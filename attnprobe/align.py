@@ -179,9 +179,8 @@ def _parse_part(value: object) -> Part:
         return _parse_chars(content)
     if kind == "special":
         if content not in SPECIAL_NAMES:
-            raise ValueError(
-                f"unknown special token {content!r}; {did_you_mean(str(content), SPECIAL_NAMES)}"
-            )
+            near = did_you_mean(str(content).lower(), SPECIAL_NAMES)
+            raise ValueError(f"unknown special token {content!r}; {near}")
         return Special(content)
     nth = value.get("nth")
     if nth is not None and not (_is_int(nth) and nth >= 1):
@@ -446,7 +445,7 @@ def _missing(phrase: str, text: str) -> str:
     nearest = _nearest(phrase, text)
     if not nearest:
         start = _clip(text, LINE, from_end=False)
-        return f"{_quoted(phrase)} does not stand in the text:\n  {start}"
+        return f"{_quoted(phrase)} does not stand in the text{_meant(phrase)}:\n  {start}"
     names = ", ".join(_quoted(text[span.start : span.end]) for span in nearest)
     place = _indent(underline(text, nearest[0]))
     return f"{_quoted(phrase)} does not stand in the text; nearest: {names}\n{place}"
@@ -916,3 +915,13 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
                 "allow_special_tokens: true if you mean it\n"
                 + _indent(underline(tokens.text, covered))
             )
+
+
+def _meant(phrase: str) -> str:
+    """What to write instead of a phrase that spells a special token, or has curly quotes."""
+    name = phrase.strip("[]<>").lower()
+    if name in SPECIAL_NAMES and name != phrase.lower():
+        return f"; write {{special: {name}}}"
+    if phrase[0] in "\u201c\u201d\u2018\u2019":
+        return "; the curly quotes are part of the word, write straight quotes"
+    return ""

@@ -30,6 +30,8 @@ ADVICE = (
     'or {in: [L2, L3H1], how: any}, or "@name" from a lock file'
 )
 _HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
+# A head written otherwise: L3.H1, l3h1, 3-1.
+_NEARLY = re.compile(r"(?:[Ll]([0-9]{1,6})[-._ ]?[Hh]|([0-9]{1,6})[-._])([0-9]{1,6})")
 # Of a hash that a reader is shown.
 _DIGITS = 12
 _LAYERS = re.compile(r"L([0-9]{1,6})(?:-L([0-9]{1,6}))?")
@@ -238,6 +240,8 @@ def _parse_long(value: dict[object, object], sets: Mapping[str, HeadSet]) -> Hea
         raise ValueError(f"unknown key {unknown[0]!r}; {did_you_mean(unknown[0], ('in', 'how'))}")
     if "in" not in value:
         raise ValueError("the long form needs in: with the heads")
+    if value["in"] in ("any", "mean"):
+        raise ValueError(f"in: takes heads, not {value['in']}; write in: all, how: {value['in']}")
     members = _parse_members(value["in"], sets)
     how = value.get("how")
     text, named = _text(value["in"]), _named(value["in"], sets)
@@ -276,6 +280,8 @@ def _parse_members(value: object, sets: Mapping[str, HeadSet]) -> tuple[Head | L
         if last < first:
             raise ValueError(f"{value} runs backwards; write L{last}-L{first}")
         return (Layers(first, last),)
+    if match := _NEARLY.fullmatch(value):
+        raise ValueError(f"{value!r} is no head; did you mean L{match[1] or match[2]}H{match[3]}?")
     raise ValueError(f"{value!r} is no head; {ADVICE}")
 
 

@@ -91,6 +91,10 @@ class Document:
         """Where the key of the entry at `path` starts; for anything else, `mark`."""
         return self.key_marks.get(path) or self.mark(path)
 
+    def keys(self, path: YamlPath) -> set[str]:
+        """The keys of the mapping at `path`."""
+        return {str(place[-1]) for place in self.key_marks if place[:-1] == path}
+
     def explain_scalar(self, path: YamlPath) -> str:
         """How YAML came to read the scalar at `path` otherwise than it looks, and what to write.
 
@@ -311,8 +315,11 @@ class _Builder:
             place = (*path, key)
             if key in entries:
                 lines = self._key_marks[place].line, self._mark(event).line
+                where = f"on lines {lines[0]} and {lines[1]}"
+                if lines[0] == lines[1]:
+                    where = f"twice on line {lines[0]}"
                 raise self._error(
-                    f"duplicate key {_short(key)!r}, on lines {lines[0]} and {lines[1]}; keep one",
+                    f"duplicate key {_short(key)!r}, {where}; keep one",
                     event,
                 )
             self._key_marks[place] = self._mark(event)
@@ -347,7 +354,8 @@ class _Builder:
                 raise self._error("a key is missing; write a name before the colon", event)
         key = self._scalar(event)
         if not isinstance(key, str):
-            raise self._error(f"a key must be text: {_explain(event.value)}", event)
+            advice = "; a decimal number has a point: 0.3" if type(key) is int else ""
+            raise self._error(f"a key must be text: {_explain(event.value)}{advice}", event)
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:

@@ -59,9 +59,9 @@ def test_a_case_may_be_given_as_token_ids() -> None:
     [
         ("text: a b, ids: [5]", "5:5: a case has either text:, or template: with rows:, or ids:"),
         ("text: a b, repeat: 2", "repeat: goes with ids:, not with a text"),
-        ("ids: [-1]", "Input should be greater than or equal to 0"),
+        ("ids: [-1]", "ids: -1 is out of range; it must be at least 0"),
         ("ids: []", "ids: is empty"),
-        ("ids: [5], repeat: 1", "greater than or equal to 2"),
+        ("ids: [5], repeat: 1", "repeat: 1 is out of range; it must be at least 2"),
         ("ids: [5], repeat: 2, target: a", "target"),
     ],
 )
@@ -297,8 +297,14 @@ def test_promise_07_a_word_that_yaml_reads_otherwise(entry: str, message: str) -
             "5:23: template: YAML reads 3.10 as the numb",
         ),
         ("  - {id: a, template: x, rows: [{c: on}], expect: [{}]}", "5:37: c: YAML reads on as"),
-        ("  - {id: a, text: a, xfail: yes, expect: [{}]}", "5:29: xfail: YAML reads yes as"),
-        ("  - {id: a, text: a, marks: [off], expect: [{}]}", "5:30: YAML reads off as a truth"),
+        (
+            "  - {id: a, text: a, xfail: yes, expect: [{}]}",
+            '5:29: xfail: takes the reason as text, such as "not learned"',
+        ),
+        (
+            "  - {id: a, text: a, marks: [off], expect: [{}]}",
+            "5:30: marks: YAML reads off as a truth",
+        ),
     ],
 )
 def test_promise_07_text_that_yaml_reads_otherwise(text: str, message: str) -> None:
@@ -330,7 +336,7 @@ def test_a_number_that_yaml_reads_as_text() -> None:
         ),
         (
             one("ignores: {from: it, to: animal, min: 0.3, max: 0.5}"),
-            "8:41: unknown key 'min'; did you mean",
+            "8:41: unknown key 'min'; ignores takes max:, the most that it may get",
         ),
         (
             one("attends: {from_: it, from: it, to: animal, min: 0.3}"),
@@ -495,13 +501,19 @@ def test_heads_have_no_built_in_default() -> None:
         ),
         (
             "text: a b\n    marks: [skip]",
-            ["7:13: 'skip' means something to pytest itself; take another name"],
+            ["7:13: marks: 'skip' means something to pytest itself; take another name"],
         ),
-        ("text: a b\n    marks: [a b]", ["7:13: String should match pattern"]),
-        ("text: a b\n    severity: deadly", ["7:15: severity: Input should be 'blocking'"]),
+        (
+            "text: a b\n    marks: [a b]",
+            ["7:13: marks: 'a b' may hold letters, digits and _ only, and starts with a letter"],
+        ),
+        (
+            "text: a b\n    severity: deadly",
+            ["7:15: severity: 'deadly' is not known; it takes 'blocking' or 'advisory'"],
+        ),
         ("text: a b\n    xfail:", ["7:11: xfail: nothing is written here"]),
         ("text: a b\n    skip: ''", ["7:11: skip: is empty"]),
-        ("text: [a, b]", ["6:11: text: Input should be a valid string"]),
+        ("text: [a, b]", ["6:11: text: ['a', 'b'] is not one text"]),
     ],
 )
 def test_cases_that_cannot_be_meant(body: str, messages: list[str]) -> None:
@@ -518,15 +530,15 @@ def test_cases_that_cannot_be_meant(body: str, messages: list[str]) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("3", "8:9: takes a mapping of keys and values"),
+        ("3", "8:9: expect: 3 is no mapping of keys and values"),
         ("{}", "one rule an entry, here are 0"),
         ("{attends: {}, ignores: {}}", "one rule an entry, here are 2: attends, ignores"),
         ("attends: it", "attends: takes a mapping of arguments"),
         ("attends: {from: it, to: animal}", "attends demands nothing; give min:"),
         ("attends: {from: it, min: 0.3}", "to: is missing"),
-        ("attends: {from: it, to: animal, min: 30}", "min: Input should be less than 1"),
-        ("attends: {from: it, to: animal, top: 1.5}", "top: Input should be a valid integer"),
-        ("attends: {from: it, to: animal, min: .nan}", "min: Input should be a finite number"),
+        ("attends: {from: it, to: animal, min: 30}", "min: 30 is out of range; it must be below 1"),
+        ("attends: {from: it, to: animal, top: 1.5}", "top: 1.5 is not a whole number"),
+        ("attends: {from: it, to: animal, min: .nan}", "min: nan is not a finite number"),
         ("attends: {from: it, to: [[animal]], min: 0.1}", "to: a list of words holds words"),
         ("attends: {from: it, to: {chars: [5, 2]}, min: 0.1}", "to: chars takes [start, end]"),
         ("attends: {from: it, to: {special: eso}, min: 0.1}", "to: unknown special token 'eso'"),
@@ -543,21 +555,27 @@ def test_expectations_that_cannot_be_meant(entry: str, message: str) -> None:
     ("start", "messages"),
     [
         ("version: 2\nsuite: s", ["1:10: version: this attnprobe reads version: 1"]),
-        ("version: true\nsuite: s", ["1:10: version: Input should be a valid integer"]),
-        ("version: '1'\nsuite: s", ["1:10: version: Input should be a valid integer"]),
+        ("version: true\nsuite: s", ["1:10: version: true is not a whole number"]),
+        ("version: '1'\nsuite: s", ["1:10: version: '1' is text; write 1 without quotes"]),
         ("version: 1", ["1:1: suite: is missing"]),
-        ("version: 1\nsuite: my suite", ["2:8: suite: String should match pattern"]),
+        (
+            "version: 1\nsuite: my suite",
+            ["2:8: suite: 'my suite' may hold letters, digits, _ . - only"],
+        ),
         (
             "version: 1\nsuite: s\ndefaults: {site: encodr, heads: L1}",
-            ["3:18: site: Input should be 'encoder', 'decoder' or 'cross'"],
+            ["3:18: site: 'encodr' is not known; did you mean 'encoder'?"],
         ),
-        ("version: 1\nsuite: s\ndefaults: L1", ["3:11: defaults: takes a mapping"]),
+        (
+            "version: 1\nsuite: s\ndefaults: L1",
+            ["3:11: defaults: 'L1' is no mapping of keys and values"],
+        ),
         (
             "vrsion: 1\nsuite: s\nseverity: x",
             [
                 "1:1: version: is missing",
                 "1:1: unknown key 'vrsion'; did you mean 'version'?",
-                "3:11: severity: Input should be",
+                "3:11: severity: 'x' is not known; it takes 'blocking' or 'advisory'",
             ],
         ),
     ],
@@ -721,3 +739,33 @@ def test_the_schema_rejects_what_is_refused(text: str) -> None:
     with pytest.raises(AttnprobeError):
         read(text)
     assert not VALIDATOR.is_valid(plain(text))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("attends: ", "attends: takes a mapping, such as {from: it, to: animal, min: 0.3}"),
+        ("{attends: , from: it, to: a}", "attends: is empty; indent from, to deeper than attends:"),
+        ("attends: {from:it}", "'from:it' is one word; put a space after the colon: from: it"),
+        ("attends: {from: it, to: '[CLS]', min: 0.1}", "in the text; write {special: cls}:"),
+        ("attends: {from: it, to: {special: CLS}, min: 0.1}", "'CLS'; did you mean 'cls'?"),
+        ("attends: {from: it, to: animal, min: 0,3}", "; a decimal number has a point: 0.3"),
+        ("pattern: previous", "such as {is: previous, min: 0.5}"),
+    ],
+)
+def test_what_stands_in_the_wrong_place(entry: str, message: str) -> None:
+    assert any(message in line for line in errors(one(entry)))
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("heads: L3H1", "unknown key 'heads'; heads: goes under defaults: or into a rule"),
+        ("attends: {}", "attends is a rule; write it into the list expect: as - attends: {...}"),
+    ],
+)
+def test_a_key_of_a_rule_in_a_case(extra: str, message: str) -> None:
+    assert any(
+        message in line
+        for line in errors(START + f"  - {{id: a, text: a, {extra}, expect: [{{}}]}}\n")
+    )

@@ -355,7 +355,7 @@ def test_a_policy_that_names_no_control_or_a_seed_alone(tmp_path: Path) -> None:
     assert (policy.control, policy.control_seed) == ("random-init", 3)
     assert Policy().control is None
     for text, message in (
-        ("control = 'untrained'", "control: Input should be 'random-init'"),
+        ("control = 'untrained'", "control: 'untrained' is not known; it takes 'random-init'"),
         ("control_seed = 1", 'control_seed needs control = "random-init"'),
         ("control = 'random-init'\ncontrol_seed = -1", "control_seed: "),
     ):

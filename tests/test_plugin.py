@@ -1219,8 +1219,15 @@ def test_python_probes_on_several_models(probe: Run, pytester: pytest.Pytester) 
         ("weigths('L1H1')", "no rule or method 'weigths'; did you mean 'weights'?"),
         ("attends('a', 'b', 'c')", "attends takes from and to by position, each once"),
         ("attends('barks', from_='dog')", "attends takes from and to by position, each once"),
-        ("attends('barks', 'dog', min=0.5)", "TypeError: attends: heads: "),
-        ("attends('barks', 'dog', heads='L1H1')", "TypeError: attends: attends demands nothing"),
+        (
+            "attends('barks', 'dog', min=0.5)",
+            'TypeError: attends: name the heads, such as heads="L3H1"',
+        ),
+        ("attends('barks', 'dog', heads='L1H1')", "TypeError: attends: demands nothing; give min:"),
+        (
+            "attends('barks', 'dog', heads='L1H1', minimum=0.5)",
+            "TypeError: attends: unknown argument 'minimum'; did you mean 'min'?",
+        ),
         ("attends('barks', 'cat', heads='L1H1', min=0.5)", "SelectorError: "),
         ("sink('barks', heads='L1H1', max=0.5)", 'write .expect("sink", ...)'),
         ("entropy(from_='barks', heads='mean', min=0.5)", 'write .expect("entropy", ...)'),

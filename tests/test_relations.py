@@ -216,19 +216,25 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
         (f"{SPANS}, heads: L0H1", "4:5: expect: is missing"),
         (f"{SPANS}, expect: {{accuracy: 0.5}}", "4:5: heads: is missing; name one"),
         (PLAIN.replace("L0H1", "L0K1"), "heads: 'L0K1' is no head"),
-        (f"{PLAIN}, seed: -1", "greater than or equal to 0"),
-        (f"{PLAIN}, least: 0", "greater than or equal to 1"),
-        (f"{PLAIN}, least: many", "least: Input should be a valid integer"),
-        (f"{PLAIN}, site: encodr", "site: Input should be 'encoder', 'decoder' or 'cross'"),
+        (f"{PLAIN}, seed: -1", "seed: -1 is out of range; it must be at least 0"),
+        (f"{PLAIN}, least: 0", "least: 0 is out of range; it must be at least 1"),
+        (f"{PLAIN}, least: many", "least: 'many' is text; it takes a whole number"),
+        (f"{PLAIN}, site: encodr", "site: 'encodr' is not known; did you mean 'encoder'?"),
         (f"{PLAIN}, marks: [xfail]", "'xfail' means something to pytest itself"),
         (f"{PLAIN}, xfail: ~", "nothing is written here"),
         # What is demanded.
         (PLAIN.replace("accuracy: 0.5", ""), "expect: demands nothing; give at least one of acc"),
         (PLAIN.replace("accuracy", "acuracy"), "unknown key 'acuracy'; did you mean 'accuracy'?"),
-        (PLAIN.replace("0.5", "0"), "accuracy: Input should be greater than 0"),
-        (PLAIN.replace("0.5", "50"), "accuracy: Input should be less than or equal to 1"),
-        (PLAIN.replace("accuracy: 0.5", "above_best_offset: 1"), "less than 1"),
-        (PLAIN.replace("accuracy: 0.5", "above_offset_p: 1"), "less than 1"),
+        (PLAIN.replace("0.5", "0"), "accuracy: 0 is out of range; it must be above 0"),
+        (PLAIN.replace("0.5", "50"), "accuracy: 50 is out of range; it must be at most 1"),
+        (
+            PLAIN.replace("accuracy: 0.5", "above_best_offset: 1"),
+            "above_best_offset: 1 is out of range; it must be below 1",
+        ),
+        (
+            PLAIN.replace("accuracy: 0.5", "above_offset_p: 1"),
+            "above_offset_p: 1 is out of range; it must be below 1",
+        ),
         (PLAIN.replace("accuracy: 0.5", "above_offset_p: 1e-3"), "YAML reads 1e-3 as text"),
         # Which head.
         (
@@ -257,7 +263,7 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
         (f"{CORPUS}{{conllu: x.conllu, deprel: no}}", 'YAML reads no as a truth value; write "no"'),
         (
             f"{CORPUS}{{conllu: x.conllu, deprel: y, direction: up}}",
-            "direction: Input should be 'dependent-to-head' or 'head-to-dependent'",
+            "direction: 'up' is not known; it takes 'dependent-to-head' or 'head-to-dependent'",
         ),
         (
             f"{CORPUS}{{conllu: data/englsh.conllu, deprel: y}}",

@@ -32,6 +32,9 @@ class _Unfilled(Exception):
     """A text has columns that the row does not fill; the errors are already noted."""
 
 
+_EXAMPLES = {"pattern": "{is: previous, min: 0.5}"}
+
+
 class CaseParser:
     """Reads the cases of one file."""
 
@@ -171,7 +174,8 @@ class CaseParser:
             self._error(f"unknown rule {kind!r}; {did_you_mean(kind, RULES)}", path, key=True)
             return None
         if not isinstance(written, dict):
-            self._error(f"{kind}: takes a mapping of arguments, such as {{from: it, ...}}", path)
+            example = _EXAMPLES.get(kind, "{from: it, ...}")
+            self._error(f"{kind}: takes a mapping of arguments, such as {example}", path)
             return None
         try:
             stated = cast(dict[str, Any], _filled(written, path, fill))

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from attnprobe.errors import CaseError, CaseErrors, Mark
+from attnprobe.findings import in_words, told
 from attnprobe.registry import did_you_mean
+from attnprobe.rules import RULES
 from attnprobe.yamltext import Document
 
 __all__ = ["Complaints", "KeyPath"]
@@ -42,6 +44,16 @@ class Complaints:
     def nothing_written(self, path: KeyPath) -> None:
         """Complains of a value that is left out."""
         message = "nothing is written here; write a value, or leave the key out"
+        key, *above = reversed(path)
+        if above[1:2] == ["expect"] and key in RULES:
+            message = "takes a mapping, such as {from: it, to: animal, min: 0.3}"
+            beside = self.document.keys(path[:-1]) - {key}
+            if beside:
+                message = f"is empty; indent {', '.join(sorted(beside))} deeper than {key}:"
+        elif isinstance(key, str) and ":" in key:
+            name, _, value = key.partition(":")
+            self.error(f"{key!r} is one word; put a space after the colon: {name}: {value}", path)
+            return
         self.error(f"{_name(path)}{message}", path)
 
     def validated(self, model: type[M], value: object, path: KeyPath) -> M | None:
@@ -60,14 +72,21 @@ class Complaints:
         inherited: Mapping[str, Any] | None = None,
     ) -> None:
         """Files each finding of pydantic under its line, in our words."""
-        for finding in error.errors(include_url=False):
+        for finding in told(error.errors(include_url=False)):
             loc = tuple(part for part in finding["loc"] if isinstance(part, int | str))
             path = (*base, *loc)
-            reason = str(finding["msg"]).removeprefix("Value error, ")
+            reason = in_words(finding)
             if inherited and loc and loc[0] in inherited:
                 path = ("defaults", *loc)
             match finding["type"]:
                 case "extra_forbidden":
+                    if place := _BELONGS.get((model.__name__, str(loc[-1]))):
+                        self.error(f"unknown key {loc[-1]!r}; {place}", path, key=True)
+                        continue
+                    if model.__name__ == "CaseShell" and loc[-1] in RULES:
+                        advice = f"write it into the list expect: as - {loc[-1]}: {{...}}"
+                        self.error(f"{loc[-1]} is a rule; {advice}", path, key=True)
+                        continue
                     known = [field.alias or key for key, field in model.model_fields.items()]
                     near = did_you_mean(str(loc[-1]), known)
                     self.error(f"unknown key {loc[-1]!r}; {near}", path, key=True)
@@ -80,18 +99,31 @@ class Complaints:
                     )
                 case "missing":
                     self.error(f"{loc[-1]}: is missing", base, key=True)
-                case "model_type" | "dict_type":
-                    self.error(f"{_name(path)}takes a mapping of keys and values", path)
-                case "too_short" | "string_too_short":
-                    self.error(f"{_name(path)}is empty, it takes at least one", path)
+                case "bool_type" | "string_type" if loc[-1:] in (("xfail",), ("skip",)):
+                    self.error(
+                        f'{_name(path)}takes the reason as text, such as "not learned"', path
+                    )
                 case "string_type" | "float_type" | "int_type":
                     # Where a number is needed, only text can be told how to become one.
                     meant = finding["type"] == "string_type" or isinstance(finding["input"], str)
                     explained = self.document.explain_scalar(path) if meant else ""
                     self.error(f"{_name(path)}{explained or reason}", path)
                 case _:
-                    self.error(f"{_name(path if loc else ())}{reason}", path)
+                    self.error(
+                        f"{_name(path if loc or finding['type'] == 'model_type' else ())}{reason}",
+                        path,
+                    )
+
+
+_HEADS_PLACE = "heads: goes under defaults: or into a rule"
+_BELONGS = {
+    ("FileShell", "heads"): _HEADS_PLACE,
+    ("CaseShell", "heads"): _HEADS_PLACE,
+    ("Ignores", "min"): "ignores takes max:, the most that it may get",
+}
 
 
 def _name(path: KeyPath) -> str:
-    return f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+    """The nearest key that is a name: an entry of a list is told by the list's."""
+    names = [part for part in path if isinstance(part, str)]
+    return f"{names[-1]}: " if names else ""

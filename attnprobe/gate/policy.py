@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attnprobe.errors import PolicyError
+from attnprobe.findings import in_words, told
 from attnprobe.registry import did_you_mean
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
 
 _TABLE = ("tool", "attnprobe", "gate")
 _PYPROJECT = "pyproject.toml"
+_DATE = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
 
 Choice = Literal["fail", "pass"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 Severity = Literal["blocking", "advisory"]
 # A lower rate lets most checks fail, and none of 1 can be shown by any number of checks.
 Rate = Annotated[float, Field(ge=0.5, lt=1)]
@@ -151,7 +154,7 @@ class Policy(_Table):
     baseline_revision: Name | None = None
     control: Literal["random-init"] | None = None
     control_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    dtypes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1, strict=False)] | None = None
     devices: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     own_loader: Literal["allow", "refuse"] = "refuse"
     commit: Literal["same", "any"] = "same"
@@ -165,7 +168,10 @@ class Policy(_Table):
         if self.baseline is not None and not self.baseline.name.strip():
             raise ValueError("baseline names no file")
         if self.moved_heads == "allow" and self.baseline_model is None:
-            raise ValueError('moved_heads = "allow" needs baseline_model, where the heads were')
+            raise ValueError(
+                'moved_heads = "allow" needs baseline_model = "...", the folder or name of the '
+                "model that the baseline was measured on"
+            )
         if self.baseline_revision is not None and self.baseline_model is None:
             raise ValueError("baseline_revision needs baseline_model, a model of the hub")
         if "control_seed" in self.model_fields_set and self.control is None:
@@ -223,12 +229,27 @@ def read_policy(file: Path) -> Policy:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    text = ""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except OSError as error:
         raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{file}: is not TOML: {error}") from None
+        raise PolicyError(f"{file}: is not TOML: {error}{_no_date(text, str(error))}") from None
+
+
+def _no_date(text: str, problem: str) -> str:
+    """Says of a date on the line of the problem that the calendar does not have it."""
+    line = re.search(r"at line (\d+)", problem)
+    if line is None:
+        return ""
+    for written in _DATE.findall(text.split("\n")[int(line[1]) - 1]):
+        try:
+            date.fromisoformat(written)
+        except ValueError:
+            return f"; {written} is no date"
+    return ""
 
 
 def _gate_table(data: dict[str, Any], file: Path) -> Any:
@@ -258,7 +279,7 @@ def _policy(data: Any, file: Path, table: str) -> Policy:
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:
-        lines = [_complaint(entry, file, table) for entry in error.errors(include_url=False)]
+        lines = [_complaint(one, file, table) for one in told(error.errors(include_url=False))]
         raise PolicyError("\n".join(lines)) from None
     if policy.baseline is None:
         return policy
@@ -269,12 +290,26 @@ def _complaint(entry: Any, file: Path, table: str) -> str:
     """One error of pydantic's as `pyproject.toml: tool.attnprobe.gate.least: what is wrong`."""
     path = [str(part) for part in entry["loc"]]
     where = ".".join([*([table] if table else []), *path])
-    message = entry["msg"].removeprefix("Value error, ")
+    message = in_words(entry, quoted=True)
     if entry["type"] == "extra_forbidden":
-        message = f"unknown key; {did_you_mean(path[-1], _keys(entry['loc'][:-1]))}"
-    elif entry["type"] == "missing":
-        message = "is missing"
+        message = _unknown(entry["loc"], file)
+    elif path == ["waivers"] and isinstance(entry["input"], dict):
+        message = f"write [[{where}]], with two brackets"
     return ": ".join([str(file), *([where] if where else []), message])
+
+
+def _unknown(loc: tuple[str | int, ...], file: Path) -> str:
+    """What to write instead of a key that its table does not have."""
+    key = str(loc[-1])
+    table = ".".join(_TABLE) + "." if file.name == _PYPROJECT else ""
+    if len(loc) == 1:
+        if key == _TABLE[0] and not table:
+            return f"in a policy file of its own leave out the header [{'.'.join(_TABLE)}]"
+        for name in ("regressions", "waivers"):
+            if key in _keys((name,)):
+                header = f"[{table}{name}]" if name == "regressions" else f"[[{table}{name}]]"
+                return f"belongs under {header}"
+    return f"unknown key; {did_you_mean(key, _keys(loc[:-1]))}"
 
 
 def _keys(place: tuple[str | int, ...]) -> list[str]:

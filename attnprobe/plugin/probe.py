@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -16,6 +15,7 @@ from attnprobe.attention import Attention, Reader
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, Mark
 from attnprobe.explain import ExpectationFailed, explain, harmless, headline
+from attnprobe.findings import in_words
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.records import Sample, SiteName
@@ -53,9 +53,15 @@ class Probe:
 
         Raises:
             AttnprobeError: the model cannot read the text.
+            TypeError: not one text.
+            ValueError: the text is empty.
         """
         __tracebackhide__ = True
-        with _harmless_errors():
+        if not isinstance(text, str):
+            raise TypeError(f"attn takes one text, not {text!r}")
+        if not text:
+            raise ValueError("attn: the text is empty; write a sentence")
+        with _HarmlessErrors():
             return ProbedAttention(self, Sample(text, target), site)
 
     def expect(self, sample: Sample, kind: str, arguments: dict[str, Any]) -> None:
@@ -78,7 +84,7 @@ class Probe:
         (finding,) = self._session.runner(self.model, [case]).judge(case)
         self._item.stash[judged_key].append(Judged(case, self.model, finding))
         if finding.error is not None:
-            with _harmless_errors():
+            with _HarmlessErrors():
                 raise finding.error
         if self._session.fails(finding):
             raise ExpectationFailed(f"{headline([finding])}\n{explain(case, finding)}")
@@ -147,14 +153,16 @@ for _name in set(RULES) & vars(Attention).keys():
     setattr(ProbedAttention, _name, _measure(_name))
 
 
-@contextmanager
-def _harmless_errors() -> Iterator[None]:
-    """Makes what an error quotes safe to print."""
-    __tracebackhide__ = True
-    try:
-        yield
-    except AttnprobeError as error:
-        raise type(error)(harmless(str(error))) from None
+class _HarmlessErrors:
+    """Makes what an error quotes safe to print; a class, so that pytest shows no frame of it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, AttnprobeError):
+            raise type(error)(harmless(str(error))) from None
 
 
 def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
@@ -162,8 +170,17 @@ def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
     try:
         return parse_rule(kind, arguments)
     except ValidationError as error:
-        findings = [
-            ": ".join([*map(str, finding["loc"]), finding["msg"].removeprefix("Value error, ")])
-            for finding in error.errors(include_url=False)
-        ]
+        findings = [_finding(kind, finding) for finding in error.errors(include_url=False)]
         raise TypeError(harmless(f"{kind}: {'; '.join(findings)}")) from None
+
+
+def _finding(kind: str, finding: Mapping[str, Any]) -> str:
+    """One argument that the rule does not take, and what to write."""
+    where = [str(part) for part in finding["loc"]]
+    match finding["type"]:
+        case "missing" if where == ["heads"]:
+            return 'name the heads, such as heads="L3H1"'
+        case "extra_forbidden" if len(where) == 1:
+            known = [field.alias or key for key, field in RULES[kind].model_fields.items()]
+            return f"unknown argument {where[0]!r}; {did_you_mean(where[0], known)}"
+    return ": ".join([*where, in_words(finding, quoted=True).removeprefix(f"{kind} ")])
