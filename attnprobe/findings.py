@@ -32,7 +32,7 @@ def in_words(finding: Mapping[str, Any], *, quoted: bool = False) -> str:
         return f"{_shown(value)} is out of range; it must be {_BOUNDS[kind]} {limit:g}"
     if kind in _NUMBERS:
         return _number(value, _NUMBERS[kind])
-    if kind == "string_pattern_mismatch":
+    if kind == "string_pattern_mismatch" and limits["pattern"] in _PATTERNS:
         return f"{_shown(value)} {_PATTERNS[limits['pattern']]}"
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(value=_shown(value))

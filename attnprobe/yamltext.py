@@ -354,8 +354,10 @@ class _Builder:
                 raise self._error("a key is missing; write a name before the colon", event)
         key = self._scalar(event)
         if not isinstance(key, str):
-            advice = "; a decimal number has a point: 0.3" if type(key) is int else ""
-            raise self._error(f"a key must be text: {_explain(event.value)}{advice}", event)
+            advice = _explain(event.value)
+            if type(key) is int:
+                advice += "; where a decimal number is meant, write a point: 0.3"
+            raise self._error(f"a key must be text: {advice}", event)
         return key
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:

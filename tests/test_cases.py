@@ -749,12 +749,28 @@ def test_the_schema_rejects_what_is_refused(text: str) -> None:
         ("attends: {from:it}", "'from:it' is one word; put a space after the colon: from: it"),
         ("attends: {from: it, to: '[CLS]', min: 0.1}", "in the text; write {special: cls}:"),
         ("attends: {from: it, to: {special: CLS}, min: 0.1}", "'CLS'; did you mean 'cls'?"),
-        ("attends: {from: it, to: animal, min: 0,3}", "; a decimal number has a point: 0.3"),
+        (
+            "attends: {from: it, to: animal, min: 0,3}",
+            "; where a decimal number is meant, write a point: 0.3",
+        ),
         ("pattern: previous", "such as {is: previous, min: 0.5}"),
+        (
+            "pattern: {min: 0.5}",
+            "is: is missing; it takes diagonal, previous, next, offset, ",
+        ),
+        (
+            "attends: {from: “it”, to: animal, min: 0.3}",
+            "text; the curly quotes are part of the word, write straight quotes:",
+        ),
     ],
 )
 def test_what_stands_in_the_wrong_place(entry: str, message: str) -> None:
     assert any(message in line for line in errors(one(entry)))
+
+
+def test_heads_at_the_top_of_a_file_are_told_where_to_go() -> None:
+    text = "heads: L3H1\n" + one("attends: {from: it, to: it, min: 0.3}")
+    assert errors(text) == ["1:1: unknown key 'heads'; heads: goes under defaults: or into a rule"]
 
 
 @pytest.mark.parametrize(

@@ -1228,6 +1228,10 @@ def test_python_probes_on_several_models(probe: Run, pytester: pytest.Pytester) 
             "attends('barks', 'dog', heads='L1H1', minimum=0.5)",
             "TypeError: attends: unknown argument 'minimum'; did you mean 'min'?",
         ),
+        (
+            "ignores('barks', 'dog', heads='L1H1', min=0.5)",
+            "TypeError: ignores: unknown argument 'min'; ignores takes max:, the most that it may",
+        ),
         ("attends('barks', 'cat', heads='L1H1', min=0.5)", "SelectorError: "),
         ("sink('barks', heads='L1H1', max=0.5)", 'write .expect("sink", ...)'),
         ("entropy(from_='barks', heads='mean', min=0.5)", 'write .expect("entropy", ...)'),
@@ -1244,6 +1248,31 @@ def test_mistakes_in_python_probes(
     result = probe()
     result.assert_outcomes(failed=1)
     assert message in str(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("''", "ValueError: attn: the text is empty; write a sentence"),
+        ("' '", "ValueError: attn: the text is empty; write a sentence"),
+        ("['a b']", "TypeError: attn takes one text, not ['a b']"),
+        (
+            "'The dog barks.').attends('barks', 'cat', heads='L1H1', min=0.5",
+            "SelectorError: 'cat' does not stand in the text",
+        ),
+    ],
+)
+def test_what_a_text_has_not_is_told_in_the_line_of_the_probe(
+    probe: Run, pytester: pytest.Pytester, text: str, message: str
+) -> None:
+    pytester.makepyfile(f"def test_it(attn):\n    attn({text})\n")
+    result = probe()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"E *{message.replace('[', '[[]')}*"])
+    # The reader sees the line of the probe, and none of ours or of contextlib.
+    shown = [line for line in result.outlines if re.match(r"\S+\.py:[0-9]+: ", line)]
+    assert len(shown) == 1
+    assert "test_what_a_text_has_not" in shown[0]
 
 
 def test_measures_named_like_a_rule_still_measure(probe: Run, pytester: pytest.Pytester) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -80,25 +80,9 @@ class Complaints:
                 path = ("defaults", *loc)
             match finding["type"]:
                 case "extra_forbidden":
-                    if place := _BELONGS.get((model.__name__, str(loc[-1]))):
-                        self.error(f"unknown key {loc[-1]!r}; {place}", path, key=True)
-                        continue
-                    if model.__name__ == "CaseShell" and loc[-1] in RULES:
-                        advice = f"write it into the list expect: as - {loc[-1]}: {{...}}"
-                        self.error(f"{loc[-1]} is a rule; {advice}", path, key=True)
-                        continue
-                    known = [field.alias or key for key, field in model.model_fields.items()]
-                    near = did_you_mean(str(loc[-1]), known)
-                    self.error(f"unknown key {loc[-1]!r}; {near}", path, key=True)
-                case "missing" if loc[-1] == "heads":
-                    self.error(
-                        "heads: is missing and has no built-in default; name the heads here or "
-                        "under defaults:, such as heads: L3H1",
-                        base,
-                        key=True,
-                    )
+                    self.error(_unknown(model, str(loc[-1])), path, key=True)
                 case "missing":
-                    self.error(f"{loc[-1]}: is missing", base, key=True)
+                    self.error(_missing(model, str(loc[-1])), base, key=True)
                 case "bool_type" | "string_type" if loc[-1:] in (("xfail",), ("skip",)):
                     self.error(
                         f'{_name(path)}takes the reason as text, such as "not learned"', path
@@ -108,19 +92,33 @@ class Complaints:
                     meant = finding["type"] == "string_type" or isinstance(finding["input"], str)
                     explained = self.document.explain_scalar(path) if meant else ""
                     self.error(f"{_name(path)}{explained or reason}", path)
-                case _:
-                    self.error(
-                        f"{_name(path if loc or finding['type'] == 'model_type' else ())}{reason}",
-                        path,
-                    )
+                case kind:
+                    named = loc or kind == "model_type"
+                    self.error(f"{_name(path) if named else ''}{reason}", path)
 
 
-_HEADS_PLACE = "heads: goes under defaults: or into a rule"
-_BELONGS = {
-    ("FileShell", "heads"): _HEADS_PLACE,
-    ("CaseShell", "heads"): _HEADS_PLACE,
-    ("Ignores", "min"): "ignores takes max:, the most that it may get",
-}
+def _unknown(model: type[BaseModel], key: str) -> str:
+    """A key that this model does not take, and what was meant."""
+    fields = model.model_fields
+    if key in RULES and "expect" in fields:
+        return f"{key} is a rule; write it into the list expect: as - {key}: {{...}}"
+    misplaced: Mapping[str, str] = getattr(model, "misplaced", {})
+    known = [field.alias or name for name, field in fields.items()]
+    return f"unknown key {key!r}; {misplaced.get(key) or did_you_mean(key, known)}"
+
+
+def _missing(model: type[BaseModel], key: str) -> str:
+    """A key that is left out, and what it takes where that can be listed."""
+    if key == "heads":
+        return (
+            "heads: is missing and has no built-in default; name the heads here or under "
+            "defaults:, such as heads: L3H1"
+        )
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    choices = get_args(fields[key].annotation) if key in fields else ()
+    if choices and all(isinstance(one, str) for one in choices):
+        return f"{key}: is missing; it takes {', '.join(choices)}"
+    return f"{key}: is missing"
 
 
 def _name(path: KeyPath) -> str:

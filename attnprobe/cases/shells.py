@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -75,6 +76,10 @@ Marks = Annotated[
 ]
 
 
+# What is said of a key that belongs elsewhere.
+_HEADS = "heads: goes under defaults: or into a rule"
+
+
 class _Shell(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -88,6 +93,8 @@ class Defaults(_Shell):
 
 class CaseShell(_Shell):
     """One case: a text, or a template with rows, and what is expected of it."""
+
+    misplaced: ClassVar[Mapping[str, str]] = {"heads": _HEADS}
 
     id: Id
     text: Text | None = Field(None, description="The sentence that the model reads.")
@@ -295,6 +302,8 @@ class RelationShell(_Shell):
 
 class FileShell(_Shell):
     """A file of attention probes."""
+
+    misplaced: ClassVar[Mapping[str, str]] = {"heads": _HEADS}
 
     version: Annotated[
         int,

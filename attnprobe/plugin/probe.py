@@ -59,7 +59,7 @@ class Probe:
         __tracebackhide__ = True
         if not isinstance(text, str):
             raise TypeError(f"attn takes one text, not {text!r}")
-        if not text:
+        if not text.strip():
             raise ValueError("attn: the text is empty; write a sentence")
         with _HarmlessErrors():
             return ProbedAttention(self, Sample(text, target), site)
@@ -181,6 +181,8 @@ def _finding(kind: str, finding: Mapping[str, Any]) -> str:
         case "missing" if where == ["heads"]:
             return 'name the heads, such as heads="L3H1"'
         case "extra_forbidden" if len(where) == 1:
-            known = [field.alias or key for key, field in RULES[kind].model_fields.items()]
-            return f"unknown argument {where[0]!r}; {did_you_mean(where[0], known)}"
+            rule = RULES[kind]
+            known = [field.alias or key for key, field in rule.model_fields.items()]
+            advice = rule.misplaced.get(where[0]) or did_you_mean(where[0], known)
+            return f"unknown argument {where[0]!r}; {advice}"
     return ": ".join([*where, in_words(finding, quoted=True).removeprefix(f"{kind} ")])

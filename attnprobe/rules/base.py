@@ -149,6 +149,8 @@ class Rule(BaseModel, ABC):
     positional: ClassVar[tuple[str, ...]] = ()
     # The fields that bound a number; all others say which number it is.
     bounds: ClassVar[frozenset[str]] = frozenset({"min", "max"})
+    # What to say of keys that another rule takes.
+    misplaced: ClassVar[Mapping[str, str]] = {}
 
     heads: HeadsField = Field(description="Which heads the rule looks at.")
     site: SiteName | None = Field(

@@ -6,7 +6,7 @@ pieces of the word that attends (Clark et al. 2019, "What Does BERT Look At?", s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -606,6 +606,7 @@ class Ignores(_Weight):
 
     kind = "ignores"
     wanted = False
+    misplaced: ClassVar[Mapping[str, str]] = {"min": "ignores takes max:, the most that it may get"}
 
 
 def _parts(selector: Selector) -> Iterator[Selector]:
