@@ -257,7 +257,8 @@ def test_rich_markup_in_a_text_is_text(attn: Attn, folders: dict[str, Path]) -> 
     ("arguments", "message"),
     [
         ((), r"ask for --patterns, or name heads: --heads L3H1"),
-        (("--heads", "3.10"), r"--heads: .*write a head as L3H1"),
+        (("--heads", "3.10"), r"--heads: '3\.10' is no head; did you mean L3H10\?"),
+        (("--heads", "first"), r"--heads: .*write a head as L3H1"),
         (("--patterns", "--top", "5"), r"--top counts what a word attends to: name heads"),
         (("--patterns", "-o", "x.html"), r"--output draws heads: name them"),
         (("--heads", "L0H0", "-o", "x.pdf"), r"x\.pdf: it must end in \.html, \.svg, \.png"),
