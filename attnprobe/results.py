@@ -539,7 +539,7 @@ def read_results(path: Path) -> Results:
         ResultsError: it is missing, corrupt, of another schema, or its summary does not count
             its cases.
     """
-    data = _read(path, RESULTS_SCHEMA)
+    data = read_json(path, RESULTS_SCHEMA, "results file")
     summary = data.get("summary")
     told = {
         "collected": summary.get("collected") if isinstance(summary, dict) else None,
@@ -560,7 +560,7 @@ def read_heads(path: Path) -> Mapping[str, HeadSet]:
     Raises:
         ResultsError: it is missing, corrupt or of another schema.
     """
-    sets = _read(path, LOCK_SCHEMA).get("heads")
+    sets = read_json(path, LOCK_SCHEMA, "lock file").get("heads")
     if not isinstance(sets, dict):
         raise ResultsError(f"{path}: corrupt: heads is not an object")
     return {name: _head_set(path, name, entry) for name, entry in sets.items()}
@@ -601,7 +601,7 @@ def _sets(path: Path) -> Mapping[str, Mapping[str, Any]]:
     if not path.exists():
         return {}
     read_heads(path)
-    entries: Mapping[str, Mapping[str, Any]] = _read(path, LOCK_SCHEMA)["heads"]
+    entries: Mapping[str, Mapping[str, Any]] = read_json(path, LOCK_SCHEMA, "lock file")["heads"]
     return entries
 
 
@@ -633,9 +633,17 @@ def _head_set(path: Path, name: str, entry: object) -> HeadSet:
     return HeadSet(name, heads, **origin)
 
 
-def _read(path: Path, schema: str) -> dict[str, Any]:
+def read_json(path: Path, schema: str, what: str) -> dict[str, Any]:
+    """The content of a file that attnprobe wrote.
+
+    Args:
+        what: it is, for messages: `results file`.
+
+    Raises:
+        ResultsError: it is missing, corrupt or of another schema.
+    """
     try:
-        data = _parsed(path, path.read_text(encoding="utf-8"), schema)
+        data = _parsed(path, path.read_text(encoding="utf-8"), what)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -646,7 +654,7 @@ def _read(path: Path, schema: str) -> dict[str, Any]:
     return data
 
 
-def _parsed(path: Path, text: str, schema: str) -> Any:
+def _parsed(path: Path, text: str, what: str) -> Any:
     """The JSON of a file.
 
     Raises:
@@ -658,7 +666,6 @@ def _parsed(path: Path, text: str, schema: str) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip() or text.lstrip().startswith("{"):
             raise
-        what = "lock file" if schema == LOCK_SCHEMA else "results file"
         raise ResultsError(
             f"{path} is not a {what}: it is not JSON (line {error.lineno}, column {error.colno})"
         ) from None

@@ -317,6 +317,31 @@ def test_summary_is_printed_or_written(attn: Attn) -> None:
     assert Path("s.md").read_text() == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "d.json: cannot be read: "),
+        ("schema: 3", "d.json is not a decision of the gate: it is not JSON"),
+        ('{"schema": "attnprobe/results-1"}', "d.json: needs schema 'attnprobe/gate-1', has "),
+        ('{"schema": "attnprobe/gate-1", "sentence": 3}', "d.json: corrupt: it has no sentence"),
+    ],
+)
+def test_a_summary_begins_with_the_decision_of_the_gate(
+    attn: Attn, text: str | None, message: str
+) -> None:
+    write_json(Path("r.json"), run(*counted(3, 1)).to_json())
+    assert attn("gate", "--results", "r.json", "--json", "gate.json")[0] == 1
+    code, printed = attn("summary", "r.json", "--decision", "gate.json")
+    assert code == 0
+    first = printed.split("\n")[2]
+    assert first.startswith("**Release blocked&#58; ")
+    assert first.endswith("**")
+    if text is not None:
+        Path("d.json").write_text(text)
+    with pytest.raises(ResultsError, match=re.escape(message)):
+        attn("summary", "r.json", "--decision", "d.json")
+
+
 def test_summary_on_github(attn: Attn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "checkout" / "sub"
     folder.mkdir(parents=True)

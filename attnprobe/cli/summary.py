@@ -23,25 +23,32 @@ def summary(
             "--output", "-o", help="Write here; by default to GITHUB_STEP_SUMMARY, else print."
         ),
     ] = None,
+    decision: Annotated[
+        Path | None,
+        typer.Option("--decision", help="What attnprobe gate --json wrote, to stand on top."),
+    ] = None,
     annotations: Annotated[
         bool, typer.Option(help="On GitHub, mark failed checks in their files.")
     ] = True,
 ) -> None:
     """Write a run as Markdown, and mark failed checks in their files where GitHub runs it."""
+    from attnprobe.gate import read_sentence
     from attnprobe.results import read_results, write_bytes
     from attnprobe.summary import MOST_BYTES, markdown, workflow_commands
 
     found = read_results(results)
+    sentence = read_sentence(decision) if decision is not None else ""
     on_github = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
         if output is not None:
-            write_bytes(output, markdown(found).encode())
+            write_bytes(output, markdown(found, sentence=sentence).encode())
         elif on_github:
             # A step may write its summary in several goes; together they have the room of one.
             with Path(on_github).open("ab") as file:
-                file.write(markdown(found, room=MOST_BYTES - file.tell()).encode())
+                room = MOST_BYTES - file.tell()
+                file.write(markdown(found, room=room, sentence=sentence).encode())
         else:
-            out.file.write(markdown(found))
+            out.file.write(markdown(found, sentence=sentence))
     except OSError as error:
         raise ResultsError(f"the summary cannot be written: {error}") from None
     if annotations and os.environ.get("GITHUB_ACTIONS") == "true":

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from attnprobe.align import visible
 from attnprobe.compare import Key
+from attnprobe.errors import ResultsError
 from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason
+from attnprobe.results import read_json
 from attnprobe.wording import plural
 
-__all__ = ["GATE_SCHEMA", "Decision", "cannot_judge"]
+__all__ = ["GATE_SCHEMA", "Decision", "cannot_judge", "read_sentence"]
 
 GATE_SCHEMA = "attnprobe/gate-1"
 
@@ -138,3 +141,15 @@ class Decision:
 def cannot_judge(kind: str, text: str, *details: str) -> Decision:
     """The decision where there is nothing to decide on."""
     return Decision((Reason("cannot judge", kind, text, details),))
+
+
+def read_sentence(path: Path) -> str:
+    """The sentence of a decision that `attnprobe gate --json` wrote.
+
+    Raises:
+        ResultsError: the file is missing, corrupt, or no decision.
+    """
+    sentence = read_json(path, GATE_SCHEMA, "decision of the gate").get("sentence")
+    if not isinstance(sentence, str):
+        raise ResultsError(f"{path}: corrupt: it has no sentence")
+    return sentence
