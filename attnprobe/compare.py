@@ -150,8 +150,7 @@ class Change:
     @property
     def is_retexted(self) -> bool:
         """Whether the case is known to have another text than before."""
-        texts = {run.text_sha256 for run in (self.old, self.new) if run is not None}
-        return len(texts - {None}) > 1
+        return self.old is not None and self.new is not None and _retexted(self.old, self.new)
 
     @property
     def loosened(self) -> tuple[str, ...]:
@@ -380,12 +379,16 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
         return Change(key, kind, old, new, None)
     moves, lost = _moves(old, new)
     by = _largest([move.by for move in moves if move.by is not None])
-    if Change(key, "kept", old, new, None).is_retexted:
+    if _retexted(old, new):
         by = None
         moves = tuple(
             replace(move, moved=_sign(_rank(move.new) - _rank(move.old))) for move in moves
         )
     return Change(key, _kind(old, new, moves, lost), old, new, by, moves, lost)
+
+
+def _retexted(old: CaseResult, new: CaseResult) -> bool:
+    return len({old.text_sha256, new.text_sha256} - {None}) > 1
 
 
 def _kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -131,8 +132,14 @@ def _percent(text: str) -> float:
     return float(text[:-1]) / 100
 
 
+def _with_comma(text: str) -> float:
+    if re.search(",[0-9]{3}$", text):
+        raise ValueError(text)  # a thousand, perhaps
+    return float(text.replace(",", ".", 1))
+
+
 _READINGS: tuple[tuple[str, Callable[[str], float]], ...] = (
     (" without quotes", float),
     ("", _percent),
-    ("", lambda text: float(text.replace(",", ".", 1))),
+    ("", _with_comma),
 )

@@ -330,7 +330,7 @@ class Results(_Record):
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
     absent: Mapping[str, StrictInt] = field(default_factory=dict)
-    deselected: StrictInt = 0
+    deselected: StrictInt | None = None
     left_out: tuple[str, ...] = ()
     order: tuple[OrderResult, ...] = ()
     given: tuple[str, ...] = ()

@@ -71,5 +71,6 @@ def run(*cases: CaseResult, **changes: Any) -> Results:
         models=(MODEL,),
         cases=cases,
         collected=len(cases),
+        deselected=0,
     )
     return replace(made, **changes)

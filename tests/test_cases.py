@@ -17,6 +17,7 @@ from attnprobe.cases import Case, load, load_contents, parse, schema
 from attnprobe.errors import AttnprobeError, CaseError, CaseErrors, Mark
 from attnprobe.heads import HeadSet
 from attnprobe.records import Head, Sample
+from attnprobe.rules import RULES, parse_rule
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(ROOT.glob("cases/*.attn.yaml"))
@@ -43,7 +44,7 @@ def one(entry: str, text: str = SENTENCE) -> str:
     return f"{START}  - id: a\n    text: {json.dumps(text)}\n    expect:\n      - {entry}\n"
 
 
-def plain(value: str) -> object:
+def plain(value: str) -> Any:
     return yamltext.loads(value.encode(), "a").value
 
 
@@ -744,7 +745,7 @@ def test_the_schema_rejects_what_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("attends: ", "attends: takes a mapping, such as {from: it, to: animal, min: 0.3}"),
+        ("attends: ", "takes a mapping of arguments, such as {from: it, to: animal, min: 0.3}"),
         ("{attends: , from: it, to: a}", "attends: is empty; indent from, to deeper than attends:"),
         ("attends: {from:it}", "'from:it' is one word; put a space after the colon: from: it"),
         ("attends: {from: it, to: '[CLS]', min: 0.1}", "in the text; write {special: cls}:"),
@@ -766,6 +767,17 @@ def test_the_schema_rejects_what_is_refused(text: str) -> None:
 )
 def test_what_stands_in_the_wrong_place(entry: str, message: str) -> None:
     assert any(message in line for line in errors(one(entry)))
+
+
+@pytest.mark.parametrize("kind", sorted(RULES))
+def test_what_is_told_to_be_written_can_be_written(kind: str) -> None:
+    (told,) = errors(one(f"{kind}: "))
+    (again,) = errors(one(f"{kind}: 3"))
+    example = told.split("such as ")[1]
+    assert again.endswith(f"such as {example}")
+    # flow takes no heads, the others leave them to the defaults.
+    heads = {} if kind == "flow" else {"heads": "L3" if kind == "diversity" else "L3H1"}
+    assert parse_rule(kind, {**heads, **plain(example)}).kind == kind
 
 
 def test_heads_at_the_top_of_a_file_are_told_where_to_go() -> None:

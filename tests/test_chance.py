@@ -551,7 +551,8 @@ def test_vacuous_passes_is_counted_and_fails_under_strict(
         [
             "attnprobe: 4 tests pass, but would for too many other word pairs as well (vacuous): "
             "x.attn.yaml::rows[[]dog-cat], x.attn.yaml::rows[[]seal-cow], "
-            "x.attn.yaml::rows[[]fox-hen] and 1 more; the gate and --attn-strict do not accept that"
+            "x.attn.yaml::rows[[]fox-hen] and 1 more; --attn-strict does not accept that, "
+            "nor does the gate unless its policy does"
         ]
     )
     results = read_results(path)

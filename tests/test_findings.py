@@ -36,6 +36,7 @@ class _Table(BaseModel):
         (float, "30%", "'30%' is text; write 0.3"),
         (float, "0,3", "'0,3' is text; write 0.3"),
         (float, "many", "'many' is text; it takes a number"),
+        (int, "1,000", "'1,000' is text; it takes a whole number"),
         (int, True, "true is not a whole number"),
         (int, 1.5, "1.5 is not a whole number"),
         (bool, "yes", "'yes' is no truth value; write true or false without quotes"),

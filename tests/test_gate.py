@@ -261,7 +261,7 @@ def test_promise_10_cases_for_a_model_that_was_not_given_are_missed() -> None:
         ({"left_out": ("b.yaml",)}, "1 file was left out by --lf", "1 file was left out by --lf"),
         (
             {"deselected": 2, "left_out": ("b.yaml", "c.yaml")},
-            "2 attention checks were deselected, and 2 files left out by --lf",
+            "2 attention checks were deselected, and 2 files were left out by --lf",
             "2 more were deselected and 2 files were left out by --lf",
         ),
     ],
@@ -288,7 +288,9 @@ def test_results_from_before_deselected_are_read(tmp_path: Path) -> None:
     assert older.pop("deselected") == 2
     assert older.pop("left_out") == []
     write_json(tmp_path / "older.json", older)
-    assert decide(read_results(tmp_path / "older.json")).exit_code == 0
+    decision = decide(read_results(tmp_path / "older.json"))
+    assert decision.exit_code == 0
+    assert decision.notes == ("the results, of an older version, do not tell what was deselected",)
 
 
 @pytest.mark.parametrize("collected", [8, 10, 50])
@@ -423,13 +425,14 @@ def test_promise_10_what_an_xfail_kept_from_being_measured_is_no_known_gap(
 @pytest.mark.parametrize(
     ("conftest", "options", "count"),
     [
-        ("", ("-k", "holds"), 2),
+        # A case for a model that was not given, and not selected either, is not told as absent.
+        ("", ("-k", "holds"), 3),
         ("", ("--deselect=x.attn.yaml::fails",), 1),
         ("", ("x.attn.yaml",), 0),
         ("", ("--ignore=test_p.py",), 0),
         # A plugin that tells nobody.
-        ("def pytest_collection_modifyitems(items): del items[1:]", (), 2),
-        (LOADS_TINY, ("-k", "holds", "-n2"), 2),
+        ("def pytest_collection_modifyitems(items): del items[1:]", (), 4),
+        (LOADS_TINY, ("-k", "holds", "-n2"), 3),
     ],
 )
 def test_promise_10_the_results_count_what_was_deselected(
@@ -451,6 +454,23 @@ def test_promise_10_the_results_count_what_was_deselected(
     )
     probe("--attn-json=r.json", *options)
     assert read_results(pytester.path / "r.json").deselected == count
+
+
+def test_a_file_without_tests_is_not_left_out_by_lf(
+    probe: Callable[..., pytest.RunResult],
+    write_cases: Callable[..., Path],
+    pytester: pytest.Pytester,
+) -> None:
+    write_cases(HOLDS)
+    pytester.makepyfile(test_empty="x = 1")
+    probe("--attn-json=r.json", "--lf").assert_outcomes(passed=1)
+    assert read_results(pytester.path / "r.json").left_out == ()
+    write_cases(FAILING.replace("pronouns", "others"), name="y.attn.yaml")
+    probe("--attn-json=r.json").assert_outcomes(passed=2, failed=1)
+    probe("--attn-json=r.json", "--lf").assert_outcomes(failed=1)
+    left_out = read_results(pytester.path / "r.json").left_out
+    assert "x.attn.yaml" in left_out
+    assert "y.attn.yaml" not in left_out
 
 
 OUTCOMES = st.sampled_from(["passed", "failed", "error", "skipped", "xfailed", "xpassed"])
@@ -1478,9 +1498,11 @@ def test_moved_checks_pass_and_say_so() -> None:
     assert unknown.sentence.endswith("hold, 1 of them where their heads are now.")
     error = run(case("c0", "error"), case("c1"))
     assert decide(error, moved=places).exit_code == 2
-    assert broken_keys(run(*many(3, 1), case("a", "failed", severity="advisory")), Policy()) == (
-        *places,
-    )
+    demoted = case("a", "failed", severity="advisory")
+    assert broken_keys(run(*many(3, 1), demoted), Policy()) == (*places,)
+    # Against a baseline it may have to be judged as it was.
+    whole = Policy.model_validate({"baseline": "b.json"})
+    assert broken_keys(run(*many(3, 1), demoted), whole) == (*places, key_of(demoted))
 
 
 @pytest.mark.parametrize(("there", "kind"), [(0.68, "kept"), (0.55, "weaker"), (0.53, "weaker")])
@@ -1775,6 +1797,11 @@ def test_a_blocked_run_does_not_replace_the_baseline(gate: Gate, code: int) -> N
         (("--json=./link.json",), "the policy's baseline"),
         (("--json=k.json", "--keep=./k.json"), "the file of --keep"),
         (("--json=r.json", "--results=r.json"), "the file of --results"),
+        (("--json=p.toml",), "the policy"),
+        (
+            ("--json=k.refused.json", "--keep=k.json"),
+            "where --keep leaves what is refused",
+        ),
     ],
 )
 def test_the_decision_is_written_over_nothing_else(
@@ -1794,6 +1821,7 @@ def test_the_decision_is_written_over_nothing_else(
         f"Cannot judge: --json {named} is {what}; write the decision to a file of its own."
     )
     assert {file: file.read_bytes() for file in Path().glob("*.json")} == before
+    assert Path("p.toml").read_text() == 'baseline = "baseline.json"'
     assert not Path("ran").exists()
 
 

@@ -612,6 +612,11 @@ def test_named_head_sets_come_from_the_lock_file(
     result = probe("--attn-lock=l.json")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines([f"--attn-lock: there is no file {path}"])
+    # A project may name its lock file before its first scan.
+    pytester.makeini("[pytest]\nattn_lock = l.json\n")
+    probe("-k", "nothing").assert_outcomes(deselected=0, errors=1)
+    write_cases("- id: a\n  text: The dog barks.\n  expect:\n    " + HOLDS)
+    probe().assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("weights", ["own", "other", "not told", "own loader"])
@@ -729,7 +734,8 @@ def test_promise_40_borderline_passes_and_fails_under_strict(
     result.stdout.fnmatch_lines(
         [
             "attnprobe: 1 test passes, but too near to the bound to call (borderline): "
-            "x.attn.yaml::close; the gate and --attn-strict do not accept that"
+            "x.attn.yaml::close; --attn-strict does not accept that, "
+            "nor does the gate unless its policy does"
         ]
     )
     assert read_results(Path("r.json")).summary()["borderline"] == 1

@@ -63,6 +63,33 @@ class Halves(Two):
         return made
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("m", "{here}/m"),
+        ("./m/", "{here}/m"),
+        ("link", "{here}/m"),
+        ("other", "other"),
+    ],
+)
+def test_a_folder_spelled_otherwise_is_the_one_that_was_given(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester, given: str, asked: str
+) -> None:
+    class Elsewhere(Two):
+        def pytest_attn_load_model(self, name: str) -> Model:
+            made = super().pytest_attn_load_model("old")
+            made.ref = f"{pytester.path}/m"
+            return made
+
+    pytester.mkdir("m")
+    (pytester.path / "link").symlink_to("m")
+    write_cases(CASES)
+    probe(f"--attn-model=a={given}", "--attn-json=r.json", model=None, plugin=Elsewhere())
+    (model,) = read_results(Path("r.json")).models
+    assert model.asked == asked.format(here=pytester.path)
+    assert (model.asked == model.ref) == (given != "other")
+
+
 @pytest.mark.parametrize("half", ["old", "new"])
 def test_results_tell_for_each_model_what_was_asked_and_where_it_ran(
     probe: Run, write_cases: Write, half: str

@@ -32,9 +32,6 @@ class _Unfilled(Exception):
     """A text has columns that the row does not fill; the errors are already noted."""
 
 
-_EXAMPLES = {"pattern": "{is: previous, min: 0.5}"}
-
-
 class CaseParser:
     """Reads the cases of one file."""
 
@@ -174,7 +171,7 @@ class CaseParser:
             self._error(f"unknown rule {kind!r}; {did_you_mean(kind, RULES)}", path, key=True)
             return None
         if not isinstance(written, dict):
-            example = _EXAMPLES.get(kind, "{from: it, ...}")
+            example = RULES[kind].example
             self._error(f"{kind}: takes a mapping of arguments, such as {example}", path)
             return None
         try:

@@ -46,7 +46,7 @@ class Complaints:
         message = "nothing is written here; write a value, or leave the key out"
         key, *above = reversed(path)
         if above[1:2] == ["expect"] and key in RULES:
-            message = "takes a mapping, such as {from: it, to: animal, min: 0.3}"
+            message = f"takes a mapping of arguments, such as {RULES[str(key)].example}"
             beside = self.document.keys(path[:-1]) - {key}
             if beside:
                 message = f"is empty; indent {', '.join(sorted(beside))} deeper than {key}:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -115,10 +116,12 @@ def _decided(
 
     _check_json(json, file, "the file of --results")
     _check_json(json, keep, "the file of --keep")
+    _check_json(json, keep and _refused(keep), "where --keep leaves what is refused")
     if policy_file is None:
         policy, policy_file = find_policy(Path())
     else:
         policy = read_policy(policy_file)
+    _check_json(json, policy_file, "the policy")
     _check_json(json, policy.baseline, "the policy's baseline")
     used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
     try:
@@ -170,10 +173,15 @@ def _keep(found: Results, decision: Decision, keep: Path, baseline: Path | None)
     if decision.exit_code == 0 or baseline is None or not is_same(keep, baseline):
         write_json(keep, found.to_json())
         return decision
-    beside = keep.with_name(f"{keep.stem}.refused{keep.suffix}")
+    beside = _refused(keep)
     write_json(beside, found.to_json())
     note = f"the baseline {keep} stays as it was; the results are in {beside}"
     return replace(decision, notes=(*decision.notes, note))
+
+
+def _refused(keep: Path) -> Path:
+    """Where the results of a release that is blocked go, if not over the baseline."""
+    return keep.with_name(f"{keep.stem}.refused{keep.suffix}")
 
 
 def _refuse(arguments: Sequence[str]) -> None:
@@ -282,12 +290,13 @@ def _moved(
     items = {key_of(item): item for item in results.items}
     moved: dict[Key, Moved] = {}
     remarks = []
+    load_old = functools.cache(load)
     for model in results.models:
         own = {key: items[key] for key in keys if key[3] == model.name}
         try:
             if not own:
                 continue
-            old = load(policy.baseline_model, revision=policy.baseline_revision)
+            old = load_old(policy.baseline_model, revision=policy.baseline_revision)
             check_old(
                 policy,
                 revision=old.revision,

@@ -127,16 +127,18 @@ def _absent(results: Results, policy: Policy) -> Iterator[Reason]:
     }
     if missing:
         named = ", ".join(f"{name} ({missing[name]})" for name in sorted(missing))
+        count = sum(missing.values())
         yield unjudged(
             "absent model",
-            f"{counted(sum(missing.values()))} are for models that the run was not given: {named}",
+            f"{counted(count)} {'is' if count == 1 else 'are'} for models that the run was not "
+            f"given: {named}",
             [f"give --attn-model {name}=REF, or list it in absent_models" for name in missing],
         )
 
 
 def _deselected(results: Results, policy: Policy) -> Iterator[Reason]:
     told = deselected(results)
-    if told and results.deselected + len(results.left_out) > policy.deselected:
+    if told and (results.deselected or 0) + len(results.left_out) > policy.deselected:
         yield unjudged(
             "deselected",
             f"{told} ({policy.deselected} may be; policy key deselected)",
@@ -146,9 +148,16 @@ def _deselected(results: Results, policy: Policy) -> Iterator[Reason]:
 
 def deselected(results: Results) -> str:
     """What -k, -m, --lf and the like left out, in words; empty for nothing."""
-    count, files = results.deselected, len(results.left_out)
-    left_out = f"{plural(files, 'file')} left out by --lf" if files else ""
-    if not count:
-        return left_out.replace(" left", " was left" if files == 1 else " were left")
-    were = "was" if count == 1 else "were"
-    return f"{counted(count)} {were} deselected" + (f", and {left_out}" if files else "")
+    told = []
+    if results.deselected:
+        told.append(
+            plural(
+                results.deselected,
+                "attention check was deselected",
+                "attention checks were deselected",
+            )
+        )
+    if results.left_out:
+        files = plural(len(results.left_out), "file was left out", "files were left out")
+        told.append(f"{files} by --lf")
+    return ", and ".join(told)

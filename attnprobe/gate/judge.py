@@ -110,6 +110,8 @@ def judge(
         )
     if policy.control is not None:
         notes += control_notes(blocking, twins, control)
+    if results.deselected is None:
+        notes.append("the results, of an older version, do not tell what was deselected")
     left_out = deselected(results)
     if left_out and all(reason.kind != "deselected" for reason in reasons):
         notes.append(left_out)
@@ -120,7 +122,7 @@ def judge(
         holding=len(holding),
         models=len({check.item.model for check in holding}),
         chance_known=known,
-        deselected=results.deselected,
+        deselected=results.deselected or 0,
         left_out=len(results.left_out),
         failed=len(failed),
         waived=sum(not check.holding for check in excused),
@@ -169,10 +171,12 @@ def _taken(results: Results, checks: Sequence[Check], places: Mapping[Key, Moved
 
 
 def broken_keys(results: Results, policy: Policy) -> tuple[Key, ...]:
-    """The blocking checks that failed and that might hold at another place of their heads."""
+    """The checks that failed, could block, and might hold at another place of their heads."""
     checks = (check_of(item, policy, None) for item in results.items)
+    # A check that could block in the baseline blocks, whatever it is now.
     return tuple(
         key_of(check.item)
         for check in checks
-        if check.state == "failed" and check.item.severity in policy.blocking
+        if check.state == "failed"
+        and (check.item.severity in policy.blocking or policy.baseline is not None)
     )

@@ -58,9 +58,7 @@ def regressions(
     allowed = policy.regressions
     states = {key_of(check.item): check.state for check in blocking}
     places = {key_of(check.item): check.where for check in blocking if check.where}
-    broken = [
-        change for change in compared.of("broken") if states.get(change.key, "moved") != "moved"
-    ]
+    broken = [change for change in compared.of("broken") if change.key in states]
     if len(broken) > allowed.broken:
         # Those that failed where none may are told with their suite.
         more = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import sys
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,27 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnprobe.names import SUFFIX
-from attnprobe.plugin import hooks, options
-from attnprobe.plugin.identity import is_probe, key_of
-from attnprobe.plugin.keys import (
-    ABSENT,
-    DESELECTED,
-    LEFT_OUT,
-    ORDER,
-    REPORT,
-    absent_key,
-    cases_key,
-    deselected_key,
-    judged_key,
-    left_out_key,
-    order_key,
-    seen_key,
-    unreadable_key,
-)
+from attnprobe.plugin import hooks, options, selection
+from attnprobe.plugin.identity import is_probe
+from attnprobe.plugin.keys import REPORT, absent_key, judged_key, order_key, unreadable_key
 from attnprobe.wording import plural
 
 if TYPE_CHECKING:
-    from attnprobe.cases import Case
     from attnprobe.plugin.probe import Probe
 
 _Status = int | pytest.ExitCode | None
@@ -47,12 +31,6 @@ _DOUBTS = {
     "borderline": "but too near to the bound to call (borderline)",
 }
 _NAMED = 3
-# What the workers of pytest-xdist tell when they end, and where it is kept.
-_TOLD: dict[str, pytest.StashKey[Any]] = {
-    ORDER: order_key,
-    DESELECTED: deselected_key,
-    LEFT_OUT: left_out_key,
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,6 +63,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(selection, "attnprobe-selection")
     chosen = options.settings(config)
     on_worker = hasattr(config, "workerinput")
     files = (chosen.json, chosen.save, chosen.compare)
@@ -133,80 +112,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("attn", models, indirect=True)
 
 
-@pytest.hookimpl(trylast=True)  # what -k and -m leave out is not missed
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out cases for a model that this run is not given."""
-    given = options.settings(config).models
-    absent = [item for item in items if _named_model(item) not in (None, *given)]
-    if not absent:
-        return
-    items[:] = [item for item in items if _named_model(item) in (None, *given)]
-    config.hook.pytest_deselected(items=absent)
-    counts = dict(Counter(_named_model(item) or "" for item in absent))
-    config.stash[absent_key] = counts
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[ABSENT] = counts
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    _see(item)
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)  # before --lf takes items away
-def pytest_make_collect_report(
-    collector: pytest.Collector,
-) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Sees what --lf leaves out, of which it tells no other hook."""
-    report = yield
-    config = collector.config
-    if isinstance(collector, pytest.File) and report.passed and config.getoption("lf", False):
-        if not report.result:
-            config.stash.setdefault(left_out_key, []).append(str(collector.path.resolve()))
-        elif not collector.session.isinitpath(collector.path):
-            for node in report.result:
-                _see(node)
-    return report
-
-
-def _see(node: pytest.Item | pytest.Collector) -> None:
-    """Notes a probe that this run has the model for."""
-    if isinstance(node, pytest.Item) and is_probe(node):
-        given = options.settings(node.config).models
-        # Another project may have a fixture of this name; without a model it cannot be ours.
-        if given and _named_model(node) in (None, *given):
-            node.config.stash.setdefault(seen_key, []).append(node)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    config = session.config
-    chosen = options.settings(config)
-    if cases_key in config.stash:
-        from attnprobe import order
-
-        cases: list[Case] = config.stash[cases_key]
-        habits = order.habits(cases, chosen.default_models)
-        config.stash[order_key] = [vars(habit) | {"told": str(habit)} for habit in habits]
-    only = next(iter(chosen.models), "")
-    seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
-    if seen:
-        kept = {key_of(item, only) for item in session.items if is_probe(item)}
-        config.stash[deselected_key] = [key for key in seen if key not in kept]
-    if hasattr(config, "workeroutput"):
-        for name, stashed in _TOLD.items():
-            config.workeroutput[name] = config.stash.get(stashed, [])
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    # Under pytest-xdist each worker collects, and leaves out, the same cases.
-    told = getattr(node, "workeroutput", {})
-    if told.get(ABSENT):
-        node.config.stash[absent_key] = told[ABSENT]
-    for name, stashed in _TOLD.items():
-        if told.get(name):
-            node.config.stash[stashed] = told[name]
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     for name, count in sorted(config.stash.get(absent_key, {}).items()):
         terminalreporter.write_line(
@@ -226,8 +131,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             told = plural(len(names), "test passes", "tests pass")
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             terminalreporter.write_line(
-                f"attnprobe: {told}, {what}: {', '.join(names[:_NAMED])}{more}; the gate and "
-                "--attn-strict do not accept that",
+                f"attnprobe: {told}, {what}: {', '.join(names[:_NAMED])}{more}; --attn-strict "
+                "does not accept that, nor does the gate unless its policy does",
                 yellow=True,
             )
 
@@ -236,11 +141,6 @@ def _outcomes(report: pytest.TestReport) -> set[str]:
     """What became of each expectation of a test; empty for a test of others."""
     facts = getattr(report, REPORT, None)
     return {entry["outcome"] for entry in facts["case"]["expectations"]} if facts else set()
-
-
-def _named_model(item: pytest.Item) -> str | None:
-    """The model that a case names; None for everything else."""
-    return getattr(getattr(item, "case", None), "model", None) if judged_key in item.stash else None
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from attnprobe.cases import Case, Relation
 from attnprobe.corpus import read_corpus
 from attnprobe.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.heads import Heads, HeadSet
-from attnprobe.names import LOCK
 from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.identity import identity, is_probe
@@ -56,7 +56,7 @@ class Session:
 
     @functools.cached_property
     def head_sets(self) -> Mapping[str, HeadSet]:
-        """The named head sets of the lock file; none where the default one is not there.
+        """The named head sets of the lock file; none where there is none, and none was asked for.
 
         Raises:
             ResultsError: the lock file is corrupt, or there is none of the name that was given.
@@ -64,7 +64,7 @@ class Session:
         lock = self.settings.lock
         if lock.exists():
             return results.read_heads(lock)
-        if lock != self.config.rootpath / LOCK:
+        if self.config.getoption("attn_lock") is not None:
             raise ResultsError(f"--attn-lock: there is no file {lock}")
         return {}
 
@@ -219,6 +219,8 @@ class Session:
     def _described(self, model: Model, name: str) -> dict[str, Any]:
         chosen = self.settings
         asked = chosen.models[name]
+        if results.is_same(Path(asked), Path(model.ref)):
+            asked = model.ref  # the same folder, spelled otherwise
         return reports.model(model, name, asked=asked, asked_revision=chosen.revision).as_dict()
 
     def _note(

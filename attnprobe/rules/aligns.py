@@ -142,6 +142,7 @@ class Aligns(Rule):
 
     bounds = frozenset({"min_accuracy", "max_aer"})
     kind = "aligns"
+    example = "{pairs: [[the, la], [house, maison]], min_accuracy: 0.9}"
     positional = ("pairs",)
 
     site: Literal["cross"] = Field("cross", description="Cross attention, the only one possible.")

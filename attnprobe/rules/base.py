@@ -149,6 +149,8 @@ class Rule(BaseModel, ABC):
     positional: ClassVar[tuple[str, ...]] = ()
     # The fields that bound a number; all others say which number it is.
     bounds: ClassVar[frozenset[str]] = frozenset({"min", "max"})
+    # Arguments for somebody who wrote none, without heads and site.
+    example: ClassVar[str] = "{min: 0.5}"
     # What to say of keys that another rule takes.
     misplaced: ClassVar[Mapping[str, str]] = {}
 

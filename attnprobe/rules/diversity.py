@@ -103,6 +103,7 @@ class Diversity(Rule):
     """
 
     kind = "diversity"
+    example = "{min: 0.1}"
 
     min: Nats | None = Field(None, description="Least mean divergence of two heads, in nats.")
     max: Nats | None = Field(None, description="Largest mean divergence, in nats (at most ln 2).")

@@ -152,6 +152,7 @@ class Effect(Asked, Rule):
 
     bounds = frozenset({"min", "max", "top"})
     kind = "effect"
+    example = "{good: are, bad: is, min: 0.5}"
     positional = ("good", "bad")
 
     direction: Literal["lowers", "raises", "either"] = Field(

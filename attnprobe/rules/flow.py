@@ -169,6 +169,7 @@ class Flow(Attending):
     """
 
     kind = "flow"
+    example = "{from: it, to: animal, over: street}"
 
     heads: Annotated[Heads, PlainValidator(_mean), WithJsonSchema({"const": "mean"})] = Field(
         default_factory=lambda: parse_heads("mean"),

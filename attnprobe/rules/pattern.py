@@ -247,6 +247,7 @@ class Induction(_Repeated):
     """
 
     kind = "induction"
+    example = "{min: 0.5}"
 
 
 @RULES.register("duplicate")
@@ -254,6 +255,7 @@ class Duplicate(_Repeated):
     """The head looks at earlier occurrences of the same token or word."""
 
     kind = "duplicate"
+    example = "{min: 0.5}"
 
 
 @RULES.register("pattern")
@@ -262,6 +264,7 @@ class Pattern(_Shaped):
 
     bounds = frozenset({"min", "max", "keys"})
     kind = "pattern"
+    example = "{is: previous, min: 0.5}"
     positional = ("is",)
 
     is_: PatternName = Field(alias="is", description="The shape of the map.")

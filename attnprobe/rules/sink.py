@@ -35,6 +35,7 @@ class Sink(Scored):
     """Little, or much, of the mass goes where no word is; bounds and slack are shares of a row."""
 
     kind = "sink"
+    example = "{from: it, max: 0.9}"
     positional = ("from",)
 
     from_: SelectorField | None = Field(

@@ -140,6 +140,7 @@ class Entropy(Statistic):
     """
 
     kind = "entropy"
+    example = "{from: it, max: 1.5}"
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(entropy(view, frame.visible if self.normalised else None))
@@ -156,6 +157,7 @@ class Distance(Statistic):
     """
 
     kind = "distance"
+    example = "{from: it, max: 3}"
 
     def _check(self, frame: Frame, site: Site) -> None:
         check_one_sequence("distance", site)

@@ -554,6 +554,7 @@ class Attends(Attending):
     """
 
     kind = "attends"
+    example = "{from: it, to: animal, min: 0.3}"
 
     confirm: ConfirmField | None = Field(
         None,
@@ -605,6 +606,7 @@ class Ignores(_Weight):
     """
 
     kind = "ignores"
+    example = "{from: it, to: street, max: 0.1}"
     wanted = False
     misplaced: ClassVar[Mapping[str, str]] = {"min": "ignores takes max:, the most that it may get"}
 

@@ -1,0 +1,123 @@
+"""Which probes a run leaves out, and why: a baseline and the gate must know.
+
+Like the plugin itself, it is imported by every pytest run in the environment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from attnprobe.plugin import options
+from attnprobe.plugin.identity import is_probe, key_of
+from attnprobe.plugin.keys import (
+    ABSENT,
+    DESELECTED,
+    LEFT_OUT,
+    ORDER,
+    Key,
+    absent_key,
+    cases_key,
+    deselected_key,
+    judged_key,
+    left_out_key,
+    order_key,
+    seen_key,
+)
+
+if TYPE_CHECKING:
+    from attnprobe.cases import Case
+
+__all__: list[str] = []
+
+# What the workers of pytest-xdist tell when they end, and where it is kept.
+_TOLD: dict[str, pytest.StashKey[Any]] = {
+    ABSENT: absent_key,
+    ORDER: order_key,
+    DESELECTED: deselected_key,
+    LEFT_OUT: left_out_key,
+}
+# What is left out for want of its model, which is told by that.
+_wanting_key = pytest.StashKey[frozenset[Key]]()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    _see(item)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # before --lf takes items away
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Sees what --lf leaves out, of which it tells no other hook."""
+    report = yield
+    config = collector.config
+    if isinstance(collector, pytest.File) and report.passed and config.getoption("lf", False):
+        # pytest's own plugin of this name is there once files are skipped; else a file is empty.
+        if not report.result and config.pluginmanager.hasplugin("lfplugin-collskip"):
+            config.stash.setdefault(left_out_key, []).append(str(collector.path.resolve()))
+        elif not collector.session.isinitpath(collector.path):
+            for node in report.result:
+                _see(node)
+    return report
+
+
+def _see(node: pytest.Item | pytest.Collector) -> None:
+    """Notes a probe."""
+    # Another project may have a fixture of this name; without a model it cannot be ours.
+    if isinstance(node, pytest.Item) and is_probe(node) and options.settings(node.config).models:
+        node.config.stash.setdefault(seen_key, []).append(node)
+
+
+@pytest.hookimpl(trylast=True)  # what -k and -m leave out is not missed for want of a model
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out cases for a model that this run is not given."""
+    given = options.settings(config).models
+    absent = [item for item in items if _named_model(item) not in (None, *given)]
+    if not absent:
+        return
+    items[:] = [item for item in items if _named_model(item) in (None, *given)]
+    config.hook.pytest_deselected(items=absent)
+    config.stash[absent_key] = dict(Counter(_named_model(item) or "" for item in absent))
+    only = next(iter(given), "")
+    config.stash[_wanting_key] = frozenset(key_of(item, only) for item in absent)
+
+
+def _named_model(item: pytest.Item) -> str | None:
+    """The model that a case names; None for everything else."""
+    return getattr(getattr(item, "case", None), "model", None) if judged_key in item.stash else None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    config = session.config
+    chosen = options.settings(config)
+    if cases_key in config.stash:
+        from attnprobe import order
+
+        cases: list[Case] = config.stash[cases_key]
+        habits = order.habits(cases, chosen.default_models)
+        config.stash[order_key] = [vars(habit) | {"told": str(habit)} for habit in habits]
+    only = next(iter(chosen.models), "")
+    seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
+    if seen:
+        kept = {key_of(item, only) for item in session.items if is_probe(item)}
+        wanting = config.stash.get(_wanting_key, None) or ()
+        config.stash[deselected_key] = [
+            key for key in seen if key not in kept and key not in wanting
+        ]
+    if hasattr(config, "workeroutput"):
+        for name, stashed in _TOLD.items():
+            if stashed in config.stash:
+                config.workeroutput[name] = config.stash[stashed]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # Under pytest-xdist each worker collects, and leaves out, the same cases.
+    told = getattr(node, "workeroutput", {})
+    for name, stashed in _TOLD.items():
+        if told.get(name):
+            node.config.stash[stashed] = told[name]
