@@ -110,11 +110,10 @@ def overview(path: str = "report.html") -> tuple[str, list[list[str]]]:
     return found[1], [row for row in Cells(found[2]).rows if row]
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n2",), ("--attn-json=r.json",)])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_the_report_starts_with_how_many_checks_of_each_suite_hold(
-    pytester: pytest.Pytester, write_cases: Write, arguments: tuple[str, ...]
+    probe: Run, pytester: pytest.Pytester, write_cases: Write, workers: int
 ) -> None:
-    pytester.makeconftest(LOADS_TINY)
     write_cases(CASES)
     held = (
         "- id: holds\n  text: The dog barks.\n  expect: [{ignores: {from: barks, to: dog, HEAD}}]"
@@ -126,7 +125,12 @@ def test_the_report_starts_with_how_many_checks_of_each_suite_hold(
     write_cases(text, name="y.attn.yaml")
     file = Path("y.attn.yaml")
     file.write_text(file.read_text(encoding="utf-8").replace("suite: pronouns", "suite: others"))
-    pytester.runpytest_subprocess(*SLOW, "--attn-model=tiny", "--html=report.html", *arguments)
+    if workers:
+        pytester.makeconftest(LOADS_TINY)
+        told = ("--attn-model=tiny", "--html=report.html", f"-n{workers}")
+        pytester.runpytest_subprocess(*SLOW, *told)
+    else:
+        probe("--html=report.html")
     sentence, rows = overview()
     # Of five cases in x: one holds, one fails, one cannot be measured, one is skipped, one a gap.
     assert sentence == (
