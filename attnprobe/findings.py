@@ -10,7 +10,7 @@ from typing import Any
 
 from attnprobe.registry import did_you_mean
 
-__all__ = ["in_words", "told"]
+__all__ = ["in_words", "meant", "told"]
 
 _LONGEST = 60
 _MAPPING = "is no mapping of keys and values"
@@ -38,6 +38,13 @@ def in_words(finding: Mapping[str, Any], *, quoted: bool = False) -> str:
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(value=_shown(value))
     return str(finding["msg"]).removeprefix("Value error, ")
+
+
+def meant(model: Any, key: str) -> str:
+    """What to write instead of a key that a pydantic model does not take."""
+    misplaced: Mapping[str, str] = getattr(model, "misplaced", {})
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    return misplaced.get(key) or did_you_mean(key, known)
 
 
 def told(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

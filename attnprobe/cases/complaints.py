@@ -8,8 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from attnprobe.errors import CaseError, CaseErrors, Mark
-from attnprobe.findings import in_words, told
-from attnprobe.registry import did_you_mean
+from attnprobe.findings import in_words, meant, told
 from attnprobe.rules import RULES
 from attnprobe.yamltext import Document
 
@@ -99,12 +98,9 @@ class Complaints:
 
 def _unknown(model: type[BaseModel], key: str) -> str:
     """A key that this model does not take, and what was meant."""
-    fields = model.model_fields
-    if key in RULES and "expect" in fields:
+    if key in RULES and "expect" in model.model_fields:
         return f"{key} is a rule; write it into the list expect: as - {key}: {{...}}"
-    misplaced: Mapping[str, str] = getattr(model, "misplaced", {})
-    known = [field.alias or name for name, field in fields.items()]
-    return f"unknown key {key!r}; {misplaced.get(key) or did_you_mean(key, known)}"
+    return f"unknown key {key!r}; {meant(model, key)}"
 
 
 def _missing(model: type[BaseModel], key: str) -> str:

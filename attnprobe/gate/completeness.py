@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from attnprobe.gate.check import key_of, place_of
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reasons import Reason, counted, unjudged
+from attnprobe.gate.reasons import Reason, counted, left_out, unjudged
 from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
 from attnprobe.names import SUFFIX
 from attnprobe.results import CaseResult, Results
@@ -158,6 +158,5 @@ def deselected(results: Results) -> str:
             )
         )
     if results.left_out:
-        files = plural(len(results.left_out), "file was left out", "files were left out")
-        told.append(f"{files} by --lf")
+        told.append(left_out(len(results.left_out)))
     return ", and ".join(told)

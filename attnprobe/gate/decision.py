@@ -11,7 +11,7 @@ from attnprobe.align import visible
 from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
 from attnprobe.gate.control import Control
-from attnprobe.gate.reasons import Reason
+from attnprobe.gate.reasons import Reason, left_out
 from attnprobe.results import read_json
 from attnprobe.wording import plural
 
@@ -105,8 +105,7 @@ class Decision:
         if self.deselected:
             told.append(plural(self.deselected, "more was deselected", "more were deselected"))
         if self.left_out:
-            files = plural(self.left_out, "file was left out", "files were left out")
-            told.append(f"{files} by --lf")
+            told.append(left_out(self.left_out))
         return f"; {' and '.join(told)}" if told else ""
 
     def lines(self) -> list[str]:

@@ -9,7 +9,16 @@ from typing import Literal
 
 from attnprobe.wording import plural
 
-__all__ = ["Reason", "Weight", "blocked", "counted", "importance", "percent", "unjudged"]
+__all__ = [
+    "Reason",
+    "Weight",
+    "blocked",
+    "counted",
+    "importance",
+    "left_out",
+    "percent",
+    "unjudged",
+]
 
 Weight = Literal["cannot judge", "blocked"]
 
@@ -98,6 +107,11 @@ def unjudged(kind: str, text: str, details: Iterable[str] = ()) -> Reason:
 def counted(count: int) -> str:
     """`1 attention check`, or how many."""
     return plural(count, "attention check")
+
+
+def left_out(files: int) -> str:
+    """`1 file was left out by --lf`, or how many."""
+    return f"{plural(files, 'file was left out', 'files were left out')} by --lf"
 
 
 def percent(share: float) -> str:

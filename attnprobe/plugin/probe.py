@@ -15,7 +15,7 @@ from attnprobe.attention import Attention, Reader
 from attnprobe.cases import Case, Expectation
 from attnprobe.errors import AttnprobeError, Mark
 from attnprobe.explain import ExpectationFailed, explain, harmless, headline
-from attnprobe.findings import in_words
+from attnprobe.findings import in_words, meant
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.records import Sample, SiteName
@@ -181,8 +181,5 @@ def _finding(kind: str, finding: Mapping[str, Any]) -> str:
         case "missing" if where == ["heads"]:
             return 'name the heads, such as heads="L3H1"'
         case "extra_forbidden" if len(where) == 1:
-            rule = RULES[kind]
-            known = [field.alias or key for key, field in rule.model_fields.items()]
-            advice = rule.misplaced.get(where[0]) or did_you_mean(where[0], known)
-            return f"unknown argument {where[0]!r}; {advice}"
+            return f"unknown argument {where[0]!r}; {meant(RULES[kind], where[0])}"
     return ": ".join([*where, in_words(finding, quoted=True).removeprefix(f"{kind} ")])
