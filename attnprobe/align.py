@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -553,8 +553,9 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
     `are`, and byte-level pieces that share one character all count.
 
     Raises:
-        SelectorError: as `locate`; or a token covers more than the word, or none covers it; or
-            there is no such special token, or no token before a predicted word.
+        SelectorError: as `locate`; or a token covers more than the word, or none covers it, or it
+            is an unknown token; or there is no such special token, or no token before a predicted
+            word.
     """
     found: set[int] = set()
     for part in selector.parts:
@@ -563,6 +564,7 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
             continue
         (span,) = locate(Selector((part,)), tokens.text)
         pieces = _word_positions(span, tokens)
+        _check_known(span, pieces, tokens)
         if isinstance(part, Predicts):
             pieces = [_before(part, span, pieces[0], tokens)]
         found.update(pieces)
@@ -603,6 +605,17 @@ def _word_positions(span: Span, tokens: Tokens) -> list[int]:
             + _indent(underline(text, span))
         )
     return found
+
+
+def _check_known(span: Span, pieces: Sequence[int], tokens: Tokens) -> None:
+    """Refuses a word that the vocabulary lacks: its token would be that of any such word."""
+    unknown = [index for index in pieces if index in tokens.unknown]
+    if unknown:
+        raise SelectorError(
+            f"{_quoted(tokens.text[slice(*span)])} becomes the unknown token "
+            f"{tokens.pieces[unknown[0]]}: the model cannot see this word; name a word of its "
+            "vocabulary\n" + _indent(underline(tokens.text, span))
+        )
 
 
 def _no_token_boundary(span: Span, index: int, tokens: Tokens) -> str:
@@ -793,7 +806,7 @@ def display_pieces(
     spans: Sequence[Span | None],
     text: str,
     *,
-    unknown: str | None = None,
+    unknown: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Each token as the reader should see it: the field `pieces` of `Tokens`.
 
@@ -804,7 +817,7 @@ def display_pieces(
 
     Args:
         spelled: the tokenizer's raw tokens (`convert_ids_to_tokens`).
-        unknown: the raw form of the unknown token.
+        unknown: the raw forms of unknown tokens.
     """
     boundaries = _boundaries(text)
     shown = list(spelled)
@@ -818,12 +831,14 @@ def display_pieces(
         else:
             read = [visible(covered).replace(" ", "␣")]
         for index, piece in zip(cluster, read, strict=True):
-            if spelled[index] != unknown:
+            if spelled[index] not in unknown:
                 shown[index] = piece.strip() or spelled[index]
     return tuple(visible(piece) for piece in shown)
 
 
-def check_round_trip(tokens: Tokens, spelled: Sequence[str], *, unknown: str | None = None) -> None:
+def check_round_trip(
+    tokens: Tokens, spelled: Sequence[str], *, unknown: Collection[str] = ()
+) -> None:
     """Refuses offsets that do not spell the tokens.
 
     Each ordinary token must spell the characters that its span covers (but for case, composition,
@@ -833,7 +848,7 @@ def check_round_trip(tokens: Tokens, spelled: Sequence[str], *, unknown: str | N
 
     Args:
         spelled: the tokenizer's raw tokens (`convert_ids_to_tokens`).
-        unknown: the raw form of the unknown token.
+        unknown: the raw forms of unknown tokens.
 
     Raises:
         ModelError: the offsets are wrong, or the text has characters without a token.
@@ -844,7 +859,7 @@ def check_round_trip(tokens: Tokens, spelled: Sequence[str], *, unknown: str | N
     previous = Span(0, 0)
     for index, span in enumerate(tokens.spans):
         if span is None:
-            exempt = tokens.special[index] is not None or spelled[index] == unknown
+            exempt = tokens.special[index] is not None or spelled[index] in unknown
             if not exempt and _read([spelled[index]], "") is None:
                 raise _wrong_offsets(spelled[index], "that it stands for no character")
             continue
@@ -869,7 +884,8 @@ def check_round_trip(tokens: Tokens, spelled: Sequence[str], *, unknown: str | N
     for cluster, joint in _clusters(_reach(tokens.spans, text)):
         missing.difference_update(range(*joint))
         raw = [spelled[index] for index in cluster]
-        if unknown not in raw and _read(raw, text[joint.start : joint.end]) is None:
+        must_spell = not any(piece in unknown for piece in raw)
+        if must_spell and _read(raw, text[joint.start : joint.end]) is None:
             raise _wrong_offsets(" ".join(raw), _quoted(text[joint.start : joint.end]))
     if missing:
         first = min(missing)

@@ -112,6 +112,8 @@ class Tokens:
             character, such as `[CLS]`.
         special: the name of each special token (`cls`, `sep`, `bos`, `eos`, `pad`, or `special`
             where it has no such name), None for ordinary ones.
+        unknown: positions of the unknown tokens, ascending: those that stand for characters that
+            the vocabulary lacks. An unknown token that the text itself spells is none of them.
     """
 
     text: str
@@ -119,6 +121,7 @@ class Tokens:
     pieces: tuple[str, ...]
     spans: tuple[Span | None, ...]
     special: tuple[str | None, ...]
+    unknown: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

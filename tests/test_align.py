@@ -501,7 +501,7 @@ def checked(kind: Kind, text: str, spans: tuple[Span | None, ...] | None = None)
     tokenizer = TOKENIZERS[kind]
     tokens, spelled = tokens_of(tokenizer, text)
     tokens = replace(tokens, spans=tokens.spans if spans is None else spans)
-    check_round_trip(tokens, spelled, unknown=tokenizer.unk_token)
+    check_round_trip(tokens, spelled, unknown={tokenizer.unk_token})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -557,10 +557,10 @@ def test_promise_16_offsets_that_cannot_be(
 ) -> None:
     where = tuple(span and Span(*span) for span in spans)
     count = len(where)
-    shown = display_pieces(spelled, where, text, unknown="[UNK]")
+    shown = display_pieces(spelled, where, text, unknown={"[UNK]"})
     tokens = Tokens(text, tuple(range(count)), shown, where, (None,) * count)
     with pytest.raises(ModelError, match=message):
-        check_round_trip(tokens, spelled, unknown="[UNK]")
+        check_round_trip(tokens, spelled, unknown={"[UNK]"})
 
 
 @pytest.mark.parametrize(
@@ -582,9 +582,9 @@ def test_promise_16_true_offsets_of_every_convention_pass(
 ) -> None:
     where = tuple(span and Span(*span) for span in spans)
     count = len(where)
-    shown = display_pieces(spelled, where, text, unknown="[UNK]")
+    shown = display_pieces(spelled, where, text, unknown={"[UNK]"})
     tokens = Tokens(text, tuple(range(count)), shown, where, (None,) * count)
-    check_round_trip(tokens, spelled, unknown="[UNK]")
+    check_round_trip(tokens, spelled, unknown={"[UNK]"})
     assert "".join(group.label for group in groups(tokens) if group.label.strip("▁")) in (
         text.replace(" ", ""),
         "a",
@@ -700,7 +700,7 @@ def spelled_by(kind: Kind, raw: list[str]) -> str:
 def test_the_pieces_of_any_word_spell_it(kind: Kind, text: str) -> None:
     tokenizer = TOKENIZERS[kind]
     tokens, raw = tokens_of(tokenizer, text)
-    check_round_trip(tokens, raw, unknown=tokenizer.unk_token)
+    check_round_trip(tokens, raw, unknown={tokenizer.unk_token})
     for span in words(text):
         word = text[span.start : span.end]
         if text.count(word) > 1:

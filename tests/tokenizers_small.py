@@ -65,7 +65,7 @@ def tokens_of(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[Tokens, li
     tokens = Tokens(
         text=text,
         ids=tuple(ids),
-        pieces=display_pieces(spelled, spans, text, unknown=tokenizer.unk_token),
+        pieces=display_pieces(spelled, spans, text, unknown={tokenizer.unk_token}),
         spans=spans,
         special=tuple(
             roles.get(token, "special") if mark else None

@@ -237,6 +237,11 @@ class Predictor:
             self._tokenizer, target, target=True, allow_special_tokens=sample.allow_special_tokens
         )
         first, end = _pieces(labels, span) if span else (0, len(labels))
+        if labels.unknown and span is None:
+            raise SelectorError(
+                f"the target {target!r} has unknown tokens, whose likelihood says nothing about "
+                "its words; name a word of the target: good:"
+            )
         word = target[slice(*span)] if span else target
         check_length(end, "target", self._max_tokens, name=self._name, text=word)
         start = self._start if self._start is not None else 0

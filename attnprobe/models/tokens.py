@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from tokenizers.models import Unigram
 
 from attnprobe.align import (
     check_no_special_in_text,
@@ -16,6 +19,8 @@ from attnprobe.records import Span, Tokens
 
 __all__ = ["check_length", "given", "prepare_tokenizer", "tokenize", "with_start"]
 
+# No vocabulary has a piece for it.
+_NONCHARACTER = "\U0010ffff"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NAMES = ("cls", "sep", "bos", "eos", "pad")
 
@@ -46,7 +51,7 @@ def tokenize(
     Raises:
         SelectorError: the text spells a special token and that was not declared, or has half of a
             surrogate pair, which is no character.
-        ModelError: the tokenizer's offsets do not spell the text.
+        ModelError: the tokenizer's offsets do not spell the text, or it cannot read the text.
     """
     half = _SURROGATE.search(text)
     if half is not None:
@@ -54,15 +59,20 @@ def tokenize(
             f"the text has U+{ord(half[0]):04X} at character {half.start()}: half of a surrogate "
             "pair, which is no character"
         )
-    encoded = tokenizer(
-        **{"text_target" if target else "text": text},
-        truncation=False,
-        padding=False,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        return_attention_mask=False,
-        verbose=False,
-    )
+    try:
+        encoded = tokenizer(
+            **{"text_target" if target else "text": text},
+            truncation=False,
+            padding=False,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+    except Exception as error:  # the tokenizers library has no exception class of its own
+        raise ModelError(
+            f"the tokenizer cannot read {visible(text)!r}: {visible(str(error))}"
+        ) from error
     ids = tuple(encoded["input_ids"])
     added = [bool(flag) for flag in encoded["special_tokens_mask"]]
     spans = tuple(
@@ -70,23 +80,31 @@ def tokenize(
         for mark, offsets in zip(added, encoded["offset_mapping"], strict=True)
     )
     names = _special_names(tokenizer)
-    unknown = tokenizer.unk_token
-
-    def role(one: int, span: Span | None) -> str | None:
-        if span is None:
-            return names.get(one, "special")
-        # GPT-2's unknown token is its end of text too: a word that became it is still a word.
-        is_word = one == tokenizer.unk_token_id and text[slice(*span)].strip() != unknown
-        return None if is_word else names.get(one)
-
-    special = tuple(map(role, ids, spans))
     spelled = tokenizer.convert_ids_to_tokens(list(ids))
-    pieces = display_pieces(spelled, spans, text, unknown=unknown)
-    tokens = Tokens(text, ids, pieces, spans, special)
+    unknown_ids = _unknown_ids(tokenizer)
+    unknown = tuple(
+        position
+        for position, (token_id, span) in enumerate(zip(ids, spans, strict=True))
+        if token_id in unknown_ids
+        and span is not None
+        and text[slice(*span)].strip() != spelled[position]
+    )
+
+    def role(position: int) -> str | None:
+        # GPT-2's unknown token is its end of text too: a word that became it is still a word.
+        if position in unknown:
+            return None
+        added_name = "special" if spans[position] is None else None
+        return names.get(ids[position], added_name)
+
+    special = tuple(map(role, range(len(ids))))
+    marks = {spelled[position] for position in unknown}
+    pieces = display_pieces(spelled, spans, text, unknown=marks)
+    tokens = Tokens(text, ids, pieces, spans, special, unknown)
     if not allow_special_tokens:
         raw = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
         check_no_special_in_text(tokens, dict(raw))
-    check_round_trip(tokens, spelled, unknown=unknown)
+    check_round_trip(tokens, spelled, unknown=marks)
     return tokens
 
 
@@ -101,13 +119,48 @@ def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
         if one >= size:
             raise SelectorError(f"no token has the id {one}: the vocabulary has {size}, from 0")
     names = _special_names(tokenizer)
+    unknown_ids = _unknown_ids(tokenizer)
+    special = tuple(names.get(token_id) for token_id in ids)
     return Tokens(
         text="",
         ids=ids,
         pieces=tuple(visible(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))),
         spans=(None,) * len(ids),
-        special=tuple(names.get(one) for one in ids),
+        special=special,
+        # GPT-2's unknown token is its end of text too, which is what an id means.
+        unknown=tuple(
+            position
+            for position, (token_id, role) in enumerate(zip(ids, special, strict=True))
+            if token_id in unknown_ids and role is None
+        ),
     )
+
+
+def _unknown_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids that the tokenizer puts in place of characters that its vocabulary lacks.
+
+    Byte fallback spells such characters byte by byte and so has none.
+    """
+    found = {getattr(tokenizer, "unk_token_id", None)}
+    model = tokenizer.backend_tokenizer.model
+    # Not every tokenizer declares the token that its model falls back to.
+    mark = getattr(model, "unk_token", None)
+    if mark is not None:
+        found.add(model.token_to_id(mark))
+    elif isinstance(model, Unigram):
+        found.update(_unigram_unknown(model))
+    return frozenset(token_id for token_id in found if token_id is not None)
+
+
+def _unigram_unknown(model: Unigram) -> Iterator[int]:
+    """The id of the unknown piece, which the model tells only by falling back to it."""
+    try:
+        pieces = model.tokenize(_NONCHARACTER)
+    except Exception:  # noqa: BLE001  tokenizers has no exception class of its own
+        return  # the model has no unknown piece
+    for piece in pieces:
+        if model.id_to_token(piece.id) != piece.value:
+            yield piece.id
 
 
 def _special_names(tokenizer: Any) -> dict[int, str]:
@@ -149,4 +202,5 @@ def with_start(tokenizer: Any, tokens: Tokens, start_id: int) -> Tokens:
         (piece, *tokens.pieces[:end]),
         (None, *tokens.spans[:end]),
         ("bos", *tokens.special[:end]),
+        tuple(position + 1 for position in tokens.unknown if position < end),
     )

@@ -2,8 +2,9 @@
 
 A control pair lies as the words of the rule do: the same direction, a like distance, as many words
 at each end, and a contrast word, if the rule has one, on the same side. Pairs that the suite itself
-speaks of are left out, and so is what the masks hide. Queries, contrasts and, where there are many,
-pairs are drawn by seeds that depend on the text alone: a suite always tries the same pairs.
+speaks of are left out, and so are unknown tokens and what the masks hide. Queries, contrasts and,
+where there are many, pairs are drawn by seeds that depend on the text alone: a suite always tries
+the same pairs.
 """
 
 from __future__ import annotations
@@ -245,12 +246,21 @@ def _queries(
     """The number of the first word of each query, and its token positions; at most QUERIES."""
     tokens = encoding.queries(site.name)
     words = _words(tokens)
+    unknown = set(tokens.unknown)
     found: list[tuple[int, tuple[int, ...]]]
     if geometry.row == "predicts":
-        before = [word.positions[0] - 1 for word in words if word.positions[0] > 0]
+        before = [
+            word.positions[0] - 1
+            for word in words
+            if word.positions[0] > 0 and unknown.isdisjoint(word.positions)
+        ]
         found = [(_place((at,), words).start, (at,)) for at in before]
     elif geometry.row == "word":
-        found = list(enumerate(_stretches(words, geometry.widths[0])))
+        found = [
+            (start, rows)
+            for start, rows in enumerate(_stretches(words, geometry.widths[0]))
+            if unknown.isdisjoint(rows)
+        ]
     else:
         rows = _special(geometry.row, tokens)
         found = [(0, rows)] if rows else []
@@ -283,7 +293,9 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
     others = _stretches(words, geometry.widths[2]) if geometry.widths[2] else []
     own = site.name != "cross" and geometry.row == "word"
     sunk = _sunk(tokens, site) if geometry.column == "word" else set()
-    key_sunk, contrast_sunk = (set() if allowed else sunk for allowed in geometry.sinks)
+    # A rule that names an unknown token is an error, so no control pair has one.
+    unknown = set(tokens.unknown)
+    no_key, no_contrast = (unknown | (set() if allowed else sunk) for allowed in geometry.sinks)
     chance = random.Random(f"{SEED} {encoding.sample} {geometry}")
     queries = _queries(geometry, encoding, site)
     tried: list[tuple[int, int, int]] = []
@@ -295,13 +307,13 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
             for start, other in enumerate(others)
             if (geometry.contrast is None or _sign(start - place) == geometry.contrast)
             and taken.isdisjoint(other)
-            and contrast_sunk.isdisjoint(other)
+            and no_contrast.isdisjoint(other)
             and _seen(site, pair.reach, rows, other)
         ]
         for start, key in enumerate(keys):
             if not geometry.holds(start - place) or not taken.isdisjoint(key):
                 continue
-            if not key_sunk.isdisjoint(key):
+            if not no_key.isdisjoint(key):
                 continue
             if any(not one.isdisjoint(key) for one in named):
                 continue
