@@ -927,8 +927,9 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
         if _fold(tokens.text[covered.start : covered.end]) == _fold(special[token]):
             raise SelectorError(
                 f"the text spells out the special token {_quoted(special[token])}, which the model "
-                "reads as a mark of its own; change the text, or write "
-                "allow_special_tokens: true if you mean it\n"
+                "reads as a mark of its own; change the text, or allow it if you mean it: "
+                "allow_special_tokens: true in a case file, allow_special_tokens=True in Python, "
+                "--allow-special-tokens with attnprobe show\n"
                 + _indent(underline(tokens.text, covered))
             )
 

@@ -232,7 +232,8 @@ class RelationParser:
         if query.start < key.end and key.start < query.end:
             self._error("from: and to: share characters; a word cannot look at itself", path)
             return None
-        return LabelledArc(Sample(spec.text), query, key, spec.text)
+        sample = Sample(spec.text, allow_special_tokens=spec.allow_special_tokens)
+        return LabelledArc(sample, query, key, spec.text)
 
     def _labelled(
         self,

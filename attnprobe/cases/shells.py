@@ -74,6 +74,9 @@ Marks = Annotated[
     list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_mark)]],
     Field(description="pytest marks, for -m."),
 ]
+AllowSpecialTokens = Annotated[
+    bool, Field(description="The text may spell special tokens such as [SEP].")
+]
 
 
 # What is said of a key that belongs elsewhere.
@@ -122,9 +125,7 @@ class CaseShell(_Shell):
         None, description="Why the model is known to fail here; a pass is then a failure."
     )
     skip: Reason | None = Field(None, description="Why the case is not run.")
-    allow_special_tokens: bool = Field(
-        False, description="The text may spell special tokens such as [SEP]."
-    )
+    allow_special_tokens: AllowSpecialTokens = False
     expect: Annotated[
         list[Annotated[dict[str, Any], WithJsonSchema({"definition": "expectation"})]],
         Field(min_length=1, description="The rules, each judged on its own."),
@@ -212,6 +213,7 @@ class SpanShell(_Shell):
         alias="from", description="The word that attends: characters [4, 10], or the word itself."
     )
     to: _SpanField = Field(description="The word attended to, in the same forms.")
+    allow_special_tokens: AllowSpecialTokens = False
 
 
 class BoundsShell(_Shell):

@@ -43,6 +43,12 @@ def show(
     target: Annotated[
         str | None, typer.Option("--target", help="The target text, for an encoder-decoder.")
     ] = None,
+    allow_special_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--allow-special-tokens", help="The text may spell special tokens such as [SEP]."
+        ),
+    ] = False,
     site: Annotated[
         Literal["encoder", "decoder", "cross"] | None,
         typer.Option("--site", help="Needed where the model has several."),
@@ -98,7 +104,9 @@ def show(
     from attnprobe.models import load
 
     loaded = load(model, revision=revision, device=device, dtype=dtype, online=online)
-    attention = loaded.attention(text, target=target, site=site)
+    attention = loaded.attention(
+        text, target=target, site=site, allow_special_tokens=allow_special_tokens
+    )
     if patterns:
         print_table(_pattern_table(attention.patterns(unit=unit, special=special)))
         out.print(LEGEND, soft_wrap=True)

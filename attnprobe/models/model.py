@@ -18,15 +18,10 @@ from attnprobe.models.ablation import Ablator
 from attnprobe.models.compare import applied_windows, in_float32, padding_check, self_check
 from attnprobe.models.embedding import Embedder
 from attnprobe.models.plan import check_need, pack, plan_batches
+from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.survey import survey_batch
-from attnprobe.models.tokens import (
-    check_length,
-    given,
-    prepare_tokenizer,
-    tokenize,
-    with_start,
-)
+from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokenizer
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     Encoding,
@@ -100,9 +95,10 @@ class Model:
         self.forwards = 0
         self._load_head = load_head
         self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
-        self._start = _start_id(network)
-        self._pad_id = _pad_id(network, tokenizer)
         prepare_tokenizer(tokenizer)
+        self._reader = TextReader(tokenizer, network, name=name)
+        self._start = self._reader.start
+        self._pad_id = _pad_id(network, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
         source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
         inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
@@ -195,31 +191,31 @@ class Model:
         return Encoding(sample, source, target, self.sites)
 
     def attention(
-        self, text: str, *, target: str | None = None, site: SiteName | None = None
+        self,
+        text: str,
+        *,
+        target: str | None = None,
+        site: SiteName | None = None,
+        allow_special_tokens: bool = False,
     ) -> Attention:
         """The attention on one text, for probes in Python and for notebooks.
 
         Args:
             target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
+            allow_special_tokens: whether the text may spell special tokens, as the text of a chat
+                template does.
 
         Raises:
             SelectorError: longer than the model takes, or a special token spelled in the text.
         """
-        return Attention(self, Sample(text, target), site)
+        return Attention(self, Sample(text, target, allow_special_tokens), site)
 
     def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
-        allow = sample.allow_special_tokens
-        if sample.ids is not None:
-            source = given(self.tokenizer, sample.ids)
-        else:
-            source = tokenize(self.tokenizer, sample.text, allow_special_tokens=allow)
+        source = self._reader.source(sample)
         if sample.target is None:
             return source, None
-        if self._start is None:
-            raise ModelError(f"{self.name} takes no target text; it is no encoder-decoder")
-        labels = tokenize(self.tokenizer, sample.target, target=True, allow_special_tokens=allow)
-        return source, with_start(self.tokenizer, labels, self._start)
+        return source, decoder_inputs(self._reader.target(sample, sample.target))
 
     def collect(
         self,
@@ -362,7 +358,7 @@ class Model:
         return Predictor(
             head,
             self._ablator(body),
-            self.tokenizer,
+            self._reader,
             max_tokens=self.max_tokens,
             name=self.name,
         )
@@ -440,18 +436,6 @@ def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) ->
     taken = weights[:, [index[row] for row in rows]]
     taken.flags.writeable = False
     return taken
-
-
-def _start_id(network: PreTrainedModel) -> int | None:
-    """Id that opens a decoder's input; None for a network that is no encoder-decoder."""
-    config = network.config
-    if not capture.is_encoder_decoder(network):
-        return None
-    for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
-        found = getattr(config, name, None)
-        if isinstance(found, int):
-            return found
-    raise ModelError(f"{type(network).__name__} names no decoder_start_token_id in its config")
 
 
 def _pad_id(network: PreTrainedModel, tokenizer: Any) -> int:

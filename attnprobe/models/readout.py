@@ -8,7 +8,7 @@ of a word of several pieces is the sum over its pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from attnprobe.align import Chars, Selector, positions
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.ablation import Ablator, Ids, Pass, alike
 from attnprobe.models.plan import pack
-from attnprobe.models.tokens import check_length, tokenize, with_start
+from attnprobe.models.reading import TextReader
+from attnprobe.models.tokens import check_length
 from attnprobe.records import Ablation, Prediction, Sample, Span, Tokens
 
 __all__ = ["Predictor", "with_head"]
@@ -87,6 +88,7 @@ class Predictor:
     Args:
         head: the network with its language-model head, from `with_head`.
         ablator: of the part of it, or all of it, that the model describes.
+        reader: of the model.
         max_tokens: longest text in tokens; None where there is no limit.
     """
 
@@ -94,7 +96,7 @@ class Predictor:
         self,
         head: PreTrainedModel,
         ablator: Ablator,
-        tokenizer: Any,
+        reader: TextReader,
         *,
         max_tokens: int | None,
         name: str,
@@ -102,7 +104,7 @@ class Predictor:
         self._head = head
         self._ablator = ablator
         self._start = ablator.start
-        self._tokenizer = tokenizer
+        self._reader = reader
         self._max_tokens = max_tokens
         self._name = name
 
@@ -208,7 +210,7 @@ class Predictor:
     def _word(self, sample: Sample, text: str, span: Span, ablation: Ablation | None) -> _Term:
         if not self._masks:
             text = text[: span.end]
-        tokens = tokenize(self._tokenizer, text, allow_special_tokens=sample.allow_special_tokens)
+        tokens = self._reader.source(replace(sample, text=text))
         first, end = _pieces(tokens, span)
         ids = tokens.ids
         # A decoder is not given the last piece, nor what comes after it.
@@ -216,7 +218,7 @@ class Predictor:
         word = text[slice(*span)]
         check_length(count, "text", self._max_tokens, name=self._name, text=word)
         if self._masks:
-            mask = self._tokenizer.mask_token_id
+            mask = self._reader.tokenizer.mask_token_id
             if mask is None:
                 raise ModelError(f"the tokenizer of {self._name} has no mask token")
             masked = (*ids[:first], *(mask,) * (end - first), *ids[end:])
@@ -233,22 +235,21 @@ class Predictor:
     def _translated(
         self, sample: Sample, target: str, span: Span | None, ablation: Ablation | None
     ) -> _Term:
-        labels = tokenize(
-            self._tokenizer, target, target=True, allow_special_tokens=sample.allow_special_tokens
-        )
-        first, end = _pieces(labels, span) if span else (0, len(labels))
-        if labels.unknown and span is None:
+        # One longer than the decoder's input: each token is predicted where the one before stands.
+        tokens = self._reader.target(sample, target)
+        first, end = _pieces(tokens, span) if span else (1, len(tokens))
+        if tokens.unknown and span is None:
             raise SelectorError(
                 f"the target {target!r} has unknown tokens, whose likelihood says nothing about "
                 "its words; name a word of the target: good:"
             )
         word = target[slice(*span)] if span else target
-        check_length(end, "target", self._max_tokens, name=self._name, text=word)
-        start = self._start if self._start is not None else 0
-        inputs = with_start(self._tokenizer, labels, start).ids
-        # The decoder's input is the target shifted by one: position j predicts label j.
-        places = tuple((position, labels.ids[position]) for position in range(first, end))
-        return _Term(Pass(self._ablator.encode(sample).source.ids, inputs[:end], ablation), places)
+        if first == 0:
+            raise SelectorError(f"{word!r} opens the decoder's input; nothing predicts it")
+        check_length(end - 1, "target", self._max_tokens, name=self._name, text=word)
+        places = tuple((position - 1, tokens.ids[position]) for position in range(first, end))
+        source = self._ablator.encode(sample).source.ids
+        return _Term(Pass(source, tokens.ids[: end - 1], ablation), places)
 
 
 def _pieces(tokens: Tokens, span: Span) -> tuple[int, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from tokenizers.models import Unigram
 
@@ -17,7 +18,14 @@ from attnprobe.align import (
 from attnprobe.errors import ModelError, SelectorError
 from attnprobe.records import Span, Tokens
 
-__all__ = ["check_length", "given", "prepare_tokenizer", "tokenize", "with_start"]
+__all__ = [
+    "check_length",
+    "decoder_inputs",
+    "given",
+    "prepare_tokenizer",
+    "tokenize",
+    "tokenize_target",
+]
 
 # No vocabulary has a piece for it.
 _NONCHARACTER = "\U0010ffff"
@@ -40,19 +48,91 @@ def prepare_tokenizer(tokenizer: Any) -> None:
     tokenizer.backend_tokenizer.no_padding()
 
 
-def tokenize(
-    tokenizer: Any, text: str, *, target: bool = False, allow_special_tokens: bool = False
-) -> Tokens:
+class _Read(NamedTuple):
+    """What a tokenizer makes of a text.
+
+    Attributes:
+        added: whether the tokenizer put the token there; a token of the text is none of these.
+        offsets: the characters of each token, `[start, end)`.
+    """
+
+    ids: tuple[int, ...]
+    added: tuple[bool, ...]
+    offsets: tuple[tuple[int, int], ...]
+
+
+def tokenize(tokenizer: Any, text: str, *, allow_special_tokens: bool = False) -> Tokens:
     """The tokens of a text, with the special ones that the tokenizer adds.
 
-    Args:
-        target: whether the text is the target of an encoder-decoder.
+    A text that spells the start token itself, such as a rendered chat template, gets none added:
+    its ids are those of `apply_chat_template(tokenize=True)`.
 
     Raises:
         SelectorError: the text spells a special token and that was not declared, or has half of a
             surrogate pair, which is no character.
         ModelError: the tokenizer's offsets do not spell the text, or it cannot read the text.
     """
+    read = _read(tokenizer, text)
+    if _opening(tokenizer, read, text) in _start(read):
+        read = _read(tokenizer, text, add_special_tokens=False)
+    return _tokens(tokenizer, text, read, allow_special_tokens=allow_special_tokens)
+
+
+def tokenize_target(
+    tokenizer: Any, text: str, *, start: int, allow_special_tokens: bool = False
+) -> Tokens:
+    """The tokens of a target text behind the decoder's start, closing special tokens included.
+
+    A target that spells the decoder's start is the whole sequence, as `generate` takes it; one that
+    spells the first token of the labels gets no special tokens but the decoder's start.
+
+    Args:
+        start: id that opens the decoder's input.
+
+    Raises:
+        SelectorError, ModelError: as `tokenize`.
+    """
+    read = _read(tokenizer, text, target=True)
+    opening = _opening(tokenizer, read, text)
+    if opening in (start, *_start(read)):
+        read = _read(tokenizer, text, target=True, add_special_tokens=False)
+    labels = _tokens(tokenizer, text, read, allow_special_tokens=allow_special_tokens)
+    if opening == start:
+        place = labels.ids.index(start)
+        return replace(
+            labels, special=(*labels.special[:place], "bos", *labels.special[place + 1 :])
+        )
+    (piece,) = tokenizer.convert_ids_to_tokens([start])
+    return Tokens(
+        text,
+        (start, *labels.ids),
+        (piece, *labels.pieces),
+        (None, *labels.spans),
+        ("bos", *labels.special),
+        tuple(position + 1 for position in labels.unknown),
+    )
+
+
+def decoder_inputs(target: Tokens) -> Tokens:
+    """What the decoder is given of a sequence of `tokenize_target`.
+
+    All but a closing special token; a sequence whose start is spelled in the text is given whole.
+    """
+    if target.spans[0] is not None or target.special[-1] is None or len(target) == 1:
+        return target
+    return Tokens(
+        target.text,
+        target.ids[:-1],
+        target.pieces[:-1],
+        target.spans[:-1],
+        target.special[:-1],
+        target.unknown,  # the last token is special, so it is none of them
+    )
+
+
+def _read(
+    tokenizer: Any, text: str, *, target: bool = False, add_special_tokens: bool = True
+) -> _Read:
     half = _SURROGATE.search(text)
     if half is not None:
         raise SelectorError(
@@ -62,6 +142,7 @@ def tokenize(
     try:
         encoded = tokenizer(
             **{"text_target" if target else "text": text},
+            add_special_tokens=add_special_tokens,
             truncation=False,
             padding=False,
             return_offsets_mapping=True,
@@ -73,11 +154,34 @@ def tokenize(
         raise ModelError(
             f"the tokenizer cannot read {visible(text)!r}: {visible(str(error))}"
         ) from error
-    ids = tuple(encoded["input_ids"])
-    added = [bool(flag) for flag in encoded["special_tokens_mask"]]
+    return _Read(
+        tuple(encoded["input_ids"]),
+        tuple(bool(flag) for flag in encoded["special_tokens_mask"]),
+        tuple(encoded["offset_mapping"]),
+    )
+
+
+def _start(read: _Read) -> tuple[int, ...]:
+    """The token that the tokenizer puts before a text, if it does."""
+    return read.ids[:1] if read.added[:1] == (True,) else ()
+
+
+def _opening(tokenizer: Any, read: _Read, text: str) -> int | None:
+    """The token that a text itself begins with, but for white space; None for an unknown word."""
+    for token_id, added, offsets in zip(*read, strict=True):
+        covered = text[slice(*offsets)].strip()
+        if not added and covered:
+            (spelled,) = tokenizer.convert_ids_to_tokens([token_id])
+            is_unknown = token_id in _unknown_ids(tokenizer) and covered != spelled
+            return None if is_unknown else token_id
+    return None
+
+
+def _tokens(tokenizer: Any, text: str, read: _Read, *, allow_special_tokens: bool) -> Tokens:
+    ids = read.ids
     spans = tuple(
-        None if mark else Span(*offsets)
-        for mark, offsets in zip(added, encoded["offset_mapping"], strict=True)
+        None if added else Span(*offsets)
+        for added, offsets in zip(read.added, read.offsets, strict=True)
     )
     names = _special_names(tokenizer)
     spelled = tokenizer.convert_ids_to_tokens(list(ids))
@@ -102,8 +206,7 @@ def tokenize(
     pieces = display_pieces(spelled, spans, text, unknown=marks)
     tokens = Tokens(text, ids, pieces, spans, special, unknown)
     if not allow_special_tokens:
-        raw = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-        check_no_special_in_text(tokens, dict(raw))
+        check_no_special_in_text(tokens, _special_tokens(tokenizer))
     check_round_trip(tokens, spelled, unknown=marks)
     return tokens
 
@@ -163,9 +266,23 @@ def _unigram_unknown(model: Unigram) -> Iterator[int]:
             yield piece.id
 
 
-def _special_names(tokenizer: Any) -> dict[int, str]:
+def _special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Spelling of each special token, by its id.
+
+    Most marks of a chat template are special in the vocabulary alone: Llama 3 lists two of its 256.
+    """
+    added = {
+        token_id: token.content
+        for token_id, token in tokenizer.added_tokens_decoder.items()
+        if token.special
+    }
+    listed = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    return added | dict(listed)
+
+
+def _special_names(tokenizer: Any) -> dict[int | None, str]:
     """Id of each special token to its name; an unknown token that is nothing else has none."""
-    names = dict.fromkeys(tokenizer.all_special_ids, "special")
+    names: dict[int | None, str] = dict.fromkeys(_special_tokens(tokenizer), "special")
     for name in reversed(_NAMES):
         one = getattr(tokenizer, f"{name}_token_id", None)
         if one is not None:
@@ -190,17 +307,3 @@ def check_length(count: int, side: str, most: int | None, *, name: str, text: st
             f"the {side} has {count} tokens and {name} takes {most}; nothing is cut, so shorten "
             f"{start!r}"
         )
-
-
-def with_start(tokenizer: Any, tokens: Tokens, start_id: int) -> Tokens:
-    """Decoder inputs of a target text: the start token, then all but the closing special token."""
-    end = len(tokens) - 1 if tokens.special and tokens.special[-1] else len(tokens)
-    (piece,) = tokenizer.convert_ids_to_tokens([start_id])
-    return Tokens(
-        tokens.text,
-        (start_id, *tokens.ids[:end]),
-        (piece, *tokens.pieces[:end]),
-        (None, *tokens.spans[:end]),
-        ("bos", *tokens.special[:end]),
-        tuple(position + 1 for position in tokens.unknown if position < end),
-    )

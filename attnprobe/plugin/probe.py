@@ -43,13 +43,20 @@ class Probe:
             raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
 
     def __call__(
-        self, text: str, *, target: str | None = None, site: SiteName | None = None
+        self,
+        text: str,
+        *,
+        target: str | None = None,
+        site: SiteName | None = None,
+        allow_special_tokens: bool = False,
     ) -> ProbedAttention:
         """The attention on this text.
 
         Args:
             target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
+            allow_special_tokens: whether the text may spell special tokens, as the text of a chat
+                template does.
 
         Raises:
             AttnprobeError: the model cannot read the text.
@@ -62,7 +69,7 @@ class Probe:
         if not text.strip():
             raise ValueError("attn: the text is empty; write a sentence")
         with _HarmlessErrors():
-            return ProbedAttention(self, Sample(text, target), site)
+            return ProbedAttention(self, Sample(text, target, allow_special_tokens), site)
 
     def expect(self, sample: Sample, kind: str, arguments: dict[str, Any]) -> None:
         """Judges one rule, keeps the finding for the reports, and raises if it does not hold."""
