@@ -19,6 +19,7 @@ __all__ = [
     "PolicyError",
     "ResultsError",
     "SelectorError",
+    "first_line",
 ]
 
 
@@ -92,3 +93,8 @@ class ResultsError(AttnprobeError):
 
 class PolicyError(AttnprobeError):
     """The policy of the gate is missing, cannot be read, or says what cannot be meant."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from attnprobe.errors import ModelError
+from attnprobe.models.files import link_into
 
 __all__ = ["cache_folder", "check_gguf", "unpacked"]
 
@@ -100,7 +101,10 @@ def _convert(path: Path, folder: Path, sha256: str) -> None:
         made = Path(scratch) / "model"
         made.mkdir()
         try:
-            _write(_alone(path, Path(scratch) / "source"), made)
+            # Alone in its folder, for transformers reads what lies beside a file as well.
+            alone = Path(scratch) / "source"
+            alone.mkdir()
+            _write(link_into(alone, path), made)
         except Exception as error:  # a stranger's file can make the parsers raise anything
             text = (str(error).strip() or "no reason given").splitlines()[0]
             raise ModelError(
@@ -110,19 +114,6 @@ def _convert(path: Path, folder: Path, sha256: str) -> None:
         (made / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
-
-
-def _alone(path: Path, folder: Path) -> Path:
-    """The file in a new folder of its own: transformers reads what lies beside a file as well."""
-    folder.mkdir()
-    own = folder / path.name
-    for put in (os.symlink, os.link, shutil.copyfile):
-        try:
-            put(path.resolve(), own)
-        except OSError:
-            continue
-        return own
-    raise OSError(f"{path.name} can be neither linked nor copied into {folder}")
 
 
 def _write(path: Path, folder: Path) -> None:

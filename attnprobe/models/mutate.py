@@ -140,9 +140,10 @@ def write_mutant(ref: str, mutation: Mutation, out: Path) -> Mutation:
     """
     if out.exists():
         raise ModelError(f"{out} exists; give a folder that does not, --out")
-    folder, files = weights_of(ref)
+    source = weights_of(ref)
+    folder = source.folder
     weights: dict[str, Tensor] = {}
-    for file in files:
+    for file in source.files:
         weights |= load_file(file)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if mutation.kind == "swap-heads" and mutation.other is None:
@@ -189,6 +190,7 @@ def swap_partner(model: Model, head: Head) -> Head:
 def _write_config(path: Path, mutation: Mutation) -> None:
     """What a change is to the configuration: the number type, or the rotation."""
     config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("transformers_weights", None)  # the weights have another name now
     if mutation.kind == "bfloat16":
         config.pop("torch_dtype", None)
         config["dtype"] = "bfloat16"

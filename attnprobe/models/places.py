@@ -1,0 +1,109 @@
+"""From a model reference to the folder or file that holds the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from attnprobe.errors import ModelError, first_line
+from attnprobe.models.files import PICKLED
+from attnprobe.models.gguf import check_gguf
+from attnprobe.names import PACKAGE
+
+__all__ = ["TOKENIZER_FILES", "Place", "locate"]
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.spm",
+)
+# As the two command lines call it.
+_FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a model lie.
+
+    Attributes:
+        path: a folder, or a GGUF file.
+        revision: the commit of a hub model.
+    """
+
+    path: Path
+    revision: str | None = None
+
+    @property
+    def is_gguf(self) -> bool:
+        return self.path.is_file()
+
+
+def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> Place:
+    """The folder or GGUF file of a reference, fetched from the hub where that is allowed.
+
+    Raises:
+        ModelError: there is no such place, or it cannot be fetched.
+    """
+    path = _in_package(ref) if ref.startswith(PACKAGE) else Path(ref).expanduser()
+    if path.is_dir():
+        return Place(path)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"no such file: {path}")
+        check_gguf(path)
+        return Place(path)
+    if ref.startswith((PACKAGE, ".")) or not _HUB_ID.fullmatch(ref):
+        raise ModelError(
+            f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
+        )
+    return _from_hub(ref, revision=revision, online=online, allow_pickle=allow_pickle)
+
+
+def _in_package(ref: str) -> Path:
+    """A path inside an installed package, found without importing it."""
+    package, _, inside = ref.removeprefix(PACKAGE).partition("/")
+    if not package.isidentifier() or ".." in Path(inside).parts or Path(inside).is_absolute():
+        raise ModelError(f"{ref} is no path inside a package; write {PACKAGE}package/path")
+    spec = importlib.util.find_spec(package)
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    if not folders:
+        raise ModelError(f"package {package} is not installed; {ref} lies in it")
+    for folder in folders:
+        if (folder / inside).exists():
+            return folder / inside
+    raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
+
+
+def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> Place:
+    if online and revision is None:
+        raise ModelError(
+            f"a hub model is loaded by a pinned revision, so that results can be repeated; give "
+            f"the commit of {ref}: --attn-revision COMMIT (pytest) or --revision COMMIT (attnprobe)"
+        )
+    patterns = ["*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ())]
+    try:
+        folder = snapshot_download(
+            ref,
+            revision=revision,
+            local_files_only=not online,
+            allow_patterns=patterns,
+            ignore_patterns=["*/*"],
+        )
+    except LocalEntryNotFoundError:
+        way = "check the connection" if online else _FETCH
+        raise ModelError(f"no folder {ref}, and no such hub model in the cache; {way}") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"hub model {ref} cannot be fetched: {first_line(error)}") from error
+    return Place(Path(folder), revision=Path(folder).name)
