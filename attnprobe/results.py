@@ -277,6 +277,7 @@ class ModelResult(_Record):
         heads: query heads of a layer.
         weights_format: how the weights lay on disk; None where a loader of the project's own made
             the network.
+        tokenizer: reference of the tokenizer; None where it is the model's own.
         remote_code: whether classes that came with the weights ran; None where that is not known.
         asked_revision: the revision of a hub model that the run was given.
         asked: the reference that the run was given; a project's own loader may load another.
@@ -294,6 +295,7 @@ class ModelResult(_Record):
     heads: StrictInt
     sites: tuple[SiteName, ...]
     weights_format: WeightsFormat | None = None
+    tokenizer: str | None = None
     remote_code: bool | None = None
     asked_revision: str | None = None
     asked: str | None = None

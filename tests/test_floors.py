@@ -26,6 +26,7 @@ FLOORS = {
     "wording": 0,
     "records": 1,
     "registry": 1,
+    "per_model": 1,
     "findings": 2,
     "mutations": 2,
     "heads": 2,

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
-from attnprobe.models.tokens import given, tokenize, with_start
+from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.records import Encoding, Need, Prediction, Sample, Span
 from attnprobe.rules import parse_rule
 
@@ -75,7 +75,7 @@ def test_promise_44_unknown_tokens_of_every_family(
     assert tokens.unknown == unknown
     assert all(tokens.special[position] is None for position in unknown)
     # The decoder's input has the start token in front.
-    shifted = with_start(tokenizer, tokens, 0).unknown
+    shifted = decoder_inputs(tokenize_target(tokenizer, text, start=0)).unknown
     assert shifted == tuple(position + 1 for position in unknown)
 
 
@@ -166,7 +166,7 @@ def test_promise_44_alignments_of_an_unknown_token_are_an_error(arguments: dict[
 
 
 def test_promise_44_a_word_that_is_predicted_cannot_be_unknown() -> None:
-    model = Model.of(tiny_network("llama"), words_tokenizer(), name="llama")
+    model = Model.of(tiny_network("llama", vocab_size=4), words_tokenizer(), name="llama")
     read = model.encode(Sample("the keys are cloths"))
     arguments = {"heads": "L0H0", "from": {"predicts": "cloths"}, "to": "keys", "min": 0.1}
     with pytest.raises(SelectorError, match="unknown token <oov>"):
@@ -174,9 +174,12 @@ def test_promise_44_a_word_that_is_predicted_cannot_be_unknown() -> None:
 
 
 def test_promise_44_a_readout_of_an_unknown_token_is_an_error() -> None:
-    model = Model.of(
-        tiny_network("llama"), words_tokenizer(), name="llama", load_head=_head_of("llama")
-    )
+    network = tiny_network("llama", vocab_size=4)
+
+    def load_head(kind: Any) -> Any:
+        return kind.from_config(network.config).eval()
+
+    model = Model.of(network, words_tokenizer(), name="llama", load_head=load_head)
     sample = Sample("the keys are")
     assert model.read_out([Prediction(sample, Span(4, 8), instead="are")])
     with pytest.raises(AttnprobeError, match="'clefs' becomes the unknown token <oov>"):
@@ -210,11 +213,3 @@ def _words_tried(rule: Any, read: Encoding) -> list[str]:
         *(tried.contrasts[index] for index in tried.contrast),
     ]
     return [" ".join(spelled[at] for at in places) for places in chosen]
-
-
-def _head_of(architecture: str) -> Any:
-    def load(kind: Any) -> Any:
-        config = tiny_network(architecture).config
-        return kind.from_config(config).eval()
-
-    return load

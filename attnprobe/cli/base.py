@@ -11,8 +11,16 @@ from rich.table import Table
 
 from attnprobe._version import __version__
 
-__all__ = ["app", "out", "print_table"]
+__all__ = ["TokenizerOption", "app", "out", "print_table"]
 
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="Another tokenizer than the model's own: a folder, pkg://package/path, a .gguf file "
+        "or org/name@COMMIT.",
+    ),
+]
 # Columns of text that a table may take on a narrow terminal.
 _WIDEST = 200
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from attnprobe.cli.base import app, out, print_table
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.names import LOCK, SUFFIX, short_name
+from attnprobe.per_model import values_by_model
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
@@ -64,6 +65,14 @@ def compare(
     dtype: Annotated[
         str, typer.Option("--dtype", help="For two models: float32, float16 or bfloat16.")
     ] = "float32",
+    tokenizers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tokenizer",
+            metavar="A=REF|B=REF",
+            help="For two models: another tokenizer than A's or B's own; repeat for both.",
+        ),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the comparison to this file.")
     ] = None,
@@ -81,6 +90,8 @@ def compare(
 
     limits = [parse_limit(text) for text in fail or ()]
     files = [_results_file(given) for given in (old, new)]
+    if any(files) and tokenizers:
+        raise AttnprobeError("--tokenizer is for two models; results say which one they had")
     if all(files):
         before, after = (read_results(file) for file in files if file)
         found = _Found(compare_results(before, after, models=pair_models(before, after)))
@@ -95,7 +106,9 @@ def compare(
             f"{which} is a results file and {other} is none; give two results, or two models"
         )
     else:
-        found = _two_models(old, new, cases or [Path("cases")], model, device, dtype, html)
+        chosen = values_by_model(tokenizers or (), ("A", "B"), option="--tokenizer")
+        both = _Asked(old, chosen.get("A")), _Asked(new, chosen.get("B"))
+        found = _two_models(both, cases or [Path("cases")], model, device, dtype, html)
     if not found.comparison.suites:
         raise ResultsError(f"{old} and {new} have no case in common that both executed")
     if not allow_gone and not any(limit.kind == "gone" for limit in limits):
@@ -108,6 +121,14 @@ def compare(
         _write_page(html, old, new, found, beyond)
     if found.comparison.of("broken") or beyond:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A model that the command names, and another tokenizer where one is given."""
+
+    ref: str
+    tokenizer: str | None
 
 
 @dataclass
@@ -143,8 +164,7 @@ def _results_file(given: str) -> Path | None:
 
 
 def _two_models(
-    old: str,
-    new: str,
+    models: tuple[_Asked, _Asked],
     paths: Sequence[Path],
     name: str | None,
     device: str,
@@ -157,12 +177,12 @@ def _two_models(
 
     suite, named = _cases(paths)
     name = name or _only_name(named)
-    names = [name or short_name(ref) for ref in (old, new)]
+    names = [name or short_name(model.ref) for model in models]
     console = Console(stderr=True)
     runs: list[Results] = []
-    for ref, called in zip((old, new), names, strict=True):
-        with console.status(f"running the cases on {ref}"):
-            runs.append(_run(ref, called, paths, device, dtype))
+    for model, called in zip(models, names, strict=True):
+        with console.status(f"running the cases on {model.ref}"):
+            runs.append(_run(model, called, paths, device, dtype))
     comparison = compare_results(*runs, models={names[0]: names[1]})
     found = _Found(comparison)
     ran = {(_resolved(item.file), item.id, item.row) for item in runs[1].items}
@@ -174,8 +194,10 @@ def _two_models(
     try:
         with console.status("matching heads"):
             labels = names if names[0] != names[1] else [f"{names[0]} {which}" for which in "AB"]
-            one = load(old, name=labels[0], device=device, dtype=dtype)
-            other = load(new, name=labels[1], device=device, dtype=dtype)
+            one, other = (
+                load(model.ref, name=label, tokenizer=model.tokenizer, device=device, dtype=dtype)
+                for model, label in zip(models, labels, strict=True)
+            )
             fates = head_fates(one, other, asked.values())
         found.heads = [head_row(fate) for fate in fates]
         found.fates = fates_sentence(fates)
@@ -238,7 +260,7 @@ def _resolved(file: str) -> Path:
     return Path(file).resolve()
 
 
-def _run(ref: str, name: str, paths: Sequence[Path], device: str, dtype: str) -> Results:
+def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: str) -> Results:
     """Runs pytest over the cases on one model.
 
     Raises:
@@ -247,18 +269,22 @@ def _run(ref: str, name: str, paths: Sequence[Path], device: str, dtype: str) ->
     from attnprobe.explain import harmless
     from attnprobe.results import read_results
 
+    ref = model.ref
+    tokenizer = [] if model.tokenizer is None else [f"--attn-tokenizer={name}={model.tokenizer}"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
         options = [
             f"--attn-model={name}={ref}",
+            *tokenizer,
             f"--attn-json={file}",
             f"--attn-device={device}",
             f"--attn-dtype={dtype}",
             "--attn-figures=none",
             "--rootdir=.",
             *("-q", "-p", "no:cacheprovider"),
-            # What the project's ini file says of baselines is about its own runs.
+            # What the project's ini file says of baselines and tokenizers is about its own runs.
             *("-o", "attn_save=", "-o", "attn_compare=", "-o", "attn_compare_fail="),
+            *("-o", "attn_tokenizer="),
         ]
         command = [sys.executable, "-m", "pytest", *map(str, paths), *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

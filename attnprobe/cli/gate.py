@@ -296,12 +296,19 @@ def _moved(
         try:
             if not own:
                 continue
-            old = load_old(policy.baseline_model, revision=policy.baseline_revision)
+            known = recorded.get(model.name)
+            old = load_old(
+                policy.baseline_model,
+                revision=policy.baseline_revision,
+                # Heads are matched between models that share a tokenizer.
+                tokenizer=known.tokenizer if known else model.tokenizer,
+            )
             check_old(
                 policy,
                 revision=old.revision,
                 weights_sha256=old.weights_sha256,
-                recorded=recorded.get(model.name),
+                tokenizer_sha256=old.tokenizer_sha256,
+                recorded=known,
             )
             moved |= moved_checks(
                 own,
@@ -346,14 +353,17 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     """A model of the run, as it was judged.
 
     Raises:
-        ModelError: it cannot be loaded, or its weights are others by now.
+        ModelError: it cannot be loaded, or its weights or its tokenizer are others by now.
     """
     from attnprobe.models import load
 
     dtype = model.dtype or results.environment.get("dtype") or "float32"
-    loaded = load(model.ref, revision=model.revision, dtype=dtype)
+    loaded = load(model.ref, tokenizer=model.tokenizer, revision=model.revision, dtype=dtype)
     if loaded.weights_sha256 != model.weights_sha256:
         raise ModelError(f"the weights of {model.ref} are not those that were judged")
+    if model.tokenizer_sha256 not in (None, loaded.tokenizer_sha256):
+        ref = model.tokenizer or model.ref
+        raise ModelError(f"the tokenizer of {ref} is not the one that the run used")
     return loaded
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table
+from attnprobe.cli.base import TokenizerOption, app, out, print_table
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def models(
         bool,
         typer.Option("--check", help="Compare what is read at each site with eager attention."),
     ] = False,
+    tokenizer: TokenizerOption = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="With --check all: write the table to this file.")
     ] = None,
@@ -43,6 +44,8 @@ def models(
     if check and model == "all":
         _check_all(output, page)
         return
+    if tokenizer is not None and model is None:
+        raise AttnprobeError("--tokenizer is for a model; name one")
     if output or page:
         raise AttnprobeError("--json and --page write the table of attnprobe models --check all")
     from attnprobe.models import load
@@ -50,10 +53,10 @@ def models(
     from attnprobe.models.tiny import ARCHITECTURES, tiny_network
 
     if check:
-        checked = [load(model)] if model else map(tiny_network, ARCHITECTURES)
+        checked = [load(model, tokenizer=tokenizer)] if model else map(tiny_network, ARCHITECTURES)
         _print_differences([row for network in checked for row in check_model(network)])
     elif model:
-        loaded = load(model)
+        loaded = load(model, tokenizer=tokenizer)
         out.print(str(loaded), markup=False)
         for site in loaded.sites.values():
             heads = sorted(set(site.heads.values()))

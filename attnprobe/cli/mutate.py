@@ -10,10 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table
+from attnprobe.cli.base import TokenizerOption, app, out, print_table
 from attnprobe.errors import AttnprobeError
 from attnprobe.mutations import KINDS, Mutation, parse_head, parse_kind
 from attnprobe.names import LOCK, SUFFIX, short_name
+from attnprobe.per_model import split_name, values_by_model
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
@@ -39,6 +40,7 @@ def mutate(
             "--with", help="swap-heads: with which head of the layer; else one is chosen."
         ),
     ] = None,
+    tokenizer: TokenizerOption = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Which layer, such as 2.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")] = 0,
 ) -> None:
@@ -52,7 +54,7 @@ def mutate(
     )
     from attnprobe.models.mutate import write_mutant
 
-    done = write_mutant(model, mutation, output)
+    done = write_mutant(model, mutation, output, tokenizer=tokenizer)
     partner = f" with {done.other}" if done.other else ""
     out.print(
         f"written: {output} ({mutation}{partner}: {KINDS[mutation.kind]})",
@@ -70,6 +72,10 @@ def mutants(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Case files, or folders that hold some.")
     ] = None,
+    tokenizers: Annotated[
+        list[str] | None,
+        typer.Option("--tokenizer", help="[NAME=]REF of a model whose folder has no tokenizer."),
+    ] = None,
     page: Annotated[
         Path | None, typer.Option("--page", help="Write the tables as Markdown to this file.")
     ] = None,
@@ -82,9 +88,10 @@ def mutants(
     from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
     from attnprobe.results import write_bytes
 
-    refs = dict(map(_named, models))
+    refs = {name or short_name(ref): ref for name, ref in map(split_name, models)}
     if len(refs) < len(models):
         raise AttnprobeError("two models have the same name; write --model NAME=REF")
+    chosen = values_by_model(tokenizers or (), refs, option="--tokenizer")
     cases = _cases(paths or [Path("cases")])
     found = []
     for name, ref in refs.items():
@@ -93,7 +100,7 @@ def mutants(
             raise AttnprobeError(f"no case is for {name}, so its variants would all look fine")
         from attnprobe.models import load
 
-        model = load(ref, name=name)
+        model = load(ref, name=name, tokenizer=chosen.get(name))
         table = Table(*COLUMNS, title=escape(str(model)))
         listed = []
         with out.status("") as status:
@@ -108,12 +115,6 @@ def mutants(
         write_bytes(page, as_page(found).encode())
     if not all(trial.as_wanted for _, listed in found for trial in listed):
         raise typer.Exit(1)
-
-
-def _named(given: str) -> tuple[str, str]:
-    """The name and the reference of `[NAME=]REF`."""
-    name, mark, ref = given.partition("=")
-    return (name, ref) if mark and "/" not in name else (short_name(given), given)
 
 
 def _cases(paths: Sequence[Path]) -> list[Case]:

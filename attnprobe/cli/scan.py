@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table
+from attnprobe.cli.base import TokenizerOption, app, out, print_table
 from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import SITES, SiteName
@@ -77,6 +77,7 @@ def scan(
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
     ] = BATCH_TOKENS,
+    tokenizer: TokenizerOption = None,
     device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
     dtype: Annotated[
         str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
@@ -110,6 +111,7 @@ def scan(
 
     loaded = load(
         model,
+        tokenizer=tokenizer,
         revision=revision,
         device=device,
         dtype=dtype,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table
+from attnprobe.cli.base import TokenizerOption, app, out, print_table
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def show(
         Path | None,
         typer.Option("--output", "-o", help="With --heads: write .html, .svg or .png."),
     ] = None,
+    tokenizer: TokenizerOption = None,
     device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
     dtype: Annotated[
         str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
@@ -103,7 +104,9 @@ def show(
     from attnprobe.explain import harmless
     from attnprobe.models import load
 
-    loaded = load(model, revision=revision, device=device, dtype=dtype, online=online)
+    loaded = load(
+        model, tokenizer=tokenizer, revision=revision, device=device, dtype=dtype, online=online
+    )
     attention = loaded.attention(
         text, target=target, site=site, allow_special_tokens=allow_special_tokens
     )

@@ -32,16 +32,23 @@ _TEXTS = 64
 
 
 def check_old(
-    policy: Policy, *, revision: str | None, weights_sha256: str, recorded: ModelResult | None
+    policy: Policy,
+    *,
+    revision: str | None,
+    weights_sha256: str,
+    tokenizer_sha256: str,
+    recorded: ModelResult | None,
 ) -> None:
     """Refuses a baseline_model that heads must not be sought in.
 
     Args:
-        revision, weights_sha256: of the model that was loaded for it; no revision of a folder.
+        revision, weights_sha256, tokenizer_sha256: of the model that was loaded for it; no
+            revision of a folder.
         recorded: the model in the baseline, where there is one.
 
     Raises:
-        ModelError: another commit can take its place, or the baseline is of other weights.
+        ModelError: another commit can take its place, or the baseline is of other weights or of
+            another tokenizer.
     """
     ref = f"baseline_model {policy.baseline_model}"
     if revision is None and policy.baseline_revision is not None:
@@ -61,6 +68,11 @@ def check_old(
         raise ModelError(
             f"{ref} has weights {weights_sha256[:12]}, but the baseline {policy.baseline.name} is "
             f"of {recorded.ref} with weights {then}; name that model in the policy"
+        )
+    if recorded.tokenizer_sha256 not in (None, tokenizer_sha256):
+        raise ModelError(
+            f"{ref} is read with another tokenizer than that of the baseline "
+            f"{policy.baseline.name}; name a model with the same tokenizer in the policy"
         )
 
 

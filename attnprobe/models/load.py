@@ -20,7 +20,8 @@ from attnprobe.errors import ModelError, first_line
 from attnprobe.models.files import Weights, find_weights, sha256
 from attnprobe.models.gguf import unpacked
 from attnprobe.models.model import Model
-from attnprobe.models.places import TOKENIZER_FILES, Place, locate
+from attnprobe.models.places import Place, locate, locate_tokenizer, tokenizer_files
+from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.names import BATCH_TOKENS, NO_PICKLE, short_name
 from attnprobe.registry import did_you_mean
 from attnprobe.results import WeightsFormat
@@ -38,6 +39,7 @@ def load(
     ref: str,
     *,
     name: str | None = None,
+    tokenizer: str | None = None,
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
@@ -52,6 +54,8 @@ def load(
         ref: a folder, a `.gguf` file, `pkg://package/path` (weights inside an installed package,
             which is not imported), or a hub id.
         name: how results call the model; by default the part of `ref` that says most.
+        tokenizer: a reference as `ref` to the tokenizer, where it is not in the model's folder. A
+            hub id is written with its commit, `org/name@COMMIT`.
         revision: commit of a hub id; must be given with `online`.
         device: as in torch, or `auto`: the GPU where there is one; `auto:3` shares out several.
         dtype: float32, float16 or bfloat16.
@@ -69,8 +73,14 @@ def load(
     target = _device(device)
     allow_pickle = allow_pickle and not os.environ.get(NO_PICKLE)
     place = locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
+    words = place if tokenizer is None else locate_tokenizer(tokenizer, online=online)
+    words_sha256 = sha256(tokenizer_files(words))
     with _quiet():
         source = _open(place, allow_pickle=allow_pickle)
+        if words is place:
+            words_folder = source.weights.folder
+        else:
+            words_folder = unpacked(words.path, words_sha256) if words.is_gguf else words.path
 
         def build(kind: Any) -> PreTrainedModel:
             with _quiet():
@@ -78,12 +88,13 @@ def load(
 
         return Model(
             build(AutoModel),
-            _tokenizer(source.weights.folder),
+            _tokenizer(words_folder),
             name=name or short_name(ref),
             ref=ref,
             revision=place.revision,
             weights_sha256=source.sha256,
-            tokenizer_sha256=sha256(_tokenizer_files(place) or source.weights.files),
+            tokenizer_sha256=words_sha256,
+            tokenizer_ref=tokenizer,
             batch_tokens=batch_tokens,
             check=check,
             load_head=build,
@@ -139,12 +150,6 @@ def _device(device: str) -> torch.device:
         raise ModelError(f"device {device!r} cannot be used: {first_line(error)}") from None
 
 
-def _tokenizer_files(place: Place) -> list[Path]:
-    if place.is_gguf:
-        return []
-    return sorted({path for pattern in TOKENIZER_FILES for path in place.path.glob(pattern)})
-
-
 def _network(
     kind: Any, weights: Weights, dtype: torch.dtype, device: torch.device
 ) -> PreTrainedModel:
@@ -188,7 +193,7 @@ def _tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above
         raise ModelError(
-            f"no tokenizer can be loaded from {folder}: {first_line(error)}"
+            f"no tokenizer can be loaded from {folder}: {first_line(error)}; {NAME_ANOTHER}"
         ) from error
 
 

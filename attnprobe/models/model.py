@@ -22,6 +22,7 @@ from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.survey import survey_batch
 from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokenizer
+from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
     Encoding,
@@ -55,6 +56,7 @@ class Model:
 
     Attributes:
         ref: what was asked for; `revision` the commit of a hub model.
+        tokenizer_ref: reference of the tokenizer, where it is not the model's own.
         weights_format: how the weights lay on disk; None where the network was handed over.
         architecture: the network's class, such as `BertModel`.
         sites: kinds of attention on offer.
@@ -78,6 +80,7 @@ class Model:
         check: bool = True,
         load_head: Callable[[Any], PreTrainedModel] | None = None,
         weights_format: WeightsFormat | None = None,
+        tokenizer_ref: str | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -86,6 +89,7 @@ class Model:
         self.revision = revision
         self.weights_sha256 = weights_sha256
         self.tokenizer_sha256 = tokenizer_sha256
+        self.tokenizer_ref = tokenizer_ref
         self.weights_format = weights_format
         self.architecture = type(network).__name__
         weight = next(network.parameters())
@@ -98,7 +102,8 @@ class Model:
         prepare_tokenizer(tokenizer)
         self._reader = TextReader(tokenizer, network, name=name)
         self._start = self._reader.start
-        self._pad_id = _pad_id(network, tokenizer)
+        check_vocabulary(tokenizer, self._reader.rows, name=name)
+        self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
         source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
         inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
@@ -177,7 +182,8 @@ class Model:
         """The sample as this model reads it.
 
         Raises:
-            SelectorError: longer than the model takes, or a special token spelled in the text.
+            SelectorError: longer than the model takes, a special token spelled in the text, or a
+                token that the network has no embedding for.
             ModelError: a target text for a model that takes none.
         """
         return self._encoded(sample)
@@ -438,11 +444,12 @@ def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) ->
     return taken
 
 
-def _pad_id(network: PreTrainedModel, tokenizer: Any) -> int:
+def _pad_id(rows: EmbeddingRows, tokenizer: Any) -> int:
     """The tokenizer's padding, unless the network was never given an embedding for it."""
     found = getattr(tokenizer, "pad_token_id", None)
-    known = network.config.get_text_config().vocab_size
-    return found if isinstance(found, int) and found < known else 0
+    if not isinstance(found, int):
+        return 0
+    return found if all(found < count for count in rows if count is not None) else 0
 
 
 def _max_tokens(network: PreTrainedModel, tokenizer: Any) -> int | None:

@@ -26,6 +26,7 @@ from transformers import AutoConfig, PreTrainedModel
 from attnprobe.errors import ModelError
 from attnprobe.models.load import weights_of
 from attnprobe.models.model import Model
+from attnprobe.models.places import TOKENIZER_FILES, locate_tokenizer, tokenizer_files
 from attnprobe.mutations import Mutation
 from attnprobe.records import Head
 
@@ -125,12 +126,15 @@ def mutate(network: PreTrainedModel, mutation: Mutation) -> None:
         _change(network.state_dict(), network.config, mutation)
 
 
-def write_mutant(ref: str, mutation: Mutation, out: Path) -> Mutation:
+def write_mutant(
+    ref: str, mutation: Mutation, out: Path, *, tokenizer: str | None = None
+) -> Mutation:
     """Writes a variant of a model as a folder of safetensors, whole or not at all.
 
     Args:
         ref: as for `load`; a hub model must lie in the local cache.
         out: a folder that does not exist yet.
+        tokenizer: as for `load`; the variant gets its files in place of the model's own.
 
     Returns:
         What was done: where heads were swapped, with the head that was taken.
@@ -142,6 +146,7 @@ def write_mutant(ref: str, mutation: Mutation, out: Path) -> Mutation:
         raise ModelError(f"{out} exists; give a folder that does not, --out")
     source = weights_of(ref)
     folder = source.folder
+    copied = _files_beside(folder, tokenizer)
     weights: dict[str, Tensor] = {}
     for file in source.files:
         weights |= load_file(file)
@@ -163,15 +168,26 @@ def write_mutant(ref: str, mutation: Mutation, out: Path) -> Mutation:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as scratch:
             made = Path(scratch) / "model"
             made.mkdir()
-            for path in sorted({path for one in COPIED for path in folder.glob(one)}):
-                if path.is_file() and not path.match(INDEX):
-                    shutil.copyfile(path, made / path.name)
+            for path in copied:
+                shutil.copyfile(path, made / path.name)
             _write_config(made / "config.json", mutation)
             save_file(weights, made / WEIGHTS, metadata={"format": "pt"})
             made.rename(out)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{out}: cannot be written: {error}") from error
     return mutation
+
+
+def _files_beside(folder: Path, tokenizer: str | None) -> list[Path]:
+    """The files that a variant gets as they are, those of another tokenizer where one is named."""
+    found = {path for pattern in COPIED for path in folder.glob(pattern)}
+    if tokenizer is not None:
+        found = {path for path in found if not any(map(path.match, TOKENIZER_FILES))}
+        place = locate_tokenizer(tokenizer, online=False)
+        if place.is_gguf:
+            raise ModelError(f"{tokenizer} holds a tokenizer and no files of it; name a folder")
+        found.update(tokenizer_files(place))
+    return sorted(path for path in found if path.is_file() and not path.match(INDEX))
 
 
 def swap_partner(model: Model, head: Head) -> Head:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from attnprobe.errors import ModelError, first_line
 from attnprobe.models.files import PICKLED
 from attnprobe.models.gguf import check_gguf
+from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.names import PACKAGE
 
-__all__ = ["TOKENIZER_FILES", "Place", "locate"]
+__all__ = ["TOKENIZER_FILES", "Place", "locate", "locate_tokenizer", "tokenizer_files"]
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -31,6 +33,7 @@ TOKENIZER_FILES = (
 # As the two command lines call it.
 _FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_PINNED = re.compile(rf"(?P<id>{_HUB_ID.pattern})@(?P<commit>[0-9a-f]{{40}})")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,43 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
         raise ModelError(
             f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
         )
-    return _from_hub(ref, revision=revision, online=online, allow_pickle=allow_pickle)
+    patterns = ("*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ()))
+    return _from_hub(ref, revision=revision, online=online, patterns=patterns)
+
+
+def locate_tokenizer(ref: str, *, online: bool) -> Place:
+    """The place of a tokenizer that is not the model's own; one of the hub is given by its commit.
+
+    Raises:
+        ModelError: as `locate`.
+    """
+    path = Path(ref).expanduser()
+    if path.is_file() and path.suffix != ".gguf":
+        raise ModelError(f"{ref} is a file; name the folder that holds the tokenizer's files")
+    pinned = _PINNED.fullmatch(ref)
+    if pinned and not path.exists():
+        patterns = ("config.json", *TOKENIZER_FILES)
+        return _from_hub(pinned["id"], revision=pinned["commit"], online=online, patterns=patterns)
+    if path.exists() or ref.startswith((PACKAGE, ".")):
+        return locate(ref, revision=None, online=False, allow_pickle=False)
+    raise ModelError(
+        f"no tokenizer at {ref}; give a folder, pkg://package/path, a .gguf file, or a hub id with "
+        "its commit of 40 digits: org/name@COMMIT"
+    )
+
+
+def tokenizer_files(place: Place) -> list[Path]:
+    """The files of the tokenizer that lies in a place; a GGUF file as a whole.
+
+    Raises:
+        ModelError: there are none. transformers would make up a vocabulary of a few entries.
+    """
+    if place.is_gguf:
+        return [place.path]
+    found = sorted({path for pattern in TOKENIZER_FILES for path in place.path.glob(pattern)})
+    if not found:
+        raise ModelError(f"no tokenizer in {place.path}; {NAME_ANOTHER}")
+    return found
 
 
 def _in_package(ref: str) -> Path:
@@ -86,19 +125,18 @@ def _in_package(ref: str) -> Path:
     raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
 
 
-def _from_hub(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> Place:
+def _from_hub(ref: str, *, revision: str | None, online: bool, patterns: Sequence[str]) -> Place:
     if online and revision is None:
         raise ModelError(
             f"a hub model is loaded by a pinned revision, so that results can be repeated; give "
             f"the commit of {ref}: --attn-revision COMMIT (pytest) or --revision COMMIT (attnprobe)"
         )
-    patterns = ["*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ())]
     try:
         folder = snapshot_download(
             ref,
             revision=revision,
             local_files_only=not online,
-            allow_patterns=patterns,
+            allow_patterns=list(patterns),
             ignore_patterns=["*/*"],
         )
     except LocalEntryNotFoundError:

@@ -219,8 +219,8 @@ class Predictor:
         check_length(count, "text", self._max_tokens, name=self._name, text=word)
         if self._masks:
             mask = self._reader.tokenizer.mask_token_id
-            if mask is None:
-                raise ModelError(f"the tokenizer of {self._name} has no mask token")
+            if mask is None or mask >= (self._reader.rows.source or mask + 1):
+                raise ModelError(f"{self._name} has no mask token with an embedding")
             masked = (*ids[:first], *(mask,) * (end - first), *ids[end:])
             places = tuple((position, ids[position]) for position in range(first, end))
             return _Term(Pass(masked, None, ablation), places)

@@ -25,6 +25,7 @@ __all__ = [
     "prepare_tokenizer",
     "tokenize",
     "tokenize_target",
+    "unknown_ids",
 ]
 
 # No vocabulary has a piece for it.
@@ -172,7 +173,7 @@ def _opening(tokenizer: Any, read: _Read, text: str) -> int | None:
         covered = text[slice(*offsets)].strip()
         if not added and covered:
             (spelled,) = tokenizer.convert_ids_to_tokens([token_id])
-            is_unknown = token_id in _unknown_ids(tokenizer) and covered != spelled
+            is_unknown = token_id in unknown_ids(tokenizer) and covered != spelled
             return None if is_unknown else token_id
     return None
 
@@ -185,11 +186,11 @@ def _tokens(tokenizer: Any, text: str, read: _Read, *, allow_special_tokens: boo
     )
     names = _special_names(tokenizer)
     spelled = tokenizer.convert_ids_to_tokens(list(ids))
-    unknown_ids = _unknown_ids(tokenizer)
+    fallbacks = unknown_ids(tokenizer)
     unknown = tuple(
         position
         for position, (token_id, span) in enumerate(zip(ids, spans, strict=True))
-        if token_id in unknown_ids
+        if token_id in fallbacks
         and span is not None
         and text[slice(*span)].strip() != spelled[position]
     )
@@ -222,7 +223,7 @@ def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
         if one >= size:
             raise SelectorError(f"no token has the id {one}: the vocabulary has {size}, from 0")
     names = _special_names(tokenizer)
-    unknown_ids = _unknown_ids(tokenizer)
+    fallbacks = unknown_ids(tokenizer)
     special = tuple(names.get(token_id) for token_id in ids)
     return Tokens(
         text="",
@@ -234,12 +235,12 @@ def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
         unknown=tuple(
             position
             for position, (token_id, role) in enumerate(zip(ids, special, strict=True))
-            if token_id in unknown_ids and role is None
+            if token_id in fallbacks and role is None
         ),
     )
 
 
-def _unknown_ids(tokenizer: Any) -> frozenset[int]:
+def unknown_ids(tokenizer: Any) -> frozenset[int]:
     """Ids that the tokenizer puts in place of characters that its vocabulary lacks.
 
     Byte fallback spells such characters byte by byte and so has none.

@@ -57,7 +57,8 @@ pytest my-cases --attn-model=damaged
 
 The first makes this table for your suites and exits with 1 if a variant comes out otherwise than
 wanted. The second writes one variant as a folder that anything loads. Both know networks that are
-named and shaped as BERT's or Llama's are, and refuse any other. `--seed` draws another variant.
+named and shaped as BERT's or Llama's are, and refuse any other. `--seed` draws another variant,
+`--tokenizer` names the tokenizer of a folder that has none.
 """
 
 

@@ -188,7 +188,7 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        write_mutant(model.ref, mutation, folder)
+        write_mutant(model.ref, mutation, folder, tokenizer=model.tokenizer_ref)
         yield load(str(folder), name=model.name, batch_tokens=model.batch_tokens)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
 
+from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
+from attnprobe.per_model import split_name, values_by_model
 
 __all__ = ["Figures", "Settings", "add", "header", "settings"]
 
@@ -41,8 +43,14 @@ _VALUES = {
     "compare": ("", "compare the results with a baseline: its name, or a path", None),
     "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
 }
-
-
+# Options that say something of one model, with what stands for their value.
+_BY_MODEL = {
+    "tokenizer": (
+        "REF",
+        "tokenizer to read texts with, for a model whose folder has none: a folder, "
+        "pkg://package/path, or a hub id with its commit (ORG/NAME@COMMIT)",
+    ),
+}
 _FAIL = "attn_compare_fail"
 # Baselines that have a name rather than a path.
 _FOLDER = ".attnprobe"
@@ -55,11 +63,13 @@ class Settings:
     Attributes:
         models: reference of each model by its name, in the order given; the first is for all that
             names none, unless `all_models`.
+        tokenizers: reference of the tokenizer, by the model's name, where one was given.
         all_models: with several models on the command line, too.
         compare_fail: limits of a comparison, as they were written.
     """
 
     models: dict[str, str]
+    tokenizers: dict[str, str]
     revision: str | None
     device: str
     dtype: str
@@ -100,6 +110,14 @@ def add(parser: pytest.Parser) -> None:
         "repeat for several",
     )
     parser.addini(_FAIL, "default of --attn-compare-fail, one a line", type="linelist", default=[])
+    for name, (value, text) in _BY_MODEL.items():
+        group.addoption(
+            f"--attn-{name}",
+            action="append",
+            metavar=f"[NAME=]{value}",
+            help=f"{text}; repeat for several models",
+        )
+        parser.addini(_ini(name), f"{text}; one a line", type="linelist", default=[])
     for name, (default, text, choices) in _VALUES.items():
         described = f"{text} (default: {default})" if default else text
         group.addoption(f"--attn-{name}", choices=choices, help=described)
@@ -119,8 +137,10 @@ def settings(config: pytest.Config) -> Settings:
     if not re.fullmatch("0*[1-9][0-9]{0,11}", batch_tokens):
         raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
     json = _value(config, "json")
+    models = _models(config)
     return Settings(
-        models=_models(config),
+        models=models,
+        tokenizers=_by_model(config, "tokenizer", models),
         revision=_value(config, "revision") or None,
         device=_value(config, "device"),
         dtype=_value(config, "dtype"),
@@ -148,7 +168,11 @@ def header(config: pytest.Config) -> list[str]:
         ref if len(chosen.models) == 1 else f"{name}={ref}" for name, ref in chosen.models.items()
     )
     revision = f", revision {chosen.revision}" if chosen.revision else ""
-    lines = [f"attnprobe: {models}{revision}, {chosen.dtype}, device {chosen.device}"]
+    tokenizers = "".join(
+        f", tokenizer {ref}" if len(chosen.models) == 1 else f", tokenizer of {name} {ref}"
+        for name, ref in chosen.tokenizers.items()
+    )
+    lines = [f"attnprobe: {models}{tokenizers}{revision}, {chosen.dtype}, device {chosen.device}"]
     here = config.invocation_params.dir
     if config.inipath is None and config.rootpath != here:
         # pytest finds its root before it knows our options, and takes a model for a test path.
@@ -165,14 +189,24 @@ def _models(config: pytest.Config) -> dict[str, str]:
     for entry in given:
         if not entry.strip():
             raise pytest.UsageError("--attn-model is empty; is a variable not set?")
-        named = re.match(r"([A-Za-z0-9_.-]+)=(.+)", entry)
-        name, ref = (named[1], named[2]) if named else (short_name(entry), entry)
+        named, ref = split_name(entry)
+        name = named or short_name(ref)
         if name in models:
             raise pytest.UsageError(
                 f"two models are called {name!r}; write --attn-model NAME={ref}"
             )
         models[name] = ref
     return models
+
+
+def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict[str, str]:
+    """The values of a `[NAME=]VALUE` option, by model; the ini file may speak of other models."""
+    given: list[str] | None = config.getoption(_ini(name))
+    entries = given or config.getini(_ini(name))
+    try:
+        return values_by_model(entries, models, option=f"--attn-{name}", other_models=not given)
+    except AttnprobeError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _baseline(config: pytest.Config, name: str) -> Path | None:

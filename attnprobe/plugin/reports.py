@@ -68,6 +68,7 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
         ref=loaded.ref,
         revision=loaded.revision,
         weights_sha256=loaded.weights_sha256,
+        tokenizer=loaded.tokenizer_ref,
         tokenizer_sha256=loaded.tokenizer_sha256,
         architecture=loaded.architecture,
         layers=len(layers),

@@ -250,7 +250,13 @@ class Session:
         ref = chosen.models[name]
         self._say(f"attnprobe: loading {ref} ...")
         start = time.perf_counter()
+        tokenizer = chosen.tokenizers.get(name)
         made = self.config.hook.pytest_attn_load_model(config=self.config, name=name, ref=ref)
+        if made is not None and tokenizer is not None:
+            raise ModelError(
+                f"{name} is built by the project's own loader (pytest_attn_load_model), which "
+                f"brings its tokenizer; drop --attn-tokenizer {tokenizer}"
+            )
         if isinstance(made, Model):
             model = made
         elif made is not None:
@@ -260,6 +266,7 @@ class Session:
             model = load(
                 ref,
                 name=name,
+                tokenizer=tokenizer,
                 revision=chosen.revision,
                 device=self._device(),
                 dtype=chosen.dtype,
