@@ -34,6 +34,7 @@ from attnprobe.results import (
 )
 from attnprobe.rules import RULES, Rule
 from attnprobe.stats import paired_difference, paired_p
+from attnprobe.units import is_own_slack, unit_of, without_notes
 from attnprobe.wording import plural
 
 __all__ = [
@@ -81,9 +82,9 @@ class Move:
         by: change of the deciding number towards the side on which its bound holds, as a share of
             what it was: -0.2 is a fifth weaker. None where the two were decided by numbers of two
             kinds, where one was not measured, or where it was 0.
-        gain: the same change in the number's own unit. A weight and a margin are compared by how
-            far each is from its bound; None where one was not measured or they have no unit in
-            common (a rank and a weight).
+        gain: the same change in the number's own unit. Two numbers of one unit, such as a weight
+            and a margin, are compared by how far each is from its bound; None where one was not
+            measured or they have no unit in common (a rank and a weight).
         moved: -1 weaker, 1 stronger, 0 neither: whether the change is beyond the tolerances, or
             the outcome another; of another text the outcome alone.
     """
@@ -100,20 +101,41 @@ class Move:
         return in_weight(self.old)
 
     @property
+    def weights(self) -> tuple[Move, ...]:
+        """Each weight that was bounded before, whether it decided or not, before and now.
+
+        A weight that is bounded no longer is paired with the number that decides now.
+        """
+        now = {
+            (_measure(bound), _direction(bound)): bound
+            for bound in self.new.bounds()
+            if in_weight(bound)
+        }
+        return tuple(
+            _move(bound, now.get((_measure(bound), _direction(bound)), self.new))
+            for bound in self.old.bounds()
+            if in_weight(bound)
+        )
+
+    @property
     def comparable(self) -> bool:
         """Whether both were measured, and by numbers of one unit."""
         return self.gain is not None
 
     def weaker_than(self, share: float) -> bool:
-        """Whether the deciding number fell by more than a share of what it was, or might have.
+        """Whether a number fell by more than a share of what it was, or might have.
 
-        What can now not be measured, or is decided by a number of another unit, might have fallen.
-        A fall of at most `TOLERANCE` never counts, however little there was before; nor does what
-        was not measured before.
+        The numbers are the one that decided and each bounded weight. What can now not be measured,
+        or is decided by a number of another unit, might have fallen. A fall of at most `TOLERANCE`
+        never counts, however little there was before; nor does what was not measured before.
 
         Args:
             share: 0 or more: 0.2 is a fifth.
         """
+        return any(move.falls_by(share) for move in (self, *self.weights))
+
+    def falls_by(self, share: float) -> bool:
+        """The same of the deciding number alone."""
         if self.old.observed is None:
             return False
         if self.new.observed is None or self.gain is None:
@@ -515,7 +537,8 @@ def _gain(old: ExpectationResult, new: ExpectationResult) -> float | None:
         return None
     if _measure(old) == _measure(new) and _direction(old) == _direction(new):
         return _direction(new) * (new.observed - old.observed)
-    if in_weight(old) and in_weight(new):
+    unit = unit_of(old.measure)
+    if is_own_slack(unit) and unit == unit_of(new.measure):
         # Another of the rule's bounds is the nearest now: what they share is the room left.
         return after - before
     return None
@@ -539,13 +562,12 @@ def _measure(expectation: ExpectationResult) -> str:
 
     The lead over the best fixed distance is one kind of number, whichever distance that is.
     """
-    return _DISTANCE.sub("distance", (expectation.measure or "").partition(", ")[0])
+    return _DISTANCE.sub("distance", without_notes(expectation.measure or ""))
 
 
 def in_weight(expectation: ExpectationResult) -> bool:
-    """Whether an attention weight, or a difference of two, decided."""
-    measure = _measure(expectation)
-    return measure == "weight" or measure.startswith("margin ")
+    """Whether an attention weight, a sum of weights or a difference of two decided."""
+    return unit_of(expectation.measure) == "weight"
 
 
 def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:

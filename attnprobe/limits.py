@@ -21,6 +21,7 @@ _COUNTED: tuple[Kind, ...] = ("broken", "weaker", "gone", "new")
 _KNOWN = ("weight", "rate", *_COUNTED)
 _NUMBER = re.compile(r"([-+]?)([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(%?)")
 _NAMED = 5  # cases that a message names
+_NOTHING_SHARED = "neither run has cases of the other's"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,13 @@ def parse_limit(text: str) -> Limit:
 def exceeded(limit: Limit, comparison: Comparison) -> str | None:
     """Why a comparison is beyond the limit; None where it is within.
 
-    A limit that finds nothing to compare is exceeded: what was not measured is no pass. So is the
-    limit of a weight where a rank or a ratio decides now, behind which a weight could fall unseen,
-    and where a case no longer states what the weight was of. A weight that fell by at most 0.01 is
-    never too much, however little was left of it.
+    The limit of a weight sees every weight that was bounded before, whether it decided or not. It
+    is exceeded, too, where no weight is bounded now and a rank or a ratio decides, behind which it
+    could fall unseen, and where a case no longer states what the weight was of. A weight that fell
+    by at most 0.01 is never too much, however little was left of it.
+
+    Raises:
+        ResultsError: the comparison has no number that the limit is about.
     """
     if limit.kind == "weight":
         return _weight(limit, comparison)
@@ -94,21 +98,37 @@ def exceeded(limit: Limit, comparison: Comparison) -> str | None:
 
 def _weight(limit: Limit, comparison: Comparison) -> str | None:
     judged = [
-        (change, move) for change in comparison.changes for move in change.moves if move.of_weight
+        (change, weight)
+        for change in comparison.changes
+        for move in change.moves
+        for weight in move.weights
     ]
     lost = [
         change for change in comparison.changes if any(in_weight(entry) for entry in change.lost)
     ]
     if not judged and not lost:
-        return f"{limit.text}: no weight to compare: neither run has cases of the other's"
+        raise ResultsError(f"{limit.text}: no weight to compare: {_blind(comparison)}")
     fallen = {_name(change): f"{_name(change)} (no longer stated)" for change in lost}
     for change, move in judged:
-        if move.weaker_than(-limit.bound):
+        if move.falls_by(-limit.bound):
             fallen[_name(change)] = f"{_name(change)} ({_fall(move)})"
     if not fallen:
         return None
     listed = _listed(list(fallen.values()))
     return f"{limit.text}: weights fell or are unknown in {len(fallen)}: {listed}"
+
+
+def _blind(comparison: Comparison) -> str:
+    """Why a limit on weights sees none."""
+    names = dict.fromkeys(
+        move.old.measure
+        for change in comparison.changes
+        for move in change.moves
+        if move.old.measure
+    )
+    if not names:
+        return _NOTHING_SHARED
+    return f"what both runs judged is {_listed(list(names))}; limit these with weaker:0"
 
 
 def _fall(move: Move) -> str:
@@ -122,7 +142,7 @@ def _fall(move: Move) -> str:
 
 def _rate(limit: Limit, comparison: Comparison) -> str | None:
     if not comparison.suites:
-        return f"{limit.text}: no suite to compare: neither run has cases of the other's"
+        raise ResultsError(f"{limit.text}: no suite to compare: {_NOTHING_SHARED}")
     # Rates are quotients of counts: a hair of rounding is no fall.
     fallen = [suite for suite in comparison.suites if suite.change < limit.bound - 1e-9]
     if not fallen:

@@ -17,7 +17,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -172,6 +172,12 @@ class ExpectationResult(_Record):
     confirmed: str | None = None
     other_bounds: tuple[BoundResult, ...] = ()
     head_sets: tuple[HeadSetResult, ...] = ()
+
+    def bounds(self) -> tuple[Self, ...]:
+        """The expectation once for each of its bounds, the deciding one first."""
+        alone = replace(self, other_bounds=())
+        others = (replace(alone, **vars(bound)) for bound in self.other_bounds)
+        return alone, *others
 
 
 @dataclass(frozen=True)

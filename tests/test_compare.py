@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import distributions, encoding, rows
 from scipy.stats import binom, norm
 
 from attnprobe.compare import (
@@ -28,6 +29,7 @@ from attnprobe.compare import (
 from attnprobe.differences import change_row, lines, sentence
 from attnprobe.errors import ResultsError
 from attnprobe.limits import exceeded, parse_limit
+from attnprobe.records import Need
 from attnprobe.results import (
     BoundResult,
     CaseResult,
@@ -37,7 +39,9 @@ from attnprobe.results import (
     Results,
 )
 from attnprobe.rules import RULES
+from attnprobe.rules.base import parse_rule
 from attnprobe.stats import paired_difference, paired_p
+from attnprobe.units import unit_of
 
 ERROR: dict[str, Any] = {"measure": None, "observed": None, "relation": None, "demanded": None}
 
@@ -750,11 +754,9 @@ def weaker(by: float) -> Comparison:
         ("weight:0", lambda: weaker(-0.019), None),  # at most 0.01 is never too much
         ("weight:-20%", lambda: compare_results(run(HOLD), run(ERR)), "not measured"),
         ("weight:-20%", lambda: compare_results(run(HOLD), run(RANK)), "decided by rank now"),
-        ("weight:-20%", lambda: compare_results(run(HOLD), run()), "no weight to compare"),
         ("rate:-0.1", lambda: suite_of(8, 0, 2, 0), r"pronouns on small -0.200 \(10 → 8 of 10\)"),
         ("rate:-0.2", lambda: suite_of(8, 0, 2, 0), None),
         ("rate:-0.1", lambda: suite_of(8, 2, 2, 0), None),
-        ("rate:-0.1", lambda: compare_results(run(HOLD), run()), "no suite to compare"),
         ("broken:1", lambda: suite_of(8, 0, 2, 0), "2 broken"),
         ("broken:2", lambda: suite_of(8, 0, 2, 0), None),
         ("broken:0", lambda: suite_of(0, 0, 9, 0), "and 4 more"),
@@ -771,3 +773,105 @@ def test_a_limit_can_fail(limit: str, make: Make, message: str | None) -> None:
         assert found is not None
         assert found.startswith(f"{limit}: ")
         assert re.search(message, found)
+
+
+ENTROPY = expected(1.2, measure="entropy (nats)", relation="<=", demanded=2.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "old", "new", "message"),
+    [
+        ("weight:-20%", case(), None, "no weight to compare: neither run has cases"),
+        ("weight:-20%", case(ENTROPY), case(ENTROPY), r"judged is entropy \(nats\); .* weaker:0"),
+        ("weight:-20%", RANK, RANK, "judged is rank"),
+        ("rate:-0.1", case(), None, "no suite to compare"),
+    ],
+)
+def test_promise_52_a_limit_that_sees_nothing_of_what_it_limits_is_an_error(
+    limit: str, old: CaseResult, new: CaseResult | None, message: str
+) -> None:
+    comparison = compare_results(run(old), run(*filter(None, [new])))
+    with pytest.raises(ResultsError, match=f"^{limit}: {message}|{message}"):
+        exceeded(parse_limit(limit), comparison)
+
+
+WEIGHTS = (
+    "weight",
+    "weight among words",
+    "margin over a, 2 of 9",
+    "margin below rank",
+    "share of the flow",
+    "share of the flow among words",
+    "previous mass",
+    "induction mass",
+    "vertical on , mass, 3 of 9 rows left out",
+    "sink mass, 1 of 5 rows left out",
+    "mass on the first token",
+)
+
+
+@pytest.mark.parametrize("measure", WEIGHTS)
+def test_promise_52_a_limit_of_weights_sees_every_kind_of_weight(measure: str) -> None:
+    old, new = (case(expected(number, measure=measure)) for number in (0.9, 0.35))
+    comparison = compare_results(run(old), run(new))
+    found = exceeded(parse_limit("weight:-20%"), comparison)
+    assert found is not None
+    assert "0.900 → 0.350 -61%" in found
+    assert exceeded(parse_limit("weight:-70%"), comparison) is None
+    assert only(old, new).weaker_than(0.2)
+
+
+def test_promise_52_a_limit_of_weights_sees_those_that_did_not_decide() -> None:
+    def ranked(weight: float) -> CaseResult:
+        bound = BoundResult("passed", "weight among words", weight, ">=", 0.3)
+        rank = expected(1, measure="rank", relation="<=", demanded=1, other_bounds=(bound,))
+        return case(rank)
+
+    weight = expected(0.35, measure="weight among words")
+    for new in (ranked(0.35), case(weight)):
+        comparison = compare_results(run(ranked(0.9)), run(new))
+        found = exceeded(parse_limit("weight:-20%"), comparison)
+        assert found is not None
+        assert "0.900 → 0.350" in found
+        assert comparison.changes[0].weaker_than(0.2)
+    kept = compare_results(run(ranked(0.9)), run(ranked(0.88)))
+    assert exceeded(parse_limit("weight:-20%"), kept) is None
+    assert not kept.changes[0].weaker_than(0.2)
+
+
+# Rules on a random map of five words, and the units of their numbers.
+MADE: tuple[tuple[str, dict[str, Any], set[str]], ...] = (
+    ("attends", {"from": "e", "to": "a", "over": "b", "min": 0.1, "top": 1}, {"weight", "rank"}),
+    ("attends", {"from": "e", "to": "a", "min": 0.1, "renormalise": "words"}, {"weight"}),
+    (
+        "attends",
+        {"from": "e", "to": "a", "over": "b", "margin": 0.1, "ratio": 2, "renormalise": "words"},
+        {"weight", "ratio"},
+    ),
+    ("ignores", {"from": "e", "to": "a", "over": "b", "max": 0.1, "top": 1}, {"weight", "rank"}),
+    ("sink", {"max": 0.5}, {"weight"}),
+    ("entropy", {"max": 1.0, "special": False}, {"nats"}),
+    ("entropy", {"max": 0.5, "normalised": True}, {"share"}),
+    ("distance", {"max": 1.0}, {"distance"}),
+    ("distance", {"max": 0.5, "normalised": True}, {"share"}),
+    ("pattern", {"is": "previous", "min": 0.5}, {"weight"}),
+    ("pattern", {"is": "vertical", "min": 0.5}, {"weight"}),
+    ("pattern", {"is": "previous", "min": 0.5, "form": "match"}, {"match"}),
+    ("pattern", {"is": "sparse", "max": 0.5, "keys": 2}, {"share", "keys"}),
+    ("diversity", {"max": 0.6, "heads": "L0"}, {"nats"}),
+    ("flow", {"from": "e", "to": "a", "min": 0.1, "heads": "mean"}, {"weight"}),
+)
+
+
+@pytest.mark.parametrize(("kind", "arguments", "units"), MADE)
+def test_each_number_of_a_rule_has_a_unit(
+    kind: str, arguments: dict[str, Any], units: set[str]
+) -> None:
+    read = encoding("a b c d e")
+    rule = parse_rule(kind, {"heads": "L0H0", **arguments})
+    (need,) = rule.needs(read)
+    assert isinstance(need, Need)
+    found = rows(read, need, distributions(read, 1))
+    verdict = rule.judge([found])
+    bounds = [verdict.deciding, *verdict.other_bounds]
+    assert {unit_of(bound.measure) for bound in bounds} == units

@@ -23,6 +23,7 @@ FLOORS = {
     "names": 0,
     "jsontext": 0,
     "stats": 0,
+    "units": 0,
     "wording": 0,
     "records": 1,
     "registry": 1,

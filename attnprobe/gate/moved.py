@@ -21,7 +21,7 @@ from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
 from attnprobe.records import Head, Sample, SiteName, Verdict
-from attnprobe.results import CaseResult, ExpectationResult, ModelResult
+from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
 
@@ -151,7 +151,7 @@ def _measured(entry: ExpectationResult, verdict: Verdict) -> ExpectationResult:
         relation=verdict.relation,
         demanded=verdict.demanded,
         head=verdict.head,
-        other_bounds=(),
+        other_bounds=tuple(BoundResult(**vars(bound)) for bound in verdict.other_bounds),
     )
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from dataclasses import replace
 
 from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Outcome
 from attnprobe.results import ExpectationResult
 from attnprobe.rules import BAND
+from attnprobe.units import is_own_slack, unit_of
 
 __all__ = ["chance_contradictions", "contradictions", "other_contradictions"]
 
 _HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-# Numbers whose distance from their bound is the slack that the band is held against. That of a
-# rank, a ratio or a count lies in another unit, so there the comparison alone can be repeated.
-_OWN_UNIT = ("weight", "margin ", "share of the flow")
 # Sums of shares are off by so much.
 _ROUNDING = 1e-9
 
@@ -34,27 +31,23 @@ def contradictions(entry: ExpectationResult) -> Iterator[str]:
 
 def other_contradictions(entry: ExpectationResult) -> Iterator[str]:
     """What cannot be of the bounds that did not decide: none may fail where all is said to hold."""
-    for one in entry.other_bounds:
-        alone = replace(
-            entry,
-            outcome=one.outcome,
-            measure=one.measure,
-            observed=one.observed,
-            relation=one.relation,
-            demanded=one.demanded,
-        )
-        yield from (f"{one.measure} {why}" for why in contradictions(alone))
-        if one.outcome == "failed" and entry.outcome not in ("failed", "error"):
-            yield f"is {entry.outcome}, though its {one.measure} failed"
+    for bound in entry.bounds()[1:]:
+        yield from (f"{bound.measure} {why}" for why in contradictions(bound))
+        if bound.outcome == "failed" and entry.outcome not in ("failed", "error"):
+            yield f"is {entry.outcome}, though its {bound.measure} failed"
 
 
 def _outcomes(
     entry: ExpectationResult, observed: float, relation: str, demanded: float
 ) -> set[Outcome]:
-    """The outcomes that these numbers allow."""
+    """The outcomes that these numbers allow.
+
+    The band is held against the distance of a number from its bound. The slack of a rank, a ratio
+    or a count of links lies in another unit, so there the comparison alone can be repeated.
+    """
     holds = _HOLDS[relation](observed, demanded)
     slack = observed - demanded if relation in (">=", ">") else demanded - observed
-    if entry.rule == "relation" or (entry.measure or "").startswith(_OWN_UNIT):
+    if entry.rule == "relation" or is_own_slack(unit_of(entry.measure)):
         tied = slack == 0 and relation in (">", "<")
         if abs(slack) < BAND and not tied:
             return {"borderline", "vacuous"}

@@ -215,7 +215,12 @@ class Baseline:
                         f"{_entries(count)} of the baseline {why}, which a strict run does not "
                         "let pass"
                     )
-        complaints += filter(None, (exceeded(limit, comparison) for limit in self._limits))
+        for limit in self._limits:
+            try:
+                beyond = exceeded(limit, comparison)
+            except ResultsError as error:
+                beyond = str(error)
+            complaints += [beyond] if beyond else []
         return complaints
 
     def save(self, found: Results, *, unfinished: str | None) -> str | None:

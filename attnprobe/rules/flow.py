@@ -258,7 +258,6 @@ class Flow(Attending):
         )
         return replace(
             verdict,
-            measure=verdict.measure.replace("weight", "share of the flow"),
             picture=None,
             charts=(chart,) if len(words) <= WHOLE_PICTURE else (),
         )
@@ -282,6 +281,10 @@ class Flow(Attending):
         padded = np.zeros((len(rows), keys), np.float32)
         padded[:, : shares.shape[1]] = shares
         return padded
+
+    @property
+    def _weight(self) -> str:
+        return super()._weight.replace("weight", "share of the flow")
 
     def _upper(self) -> int | None:
         return None if self.layers is None else int(self.layers.rpartition("L")[2])
