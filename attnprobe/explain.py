@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import regex
 
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
-from attnprobe.align import locate, visible, width, words
+from attnprobe.align import groups, locate, visible, width, words
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError
 from attnprobe.heads import HeadSet
-from attnprobe.records import BoundVerdict, Outcome, Span, Verdict
+from attnprobe.records import BoundVerdict, Encoding, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.rules.base import Demand
@@ -117,7 +117,9 @@ def explain(case: Case, finding: Finding) -> str:
         message, *quoted = str(finding.error).split("\n")
         lines = [message, *(f"│ {line.removeprefix('  ').removeprefix('│ ')}" for line in quoted)]
     elif finding.verdict is not None:
-        lines = _sentence(case, rule) + _numbers(finding.verdict, _notes(case, rule))
+        lines = _sentence(case, rule) + _numbers(
+            finding.verdict, _notes(case, rule, finding.encoding)
+        )
     if outcome != "passed":
         lines += map(chosen_elsewhere, finding.chosen_elsewhere)
     head = f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"
@@ -295,8 +297,8 @@ def _parts(text: str) -> Iterator[tuple[int, int]]:
             yield from (part.span() for part in _GRAPHEME.finditer(text, *word.span()))
 
 
-def _notes(case: Case, rule: Rule) -> dict[str, str]:
-    """What to write beside the words of the rule in the chart.
+def _notes(case: Case, rule: Rule, encoding: Encoding | None) -> dict[str, str]:
+    """What to write beside the words of the rule in the chart, and beside a sink.
 
     The chart tells words by their spelling, so a word that the text has twice gets no note.
     """
@@ -310,7 +312,18 @@ def _notes(case: Case, rule: Rule) -> dict[str, str]:
             for label, word in zip(spelled, words(text), strict=True):
                 if word.start < span.end and span.start < word.end and spelled.count(label) == 1:
                     notes[label] = place.field
-    return notes
+    sink = _unranked(rule, encoding) if encoding else None
+    return notes if sink is None else {sink: "a sink, not ranked", **notes}
+
+
+def _unranked(rule: Rule, encoding: Encoding) -> str | None:
+    """The first word of a text where it competes for no rank, as the chart has it."""
+    if getattr(rule, "top", None) is None or getattr(rule, "among", None) != "words":
+        return None
+    site = encoding.site(rule.site)
+    first, *others = groups(encoding.keys(site.name))
+    sunk = site.causal and not first.special and len(first.positions) == 1
+    return first.label if sunk and first.label not in [word.label for word in others] else None
 
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:

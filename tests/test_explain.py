@@ -10,7 +10,7 @@ import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import FakeReader
+from made_up import FakeReader, encoding
 
 from attnprobe import yamltext
 from attnprobe.align import width
@@ -18,7 +18,7 @@ from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
 from attnprobe.explain import bound, explain, harmless, headline, number
 from attnprobe.heads import HeadSet
-from attnprobe.records import Attended, BoundVerdict, Chance, Head, Verdict
+from attnprobe.records import Attended, BoundVerdict, Chance, Head, SiteName, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -401,3 +401,19 @@ def test_promise_33_a_file_may_be_called_anything() -> None:
         "│ ::error.attn.yaml:3:1: no\n  │ ::warning<U+001B>"
     )
     assert harmless("a :: b\n  c") == "a :: b\n  c"
+
+
+@pytest.mark.parametrize(
+    ("causal", "among", "noted"),
+    [(True, "words", True), (True, "all", False), (False, "words", False)],
+)
+def test_a_first_token_that_has_most_and_is_not_ranked_says_why(
+    causal: bool, among: str, noted: bool
+) -> None:
+    site: SiteName = "decoder" if causal else "encoder"
+    read = encoding("The brown keys are old", site=site, causal=causal, ends=False)
+    found = case(f"attends: {{from: are, to: keys, top: 1, among: {among}}}", read.sample.text)
+    judged = replace(VERDICT, top=(Attended("The", 0.63), Attended("keys", 0.13)))
+    text = explain(found, Finding(found.expectations[0], read, judged, None))
+    assert re.search(r"0\.13 +keys .*← to", text)
+    assert bool(re.search(r"0\.63 +The .*← a sink, not ranked", text)) is noted

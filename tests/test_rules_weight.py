@@ -506,6 +506,53 @@ def test_a_causal_rank_counts_visible_words_only() -> None:
         judge("attends", read, top=2, **stated)
 
 
+DECODER = encoding("The brown keys of us are old .", site="decoder", causal=True, ends=False)
+
+
+@pytest.mark.parametrize("kind", ["attends", "ignores"])
+def test_the_first_token_of_a_causal_site_competes_among_all_alone(kind: str) -> None:
+    weights = spread(DECODER, _0=0.63, _2=0.13, _4=0.05)
+    stated = {"from_": "are", "to": "keys", "top": 1}
+    bare = judge(kind, DECODER, weights, **stated)
+    assert (bare.measure, bare.observed) == ("rank", 1)
+    assert (bare.outcome == "passed") is (kind == "attends")
+    every = judge(kind, DECODER, weights, among="all", **stated)
+    assert (every.observed, every.outcome == "passed") == (2, kind == "ignores")
+    # An encoder has no such sink: its first word is a word.
+    read = encoding("The brown keys of us are old .", ends=False)
+    assert judge(kind, read, spread(read, _0=0.63, _2=0.2), **stated).observed == 2
+
+
+def test_behind_a_special_token_the_first_word_is_a_word() -> None:
+    read = encoding("The brown keys of us are old .", site="decoder", causal=True)
+    weights = spread(read, _0=0.2, _1=0.4, _3=0.13)
+    assert judge("attends", read, weights, from_="are", to="keys", top=1).observed == 2
+
+
+def test_a_sink_that_the_rule_names_counts_as_itself() -> None:
+    weights = spread(DECODER, _0=0.4, _2=0.3, _3=0.1)
+    stated = {"from_": "are", "top": 1}
+    assert judge("attends", DECODER, weights, to="The", **stated).observed == 1
+    over = judge("attends", DECODER, weights, to="keys", over="The", ratio=0.5, **stated)
+    assert (over.measure, over.observed, over.outcome) == ("rank", 2, "failed")
+    assert judge("attends", DECODER, weights, to="keys", over="of", **stated).observed == 1
+    special = encoding("The keys are old .")
+    weights = spread(special, _0=0.5, _2=0.3)
+    stated |= {"to": "keys", "over": {"special": "cls"}, "ratio": 0.5}
+    assert judge("attends", special, weights, **stated).outcome == "passed"
+
+
+def test_of_a_first_word_in_pieces_those_behind_the_first_token_compete() -> None:
+    read = encoding("Un|believ|able keys are old .", site="decoder", causal=True, ends=False)
+    stated = {"from_": "old", "to": "keys", "top": 1}
+    for pieces, rank in ((0.1, 1), (0.15, 2)):
+        weights = spread(read, _0=0.4, _1=pieces, _2=0.1, _3=0.22)
+        verdict = judge("attends", read, weights, **stated)
+        assert verdict.observed == rank
+    with pytest.raises(SelectorError, match="top: 3 decides nothing: only 2 other words compete"):
+        judge("attends", read, from_="old", to="keys", top=3)
+
+
 def test_cross_attention_relates_two_texts() -> None:
     read = encoding("The cat sleeps", "le chat dort", site="cross")
     weights = spread(read, _1=0.25, _2=0.5)

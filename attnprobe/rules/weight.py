@@ -29,6 +29,7 @@ from attnprobe.records import (
     Verdict,
 )
 from attnprobe.rules.base import (
+    BAND,
     RULES,
     Demand,
     Place,
@@ -107,7 +108,9 @@ class _Bound:
 
     @property
     def holds(self) -> Bools:
-        held: Bools = (self.slack > 0) | ((self.slack == 0) & ~self.strict)
+        """Whether a verdict on the entry would hold: passed or borderline, see `outcome_of`."""
+        tied = self.strict & (self.slack == 0)
+        held: Bools = (self.slack > -BAND) & ~tied
         return held
 
 
@@ -131,8 +134,8 @@ class _Weight(Rule):
     )
     among: Literal["words", "all"] = Field(
         "words",
-        description="What competes for the rank: other words, or also the word itself and "
-        "special tokens.",
+        description="What competes for the rank: other words, or also the word itself, special "
+        "tokens and, at causal sites, the first token.",
     )
     renormalise: Literal["words"] | None = Field(
         None,
@@ -152,8 +155,8 @@ class _Weight(Rule):
             raise ValueError(f"over: and to: are both {self.to}; compare with another word")
         if self.renormalise is not None and self.among == "all":
             raise ValueError(
-                "among: all lets special tokens compete, renormalise: words leaves them out; give "
-                "one of them"
+                "among: all lets sinks compete, renormalise: words leaves them out; give one of "
+                "them"
             )
         if "among" in self.model_fields_set and self.top is None:
             raise ValueError("among: says what competes for a rank; give top: as well")
@@ -317,7 +320,7 @@ class _Weight(Rule):
         for named, indices in alike.items():
             chosen = np.array(indices)
             if self.top is not None:
-                rivals = self._rivals(found, tried, chosen)
+                rivals = self._rivals(found, tried, chosen, named)
                 enough = rivals.sum(axis=1) >= self.top
                 chosen, rivals = chosen[enough], rivals[enough]
             else:
@@ -327,9 +330,15 @@ class _Weight(Rule):
                 held[chosen], judged[chosen] = own
         return Tried(held, judged)
 
-    def _rivals(self, found: Rows, tried: Trials, chosen: npt.NDArray[np.int64]) -> Bools:
+    def _rivals(
+        self,
+        found: Rows,
+        tried: Trials,
+        chosen: npt.NDArray[np.int64],
+        named: Sequence[int],
+    ) -> Bools:
         """Which words compete with each chosen pair's key for a rank, `[pairs, words]`."""
-        words = groups(found.keys)
+        words = self._competitors(found.encoding, named)
         possible = np.stack(
             [self._possible(found.encoding, words, query) for query in tried.queries]
         )
@@ -367,7 +376,8 @@ class _Weight(Rule):
             over = against[query, :, tried.contrast[chosen]].ravel()
         others = np.empty((to.size, 0))
         if rivals.shape[1]:
-            made_of = columns_of([word.positions for word in groups(found.keys)], length)
+            words = self._competitors(found.encoding, named)
+            made_of = columns_of([word.positions for word in words], length)
             masses = (rows @ made_of.T)[query]
             others = np.where(rivals[:, None], masses, -1.0).reshape(to.size, -1)
         silent = quiet.reshape(queries, heads)[query]
@@ -410,7 +420,7 @@ class _Weight(Rule):
             raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
         if self.top is None:
             return _Pair(queries, expected, contrast, ())
-        words = groups(keys)
+        words = self._competitors(encoding, (*expected, *contrast))
         possible = self._possible(encoding, words, queries)
         candidates = tuple(
             word
@@ -423,6 +433,30 @@ class _Weight(Rule):
             )
         return _Pair(queries, expected, contrast, candidates)
 
+    def _competitors(self, encoding: Encoding, named: Sequence[int]) -> tuple[Group, ...]:
+        """The words of the text that may compete for a rank, without the columns of sinks.
+
+        Heads park on special tokens and on the first token of a causal site what they have no use
+        for, so these do not compete unless `among: all` lets them. Other pieces of the first word
+        do.
+
+        Args:
+            named: columns that the rule names; the first token competes where it is one of them.
+        """
+        site = encoding.site(self.site)
+        keys = encoding.keys(site.name)
+        words = groups(keys)
+        if self.among == "all":
+            return words
+        sunk = sink_columns(keys, causal=site.causal)
+        sunk[list(named)] = False
+        kept = (
+            replace(word, positions=tuple(at for at in word.positions if not sunk[at]))
+            for word in words
+            if not word.special
+        )
+        return tuple(word for word in kept if word.positions)
+
     def _possible(
         self, encoding: Encoding, words: Sequence[Group], queries: Sequence[int]
     ) -> Bools:
@@ -431,7 +465,6 @@ class _Weight(Rule):
         own = () if site.name == "cross" or self.among == "all" else queries
         possible = [
             set(own).isdisjoint(word.positions)
-            and (self.among == "all" or not word.special)
             and all(_connected(site, layer, queries, word.positions) for layer in (None, *layers))
             for word in words
         ]
