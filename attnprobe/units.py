@@ -18,23 +18,20 @@ Unit = Literal[
 
 _NOTE = re.compile(r", [0-9]+ of [0-9]+ rows left out$")
 # In this order: a margin ends with a word of the text, which may read like the name of a number.
-_NAMES: tuple[tuple[re.Pattern[str], Unit], ...] = tuple(
-    (re.compile(pattern, re.DOTALL), unit)
-    for pattern, unit in (
-        (r"margin (over|below) .*", "weight"),
-        (r"ratio (over|below) .*", "ratio"),
-        (r"keys with .*", "keys"),
-        (r"rank( of the .*)?", "rank"),
-        (r"(weight|share of the flow)( among words)?", "weight"),
-        (r"sink mass|mass on .*", "weight"),
-        (r".* mass", "weight"),
-        (r".* match", "match"),
-        (r"(accuracy|AER), row .*", "links"),
-        (r"normalised (entropy|distance)", "share"),
-        (r"distance \((tokens|words)\)", "distance"),
-        (r".* \(nats\)", "nats"),
-        (r".* \(cosine\)", "cosine"),
-    )
+_NAMES: tuple[tuple[str, Unit], ...] = (
+    (r"margin (over|below) .*", "weight"),
+    (r"ratio (over|below) .*", "ratio"),
+    (r"keys with .*", "keys"),
+    (r"rank( of the .*)?", "rank"),
+    (r"(weight|share of the flow)( among words)?", "weight"),
+    (r"sink mass|mass on .*", "weight"),
+    (r".* mass", "weight"),
+    (r".* match", "match"),
+    (r"(accuracy|AER), row .*", "links"),
+    (r"normalised (entropy|distance)", "share"),
+    (r"distance \((tokens|words)\)", "distance"),
+    (r".* \(nats\)", "nats"),
+    (r".* \(cosine\)", "cosine"),
 )
 # A rank or a ratio holds by a difference of weights, an accuracy by a count of links.
 _OTHER_SLACK: frozenset[Unit] = frozenset({"rank", "ratio", "links"})
@@ -47,7 +44,8 @@ def unit_of(measure: str | None) -> Unit | None:
     a sink, the share of a flow) and the differences of two (margins), scaled to words or not.
     """
     name = without_notes(measure or "")
-    return next((unit for pattern, unit in _NAMES if pattern.fullmatch(name)), None)
+    matching = (unit for pattern, unit in _NAMES if re.fullmatch(pattern, name, re.DOTALL))
+    return next(matching, None)
 
 
 def without_notes(measure: str) -> str:
