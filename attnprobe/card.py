@@ -35,9 +35,15 @@ def eval_results(results: Results, *, model: str | None = None) -> tuple[str, li
         model: the model's name in the run; needed where it has several.
 
     Raises:
-        ResultsError: the run did not finish or could not measure a check, or it has no such model.
+        ResultsError: the run did not finish or could not measure a check, or it has no such model,
+            or measured it without the code that comes with it.
     """
     name = _model(results, model)
+    if any(entry.ignored_code for entry in results.models if entry.name == name):
+        raise ResultsError(
+            f"{name} was measured without the code that comes with it, and a card tells of the "
+            "model as it is released"
+        )
     items = [item for item in results.items if item.model == name and item.outcome != "skipped"]
     errors = sum(item.outcome == "error" for item in items)
     if errors or results.missing:

@@ -641,6 +641,8 @@ def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
             f"{name}: another network: {before} before, {now} now; L0H0 of one is not L0H0 of the "
             "other, so compare them only where a case names no head"
         )
+    if old.ignored_code or new.ignored_code:
+        yield f"{name}: measured without the code that came with the model"
     facts = {
         "revision": (old.revision, new.revision),
         "weights sha256": (old.weights_sha256, new.weights_sha256),

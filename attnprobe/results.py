@@ -285,6 +285,7 @@ class ModelResult(_Record):
             the network.
         tokenizer: reference of the tokenizer; None where it is the model's own.
         remote_code: whether classes that came with the weights ran; None where that is not known.
+        ignored_code: files of the model that name code of its own, which was not run.
         asked_revision: the revision of a hub model that the run was given.
         asked: the reference that the run was given; a project's own loader may load another.
         device, dtype: that it was judged on; several, as on many workers, `cuda:0, cuda:1`. None
@@ -303,6 +304,7 @@ class ModelResult(_Record):
     weights_format: WeightsFormat | None = None
     tokenizer: str | None = None
     remote_code: bool | None = None
+    ignored_code: tuple[str, ...] = ()
     asked_revision: str | None = None
     asked: str | None = None
     device: str | None = None

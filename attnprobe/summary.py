@@ -121,7 +121,7 @@ def _fitting(
 def _model_row(model: ModelResult) -> list[str]:
     return [
         _code(model.name),
-        _code(model.ref),
+        _code(model.ref) + (" without its own code" if model.ignored_code else ""),
         _code(model.revision or ""),
         _code((model.weights_sha256 or "")[:12]),
     ]

@@ -1001,7 +1001,7 @@ def test_a_model_is_loaded_again_in_its_own_number_type(
 ) -> None:
     asked: list[str] = []
 
-    def load(ref: str, *, revision: str | None, dtype: str) -> Any:
+    def load(ref: str, *, dtype: str, **_: Any) -> Any:
         asked.append(dtype)
         return MODEL
 

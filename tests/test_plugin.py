@@ -571,6 +571,7 @@ def test_settings_reach_the_loader(
         "--attn-dtype=bfloat16",
         "--attn-online",
         "--attn-allow-pickle",
+        "--attn-ignore-remote-code",
         model="m=some/ref",
         plugin=object(),
     ).assert_outcomes(passed=1, failed=1)
@@ -582,6 +583,7 @@ def test_settings_reach_the_loader(
         "dtype": "bfloat16",
         "online": True,
         "allow_pickle": True,
+        "ignore_remote_code": True,
     }
 
 

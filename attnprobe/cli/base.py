@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,7 +11,10 @@ from rich.table import Table
 
 from attnprobe._version import __version__
 
-__all__ = ["TokenizerOption", "app", "out", "print_table"]
+if TYPE_CHECKING:
+    from attnprobe.models import Model
+
+__all__ = ["IgnoreRemoteCode", "TokenizerOption", "app", "out", "print_table", "warn_of"]
 
 TokenizerOption = Annotated[
     str | None,
@@ -31,6 +34,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 out = Console(highlight=False)
+
+IgnoreRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-remote-code",
+        help="Load a model that comes with code of its own without that code.",
+    ),
+]
+
+
+def warn_of(*models: Model) -> None:
+    """Prints a line on stderr for each model that was loaded without code that came with it."""
+    for model in models:
+        if model.ignored_code:
+            typer.echo(
+                f"warning: {model.name} comes with code of its own "
+                f"({', '.join(model.ignored_code)}), which is ignored; measured is transformers' "
+                f"{model.architecture}",
+                err=True,
+            )
 
 
 def print_table(table: Table) -> None:

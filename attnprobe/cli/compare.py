@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.cli.base import app, out, print_table
+from attnprobe.cli.base import IgnoreRemoteCode, app, out, print_table
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.names import LOCK, SUFFIX, short_name
 from attnprobe.per_model import values_by_model
@@ -79,6 +79,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with pictures to this file.")
     ] = None,
+    ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
     """Compare two results, or run two models on the same cases and compare them.
 
@@ -107,7 +108,10 @@ def compare(
         )
     else:
         chosen = values_by_model(tokenizers or (), ("A", "B"), option="--tokenizer")
-        both = _Asked(old, chosen.get("A")), _Asked(new, chosen.get("B"))
+        both = (
+            _Asked(old, chosen.get("A"), ignore_remote_code),
+            _Asked(new, chosen.get("B"), ignore_remote_code),
+        )
         found = _two_models(both, cases or [Path("cases")], model, device, dtype, html)
     if not found.comparison.suites:
         raise ResultsError(f"{old} and {new} have no case in common that both executed")
@@ -129,6 +133,7 @@ class _Asked:
 
     ref: str
     tokenizer: str | None
+    ignore_remote_code: bool
 
 
 @dataclass
@@ -195,7 +200,14 @@ def _two_models(
         with console.status("matching heads"):
             labels = names if names[0] != names[1] else [f"{names[0]} {which}" for which in "AB"]
             one, other = (
-                load(model.ref, name=label, tokenizer=model.tokenizer, device=device, dtype=dtype)
+                load(
+                    model.ref,
+                    name=label,
+                    tokenizer=model.tokenizer,
+                    device=device,
+                    dtype=dtype,
+                    ignore_remote_code=model.ignore_remote_code,
+                )
                 for model, label in zip(models, labels, strict=True)
             )
             fates = head_fates(one, other, asked.values())
@@ -280,6 +292,7 @@ def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: st
             f"--attn-device={device}",
             f"--attn-dtype={dtype}",
             "--attn-figures=none",
+            *(["--attn-ignore-remote-code"] if model.ignore_remote_code else []),
             "--rootdir=.",
             *("-q", "-p", "no:cacheprovider"),
             # What the project's ini file says of baselines and tokenizers is about its own runs.

@@ -184,7 +184,7 @@ def _refused(keep: Path) -> Path:
     return keep.with_name(f"{keep.stem}.refused{keep.suffix}")
 
 
-def _refuse(arguments: Sequence[str]) -> None:
+def _refuse(arguments: Sequence[str], policy: Policy) -> None:
     """Refuses options that the gate decides on, wherever they are given."""
     for argument in (*arguments, *os.environ.get("PYTEST_ADDOPTS", "").split()):
         if argument.partition("=")[0] == "--attn-json":
@@ -194,6 +194,14 @@ def _refuse(arguments: Sequence[str]) -> None:
                 "the gate opens no pickled weights, which can run code, so it takes no "
                 f"{argument}; convert them to safetensors"
             )
+        if (
+            re.search("attn[-_]ignore[-_]remote[-_]code", argument)
+            and policy.remote_code == "refuse"
+        ):
+            raise AttnprobeError(
+                "the gate judges a model without the code that came with it only where its policy "
+                f'says remote_code = "ignore"; leave out {argument}'
+            )
 
 
 def _run(
@@ -202,7 +210,7 @@ def _run(
     from attnprobe.gate import cannot_judge
     from attnprobe.results import read_results
 
-    _refuse(arguments)
+    _refuse(arguments, policy)
     # The run obeys these whatever its options and ini file say.
     variables = os.environ | {NO_PICKLE: "1"}
     if policy.baseline is not None:
@@ -302,6 +310,7 @@ def _moved(
                 revision=policy.baseline_revision,
                 # Heads are matched between models that share a tokenizer.
                 tokenizer=known.tokenizer if known else model.tokenizer,
+                ignore_remote_code=policy.remote_code == "ignore",
             )
             check_old(
                 policy,
@@ -358,7 +367,13 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     from attnprobe.models import load
 
     dtype = model.dtype or results.environment.get("dtype") or "float32"
-    loaded = load(model.ref, tokenizer=model.tokenizer, revision=model.revision, dtype=dtype)
+    loaded = load(
+        model.ref,
+        tokenizer=model.tokenizer,
+        revision=model.revision,
+        dtype=dtype,
+        ignore_remote_code=bool(model.ignored_code),
+    )
     if loaded.weights_sha256 != model.weights_sha256:
         raise ModelError(f"the weights of {model.ref} are not those that were judged")
     if model.tokenizer_sha256 not in (None, loaded.tokenizer_sha256):

@@ -10,7 +10,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from attnprobe.cli.base import TokenizerOption, app, out, print_table
+from attnprobe.cli.base import (
+    IgnoreRemoteCode,
+    TokenizerOption,
+    app,
+    out,
+    print_table,
+    warn_of,
+)
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ def models(
     page: Annotated[
         Path | None, typer.Option("--page", help="With --check all: write it as Markdown.")
     ] = None,
+    ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
     """List the architectures that are tested, or look at the sites of one model.
 
@@ -52,11 +60,13 @@ def models(
     from attnprobe.models.check import check as check_model
     from attnprobe.models.tiny import ARCHITECTURES, tiny_network
 
+    if model:
+        loaded = load(model, tokenizer=tokenizer, ignore_remote_code=ignore_remote_code)
+        warn_of(loaded)
     if check:
-        checked = [load(model, tokenizer=tokenizer)] if model else map(tiny_network, ARCHITECTURES)
+        checked = [loaded] if model else map(tiny_network, ARCHITECTURES)
         _print_differences([row for network in checked for row in check_model(network)])
     elif model:
-        loaded = load(model, tokenizer=tokenizer)
         out.print(str(loaded), markup=False)
         for site in loaded.sites.values():
             heads = sorted(set(site.heads.values()))

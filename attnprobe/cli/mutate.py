@@ -10,7 +10,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import TokenizerOption, app, out, print_table
+from attnprobe.cli.base import (
+    IgnoreRemoteCode,
+    TokenizerOption,
+    app,
+    out,
+    print_table,
+    warn_of,
+)
 from attnprobe.errors import AttnprobeError
 from attnprobe.mutations import KINDS, Mutation, parse_head, parse_kind
 from attnprobe.names import LOCK, SUFFIX, short_name
@@ -43,6 +50,7 @@ def mutate(
     tokenizer: TokenizerOption = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Which layer, such as 2.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")] = 0,
+    ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
     """Write a damaged or harmless variant of a model, to see whether a suite notices."""
     mutation = Mutation(
@@ -54,7 +62,9 @@ def mutate(
     )
     from attnprobe.models.mutate import write_mutant
 
-    done = write_mutant(model, mutation, output, tokenizer=tokenizer)
+    done = write_mutant(
+        model, mutation, output, tokenizer=tokenizer, ignore_remote_code=ignore_remote_code
+    )
     partner = f" with {done.other}" if done.other else ""
     out.print(
         f"written: {output} ({mutation}{partner}: {KINDS[mutation.kind]})",
@@ -79,6 +89,7 @@ def mutants(
     page: Annotated[
         Path | None, typer.Option("--page", help="Write the tables as Markdown to this file.")
     ] = None,
+    ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
     """Run case files on damaged and harmless variants of their models; exit 1 if one slips by.
 
@@ -100,7 +111,13 @@ def mutants(
             raise AttnprobeError(f"no case is for {name}, so its variants would all look fine")
         from attnprobe.models import load
 
-        model = load(ref, name=name, tokenizer=chosen.get(name))
+        model = load(
+            ref,
+            name=name,
+            tokenizer=chosen.get(name),
+            ignore_remote_code=ignore_remote_code,
+        )
+        warn_of(model)
         table = Table(*COLUMNS, title=escape(str(model)))
         listed = []
         with out.status("") as status:

@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import TokenizerOption, app, out, print_table
+from attnprobe.cli.base import (
+    IgnoreRemoteCode,
+    TokenizerOption,
+    app,
+    out,
+    print_table,
+    warn_of,
+)
 from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import SITES, SiteName
@@ -86,6 +93,7 @@ def scan(
     online: Annotated[
         bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
     ] = False,
+    ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
     """Measure every head on every relation of a corpus, and what else it does.
 
@@ -117,7 +125,9 @@ def scan(
         dtype=dtype,
         online=online,
         batch_tokens=batch_tokens,
+        ignore_remote_code=ignore_remote_code,
     )
+    warn_of(loaded)
     named: SiteName | None = next((name for name in SITES if name == site), None)
     options = Options(
         site=named,

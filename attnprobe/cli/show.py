@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import TokenizerOption, app, out, print_table
+from attnprobe.cli.base import (
+    IgnoreRemoteCode,
+    TokenizerOption,
+    app,
+    out,
+    print_table,
+    warn_of,
+)
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
@@ -94,6 +101,7 @@ def show(
     online: Annotated[
         bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
     ] = False,
+    ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
     """Show what heads do on one text: their patterns, what each word attends to, their heatmaps."""
     chosen = heads or []
@@ -105,8 +113,15 @@ def show(
     from attnprobe.models import load
 
     loaded = load(
-        model, tokenizer=tokenizer, revision=revision, device=device, dtype=dtype, online=online
+        model,
+        tokenizer=tokenizer,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        online=online,
+        ignore_remote_code=ignore_remote_code,
     )
+    warn_of(loaded)
     attention = loaded.attention(
         text, target=target, site=site, allow_special_tokens=allow_special_tokens
     )

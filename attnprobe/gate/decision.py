@@ -41,6 +41,7 @@ class Decision:
         moved: how many of those that hold do so at another place of their heads.
         waived: how many more blocking checks fail and may, by a waiver.
         control: each suite beside the untrained twin of its model, where the policy asks for that.
+        ignored_code: models that were measured without the code that came with them.
         accepted: checks that failed in the run and do not block, each with the reason in words.
     """
 
@@ -56,6 +57,7 @@ class Decision:
     moved: int = 0
     waived: int = 0
     control: tuple[Control, ...] = ()
+    ignored_code: tuple[str, ...] = ()
     accepted: Mapping[Key, str] = field(default_factory=dict)
 
     @property
@@ -100,12 +102,14 @@ class Decision:
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
 
     def _others(self) -> str:
-        """What was left out of the run."""
+        """What was left out of the run, or of a model."""
         told = []
         if self.deselected:
             told.append(plural(self.deselected, "more was deselected", "more were deselected"))
         if self.left_out:
             told.append(left_out(self.left_out))
+        if self.ignored_code:
+            told.append(f"the code that came with {', '.join(self.ignored_code)} was not run")
         return f"; {' and '.join(told)}" if told else ""
 
     def lines(self) -> list[str]:
@@ -133,6 +137,7 @@ class Decision:
             "waived": self.waived,
             "deselected": self.deselected,
             "left_out": self.left_out,
+            "ignored_code": list(self.ignored_code),
             "control": [one.as_dict() for one in self.control],
         }
 

@@ -129,6 +129,7 @@ def judge(
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),
+        ignored_code=tuple(sorted(model.name for model in results.models if model.ignored_code)),
         accepted=_accepted(kept, waived, failed, reasons),
     )
 

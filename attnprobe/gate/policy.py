@@ -134,6 +134,7 @@ class Policy(_Table):
         dtypes, devices: number types and devices of the run that are allowed; None for any.
         own_loader: whether models may come from a project's own loader, of which it is not
             known where their weights lay.
+        remote_code: whether a model that comes with code of its own may be judged without it.
         commit: whether a results file must be of the commit that is checked out.
     """
 
@@ -157,6 +158,7 @@ class Policy(_Table):
     dtypes: Annotated[tuple[Dtype, ...], Field(min_length=1, strict=False)] | None = None
     devices: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     own_loader: Literal["allow", "refuse"] = "refuse"
+    remote_code: Literal["refuse", "ignore"] = "refuse"
     commit: Literal["same", "any"] = "same"
     waivers: Annotated[tuple[Waiver, ...], Field(strict=False)] = ()
 

@@ -60,6 +60,13 @@ def _model(model: ModelResult, policy: Policy) -> Iterator[Reason]:
         )
     if model.remote_code:
         yield blocked("remote code", f"model {model.name} runs code that came with its weights")
+    if model.ignored_code and policy.remote_code == "refuse":
+        yield unjudged(
+            "ignored code",
+            f"model {model.name} comes with code of its own, and without it another model was "
+            "measured",
+            ['accept that with remote_code = "ignore" in the policy'],
+        )
     # Models from the hub alone have a revision.
     if model.revision is not None and model.asked_revision is None:
         yield blocked(

@@ -39,6 +39,7 @@ _ORDER = (
     "no control",
     "unknown environment",
     "unknown weights",
+    "ignored code",
     "waiver",
     # blocked
     "pickle",

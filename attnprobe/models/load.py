@@ -21,6 +21,7 @@ from attnprobe.models.files import Weights, find_weights, sha256
 from attnprobe.models.gguf import unpacked
 from attnprobe.models.model import Model
 from attnprobe.models.places import Place, locate, locate_tokenizer, tokenizer_files
+from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.names import BATCH_TOKENS, NO_PICKLE, short_name
 from attnprobe.registry import did_you_mean
@@ -45,6 +46,7 @@ def load(
     dtype: str = "float32",
     online: bool = False,
     allow_pickle: bool = False,
+    ignore_remote_code: bool = False,
     batch_tokens: int = BATCH_TOKENS,
     check: bool = True,
 ) -> Model:
@@ -62,6 +64,8 @@ def load(
         online: whether the hub may be asked; otherwise a hub id must lie in the local cache.
         allow_pickle: whether pickled weights may be opened, which can run any code. Where the
             environment has `ATTNPROBE_NO_PICKLE`, as in a run of the gate, they never are.
+        ignore_remote_code: whether a model that comes with code of its own is loaded without it,
+            as the class that transformers has for its type; otherwise it is refused.
         batch_tokens: padded tokens that one forward may hold.
         check: whether one sentence is compared with eager attention.
 
@@ -76,7 +80,10 @@ def load(
     words = place if tokenizer is None else locate_tokenizer(tokenizer, online=online)
     words_sha256 = sha256(tokenizer_files(words))
     with _quiet():
-        source = _open(place, allow_pickle=allow_pickle)
+        source = _open(place, allow_pickle=allow_pickle, ignore_remote_code=ignore_remote_code)
+        ignored = source.ignored_code
+        if not words.is_gguf:
+            ignored += check_remote_code(words.path, TOKENIZER_FILES, ignore=ignore_remote_code)
         if words is place:
             words_folder = source.weights.folder
         else:
@@ -99,10 +106,11 @@ def load(
             check=check,
             load_head=build,
             weights_format=source.format,
+            ignored_code=ignored,
         )
 
 
-def weights_of(ref: str) -> Weights:
+def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
     """The weights of a model as files of safetensors, a GGUF file unpacked.
 
     Raises:
@@ -110,7 +118,7 @@ def weights_of(ref: str) -> Weights:
     """
     place = locate(ref, revision=None, online=False, allow_pickle=False)
     with _quiet():
-        return _open(place, allow_pickle=False).weights
+        return _open(place, allow_pickle=False, ignore_remote_code=ignore_remote_code).weights
 
 
 @dataclass(frozen=True)
@@ -120,21 +128,24 @@ class _Source:
     Attributes:
         sha256: of the files that were given, hence of the GGUF file where `weights` are unpacked.
         format: theirs as well.
+        ignored_code: the files that name code of the model's own, which is not run.
     """
 
     weights: Weights
     sha256: str
     format: WeightsFormat
+    ignored_code: tuple[str, ...] = ()
 
 
-def _open(place: Place, *, allow_pickle: bool) -> _Source:
+def _open(place: Place, *, allow_pickle: bool, ignore_remote_code: bool) -> _Source:
     try:
         if place.is_gguf:
             digest = sha256([place.path])
             folder = unpacked(place.path, digest)
             return _Source(find_weights(folder, allow_pickle=False), digest, "gguf")
+        code = check_remote_code(place.path, NETWORK_FILES, ignore=ignore_remote_code)
         weights = find_weights(place.path, allow_pickle=allow_pickle)
-        return _Source(weights, sha256(weights.files), weights.format)
+        return _Source(weights, sha256(weights.files), weights.format, code)
     except OSError as error:
         raise ModelError(f"{place.path} cannot be read: {error}") from error
 

@@ -58,6 +58,8 @@ class Model:
         ref: what was asked for; `revision` the commit of a hub model.
         tokenizer_ref: reference of the tokenizer, where it is not the model's own.
         weights_format: how the weights lay on disk; None where the network was handed over.
+        ignored_code: files of the model that name code of its own, which was not run: transformers'
+            class for its type stands in its place.
         architecture: the network's class, such as `BertModel`.
         sites: kinds of attention on offer.
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
@@ -81,6 +83,7 @@ class Model:
         load_head: Callable[[Any], PreTrainedModel] | None = None,
         weights_format: WeightsFormat | None = None,
         tokenizer_ref: str | None = None,
+        ignored_code: tuple[str, ...] = (),
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -91,6 +94,7 @@ class Model:
         self.tokenizer_sha256 = tokenizer_sha256
         self.tokenizer_ref = tokenizer_ref
         self.weights_format = weights_format
+        self.ignored_code = ignored_code
         self.architecture = type(network).__name__
         weight = next(network.parameters())
         self.device = str(weight.device)

@@ -127,7 +127,12 @@ def mutate(network: PreTrainedModel, mutation: Mutation) -> None:
 
 
 def write_mutant(
-    ref: str, mutation: Mutation, out: Path, *, tokenizer: str | None = None
+    ref: str,
+    mutation: Mutation,
+    out: Path,
+    *,
+    tokenizer: str | None = None,
+    ignore_remote_code: bool = False,
 ) -> Mutation:
     """Writes a variant of a model as a folder of safetensors, whole or not at all.
 
@@ -135,6 +140,7 @@ def write_mutant(
         ref: as for `load`; a hub model must lie in the local cache.
         out: a folder that does not exist yet.
         tokenizer: as for `load`; the variant gets its files in place of the model's own.
+        ignore_remote_code: as for `load`.
 
     Returns:
         What was done: where heads were swapped, with the head that was taken.
@@ -144,7 +150,7 @@ def write_mutant(
     """
     if out.exists():
         raise ModelError(f"{out} exists; give a folder that does not, --out")
-    source = weights_of(ref)
+    source = weights_of(ref, ignore_remote_code=ignore_remote_code)
     folder = source.folder
     copied = _files_beside(folder, tokenizer)
     weights: dict[str, Tensor] = {}

@@ -188,8 +188,20 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        write_mutant(model.ref, mutation, folder, tokenizer=model.tokenizer_ref)
-        yield load(str(folder), name=model.name, batch_tokens=model.batch_tokens)
+        ignore = bool(model.ignored_code)
+        write_mutant(
+            model.ref,
+            mutation,
+            folder,
+            tokenizer=model.tokenizer_ref,
+            ignore_remote_code=ignore,
+        )
+        yield load(
+            str(folder),
+            name=model.name,
+            batch_tokens=model.batch_tokens,
+            ignore_remote_code=ignore,
+        )
 
 
 def _judged(

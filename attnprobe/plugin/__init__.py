@@ -119,6 +119,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"--attn-model {name}=REF",
             yellow=True,
         )
+    for name, network in sorted(_without_code(terminalreporter)):
+        terminalreporter.write_line(
+            f"attnprobe: {name} comes with code of its own, which was ignored: measured is "
+            f"transformers' {network}, which may attend differently",
+            yellow=True,
+        )
     for habit in config.stash.get(order_key, []):
         terminalreporter.write_line(f"attnprobe: {habit['told']}", yellow=True)
     for outcome, what in _DOUBTS.items():
@@ -135,6 +141,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 "does not accept that, nor does the gate unless its policy does",
                 yellow=True,
             )
+
+
+def _without_code(terminalreporter: Any) -> set[tuple[str, str]]:
+    """Name and class of the models that were loaded without code that came with them."""
+    reports = [report for entries in terminalreporter.stats.values() for report in entries]
+    models = [(getattr(report, REPORT, None) or {}).get("model") for report in reports]
+    return {
+        (model["name"], model["architecture"])
+        for model in models
+        if model and model["ignored_code"]
+    }
 
 
 def _outcomes(report: pytest.TestReport) -> set[str]:

@@ -22,6 +22,8 @@ _MODEL = "attn_model"
 _SWITCHES = {
     "online": "allow the model hub; it wants --attn-revision",
     "allow-pickle": "load pickled weights, which can run code",
+    "ignore-remote-code": "load a model that comes with code of its own without that code, as "
+    "transformers' own class; without this option it is refused",
     "all-models": "cases that name no model run on every model of the ini file, not on the first "
     "alone",
     "strict": "borderline and vacuous verdicts fail, and so does a run that judged nothing or left "
@@ -78,6 +80,7 @@ class Settings:
     all_models: bool
     online: bool
     allow_pickle: bool
+    ignore_remote_code: bool
     strict: bool
     figures: Figures
     json: Path | None
@@ -149,6 +152,7 @@ def settings(config: pytest.Config) -> Settings:
         all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
+        ignore_remote_code=_switch(config, "ignore-remote-code"),
         strict=_switch(config, "strict"),
         figures=cast(Figures, _value(config, "figures")),
         json=config.invocation_params.dir / json if json else None,
@@ -173,6 +177,11 @@ def header(config: pytest.Config) -> list[str]:
         for name, ref in chosen.tokenizers.items()
     )
     lines = [f"attnprobe: {models}{tokenizers}{revision}, {chosen.dtype}, device {chosen.device}"]
+    if chosen.ignore_remote_code:
+        lines.append(
+            "attnprobe: warning: code that comes with a model is ignored, its class replaced by "
+            "that of transformers: --attn-ignore-remote-code"
+        )
     here = config.invocation_params.dir
     if config.inipath is None and config.rootpath != here:
         # pytest finds its root before it knows our options, and takes a model for a test path.

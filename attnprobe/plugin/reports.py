@@ -76,6 +76,7 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
         sites=tuple(loaded.sites),
         weights_format=loaded.weights_format,
         remote_code=loaded.remote_code,
+        ignored_code=loaded.ignored_code,
         # A folder has no revision, whatever the run was given for others.
         asked_revision=asked_revision if loaded.revision else None,
         asked=asked,

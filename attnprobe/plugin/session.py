@@ -272,6 +272,7 @@ class Session:
                 dtype=chosen.dtype,
                 online=chosen.online,
                 allow_pickle=chosen.allow_pickle,
+                ignore_remote_code=chosen.ignore_remote_code,
             )
         self._say(f"attnprobe: loaded {model} in {time.perf_counter() - start:.1f} s")
         return model

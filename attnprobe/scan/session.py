@@ -54,6 +54,7 @@ class ScannedModel(Surveyor, Protocol):
     weights_sha256: str
     tokenizer_sha256: str
     architecture: str
+    ignored_code: tuple[str, ...]
     device: str
     dtype: str
 
@@ -392,6 +393,7 @@ class Scan:
                 "weights_sha256": model.weights_sha256,
                 "tokenizer_sha256": model.tokenizer_sha256,
                 "architecture": model.architecture,
+                "ignored_code": list(model.ignored_code),
             },
             "corpora": [
                 {
