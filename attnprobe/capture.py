@@ -29,6 +29,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from attnprobe.errors import MeasureError, ModelError
+from attnprobe.network_state import preserved
 from attnprobe.records import SITES, Floats, Head, Site, SiteName
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Wanted",
     "batch_inputs",
     "capture",
+    "configurations",
     "eager",
     "head_sums",
     "is_encoder_decoder",
@@ -348,7 +350,7 @@ AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def _configs(network: PreTrainedModel) -> list[PreTrainedConfig]:
+def configurations(network: PreTrainedModel) -> list[PreTrainedConfig]:
     """Every configuration that a module of the network may read."""
     found: dict[int, PreTrainedConfig] = {}
 
@@ -365,15 +367,18 @@ def _configs(network: PreTrainedModel) -> list[PreTrainedConfig]:
 
 @contextmanager
 def _running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """Evaluation mode without gradients and with this attention; all restored afterwards."""
+    """Evaluation mode without gradients and with this attention; all restored afterwards.
+
+    What the network changes in itself while it runs is restored as well.
+    """
     # Set directly: set_attn_implementation refuses networks that declare no SDPA, such as gpt_oss.
-    before = [(config, config._attn_implementation) for config in _configs(network)]
+    before = [(config, config._attn_implementation) for config in configurations(network)]
     training = [module for module in network.modules() if module.training]
     try:
         network.train(False)
         for config, _ in before:
             config._attn_implementation_internal = implementation
-        with torch.inference_mode():
+        with torch.inference_mode(), preserved(network, configurations(network)):
             yield
     finally:
         for config, former in before:
@@ -480,11 +485,15 @@ def eager(
     Raises:
         ModelError: the network returns no weights.
     """
-    with _running(network, "eager"):
-        outputs = _call(network, inputs, output_attentions=True)
     fields: dict[SiteName, str] = {alone: "attentions"}
     if is_encoder_decoder(network):
         fields = {site: f"{site}_attentions" for site in SITES}
+    with _running(network, "eager"):
+        if any(hasattr(module, "set_attention_type") for module in network.modules()):
+            # BigBird replaces its attention modules in its first forward on a short text. The hooks
+            # that record weights must be put on the new ones.
+            _call(network, inputs)
+        outputs = _call(network, inputs, output_attentions=True)
     found: dict[SiteName, list[Tensor]] = {}
     for site, name in fields.items():
         layers = _attention_layers(network, getattr(outputs, name, None) or ())

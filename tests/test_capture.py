@@ -253,7 +253,7 @@ def test_a_layer_that_is_called_several_times_counts_as_several() -> None:
 
 
 def implementations(network: PreTrainedModel) -> list[str | None]:
-    return [config._attn_implementation for config in capture._configs(network)]
+    return [config._attn_implementation for config in capture.configurations(network)]
 
 
 @pytest.mark.parametrize("name", ["t5", "gpt_oss", "bloom"])

@@ -33,6 +33,7 @@ FLOORS = {
     "heads": 2,
     "yamltext": 2,
     "align": 2,
+    "network_state": 2,
     "render": 2,
     "rules": 3,
     "cases": 4,
@@ -63,7 +64,7 @@ FLOORS = {
 
 # Who alone may import a library that is slow to import or that ties the house to one face.
 CONFINED = {
-    "torch": {"models", "capture"},
+    "torch": {"models", "capture", "network_state"},
     "transformers": {"models", "capture"},
     "gguf": {"models"},
     "huggingface_hub": {"models", "card"},

@@ -52,6 +52,7 @@ class Ablator:
         network: what `where` is the layout of.
         encode: how the model reads a sample.
         start: id that opens a decoder's input; None for a network that is no encoder-decoder.
+        shared: as in `pack`.
         on_forward: called for each forward pass.
     """
 
@@ -63,12 +64,14 @@ class Ablator:
         *,
         start: int | None,
         pad_id: int,
+        shared: int | None,
         name: str,
         on_forward: Callable[[], None],
     ) -> None:
         self.network = network
         self.where = where
         self.start = start
+        self.shared = shared
         self.encode = encode
         self._pad_id = pad_id
         self._name = name
@@ -152,7 +155,7 @@ class Ablator:
             lengths = [(len(one.source), len(one.target or ())) for one in passes]
             sums: dict[tuple[SiteName, int], Tensor] = {}
             counts: dict[tuple[SiteName, int], int] = {}
-            for batch in pack(lengths, batch_tokens):
+            for batch in pack(lengths, batch_tokens, shared=self.shared):
                 inputs = self.inputs([passes[index] for index in batch])
                 self.on_forward()
                 found = capture.head_sums(self.network, self.where, inputs, missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,9 @@ from transformers import PreTrainedModel
 
 from attnprobe.capture import Padding, batch_inputs, capture, is_encoder_decoder, layout
 from attnprobe.models.compare import differences
+from attnprobe.models.lengths import length_rules
 from attnprobe.models.model import Model
+from attnprobe.models.plan import pack
 from attnprobe.records import Floats, SiteName
 
 __all__ = ["CheckRow", "check", "random_ids"]
@@ -32,6 +34,7 @@ class CheckRow:
         unpadded, right, left: largest absolute difference to eager `output_attentions` of a single
             text, and of a batch padded on the right and on the left.
         batch: largest absolute difference between the batch padded on the right and single texts.
+            Texts that the network forbids to share a batch are in batches of their own.
         served: `function` or `eager`; in the latter case the differences say nothing.
     """
 
@@ -55,46 +58,48 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
     network = model.network if isinstance(model, Model) else model
     sources, targets = random_ids(network, seed)
     where = layout(network, batch_inputs(network, sources[:1], targets and targets[:1]))
+    texts = range(len(sources))
+    batches = pack(
+        [(len(sources[text]), len(targets[text]) if targets else 0) for text in texts],
+        batch_tokens=sum(map(len, (*sources, *(targets or ())))) * len(texts),
+        shared=length_rules(network).shared,
+    )
 
-    def inputs(chosen: slice, padding: Padding = "right") -> Mapping[str, torch.Tensor]:
+    def inputs(batch: Sequence[int], padding: Padding = "right") -> Mapping[str, torch.Tensor]:
         return batch_inputs(
             network,
-            sources[chosen],
-            targets and targets[chosen],
+            [sources[text] for text in batch],
+            [targets[text] for text in batch] if targets else None,
             pad_id=getattr(network.config.get_text_config(), "pad_token_id", None) or 0,
             padding=padding,
         )
 
-    def worst(given: Mapping[str, torch.Tensor]) -> dict[SiteName, float]:
+    def worst(chosen: Sequence[Sequence[int]], padding: Padding) -> dict[SiteName, float]:
         found: dict[SiteName, float] = {}
-        for one in differences(network, where, given):
-            found[one.site] = max(found.get(one.site, 0.0), one.value)
+        for batch in chosen:
+            for one in differences(network, where, inputs(batch, padding)):
+                found[one.site] = max(found.get(one.site, 0.0), one.value)
         return found
 
-    def all_rows(chosen: slice) -> dict[tuple[SiteName, int], list[Floats]]:
-        lengths = {"encoder": sources, "decoder": targets or sources, "cross": targets}
+    def all_rows(batch: Sequence[int]) -> dict[tuple[SiteName, int], list[Floats]]:
+        queries = {"encoder": sources, "decoder": targets or sources, "cross": targets or ()}
         wanted = {
-            (name, layer): [range(len(ids)) for ids in (lengths[name] or ())[chosen]]
+            (name, layer): [range(len(queries[name][text])) for text in batch]
             for name, site in where.sites.items()
             for layer in site.layers
         }
-        return capture(network, where, inputs(chosen), wanted)
+        return capture(network, where, inputs(batch), wanted)
 
-    together = all_rows(slice(None))
-    alone = [all_rows(slice(number, number + 1)) for number in range(len(sources))]
+    alone = [all_rows([text]) for text in texts]
+    apart = dict.fromkeys(where.sites, 0.0)
+    for batch in batches:
+        for (name, layer), rows in all_rows(batch).items():
+            for text, weights in zip(batch, rows, strict=True):
+                difference = abs(weights - alone[text][name, layer][0]).max()
+                apart[name] = max(apart[name], float(difference))
 
-    def apart(name: SiteName) -> float:
-        return max(
-            float(abs(together[name, layer][number] - alone[number][name, layer][0]).max())
-            for layer in where.sites[name].layers
-            for number in range(len(sources))
-        )
-
-    single, right, left = (
-        worst(inputs(slice(1))),
-        worst(inputs(slice(None))),
-        worst(inputs(slice(None), "left")),
-    )
+    single = worst([[0]], "right")
+    right, left = worst(batches, "right"), worst(batches, "left")
     return [
         CheckRow(
             type(network).__name__,
@@ -104,7 +109,7 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
             single[name],
             right[name],
             left[name],
-            apart(name),
+            apart[name],
             where.served,
         )
         for name, site in where.sites.items()

@@ -120,9 +120,17 @@ def padding_check(
     target: Sequence[int] | None,
     *,
     pad_id: int,
+    shared: int | None = None,
     name: str,
 ) -> None:
-    """Raises ModelError where a text beside a longer one is read otherwise than alone."""
+    """Raises ModelError where a text beside a longer one is read otherwise than alone.
+
+    Args:
+        shared: as in `pack`; the texts are cut so that the longer one is no longer than this.
+    """
+    if shared is not None:
+        source = source[: max(1, shared - 3)]
+        target = target[: max(1, shared - 3)] if target else None
     sources = [source, [*source, *source[-3:]]]
     targets = [target, [*target, *target[-3:]]] if target else None
 

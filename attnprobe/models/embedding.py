@@ -44,7 +44,8 @@ class Embedder:
             wanted.setdefault(text, []).append(pool)
         found: dict[tuple[Pass, Pool], Tensor] = {}
         for passes in alike(wanted):
-            for batch in pack([(len(one.source), 0) for one in passes], batch_tokens):
+            lengths = [(len(one.source), 0) for one in passes]
+            for batch in pack(lengths, batch_tokens, shared=self._ablator.shared):
                 chosen = [passes[index] for index in batch]
                 states = self._states(chosen, batch_tokens=batch_tokens)
                 for one, own in zip(chosen, states, strict=True):

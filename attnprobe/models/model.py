@@ -17,6 +17,7 @@ from attnprobe.errors import MeasureError, ModelError
 from attnprobe.models.ablation import Ablator
 from attnprobe.models.compare import applied_windows, in_float32, padding_check, self_check
 from attnprobe.models.embedding import Embedder
+from attnprobe.models.lengths import length_rules
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
@@ -109,6 +110,7 @@ class Model:
         check_vocabulary(tokenizer, self._reader.rows, name=name)
         self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
+        self._lengths = length_rules(network)
         source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
         inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
         self._layout = applied_windows(
@@ -135,6 +137,7 @@ class Model:
             source.ids,
             target.ids if target else None,
             pad_id=self._pad_id,
+            shared=self._lengths.shared,
             name=self.name,
         )
 
@@ -198,6 +201,7 @@ class Model:
             if tokens is not None:
                 count, text = len(tokens), tokens.text
                 check_length(count, side, self.max_tokens, name=self.name, text=text)
+        self._lengths.check(len(source), name=self.name, text=source.text)
         return Encoding(sample, source, target, self.sites)
 
     def attention(
@@ -268,7 +272,8 @@ class Model:
         """
         encodings = [self.encode(need.sample) for need in needs]
         lengths = [(len(one.source), len(one.target or ())) for one in encodings]
-        for batch in pack(lengths, batch_tokens or self.batch_tokens):
+        size = batch_tokens or self.batch_tokens
+        for batch in pack(lengths, size, shared=self._lengths.shared):
             yield from self._survey(needs, encodings, batch)
 
     def _survey(
@@ -384,6 +389,7 @@ class Model:
             self.encode,
             start=self._start,
             pad_id=self._pad_id,
+            shared=self._lengths.shared,
             name=self.name,
             on_forward=self._count,
         )
@@ -399,7 +405,8 @@ class Model:
         padding: capture.Padding,
     ) -> list[Rows]:
         captured: dict[tuple[Sample, SiteName, int], tuple[tuple[int, ...], Floats]] = {}
-        for batch in plan_batches(needs, encodings, batch_tokens):
+        shared = self._lengths.shared
+        for batch in plan_batches(needs, encodings, batch_tokens, shared=shared):
             chosen = [encodings[sample] for sample in batch.samples]
             inputs = self._inputs(chosen, padding)
             found = capture.capture(self.network, self._layout, inputs, batch.wanted)

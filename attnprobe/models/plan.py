@@ -49,12 +49,19 @@ def _layers(layers: Sequence[int]) -> str:
 
 
 def plan_batches(
-    needs: Sequence[Need], encodings: Mapping[Sample, Encoding], batch_tokens: int
+    needs: Sequence[Need],
+    encodings: Mapping[Sample, Encoding],
+    batch_tokens: int,
+    *,
+    shared: int | None = None,
 ) -> list[Batch]:
     """Groups the needs by sample and the samples by length.
 
     Every sample is in one batch. A batch holds at most `batch_tokens` padded tokens, unless a
     single sample is longer, and is at most half padding. The order depends on the needs alone.
+
+    Args:
+        shared: as in `pack`.
     """
     rows: dict[Sample, dict[tuple[SiteName, int], set[int]]] = {}
     for need in needs:
@@ -67,22 +74,35 @@ def plan_batches(
         return len(encoding.source), len(encoding.target or ())
 
     samples = list(rows)
-    batches = pack([lengths(sample) for sample in samples], batch_tokens)
+    batches = pack([lengths(sample) for sample in samples], batch_tokens, shared=shared)
     return [_batch([samples[index] for index in batch], rows) for batch in batches]
 
 
-def pack(lengths: Sequence[tuple[int, int]], batch_tokens: int) -> list[list[int]]:
-    """Batches of samples, by their indices, from the lengths of their source and target."""
+def pack(
+    lengths: Sequence[tuple[int, int]], batch_tokens: int, *, shared: int | None = None
+) -> list[list[int]]:
+    """Batches of samples, by their indices, from the lengths of their source and target.
+
+    Args:
+        shared: a longer source or target is never padded: it shares a batch with those of its own
+            length alone. None where a network computes the same beside any other text.
+    """
+
+    def fixed(index: int) -> tuple[int, ...]:
+        """The lengths of a sample that its batch must keep, 0 for those that it may pad."""
+        return tuple(n if shared is not None and n > shared else 0 for n in lengths[index])
+
     batches: list[list[int]] = []
     width = real = (0, 0)
     for index in sorted(
-        range(len(lengths)), key=lambda index: (sum(lengths[index]), lengths[index])
+        range(len(lengths)), key=lambda index: (fixed(index), sum(lengths[index]), lengths[index])
     ):
         source, target = lengths[index]
         wider = (max(width[0], source), max(width[1], target))
         more = (real[0] + source, real[1] + target)
         padded = sum(wider) * (len(batches[-1]) + 1) if batches else 0
-        if not batches or padded > batch_tokens or padded > 2 * sum(more):
+        apart = bool(batches) and fixed(index) != fixed(batches[-1][0])
+        if not batches or apart or padded > batch_tokens or padded > 2 * sum(more):
             batches.append([])
             wider = more = (source, target)
         batches[-1].append(index)

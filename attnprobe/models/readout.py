@@ -119,7 +119,8 @@ class Predictor:
         found: dict[Pass, dict[tuple[int, int], float]] = {}
         for passes in alike(wanted):
             lengths = [(len(one.source), len(one.target or ())) for one in passes]
-            for batch in pack(lengths, self._budget(batch_tokens)):
+            budget = self._budget(batch_tokens)
+            for batch in pack(lengths, budget, shared=self._ablator.shared):
                 chosen = [passes[index] for index in batch]
                 found |= self._batch(chosen, wanted, batch_tokens=batch_tokens)
 
