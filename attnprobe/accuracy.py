@@ -16,7 +16,7 @@ import numpy as np
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
-from attnprobe.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
+from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus, relation_names
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.heads import HeadSet
 from attnprobe.names import BATCH_TOKENS
@@ -208,7 +208,10 @@ def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Ar
         if not any(matches(name, label) for name in known):
             near = did_you_mean(label, relation_names(known))
             raise CaseError(f"no relation {label!r} in {corpus.name}; {near}", mark)
-    found = [(one, list(_matching(one.arcs, source))) for one in corpus.sentences]
+    found = [
+        (_spoken(sentence, source), list(_matching(sentence.arcs, source)))
+        for sentence in corpus.sentences
+    ]
     found = [(one, arcs) for one, arcs in found if arcs]
     two_texts = any(one.sample.target is not None for one, _ in found)
     if two_texts and (relation.site != "cross" or source.backwards):
@@ -236,6 +239,16 @@ def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Ar
         corpus.notes,
         corpus.sha256,
     )
+
+
+def _spoken(sentence: Sentence, source: CorpusArcs) -> Sentence:
+    """The sentence in the languages of its corpus."""
+    sample = replace(
+        sentence.sample,
+        source_language=source.source_language,
+        target_language=sentence.sample.target and source.target_language,
+    )
+    return replace(sentence, sample=sample)
 
 
 def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:

@@ -647,6 +647,8 @@ def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
         "revision": (old.revision, new.revision),
         "weights sha256": (old.weights_sha256, new.weights_sha256),
         "tokenizer sha256": (old.tokenizer_sha256, new.tokenizer_sha256),
+        "source language": (old.source_language, new.source_language),
+        "target language": (old.target_language, new.target_language),
     }
     for fact, (was, is_) in facts.items():
         if was != is_:

@@ -92,12 +92,16 @@ class Sample:
 
     Attributes:
         ids: token ids instead of a text, exactly as the model is to see them; the text is empty.
+        source_language, target_language: codes of the tokenizer, for the text and its target; None
+            where the model has none, or one for all texts.
     """
 
     text: str
     target: str | None = None
     allow_special_tokens: bool = False
     ids: tuple[int, ...] | None = None
+    source_language: str | None = None
+    target_language: str | None = None
 
 
 @dataclass(frozen=True)

@@ -290,6 +290,8 @@ class ModelResult(_Record):
         asked: the reference that the run was given; a project's own loader may load another.
         device, dtype: that it was judged on; several, as on many workers, `cuda:0, cuda:1`. None
             in older files, where those of the environment hold.
+        source_language, target_language: of texts and targets that name none, for a multilingual
+            tokenizer.
     """
 
     name: str
@@ -309,6 +311,8 @@ class ModelResult(_Record):
     asked: str | None = None
     device: str | None = None
     dtype: str | None = None
+    source_language: str | None = None
+    target_language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -415,8 +419,16 @@ def _sorted(items: Iterable[CaseResult]) -> list[dict[str, Any]]:
 
 def text_sha256(sample: Sample) -> str:
     """What a text and its target, or token ids, are known by from run to run."""
-    told = json.dumps([sample.text, sample.target, sample.ids])
-    return hashlib.sha256(told.encode()).hexdigest()
+    parts: list[object] = [sample.text, sample.target, sample.ids]
+    # Only where they are there, so that texts without them keep the hash that baselines know.
+    languages = {
+        key: code
+        for key in ("source_language", "target_language")
+        if (code := getattr(sample, key)) is not None
+    }
+    if languages:
+        parts.append(languages)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:

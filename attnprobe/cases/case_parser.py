@@ -53,6 +53,12 @@ class CaseParser:
             self._error("repeat: goes with ids:, not with a text", (*path, "repeat"), key=True)
         elif spec.ids is not None and spec.target is not None:
             self._error("ids: go without a target:", (*path, "target"), key=True)
+        elif spec.ids is not None and spec.source_language is not None:
+            message = "ids: are read as they stand, so source_language: says nothing"
+            self._error(message, (*path, "source_language"), key=True)
+        elif spec.target is None and spec.target_language is not None:
+            message = "target_language: goes with a target:"
+            self._error(message, (*path, "target_language"), key=True)
         elif spec.template is None and spec.rows is not None:
             self._error("rows: fill a template:, nothing else", (*path, "rows"), key=True)
         elif spec.template is None:
@@ -135,7 +141,14 @@ class CaseParser:
             if written is not None and ids is None and not written.strip():
                 self._error(f"{name}: holds no word", where if row else (*path, name))
                 return
-        sample = Sample(text, target, spec.allow_special_tokens, ids)
+        sample = Sample(
+            text,
+            target,
+            spec.allow_special_tokens,
+            ids,
+            source_language=None if ids else spec.source_language or defaults.source_language,
+            target_language=target and (spec.target_language or defaults.target_language),
+        )
         expectations = [
             self._expectation(defaults, entry, sample, (*path, "expect", index), fill)
             for index, entry in enumerate(spec.expect)
@@ -179,7 +192,7 @@ class CaseParser:
         except _Unfilled:
             return None
         inherited = {
-            field: value for field, value in defaults if field not in stated and value is not None
+            field: value for field, value in defaults.of_rules().items() if field not in stated
         }
         try:
             rule = parse_rule(kind, {**inherited, **stated}, head_sets=self.head_sets)

@@ -101,12 +101,15 @@ class CorpusArcs:
         shown: the file as messages call it.
         labels: names of the relation in the corpus; each with its place in the case file.
         backwards: the head attends to its dependent, not the dependent to its head.
+        source_language, target_language: of all texts, and targets, of the file.
     """
 
     path: Path
     shown: str
     labels: tuple[tuple[str, Mark], ...]
     backwards: bool
+    source_language: str | None = None
+    target_language: str | None = None
 
 
 class Bound(NamedTuple):

@@ -74,7 +74,7 @@ class RelationParser:
         """The relation; nothing where it cannot be meant."""
         site = spec.site or defaults.site
         model = spec.model or shell.model
-        source = self._source(spec, model, site, path)
+        source = self._source(spec, defaults, model, site, path)
         heads = self._relation_heads(spec.heads, defaults.heads, path)
         demanded = self._validated(BoundsShell, spec.expect, (*path, "expect"))
         if demanded is None or source is None or heads is None:
@@ -150,7 +150,12 @@ class RelationParser:
         return heads
 
     def _source(
-        self, spec: RelationShell, model: str | None, site: SiteName | None, path: KeyPath
+        self,
+        spec: RelationShell,
+        defaults: Defaults,
+        model: str | None,
+        site: SiteName | None,
+        path: KeyPath,
     ) -> CorpusArcs | LabelledArcs | None:
         given = [
             key for key in ("from_corpus", "from_cases", "spans") if getattr(spec, key) is not None
@@ -159,14 +164,28 @@ class RelationParser:
             message = "a relation has exactly one of from_corpus:, from_cases: and spans:"
             self._error(message, path)
             return None
+        language = spec.source_language or defaults.source_language
         if spec.from_corpus is not None:
             where = (*path, "from_corpus")
-            corpus = self._validated(CorpusShell, spec.from_corpus, where)
-            return None if corpus is None else self._corpus(corpus, where)
+            shell = self._validated(CorpusShell, spec.from_corpus, where)
+            corpus = None if shell is None else self._corpus(shell, where)
+            return corpus and replace(
+                corpus,
+                source_language=language,
+                target_language=spec.target_language or defaults.target_language,
+            )
+        if spec.target_language is not None or (spec.from_cases and spec.source_language):
+            key = "source_language" if spec.target_language is None else "target_language"
+            self._error(
+                f"{key}: goes with from_corpus:, whose sentences name none; "
+                "cases name their own, and spans: have no target",
+                (*path, key),
+                key=True,
+            )
         if spec.from_cases is not None:
             return self._labelled(spec.from_cases, model, site, (*path, "from_cases"))
         arcs = [
-            self._span_arc(written, (*path, "spans", index))
+            self._span_arc(written, language, (*path, "spans", index))
             for index, written in enumerate(spec.spans or [])
         ]
         return LabelledArcs(tuple(arc for arc in arcs if arc is not None), {})
@@ -216,7 +235,7 @@ class RelationParser:
             backwards=spec.direction == "head-to-dependent",
         )
 
-    def _span_arc(self, written: object, path: KeyPath) -> LabelledArc | None:
+    def _span_arc(self, written: object, language: str | None, path: KeyPath) -> LabelledArc | None:
         spec = self._validated(SpanShell, written, path)
         if spec is None:
             return None
@@ -232,7 +251,9 @@ class RelationParser:
         if query.start < key.end and key.start < query.end:
             self._error("from: and to: share characters; a word cannot look at itself", path)
             return None
-        sample = Sample(spec.text, allow_special_tokens=spec.allow_special_tokens)
+        sample = Sample(
+            spec.text, allow_special_tokens=spec.allow_special_tokens, source_language=language
+        )
         return LabelledArc(sample, query, key, spec.text)
 
     def _labelled(

@@ -77,10 +77,22 @@ Marks = Annotated[
 AllowSpecialTokens = Annotated[
     bool, Field(description="The text may spell special tokens such as [SEP].")
 ]
+SourceLanguage = Annotated[
+    Text | None,
+    Field(description="The language of the text, by its code in a multilingual tokenizer."),
+]
+TargetLanguage = Annotated[
+    Text | None,
+    Field(description="The language of the target text, by its code in the tokenizer."),
+]
 
 
 # What is said of a key that belongs elsewhere.
-_HEADS = "heads: goes under defaults: or into a rule"
+_MISPLACED = {
+    "heads": "heads: goes under defaults: or into a rule",
+    "source_language": "source_language: goes under defaults: or into a case or relation",
+    "target_language": "target_language: goes under defaults: or into a case or relation",
+}
 
 
 class _Shell(BaseModel):
@@ -88,16 +100,23 @@ class _Shell(BaseModel):
 
 
 class Defaults(_Shell):
-    """What every rule of the file takes unless it says otherwise."""
+    """What every rule, case and relation of the file takes unless it says otherwise."""
 
     site: Annotated[SiteName | None, Field(description="Which attention.")] = None
     heads: Annotated[Any, WithJsonSchema({"definition": "heads"})] = None
+    source_language: SourceLanguage = None
+    target_language: TargetLanguage = None
+
+    def of_rules(self) -> dict[str, Any]:
+        """What a rule takes."""
+        given = {"site": self.site, "heads": self.heads}
+        return {field: value for field, value in given.items() if value is not None}
 
 
 class CaseShell(_Shell):
     """One case: a text, or a template with rows, and what is expected of it."""
 
-    misplaced: ClassVar[Mapping[str, str]] = {"heads": _HEADS}
+    misplaced: ClassVar[Mapping[str, str]] = _MISPLACED
 
     id: Id
     text: Text | None = Field(None, description="The sentence that the model reads.")
@@ -114,6 +133,8 @@ class CaseShell(_Shell):
         None, description="How many times the ids stand one after the other."
     )
     target: Text | None = Field(None, description="Target text, for an encoder-decoder.")
+    source_language: SourceLanguage = None
+    target_language: TargetLanguage = None
     model: ModelName | None = Field(
         None, description="Which model the case is for; without it the run's first."
     )
@@ -280,6 +301,8 @@ class RelationShell(_Shell):
     site: SiteName | None = Field(
         None, description="Which attention; needed where the model has several."
     )
+    source_language: SourceLanguage = None
+    target_language: TargetLanguage = None
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="Of the split into the half chosen on and the half judged on."
     )
@@ -305,7 +328,7 @@ class RelationShell(_Shell):
 class FileShell(_Shell):
     """A file of attention probes."""
 
-    misplaced: ClassVar[Mapping[str, str]] = {"heads": _HEADS}
+    misplaced: ClassVar[Mapping[str, str]] = _MISPLACED
 
     version: Annotated[
         int,

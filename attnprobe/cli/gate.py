@@ -373,6 +373,8 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
         revision=model.revision,
         dtype=dtype,
         ignore_remote_code=bool(model.ignored_code),
+        source_language=model.source_language,
+        target_language=model.target_language,
     )
     if loaded.weights_sha256 != model.weights_sha256:
         raise ModelError(f"the weights of {model.ref} are not those that were judged")

@@ -49,6 +49,8 @@ def load(
     ignore_remote_code: bool = False,
     batch_tokens: int = BATCH_TOKENS,
     check: bool = True,
+    source_language: str | None = None,
+    target_language: str | None = None,
 ) -> Model:
     """Loads a model and compares its attention with its own eager weights.
 
@@ -68,6 +70,8 @@ def load(
             as the class that transformers has for its type; otherwise it is refused.
         batch_tokens: padded tokens that one forward may hold.
         check: whether one sentence is compared with eager attention.
+        source_language, target_language: of texts and targets that name none, for a multilingual
+            tokenizer, such as `eng_Latn`; by default those that the tokenizer's files name.
 
     Raises:
         ModelError: what is wrong with the reference, the files or the attention, and the way out.
@@ -107,6 +111,8 @@ def load(
             load_head=build,
             weights_format=source.format,
             ignored_code=ignored,
+            source_language=source_language,
+            target_language=target_language,
         )
 
 

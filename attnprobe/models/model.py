@@ -85,6 +85,8 @@ class Model:
         weights_format: WeightsFormat | None = None,
         tokenizer_ref: str | None = None,
         ignored_code: tuple[str, ...] = (),
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -105,13 +107,19 @@ class Model:
         self._load_head = load_head
         self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
         prepare_tokenizer(tokenizer)
-        self._reader = TextReader(tokenizer, network, name=name)
+        self._reader = TextReader(
+            tokenizer,
+            network,
+            name=name,
+            source_language=source_language,
+            target_language=target_language,
+        )
         self._start = self._reader.start
         check_vocabulary(tokenizer, self._reader.rows, name=name)
         self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
         self._lengths = length_rules(network)
-        source, target = self._tokens(PROBE if self._start is not None else Sample(PROBE.text))
+        source, target = self._reader.in_any_language(PROBE)
         inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
         self._layout = applied_windows(
             network, capture.layout(network, inputs), max_tokens=self.max_tokens
@@ -151,6 +159,8 @@ class Model:
         batch_tokens: int = BATCH_TOKENS,
         check: bool = True,
         load_head: Callable[[Any], PreTrainedModel] | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> Model:
         """A model from a network and a fast tokenizer that are already built.
 
@@ -158,6 +168,8 @@ class Model:
 
         Args:
             load_head: builds the network with a language-model head, where it comes without one.
+            source_language, target_language: of samples that name none, for a multilingual
+                tokenizer; by default those that the tokenizer names.
         """
         return cls(
             network,
@@ -170,7 +182,19 @@ class Model:
             batch_tokens=batch_tokens,
             check=check,
             load_head=load_head,
+            source_language=source_language,
+            target_language=target_language,
         )
+
+    @property
+    def source_language(self) -> str | None:
+        """The language of texts that name none; None where they must, or where none is marked."""
+        return self._reader.languages.stated["source_language"]
+
+    @property
+    def target_language(self) -> str | None:
+        """The language of targets that name none; None as of `source_language`."""
+        return self._reader.languages.stated["target_language"]
 
     @property
     def remote_code(self) -> bool:
@@ -191,7 +215,8 @@ class Model:
         Raises:
             SelectorError: longer than the model takes, a special token spelled in the text, or a
                 token that the network has no embedding for.
-            ModelError: a target text for a model that takes none.
+            ModelError: a target text for a model that takes none, or a text in no language for a
+                tokenizer that needs one.
         """
         return self._encoded(sample)
 
@@ -210,6 +235,8 @@ class Model:
         *,
         target: str | None = None,
         site: SiteName | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
         allow_special_tokens: bool = False,
     ) -> Attention:
         """The attention on one text, for probes in Python and for notebooks.
@@ -217,13 +244,23 @@ class Model:
         Args:
             target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
+            source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`;
+                by default those that the model was loaded with.
             allow_special_tokens: whether the text may spell special tokens, as the text of a chat
                 template does.
 
         Raises:
             SelectorError: longer than the model takes, or a special token spelled in the text.
+            ModelError: the tokenizer needs a language and none is named.
         """
-        return Attention(self, Sample(text, target, allow_special_tokens), site)
+        sample = Sample(
+            text,
+            target,
+            allow_special_tokens,
+            source_language=source_language,
+            target_language=target_language,
+        )
+        return Attention(self, sample, site)
 
     def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
         source = self._reader.source(sample)

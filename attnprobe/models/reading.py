@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from attnprobe import capture
 from attnprobe.errors import ModelError
-from attnprobe.models.tokens import given, tokenize, tokenize_target
+from attnprobe.models.languages import Languages
+from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.models.vocabulary import check_rows, embedding_rows
 from attnprobe.records import Sample, Tokens
 
@@ -18,15 +21,31 @@ __all__ = ["TextReader"]
 class TextReader:
     """Reads texts with a model's tokenizer; all that is measured of a text is read here.
 
+    Args:
+        source_language, target_language: of samples that name none.
+
     Attributes:
         start: id that opens a decoder's input; None for a network that is no encoder-decoder.
         rows: how many token ids the network has an embedding for.
+        languages: of the tokenizer.
     """
 
-    def __init__(self, tokenizer: Any, network: PreTrainedModel, *, name: str) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        network: PreTrainedModel,
+        *,
+        name: str,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.languages = Languages(
+            tokenizer, name=name, source=source_language, target=target_language
+        )
         self.start = _start_id(network)
         self.rows = embedding_rows(network)
+        self._wraps = _wraps(network)
         self._name = name
 
     def source(self, sample: Sample) -> Tokens:
@@ -35,35 +54,79 @@ class TextReader:
         Raises:
             SelectorError: also where the network has no embedding for a token.
             SelectorError, ModelError: as `attnprobe.models.tokens.tokenize`.
+            ModelError: also where the tokenizer needs the language of the text and none is named.
         """
         if sample.ids is not None:
             tokens = given(self.tokenizer, sample.ids)
-        else:
-            allow = sample.allow_special_tokens
-            tokens = tokenize(self.tokenizer, sample.text, allow_special_tokens=allow)
-        check_rows(tokens, self.rows.source, name=self._name)
-        return tokens
+            check_rows(tokens, self.rows.source, name=self._name)
+            return tokens
+        language = self.languages.of(sample, "source_language")
+        with self.languages.spoken("source_language", language):
+            return self._source(sample)
 
     def target(self, sample: Sample, text: str) -> Tokens:
         """The tokens of a target text behind the decoder's start, closing ones included.
+
+        The sequence is what transformers trains on and generates: the labels that the tokenizer
+        makes of the target, one to the right.
 
         Args:
             sample: whose target it is, or stands in for.
 
         Raises:
             SelectorError: as `source`.
-            ModelError: also where the model is no encoder-decoder.
+            ModelError: also where the model is no encoder-decoder, or the tokenizer needs the
+                language of the target and none is named.
         """
         if self.start is None:
             raise ModelError(f"{self._name} takes no target text; it is no encoder-decoder")
+        language = self.languages.of(sample, "target_language")
+        with self.languages.spoken("target_language", language):
+            tokens = self._target(sample, text, self.start)
+        if language is None:
+            self._check_no_language(tokens)
+        return tokens
+
+    def in_any_language(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
+        """A text and its target, where there is a decoder, in the language that comes first.
+
+        For checks of the network, which takes any tokens.
+        """
+        source = self._source(sample)
+        if sample.target is None or self.start is None:
+            return source, None
+        language = next(iter(self.languages.codes), None)
+        with self.languages.spoken("target_language", language):
+            return source, decoder_inputs(self._target(sample, sample.target, self.start))
+
+    def _source(self, sample: Sample) -> Tokens:
+        tokens = tokenize(
+            self.tokenizer, sample.text, allow_special_tokens=sample.allow_special_tokens
+        )
+        check_rows(tokens, self.rows.source, name=self._name)
+        return tokens
+
+    def _target(self, sample: Sample, text: str, start: int) -> Tokens:
         tokens = tokenize_target(
             self.tokenizer,
             text,
-            start=self.start,
+            start=start,
+            wraps=self._wraps,
             allow_special_tokens=sample.allow_special_tokens,
         )
         check_rows(tokens, self.rows.target, name=self._name)
         return tokens
+
+    def _check_no_language(self, target: Tokens) -> None:
+        """Refuses the target of a multilingual model whose tokenizer cannot be told a language."""
+        added = zip(target.pieces, target.spans, target.special, strict=True)
+        marks = [piece for piece, span, name in added if span is None and name == "special"]
+        if marks:
+            raise ModelError(
+                f"the tokenizer of {self._name} marks every text with {marks[0]}, targets too, and "
+                f"cannot be told another language: it is a {type(self.tokenizer).__name__}; use "
+                "the tokenizer class of the model, such as NllbTokenizer or MBart50Tokenizer"
+            )
 
 
 def _start_id(network: PreTrainedModel) -> int | None:
@@ -76,3 +139,13 @@ def _start_id(network: PreTrainedModel) -> int | None:
         if isinstance(found, int):
             return found
     raise ModelError(f"{type(network).__name__} names no decoder_start_token_id in its config")
+
+
+def _wraps(network: PreTrainedModel) -> bool:
+    """Whether the last token of the labels opens a decoder's input, as mBART's language does.
+
+    transformers' code of such a network shifts labels without a `decoder_start_token_id`.
+    """
+    code = sys.modules[type(network).__module__]
+    shift = getattr(code, "shift_tokens_right", None)
+    return shift is not None and "decoder_start_token_id" not in inspect.signature(shift).parameters

@@ -23,6 +23,7 @@ __all__ = [
     "decoder_inputs",
     "given",
     "prepare_tokenizer",
+    "special_tokens",
     "tokenize",
     "tokenize_target",
     "unknown_ids",
@@ -80,7 +81,12 @@ def tokenize(tokenizer: Any, text: str, *, allow_special_tokens: bool = False) -
 
 
 def tokenize_target(
-    tokenizer: Any, text: str, *, start: int, allow_special_tokens: bool = False
+    tokenizer: Any,
+    text: str,
+    *,
+    start: int,
+    wraps: bool = False,
+    allow_special_tokens: bool = False,
 ) -> Tokens:
     """The tokens of a target text behind the decoder's start, closing special tokens included.
 
@@ -89,11 +95,14 @@ def tokenize_target(
 
     Args:
         start: id that opens the decoder's input.
+        wraps: the last token that the tokenizer adds opens it instead.
 
     Raises:
         SelectorError, ModelError: as `tokenize`.
     """
     read = _read(tokenizer, text, target=True)
+    if wraps and read.added[-1:] == (True,):
+        start = read.ids[-1]
     opening = _opening(tokenizer, read, text)
     if opening in (start, *_start(read)):
         read = _read(tokenizer, text, target=True, add_special_tokens=False)
@@ -207,7 +216,7 @@ def _tokens(tokenizer: Any, text: str, read: _Read, *, allow_special_tokens: boo
     pieces = display_pieces(spelled, spans, text, unknown=marks)
     tokens = Tokens(text, ids, pieces, spans, special, unknown)
     if not allow_special_tokens:
-        check_no_special_in_text(tokens, _special_tokens(tokenizer))
+        check_no_special_in_text(tokens, special_tokens(tokenizer))
     check_round_trip(tokens, spelled, unknown=marks)
     return tokens
 
@@ -267,7 +276,7 @@ def _unigram_unknown(model: Unigram) -> Iterator[int]:
             yield piece.id
 
 
-def _special_tokens(tokenizer: Any) -> dict[int, str]:
+def special_tokens(tokenizer: Any) -> dict[int, str]:
     """Spelling of each special token, by its id.
 
     Most marks of a chat template are special in the vocabulary alone: Llama 3 lists two of its 256.
@@ -283,7 +292,7 @@ def _special_tokens(tokenizer: Any) -> dict[int, str]:
 
 def _special_names(tokenizer: Any) -> dict[int | None, str]:
     """Id of each special token to its name; an unknown token that is nothing else has none."""
-    names: dict[int | None, str] = dict.fromkeys(_special_tokens(tokenizer), "special")
+    names: dict[int | None, str] = dict.fromkeys(special_tokens(tokenizer), "special")
     for name in reversed(_NAMES):
         one = getattr(tokenizer, f"{name}_token_id", None)
         if one is not None:

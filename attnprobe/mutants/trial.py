@@ -201,6 +201,8 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
             name=model.name,
             batch_tokens=model.batch_tokens,
             ignore_remote_code=ignore,
+            source_language=model.source_language,
+            target_language=model.target_language,
         )
 
 

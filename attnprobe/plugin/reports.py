@@ -82,6 +82,8 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
         asked=asked,
         device=loaded.device,
         dtype=loaded.dtype,
+        source_language=loaded.source_language,
+        target_language=loaded.target_language,
     )
 
 

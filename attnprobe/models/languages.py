@@ -1,0 +1,135 @@
+"""The languages that a multilingual tokenizer marks texts with: which there are, which is meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from attnprobe.errors import ModelError
+from attnprobe.models.tokens import special_tokens
+from attnprobe.records import Sample
+
+__all__ = ["LanguageKey", "Languages"]
+
+LanguageKey = Literal["source_language", "target_language"]
+# What transformers calls them.
+_ATTRIBUTES: dict[LanguageKey, str] = {
+    "source_language": "src_lang",
+    "target_language": "tgt_lang",
+}
+_ROLES = ("bos", "eos", "sep", "cls", "unk", "pad", "mask")
+# What transformers reads a text as where nobody named its language.
+_DEFAULTS = ("en_XX", "eng_Latn", "en")
+# The most codes that a message lists.
+_LISTED = 8
+
+
+class Languages:
+    """The languages of one tokenizer.
+
+    Args:
+        source, target: codes that the tokenizer is to name from now on, as if its files did.
+        name: of the model, for messages.
+
+    Attributes:
+        codes: of the languages that it knows; none where it marks none.
+        stated: the language that it names itself, or None, for a text and for a target.
+
+    Raises:
+        ModelError: it marks no language, or does not know a code.
+    """
+
+    def __init__(
+        self, tokenizer: Any, *, name: str, source: str | None = None, target: str | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._name = name
+        self.codes = _codes(tokenizer)
+        given: dict[LanguageKey, str | None] = {
+            "source_language": source,
+            "target_language": target,
+        }
+        for key, code in given.items():
+            if code is not None:
+                self._check(code, key)
+                setattr(tokenizer, _ATTRIBUTES[key], code)
+                tokenizer.init_kwargs[_ATTRIBUTES[key]] = code
+        self.stated = {key: self._stated(key) for key in given}
+
+    def _stated(self, key: LanguageKey) -> str | None:
+        if not self.codes:
+            return None
+        attribute = _ATTRIBUTES[key]
+        found: str | None = getattr(self._tokenizer, attribute)
+        by_default = self._tokenizer.init_kwargs.get(attribute) is None and found in _DEFAULTS
+        return None if by_default else found
+
+    def of(self, sample: Sample, key: LanguageKey) -> str | None:
+        """The language to read a text or its target in; None where the tokenizer marks none.
+
+        What the sample names comes before what the tokenizer names.
+
+        Raises:
+            ModelError: the tokenizer needs a language and none is named, or it does not know it.
+        """
+        given: str | None = getattr(sample, key)
+        if given is not None:
+            self._check(given, key)
+            return given
+        found = self.stated[key]
+        if self.codes and found is None:
+            option = key.replace("_", "-")
+            raise ModelError(
+                f"the tokenizer of {self._name} marks texts with their language, and no "
+                f"{_words(key)} is named; write {key}: in the case or under defaults:, or give "
+                f"--attn-{option} (pytest) or --{option} (attnprobe), such as {self.codes[0]}"
+            )
+        return found
+
+    @contextmanager
+    def spoken(self, key: LanguageKey, code: str | None) -> Iterator[None]:
+        """Texts, or targets, are read in a language meanwhile; the tokenizer is left as it was."""
+        if code is None:
+            yield
+            return
+        attribute = _ATTRIBUTES[key]
+        before = getattr(self._tokenizer, attribute)
+        setattr(self._tokenizer, attribute, code)
+        try:
+            yield
+        finally:
+            setattr(self._tokenizer, attribute, before)
+
+    def _check(self, code: str, key: LanguageKey) -> None:
+        if not self.codes:
+            raise ModelError(
+                f"the tokenizer of {self._name} marks no language, so {key} {code!r} would change "
+                "nothing; leave it out"
+            )
+        if code not in self.codes:
+            near = difflib.get_close_matches(code, self.codes, n=_LISTED, cutoff=0.4)
+            shown = ", ".join(near or self.codes[:_LISTED])
+            rest = 0 if near else len(self.codes[_LISTED:])
+            raise ModelError(
+                f"the tokenizer of {self._name} knows no {_words(key)} {code!r}; "
+                f"{'near it' if near else 'it knows'}: {shown}"
+                + (f" and {rest} more" if rest else "")
+            )
+
+
+def _codes(tokenizer: Any) -> tuple[str, ...]:
+    # The method of transformers' tokenizers for NLLB, mBART, mBART-50 and M2M100.
+    if not hasattr(tokenizer, "set_src_lang_special_tokens"):
+        return ()
+    table: dict[str, int] | None = getattr(tokenizer, "lang_code_to_id", None)
+    if table is not None:
+        return tuple(code for code, token in table.items() if token != tokenizer.unk_token_id)
+    # NLLB has no table: its codes are the special tokens without a role.
+    roles = {getattr(tokenizer, f"{role}_token", None) for role in _ROLES}
+    return tuple(token for token in special_tokens(tokenizer).values() if token not in roles)
+
+
+def _words(key: LanguageKey) -> str:
+    return key.replace("_", " ")
