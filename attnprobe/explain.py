@@ -31,11 +31,14 @@ __all__ = [
     "number",
     "other_bounds",
     "relation_headline",
+    "unknown_line",
 ]
 
 _COMMAND = re.compile(r"^( *)::")
 # Columns of a text in a line: with what stands before it, a terminal of 80 does not break it.
 _WIDEST = 72
+# Words that a line lists.
+_MOST_WORDS = 8
 _SPACED = regex.compile(r"\s*\S+\s*|\s+")
 _GRAPHEME = regex.compile(r"\X")
 _CLOSE = f"within {BAND} of the bound, too near to call"
@@ -120,10 +123,24 @@ def explain(case: Case, finding: Finding) -> str:
         lines = _sentence(case, rule) + _numbers(
             finding.verdict, _notes(case, rule, finding.encoding)
         )
+    if finding.encoding is not None:
+        lines += unknown_line(finding.encoding)
     if outcome != "passed":
         lines += map(chosen_elsewhere, finding.chosen_elsewhere)
     head = f"{mark.file}:{mark.line}: {outcome}: {rule.describe()}"
     return harmless("\n".join([head, *(f"  {line}" for line in lines)]))
+
+
+def unknown_line(encoding: Encoding) -> list[str]:
+    """The words that the model cannot see, in one line; no line where it sees all."""
+    distinct = list(dict.fromkeys(encoding.unknown_words))
+    if not distinct:
+        return []
+    count = len(encoding.unknown_words)
+    length = len(encoding.source) + len(encoding.target or ())
+    more = f" and {len(distinct) - _MOST_WORDS} more" if len(distinct) > _MOST_WORDS else ""
+    shown = ", ".join(distinct[:_MOST_WORDS]) + more
+    return [f"{count} of {length} tokens are unknown to the model: {shown}"]
 
 
 def explain_relation(finding: RelationFinding) -> str:

@@ -130,6 +130,12 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """What each unknown token stands for, in order; of token ids the token itself."""
+        spans = ((self.spans[at], self.pieces[at]) for at in self.unknown)
+        return tuple(self.text[slice(*span)].strip() if span else piece for span, piece in spans)
+
 
 @dataclass(frozen=True)
 class Site:
@@ -185,6 +191,11 @@ class Encoding:
     source: Tokens
     target: Tokens | None
     sites: Mapping[SiteName, Site]
+
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """The words that the model cannot see: what the unknown tokens of all texts stand for."""
+        return self.source.unknown_words + (self.target.unknown_words if self.target else ())
 
     def site(self, name: SiteName | None) -> Site:
         """The named site, or the only one there is.

@@ -191,6 +191,8 @@ class CaseResult(_Record):
             gap too.
         text_sha256: of the text and target that were judged, as `text_sha256` gives it; of a probe
             in Python, of the first. None where nothing of it is known, as of relations.
+        unknown_words: the words of its texts that became unknown tokens, which the model cannot
+            see.
     """
 
     nodeid: str
@@ -207,6 +209,7 @@ class CaseResult(_Record):
     expectations: tuple[ExpectationResult, ...]
     error: str | None = field(default=None, kw_only=True)
     text_sha256: str | None = field(default=None, kw_only=True)
+    unknown_words: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:

@@ -308,11 +308,12 @@ class Runner:
             return None  # told as an error of the expectation, by `needs`
 
     def _plan(self, case: Case, expectation: Expectation) -> _Plan:
+        encoding = None
         try:
             encoding = self.model.encode(case.sample)
             needs = expectation.rule.needs(encoding)
         except AttnprobeError as error:
-            return _Plan(error=error)
+            return _Plan(encoding, error=error)
         needs = tuple(_over(need, case.reference) for need in needs)
         rows = [need for need in needs if self._pictures and isinstance(need, Need)]
         return _Plan(encoding, needs, tuple(_whole(need, encoding) for need in rows))

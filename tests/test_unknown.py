@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TinyModels
 from made_up import encoding
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers_small import build
 from transformers import PreTrainedTokenizerFast
 
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
+from attnprobe.explain import unknown_line
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.records import Encoding, Need, Prediction, Sample, Span
+from attnprobe.results import read_results
 from attnprobe.rules import parse_rule
+
+Run = Callable[..., pytest.RunResult]
+Write = Callable[..., Path]
 
 EMOJI = "The keys near the 🐶 are old, said the pelican."
 
@@ -213,3 +224,62 @@ def _words_tried(rule: Any, read: Encoding) -> list[str]:
         *(tried.contrasts[index] for index in tried.contrast),
     ]
     return [" ".join(spelled[at] for at in places) for places in chosen]
+
+
+# Other unknown tokens are reported ----------------------------------------------------------------
+
+
+def test_promise_44_the_unknown_words_of_both_texts() -> None:
+    model = Model.of(tiny_network("bart"), build("unigram"), name="bart")
+    read = model.encode(Sample("The keys Ω are Σ", target="les clefs Ψ Ω"))
+    assert read.unknown_words == ("Ω", "Σ", "Ψ", "Ω")
+    count = len(read.source) + len(read.target or ())
+    assert unknown_line(read) == [f"4 of {count} tokens are unknown to the model: Ω, Σ, Ψ"]
+    assert unknown_line(model.encode(Sample("The keys"))) == []
+    assert model.encode(Sample("", ids=(4, 2))).unknown_words == ("<unk>",)
+    many = model.encode(Sample(" ".join(map(chr, range(0x10A0, 0x10AB)))))
+    assert unknown_line(many)[0].endswith("Ⴇ and 3 more")
+
+
+def test_promise_44_unknown_tokens_of_a_text_stand_in_report_and_results(
+    minilm: Model, probe: Run, write_cases: Write
+) -> None:
+    write_cases(
+        """
+        - id: judged
+          text: The keys near the 🐶 are old, said the 🐱.
+          expect:
+            - attends: {from: are, to: keys, heads: L3H1, min: 0.1}
+            - attends: {from: are, to: keys, heads: L3H1, min: 0.999}
+        - id: named
+          text: The keys near the 🐶 are old.
+          expect:
+            - attends: {from: are, to: 🐶, heads: L3H1, min: 0.1}
+        - id: plain
+          text: The keys near the cabinet are old.
+          expect: [{attends: {from: are, to: keys, heads: L3H1, min: 0.1}}]
+        """
+    )
+    result = probe(
+        "--attn-json=r.json", "--html=r.html", "--self-contained-html", plugin=TinyModels(minilm)
+    )
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    line = "2 of 14 tokens are unknown to the model: 🐶, 🐱"
+    result.stdout.fnmatch_lines(
+        [
+            "*'🐶' becomes the unknown token [[]UNK[]]: the model cannot see this word*",
+            f"*{line}",
+            "attnprobe: the texts of 2 checks have words that the model cannot see (unknown "
+            "tokens), such as 🐶 in x.attn.yaml::judged",
+        ]
+    )
+    found = {item.id: item for item in read_results(Path("r.json")).cases}
+    assert {name: item.unknown_words for name, item in found.items()} == {
+        "judged": ("🐶", "🐱"),
+        "named": ("🐶",),
+        "plain": (),
+    }
+    assert [entry.outcome for entry in found["named"].expectations] == ["error"]
+    page = Path("r.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r'data-jsonblob="([^"]*)"', page)
+    assert line in json.dumps(json.loads(html.unescape(data)), ensure_ascii=False)

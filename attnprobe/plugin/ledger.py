@@ -315,6 +315,17 @@ class Ledger:
             terminalreporter.write_sep("-", harmless(f"attnprobe: {title}"))
             for line in (*lines(comparison), *notes):
                 terminalreporter.write_line(harmless(line))
+        blind = [item for item in self._found.items if item.unknown_words] if self._found else []
+        if blind:
+            first = blind[0]
+            terminalreporter.write_line(
+                harmless(
+                    f"attnprobe: the texts of {plural(len(blind), 'check')} have words that the "
+                    f"model cannot see (unknown tokens), such as {first.unknown_words[0]} in "
+                    f"{first.address}"
+                ),
+                yellow=True,
+            )
         if self._saved is not None:
             terminalreporter.write_sep("-", harmless(f"attnprobe baseline: {self._saved}"))
         if self._path is not None:

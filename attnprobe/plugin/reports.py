@@ -11,7 +11,15 @@ from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Case, Relation
-from attnprobe.explain import bound, demanded, figures, harmless, number, other_bounds
+from attnprobe.explain import (
+    bound,
+    demanded,
+    figures,
+    harmless,
+    number,
+    other_bounds,
+    unknown_line,
+)
 from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.keys import Judged
@@ -48,6 +56,7 @@ __all__ = [
     "relation_html",
     "style_sheet",
     "text_of",
+    "unknown_words",
 ]
 
 
@@ -132,6 +141,16 @@ def text_of(stated: object, judged: Sequence[Judged]) -> str | None:
     """The hash of the text of a case, or of the first that a probe in Python judged."""
     cases = [stated, *(entry.case for entry in judged)]
     return next((text_sha256(case.sample) for case in cases if isinstance(case, Case)), None)
+
+
+def unknown_words(judged: Sequence[Judged]) -> list[str]:
+    """The words of all texts of an item that the model cannot see."""
+    return [word for encoding in _encodings(judged) for word in encoding.unknown_words]
+
+
+def _encodings(judged: Sequence[Judged]) -> list[Encoding]:
+    found = {entry.case.sample: entry.finding.encoding for entry in judged}
+    return [encoding for encoding in found.values() if encoding is not None]
 
 
 def properties(
@@ -380,6 +399,7 @@ def html(
     )
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
     told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
+    told += [line for encoding in _encodings(judged) for line in unknown_line(encoding)]
     table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
     table += notes(told) if told else ""
     if pictured is None:

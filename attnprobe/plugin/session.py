@@ -206,8 +206,11 @@ class Session:
             measured = reports.relation(stated, item.stash[relation_key])
         else:
             entries = [reports.expectation(entry).as_dict() for entry in judged]
-            text = reports.text_of(stated, judged)
-            measured = {"expectations": entries, "text_sha256": text}
+            measured = {
+                "expectations": entries,
+                "text_sha256": reports.text_of(stated, judged),
+                "unknown_words": reports.unknown_words(judged),
+            }
         return {
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
