@@ -50,7 +50,7 @@ def chat_ids(tokenizer: Any) -> list[int]:
 
 @pytest.fixture(scope="module")
 def chat() -> Model:
-    network = tiny_network("llama", vocab_size=400)
+    network = tiny_network("llama", vocab_size=len(chat_tokenizer()))
     return Model.of(network, chat_tokenizer(), name="chat")
 
 
@@ -133,7 +133,7 @@ def test_promise_47_only_a_start_token_that_would_be_added_again_is_read_once(
     build: Callable[[], PreTrainedTokenizerFast], text: str, as_spelled: bool
 ) -> None:
     tokenizer = build()
-    model = Model.of(tiny_network("bert", vocab_size=500), tokenizer, name="any")
+    model = Model.of(tiny_network("bert", vocab_size=len(tokenizer)), tokenizer, name="any")
     tokens = model.encode(Sample(text, allow_special_tokens=True)).source
     assert list(tokens.ids) == build()(text, add_special_tokens=not as_spelled)["input_ids"]
     special = set(tokenizer.all_special_ids) | {tokenizer.convert_tokens_to_ids("[gMASK]")}
@@ -151,7 +151,7 @@ def test_promise_47_an_unknown_word_is_no_start_token() -> None:
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )
-    model = Model.of(tiny_network("gpt2"), tokenizer, name="gpt2")
+    model = Model.of(tiny_network("gpt2", vocab_size=4), tokenizer, name="gpt2")
     assert model.encode(Sample("clefs the keys")).source.ids == (0, 0, 1, 2)
     spelled = Sample("<|endoftext|> the keys", allow_special_tokens=True)
     assert model.encode(spelled).source.ids == (0, 1, 2)
@@ -194,7 +194,7 @@ def test_promise_47_a_target_that_spells_its_start_has_it_once(
 
 
 def test_promise_47_a_word_of_a_chat_text_is_predicted_from_the_ids_of_the_template() -> None:
-    network = headed("llama", vocab_size=400)
+    network = headed("llama", vocab_size=len(chat_tokenizer()))
     tokenizer = chat_tokenizer()
     text = rendered(tokenizer)
     start = text.index("keys")

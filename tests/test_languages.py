@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import Run
+from made_up_results import MODEL
 from tokenizers import processors
 from transformers import (
     AutoModel,
@@ -22,12 +27,15 @@ from transformers import (
 
 from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
+from attnprobe.cli.gate import _loaded_again
 from attnprobe.errors import CaseErrors, ModelError
 from attnprobe.models import Model, load
+from attnprobe.models.mutate import in_bfloat16
 from attnprobe.models.small import small_config
 from attnprobe.models.tiny import random_network, tiny_network, tiny_tokenizer
+from attnprobe.models.twin import random_twin
 from attnprobe.records import Need, Prediction, Sample, SiteName, Span
-from attnprobe.results import text_sha256
+from attnprobe.results import Results, read_results, text_sha256
 
 LETTERS = "▁abcdefghijklmnopqrstuvwxyz"
 TEXT = "old keys"
@@ -226,25 +234,41 @@ def test_promise_48_the_files_of_a_tokenizer_may_name_them(kind: str, tmp_path: 
     assert (list(found.source.ids), list(found.target.ids)) == read(kind, codes[1], codes[0])
 
 
-def test_promise_48_what_transformers_falls_back_to_is_no_language(kind: str) -> None:
+def test_promise_48_what_transformers_falls_back_to_is_no_language(
+    kind: str, tmp_path: Path
+) -> None:
     """A tokenizer reads English where nobody said so, and any target as the source."""
-    tokenizer = build(kind)
-    tokenizer(TEXT, text_target=TARGET)
-    assert tokenizer.tgt_lang == tokenizer.src_lang == KINDS[kind][1][0]
-    model = Model.of(network(kind), tokenizer, name=kind)
-    with pytest.raises(ModelError, match="no source language"):
-        model.encode(Sample(TEXT))
-    with pytest.raises(ModelError, match="no target language"):
-        model.encode(Sample(TEXT, TARGET, source_language=KINDS[kind][1][0]))
+    used, saved = build(kind), build(kind)
+    used(TEXT, text_target=TARGET)
+    assert used.tgt_lang == used.src_lang == KINDS[kind][1][0]
+    saved.save_pretrained(tmp_path)
+    reloaded = type(saved).from_pretrained(tmp_path)
+    assert reloaded.init_kwargs["src_lang"] == KINDS[kind][1][0]
+    for tokenizer in (used, reloaded):
+        model = Model.of(network(kind), tokenizer, name=kind)
+        with pytest.raises(ModelError, match="no source language"):
+            model.encode(Sample(TEXT))
+        with pytest.raises(ModelError, match="no target language"):
+            model.encode(Sample(TEXT, TARGET, source_language=KINDS[kind][1][0]))
+
+
+def test_promise_48_copies_of_a_model_read_in_its_languages(kind: str) -> None:
+    codes = KINDS[kind][1]
+    model = Model.of(network(kind), build(kind), name=kind, source_language=codes[0])
+    twin = random_twin(model, seed=0)
+    for copy in (twin, in_bfloat16(model)):
+        assert (copy.source_language, copy.target_language) == (codes[0], None)
+        assert copy.encode(Sample(TEXT)).source == model.encode(Sample(TEXT)).source
 
 
 def test_promise_48_a_language_that_was_set_on_the_tokenizer_counts(kind: str) -> None:
     codes = KINDS[kind][1]
-    tokenizer = build(kind)
-    tokenizer.src_lang, tokenizer.tgt_lang = codes[1], codes[2]
-    found = Model.of(network(kind), tokenizer, name=kind).encode(Sample(TEXT, TARGET))
-    assert found.target is not None
-    assert (list(found.source.ids), list(found.target.ids)) == read(kind, codes[1], codes[2])
+    for source, target in [(codes[1], codes[2]), (codes[0], codes[1])]:
+        tokenizer = build(kind)
+        tokenizer.src_lang, tokenizer.tgt_lang = source, target
+        found = Model.of(network(kind), tokenizer, name=kind).encode(Sample(TEXT, TARGET))
+        assert found.target is not None
+        assert (list(found.source.ids), list(found.target.ids)) == read(kind, source, target)
 
 
 @pytest.mark.parametrize(
@@ -459,3 +483,123 @@ relations:
     file.write_text(file.read_text().replace(", source_language: eng_Latn", ""))
     for relation in cases.load_contents(file, "x").relations:
         assert "no source language is named" in str(judge(relation, model).error)
+
+
+# Options ------------------------------------------------------------------------------------------
+
+
+class Loader:
+    """A project's own loader of an NLLB."""
+
+    def pytest_attn_load_model(self) -> tuple[Any, Any]:
+        return network("nllb"), build("nllb")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> Path:
+    file = pytester.path / "x.attn.yaml"
+    file.write_text(
+        f"""
+version: 1
+suite: languages
+defaults: {{heads: L0H0, site: cross}}
+cases:
+  - {{id: french, text: old keys, target: vieilles clefs, {RULE}}}
+  - {{id: german, text: old keys, target: vieilles clefs, target_language: deu_Latn, {RULE}}}
+"""
+    )
+    pytester.makepyfile(
+        """
+        def test_probe(attn):
+            found = attn("old keys", target="clefs", site="cross", target_language="deu_Latn")
+            assert found.target_tokens[:2] == ("</s>", "deu_Latn")
+        """
+    )
+    return file
+
+
+def test_promise_48_a_run_names_the_languages_of_its_texts(
+    probe: Run, suite: Path, pytester: pytest.Pytester
+) -> None:
+    result = probe("-rA", plugin=Loader())
+    result.assert_outcomes(failed=1, errors=2)
+    assert "no source language is named; write source_language:" in result.stdout.str()
+
+    options = ("--attn-source-language=eng_Latn", "--attn-target-language=tiny=fra_Latn")
+    result = probe(*options, "--attn-json=r.json", plugin=Loader())
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        ["attnprobe: tiny, source language eng_Latn, target language fra_Latn, float32, *"]
+    )
+    results = read_results(Path("r.json"))
+    (judged,) = results.models
+    assert (judged.source_language, judged.target_language) == ("eng_Latn", "fra_Latn")
+    hashes = {case.id: case.text_sha256 for case in results.cases}
+    assert hashes["german"] == text_sha256(
+        Sample("old keys", "vieilles clefs", target_language="deu_Latn")
+    )
+
+    pytester.makeini("[pytest]\nattn_source_language = eng_Latn\nattn_target_language = fra_Latn\n")
+    probe(plugin=Loader()).assert_outcomes(passed=3)
+    result = probe("--attn-source-language=xx", plugin=Loader())
+    result.assert_outcomes(errors=3)
+    assert "knows no source language 'xx'" in result.stdout.str()
+
+
+def test_promise_48_a_loaded_model_is_not_told_another_language(probe: Run, suite: Path) -> None:
+    result = probe("--attn-source-language=eng_Latn")
+    result.assert_outcomes(errors=3)
+    assert "give source_language= and target_language= to attnprobe.load there" in (
+        result.stdout.str()
+    )
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("nllb")
+    network("nllb").save_pretrained(found)
+    build("nllb").save_pretrained(found)
+    return found
+
+
+def test_promise_48_commands_name_languages(
+    attn: Callable[..., tuple[int, str]], folder: Path
+) -> None:
+    shown = ("show", folder, "old keys", "--target", "clefs", "--site", "cross", "--heads", "L0H0")
+    with pytest.raises(ModelError, match="or --source-language"):
+        attn(*shown)
+    languages = ("--source-language", "eng_Latn", "--target-language", "fra_Latn")
+    code, printed = attn(*shown, *languages, "--unit", "tokens")
+    assert code == 0
+    assert "│ fra_Latn " in printed
+
+    arc = {"from": [4, 7], "to": [0, 3], "relation": "of"}
+    texts = [f"old {a}{b}{a} keys" for a in "abcdefgh" for b in "ijklmnop"]
+    lines = [json.dumps({"text": text, "arcs": [arc]}) + "\n" for text in texts]
+    Path("c.jsonl").write_text("".join(lines))
+    scan = ("scan", folder, "--corpus", "c.jsonl", "--site", "encoder", "--min-arcs", "1")
+    with pytest.raises(ModelError, match="no source language is named"):
+        attn(*scan)
+    code, _ = attn(*scan, "--source-language", "fra_Latn", "--output", "out")
+    assert code == 0
+    (written,) = Path("out").glob("*.attn.yaml")
+    # The suite is read in the language that it was found in.
+    assert yaml.safe_load(written.read_text())["defaults"] == {
+        "site": "encoder",
+        "source_language": "fra_Latn",
+    }
+
+
+def test_the_gate_loads_a_model_with_the_languages_of_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def loaded(_: str, **given: Any) -> Any:
+        asked.append((given["source_language"], given["target_language"]))
+        return judged
+
+    monkeypatch.setattr("attnprobe.models.load", loaded)
+    judged = dataclasses.replace(MODEL, source_language="eng_Latn", target_language="fra_Latn")
+    _loaded_again(judged, Results(environment={}, models=(judged,), cases=(), collected=0))
+    assert asked == [("eng_Latn", "fra_Latn")]

@@ -14,7 +14,16 @@ from attnprobe._version import __version__
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-__all__ = ["IgnoreRemoteCode", "TokenizerOption", "app", "out", "print_table", "warn_of"]
+__all__ = [
+    "IgnoreRemoteCode",
+    "SourceLanguage",
+    "TargetLanguage",
+    "TokenizerOption",
+    "app",
+    "out",
+    "print_table",
+    "warn_of",
+]
 
 TokenizerOption = Annotated[
     str | None,
@@ -23,6 +32,16 @@ TokenizerOption = Annotated[
         help="Another tokenizer than the model's own: a folder, pkg://package/path, a .gguf file "
         "or org/name@COMMIT.",
     ),
+]
+SourceLanguage = Annotated[
+    str | None,
+    typer.Option(
+        "--source-language",
+        help="Language of the texts, by its code in a multilingual tokenizer, such as eng_Latn.",
+    ),
+]
+TargetLanguage = Annotated[
+    str | None, typer.Option("--target-language", help="Language of the target texts.")
 ]
 # Columns of text that a table may take on a narrow terminal.
 _WIDEST = 200

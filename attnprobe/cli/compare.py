@@ -73,6 +73,22 @@ def compare(
             help="For two models: another tokenizer than A's or B's own; repeat for both.",
         ),
     ] = None,
+    source_languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source-language",
+            metavar="A=CODE|B=CODE",
+            help="For two models: language of texts that name none; repeat for both.",
+        ),
+    ] = None,
+    target_languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target-language",
+            metavar="A=CODE|B=CODE",
+            help="For two models: language of targets that name none; repeat for both.",
+        ),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the comparison to this file.")
     ] = None,
@@ -91,8 +107,14 @@ def compare(
 
     limits = [parse_limit(text) for text in fail or ()]
     files = [_results_file(given) for given in (old, new)]
-    if any(files) and tokenizers:
-        raise AttnprobeError("--tokenizer is for two models; results say which one they had")
+    given = {
+        "--tokenizer": tokenizers or (),
+        "--source-language": source_languages or (),
+        "--target-language": target_languages or (),
+    }
+    for option, entries in given.items():
+        if any(files) and entries:
+            raise AttnprobeError(f"{option} is for two models; results say which one they had")
     if all(files):
         before, after = (read_results(file) for file in files if file)
         found = _Found(compare_results(before, after, models=pair_models(before, after)))
@@ -107,12 +129,21 @@ def compare(
             f"{which} is a results file and {other} is none; give two results, or two models"
         )
     else:
-        chosen = values_by_model(tokenizers or (), ("A", "B"), option="--tokenizer")
-        both = (
-            _Asked(old, chosen.get("A"), ignore_remote_code),
-            _Asked(new, chosen.get("B"), ignore_remote_code),
+        chosen = {
+            option: values_by_model(entries, ("A", "B"), option=option)
+            for option, entries in given.items()
+        }
+        first, second = (
+            _Asked(
+                ref,
+                tokenizer=chosen["--tokenizer"].get(which),
+                source_language=chosen["--source-language"].get(which),
+                target_language=chosen["--target-language"].get(which),
+                ignore_remote_code=ignore_remote_code,
+            )
+            for which, ref in (("A", old), ("B", new))
         )
-        found = _two_models(both, cases or [Path("cases")], model, device, dtype, html)
+        found = _two_models((first, second), cases or [Path("cases")], model, device, dtype, html)
     if not found.comparison.suites:
         raise ResultsError(f"{old} and {new} have no case in common that both executed")
     if not allow_gone and not any(limit.kind == "gone" for limit in limits):
@@ -129,10 +160,12 @@ def compare(
 
 @dataclass(frozen=True)
 class _Asked:
-    """A model that the command names, and another tokenizer where one is given."""
+    """A model that the command names, with what is given for it alone."""
 
     ref: str
     tokenizer: str | None
+    source_language: str | None
+    target_language: str | None
     ignore_remote_code: bool
 
 
@@ -204,6 +237,8 @@ def _two_models(
                     model.ref,
                     name=label,
                     tokenizer=model.tokenizer,
+                    source_language=model.source_language,
+                    target_language=model.target_language,
                     device=device,
                     dtype=dtype,
                     ignore_remote_code=model.ignore_remote_code,
@@ -282,12 +317,16 @@ def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: st
     from attnprobe.results import read_results
 
     ref = model.ref
-    tokenizer = [] if model.tokenizer is None else [f"--attn-tokenizer={name}={model.tokenizer}"]
+    by_model = {
+        "tokenizer": model.tokenizer,
+        "source-language": model.source_language,
+        "target-language": model.target_language,
+    }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
         options = [
             f"--attn-model={name}={ref}",
-            *tokenizer,
+            *(f"--attn-{option}={name}={value}" for option, value in by_model.items() if value),
             f"--attn-json={file}",
             f"--attn-device={device}",
             f"--attn-dtype={dtype}",
@@ -295,9 +334,10 @@ def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: st
             *(["--attn-ignore-remote-code"] if model.ignore_remote_code else []),
             "--rootdir=.",
             *("-q", "-p", "no:cacheprovider"),
-            # What the project's ini file says of baselines and tokenizers is about its own runs.
+            # What the project's ini file says of baselines and of single models is about its runs.
             *("-o", "attn_save=", "-o", "attn_compare=", "-o", "attn_compare_fail="),
             *("-o", "attn_tokenizer="),
+            *("-o", "attn_source_language=", "-o", "attn_target_language="),
         ]
         command = [sys.executable, "-m", "pytest", *map(str, paths), *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from attnprobe.cli.base import (
     IgnoreRemoteCode,
+    SourceLanguage,
+    TargetLanguage,
     TokenizerOption,
     app,
     out,
@@ -37,6 +39,8 @@ def models(
         typer.Option("--check", help="Compare what is read at each site with eager attention."),
     ] = False,
     tokenizer: TokenizerOption = None,
+    source_language: SourceLanguage = None,
+    target_language: TargetLanguage = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="With --check all: write the table to this file.")
     ] = None,
@@ -52,8 +56,14 @@ def models(
     if check and model == "all":
         _check_all(output, page)
         return
-    if tokenizer is not None and model is None:
-        raise AttnprobeError("--tokenizer is for a model; name one")
+    given = {
+        "--tokenizer": tokenizer,
+        "--source-language": source_language,
+        "--target-language": target_language,
+    }
+    for option, value in given.items():
+        if value is not None and model is None:
+            raise AttnprobeError(f"{option} is for a model; name one")
     if output or page:
         raise AttnprobeError("--json and --page write the table of attnprobe models --check all")
     from attnprobe.models import load
@@ -61,7 +71,13 @@ def models(
     from attnprobe.models.tiny import ARCHITECTURES, tiny_network
 
     if model:
-        loaded = load(model, tokenizer=tokenizer, ignore_remote_code=ignore_remote_code)
+        loaded = load(
+            model,
+            tokenizer=tokenizer,
+            ignore_remote_code=ignore_remote_code,
+            source_language=source_language,
+            target_language=target_language,
+        )
         warn_of(loaded)
     if check:
         checked = [loaded] if model else map(tiny_network, ARCHITECTURES)

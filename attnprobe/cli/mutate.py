@@ -86,6 +86,18 @@ def mutants(
         list[str] | None,
         typer.Option("--tokenizer", help="[NAME=]REF of a model whose folder has no tokenizer."),
     ] = None,
+    source_languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source-language", help="[NAME=]CODE of texts that name no language; repeatable."
+        ),
+    ] = None,
+    target_languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target-language", help="[NAME=]CODE of targets that name none; repeatable."
+        ),
+    ] = None,
     page: Annotated[
         Path | None, typer.Option("--page", help="Write the tables as Markdown to this file.")
     ] = None,
@@ -103,6 +115,8 @@ def mutants(
     if len(refs) < len(models):
         raise AttnprobeError("two models have the same name; write --model NAME=REF")
     chosen = values_by_model(tokenizers or (), refs, option="--tokenizer")
+    sources = values_by_model(source_languages or (), refs, option="--source-language")
+    targets = values_by_model(target_languages or (), refs, option="--target-language")
     cases = _cases(paths or [Path("cases")])
     found = []
     for name, ref in refs.items():
@@ -115,6 +129,8 @@ def mutants(
             ref,
             name=name,
             tokenizer=chosen.get(name),
+            source_language=sources.get(name),
+            target_language=targets.get(name),
             ignore_remote_code=ignore_remote_code,
         )
         warn_of(model)

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from attnprobe.cli.base import (
     IgnoreRemoteCode,
+    SourceLanguage,
+    TargetLanguage,
     TokenizerOption,
     app,
     out,
@@ -85,6 +87,8 @@ def scan(
         int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
     ] = BATCH_TOKENS,
     tokenizer: TokenizerOption = None,
+    source_language: SourceLanguage = None,
+    target_language: TargetLanguage = None,
     device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
     dtype: Annotated[
         str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
@@ -120,6 +124,8 @@ def scan(
     loaded = load(
         model,
         tokenizer=tokenizer,
+        source_language=source_language,
+        target_language=target_language,
         revision=revision,
         device=device,
         dtype=dtype,

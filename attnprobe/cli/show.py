@@ -14,6 +14,8 @@ from rich.table import Table
 
 from attnprobe.cli.base import (
     IgnoreRemoteCode,
+    SourceLanguage,
+    TargetLanguage,
     TokenizerOption,
     app,
     out,
@@ -93,6 +95,8 @@ def show(
         typer.Option("--output", "-o", help="With --heads: write .html, .svg or .png."),
     ] = None,
     tokenizer: TokenizerOption = None,
+    source_language: SourceLanguage = None,
+    target_language: TargetLanguage = None,
     device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
     dtype: Annotated[
         str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
@@ -115,6 +119,8 @@ def show(
     loaded = load(
         model,
         tokenizer=tokenizer,
+        source_language=source_language,
+        target_language=target_language,
         revision=revision,
         device=device,
         dtype=dtype,

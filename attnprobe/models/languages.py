@@ -30,12 +30,13 @@ class Languages:
     """The languages of one tokenizer.
 
     Args:
-        source, target: codes that the tokenizer is to name from now on, as if its files did.
+        source, target: codes that count where a sample names none, before the tokenizer's own.
         name: of the model, for messages.
 
     Attributes:
         codes: of the languages that it knows; none where it marks none.
-        stated: the language that it names itself, or None, for a text and for a target.
+        stated: the language of a text, and of a target, that names none; None where the tokenizer
+            has its default alone.
 
     Raises:
         ModelError: it marks no language, or does not know a code.
@@ -51,25 +52,25 @@ class Languages:
             "source_language": source,
             "target_language": target,
         }
+        self.stated = {key: code or self._stated(key) for key, code in given.items()}
         for key, code in given.items():
             if code is not None:
                 self._check(code, key)
-                setattr(tokenizer, _ATTRIBUTES[key], code)
-                tokenizer.init_kwargs[_ATTRIBUTES[key]] = code
-        self.stated = {key: self._stated(key) for key in given}
 
     def _stated(self, key: LanguageKey) -> str | None:
         if not self.codes:
             return None
         attribute = _ATTRIBUTES[key]
         found: str | None = getattr(self._tokenizer, attribute)
-        by_default = self._tokenizer.init_kwargs.get(attribute) is None and found in _DEFAULTS
-        return None if by_default else found
+        # A tokenizer that was saved without a language has the default in its file ever after, and
+        # one that has read a target has the source's language for it. Who names a target means
+        # the source as well.
+        source, target = self._tokenizer.src_lang, self._tokenizer.tgt_lang
+        is_named = self._tokenizer.init_kwargs.get("tgt_lang") or target not in (None, source)
+        return found if found not in _DEFAULTS or is_named else None
 
     def of(self, sample: Sample, key: LanguageKey) -> str | None:
         """The language to read a text or its target in; None where the tokenizer marks none.
-
-        What the sample names comes before what the tokenizer names.
 
         Raises:
             ModelError: the tokenizer needs a language and none is named, or it does not know it.

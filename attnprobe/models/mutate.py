@@ -89,17 +89,24 @@ def mutant(model: Model, mutation: Mutation) -> Model:
     """
     changed = _copied(model)
     mutate(changed, mutation)
-    return Model.of(changed, model.tokenizer, name=model.name, batch_tokens=model.batch_tokens)
+    return _alike(changed, model)
 
 
 def in_bfloat16(model: Model) -> Model:
     """A copy that computes in bfloat16."""
     changed: Any = _copied(model)
+    return _alike(changed.to(torch.bfloat16), model)
+
+
+def _alike(network: PreTrainedModel, model: Model) -> Model:
+    """Another network that reads texts as a model does."""
     return Model.of(
-        changed.to(torch.bfloat16),
+        network,
         model.tokenizer,
         name=model.name,
         batch_tokens=model.batch_tokens,
+        source_language=model.source_language,
+        target_language=model.target_language,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-import sys
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -146,6 +146,10 @@ def _wraps(network: PreTrainedModel) -> bool:
 
     transformers' code of such a network shifts labels without a `decoder_start_token_id`.
     """
-    code = sys.modules[type(network).__module__]
-    shift = getattr(code, "shift_tokens_right", None)
-    return shift is not None and "decoder_start_token_id" not in inspect.signature(shift).parameters
+    for kind in type(network).__mro__:
+        if kind.__module__.startswith("transformers.models."):
+            code = importlib.import_module(kind.__module__)
+            shift = getattr(code, "shift_tokens_right", None)
+            known = () if shift is None else inspect.signature(shift).parameters
+            return shift is not None and "decoder_start_token_id" not in known
+    return False

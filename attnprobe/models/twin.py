@@ -46,6 +46,8 @@ def random_twin(model: Model, *, seed: int) -> Model:
         batch_tokens=model.batch_tokens,
         check=False,
         load_head=with_head,
+        source_language=model.source_language,
+        target_language=model.target_language,
     )
 
 

@@ -52,6 +52,11 @@ _BY_MODEL = {
         "tokenizer to read texts with, for a model whose folder has none: a folder, "
         "pkg://package/path, or a hub id with its commit (ORG/NAME@COMMIT)",
     ),
+    "source-language": (
+        "CODE",
+        "language of texts that name none, for a multilingual tokenizer, such as eng_Latn",
+    ),
+    "target-language": ("CODE", "language of target texts that name none"),
 }
 _FAIL = "attn_compare_fail"
 # Baselines that have a name rather than a path.
@@ -66,12 +71,16 @@ class Settings:
         models: reference of each model by its name, in the order given; the first is for all that
             names none, unless `all_models`.
         tokenizers: reference of the tokenizer, by the model's name, where one was given.
+        source_languages, target_languages: codes for texts that name no language, by the model's
+            name, where one was given.
         all_models: with several models on the command line, too.
         compare_fail: limits of a comparison, as they were written.
     """
 
     models: dict[str, str]
     tokenizers: dict[str, str]
+    source_languages: dict[str, str]
+    target_languages: dict[str, str]
     revision: str | None
     device: str
     dtype: str
@@ -144,6 +153,8 @@ def settings(config: pytest.Config) -> Settings:
     return Settings(
         models=models,
         tokenizers=_by_model(config, "tokenizer", models),
+        source_languages=_by_model(config, "source-language", models),
+        target_languages=_by_model(config, "target-language", models),
         revision=_value(config, "revision") or None,
         device=_value(config, "device"),
         dtype=_value(config, "dtype"),
@@ -172,11 +183,16 @@ def header(config: pytest.Config) -> list[str]:
         ref if len(chosen.models) == 1 else f"{name}={ref}" for name, ref in chosen.models.items()
     )
     revision = f", revision {chosen.revision}" if chosen.revision else ""
-    tokenizers = "".join(
-        f", tokenizer {ref}" if len(chosen.models) == 1 else f", tokenizer of {name} {ref}"
-        for name, ref in chosen.tokenizers.items()
+    said = "".join(
+        f", {what} {value}" if len(chosen.models) == 1 else f", {what} of {name} {value}"
+        for what, values in (
+            ("tokenizer", chosen.tokenizers),
+            ("source language", chosen.source_languages),
+            ("target language", chosen.target_languages),
+        )
+        for name, value in values.items()
     )
-    lines = [f"attnprobe: {models}{tokenizers}{revision}, {chosen.dtype}, device {chosen.device}"]
+    lines = [f"attnprobe: {models}{said}{revision}, {chosen.dtype}, device {chosen.device}"]
     if chosen.ignore_remote_code:
         lines.append(
             "attnprobe: warning: code that comes with a model is ignored, its class replaced by "

@@ -48,6 +48,8 @@ class Probe:
         *,
         target: str | None = None,
         site: SiteName | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
         allow_special_tokens: bool = False,
     ) -> ProbedAttention:
         """The attention on this text.
@@ -55,6 +57,8 @@ class Probe:
         Args:
             target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
+            source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`;
+                by default those of the run.
             allow_special_tokens: whether the text may spell special tokens, as the text of a chat
                 template does.
 
@@ -68,8 +72,15 @@ class Probe:
             raise TypeError(f"attn takes one text, not {text!r}")
         if not text.strip():
             raise ValueError("attn: the text is empty; write a sentence")
+        sample = Sample(
+            text,
+            target,
+            allow_special_tokens,
+            source_language=source_language,
+            target_language=target_language,
+        )
         with _HarmlessErrors():
-            return ProbedAttention(self, Sample(text, target, allow_special_tokens), site)
+            return ProbedAttention(self, sample, site)
 
     def expect(self, sample: Sample, kind: str, arguments: dict[str, Any]) -> None:
         """Judges one rule, keeps the finding for the reports, and raises if it does not hold."""

@@ -254,6 +254,7 @@ class Session:
         self._say(f"attnprobe: loading {ref} ...")
         start = time.perf_counter()
         tokenizer = chosen.tokenizers.get(name)
+        source, target = chosen.source_languages.get(name), chosen.target_languages.get(name)
         made = self.config.hook.pytest_attn_load_model(config=self.config, name=name, ref=ref)
         if made is not None and tokenizer is not None:
             raise ModelError(
@@ -262,9 +263,16 @@ class Session:
             )
         if isinstance(made, Model):
             model = made
+            if source or target:
+                raise ModelError(
+                    f"{name} is loaded by the project's own loader (pytest_attn_load_model); give "
+                    "source_language= and target_language= to attnprobe.load there"
+                )
         elif made is not None:
             network, tokenizer = made
-            model = Model.of(network, tokenizer, name=name)
+            model = Model.of(
+                network, tokenizer, name=name, source_language=source, target_language=target
+            )
         else:
             model = load(
                 ref,
@@ -276,6 +284,8 @@ class Session:
                 online=chosen.online,
                 allow_pickle=chosen.allow_pickle,
                 ignore_remote_code=chosen.ignore_remote_code,
+                source_language=source,
+                target_language=target,
             )
         self._say(f"attnprobe: loaded {model} in {time.perf_counter() - start:.1f} s")
         return model

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,7 @@ def suite_text(
     folder: Path,
     model: str,
     site: str,
+    languages: Mapping[str, str] = MappingProxyType({}),
     seed: int,
 ) -> str:
     """A case file that holds the model to what the scan found, for the relations of one corpus.
@@ -211,6 +213,7 @@ def suite_text(
 
     Args:
         found: figures of this corpus alone, which the suite judges the heads on.
+        languages: that the texts were read in, by their key in a case file.
         few: names of what has too few arcs in this corpus.
         untrained: names of what an untrained twin does as well.
     """
@@ -269,7 +272,7 @@ def suite_text(
         "version": 1,
         "suite": "scan",
         "about": "What attnprobe scan found: relations that a head gets right.",
-        "defaults": {"site": site},
+        "defaults": {"site": site, **languages},
         "relations": relations,
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

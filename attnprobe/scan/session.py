@@ -58,6 +58,12 @@ class ScannedModel(Surveyor, Protocol):
     device: str
     dtype: str
 
+    @property
+    def source_language(self) -> str | None: ...
+
+    @property
+    def target_language(self) -> str | None: ...
+
 
 @dataclass(frozen=True)
 class Options:
@@ -231,6 +237,7 @@ class Scan:
                 folder=folder,
                 model=self.model.name,
                 site=self.plan.site,
+                languages=self._languages,
                 seed=self.options.seed,
             )
             if text:
@@ -354,6 +361,19 @@ class Scan:
         self._figure(sets=False)
         write_json(self._folder / files.RESULTS, self._results(complete=False))
 
+    @property
+    def _languages(self) -> dict[str, str]:
+        """The languages that texts are read in, by their key in a case file."""
+        model = self.model
+        target = any(
+            sentence.sample.target for corpus in self.corpora for sentence in corpus.sentences
+        )
+        languages = {
+            "source_language": model.source_language,
+            "target_language": model.target_language if target else None,
+        }
+        return {key: code for key, code in languages.items() if code is not None}
+
     def _fingerprint(self) -> str:
         """What must be the same for an unfinished scan to go on."""
         options = self.options
@@ -362,6 +382,7 @@ class Scan:
                 "attnprobe": __version__,
                 "weights": self.model.weights_sha256,
                 "tokenizer": self.model.tokenizer_sha256,
+                **self._languages,
                 "dtype": self.model.dtype,
                 "device": self.model.device,
                 "corpora": [corpus.sha256 for corpus in self.corpora],
