@@ -14,17 +14,18 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import regex
 
 from attnprobe.errors import ModelError, SelectorError
-from attnprobe.records import Floats, Span, Tokens
+from attnprobe.records import PAIR_BREAK, Floats, Span, Tokens
 from attnprobe.registry import did_you_mean
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
     "Selector",
     "Special",
     "SpecialName",
+    "Which",
+    "check_in_target",
+    "check_no_separator",
     "check_no_special_in_text",
     "check_round_trip",
     "display_pieces",
@@ -42,6 +46,7 @@ __all__ = [
     "locate",
     "parse_selector",
     "positions",
+    "selector_of",
     "underline",
     "visible",
     "width",
@@ -51,6 +56,8 @@ __all__ = [
 
 SpecialName = Literal["first", "cls", "sep", "bos", "eos"]
 SPECIAL_NAMES: tuple[str, ...] = get_args(SpecialName)
+Which = Literal["text", "pair"]
+WHICH: tuple[Which, ...] = get_args(Which)
 
 MOST_PLACES = 10  # places of an ambiguous word that a message shows
 LINE = 96  # columns of text that a message shows whole
@@ -80,10 +87,15 @@ _HIDDEN = regex.compile(
 
 @dataclass(frozen=True)
 class Phrase:
-    """A word or phrase as it stands in the text; `nth` counts from 1."""
+    """A word or phrase as it stands in the text; `nth` counts from 1.
+
+    Attributes:
+        which: the one of two texts that it stands in; None where the selector does not say.
+    """
 
     text: str
     nth: int | None = None
+    which: Which | None = None
 
     def __str__(self) -> str:
         return _named(self)
@@ -95,9 +107,10 @@ class Chars:
 
     start: int
     end: int
+    which: Which | None = None
 
     def __str__(self) -> str:
-        return f"characters {self.start} to {self.end}"
+        return f"characters {self.start} to {self.end}{_side(self.which)}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,7 @@ class Predicts:
 
     text: str
     nth: int | None = None
+    which: Which | None = None
 
     def __str__(self) -> str:
         return f"the token before {_named(self)}"
@@ -138,7 +152,8 @@ def parse_selector(value: object) -> Selector:
     """A selector from its YAML value.
 
     Forms: `it`, `{word: it, nth: 2}`, `{chars: [10, 16]}`, `{special: cls}`, `{predicts: are}`,
-    `{predicts: are, nth: 2}`, and a list of these, which is their union.
+    `{predicts: are, nth: 2}`, and a list of these, which is their union. Where there are two texts,
+    `{text: it}` and `{pair: it}` say which one a word stands in, and take all forms but special.
 
     Raises:
         ValueError: the value has none of these forms; the message says what to write.
@@ -148,8 +163,30 @@ def parse_selector(value: object) -> Selector:
     if isinstance(value, list | tuple):
         if not value:
             raise ValueError("an empty list selects nothing; name a word")
-        return Selector(tuple(_parse_part(part) for part in value))
-    return Selector((_parse_part(value),))
+        return Selector(tuple(part for entry in value for part in _parse_parts(entry)))
+    return Selector(_parse_parts(value))
+
+
+def _parse_parts(value: object) -> tuple[Part, ...]:
+    """The parts of one entry: several where `{pair: [a, b]}` holds a list."""
+    which = next((name for name in WHICH if isinstance(value, Mapping) and name in value), None)
+    if which is None or not isinstance(value, Mapping):
+        return (_parse_part(value),)
+    if len(value) > 1:
+        other = next(str(key) for key in value if key != which)
+        raise ValueError(
+            f"{other!r} does not go beside {which!r}; a selector goes into it whole, such as "
+            f"{{{which}: {{word: the, nth: 2}}}}"
+        )
+    return tuple(_in_text(part, which) for part in parse_selector(value[which]).parts)
+
+
+def _in_text(part: Part, which: Which) -> Part:
+    if isinstance(part, Special):
+        raise ValueError(f"{part} stands in neither text; write {{special: {part.name}}} alone")
+    if part.which is not None:
+        raise ValueError(f"{{{part.which}: ...}} stands inside of {{{which}: ...}}; give one")
+    return replace(part, which=which)
 
 
 def _parse_part(value: object) -> Part:
@@ -165,7 +202,7 @@ def _parse_part(value: object) -> Part:
     if len(kinds) != 1:
         unknown = [key for key in value if key not in (*kinds, "nth")]
         if not kinds and unknown:
-            near = did_you_mean(str(unknown[0]), ("word", "chars", "special", "predicts"))
+            near = did_you_mean(str(unknown[0]), ("word", "chars", "special", "predicts", *WHICH))
             raise ValueError(f"unknown word selector {unknown[0]!r}; {near}")
         raise ValueError("a word selector has exactly one of: word, chars, special, predicts")
     kind = kinds[0]
@@ -235,8 +272,15 @@ def _columns(grapheme: str) -> int:
     return sum(unicodedata.category(char) not in ("Mn", "Me", "Cf") for char in grapheme)
 
 
-def underline(text: str, span: Span) -> str:
-    """Two lines for a message: the text around a span, and carets under the span."""
+def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
+    """Two lines for a message: the text around a span, and carets under the span.
+
+    Args:
+        pair_start: where the second of two texts starts; only the span's own is shown.
+    """
+    if pair_start is not None:
+        own = _texts(text, pair_start)[span.start >= pair_start]
+        text, span = own.text, Span(span.start - own.start, span.end - own.start)
     margin = MARGIN if width(visible(text)) > LINE else LINE
     before = _clip(text[: span.start], margin, from_end=True)
     after = _clip(text[span.end :], margin, from_end=False)
@@ -271,7 +315,11 @@ def _named(part: Phrase | Predicts) -> str:
     name = visible(part.text)
     if any(char.isspace() for char in name):
         name = f'"{name}"'
-    return name if part.nth is None else f"{name} (nth: {part.nth})"
+    return f"{name}{'' if part.nth is None else f' (nth: {part.nth})'}{_side(part.which)}"
+
+
+def _side(which: Which | None) -> str:
+    return "" if which is None else f" in the {which}"
 
 
 # Words ------------------------------------------------------------------------------------------
@@ -347,55 +395,146 @@ def words(text: str) -> tuple[Span, ...]:
 # From a selector to characters ------------------------------------------------------------------
 
 
-def locate(selector: Selector, text: str) -> tuple[Span, ...]:
+def check_in_target(selector: Selector) -> None:
+    """Raises SelectorError where a selector of the target text names the text or its pair."""
+    for part in selector.parts:
+        if not isinstance(part, Special) and part.which is not None:
+            raise SelectorError(
+                f"{{{part.which}: ...}} names a word of the text that the encoder reads, and this "
+                "is a word of the target; leave it out"
+            )
+
+
+class _Text(NamedTuple):
+    """One of the texts that a selector can count in, and where it starts in the joined one."""
+
+    which: Which
+    start: int
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The text as messages call it."""
+        return "the text" if self.which == "text" else "text_pair"
+
+
+def _texts(text: str, pair_start: int | None) -> tuple[_Text, ...]:
+    """The one or two texts of a joined one."""
+    if pair_start is None:
+        return (_Text("text", 0, text),)
+    first = text[: pair_start - len(PAIR_BREAK)]
+    return _Text("text", 0, first), _Text("pair", pair_start, text[pair_start:])
+
+
+def selector_of(span: Span, pair_start: int | None) -> Selector:
+    """The selector of some characters of a text, or of two as `Sample.joined`."""
+    if pair_start is None or span.start < pair_start:
+        return Selector((Chars(*span),))
+    return Selector((Chars(span.start - pair_start, span.end - pair_start, "pair"),))
+
+
+def locate(selector: Selector, text: str, *, pair_start: int | None = None) -> tuple[Span, ...]:
     """The characters that a selector means, one span for each of its parts, in their order.
 
-    A `Special` has no characters and gives no span; a `Predicts` gives the word predicted.
+    A `Special` has no characters and gives no span; a `Predicts` gives the word predicted. Of two
+    texts, a phrase without `nth` is sought in both; `nth` and `chars` count in the first unless the
+    selector says which.
+
+    Args:
+        text: two texts as `Sample.joined`.
+        pair_start: where the second of two texts starts.
 
     Raises:
         SelectorError: a word is missing, or ambiguous, or differs from the text in characters
-            that look alike; characters outside the text.
+            that look alike; characters outside the text; `{pair: ...}` without a second text.
     """
+    texts = _texts(text, pair_start)
     return tuple(
-        _locate_chars(part, text) if isinstance(part, Chars) else _locate_word(part, text)
+        _locate_chars(part, texts) if isinstance(part, Chars) else _locate_word(part, texts)
         for part in selector.parts
         if not isinstance(part, Special)
     )
 
 
-def _locate_chars(part: Chars, text: str) -> Span:
-    if part.end > len(text):
+def _counted_in(part: Phrase | Predicts | Chars, texts: Sequence[_Text]) -> _Text:
+    """The text that a selector counts in: the one it names, else the first."""
+    for own in texts:
+        if own.which == (part.which or "text"):
+            return own
+    raise SelectorError(
+        "{pair: ...} names a word of a second text, and there is none; write text_pair: beside "
+        "text:, or name the word without pair:"
+    )
+
+
+def _locate_chars(part: Chars, texts: Sequence[_Text]) -> Span:
+    own = _counted_in(part, texts)
+    if part.end > len(own.text):
         raise SelectorError(
-            f"chars: [{part.start}, {part.end}] lies outside the text of {len(text)} characters"
+            f"chars: [{part.start}, {part.end}] lies outside {own.name} of {len(own.text)} "
+            "characters"
         )
-    span = Span(part.start, part.end)
-    if not _has_ink(text[part.start : part.end]):
+    if not _has_ink(own.text[part.start : part.end]):
         raise SelectorError(
             f"chars: [{part.start}, {part.end}] selects only white space\n"
-            + _indent(underline(text, span))
+            + _indent(underline(own.text, Span(part.start, part.end)))
         )
-    return span
+    return Span(own.start + part.start, own.start + part.end)
 
 
-def _locate_word(part: Phrase | Predicts, text: str) -> Span:
-    places = _places(part.text, text)
+def _locate_word(part: Phrase | Predicts, texts: Sequence[_Text]) -> Span:
+    anywhere = part.which is None and part.nth is None
+    sought = texts if anywhere else [_counted_in(part, texts)]
+    places = [(own, span) for own in sought for span in _places(part.text, own.text)]
     if not places:
-        raise SelectorError(_missing(part.text, text))
+        elsewhere = None if anywhere else _elsewhere(part, sought[0], texts)
+        raise SelectorError(elsewhere or _missing(part.text, sought))
+    where = sought[0].name if len(sought) == 1 else "the two texts"
     if part.nth is None and len(places) > 1:
-        kind = "word" if isinstance(part, Phrase) else "predicts"
-        form = f"{{{kind}: {_yaml(part.text)}, nth: 2}}"
+        form = _forms(part, places, texts)[1]
         raise SelectorError(
-            f"{_quoted(part.text)} stands {len(places)} times in the text; "
-            f"say which one, such as {form}\n{_listed(places, text)}"
+            f"{_quoted(part.text)} stands {len(places)} times in {where}; "
+            f"say which one, such as {form}\n{_listed(part, places, texts)}"
         )
     nth = part.nth or 1
     if nth > len(places):
         times = "once" if len(places) == 1 else f"{len(places)} times"
         raise SelectorError(
-            f"{_quoted(part.text)} stands {times} in the text, there is no nth: {nth}\n"
-            f"{_listed(places, text)}"
+            f"{_quoted(part.text)} stands {times} in {where}, there is no nth: {nth}\n"
+            f"{_listed(part, places, texts)}"
         )
-    return places[nth - 1]
+    own, span = places[nth - 1]
+    return Span(own.start + span.start, own.start + span.end)
+
+
+def _forms(
+    part: Phrase | Predicts, places: Sequence[tuple[_Text, Span]], texts: Sequence[_Text]
+) -> list[str]:
+    """How to write a selector of each place."""
+    kind = "word" if isinstance(part, Phrase) else "predicts"
+    counts = Counter(own.which for own, _ in places)
+    seen: Counter[Which] = Counter()
+    forms = []
+    for own, _ in places:
+        seen[own.which] += 1
+        nth = f", nth: {seen[own.which]}" if counts[own.which] > 1 else ""
+        plain = kind == "word" and not nth
+        form = _yaml(part.text) if plain else f"{{{kind}: {_yaml(part.text)}{nth}}}"
+        counted = len(texts) == 1 or (nth and own.which == "text")
+        forms.append(form if counted else f"{{{own.which}: {form}}}")
+    return forms
+
+
+def _elsewhere(part: Phrase | Predicts, own: _Text, texts: Sequence[_Text]) -> str | None:
+    """What to write for a word that stands in the other text alone."""
+    for other in texts:
+        places = [(other, span) for span in _places(part.text, other.text)]
+        if places:
+            return (
+                f"{_quoted(part.text)} stands in {other.name}, not in {own.name}; write "
+                f"{_forms(part, places, texts)[0]}\n" + _indent(underline(other.text, places[0][1]))
+            )
+    return None
 
 
 def _occurrences(phrase: str, text: str) -> Iterator[Span]:
@@ -414,41 +553,49 @@ def _places(phrase: str, text: str) -> list[Span]:
     return [span for span in found if boundaries.issuperset(span)]
 
 
-def _listed(places: Sequence[Span], text: str) -> str:
+def _listed(
+    part: Phrase | Predicts, places: Sequence[tuple[_Text, Span]], texts: Sequence[_Text]
+) -> str:
+    """The places of a word, each with what names it; `nth` alone where there is one text."""
     lines = []
-    for number, span in enumerate(places[:MOST_PLACES], start=1):
-        label = f"  nth: {number}  "
-        line, carets = underline(text, span).split("\n")
-        lines += [label + line, " " * len(label) + carets]
+    forms = _forms(part, places, texts)
+    for number, (own, span) in enumerate(places[:MOST_PLACES]):
+        label = f"  nth: {number + 1}  " if len(texts) == 1 else f"  {forms[number]}  "
+        line, carets = underline(own.text, span).split("\n")
+        lines += [label + line, " " * width(label) + carets]
     if len(places) > MOST_PLACES:
         lines.append(f"  and {len(places) - MOST_PLACES} more")
     return "\n".join(lines)
 
 
-def _missing(phrase: str, text: str) -> str:
-    """Why a phrase is not found, with the place in the text that comes nearest."""
-    alike = _look_alike(phrase, text)
-    if alike:
-        found = text[alike.start : alike.end]
-        return (
-            f"{_quoted(phrase)} stands in the text in other characters: "
-            f"{_differences(phrase, found)}; write it as in the text: {_escaped(found)}\n"
-            + _indent(underline(text, alike))
-        )
-    inside = next(_occurrences(phrase, text), None)
-    if inside:
-        whole = _whole(inside, text)
-        return (
-            f"{_quoted(phrase)} stands in the text only as a part of "
-            f"{_quoted(text[whole.start : whole.end])}\n" + _indent(underline(text, whole))
-        )
-    nearest = _nearest(phrase, text)
+def _missing(phrase: str, texts: Sequence[_Text]) -> str:
+    """Why a phrase is not found, with the place in the texts that comes nearest."""
+    for own in texts:
+        alike = _look_alike(phrase, own.text)
+        if alike:
+            found = own.text[alike.start : alike.end]
+            return (
+                f"{_quoted(phrase)} stands in {own.name} in other characters: "
+                f"{_differences(phrase, found)}; write it as in {own.name}: {_escaped(found)}\n"
+                + _indent(underline(own.text, alike))
+            )
+    for own in texts:
+        inside = next(_occurrences(phrase, own.text), None)
+        if inside:
+            whole = _whole(inside, own.text)
+            return (
+                f"{_quoted(phrase)} stands in {own.name} only as a part of "
+                f"{_quoted(own.text[whole.start : whole.end])}\n"
+                + _indent(underline(own.text, whole))
+            )
+    where = texts[0].name if len(texts) == 1 else "either text"
+    nearest = [(own.text, span) for own in texts for span in _nearest(phrase, own.text)]
     if not nearest:
-        start = _clip(text, LINE, from_end=False)
-        return f"{_quoted(phrase)} does not stand in the text{_meant(phrase)}:\n  {start}"
-    names = ", ".join(_quoted(text[span.start : span.end]) for span in nearest)
-    place = _indent(underline(text, nearest[0]))
-    return f"{_quoted(phrase)} does not stand in the text; nearest: {names}\n{place}"
+        shown = "\n".join(f"  {_clip(own.text, LINE, from_end=False)}" for own in texts)
+        return f"{_quoted(phrase)} does not stand in {where}{_meant(phrase)}:\n{shown}"
+    names = ", ".join(_quoted(text[span.start : span.end]) for text, span in nearest)
+    place = _indent(underline(*nearest[0]))
+    return f"{_quoted(phrase)} does not stand in {where}; nearest: {names}\n{place}"
 
 
 def _whole(span: Span, text: str) -> Span:
@@ -562,7 +709,7 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
         if isinstance(part, Special):
             found.update(_special_positions(part, tokens))
             continue
-        (span,) = locate(Selector((part,)), tokens.text)
+        (span,) = locate(Selector((part,)), tokens.text, pair_start=tokens.pair_start)
         pieces = _word_positions(span, tokens)
         _check_known(span, pieces, tokens)
         if isinstance(part, Predicts):
@@ -602,7 +749,7 @@ def _word_positions(span: Span, tokens: Tokens) -> list[int]:
     if not found:
         raise SelectorError(
             f"no token stands for {_quoted(text[span.start : span.end])}: the tokenizer drops it\n"
-            + _indent(underline(text, span))
+            + _indent(underline(text, span, pair_start=tokens.pair_start))
         )
     return found
 
@@ -614,7 +761,7 @@ def _check_known(span: Span, pieces: Sequence[int], tokens: Tokens) -> None:
         raise SelectorError(
             f"{_quoted(tokens.text[slice(*span)])} becomes the unknown token "
             f"{tokens.pieces[unknown[0]]}: the model cannot see this word; name a word of its "
-            "vocabulary\n" + _indent(underline(tokens.text, span))
+            "vocabulary\n" + _indent(underline(tokens.text, span, pair_start=tokens.pair_start))
         )
 
 
@@ -627,7 +774,7 @@ def _no_token_boundary(span: Span, index: int, tokens: Tokens) -> str:
         f"no token boundary there: the token {_quoted(text[token.start : token.end])} also covers "
         f"{' and '.join(_quoted(rest) for rest in also if rest)}; "
         f"select the whole {_quoted(text[whole.start : whole.end])}\n"
-        + _indent(underline(text, token))
+        + _indent(underline(text, token, pair_start=tokens.pair_start))
     )
 
 
@@ -635,7 +782,7 @@ def _before(part: Predicts, span: Span, first: int, tokens: Tokens) -> int:
     if first == 0 or tokens.special[first - 1] == "pad":
         raise SelectorError(
             f"nothing predicts {_quoted(part.text)}: no token stands before it\n"
-            + _indent(underline(tokens.text, span))
+            + _indent(underline(tokens.text, span, pair_start=tokens.pair_start))
         )
     return first - 1
 
@@ -893,7 +1040,7 @@ def check_round_trip(
         raise ModelError(
             "the tokenizer reports wrong offsets: no token stands for "
             f"{_quoted(text[grapheme.start : grapheme.end])} at character {first}; {_ADVICE}\n"
-            + _indent(underline(text, grapheme))
+            + _indent(underline(text, grapheme, pair_start=tokens.pair_start))
         )
 
 
@@ -920,18 +1067,58 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
     Raises:
         SelectorError: a token from the text is a special token.
     """
-    for token, span in zip(tokens.ids, tokens.spans, strict=True):
+    for position, span in _spelled_out(tokens, special):
+        spelled = special[tokens.ids[position]]
+        raise SelectorError(
+            f"the text spells out the special token {_quoted(spelled)}, which the model "
+            "reads as a mark of its own; change the text, or allow it if you mean it: "
+            "allow_special_tokens: true in a case file, allow_special_tokens=True in Python, "
+            "--allow-special-tokens with attnprobe show\n"
+            + _indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+        )
+
+
+_SECOND_TEXT = "text_pair: in a case file, pair= in Python, --text-pair with attnprobe show"
+_ONE_SEGMENT = (
+    "one_segment: true in a case file, one_segment=True in Python, --one-segment with attnprobe "
+    "show"
+)
+
+
+def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: bool) -> None:
+    """Refuses a text that goes on behind a separator, where the tokenizer numbers segments.
+
+    What follows a typed separator is in the segment of what precedes it; the model was trained on
+    another one.
+
+    Args:
+        spelled: raw form of the separator.
+        alone: the text could have a second one beside it.
+
+    Raises:
+        SelectorError: tokens of the text follow a separator that it spells out.
+    """
+    for position, span in _spelled_out(tokens, {separator: spelled}):
+        behind = zip(tokens.spans[position + 1 :], tokens.special[position + 1 :], strict=True)
+        if any(other is not None and name is None for other, name in behind):
+            raise SelectorError(
+                f"the text spells out the separator {_quoted(spelled)}, but what follows it gets "
+                "the segment of what precedes it (token_type_ids); "
+                + (f"write what follows as a second text: {_SECOND_TEXT}; or " if alone else "")
+                + f"declare a model that is used with separators inside of one text: {_ONE_SEGMENT}"
+                + "\n"
+                + _indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+            )
+
+
+def _spelled_out(tokens: Tokens, special: Mapping[int, str]) -> Iterator[tuple[int, Span]]:
+    """Positions of these special tokens that the text spells out, with their characters."""
+    for position, (token, span) in enumerate(zip(tokens.ids, tokens.spans, strict=True)):
         if span is None or token not in special:
             continue
         covered = _stripped(span, tokens.text)
         if _fold(tokens.text[covered.start : covered.end]) == _fold(special[token]):
-            raise SelectorError(
-                f"the text spells out the special token {_quoted(special[token])}, which the model "
-                "reads as a mark of its own; change the text, or allow it if you mean it: "
-                "allow_special_tokens: true in a case file, allow_special_tokens=True in Python, "
-                "--allow-special-tokens with attnprobe show\n"
-                + _indent(underline(tokens.text, covered))
-            )
+            yield position, covered
 
 
 def _meant(phrase: str) -> str:

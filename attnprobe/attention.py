@@ -97,7 +97,8 @@ class Attention:
         self._layers: dict[int, Floats] = {}
 
     def __repr__(self) -> str:
-        return f"<Attention of {self._model.name} at {self.site}: {self.sample.text!r}>"
+        pair = "" if self.sample.pair is None else f" and {self.sample.pair!r}"
+        return f"<Attention of {self._model.name} at {self.site}: {self.sample.text!r}{pair}>"
 
     @property
     def sample(self) -> Sample:

@@ -49,6 +49,7 @@ __all__ = [
     "position_offset",
     "predict",
     "replace_heads",
+    "segment_count",
     "site_masks",
     "survey",
     "trace",
@@ -391,6 +392,18 @@ def _accepts(network: PreTrainedModel) -> frozenset[str]:
     return frozenset(inspect.signature(network.forward).parameters)
 
 
+def _takes_segments(network: PreTrainedModel) -> bool:
+    return "token_type_ids" in _accepts(network)
+
+
+def segment_count(network: PreTrainedModel) -> int | None:
+    """How many segments the network has embeddings for; None where that is no limit."""
+    if not _takes_segments(network):
+        return None
+    count = getattr(network.config.get_text_config(), "type_vocab_size", None)
+    return count if isinstance(count, int) and count > 0 else None
+
+
 def is_encoder_decoder(network: PreTrainedModel) -> bool:
     return bool(getattr(network.config, "is_encoder_decoder", False))
 
@@ -427,6 +440,7 @@ def batch_inputs(
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]] | None = None,
     *,
+    segments: Sequence[Sequence[int]] = (),
     pad_id: int = 0,
     padding: Padding = "right",
 ) -> dict[str, Tensor]:
@@ -435,12 +449,14 @@ def batch_inputs(
     Args:
         sources: token ids of each sample.
         targets: ids at the decoder's input positions; None for a network without an encoder.
+        segments: the segment of each source token (`token_type_ids`), where the tokenizer numbers
+            them; a network that takes none is given none.
     """
     device = next(network.parameters()).device
 
-    def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    def pad(ids: Sequence[Sequence[int]], fill: int = pad_id) -> tuple[Tensor, Tensor]:
         width = max(map(len, ids))
-        table = torch.full((len(ids), width), pad_id)
+        table = torch.full((len(ids), width), fill)
         mask = torch.zeros_like(table)
         for index, one in enumerate(ids):
             place = slice(0, len(one)) if padding == "right" else slice(width - len(one), width)
@@ -450,6 +466,8 @@ def batch_inputs(
 
     ids, mask = pad(sources)
     inputs = {"input_ids": ids, "attention_mask": mask}
+    if any(segments) and _takes_segments(network):
+        inputs["token_type_ids"], _ = pad(segments, 0)
     if targets is not None:
         inputs["decoder_input_ids"], inputs["decoder_attention_mask"] = pad(targets)
     elif padding == "left":

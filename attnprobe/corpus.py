@@ -37,7 +37,7 @@ TSV_OPTIONAL = ("id", "target")
 
 
 class Arc(NamedTuple):
-    """One relation between two words, as characters of the text.
+    """One relation between two words, as characters of the text, or of two as `Sample.joined`.
 
     In a sentence that has a target text, `dependent` counts in the target and `head` in the text.
     """
@@ -223,7 +223,7 @@ def _check_ids(sentences: Sequence[Sentence], file: _File) -> None:
 
 
 def _made_id(sample: Sample) -> str:
-    both = f"{sample.text}\0{sample.target or ''}".encode("utf-8", "surrogatepass")
+    both = f"{sample.joined}\0{sample.target or ''}".encode("utf-8", "surrogatepass")
     return f"text-{hashlib.sha256(both).hexdigest()[:16]}"
 
 
@@ -371,7 +371,10 @@ def _arcs(
 
 
 def _jsonl(file: _File) -> Iterator[Sentence]:
-    """`{"id", "text", "target", "arcs": [{"from": [0, 3], "to": [4, 10], "relation": "x"}]}`."""
+    """`{"id", "text", "target", "arcs": [{"from": [0, 3], "to": [4, 10], "relation": "x"}]}`.
+
+    Beside a `text_pair`, `{"pair": [0, 3]}` are characters of the second text.
+    """
     for number, line in file.lines():
         if not line.strip():
             continue
@@ -382,13 +385,14 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
             raise file.wrong(f"no JSON: {error.msg}{quotes}", number, error.colno) from None
         except (ValueError, RecursionError) as error:
             raise file.wrong(f"no JSON: {error}", number) from None
-        entry = _object(value, ("id", "text", "target", "arcs"), ("text", "arcs"), number, file)
-        for key in ("id", "text", "target"):
+        texts = ("id", "text", "text_pair", "target")
+        entry = _object(value, (*texts, "arcs"), ("text", "arcs"), number, file)
+        for key in texts:
             if key in entry and not isinstance(entry[key], str):
                 raise file.wrong(f"{key} is text, not {entry[key]!r}", number)
             if key in entry and not entry[key].strip():
                 raise file.wrong(f"{key}: is empty", number)
-        sample = Sample(entry["text"], entry.get("target"))
+        sample = Sample(entry["text"], entry.get("target"), pair=entry.get("text_pair"))
         if not isinstance(entry["arcs"], list):
             raise file.wrong("arcs is a list of objects with from, to and relation", number)
         arcs = []
@@ -418,15 +422,27 @@ def _arc(
 ) -> Arc:
     if not isinstance(relation, str) or not relation.strip():
         raise file.wrong(f"relation is a name, not {relation!r}", line)
-    dependents = sample.text if sample.target is None else sample.target
-    found = Arc(
-        _span("from", dependent, dependents, line, file),
-        _span("to", head, sample.text, line, file),
-        relation,
-    )
+    if sample.target is None:
+        first = _source_span("from", dependent, sample, line, file)
+    else:
+        first = _span("from", dependent, sample.target, line, file)
+    found = Arc(first, _source_span("to", head, sample, line, file), relation)
     if sample.target is None and found.dependent == found.head:
         raise file.wrong("from and to are the same characters", line)
     return found
+
+
+def _source_span(key: str, value: object, sample: Sample, line: int, file: _File) -> Span:
+    """Characters of the text, or of its pair where they stand under `pair`, in `joined`."""
+    match value:
+        case {"text": inner, **beside} if not beside:
+            return _span(key, inner, sample.text, line, file)
+        case {"pair": inner, **beside} if not beside:
+            if sample.pair is None or sample.pair_start is None:
+                raise file.wrong(f"{key}: {{pair: ...}} needs a text_pair", line)
+            start, end = _span(key, inner, sample.pair, line, file)
+            return Span(sample.pair_start + start, sample.pair_start + end)
+    return _span(key, value, sample.text, line, file)
 
 
 def _span(key: str, value: object, text: str, line: int, file: _File) -> Span:

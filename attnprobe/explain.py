@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import regex
 
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
-from attnprobe.align import groups, locate, visible, width, words
+from attnprobe.align import groups, visible, width, words
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError
 from attnprobe.heads import HeadSet
-from attnprobe.records import BoundVerdict, Encoding, Outcome, Span, Verdict
+from attnprobe.records import PAIR_BREAK, BoundVerdict, Encoding, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.rules.base import Demand
@@ -214,9 +214,11 @@ def _mistake(mistake: Mistake) -> list[str]:
     sample = mistake.sample
     if sample.target is None:
         spans = [(mistake.query, "from"), (mistake.key, "to"), (mistake.looked_at, "instead")]
-        return _underlined(sample.text, sorted(spans))
+        return _underlined(sample.joined, sorted(spans), sample.pair_start)
     return _underlined(sample.target, [(mistake.query, "from")]) + _underlined(
-        sample.text, sorted([(mistake.key, "to"), (mistake.looked_at, "instead")])
+        sample.joined,
+        sorted([(mistake.key, "to"), (mistake.looked_at, "instead")]),
+        sample.pair_start,
     )
 
 
@@ -244,17 +246,41 @@ def bound(verdict: Verdict | BoundVerdict) -> str:
 
 def _sentence(case: Case, rule: Rule) -> list[str]:
     """Each text that the rule looks at, with carets under its words."""
+    sample = case.sample
     marked: dict[str, list[tuple[Span, str]]] = {}
     for place in rule.places():
-        text = rule.text_of(case.sample, place.end)
+        text = rule.text_of(sample, place.end)
         marked.setdefault(text, []).extend(
-            (span, place.field) for span in locate(place.selector, text)
+            (span, place.field) for span in rule.locate(place.selector, sample, place.end)
         )
-    return [line for text, spans in marked.items() for line in _underlined(text, sorted(spans))]
+    return [
+        line
+        for text, spans in marked.items()
+        for line in _underlined(
+            text, sorted(spans), sample.pair_start if text == sample.joined else None
+        )
+    ]
 
 
-def _underlined(text: str, spans: Sequence[tuple[Span, str]]) -> list[str]:
-    """The text, in several lines where it is long, with carets and names under the spans."""
+def _underlined(
+    text: str, spans: Sequence[tuple[Span, str]], pair_start: int | None = None
+) -> list[str]:
+    """The text, in several lines where it is long, with carets and names under the spans.
+
+    Args:
+        pair_start: where the second of two texts starts; each begins a line.
+    """
+    if pair_start is not None:
+        second = [
+            (Span(span.start - pair_start, span.end - pair_start), label)
+            for span, label in spans
+            if span.start >= pair_start
+        ]
+        first = [(span, label) for span, label in spans if span.start < pair_start]
+        return [
+            *_underlined(text[: pair_start - len(PAIR_BREAK)], first),
+            *_underlined(text[pair_start:], second),
+        ]
     return [
         f"│ {line}"
         for piece in _pieces(text)
@@ -325,7 +351,7 @@ def _notes(case: Case, rule: Rule, encoding: Encoding | None) -> dict[str, str]:
             continue
         text = rule.text_of(case.sample, place.end)
         spelled = [text[slice(*word)] for word in words(text)]
-        for span in locate(place.selector, text):
+        for span in rule.locate(place.selector, case.sample, place.end):
             for label, word in zip(spelled, words(text), strict=True):
                 if word.start < span.end and span.start < word.end and spelled.count(label) == 1:
                     notes[label] = place.field

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from attnprobe.align import Predicts, Selector, locate, words
+from attnprobe.align import Predicts, Selector, words
 from attnprobe.cases import Case
 from attnprobe.errors import SelectorError
 from attnprobe.records import Sample, Span
@@ -144,7 +144,9 @@ def _pairs(case: Case) -> Iterator[_Places]:
         if text is None:
             continue
         try:
-            places = {name: _word(selector, text) for name, selector in selectors.items()}
+            places = {
+                name: _word(rule, selector, case.sample) for name, selector in selectors.items()
+            }
         except SelectorError:
             continue  # a special token stands nowhere in the text
         if places["from"] != places["to"]:
@@ -158,16 +160,19 @@ def _one_text(rule: Rule, sample: Sample) -> str | None:
     return None if apart or sample.ids is not None else text
 
 
-def _word(selector: Selector, text: str) -> int:
+def _word(rule: Rule, selector: Selector, sample: Sample) -> int:
     """The number of the first word that a selector means; of a row that predicts, the one before.
+
+    Words of two texts are numbered through, as the model reads them.
 
     Raises:
         SelectorError: it means no word.
     """
-    spans = locate(selector, text)
+    spans = rule.locate(selector, sample, "query")
     if not spans:
         raise SelectorError("no word")
     (first, *_) = spans
+    text = rule.text_of(sample, "query")
     number = next(index for index, word in enumerate(words(text)) if _touch(word, first))
     return number - any(isinstance(part, Predicts) for part in selector.parts)
 

@@ -7,7 +7,7 @@ included. Layers and heads are 0-based; a head is always a query head and is wri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from attnprobe.stats import Interval, wilson
 __all__ = [
     "LEAST_DISTINCT",
     "LEAST_PAIRS",
+    "PAIR_BREAK",
     "SITES",
     "WHOLE_PICTURE",
     "Ablation",
@@ -60,6 +61,9 @@ LEAST_PAIRS = 50
 LEAST_DISTINCT = 20
 # Maps of texts with more tokens than this are not drawn whole.
 WHOLE_PICTURE = 40
+# Stands between the two texts of a pair where both are counted in one string. A unit separator is
+# white space and a word boundary on both sides, whatever characters stand there.
+PAIR_BREAK = "\x1f"
 
 Floats = npt.NDArray[np.float32]
 SiteName = Literal["encoder", "decoder", "cross"]
@@ -88,12 +92,18 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """The input of one forward pass: a text and, for an encoder-decoder, its target text.
+    """The input of one forward pass: a text or two and, for an encoder-decoder, its target text.
+
+    The tokenizer puts a text and its pair into one sequence, so attnprobe counts in one string as
+    well, `joined`: words, spans and token positions of both texts lie in one row of numbers, and
+    whatever reads `Tokens` reads two texts as it reads one.
 
     Attributes:
         ids: token ids instead of a text, exactly as the model is to see them; the text is empty.
         source_language, target_language: codes of the tokenizer, for the text and its target; None
             where the model has none, or one for all texts.
+        pair: a second text, which the model reads behind the first (`tokenizer(text, pair)`).
+        one_segment: a separator that a text spells out is meant to start no second segment.
     """
 
     text: str
@@ -102,14 +112,49 @@ class Sample:
     ids: tuple[int, ...] | None = None
     source_language: str | None = None
     target_language: str | None = None
+    pair: str | None = None
+    one_segment: bool = False
+
+    @property
+    def joined(self) -> str:
+        """The string that spans count in: the text, or both texts with PAIR_BREAK between them."""
+        return self.text if self.pair is None else f"{self.text}{PAIR_BREAK}{self.pair}"
+
+    @property
+    def pair_start(self) -> int | None:
+        """Where the second text starts in `joined`; None where there is no second text."""
+        return None if self.pair is None else len(self.text) + len(PAIR_BREAK)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that a reader should see: the text, its pair, the target."""
+        return tuple(one for one in (self.text, self.pair, self.target) if one is not None)
+
+    def with_word(self, span: Span, word: str) -> Sample:
+        """The sample with another word at these characters of `joined`."""
+        start = self.pair_start
+        if self.pair is None or start is None or span.end < start:
+            return replace(self, text=_put(self.text, span, word))
+        return replace(self, pair=_put(self.pair, Span(span.start - start, span.end - start), word))
+
+    def until(self, end: int) -> Sample:
+        """The sample up to a character of `joined`; a pair that would be empty is left out."""
+        start = self.pair_start
+        if self.pair is None or start is None or end <= start:
+            return replace(self, text=self.text[:end], pair=None)
+        return replace(self, pair=self.pair[: end - start])
+
+
+def _put(text: str, span: Span, word: str) -> str:
+    return f"{text[: span.start]}{word}{text[span.end :]}"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One tokenised text.
+    """One tokenised text, or two that the model reads as one sequence.
 
     Attributes:
-        text: the text that `spans` count in.
+        text: the text that `spans` count in; of two texts `Sample.joined`.
         ids: token ids.
         pieces: each token as the reader should see it, special tokens included.
         spans: the characters that each token covers; None for a token that stands for no
@@ -118,6 +163,9 @@ class Tokens:
             where it has no such name), None for ordinary ones.
         unknown: positions of the unknown tokens, ascending: those that stand for characters that
             the vocabulary lacks. An unknown token that the text itself spells is none of them.
+        pair_start: where the second text starts in `text`; None for one text.
+        segments: the segment of each token (`token_type_ids`); empty where the tokenizer numbers
+            none.
     """
 
     text: str
@@ -126,6 +174,8 @@ class Tokens:
     spans: tuple[Span | None, ...]
     special: tuple[str | None, ...]
     unknown: tuple[int, ...] = ()
+    pair_start: int | None = None
+    segments: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -15,7 +15,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.align import Chars, Group, Selector, groups, positions
+from attnprobe.align import Group, groups, positions, selector_of
 from attnprobe.attention import Reader
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.names import BATCH_TOKENS
@@ -277,7 +277,7 @@ class _Side:
         """Indices of the words that the tokens of a span lie in; none without whole tokens."""
         if span not in self._touched:
             try:
-                at = positions(Selector((Chars(*span),)), self.tokens)
+                at = positions(selector_of(span, self.tokens.pair_start), self.tokens)
             except SelectorError:
                 at = ()
             words = (self._owner.get(position) for position in at)

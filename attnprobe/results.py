@@ -421,16 +421,20 @@ def _sorted(items: Iterable[CaseResult]) -> list[dict[str, Any]]:
 
 
 def text_sha256(sample: Sample) -> str:
-    """What a text and its target, or token ids, are known by from run to run."""
+    """What a text, its pair and its target, or token ids, are known by from run to run."""
     parts: list[object] = [sample.text, sample.target, sample.ids]
     # Only where they are there, so that texts without them keep the hash that baselines know.
-    languages = {
-        key: code
-        for key in ("source_language", "target_language")
-        if (code := getattr(sample, key)) is not None
+    more = {
+        key: value
+        for key, value in (
+            ("source_language", sample.source_language),
+            ("target_language", sample.target_language),
+            ("text_pair", sample.pair),
+        )
+        if value is not None
     }
-    if languages:
-        parts.append(languages)
+    if more:
+        parts.append(more)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

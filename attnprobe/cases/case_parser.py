@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from attnprobe.align import locate
 from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell
@@ -47,12 +46,13 @@ class CaseParser:
         """The case itself, or one for each row of its template."""
         build = functools.partial(self._case, shell, defaults, spec, path)
         inputs = [given for given in (spec.text, spec.template, spec.ids) if given is not None]
+        beside = [name for name in ("target", "text_pair") if getattr(spec, name) is not None]
         if len(inputs) != 1:
             self._error("a case has either text:, or template: with rows:, or ids:", path)
         elif spec.repeat is not None and spec.ids is None:
             self._error("repeat: goes with ids:, not with a text", (*path, "repeat"), key=True)
-        elif spec.ids is not None and spec.target is not None:
-            self._error("ids: go without a target:", (*path, "target"), key=True)
+        elif spec.ids is not None and beside:
+            self._error(f"ids: go without a {beside[0]}:", (*path, beside[0]), key=True)
         elif spec.ids is not None and spec.source_language is not None:
             message = "ids: are read as they stand, so source_language: says nothing"
             self._error(message, (*path, "source_language"), key=True)
@@ -134,10 +134,11 @@ class CaseParser:
         try:
             text = fill(spec.text or spec.template or "", (*path, key))
             target = None if spec.target is None else fill(spec.target, (*path, "target"))
+            pair = None if spec.text_pair is None else fill(spec.text_pair, (*path, "text_pair"))
         except _Unfilled:
             return
         ids = None if spec.ids is None else tuple(spec.ids * (spec.repeat or 1))
-        for name, written in ((key, text), ("target", target)):
+        for name, written in ((key, text), ("target", target), ("text_pair", pair)):
             if written is not None and ids is None and not written.strip():
                 self._error(f"{name}: holds no word", where if row else (*path, name))
                 return
@@ -148,6 +149,8 @@ class CaseParser:
             ids,
             source_language=None if ids else spec.source_language or defaults.source_language,
             target_language=target and (spec.target_language or defaults.target_language),
+            pair=pair,
+            one_segment=spec.one_segment,
         )
         expectations = [
             self._expectation(defaults, entry, sample, (*path, "expect", index), fill)
@@ -209,7 +212,7 @@ class CaseParser:
             return None
         for place in rule.places():
             try:
-                locate(place.selector, rule.text_of(sample, place.end))
+                rule.locate(place.selector, sample, place.end)
             except SelectorError as error:
                 self._error(f"{place.field}: {error}", (*path, place.field))
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))

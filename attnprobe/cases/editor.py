@@ -20,7 +20,7 @@ from attnprobe.cases.shells import (
 )
 from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA
 from attnprobe.rules import RULES
-from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA
+from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA, SELECTOR_WORD_SCHEMA
 
 __all__ = ["schema"]
 
@@ -65,7 +65,11 @@ def schema() -> dict[str, Any]:
     """The JSON Schema (draft-07) of a case file, for editors."""
     case = _editor_schema(CaseShell)
     forms = (("text",), ("template", "rows"), ("ids",))
-    beside = {"text": ("rows", "repeat"), "template": ("repeat",), "ids": ("rows",)}
+    beside = {
+        "text": ("rows", "repeat"),
+        "template": ("repeat",),
+        "ids": ("rows", "target", "text_pair"),
+    }
     case["oneOf"] = [
         {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in beside[form[0]]]}}
         for form in forms
@@ -115,5 +119,6 @@ def schema() -> dict[str, Any]:
             "relationHeads": RELATION_HEADS_SCHEMA,
             "selector": SELECTOR_SCHEMA,
             "selectorPart": SELECTOR_PART_SCHEMA,
+            "selectorWord": SELECTOR_WORD_SCHEMA,
         },
     }

@@ -239,10 +239,21 @@ class RelationParser:
         spec = self._validated(SpanShell, written, path)
         if spec is None:
             return None
+        for name, written_text in (("text", spec.text), ("text_pair", spec.text_pair)):
+            if written_text is not None and not written_text.strip():
+                self._error(f"{name}: holds no word", (*path, name))
+                return None
+        sample = Sample(
+            spec.text,
+            allow_special_tokens=spec.allow_special_tokens,
+            source_language=language,
+            pair=spec.text_pair,
+            one_segment=spec.one_segment,
+        )
         found: list[Span] = []
         for name, selector in (("from", spec.from_), ("to", spec.to)):
             try:
-                found += locate(selector, spec.text)
+                found += locate(selector, sample.joined, pair_start=sample.pair_start)
             except SelectorError as error:
                 self._error(f"{name}: {error}", (*path, name))
         if len(found) != 2:
@@ -251,9 +262,6 @@ class RelationParser:
         if query.start < key.end and key.start < query.end:
             self._error("from: and to: share characters; a word cannot look at itself", path)
             return None
-        sample = Sample(
-            spec.text, allow_special_tokens=spec.allow_special_tokens, source_language=language
-        )
         return LabelledArc(sample, query, key, spec.text)
 
     def _labelled(
@@ -322,7 +330,7 @@ def _arc(case: Case, rule: Rule, site: SiteName | None) -> LabelledArc | str:
             return "several words"
         if not isinstance(place.selector.parts[0], Phrase | Chars):
             return "special tokens and predicted words"
-        spans += locate(place.selector, rule.text_of(case.sample, place.end))
+        spans += rule.locate(place.selector, case.sample, place.end)
     query, key = spans
     if rule.site != "cross" and query.start < key.end and key.start < query.end:
         return "a word and itself"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from pydantic import (
     AfterValidator,
@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from attnprobe.align import Chars, Phrase, Selector, parse_selector
+from attnprobe.align import WHICH, Chars, Phrase, Selector, parse_selector
 from attnprobe.cases.entries import Severity
 from attnprobe.records import SiteName
 
@@ -75,7 +75,14 @@ Marks = Annotated[
     Field(description="pytest marks, for -m."),
 ]
 AllowSpecialTokens = Annotated[
-    bool, Field(description="The text may spell special tokens such as [SEP].")
+    bool, Field(description="The text may spell special tokens such as [MASK].")
+]
+OneSegment = Annotated[
+    bool,
+    Field(
+        description="The text may spell separators such as [SEP]: the model is used with them "
+        "inside of one text."
+    ),
 ]
 SourceLanguage = Annotated[
     Text | None,
@@ -132,6 +139,11 @@ class CaseShell(_Shell):
     repeat: Annotated[int, Field(ge=2)] | None = Field(
         None, description="How many times the ids stand one after the other."
     )
+    text_pair: Text | None = Field(
+        None,
+        description="A second text, read behind the first by the tokenizer's own encoding of "
+        "pairs; in a template it has columns too.",
+    )
     target: Text | None = Field(None, description="Target text, for an encoder-decoder.")
     source_language: SourceLanguage = None
     target_language: TargetLanguage = None
@@ -147,6 +159,7 @@ class CaseShell(_Shell):
     )
     skip: Reason | None = Field(None, description="Why the case is not run.")
     allow_special_tokens: AllowSpecialTokens = False
+    one_segment: OneSegment = False
     expect: Annotated[
         list[Annotated[dict[str, Any], WithJsonSchema({"definition": "expectation"})]],
         Field(min_length=1, description="The rules, each judged on its own."),
@@ -197,9 +210,15 @@ class CorpusShell(_Shell):
     )
 
 
+def _names_a_text(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in WHICH
+
+
 def _span_selector(value: object) -> Selector:
-    numbers = isinstance(value, list) and all(type(part) is int for part in value)
-    found = parse_selector({"chars": value} if numbers else value)
+    which, inner = next(iter(value.items())) if _names_a_text(value) else (None, value)
+    if isinstance(inner, list) and all(type(part) is int for part in inner):
+        inner = {"chars": inner}
+    found = parse_selector(inner if which is None else {which: inner})
     if len(found.parts) != 1 or not isinstance(found.parts[0], Chars | Phrase):
         raise ValueError("one word of the text, by its characters ([4, 10]) or as it stands there")
     return found
@@ -230,11 +249,15 @@ class SpanShell(_Shell):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     text: Text = Field(description="The sentence that the model reads.")
+    text_pair: Text | None = Field(
+        None, description="A second text, read behind the first; name its words as {pair: word}."
+    )
     from_: _SpanField = Field(
         alias="from", description="The word that attends: characters [4, 10], or the word itself."
     )
     to: _SpanField = Field(description="The word attended to, in the same forms.")
     allow_special_tokens: AllowSpecialTokens = False
+    one_segment: OneSegment = False
 
 
 class BoundsShell(_Shell):

@@ -49,6 +49,10 @@ def show(
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
     ],
     text: Annotated[str, typer.Argument(help="The text; the source of an encoder-decoder.")],
+    text_pair: Annotated[
+        str | None,
+        typer.Option("--text-pair", help="A second text, as tokenizer(text, text_pair) reads it."),
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--target", help="The target text, for an encoder-decoder.")
     ] = None,
@@ -62,6 +66,12 @@ def show(
         Literal["encoder", "decoder", "cross"] | None,
         typer.Option("--site", help="Needed where the model has several."),
     ] = None,
+    one_segment: Annotated[
+        bool,
+        typer.Option(
+            "--one-segment", help="The text may spell separators: the model is used with them so."
+        ),
+    ] = False,
     patterns: Annotated[
         bool, typer.Option("--patterns", help="Name the pattern of every head.")
     ] = False,
@@ -111,8 +121,9 @@ def show(
     chosen = heads or []
     _check(chosen, patterns=patterns, top=top, output=output)
     _check_text("the text", text)
-    if target is not None:
-        _check_text("--target", target)
+    for option, written in (("--text-pair", text_pair), ("--target", target)):
+        if written is not None:
+            _check_text(option, written)
     from attnprobe.explain import harmless
     from attnprobe.models import load
 
@@ -129,7 +140,12 @@ def show(
     )
     warn_of(loaded)
     attention = loaded.attention(
-        text, target=target, site=site, allow_special_tokens=allow_special_tokens
+        text,
+        pair=text_pair,
+        target=target,
+        site=site,
+        allow_special_tokens=allow_special_tokens,
+        one_segment=one_segment,
     )
     if patterns:
         print_table(_pattern_table(attention.patterns(unit=unit, special=special)))
@@ -260,7 +276,7 @@ def _drawn(
     sample = attention.sample
     return page(
         f"{model}: {attention.site} attention",
-        texts=[sample.text] if sample.target is None else [sample.text, sample.target],
+        texts=sample.texts,
         parts=[
             picture_figure(to_svg(drawing), one)
             for one, drawing in zip(heads, drawings, strict=True)

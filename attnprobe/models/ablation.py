@@ -27,11 +27,16 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Pass:
-    """One sequence on its way through the model; equal passes are made once."""
+    """One sequence on its way through the model; equal passes are made once.
+
+    Attributes:
+        segments: of each source token; empty where the tokenizer numbers none.
+    """
 
     source: Ids
     target: Ids | None
     ablation: Ablation | None
+    segments: Ids = ()
 
 
 def alike(passes: Mapping[Pass, Any]) -> list[list[Pass]]:
@@ -110,6 +115,7 @@ class Ablator:
             self.network,
             [one.source for one in passes],
             None if self.start is None else [one.target or (self.start,) for one in passes],
+            segments=[one.segments for one in passes],
             pad_id=self._pad_id,
         )
 
@@ -150,7 +156,13 @@ class Ablator:
         if missing:
             read = [self.encode(sample) for sample in reference]
             passes = [
-                Pass(one.source.ids, one.target.ids if one.target else None, None) for one in read
+                Pass(
+                    one.source.ids,
+                    one.target.ids if one.target else None,
+                    None,
+                    one.source.segments,
+                )
+                for one in read
             ]
             lengths = [(len(one.source), len(one.target or ())) for one in passes]
             sums: dict[tuple[SiteName, int], Tensor] = {}

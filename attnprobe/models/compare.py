@@ -21,7 +21,7 @@ from attnprobe.capture import (
     site_masks,
 )
 from attnprobe.errors import ModelError
-from attnprobe.records import Floats, Head, Site, SiteName
+from attnprobe.records import Floats, Head, Site, SiteName, Tokens
 
 __all__ = [
     "Difference",
@@ -116,7 +116,7 @@ def self_check(
 def padding_check(
     network: PreTrainedModel,
     where: Layout,
-    source: Sequence[int],
+    source: Tokens,
     target: Sequence[int] | None,
     *,
     pad_id: int,
@@ -128,15 +128,18 @@ def padding_check(
     Args:
         shared: as in `pack`; the texts are cut so that the longer one is no longer than this.
     """
-    if shared is not None:
-        source = source[: max(1, shared - 3)]
-        target = target[: max(1, shared - 3)] if target else None
-    sources = [source, [*source, *source[-3:]]]
-    targets = [target, [*target, *target[-3:]]] if target else None
+    end = None if shared is None else max(1, shared - 3)
+    sources = _and_longer(source.ids[:end])
+    segments = _and_longer(source.segments[:end])
+    targets = _and_longer(target[:end]) if target else None
 
     def first(count: int) -> dict[tuple[SiteName, int], list[Floats]]:
         inputs = batch_inputs(
-            network, sources[:count], targets[:count] if targets else None, pad_id=pad_id
+            network,
+            sources[:count],
+            targets[:count] if targets else None,
+            segments=segments[:count],
+            pad_id=pad_id,
         )
         wanted = {
             (name, layer): [range(int(mask.sum())) for mask in site_masks(name, inputs)[0]]
@@ -151,6 +154,11 @@ def padding_check(
         head = int(apart.argmax())
         worst = Difference(site, Head(layer, head), float(apart[head]))
         _refuse(network, worst, "beside a longer text from the same text alone", name)
+
+
+def _and_longer(numbers: Sequence[int]) -> list[Sequence[int]]:
+    """Some tokens, and the same with three more behind them."""
+    return [numbers, [*numbers, *numbers[-3:]]]
 
 
 def applied_windows(network: PreTrainedModel, where: Layout, *, max_tokens: int | None) -> Layout:

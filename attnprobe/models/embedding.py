@@ -71,14 +71,15 @@ class Embedder:
             )
         ablation = self._ablator.checked(asked.ablation, asked.sample)
         others = [asked.positive, *([] if asked.negative is None else [asked.negative])]
-        samples = [asked.sample, *(replace(asked.sample, text=text, ids=None) for text in others)]
+        alone = replace(asked.sample, ids=None, pair=None)
+        samples = [asked.sample, *(replace(alone, text=text) for text in others)]
         return [self._pass(sample, ablation) for sample in samples]
 
     def _pass(self, sample: Sample, ablation: Ablation | None) -> Pass:
-        ids = self._ablator.encode(sample).source.ids
-        if not ids:
+        tokens = self._ablator.encode(sample).source
+        if not tokens.ids:
             raise SelectorError(f"{self._name} reads no token in the text {sample.text!r}")
-        return Pass(ids, None, ablation)
+        return Pass(tokens.ids, None, ablation, tokens.segments)
 
     def _states(self, passes: Sequence[Pass], *, batch_tokens: int) -> list[Tensor]:
         """Final hidden states `[tokens, width]` of each pass, without padding."""

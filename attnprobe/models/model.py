@@ -26,6 +26,7 @@ from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokeni
 from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import (
+    PAIR_BREAK,
     Encoding,
     Floats,
     MapNeed,
@@ -120,7 +121,12 @@ class Model:
         self.max_tokens = _max_tokens(network, tokenizer)
         self._lengths = length_rules(network)
         source, target = self._reader.in_any_language(PROBE)
-        inputs = capture.batch_inputs(network, [source.ids], [target.ids] if target else None)
+        inputs = capture.batch_inputs(
+            network,
+            [source.ids],
+            [target.ids] if target else None,
+            segments=[source.segments],
+        )
         self._layout = applied_windows(
             network, capture.layout(network, inputs), max_tokens=self.max_tokens
         )
@@ -142,7 +148,7 @@ class Model:
         padding_check(
             self.network,
             self._layout,
-            source.ids,
+            source,
             target.ids if target else None,
             pad_id=self._pad_id,
             shared=self._lengths.shared,
@@ -224,30 +230,45 @@ class Model:
         source, target = self._tokens(sample)
         for side, tokens in (("text", source), ("target", target)):
             if tokens is not None:
-                count, text = len(tokens), tokens.text
+                # The second of two texts begins behind a mark that a message is not to show.
+                count, text = len(tokens), tokens.text.replace(PAIR_BREAK, " ")
                 check_length(count, side, self.max_tokens, name=self.name, text=text)
         self._lengths.check(len(source), name=self.name, text=source.text)
+        self._check_segments(source)
         return Encoding(sample, source, target, self.sites)
+
+    def _check_segments(self, tokens: Tokens) -> None:
+        """Raises ModelError where the network has no embedding for a segment of the tokens."""
+        known = capture.segment_count(self.network)
+        if known and max(tokens.segments, default=0) >= known:
+            raise ModelError(
+                f"the tokenizer of {self.name} numbers segments up to {max(tokens.segments)}, and "
+                f"the network has {known} from 0: the tokenizer is not that of this model"
+            )
 
     def attention(
         self,
         text: str,
         *,
+        pair: str | None = None,
         target: str | None = None,
         site: SiteName | None = None,
         source_language: str | None = None,
         target_language: str | None = None,
         allow_special_tokens: bool = False,
+        one_segment: bool = False,
     ) -> Attention:
-        """The attention on one text, for probes in Python and for notebooks.
+        """The attention on one text, or two, for probes in Python and for notebooks.
 
         Args:
+            pair: a second text, read behind the first as `tokenizer(text, pair)` puts them.
             target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
             source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`;
                 by default those that the model was loaded with.
             allow_special_tokens: whether the text may spell special tokens, as the text of a chat
                 template does.
+            one_segment: the text may spell out separators, which start no second segment.
 
         Raises:
             SelectorError: longer than the model takes, or a special token spelled in the text.
@@ -259,6 +280,8 @@ class Model:
             allow_special_tokens,
             source_language=source_language,
             target_language=target_language,
+            pair=pair,
+            one_segment=one_segment,
         )
         return Attention(self, sample, site)
 
@@ -360,6 +383,7 @@ class Model:
             None
             if start is None
             else [one.target.ids if one.target else (start,) for one in encodings],
+            segments=[one.source.segments for one in encodings],
             pad_id=self._pad_id,
             padding=padding,
         )

@@ -49,7 +49,7 @@ class TextReader:
         self._name = name
 
     def source(self, sample: Sample) -> Tokens:
-        """The tokens of a sample's text, or of the ids that it gives instead.
+        """The tokens of a sample's text and pair, or of the ids that it gives instead.
 
         Raises:
             SelectorError: also where the network has no embedding for a token.
@@ -57,7 +57,7 @@ class TextReader:
             ModelError: also where the tokenizer needs the language of the text and none is named.
         """
         if sample.ids is not None:
-            tokens = given(self.tokenizer, sample.ids)
+            tokens = given(self.tokenizer, sample.ids, one_segment=sample.one_segment)
             check_rows(tokens, self.rows.source, name=self._name)
             return tokens
         language = self.languages.of(sample, "source_language")
@@ -101,7 +101,11 @@ class TextReader:
 
     def _source(self, sample: Sample) -> Tokens:
         tokens = tokenize(
-            self.tokenizer, sample.text, allow_special_tokens=sample.allow_special_tokens
+            self.tokenizer,
+            sample.text,
+            pair=sample.pair,
+            allow_special_tokens=sample.allow_special_tokens,
+            one_segment=sample.one_segment,
         )
         check_rows(tokens, self.rows.source, name=self._name)
         return tokens
@@ -113,6 +117,7 @@ class TextReader:
             start=start,
             wraps=self._wraps,
             allow_special_tokens=sample.allow_special_tokens,
+            one_segment=sample.one_segment,
         )
         check_rows(tokens, self.rows.target, name=self._name)
         return tokens

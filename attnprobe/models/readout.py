@@ -8,7 +8,7 @@ of a word of several pieces is the sum over its pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from attnprobe import capture
-from attnprobe.align import Chars, Selector, positions
+from attnprobe.align import positions, selector_of
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.ablation import Ablator, Ids, Pass, alike
 from attnprobe.models.plan import pack
@@ -173,17 +173,17 @@ class Predictor:
         elif span is None:
             raise SelectorError("effect needs a word of the text: good:")
         else:
-            good = self._word(sample, sample.text, span, ablation)
+            good = self._word(sample, span, ablation)
         if asked.instead is None:
             return good, None
-        text = sample.text if self._start is None else sample.target or ""
+        text = sample.joined if self._start is None else sample.target or ""
         span = span or Span(0, len(text))
-        other = f"{text[: span.start]}{asked.instead}{text[span.end :]}"
         put = Span(span.start, span.start + len(asked.instead))
         if self._start is not None:
+            other = f"{text[: span.start]}{asked.instead}{text[span.end :]}"
             bad = self._translated(sample, other, put, ablation)
         else:
-            bad = self._word(sample, other, put, ablation)
+            bad = self._word(sample.with_word(span, asked.instead), put, ablation)
         if self._masks and len(bad.places) != len(good.places):
             raise SelectorError(
                 f"{text[slice(*span)]!r} is {len(good.places)} tokens and {asked.instead!r} "
@@ -208,15 +208,13 @@ class Predictor:
     def _masks(self) -> bool:
         return "encoder" in self._ablator.where.sites and self._start is None
 
-    def _word(self, sample: Sample, text: str, span: Span, ablation: Ablation | None) -> _Term:
-        if not self._masks:
-            text = text[: span.end]
-        tokens = self._reader.source(replace(sample, text=text))
+    def _word(self, sample: Sample, span: Span, ablation: Ablation | None) -> _Term:
+        tokens = self._reader.source(sample if self._masks else sample.until(span.end))
         first, end = _pieces(tokens, span)
-        ids = tokens.ids
+        ids, segments = tokens.ids, tokens.segments
         # A decoder is not given the last piece, nor what comes after it.
         count = len(ids) if self._masks else end - 1
-        word = text[slice(*span)]
+        word = tokens.text[slice(*span)]
         check_length(count, "text", self._max_tokens, name=self._name, text=word)
         if self._masks:
             mask = self._reader.tokenizer.mask_token_id
@@ -224,14 +222,14 @@ class Predictor:
                 raise ModelError(f"{self._name} has no mask token with an embedding")
             masked = (*ids[:first], *(mask,) * (end - first), *ids[end:])
             places = tuple((position, ids[position]) for position in range(first, end))
-            return _Term(Pass(masked, None, ablation), places)
+            return _Term(Pass(masked, None, ablation, segments), places)
         if first == 0:
             raise SelectorError(
                 f"nothing stands before {word!r}; a decoder predicts a word from "
                 "what comes before it"
             )
         places = tuple((position - 1, ids[position]) for position in range(first, end))
-        return _Term(Pass(ids[: end - 1], None, ablation), places)
+        return _Term(Pass(ids[: end - 1], None, ablation, segments[: end - 1]), places)
 
     def _translated(
         self, sample: Sample, target: str, span: Span | None, ablation: Ablation | None
@@ -249,8 +247,8 @@ class Predictor:
             raise SelectorError(f"{word!r} opens the decoder's input; nothing predicts it")
         check_length(end - 1, "target", self._max_tokens, name=self._name, text=word)
         places = tuple((position - 1, tokens.ids[position]) for position in range(first, end))
-        source = self._ablator.encode(sample).source.ids
-        return _Term(Pass(source, tokens.ids[: end - 1], ablation), places)
+        source = self._ablator.encode(sample).source
+        return _Term(Pass(source.ids, tokens.ids[: end - 1], ablation, source.segments), places)
 
 
 def _pieces(tokens: Tokens, span: Span) -> tuple[int, int]:
@@ -259,5 +257,5 @@ def _pieces(tokens: Tokens, span: Span) -> tuple[int, int]:
     Raises:
         SelectorError: a token covers more than the word.
     """
-    found = positions(Selector((Chars(*span),)), tokens)
+    found = positions(selector_of(span, tokens.pair_start), tokens)
     return found[0], found[-1] + 1

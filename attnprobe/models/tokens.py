@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from tokenizers.models import Unigram
 
 from attnprobe.align import (
+    check_no_separator,
     check_no_special_in_text,
     check_round_trip,
     display_pieces,
     visible,
 )
 from attnprobe.errors import ModelError, SelectorError
-from attnprobe.records import Span, Tokens
+from attnprobe.records import Sample, Span, Tokens
 
 __all__ = [
     "check_length",
@@ -55,29 +56,56 @@ class _Read(NamedTuple):
 
     Attributes:
         added: whether the tokenizer put the token there; a token of the text is none of these.
-        offsets: the characters of each token, `[start, end)`.
+        offsets: the characters of each token, `[start, end)`; of two texts in the joined one.
+        segments: of each token; empty where the tokenizer numbers none.
     """
 
     ids: tuple[int, ...]
     added: tuple[bool, ...]
     offsets: tuple[tuple[int, int], ...]
+    segments: tuple[int, ...]
 
 
-def tokenize(tokenizer: Any, text: str, *, allow_special_tokens: bool = False) -> Tokens:
-    """The tokens of a text, with the special ones that the tokenizer adds.
+def tokenize(
+    tokenizer: Any,
+    text: str,
+    *,
+    pair: str | None = None,
+    allow_special_tokens: bool = False,
+    one_segment: bool = False,
+) -> Tokens:
+    """The tokens of a text, or of two, with the special ones that the tokenizer adds.
 
     A text that spells the start token itself, such as a rendered chat template, gets none added:
     its ids are those of `apply_chat_template(tokenize=True)`.
+
+    Args:
+        pair: a second text, put behind the first by the tokenizer's own encoding of pairs.
+        one_segment: a separator that is spelled is meant to start no second segment.
 
     Raises:
         SelectorError: the text spells a special token and that was not declared, or has half of a
             surrogate pair, which is no character.
         ModelError: the tokenizer's offsets do not spell the text, or it cannot read the text.
     """
-    read = _read(tokenizer, text)
+    read = _read(tokenizer, text, pair)
     if _opening(tokenizer, read, text) in _start(read):
+        if pair is not None:
+            raise SelectorError(
+                "the text spells out the start token, which the tokenizer itself puts before two "
+                "texts; leave it out"
+            )
         read = _read(tokenizer, text, add_special_tokens=False)
-    return _tokens(tokenizer, text, read, allow_special_tokens=allow_special_tokens)
+    sample = Sample(text, pair=pair)
+    tokens = _tokens(tokenizer, sample.joined, read, pair_start=sample.pair_start)
+    _check_spelled(
+        tokenizer,
+        tokens,
+        allow_special_tokens=allow_special_tokens,
+        one_segment=one_segment,
+        alone=pair is None,
+    )
+    return tokens
 
 
 def tokenize_target(
@@ -87,6 +115,7 @@ def tokenize_target(
     start: int,
     wraps: bool = False,
     allow_special_tokens: bool = False,
+    one_segment: bool = False,
 ) -> Tokens:
     """The tokens of a target text behind the decoder's start, closing special tokens included.
 
@@ -106,7 +135,14 @@ def tokenize_target(
     opening = _opening(tokenizer, read, text)
     if opening in (start, *_start(read)):
         read = _read(tokenizer, text, target=True, add_special_tokens=False)
-    labels = _tokens(tokenizer, text, read, allow_special_tokens=allow_special_tokens)
+    labels = _tokens(tokenizer, text, read)
+    _check_spelled(
+        tokenizer,
+        labels,
+        allow_special_tokens=allow_special_tokens,
+        one_segment=one_segment,
+        alone=False,
+    )
     if opening == start:
         place = labels.ids.index(start)
         return replace(
@@ -141,17 +177,23 @@ def decoder_inputs(target: Tokens) -> Tokens:
 
 
 def _read(
-    tokenizer: Any, text: str, *, target: bool = False, add_special_tokens: bool = True
+    tokenizer: Any,
+    text: str,
+    pair: str | None = None,
+    *,
+    target: bool = False,
+    add_special_tokens: bool = True,
 ) -> _Read:
-    half = _SURROGATE.search(text)
-    if half is not None:
-        raise SelectorError(
-            f"the text has U+{ord(half[0]):04X} at character {half.start()}: half of a surrogate "
-            "pair, which is no character"
-        )
+    for name, written in (("the text", text), ("text_pair", pair or "")):
+        half = _SURROGATE.search(written)
+        if half is not None:
+            raise SelectorError(
+                f"{name} has U+{ord(half[0]):04X} at character {half.start()}: half of a "
+                "surrogate pair, which is no character"
+            )
     try:
         encoded = tokenizer(
-            **{"text_target" if target else "text": text},
+            **({"text_target": text} if target else {"text": text, "text_pair": pair}),
             add_special_tokens=add_special_tokens,
             truncation=False,
             padding=False,
@@ -164,10 +206,17 @@ def _read(
         raise ModelError(
             f"the tokenizer cannot read {visible(text)!r}: {visible(str(error))}"
         ) from error
+    # The tokenizer's offsets count in each text from its own start.
+    second = Sample(text, pair=pair).pair_start or 0
+    starts = [second if number == 1 else 0 for number in encoded.sequence_ids()]
     return _Read(
         tuple(encoded["input_ids"]),
         tuple(bool(flag) for flag in encoded["special_tokens_mask"]),
-        tuple(encoded["offset_mapping"]),
+        tuple(
+            (at + start, at + end)
+            for at, (start, end) in zip(starts, encoded["offset_mapping"], strict=True)
+        ),
+        tuple(encoded.get("token_type_ids", ())),
     )
 
 
@@ -178,7 +227,7 @@ def _start(read: _Read) -> tuple[int, ...]:
 
 def _opening(tokenizer: Any, read: _Read, text: str) -> int | None:
     """The token that a text itself begins with, but for white space; None for an unknown word."""
-    for token_id, added, offsets in zip(*read, strict=True):
+    for token_id, added, offsets in zip(read.ids, read.added, read.offsets, strict=True):
         covered = text[slice(*offsets)].strip()
         if not added and covered:
             (spelled,) = tokenizer.convert_ids_to_tokens([token_id])
@@ -187,7 +236,7 @@ def _opening(tokenizer: Any, read: _Read, text: str) -> int | None:
     return None
 
 
-def _tokens(tokenizer: Any, text: str, read: _Read, *, allow_special_tokens: bool) -> Tokens:
+def _tokens(tokenizer: Any, text: str, read: _Read, *, pair_start: int | None = None) -> Tokens:
     ids = read.ids
     spans = tuple(
         None if added else Span(*offsets)
@@ -214,18 +263,38 @@ def _tokens(tokenizer: Any, text: str, read: _Read, *, allow_special_tokens: boo
     special = tuple(map(role, range(len(ids))))
     marks = {spelled[position] for position in unknown}
     pieces = display_pieces(spelled, spans, text, unknown=marks)
-    tokens = Tokens(text, ids, pieces, spans, special, unknown)
-    if not allow_special_tokens:
-        check_no_special_in_text(tokens, special_tokens(tokenizer))
+    tokens = Tokens(text, ids, pieces, spans, special, unknown, pair_start, read.segments)
     check_round_trip(tokens, spelled, unknown=marks)
     return tokens
 
 
-def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
+def _check_spelled(
+    tokenizer: Any,
+    tokens: Tokens,
+    *,
+    allow_special_tokens: bool,
+    one_segment: bool,
+    alone: bool,
+) -> None:
+    """Raises SelectorError where the text spells a special token and that was not declared."""
+    spelled = special_tokens(tokenizer)
+    separator = _separator(tokenizer)
+    if separator is not None and one_segment:
+        del spelled[separator]
+    elif separator is not None:
+        check_no_separator(tokens, separator, spelled[separator], alone=alone)
+    if not allow_special_tokens:
+        check_no_special_in_text(tokens, spelled)
+
+
+def given(tokenizer: Any, ids: tuple[int, ...], *, one_segment: bool = False) -> Tokens:
     """Token ids that a sample gives instead of a text; they have no characters.
 
+    They are all of the first segment, as the tokens of one text are.
+
     Raises:
-        SelectorError: an id that the vocabulary does not have.
+        SelectorError: an id that the vocabulary does not have, or a separator with more behind it,
+            as between two texts.
     """
     size = len(tokenizer)
     for one in ids:
@@ -234,6 +303,13 @@ def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
     names = _special_names(tokenizer)
     fallbacks = unknown_ids(tokenizer)
     special = tuple(names.get(token_id) for token_id in ids)
+    separator = _separator(tokenizer)
+    if separator in ids and not one_segment and None in special[ids.index(separator) + 1 :]:
+        raise SelectorError(
+            f"ids: the separator {separator} stands between tokens, but all of them are of one "
+            "segment; write two texts as text: and text_pair:, or one_segment: true if the model "
+            "is used with separators inside of one text"
+        )
     return Tokens(
         text="",
         ids=ids,
@@ -246,7 +322,19 @@ def given(tokenizer: Any, ids: tuple[int, ...]) -> Tokens:
             for position, (token_id, role) in enumerate(zip(ids, special, strict=True))
             if token_id in fallbacks and role is None
         ),
+        segments=(0,) * len(ids) if _numbers_segments(tokenizer) else (),
     )
+
+
+def _numbers_segments(tokenizer: Any) -> bool:
+    """Whether the tokenizer tells the model which of two texts a token is of."""
+    return "token_type_ids" in tokenizer.model_input_names
+
+
+def _separator(tokenizer: Any) -> int | None:
+    """Id of the separator of a tokenizer that numbers segments, else None."""
+    found = getattr(tokenizer, "sep_token_id", None)
+    return found if isinstance(found, int) and _numbers_segments(tokenizer) else None
 
 
 def unknown_ids(tokenizer: Any) -> frozenset[int]:

@@ -394,9 +394,7 @@ def html(
         album: pictures of earlier runs.
     """
     samples = dict.fromkeys(entry.case.sample for entry in judged)
-    said = texts(
-        text for sample in samples for text in (sample.text, sample.target) if text is not None
-    )
+    said = texts(text for sample in samples for text in sample.texts)
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
     told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
     told += [line for encoding in _encodings(judged) for line in unknown_line(encoding)]

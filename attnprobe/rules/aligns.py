@@ -17,7 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 
-from attnprobe.align import Chars, Group, Predicts, Selector, groups, positions, word_matrix
+from attnprobe.align import (
+    Group,
+    Predicts,
+    Selector,
+    groups,
+    positions,
+    selector_of,
+    word_matrix,
+)
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.records import (
     Attended,
@@ -27,6 +35,7 @@ from attnprobe.records import (
     Need,
     Picture,
     Rows,
+    Span,
     Tokens,
     Verdict,
 )
@@ -293,7 +302,7 @@ class Aligns(Rule):
                 yield target, source, sure
         for link in self.gold.split():
             if match := _LINK.fullmatch(link):
-                source, target = _numbered(match[1], keys.text), _numbered(match[3], queries.text)
+                source, target = _numbered(match[1], keys), _numbered(match[3], queries)
                 yield target, source, match[2] == "-"
 
 
@@ -312,14 +321,15 @@ def _touched(selector: Selector, tokens: Tokens, words: Sequence[Group]) -> tupl
     return touched
 
 
-def _numbered(number: str, text: str) -> Selector:
+def _numbered(number: str, tokens: Tokens) -> Selector:
     """The word of this number, where spaces part words."""
-    words = list(re.finditer(r"\S+", text))
+    words = list(re.finditer(r"\S+", tokens.text))
     if int(number) >= len(words):
         raise SelectorError(
-            f"gold: no word {number} in {text!r}; its words are numbered 0 to {len(words) - 1}"
+            f"gold: no word {number} in {tokens.text!r}; its words are numbered 0 to "
+            f"{len(words) - 1}"
         )
-    return Selector((Chars(*words[int(number)].span()),))
+    return selector_of(Span(*words[int(number)].span()), tokens.pair_start)
 
 
 def _word_rows(found: Rows, weights: Floats, gold: _Gold, row: Row) -> Floats:

@@ -10,7 +10,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from attnprobe.align import SPECIAL_NAMES, Predicts, Selector, parse_selector
+from attnprobe.align import (
+    SPECIAL_NAMES,
+    WHICH,
+    Predicts,
+    Selector,
+    check_in_target,
+    locate,
+    parse_selector,
+)
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import (
@@ -24,6 +32,7 @@ from attnprobe.records import (
     Sample,
     Site,
     SiteName,
+    Span,
     Verdict,
 )
 from attnprobe.registry import Registry
@@ -34,6 +43,7 @@ __all__ = [
     "RULES",
     "SELECTOR_PART_SCHEMA",
     "SELECTOR_SCHEMA",
+    "SELECTOR_WORD_SCHEMA",
     "Demand",
     "End",
     "HeadsField",
@@ -85,12 +95,13 @@ def _form(required: str, **properties: Any) -> dict[str, Any]:
     }
 
 
-SELECTOR_PART_SCHEMA: dict[str, Any] = {
+_WORD: dict[str, Any] = {"$ref": "#/definitions/selectorWord"}
+SELECTOR_WORD_SCHEMA: dict[str, Any] = {
+    "description": "A word of the text.",
     "anyOf": [
         _PHRASE,
         _form("word", word=_PHRASE, nth=_NTH),
         _form("predicts", predicts=_PHRASE, nth=_NTH),
-        _form("special", special={"enum": list(SPECIAL_NAMES)}),
         _form(
             "chars",
             chars={
@@ -100,11 +111,20 @@ SELECTOR_PART_SCHEMA: dict[str, Any] = {
                 "maxItems": 2,
             },
         ),
+    ],
+}
+_WORDS = {"anyOf": [_WORD, {"type": "array", "minItems": 1, "items": _WORD}]}
+SELECTOR_PART_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        _WORD,
+        _form("special", special={"enum": list(SPECIAL_NAMES)}),
+        *(_form(which, **{which: _WORDS}) for which in WHICH),
     ]
 }
 SELECTOR_SCHEMA: dict[str, Any] = {
     "description": "A phrase as it stands in the text, {word: it, nth: 2} where it stands more "
-    "than once, {chars: [10, 16]}, {special: cls}, {predicts: are}, or a list of these.",
+    "than once, {chars: [10, 16]}, {special: cls}, {predicts: are}, or a list of these; beside a "
+    "text_pair: {pair: it} for a word of the second text, {text: it} for one of the first.",
     "anyOf": [
         {"$ref": "#/definitions/selectorPart"},
         {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/selectorPart"}},
@@ -213,20 +233,38 @@ class Rule(BaseModel, ABC):
         return Tried(nothing, nothing)
 
     def text_of(self, sample: Sample, end: End) -> str:
-        """The text that a selector at this end counts in."""
-        if sample.target is None or self.site == "encoder":
-            return sample.text
-        if self.site == "cross" and end == "key":
-            return sample.text
-        return sample.target
+        """The text that spans at this end count in; two texts as `Sample.joined`."""
+        return sample.target or "" if self._in_target(sample, end) else sample.joined
 
-    def check_predicts(self, site: Site) -> None:
-        """Refuses `predicts` where no row predicts: at the key end, and where rows see all.
+    def locate(self, selector: Selector, sample: Sample, end: End) -> tuple[Span, ...]:
+        """The characters of `text_of` that a selector at this end means.
+
+        Raises:
+            SelectorError: as `align.locate`; or it names one of two texts, and lies in the target.
+        """
+        if not self._in_target(sample, end):
+            return locate(selector, sample.joined, pair_start=sample.pair_start)
+        check_in_target(selector)
+        return locate(selector, sample.target or "")
+
+    def _in_target(self, sample: Sample, end: End) -> bool:
+        """Whether a selector at this end counts in the target text."""
+        if sample.target is None or self.site == "encoder":
+            return False
+        return not (self.site == "cross" and end == "key")
+
+    def check_places(self, encoding: Encoding, site: Site) -> None:
+        """Refuses selectors that mean nothing where they stand.
+
+        These are `predicts` where no row predicts (at the key end, and where rows see all), and in
+        a target text `text` and `pair`, which tell the encoder's texts apart.
 
         Raises:
             SelectorError: names the field.
         """
         for place in self.places():
+            if self._in_target(encoding.sample, place.end):
+                check_in_target(place.selector)
             if not any(isinstance(part, Predicts) for part in place.selector.parts):
                 continue
             if place.end == "key":

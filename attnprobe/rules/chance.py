@@ -1,17 +1,18 @@
 """Which other word pairs of a text a rule on two words can be tried on.
 
 A control pair lies as the words of the rule do: the same direction, a like distance, as many words
-at each end, and a contrast word, if the rule has one, on the same side. Pairs that the suite itself
-speaks of are left out, and so are unknown tokens and what the masks hide. Queries, contrasts and,
-where there are many, pairs are drawn by seeds that depend on the text alone: a suite always tries
-the same pairs.
+at each end, and a contrast word, if the rule has one, on the same side. Of two texts its words lie
+in the same ones: a pair across them is tried on pairs across them, at a like distance in the
+sequence that the model reads. Pairs that the suite itself speaks of are left out, and so are
+unknown tokens and what the masks hide. Queries, contrasts and, where there are many, pairs are
+drawn by seeds that depend on the text alone: a suite always tries the same pairs.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from attnprobe.align import Group, Predicts, Selector, Special, groups, parse_selector, positions
 from attnprobe.errors import SelectorError
-from attnprobe.records import Encoding, Site, SiteName, Tokens
+from attnprobe.records import Encoding, Sample, Site, SiteName, Tokens
 from attnprobe.rules.frame import sink_columns
 
 __all__ = ["Geometry", "Pair", "Reach", "Trials", "band", "columns_of", "trials"]
@@ -48,6 +49,9 @@ class Geometry:
         contrast: where the contrast stands from the query, as `direction`.
         sinks: whether key and contrast stand where heads park what they have no use for: on the
             first token of a causal site. Where they do not, no control pair does.
+        texts: which of two texts the query, the key and the contrast lie in, 0 or 1; 0 where there
+            is one text, for a special token, and for no contrast. Not in the representation, which
+            the draws depend on: texts without a pair keep their control pairs.
     """
 
     row: str
@@ -57,6 +61,7 @@ class Geometry:
     distance: int | None = None
     contrast: int | None = None
     sinks: tuple[bool, bool] = (False, False)
+    texts: tuple[int, int, int] = field(default=(0, 0, 0), repr=False)
 
     @classmethod
     def of(
@@ -68,16 +73,22 @@ class Geometry:
         if row is None or column is None or (over and _kind(over) != "word"):
             return None
         words = _words(keys)
+        asked = positions(from_, queries)
         expected = positions(to, keys)
         contrast = positions(over, keys) if over else ()
-        query = _place(positions(from_, queries), _words(queries))
+        row_text = _text_of(_named_by(asked, row), queries)
+        key_text, contrast_text = _text_of(expected, keys), _text_of(contrast, keys)
+        if row_text is None or key_text is None or contrast_text is None:
+            return None
+        texts = (row_text, key_text, contrast_text)
+        query = _place(asked, _words(queries))
         key = _place(expected, words)
         other = _place(contrast, words) if over else _Place(0, 0)
         widths = (query.width, key.width, other.width)
         sunk = _sunk(keys, site)
         sinks = (not sunk.isdisjoint(expected), not sunk.isdisjoint(contrast))
         if site.name == "cross" or row not in ("word", "predicts") or column != "word":
-            return cls(row, column, widths, sinks=sinks)
+            return cls(row, column, widths, sinks=sinks, texts=texts)
         step = key.start - query.start
         if step == 0 and row == "word":
             return None
@@ -89,6 +100,7 @@ class Geometry:
             distance=band(step),
             contrast=_sign(other.start - query.start) if over else None,
             sinks=sinks,
+            texts=texts,
         )
 
     def holds(self, step: int) -> bool:
@@ -206,6 +218,21 @@ def _kind(selector: Selector) -> str | None:
     return kind or "word"
 
 
+def _named_by(rows: Sequence[int], row: str) -> list[int]:
+    """The tokens of the word that a row's selector names: of one that predicts, the next one."""
+    return [at + (row == "predicts") for at in rows]
+
+
+def _text_of(found: Sequence[int], tokens: Tokens) -> int | None:
+    """Which of two texts these tokens lie in, 0 or 1; 0 for special tokens, None for both texts."""
+    start = tokens.pair_start
+    if start is None:
+        return 0
+    spans = [span for span in (tokens.spans[at] for at in found) if span is not None]
+    numbers = {int(span.start >= start) for span in spans}
+    return None if len(numbers) > 1 else max(numbers, default=0)
+
+
 def _words(tokens: Tokens) -> list[Group]:
     return [
         group
@@ -215,13 +242,18 @@ def _words(tokens: Tokens) -> list[Group]:
 
 
 def _place(found: Sequence[int], words: Sequence[Group]) -> _Place:
-    """The words that these positions touch; a special token stands before the first, or behind."""
+    """The words that these positions touch; a special token stands in the place of a word.
+
+    Between two texts it has the place of the last word before it, whose row predicts the next as
+    well.
+    """
     touched = [
         number for number, word in enumerate(words) if not set(found).isdisjoint(word.positions)
     ]
     if touched:
         return _Place(touched[0], len(touched))
-    return _Place(-1 if found[0] == 0 else len(words), 1)
+    before = sum(word.positions[0] < found[0] for word in words)
+    return _Place(len(words) if before == len(words) else before - 1, 1)
 
 
 def _stretches(words: Sequence[Group], width: int) -> list[tuple[int, ...]]:
@@ -264,6 +296,12 @@ def _queries(
     else:
         rows = _special(geometry.row, tokens)
         found = [(0, rows)] if rows else []
+    text = geometry.texts[0]
+    found = [
+        (start, rows)
+        for start, rows in found
+        if _text_of(_named_by(rows, geometry.row), tokens) == text
+    ]
     return _drawn(found, QUERIES, f"queries {tokens.text}")
 
 
@@ -296,7 +334,9 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
     # A rule that names an unknown token is an error, so no control pair has one.
     unknown = set(tokens.unknown)
     no_key, no_contrast = (unknown | (set() if allowed else sunk) for allowed in geometry.sinks)
-    chance = random.Random(f"{SEED} {encoding.sample} {geometry}")
+    _, key_text, contrast_text = geometry.texts
+    seed = f"{_seed(encoding.sample)} {geometry}"
+    chance = random.Random(f"{SEED} {seed}")
     queries = _queries(geometry, encoding, site)
     tried: list[tuple[int, int, int]] = []
     for number, (place, rows) in enumerate(queries):
@@ -308,12 +348,13 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
             if (geometry.contrast is None or _sign(start - place) == geometry.contrast)
             and taken.isdisjoint(other)
             and no_contrast.isdisjoint(other)
+            and _text_of(other, tokens) == contrast_text
             and _seen(site, pair.reach, rows, other)
         ]
         for start, key in enumerate(keys):
             if not geometry.holds(start - place) or not taken.isdisjoint(key):
                 continue
-            if not no_key.isdisjoint(key):
+            if not no_key.isdisjoint(key) or _text_of(key, tokens) != key_text:
                 continue
             if any(not one.isdisjoint(key) for one in named):
                 continue
@@ -322,7 +363,7 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
             against = [other for other in rivals if set(others[other]).isdisjoint(key)]
             if against or not others:
                 tried.append((number, start, chance.choice(against) if against else 0))
-    tried = _drawn(tried, PAIRS, f"pairs {encoding.sample} {geometry}")
+    tried = _drawn(tried, PAIRS, f"pairs {seed}")
     used = sorted({number for number, _, _ in tried})
     again = {number: place for place, number in enumerate(used)}
     rows_of = encoding.queries(site.name)
@@ -337,6 +378,17 @@ def trials(pair: Pair, encoding: Encoding, site: Site, excluded: Collection[Pair
             (_spelled(queries[number][1], rows_of), _spelled(keys[key], tokens))
             for number, key, _ in tried
         ),
+    )
+
+
+def _seed(sample: Sample) -> str:
+    """A sample as its draws are seeded.
+
+    Spelled out, so that a field that is added to `Sample` does not change which pairs are drawn.
+    """
+    return (
+        f"Sample(text={sample.joined!r}, target={sample.target!r}, "
+        f"allow_special_tokens={sample.allow_special_tokens!r}, ids={sample.ids!r})"
     )
 
 

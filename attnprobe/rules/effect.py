@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from attnprobe.align import Phrase, Predicts, Selector, locate, positions
+from attnprobe.align import Phrase, Predicts, Selector, positions
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads
 from attnprobe.records import (
@@ -192,8 +192,8 @@ class Effect(Asked, Rule):
         if self.good is not None:
             yield Place("good", self.good, "query")
 
-    def text_of(self, sample: Sample, end: End) -> str:
-        return sample.text if sample.target is None else sample.target
+    def _in_target(self, sample: Sample, end: End) -> bool:
+        return sample.target is not None
 
     def relation(self) -> str:
         if self.positive is not None:
@@ -214,7 +214,7 @@ class Effect(Asked, Rule):
         Raises:
             SelectorError: no such word or heads, or too few other heads to compare with.
         """
-        if self.positive is not None and encoding.sample.text in (self.positive, self.negative):
+        if self.positive is not None and encoding.sample.joined in (self.positive, self.negative):
             raise SelectorError(
                 "positive: and negative: are to be other texts than the case's own, which is like "
                 "itself whatever heads are taken out"
@@ -281,7 +281,7 @@ class Effect(Asked, Rule):
                     "alike, for models that make embeddings, write positive:"
                 )
             return None
-        spans = locate(self.good, self.text_of(sample, "query"))
+        spans = self.locate(self.good, sample, "query")
         if len(spans) != 1:
             raise SelectorError(f"good: {self.good} is not one word of the text")
         return spans[0]
@@ -436,7 +436,7 @@ def _spelled(from_: Selector) -> Selector:
     """The word that a row predicts, or the word of the row itself."""
     return Selector(
         tuple(
-            Phrase(part.text, part.nth) if isinstance(part, Predicts) else part
+            Phrase(part.text, part.nth, part.which) if isinstance(part, Predicts) else part
             for part in from_.parts
         )
     )

@@ -77,7 +77,7 @@ class Scored(Rule):
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
         site = encoding.site(self.site)
-        self.check_predicts(site)
+        self.check_places(encoding, site)
         frames = self._frames(encoding, site)
         (positions,) = {frame.positions for frame in frames.values()}
         return (Need(encoding.sample, site.name, tuple(frames), positions),)

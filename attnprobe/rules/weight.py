@@ -406,7 +406,7 @@ class _Weight(Rule):
     def _pair(self, encoding: Encoding) -> _Pair:
         """Finds the words among the tokens, and refuses what no head could decide."""
         site, _ = self._view(encoding)
-        self.check_predicts(site)
+        self.check_places(encoding, site)
         keys = encoding.keys(site.name)
         queries = positions(self.from_, encoding.queries(site.name))
         expected = positions(self.to, keys)
