@@ -67,6 +67,7 @@ CONFINED = {
     "torch": {"models", "capture", "network_state"},
     "transformers": {"models", "capture"},
     "gguf": {"models"},
+    "peft": {"models"},
     "huggingface_hub": {"models", "card"},
     "safetensors": {"models"},
     "tokenizers": {"models"},

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,20 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from attnprobe.errors import ModelError, first_line
+from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
 from attnprobe.models.files import Weights, find_weights, sha256
 from attnprobe.models.gguf import unpacked
 from attnprobe.models.model import Model
-from attnprobe.models.places import Place, locate, locate_tokenizer, tokenizer_files
+from attnprobe.models.places import (
+    Place,
+    has_tokenizer,
+    locate,
+    locate_tokenizer,
+    tokenizer_files,
+)
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
-from attnprobe.names import BATCH_TOKENS, NO_PICKLE, short_name
+from attnprobe.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
 from attnprobe.registry import did_you_mean
 from attnprobe.results import WeightsFormat
 
@@ -34,6 +42,7 @@ DTYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def load(
@@ -81,21 +90,31 @@ def load(
     target = _device(device)
     allow_pickle = allow_pickle and not os.environ.get(NO_PICKLE)
     place = locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
-    words = place if tokenizer is None else locate_tokenizer(tokenizer, online=online)
-    words_sha256 = sha256(tokenizer_files(words))
     with _quiet():
-        source = _open(place, allow_pickle=allow_pickle, ignore_remote_code=ignore_remote_code)
+        source = _open(
+            place,
+            online=online,
+            allow_pickle=allow_pickle,
+            ignore_remote_code=ignore_remote_code,
+        )
+        if tokenizer is not None:
+            words = locate_tokenizer(tokenizer, online=online)
+        else:
+            words = place if has_tokenizer(place) else source.place
+        words_sha256 = sha256(tokenizer_files(words))
         ignored = source.ignored_code
         if not words.is_gguf:
             ignored += check_remote_code(words.path, TOKENIZER_FILES, ignore=ignore_remote_code)
-        if words is place:
+        if words is source.place:
             words_folder = source.weights.folder
         else:
             words_folder = unpacked(words.path, words_sha256) if words.is_gguf else words.path
 
         def build(kind: Any) -> PreTrainedModel:
             with _quiet():
-                return _network(kind, source.weights, DTYPES[dtype], target)
+                network: Any = _built(kind, source, DTYPES[dtype])
+                moved: PreTrainedModel = network.to(target)
+                return moved
 
         return Model(
             build(AutoModel),
@@ -120,11 +139,19 @@ def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
     """The weights of a model as files of safetensors, a GGUF file unpacked.
 
     Raises:
-        ModelError: as `load`; pickled weights are refused.
+        ModelError: as `load`; pickled weights are refused, and adapters.
     """
     place = locate(ref, revision=None, online=False, allow_pickle=False)
     with _quiet():
-        return _open(place, allow_pickle=False, ignore_remote_code=ignore_remote_code).weights
+        source = _open(
+            place, online=False, allow_pickle=False, ignore_remote_code=ignore_remote_code
+        )
+    if source.adapter is not None:
+        raise ModelError(
+            f"{ref} holds an adapter, so its weights lie in no file; merge them, as by peft's "
+            "merge_and_unload and save_pretrained, and give the merged model"
+        )
+    return source.weights
 
 
 @dataclass(frozen=True)
@@ -132,28 +159,101 @@ class _Source:
     """What a network is loaded from.
 
     Attributes:
+        place: where the weights lie, those of the base where there is an adapter.
         sha256: of the files that were given, hence of the GGUF file where `weights` are unpacked.
         format: theirs as well.
         ignored_code: the files that name code of the model's own, which is not run.
     """
 
+    place: Place
     weights: Weights
     sha256: str
     format: WeightsFormat
     ignored_code: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
 
-def _open(place: Place, *, allow_pickle: bool, ignore_remote_code: bool) -> _Source:
+def _open(place: Place, *, online: bool, allow_pickle: bool, ignore_remote_code: bool) -> _Source:
+    """What a place is loaded from: its weights, or those of a base and an adapter for it."""
     try:
-        if place.is_gguf:
-            digest = sha256([place.path])
-            folder = unpacked(place.path, digest)
-            return _Source(find_weights(folder, allow_pickle=False), digest, "gguf")
-        code = check_remote_code(place.path, NETWORK_FILES, ignore=ignore_remote_code)
-        weights = find_weights(place.path, allow_pickle=allow_pickle)
-        return _Source(weights, sha256(weights.files), weights.format, code)
+        adapter = None
+        if not place.is_gguf:
+            adapter = find_adapter(place.path, allow_pickle=allow_pickle)
+        if adapter is None or adapter.base is None:
+            base = _open_weights(place, allow_pickle, ignore_remote_code)
+        else:
+            code = check_remote_code(place.path, NETWORK_FILES, ignore=ignore_remote_code)
+            there = _base_place(adapter, online=online, allow_pickle=allow_pickle)
+            base = _open_weights(there, allow_pickle, ignore_remote_code)
+            base = replace(base, ignored_code=(*code, *base.ignored_code))
+        if adapter is None:
+            return base
+        return replace(
+            base,
+            sha256=adapter.sha256(base.sha256),
+            format="pickle" if adapter.is_pickled else base.format,
+            adapter=adapter,
+        )
     except OSError as error:
         raise ModelError(f"{place.path} cannot be read: {error}") from error
+
+
+def _open_weights(place: Place, allow_pickle: bool, ignore_remote_code: bool) -> _Source:
+    if place.is_gguf:
+        digest = sha256([place.path])
+        folder = unpacked(place.path, digest)
+        return _Source(place, find_weights(folder, allow_pickle=False), digest, "gguf")
+    code = check_remote_code(place.path, NETWORK_FILES, ignore=ignore_remote_code)
+    weights = find_weights(place.path, allow_pickle=allow_pickle)
+    return _Source(place, weights, sha256(weights.files), weights.format, code)
+
+
+def _base_place(adapter: Adapter, *, online: bool, allow_pickle: bool) -> Place:
+    """Where the base of an adapter lies: a relative path counts from here, else from the adapter.
+
+    Raises:
+        ModelError: there is no such place, or it holds an adapter itself.
+    """
+    ref = adapter.base or ""
+    beside = adapter.folder / ref
+    if not Path(ref).expanduser().exists() and beside.exists():
+        ref = str(beside)
+    path = Path(ref).expanduser()
+    of_hub = not (path.exists() or ref.startswith((PACKAGE, ".")))
+    pinned = adapter.revision is not None and _COMMIT.fullmatch(adapter.revision) is not None
+    try:
+        place = locate(
+            ref, revision=adapter.revision, online=online and pinned, allow_pickle=allow_pickle
+        )
+    except ModelError as error:
+        way = "; a base of the hub is fetched by its commit alone: `revision` in its configuration"
+        start = f"the base of the adapter {adapter.folder}: {error}"
+        raise ModelError(f"{start}{way if online and of_hub and not pinned else ''}") from error
+    if not place.is_gguf and has_adapter(place.path):
+        raise ModelError(
+            f"the base of the adapter {adapter.folder} is {ref}, which holds an adapter itself; "
+            "merge that one into its base first"
+        )
+    return place
+
+
+def _built(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:
+    """The network as one of transformers' `AutoModel…` classes builds it, its adapter merged."""
+    if source.adapter is None:
+        return _network(kind, source.weights, dtype)
+    # Merged in float32, whatever it is to compute in: numbers are rounded last, and once.
+    trained = _network(source.adapter.kind, source.weights, torch.float32, with_head=False)
+    merged = source.adapter.merged_into(trained)
+    same = kind is source.adapter.kind
+    if same and dtype == torch.float32:
+        return merged
+    network = _network(kind, source.weights, dtype, with_head=not same)
+    into, made = (network, merged) if same else (network.base_model, merged.base_model)
+    found = into.load_state_dict(made.state_dict(), strict=False)
+    absent = sorted(name for name in found.missing_keys if "pooler" not in name)
+    if absent:
+        raise ModelError(f"{source.adapter.folder} cannot be merged: {absent[0]} is left out")
+    return network
 
 
 def _device(device: str) -> torch.device:
@@ -168,9 +268,13 @@ def _device(device: str) -> torch.device:
 
 
 def _network(
-    kind: Any, weights: Weights, dtype: torch.dtype, device: torch.device
+    kind: Any, weights: Weights, dtype: torch.dtype, *, with_head: bool = True
 ) -> PreTrainedModel:
-    """The network of these weights as one of transformers' `AutoModel…` classes builds it."""
+    """The network of these weights as one of transformers' classes builds it.
+
+    Args:
+        with_head: whether the weights of its head must be there as well.
+    """
     folder = weights.folder
     with weights.staged() as stage:
         try:
@@ -191,18 +295,21 @@ def _network(
     # Marian's positions are computed, hence in no file; its code lists them under the names that
     # they have in the network with a head.
     computed = network._keys_to_ignore_on_load_missing or ()
+    body = network.base_model_prefix
     absent = sorted(
         key
         for key in absent
-        if "pooler" not in key and f"{network.base_model_prefix}.{key}" not in computed
+        if "pooler" not in key
+        and f"{body}.{key}" not in computed
+        and (with_head or not hasattr(network, body) or key.startswith(f"{body}."))
     )
     if absent:
         raise ModelError(
             f"{len(absent)} weights are missing in {folder}, such as {absent[0]}; they would "
             "be random"
         )
-    moved: PreTrainedModel = network.to(device)
-    return moved
+    built: PreTrainedModel = network
+    return built
 
 
 def _tokenizer(folder: Path) -> Any:

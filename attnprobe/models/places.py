@@ -104,10 +104,19 @@ def tokenizer_files(place: Place) -> list[Path]:
     """
     if place.is_gguf:
         return [place.path]
-    found = sorted({path for pattern in TOKENIZER_FILES for path in place.path.glob(pattern)})
+    found = _tokenizer_files(place.path)
     if not found:
         raise ModelError(f"no tokenizer in {place.path}; {NAME_ANOTHER}")
     return found
+
+
+def has_tokenizer(place: Place) -> bool:
+    """Whether a tokenizer lies in a place."""
+    return place.is_gguf or bool(_tokenizer_files(place.path))
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    return sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)})
 
 
 def _in_package(ref: str) -> Path:
