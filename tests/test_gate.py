@@ -1558,7 +1558,11 @@ def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gate:
     return invoke
 
 
-HUB = SimpleNamespace(revision="b" * 40, weights_sha256=MODEL.weights_sha256)
+HUB = SimpleNamespace(
+    revision="b" * 40,
+    weights_sha256=MODEL.weights_sha256,
+    tokenizer_sha256=MODEL.tokenizer_sha256,
+)
 UNTOLD = "note: whether heads of minilm moved could not be told: "
 NO_FILE = "no cases/coref.attn.yaml here; run the gate in the root of the project"
 
@@ -1589,6 +1593,11 @@ NO_FILE = "no cases/coref.attn.yaml here; run the gate in the root of the projec
             "runs/best with weights efefefefefef; name that model in the policy",
         ),
         (
+            "baseline = 'words.json'\nbaseline_model = 'folder'",
+            "baseline_model folder is read with another tokenizer than that of the baseline "
+            "words.json; name a model with the same tokenizer in the policy",
+        ),
+        (
             "baseline = 'two.json'\nbaseline_model = 'folder'",
             "the baseline two.json has no such model",
         ),
@@ -1605,8 +1614,10 @@ def test_heads_are_sought_in_a_pinned_model_that_the_baseline_is_of(
 
     monkeypatch.setattr("attnprobe.models.load", load)
     other = replace(MODEL, weights_sha256="ef" * 32)
+    words = replace(MODEL, tokenizer_sha256="be" * 32)
     names = [replace(MODEL, name=name) for name in ("a", "b")]
-    for name, models in (("same", [MODEL]), ("other", [other]), ("two", names)):
+    written = {"same": [MODEL], "other": [other], "words": [words], "two": names}
+    for name, models in written.items():
         cases = [replace(c, model=models[0].name) for c in many(5)]
         write_json(Path(f"{name}.json"), run(*cases, models=tuple(models)).to_json())
     write_json(Path("r.json"), run(*many(5, 1), environment=environment()).to_json())

@@ -586,7 +586,11 @@ def gate(
     monkeypatch.chdir(folder)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setattr("attnprobe.models.load", lambda *_, **__: minilm)
-    named = replace(MODEL, weights_sha256=minilm.weights_sha256)
+    named = replace(
+        MODEL,
+        weights_sha256=minilm.weights_sha256,
+        tokenizer_sha256=minilm.tokenizer_sha256,
+    )
 
     def invoke(policy: str, *suites: str, **changes: Any) -> tuple[int, list[str]]:
         chosen = [item for item in records if not suites or item.suite in suites]
@@ -600,6 +604,26 @@ def gate(
         return result.exit_code, result.stdout.splitlines()
 
     return invoke
+
+
+def test_promise_43_the_command_reads_with_the_tokenizer_of_the_run(
+    gate: Gate, minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def load(ref: str, *, tokenizer: str | None, **_: object) -> Model:
+        asked.append((ref, tokenizer))
+        return minilm
+
+    monkeypatch.setattr("attnprobe.models.load", load)
+    control = 'control = "random-init"'
+    code, lines = gate(control, "pronouns", tokenizer="runs/base")
+    assert (code, asked) == (0, [(MODEL.ref, "runs/base")])
+    code, lines = gate(control, "pronouns", tokenizer="runs/base", tokenizer_sha256="be" * 32)
+    assert code == 2
+    assert "the tokenizer of runs/base is not the one that the run used" in " ".join(lines)
+    # Results of earlier versions do not tell.
+    assert gate(control, "pronouns", tokenizer_sha256=None)[0] == 0
 
 
 def test_the_command_makes_the_twin_and_judges_on_it(gate: Gate) -> None:
