@@ -12,13 +12,14 @@ from attnprobe.align import groups, visible, width, words
 from attnprobe.cases import Case
 from attnprobe.errors import AttnprobeError
 from attnprobe.heads import HeadSet
-from attnprobe.records import PAIR_BREAK, BoundVerdict, Encoding, Outcome, Span, Verdict
+from attnprobe.records import PAIR_BREAK, BoundVerdict, Doubt, Encoding, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.rules.base import Demand
 from attnprobe.run import Finding
 
 __all__ = [
+    "DOUBTS",
     "ExpectationFailed",
     "bound",
     "chosen_elsewhere",
@@ -42,10 +43,17 @@ _MOST_WORDS = 8
 _SPACED = regex.compile(r"\s*\S+\s*|\s+")
 _GRAPHEME = regex.compile(r"\X")
 _CLOSE = f"within {BAND} of the bound, too near to call"
+# Why a verdict that holds may say little.
+DOUBTS: Mapping[Doubt, str] = {
+    "unbreakable": "holds whatever the model does",
+    "vacuous": "holds, but it also holds for too many other word pairs to say much",
+    "borderline": _CLOSE,
+}
 _STATES: Mapping[str, str] = {
     "passed": "holds",
     "borderline": _CLOSE,
     "failed": "does not hold",
+    "vacuous": DOUBTS["unbreakable"],
 }
 _SEVEREST: Sequence[Outcome] = ("error", "failed", "vacuous", "borderline", "passed")
 
@@ -70,12 +78,12 @@ def headline(failing: Sequence[Finding], judged: int = 1) -> str:
     kind = first.expectation.rule.kind
     if verdict is None:
         line = f"{_first_line(first.error)} ({kind})"
-    elif verdict.outcome == "vacuous" and verdict.chance is not None:
-        chance = verdict.chance
-        line = (
-            f"vacuous: holds for {chance.passed} of {chance.pairs} other word pairs "
-            f"({kind}, {verdict.head})"
-        )
+    elif verdict.outcome == "vacuous":
+        why = DOUBTS["unbreakable"]
+        if verdict.chance is not None and not verdict.unbreakable:
+            why = f"holds for {verdict.chance.passed} of {verdict.chance.pairs} other word pairs"
+        near = ", and borderline" if verdict.borderline else ""
+        line = f"vacuous{near}: {why} ({kind}, {verdict.head})"
     else:
         line = f"{_state(verdict.outcome)}{_against(verdict.deciding)} ({kind}, {verdict.head})"
     more = f"; {len(failing)} of {judged} expectations fail" if len(failing) > 1 else ""
@@ -371,10 +379,8 @@ def _unranked(rule: Rule, encoding: Encoding) -> str | None:
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     lines = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
-    if verdict.outcome == "borderline":
-        lines[0] += f": {_CLOSE}"
-    if verdict.outcome == "vacuous":
-        lines[0] += ": holds, but it also holds for too many other word pairs to say much"
+    if verdict.doubts:
+        lines[0] += ": " + "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
     lines += other_bounds(verdict.other_bounds)
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):

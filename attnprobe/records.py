@@ -29,6 +29,7 @@ __all__ = [
     "Chart",
     "Control",
     "Curves",
+    "Doubt",
     "Encoding",
     "Floats",
     "FlowGraph",
@@ -54,6 +55,7 @@ __all__ = [
     "Span",
     "Tokens",
     "Verdict",
+    "doubts",
 ]
 
 # A chance rate needs at least so many word pairs, and so many that differ.
@@ -71,6 +73,19 @@ SITES: tuple[SiteName, ...] = ("encoder", "decoder", "cross")
 Side = Literal["source", "target"]
 Pool = Literal["mean", "cls", "lasttoken"]
 Outcome = Literal["passed", "failed", "borderline", "vacuous", "error"]
+# Why an expectation that holds may say little: it holds for other word pairs as well, it holds
+# whatever the model does, or its number is too near to the bound to call.
+Doubt = Literal["vacuous", "unbreakable", "borderline"]
+
+
+def doubts(outcome: Outcome, *, borderline: bool, unbreakable: bool) -> tuple[Doubt, ...]:
+    """The doubts of an expectation by its outcome, which names one, and by what it leaves out."""
+    found: list[Doubt] = []
+    if outcome == "vacuous":
+        found.append("unbreakable" if unbreakable else "vacuous")
+    if outcome == "borderline" or (outcome == "vacuous" and borderline):
+        found.append("borderline")
+    return tuple(found)
 
 
 class Span(NamedTuple):
@@ -666,6 +681,9 @@ class Verdict:
         chance: of a rule on two words, how often it passes for others.
         other_bounds: of an expectation with several bounds, those that did not decide, on the
             same head, the hardest first.
+        borderline: whether the deciding number lies within the band of its bound; a vacuous
+            verdict can be borderline as well.
+        unbreakable: whether the verdict is vacuous because no model could fail it on this text.
     """
 
     outcome: Outcome
@@ -683,6 +701,13 @@ class Verdict:
     confirmed: str | None = None
     chance: Chance | None = None
     other_bounds: tuple[BoundVerdict, ...] = ()
+    borderline: bool = False
+    unbreakable: bool = False
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Why a verdict that holds may say little."""
+        return doubts(self.outcome, borderline=self.borderline, unbreakable=self.unbreakable)
 
     @property
     def deciding(self) -> BoundVerdict:

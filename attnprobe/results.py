@@ -29,7 +29,7 @@ from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet
 from attnprobe.jsontext import distinct
-from attnprobe.records import Head, Outcome, Sample, SiteName
+from attnprobe.records import Doubt, Head, Outcome, Sample, SiteName, doubts
 
 __all__ = [
     "LOCK_SCHEMA",
@@ -154,6 +154,9 @@ class ExpectationResult(_Record):
         other_bounds: of several bounds those that did not decide, on the same head, the hardest
             first.
         head_sets: the sets of the lock file that its heads come from.
+        borderline: whether the deciding number is too near to its bound to call; a vacuous
+            expectation can be that, too.
+        unbreakable: whether it is vacuous because it holds on its text whatever the model does.
     """
 
     rule: str
@@ -172,6 +175,13 @@ class ExpectationResult(_Record):
     confirmed: str | None = None
     other_bounds: tuple[BoundResult, ...] = ()
     head_sets: tuple[HeadSetResult, ...] = ()
+    borderline: bool = False
+    unbreakable: bool = False
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Why an expectation that holds may say little."""
+        return doubts(self.outcome, borderline=self.borderline, unbreakable=self.unbreakable)
 
     def bounds(self) -> tuple[Self, ...]:
         """The expectation once for each of its bounds, the deciding one first."""
@@ -367,14 +377,13 @@ class Results(_Record):
         return max(self.collected - len(self.items), 0)
 
     def summary(self) -> dict[str, int]:
-        """Counts of items by outcome, and of expectations that are borderline or vacuous.
+        """Counts of items by outcome, and of expectations that are borderline, vacuous or both.
 
         `executed` counts every item that has a record and was not skipped.
         """
         cases = Counter(item.outcome for item in self.items)
-        expectations = Counter(
-            expectation.outcome for item in self.items for expectation in item.expectations
-        )
+        expectations = [entry for item in self.items for entry in item.expectations]
+        found = Counter(doubt for entry in expectations for doubt in entry.doubts)
         return {
             "collected": self.collected,
             "executed": cases.total() - cases["skipped"],
@@ -384,8 +393,8 @@ class Results(_Record):
             "skipped": cases["skipped"],
             "xfailed": cases["xfailed"],
             "xpassed": cases["xpassed"],
-            "borderline": expectations["borderline"],
-            "vacuous": expectations["vacuous"],
+            "borderline": found["borderline"],
+            "vacuous": found["vacuous"] + found["unbreakable"],
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def in_words(results: Results) -> str:
     else:
         first = "1 attention check holds" if judged == 1 else f"All {judged} attention checks hold"
     told = [first]
+    idle = sum(entry.unbreakable for item in results.items for entry in item.expectations)
     if counts["xpassed"]:
         closed = plural(
             counts["xpassed"], "is a known gap that holds now", "are known gaps that hold now"
@@ -89,7 +90,8 @@ def in_words(results: Results) -> str:
         (counts["xfailed"], "is a known gap", "are known gaps"),
         (counts["skipped"], "was skipped", "were skipped"),
         (results.deselected, "was deselected", "were deselected"),
-        (counts["vacuous"], "holds by chance as well", "hold by chance as well"),
+        (counts["vacuous"] - idle, "holds by chance as well", "hold by chance as well"),
+        (idle, "holds whatever the model does", "hold whatever the model does"),
         (counts["borderline"], "is too near to call", "are too near to call"),
     ):
         if count:
@@ -167,12 +169,17 @@ def _check_rows(item: CaseResult) -> Iterator[list[str]]:
     failed = any(entry.outcome == "failed" for entry in item.expectations)
     for entry in item.expectations:
         own = item.outcome == "passed" or (failed and item.outcome == "failed")
-        outcome = entry.outcome if own else item.outcome
+        outcome = _outcome(entry) if own else item.outcome
         yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
         for bound in entry.other_bounds:
             if own and bound.outcome != "passed":
                 rest = [_code(entry.head or ""), ""]
                 yield [*start, bound.outcome, _code(entry.rule), *_against(bound), *rest]
+
+
+def _outcome(entry: ExpectationResult) -> str:
+    """The outcome of an expectation, with what it leaves out: `vacuous, borderline`."""
+    return ", ".join([entry.outcome, *(one for one in entry.doubts if one != entry.outcome)])
 
 
 def _against(entry: ExpectationResult | BoundResult) -> list[str]:

@@ -17,6 +17,7 @@ from attnprobe.heads import HeadSet
 from attnprobe.records import Sample
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, parse_rule
+from attnprobe.rules.ranges import most_tokens
 
 __all__ = ["CaseParser"]
 
@@ -215,6 +216,11 @@ class CaseParser:
                 rule.locate(place.selector, sample, place.end)
             except SelectorError as error:
                 self._error(f"{place.field}: {error}", (*path, place.field))
+        length = len(sample.ids) if sample.ids else most_tokens(rule.text_of(sample, "key"))
+        try:
+            rule.check_length(length)
+        except SelectorError as error:
+            self._error(str(error), (*path, str(error).partition(":")[0]))
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
 
 

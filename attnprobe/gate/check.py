@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from attnprobe.compare import Key
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import percent
+from attnprobe.gate.records import is_borderline
+from attnprobe.records import Doubt, Outcome
 from attnprobe.results import CaseResult, ExpectationResult
 
 __all__ = ["Check", "Moved", "check_of", "grouped", "key_of", "place_of"]
@@ -41,6 +43,8 @@ class Check:
         chances: of each expectation, how often it holds for other word pairs; None where that is
             not known.
         where: of a moved check, where its heads are now: `L3H1 moved to L3H5`.
+        doubts: of a check whose expectations hold, why it does not count: it is `vacuous`,
+            `unbreakable` (vacuous, as it holds whatever the model does) or `borderline`.
     """
 
     item: CaseResult
@@ -48,6 +52,7 @@ class Check:
     why: str
     chances: tuple[float | None, ...] = ()
     where: str = ""
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def judged(self) -> bool:
@@ -83,7 +88,7 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
     Args:
         moved: where a failed check holds at the new place of its heads.
     """
-    unmeasured = _told(item, "error")
+    unmeasured = _told(item, _is("error"))
     match item.outcome:
         case "skipped":
             return Check(item, "skipped", "was skipped")
@@ -102,7 +107,7 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
             why = f"{moved.where}, and it holds there"
             return Check(item, "moved", why, moved.chances, moved.where)
         case "failed":
-            why = _told(item, "failed") or (
+            why = _told(item, _is("failed")) or (
                 "failed, though each expectation holds: a known gap that holds now, or an "
                 "assertion of its own"
             )
@@ -110,19 +115,27 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
     if all(entry.outcome == "failed" for entry in item.expectations):
         # Only a probe in Python can pass like this, which expected them to fail.
         return Check(item, "unstated", "states nothing by a rule that holds")
+    near = _told(item, is_borderline) if policy.borderline == "fail" else ""
+    too_near = [f"{near}, too near to call"] if near else []
     for entry in item.expectations:
         if why := _vacuous(entry, policy.chance_max):
-            return Check(item, "vacuous", f"{entry.rule} {why}")
-    near = _told(item, "borderline")
-    if near and policy.borderline == "fail":
-        return Check(item, "borderline", f"{near}, too near to call")
+            kind: Doubt = "unbreakable" if entry.unbreakable else "vacuous"
+            doubts: tuple[Doubt, ...] = (kind, "borderline") if near else (kind,)
+            whys = [f"{entry.rule} {why}", *too_near]
+            return Check(item, "vacuous", "; ".join(whys), doubts=doubts)
+    if near:
+        return Check(item, "borderline", too_near[0], doubts=("borderline",))
     rates = tuple(entry.chance.rate if entry.chance else None for entry in item.expectations)
     return Check(item, "holds", "holds", rates)
 
 
-def _told(item: CaseResult, outcome: str) -> str:
-    """The expectations of an item that came out like this, in words."""
-    found = [entry for entry in item.expectations if entry.outcome == outcome]
+def _is(outcome: Outcome) -> Callable[[ExpectationResult], bool]:
+    return lambda entry: entry.outcome == outcome
+
+
+def _told(item: CaseResult, wanted: Callable[[ExpectationResult], bool]) -> str:
+    """The expectations of an item that are wanted, in words."""
+    found = [entry for entry in item.expectations if wanted(entry)]
     return "; ".join(
         f"{entry.rule} {entry.message}" + (f", by {entry.head}" if entry.head else "")
         for entry in found
@@ -130,6 +143,8 @@ def _told(item: CaseResult, outcome: str) -> str:
 
 
 def _vacuous(entry: ExpectationResult, most: float) -> str:
+    if entry.unbreakable:
+        return "holds whatever the model does: nothing can break its bounds on this text"
     chance = entry.chance
     if chance is not None and chance.rate is not None:
         if chance.rate <= most:

@@ -120,11 +120,13 @@ def failures(
     yield from (reason for *_, reason in sorted(found, key=lambda entry: entry[:2]))
     for kind, words in (
         ("vacuous", "hold by chance: they hold for other word pairs as well"),
+        ("unbreakable", "hold whatever the model does: nothing can break their bounds"),
         ("borderline", "are too near to their bounds to call"),
     ):
-        lines = [check.line for check in blocking if check.state == kind]
+        lines = [check.line for check in blocking if kind in check.doubts]
         if lines:
-            yield blocked(kind, f"{counted(len(lines))} {_singular(words, len(lines))}", lines)
+            reason = "vacuous" if kind == "unbreakable" else kind
+            yield blocked(reason, f"{counted(len(lines))} {_singular(words, len(lines))}", lines)
 
 
 def _singular(words: str, count: int) -> str:
@@ -132,8 +134,10 @@ def _singular(words: str, count: int) -> str:
         return words
     return (
         words.replace("hold by", "holds by")
+        .replace("hold whatever", "holds whatever")
         .replace("they hold", "it holds")
         .replace("are too near to their bounds", "is too near to its bound")
+        .replace("their bounds", "its bounds")
     )
 
 

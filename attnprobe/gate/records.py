@@ -11,7 +11,7 @@ from attnprobe.results import ExpectationResult
 from attnprobe.rules import BAND
 from attnprobe.units import is_own_slack, unit_of
 
-__all__ = ["chance_contradictions", "contradictions", "other_contradictions"]
+__all__ = ["chance_contradictions", "contradictions", "is_borderline", "other_contradictions"]
 
 _HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 # Sums of shares are off by so much.
@@ -27,6 +27,22 @@ def contradictions(entry: ExpectationResult) -> Iterator[str]:
     elif entry.outcome not in _outcomes(entry, entry.observed, entry.relation, entry.demanded):
         bound = f"{entry.relation} {entry.demanded:g}"
         yield f"is {entry.outcome} with {entry.observed:g}, demanded {bound}"
+
+
+def is_borderline(entry: ExpectationResult) -> bool:
+    """Whether the deciding number is too near to its bound to call, vacuous or not.
+
+    Older files do not say that of a vacuous expectation: there the number itself tells.
+    """
+    if entry.outcome != "vacuous" or entry.borderline:
+        return "borderline" in entry.doubts
+    if entry.observed is None or entry.demanded is None or not _has_own_slack(entry):
+        return False
+    return abs(entry.observed - entry.demanded) < BAND
+
+
+def _has_own_slack(entry: ExpectationResult) -> bool:
+    return entry.rule == "relation" or is_own_slack(unit_of(entry.measure))
 
 
 def other_contradictions(entry: ExpectationResult) -> Iterator[str]:
@@ -47,7 +63,7 @@ def _outcomes(
     """
     holds = _HOLDS[relation](observed, demanded)
     slack = observed - demanded if relation in (">=", ">") else demanded - observed
-    if entry.rule == "relation" or is_own_slack(unit_of(entry.measure)):
+    if _has_own_slack(entry):
         tied = slack == 0 and relation in (">", "<")
         if abs(slack) < BAND and not tied:
             return {"borderline", "vacuous"}

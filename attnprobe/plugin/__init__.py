@@ -28,6 +28,7 @@ _LEDGER = "attnprobe-ledger"
 # What a dot hides: of tests that pass, outcomes of an expectation that a release may not have.
 _DOUBTS = {
     "vacuous": "but would for too many other word pairs as well (vacuous)",
+    "unbreakable": "but would whatever the model does (vacuous)",
     "borderline": "but too near to the bound to call (borderline)",
 }
 _NAMED = 3
@@ -155,9 +156,13 @@ def _without_code(terminalreporter: Any) -> set[tuple[str, str]]:
 
 
 def _outcomes(report: pytest.TestReport) -> set[str]:
-    """What became of each expectation of a test; empty for a test of others."""
+    """Outcomes and doubts of the expectations of a test; empty for a test of others."""
     facts = getattr(report, REPORT, None)
-    return {entry["outcome"] for entry in facts["case"]["expectations"]} if facts else set()
+    found = set()
+    for entry in facts["case"]["expectations"] if facts else ():
+        found.add("unbreakable" if entry["unbreakable"] else entry["outcome"])
+        found |= {"borderline"} if entry["borderline"] else set()
+    return found
 
 
 @pytest.fixture

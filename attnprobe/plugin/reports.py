@@ -12,6 +12,7 @@ from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Case, Relation
 from attnprobe.explain import (
+    DOUBTS,
     bound,
     demanded,
     figures,
@@ -109,6 +110,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             head_sets=_head_sets(stated.rule.heads),
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    said += [DOUBTS[doubt] for doubt in verdict.doubts if doubt != "vacuous"]
     said += other_bounds(verdict.other_bounds)
     said += verdict.ablated
     if verdict.chance is not None:
@@ -130,6 +132,8 @@ def expectation(judged: Judged) -> ExpectationResult:
         confirmed=verdict.confirmed,
         other_bounds=_other_bounds(verdict.other_bounds),
         head_sets=_head_sets(stated.rule.heads),
+        borderline=verdict.borderline,
+        unbreakable=verdict.unbreakable,
     )
 
 
@@ -436,6 +440,7 @@ def _row(judged: Judged) -> Finding:
         chance=_rate(verdict.chance),
         sink=verdict.sink,
         outcome=verdict.outcome,
+        doubts=tuple(DOUBTS[doubt] for doubt in verdict.doubts if doubt != verdict.outcome),
         other_bounds=_bound_rows(verdict.other_bounds),
     )
 

@@ -50,6 +50,7 @@ class Finding:
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None where
             nothing was measured.
         other_bounds: of several bounds those that did not decide.
+        doubts: what the outcome leaves out of why it says little.
     """
 
     rule: str
@@ -62,6 +63,7 @@ class Finding:
     sink: float | None
     outcome: Outcome
     other_bounds: tuple[BoundRow, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 _COLUMNS = (
@@ -128,7 +130,7 @@ def _row(finding: Finding) -> Markup:
         *(_cell(text, rows=count) for text in (finding.rule, finding.relation, finding.heads)),
         *(_cell(text) for text in (finding.observed, finding.demanded)),
         *(_cell(text, rows=count) for text in (finding.head, finding.chance, sink)),
-        _outcome(finding.outcome),
+        _outcome(finding.outcome, finding.doubts),
     ]
     others = [
         [_cell(one.observed), _cell(one.demanded), _outcome(one.outcome)]
@@ -142,8 +144,10 @@ def _cell(text: str, *, rows: int = 1) -> Markup:
     return _DATA.format(rows=_ROWS.format(rows) if rows > 1 else "", text=visible(text))
 
 
-def _outcome(outcome: Outcome) -> Markup:
-    return _DATA.format(rows="", text=_BADGE.format(outcome))
+def _outcome(outcome: Outcome, doubts: Sequence[str] = ()) -> Markup:
+    badge = _BADGE.format(outcome)
+    told = Markup("").join(Markup(" {}").format(visible(doubt)) for doubt in doubts)
+    return _DATA.format(rows="", text=badge + told)
 
 
 def texts(lines: Iterable[str]) -> str:

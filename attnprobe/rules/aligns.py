@@ -48,6 +48,7 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
+    is_unbreakable,
 )
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, head_grid, sink_shares
 
@@ -110,6 +111,20 @@ class _Gold:
         if row == "own":
             return tuple(word.positions for word in self.targets)
         return tuple((word.positions[0] - 1,) for word in self.targets)
+
+    @property
+    def worst(self) -> frozenset[Link]:
+        """Links that are as wrong as any head's can be; a word may have no wrong one."""
+        return frozenset(
+            (
+                target,
+                min(
+                    range(len(self.sources)),
+                    key=lambda at: ((target, at) in self.possible, (target, at) in self.sure),
+                ),
+            )
+            for target in range(len(self.targets))
+        )
 
     def links(self, sources: Sequence[int]) -> frozenset[Link]:
         return frozenset((target, int(at)) for target, at in enumerate(sources) if at >= 0)
@@ -240,6 +255,7 @@ class Aligns(Rule):
             head=name,
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=False)),
+            unbreakable=is_unbreakable(demands, how, self.heads.count),
             top=_linked(judged[decider], gold),
             picture=Picture(found.site, decided, tuple(sorted(set(picked))), ()),
             charts=tuple(
@@ -256,17 +272,23 @@ class Aligns(Rule):
     def _demands(self, links: Set[Link], gold: _Gold) -> Iterator[Demand]:
         where = _ROWS[self.row]
         if self.min_accuracy is not None:
-            count = len(gold.targets)
-            observed = accuracy(links, gold.possible)
-            least = ceil(self.min_accuracy * count - ROUNDING)
-            slack = (round(observed * count) - least + 0.5) / count
-            yield Demand(f"accuracy, {where}", observed, ">=", self.min_accuracy, slack)
+            yield Demand(
+                f"accuracy, {where}",
+                accuracy(links, gold.possible),
+                ">=",
+                self.min_accuracy,
+                _accuracy_slack(links, gold, self.min_accuracy),
+                worst=_accuracy_slack(gold.worst, gold, self.min_accuracy),
+            )
         if self.max_aer is not None:
-            count = len(links) + len(gold.sure)
-            observed = alignment_error_rate(links, gold.sure, gold.possible)
-            most = floor(self.max_aer * count + ROUNDING)
-            slack = (most - round(observed * count) + 0.5) / count
-            yield Demand(f"AER, {where}", observed, "<=", self.max_aer, slack)
+            yield Demand(
+                f"AER, {where}",
+                alignment_error_rate(links, gold.sure, gold.possible),
+                "<=",
+                self.max_aer,
+                _aer_slack(links, gold, self.max_aer),
+                worst=_aer_slack(gold.worst, gold, self.max_aer),
+            )
 
     def _gold(self, encoding: Encoding) -> _Gold:
         """The gold links as words of this text.
@@ -304,6 +326,21 @@ class Aligns(Rule):
             if match := _LINK.fullmatch(link):
                 source, target = _numbered(match[1], keys), _numbered(match[3], queries)
                 yield target, source, match[2] == "-"
+
+
+def _accuracy_slack(links: Set[Link], gold: _Gold, demanded: float) -> float:
+    """How many links more than needed are right, as a share, from half a link below the least."""
+    count = len(gold.targets)
+    least = ceil(demanded * count - ROUNDING)
+    return (round(accuracy(links, gold.possible) * count) - least + 0.5) / count
+
+
+def _aer_slack(links: Set[Link], gold: _Gold, demanded: float) -> float:
+    """The same of the errors that are allowed."""
+    count = len(links) + len(gold.sure)
+    most = floor(demanded * count + ROUNDING)
+    observed = alignment_error_rate(links, gold.sure, gold.possible)
+    return (most - round(observed * count) + 0.5) / count
 
 
 def _ordinary(tokens: Tokens) -> tuple[Group, ...]:

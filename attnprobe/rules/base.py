@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -54,6 +55,7 @@ __all__ = [
     "check_numbers",
     "decide",
     "hardest",
+    "is_unbreakable",
     "outcome_of",
     "parse_rule",
 ]
@@ -200,6 +202,14 @@ class Rule(BaseModel, ABC):
             MeasureError: rows that hold no distribution.
         """
 
+    def check_length(self, most: int) -> None:
+        """Refuses a bound that no text of at most so many tokens can break, whatever reads it.
+
+        Raises:
+            SelectorError: names the bound and what it would have to be.
+        """
+        return
+
     def pair(self, encoding: Encoding) -> Pair | None:
         """The words that the rule relates in this text; None where there are no two words.
 
@@ -321,6 +331,7 @@ class Demand(NamedTuple):
             it falls short.
         strict: a slack of exactly zero does not do.
         others: the other demands on the same head, the hardest first, where this one decides.
+        worst: the least slack that any model could have on this text, where that is known.
     """
 
     measure: str
@@ -330,20 +341,31 @@ class Demand(NamedTuple):
     slack: float
     strict: bool = False
     others: tuple[Demand, ...] = ()
+    worst: float = -math.inf
 
     @property
     def holds(self) -> bool:
         return self.slack > 0 or (self.slack == 0 and not self.strict)
 
-    def verdict(self, *, left_out: str = "", **about: Any) -> Verdict:
+    @property
+    def idle(self) -> bool:
+        """Whether no model can fail it: at worst it is borderline."""
+        return self.worst > -BAND and not (self.strict and self.worst <= 0)
+
+    def verdict(self, *, left_out: str = "", unbreakable: bool = False, **about: Any) -> Verdict:
         """The verdict where this demand decides.
 
         Args:
             left_out: what was left out of the numbers, to be said behind their measures.
+            unbreakable: whether the expectation holds whatever the model does.
             about: the other fields of `Verdict`.
         """
+        outcome = outcome_of(self)
+        unbreakable = unbreakable and outcome != "failed"
         return Verdict(
-            outcome=outcome_of(self),
+            outcome="vacuous" if unbreakable else outcome,
+            borderline=outcome == "borderline",
+            unbreakable=unbreakable,
             measure=self.measure + left_out,
             observed=self.observed,
             relation=self.relation,
@@ -353,10 +375,13 @@ class Demand(NamedTuple):
         )
 
     def other_bounds(self, left_out: str = "") -> tuple[BoundVerdict, ...]:
-        """What became of the other demands on the same head, the hardest first."""
+        """What became of the other demands on the same head, the hardest first.
+
+        A bound that nothing can break is vacuous.
+        """
         return tuple(
             BoundVerdict(
-                outcome=outcome_of(other),
+                outcome="vacuous" if other.idle else outcome_of(other),
                 measure=other.measure + left_out,
                 observed=other.observed,
                 relation=other.relation,
@@ -383,8 +408,11 @@ def _ease(demand: Demand) -> tuple[int, float]:
 
 
 def hardest(demands: Iterable[Demand]) -> Demand:
-    """The demand that decides on a head that must meet all of them, with the others."""
-    first, *others = sorted(demands, key=_ease)
+    """The demand that decides on a head that must meet all of them, with the others.
+
+    One that nothing can break decides only where all are such.
+    """
+    first, *others = sorted(demands, key=lambda demand: (demand.idle, *_ease(demand)))
     return first._replace(others=tuple(others))
 
 
@@ -400,3 +428,10 @@ def decide(demands: Sequence[Demand], how: How, count: int, *, best: int) -> int
     if how == "all":
         return order[-1]
     return order[count - 1 if how == "at_least" else 0]
+
+
+def is_unbreakable(demands: Sequence[Demand], how: How, count: int) -> bool:
+    """Whether the heads hold whatever the model does, given the hardest demand on each head."""
+    idle = sum(demand.idle for demand in demands)
+    needed = {"any": 1, "at_least": count}.get(how, len(demands))
+    return idle >= needed

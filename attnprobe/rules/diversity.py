@@ -34,8 +34,10 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
+    is_unbreakable,
 )
-from attnprobe.rules.frame import Doubles, sink_shares
+from attnprobe.rules.frame import Doubles, Frame, sink_shares
+from attnprobe.rules.ranges import Range, divergence_range
 from attnprobe.rules.statistics import entropy
 
 __all__ = ["Diversity", "js_divergence", "plane"]
@@ -140,8 +142,12 @@ class Diversity(Rule):
         sets = self._sets(site)
         weights = [np.stack([found.weights[at.layer][at.head] for at in heads]) for heads in sets]
         between = [js_divergence(one) for one in weights]
-        demands = [hardest(self._demands(_mean_of_pairs(one))) for one in between]
-        decider = decide(demands, self.heads.how or "all", self.heads.count, best=0)
+        demands = [
+            hardest(self._demands(_mean_of_pairs(one), self._range(found.encoding, site, heads)))
+            for one, heads in zip(between, sets, strict=True)
+        ]
+        how = self.heads.how or "all"
+        decider = decide(demands, how, self.heads.count, best=0)
         demand, heads = demands[decider], sets[decider]
         pairs = len(heads) * (len(heads) - 1) // 2
         name = str(self.heads) if self.heads.how is None else f"L{heads[0].layer}"
@@ -150,6 +156,7 @@ class Diversity(Rule):
             head=f"mean of {pairs} pair{'s' if pairs > 1 else ''} of {name}",
             heads_tried=sum(map(len, sets)),
             sink=float(sinks.mean()),
+            unbreakable=is_unbreakable(demands, how, self.heads.count),
             charts=tuple(_charts(found, heads, between[decider])),
         )
 
@@ -172,12 +179,21 @@ class Diversity(Rule):
             )
         return tuple(sets)
 
-    def _demands(self, value: float) -> Iterator[Demand]:
+    def _range(self, encoding: Encoding, site: Site, heads: Sequence[Head]) -> Range:
+        """Which divergences these heads can have; a learned sink is one more place to look at."""
+        layers = {head.layer for head in heads}
+        frame = Frame.of(encoding, site)
+        visible = np.logical_or.reduce([frame.in_layer(site, at).visible for at in layers])
+        leaky = not site.learned_sinks.isdisjoint(layers)
+        return divergence_range(visible.sum(axis=-1) + leaky, len(heads))
+
+    def _demands(self, value: float, possible: Range) -> Iterator[Demand]:
         measure = "divergence (nats)"
+        low, high = possible
         if self.min is not None:
-            yield Demand(measure, value, ">=", self.min, value - self.min)
+            yield Demand(measure, value, ">=", self.min, value - self.min, worst=low - self.min)
         if self.max is not None:
-            yield Demand(measure, value, "<=", self.max, self.max - value)
+            yield Demand(measure, value, "<=", self.max, self.max - value, worst=self.max - high)
 
 
 def _mean_of_pairs(between: Doubles) -> float:

@@ -174,12 +174,13 @@ class Effect(Asked, Rule):
             raise ValueError("effect demands nothing; give min:, max: or top:")
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise ValueError("min: must be below max:")
-        # The readout is one cosine, or the difference of two.
-        most = None if self.positive is None else 2 if self.negative is None else 4
+        most = self._most
         if most is not None and self.min is not None and self.min <= BAND:
             raise ValueError(f"min: must be above {BAND:g}, within which a number is borderline")
         if most is not None and self.min is not None and self.min >= most:
             raise ValueError(f"min: must be below {most}, the largest change that cosines can make")
+        if most is not None and self.max is not None and self.max >= most:
+            raise ValueError(f"max: must be below {most}, the largest change that cosines can make")
         if self.heads.how is not None:
             raise ValueError(
                 "effect ablates all of its heads together; name them, without any, all or mean"
@@ -187,6 +188,11 @@ class Effect(Asked, Rule):
         if self.top is not None and self.top > self.draws:
             raise ValueError("top: must not be above draws:, else it cannot fail")
         return self
+
+    @property
+    def _most(self) -> int | None:
+        """The largest change that there can be, of one cosine or the difference of two."""
+        return None if self.positive is None else 2 if self.negative is None else 4
 
     def places(self) -> Iterator[Place]:
         if self.good is not None:
@@ -262,6 +268,7 @@ class Effect(Asked, Rule):
         return demand.verdict(
             head=str(heads[0]) if len(heads) == 1 else f"{len(heads)} heads together",
             heads_tried=1,
+            unbreakable=demand.idle,
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
             top=strongest_words(distribution, found.keys),
             picture=Picture(site.name, heads, found.positions, ()) if shown else None,
@@ -305,10 +312,12 @@ class Effect(Asked, Rule):
         verb = {"lowers": "fall", "raises": "rise", "either": "change"}[self.direction]
         change = control.change
         measure = f"{verb} of {self.readout}"
+        most = self._most or math.inf
+        low = 0.0 if self.direction == "either" else -most
         if self.min is not None:
-            yield Demand(measure, change, ">=", self.min, change - self.min)
+            yield Demand(measure, change, ">=", self.min, change - self.min, worst=low - self.min)
         if self.max is not None:
-            yield Demand(measure, change, "<=", self.max, self.max - change)
+            yield Demand(measure, change, "<=", self.max, self.max - change, worst=self.max - most)
         if self.top is not None:
             rival = sorted(control.draws, reverse=True)[self.top - 1]
             rank = 1 + control.as_much
@@ -378,6 +387,8 @@ class Confirm(Asked):
         return replace(
             verdict,
             outcome="failed",
+            borderline=False,
+            unbreakable=False,
             measure=measure,
             observed=observed,
             relation=relation,

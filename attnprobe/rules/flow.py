@@ -35,7 +35,8 @@ from attnprobe.records import (
 )
 from attnprobe.rules.base import RULES, check_numbers
 from attnprobe.rules.chance import Pair, Trials
-from attnprobe.rules.weight import Attending, Weight
+from attnprobe.rules.ranges import Range, flow_range, visible_columns
+from attnprobe.rules.weight import Attending, Weight, Words
 
 __all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout", "through"]
 
@@ -281,6 +282,23 @@ class Flow(Attending):
         padded = np.zeros((len(rows), keys), np.float32)
         padded[:, : shares.shape[1]] = shares
         return padded
+
+    def _ranges(self, encoding: Encoding, pair: Words, heads: Sequence[Head]) -> list[Range]:
+        site, layers = self._view(encoding)
+        length = len(encoding.keys(site.name))
+        words = None
+        if self.renormalise is not None:
+            words = self._word_columns(encoding, (*pair.expected, *pair.contrast))
+        visible = visible_columns(replace(site, windows={}), layers[-1], pair.queries, length)
+        through_all = flow_range(
+            visible,
+            pair.queries,
+            pair.expected,
+            words=words,
+            layers=len(layers),
+            maxflow=self.method == "maxflow",
+        )
+        return [through_all]
 
     @property
     def _weight(self) -> str:

@@ -18,6 +18,7 @@ from attnprobe.records import Attended, Encoding, Floats, Site, Tokens
 
 __all__ = [
     "LEAST_CONTENT",
+    "SEEN_BY",
     "Bools",
     "Doubles",
     "Frame",
@@ -41,6 +42,9 @@ Doubles = npt.NDArray[np.float64]
 # amplify noise.
 LEAST_CONTENT = 0.05
 STRONGEST = 5
+# A stripe that a rule looks for by itself must be seen by at least this share of the rows that see
+# the most seen column: in the last columns of a causal site a single row makes a mean.
+SEEN_BY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +151,12 @@ class Frame:
         """How far to the right of its row each column stands, `[rows, columns]`, in the unit."""
         steps: npt.NDArray[np.int64] = self.column_places - self.row_places[:, None]
         return steps
+
+    @property
+    def spare_rows(self) -> int:
+        """How many rows `view` may leave out, as words get too little of them."""
+        silent = self.learned_sink or any(name is not None for name in self.keys.special)
+        return len(self.rows) // 2 if silent and not self.special else 0
 
     def columns_at(self, positions: Collection[int]) -> tuple[int, ...]:
         """Indices of the columns that hold any of these token positions."""

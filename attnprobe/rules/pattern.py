@@ -6,6 +6,7 @@ do not count: the first token has no previous one, and says nothing about a head
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,17 @@ from attnprobe.errors import SelectorError
 from attnprobe.records import Chart, Encoding, Head, Rows, Site, Tokens
 from attnprobe.registry import did_you_mean
 from attnprobe.rules.base import RULES, Demand, Place, SelectorField
-from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, row_mean
+from attnprobe.rules.frame import SEEN_BY, Bools, Doubles, Frame, Unit, row_mean
+from attnprobe.rules.ranges import (
+    Range,
+    entropy_range,
+    keys_range,
+    mass_range,
+    match_range,
+    stripe_range,
+)
 from attnprobe.rules.score import Scored, layer_panel
-from attnprobe.rules.statistics import check_one_sequence, entropy, keys_holding
+from attnprobe.rules.statistics import KEYS_SHARE, check_one_sequence, entropy, keys_holding
 
 __all__ = [
     "Duplicate",
@@ -54,10 +63,6 @@ PatternName = Literal[
 Form = Literal["mass", "match"]
 REPEATED = ("duplicate", "induction")
 Share = Annotated[float, Field(gt=0, lt=1)]
-
-# A stripe that the rule looks for by itself must be seen by at least this share of the rows that
-# see the most seen column: in the last columns of a causal site a single row makes a mean.
-SEEN_BY = 0.5
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,17 @@ class _Shaped(Scored):
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return pattern_scores(view, frame, self._shape(frame.keys), self.form)
 
+    def _range(self, frame: Frame) -> Range:
+        shape = self._shape(frame.keys)
+        if shape.name in ("sparse", "uniform"):
+            return entropy_range(frame, normalised=True)
+        if shape.name == "vertical" and not shape.on:
+            low, high = stripe_range(frame)
+            # Of a row with one cell that holds the share m, the match is 2m − 1.
+            return Range(low, high) if self.form == "mass" else Range(2 * low - 1, high)
+        bounded = mass_range if self.form == "mass" else match_range
+        return bounded(frame, shape.cells(frame))
+
     def _measure(self, view: Doubles, frame: Frame) -> str:
         return self._title()
 
@@ -309,6 +325,20 @@ class Pattern(_Shaped):
             raise ValueError("local leaves open which cell of the window; it has no form: match")
         return self
 
+    def check_length(self, most: int) -> None:
+        wide = self.is_ == "local" and (self.window or 0) >= most - 1
+        if wide and self.min is not None and self.diagonal is not False:
+            raise SelectorError(
+                f"window: {self.window} takes in all of this text, which has at most {most} "
+                "tokens, so nothing can break min:; give a smaller window"
+            )
+        held = math.ceil(KEYS_SHARE * most)
+        if self.is_ == "sparse" and self.keys is not None and self.keys >= held:
+            raise SelectorError(
+                f"keys: {self.keys:g} cannot be broken: this text has at most {most} tokens, and "
+                f"{held} of them hold 90 % of any row; give fewer"
+            )
+
     def places(self) -> Iterator[Place]:
         if self.to is not None:
             yield Place("to", self.to, "key")
@@ -354,10 +384,15 @@ class Pattern(_Shaped):
         yield from super()._demands(value, view, frame)
         if self.keys is not None:
             held = float(row_mean(keys_holding(view)))
+            low, high = keys_range(frame)
             few = self.is_ == "sparse"
-            slack = self.keys - held if few else held - self.keys
             yield Demand(
-                "keys with 90 % of the mass", held, "<=" if few else ">=", self.keys, slack
+                "keys with 90 % of the mass",
+                held,
+                "<=" if few else ">=",
+                self.keys,
+                self.keys - held if few else held - self.keys,
+                worst=self.keys - high if few else low - self.keys,
             )
 
     def _marked(self, view: Doubles, frame: Frame) -> tuple[int, ...]:

@@ -31,6 +31,7 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
+    is_unbreakable,
 )
 from attnprobe.rules.frame import (
     LEAST_CONTENT,
@@ -41,6 +42,7 @@ from attnprobe.rules.frame import (
     sink_shares,
     strongest_words,
 )
+from attnprobe.rules.ranges import Range
 
 __all__ = ["Scored", "layer_panel"]
 
@@ -101,7 +103,8 @@ class Scored(Rule):
         if mean:
             # The mean sees what any of its heads sees.
             visible = np.logical_or.reduce([frame.visible for frame in framed])
-            framed = [replace(framed[0], visible=visible)]
+            leaky = any(frame.learned_sink for frame in framed)
+            framed = [replace(framed[0], visible=visible, learned_sink=leaky)]
             judged = [np.mean(judged, axis=0)]
             values = [float(self._score(judged[0][None], framed[0])[0])]
             names = [f"mean of {len(heads)} heads"]
@@ -116,7 +119,8 @@ class Scored(Rule):
             for value, view, frame in zip(values, judged, framed, strict=True)
         ]
         best = int(np.argmax(values) if self._more_is_better() else np.argmin(values))
-        decider = decide(demands, self.heads.how or "any", self.heads.count, best=best)
+        how = self.heads.how or "any"
+        decider = decide(demands, how, self.heads.count, best=best)
         demand = demands[decider]
         decided = heads if mean else (heads[decider],)
         frame, view = framed[decider], judged[decider]
@@ -128,6 +132,7 @@ class Scored(Rule):
         )
         return demand.verdict(
             left_out=left_out,
+            unbreakable=is_unbreakable(demands, how, self.heads.count),
             head=names[decider],
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
@@ -181,6 +186,10 @@ class Scored(Rule):
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         """The number of each head, `[heads]`, of weights `[heads, rows, columns]`."""
 
+    def _range(self, frame: Frame) -> Range:
+        """Which numbers a head can have in a frame, whatever the model does."""
+        return Range()
+
     @abstractmethod
     def _measure(self, view: Doubles, frame: Frame) -> str:
         """What the number of this head is, of its weights `[rows, columns]`."""
@@ -194,10 +203,11 @@ class Scored(Rule):
 
     def _demands(self, value: float, view: Doubles, frame: Frame) -> Iterator[Demand]:
         measure = self._measure(view, frame)
+        low, high = self._range(frame)
         if self.min is not None:
-            yield Demand(measure, value, ">=", self.min, value - self.min)
+            yield Demand(measure, value, ">=", self.min, value - self.min, worst=low - self.min)
         if self.max is not None:
-            yield Demand(measure, value, "<=", self.max, self.max - value)
+            yield Demand(measure, value, "<=", self.max, self.max - value, worst=self.max - high)
 
     def _marked(self, view: Doubles, frame: Frame) -> tuple[int, ...]:
         """Token positions of the columns to outline in the picture."""

@@ -13,6 +13,7 @@ from attnprobe.errors import SelectorError
 from attnprobe.records import Encoding, Site
 from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Doubles, Frame, SinkKind, row_mean, sink_shares
+from attnprobe.rules.ranges import Range, sink_range
 from attnprobe.rules.score import Scored
 
 __all__ = ["Sink", "sink_rows"]
@@ -77,6 +78,9 @@ class Sink(Scored):
             )
         if self.into == "first" and not counted[:, 0].any():
             raise SelectorError("into: first decides nothing: no row sees the first token")
+
+    def _range(self, frame: Frame) -> Range:
+        return sink_range(frame, self.into)
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(sink_rows(view, frame, self.into))

@@ -6,6 +6,7 @@ Structure of Attention in a Transformer Language Model".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
@@ -17,9 +18,18 @@ from attnprobe.errors import SelectorError
 from attnprobe.records import Chart, Curves, Encoding, Head, Rows, Site
 from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, head_grid, row_mean
+from attnprobe.rules.ranges import Range, distance_range, entropy_range
 from attnprobe.rules.score import Scored
 
-__all__ = ["Distance", "Entropy", "check_one_sequence", "distance", "entropy", "keys_holding"]
+__all__ = [
+    "KEYS_SHARE",
+    "Distance",
+    "Entropy",
+    "check_one_sequence",
+    "distance",
+    "entropy",
+    "keys_holding",
+]
 
 Amount = Annotated[float, Field(gt=0)]
 
@@ -70,7 +80,11 @@ def check_one_sequence(what: str, site: Site) -> None:
         raise SelectorError(f"{what} needs one sequence; cross attention relates two")
 
 
-def keys_holding(weights: Doubles, share: float = 0.9) -> Doubles:
+# The share of a row's mass that `keys` of a pattern is about.
+KEYS_SHARE = 0.9
+
+
+def keys_holding(weights: Doubles, share: float = KEYS_SHARE) -> Doubles:
     """How many keys, strongest first, hold this share of each row's mass, `[..., target]`."""
     held = np.cumsum(np.sort(weights, axis=-1)[..., ::-1], axis=-1)
     # Sums of floats: what misses the share by rounding alone holds it.
@@ -115,6 +129,14 @@ class Statistic(Scored):
             only = positions(self.from_, encoding.queries(site.name))
         return Frame.of(encoding, site, unit=self.unit, special=self.special, only=only)
 
+    def _check_max(self, most: int, largest: float, told: str) -> None:
+        """Refuses an upper bound beyond the largest value that a text of `most` tokens allows."""
+        if self.max is not None and not self.normalised and self.max >= largest:
+            raise SelectorError(
+                f"max: {self.max:g} cannot be broken: this text has at most {most} tokens, "
+                f"whatever the tokenizer, so the {self.kind} is at most {told}; give less"
+            )
+
     def _check(self, frame: Frame, site: Site) -> None:
         if not (frame.visible.sum(axis=-1) > 1).any():
             raise SelectorError(
@@ -142,6 +164,12 @@ class Entropy(Statistic):
     kind = "entropy"
     example = "{from: it, max: 1.5}"
 
+    def check_length(self, most: int) -> None:
+        self._check_max(most, math.log(most), f"ln {most} = {math.log(most):.2f} nats")
+
+    def _range(self, frame: Frame) -> Range:
+        return entropy_range(frame, normalised=self.normalised)
+
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(entropy(view, frame.visible if self.normalised else None))
 
@@ -162,6 +190,12 @@ class Distance(Statistic):
     def _check(self, frame: Frame, site: Site) -> None:
         check_one_sequence("distance", site)
         super()._check(frame, site)
+
+    def check_length(self, most: int) -> None:
+        self._check_max(most, most - 1, f"{most - 1} {self.unit}")
+
+    def _range(self, frame: Frame) -> Range:
+        return distance_range(frame, normalised=self.normalised)
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(distance(view, frame, normalised=self.normalised))

@@ -6,6 +6,7 @@ pieces of the word that attends (Clark et al. 2019, "What Does BERT Look At?", s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -22,6 +23,7 @@ from attnprobe.records import (
     Floats,
     Head,
     Need,
+    Outcome,
     Picture,
     Readout,
     Rows,
@@ -51,15 +53,16 @@ from attnprobe.rules.frame import (
     sink_shares,
     strongest_words,
 )
+from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
 
-__all__ = ["Attending", "Attends", "Ignores"]
+__all__ = ["Attending", "Attends", "Ignores", "Words"]
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Words:
     """Where a rule looks in one text: token positions, and the words that compete for a rank."""
 
     queries: tuple[int, ...]
@@ -77,12 +80,15 @@ class _Seen:
         others: `[entries, words]`, the words that compete with `to` for a rank; -1 for one that
             does not.
         silent: `[entries]`, whether words get so little of the row that their order is noise.
+        low, high: `[entries]`, the least and the largest value that `to` can have, where known.
     """
 
     to: Doubles
     over: Doubles | None
     others: Doubles
     silent: Bools
+    low: Doubles | None = None
+    high: Doubles | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class _Bound:
     demanded: float
     slack: Doubles
     strict: Bools
+    worst: Doubles | None = None
 
     def on(self, entry: int) -> Demand:
         return Demand(
@@ -104,6 +111,7 @@ class _Bound:
             self.demanded,
             float(self.slack[entry]),
             bool(self.strict[entry]),
+            worst=-math.inf if self.worst is None else float(self.worst[entry]),
         )
 
     @property
@@ -206,18 +214,21 @@ class _Weight(Rule):
         return stacked.mean(axis=0, keepdims=True) if self._how == "mean" else stacked
 
     def _verdict(
-        self, found: Rows, pair: _Pair, distributions: Floats, heads: tuple[Head, ...]
+        self, found: Rows, pair: Words, distributions: Floats, heads: tuple[Head, ...]
     ) -> Verdict:
         """The verdict on `[heads, source]`; one row where how is mean."""
         how = self._how
         names = [f"mean of {len(heads)} heads"] if how == "mean" else [str(one) for one in heads]
         named = (*pair.expected, *pair.contrast)
         scaled, silent = self._scaled(distributions, found, named)
+        possible = self._ranges(found.encoding, pair, heads)
         seen = _Seen(
             to=_mass(scaled, pair.expected),
             over=_mass(scaled, pair.contrast) if pair.contrast else None,
             others=_masses(scaled, pair.candidates),
             silent=silent,
+            low=np.array([entry.low for entry in possible]),
+            high=np.array([entry.high for entry in possible]),
         )
         void = self._void(seen)
         judged = np.flatnonzero(~void).tolist()
@@ -235,6 +246,8 @@ class _Weight(Rule):
         return demand.verdict(
             head=names[decider],
             heads_tried=len(heads),
+            # A head that holds here whatever it does may say nothing at all in another model.
+            unbreakable=all(entry.idle for entry in demands),
             sink=_sink(found, distributions[decider]),
             top=strongest_words(distributions[decider], found.keys),
             picture=Picture(
@@ -255,13 +268,38 @@ class _Weight(Rule):
             named: columns that the rule names; they count as words, whatever they are.
         """
         rows = distributions.astype(np.float64)
-        words = ~sink_columns(found.keys, causal=found.encoding.site(found.site).causal)
-        words[list(named)] = True
+        words = self._word_columns(found.encoding, named)
         content = rows[:, words].sum(axis=1)
         silent: Bools = content < LEAST_CONTENT
         if self.renormalise is not None:
             rows = np.where(words, rows, 0) / np.where(silent, 1, content)[:, None]
         return rows, silent
+
+    def _word_columns(self, encoding: Encoding, named: Sequence[int]) -> Bools:
+        """The columns without sinks, `[source]`, but for those that the rule names."""
+        site = encoding.site(self.site)
+        words = ~sink_columns(encoding.keys(site.name), causal=site.causal)
+        words[list(named)] = True
+        return words
+
+    def _ranges(self, encoding: Encoding, pair: Words, heads: Sequence[Head]) -> list[Range]:
+        """Which weights `to` can get, whatever the model does, for each entry of a verdict."""
+        site = encoding.site(self.site)
+        length = len(encoding.keys(site.name))
+        words = None
+        if self.renormalise is not None:
+            words = self._word_columns(encoding, (*pair.expected, *pair.contrast))
+        layers = {
+            layer: weight_range(
+                visible_columns(site, layer, pair.queries, length),
+                pair.expected,
+                words=words,
+                leaky=layer in site.learned_sinks,
+            )
+            for layer in {head.layer for head in heads}
+        }
+        each = [layers[head.layer] for head in heads]
+        return [mean_weight(each, scaled=words is not None)] if self._how == "mean" else each
 
     def _void(self, seen: _Seen) -> Bools:
         """Entries that say nothing, `[entries]`."""
@@ -403,7 +441,7 @@ class _Weight(Rule):
             return heads
         return self.heads.count if self._how == "at_least" else 1
 
-    def _pair(self, encoding: Encoding) -> _Pair:
+    def _pair(self, encoding: Encoding) -> Words:
         """Finds the words among the tokens, and refuses what no head could decide."""
         site, _ = self._view(encoding)
         self.check_places(encoding, site)
@@ -419,7 +457,7 @@ class _Weight(Rule):
         if set(expected) & set(contrast):
             raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
         if self.top is None:
-            return _Pair(queries, expected, contrast, ())
+            return Words(queries, expected, contrast, ())
         words = self._competitors(encoding, (*expected, *contrast))
         possible = self._possible(encoding, words, queries)
         candidates = tuple(
@@ -431,7 +469,7 @@ class _Weight(Rule):
             raise SelectorError(
                 f"top: {self.top} decides nothing: only {len(candidates)} other words compete"
             )
-        return _Pair(queries, expected, contrast, candidates)
+        return Words(queries, expected, contrast, candidates)
 
     def _competitors(self, encoding: Encoding, named: Sequence[int]) -> tuple[Group, ...]:
         """The words of the text that may compete for a rank, without the columns of sinks.
@@ -448,10 +486,9 @@ class _Weight(Rule):
         words = groups(keys)
         if self.among == "all":
             return words
-        sunk = sink_columns(keys, causal=site.causal)
-        sunk[list(named)] = False
+        columns = self._word_columns(encoding, named)
         kept = (
-            replace(word, positions=tuple(at for at in word.positions if not sunk[at]))
+            replace(word, positions=tuple(at for at in word.positions if columns[at]))
             for word in words
             if not word.special
         )
@@ -512,13 +549,16 @@ class _Weight(Rule):
         weight = seen.to
         loose = np.zeros(len(weight), bool)
         if self.max is not None:
-            yield _Bound(self._weight, weight, "<=", self.max, self.max - weight, loose)
+            worst = None if seen.high is None else self.max - seen.high
+            yield _Bound(self._weight, weight, "<=", self.max, self.max - weight, loose, worst)
         if self.top is not None:
             others = np.sort(seen.others, axis=1)[:, ::-1]
             ranks = 1.0 + (others > weight[:, None]).sum(axis=1)
             lead = weight - others[:, self.top - 1]
             if self.wanted:
-                yield _Bound("rank", ranks, "<=", self.top, lead, loose)
+                # So many words can have at most an equal share of the row each.
+                worst = np.full(len(weight), -1 / self.top)
+                yield _Bound("rank", ranks, "<=", self.top, lead, loose, worst)
             else:
                 yield _Bound("rank", ranks, ">", self.top, -lead, ~loose)
         if seen.over is not None:
@@ -544,7 +584,8 @@ class _Weight(Rule):
             # nothing is no contrast.
             quotient = more / np.maximum(less, float(np.finfo(np.float32).tiny))
             slack = more - self.ratio * less
-            yield _Bound(f"ratio {word}", quotient, ">=", self.ratio, slack, more == 0)
+            worst = np.full(len(margin), -self.ratio)
+            yield _Bound(f"ratio {word}", quotient, ">=", self.ratio, slack, more == 0, worst)
         if self.margin is None and self.ratio is None:
             yield _Bound(f"margin {word}", margin, ">", 0.0, margin, ~loose)
 
@@ -567,7 +608,9 @@ class Attending(_Weight):
     def _bounds(self, seen: _Seen) -> Iterator[_Bound]:
         if self.min is not None:
             loose = np.zeros(len(seen.to), bool)
-            yield _Bound(self._weight, seen.to, ">=", self.min, seen.to - self.min, loose)
+            slack = seen.to - self.min
+            worst = None if seen.low is None else seen.low - self.min
+            yield _Bound(self._weight, seen.to, ">=", self.min, slack, loose, worst)
         yield from super()._bounds(seen)
 
     def _void(self, seen: _Seen) -> Bools:
@@ -616,6 +659,10 @@ class Attends(Attending):
             return verdict
         predicts = any(isinstance(part, Predicts) for part in self.from_.parts)
         site = rows[0].encoding.site(self.site)
+        if self.confirm.required and verdict.unbreakable:
+            # The ablation can still fail it.
+            outcome: Outcome = "borderline" if verdict.borderline else "passed"
+            verdict = replace(verdict, outcome=outcome, unbreakable=False)
         confirmed = self.confirm.judge(
             verdict, effect.control(rows[1:]), predicts=predicts or not site.causal
         )

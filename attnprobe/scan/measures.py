@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from attnprobe.records import Encoding, MapSums, MapView, Site
-from attnprobe.rules.frame import Doubles, Frame
-from attnprobe.rules.pattern import REPEATED, SEEN_BY, Shape
+from attnprobe.rules.frame import SEEN_BY, Doubles, Frame
+from attnprobe.rules.pattern import REPEATED, Shape
 
 __all__ = ["MEASURES", "Measure", "Totals", "Views"]
 
