@@ -154,5 +154,6 @@ def _told(outcome: str, expectation: ExpectationResult) -> str:
     head = f" by {expectation.head}" if expectation.head else ""
     # A case may fail by another of its expectations than the one that tells of the change.
     said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
-    note = f" ({'holds' if own == 'passed' else own})" if said else ""
+    doubts = " and ".join(expectation.doubts)
+    note = f" ({'holds' if own == 'passed' else doubts or own})" if said else ""
     return f"{outcome}, {expectation.measure} {number(expectation.observed)}{head}{note}"

@@ -184,6 +184,8 @@ def properties(
             f"demanded{end}": f"{entry['relation']} {entry['demanded']}" if measured else None,
             f"head{end}": entry["head"],
             f"chance{end}": entry["chance"] and entry["chance"]["rate"],
+            f"borderline{end}": entry["borderline"] or None,
+            f"unbreakable{end}": entry["unbreakable"] or None,
         }
     return [
         (f"{PROPERTY}{name}", visible(str(value)))

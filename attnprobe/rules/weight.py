@@ -225,7 +225,7 @@ class _Weight(Rule):
         seen = _Seen(
             to=_mass(scaled, pair.expected),
             over=_mass(scaled, pair.contrast) if pair.contrast else None,
-            others=_masses(scaled, pair.candidates),
+            others=_masses(scaled, [word.positions for word in pair.candidates]),
             silent=silent,
             low=np.array([entry.low for entry in possible]),
             high=np.array([entry.high for entry in possible]),
@@ -407,16 +407,16 @@ class _Weight(Rule):
         flat, quiet = self._scaled(distributions.reshape(-1, length), found, named)
         rows = flat.reshape(queries, heads, length)
         query, key = tried.query[chosen], tried.key[chosen]
-        to = (rows @ columns_of(tried.keys, length).T)[query, :, key]
+        # Summed as in a verdict: a tie there is a tie here, to the last bit.
+        to = _masses(rows, tried.keys)[query, :, key]
         over = None
         if tried.contrast is not None:
-            against = rows @ columns_of(tried.contrasts, length).T
+            against = _masses(rows, tried.contrasts)
             over = against[query, :, tried.contrast[chosen]].ravel()
         others = np.empty((to.size, 0))
         if rivals.shape[1]:
             words = self._competitors(found.encoding, named)
-            made_of = columns_of([word.positions for word in words], length)
-            masses = (rows @ made_of.T)[query]
+            masses = _masses(rows, [word.positions for word in words])[query]
             others = np.where(rivals[:, None], masses, -1.0).reshape(to.size, -1)
         silent = quiet.reshape(queries, heads)[query]
         seen = _Seen(to.ravel(), over, others, silent.ravel())
@@ -705,15 +705,17 @@ def _connected(site: Site, layer: int | None, rows: Sequence[int], columns: Sequ
 
 
 def _mass(distributions: Doubles, columns: Sequence[int]) -> Doubles:
-    """Sum over columns, `[entries]`."""
-    summed: Doubles = distributions[:, list(columns)].sum(axis=1)
+    """Sum over columns, `[...]` of `[..., source]`."""
+    summed: Doubles = distributions[..., list(columns)].sum(axis=-1)
     return summed
 
 
-def _masses(distributions: Doubles, words: Sequence[Group]) -> Doubles:
-    """Word-level weights, `[entries, words]`."""
-    masses = [_mass(distributions, word.positions) for word in words]
-    return np.array(masses).reshape(len(words), len(distributions)).T
+def _masses(distributions: Doubles, words: Sequence[Sequence[int]]) -> Doubles:
+    """Word-level weights, `[..., words]`, of words given by their columns."""
+    found = np.empty((*distributions.shape[:-1], len(words)))
+    for index, columns in enumerate(words):
+        found[..., index] = _mass(distributions, columns)
+    return found
 
 
 def _sink(rows: Rows, distribution: Floats) -> float:
