@@ -27,12 +27,13 @@ from pair_models import (
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from attnprobe import yamltext
-from attnprobe.align import groups, parse_selector, positions
+from attnprobe.align import groups, parse_selector, positions, words
 from attnprobe.cases import Case, parse, parse_contents, schema
 from attnprobe.corpus import read_corpus
 from attnprobe.errors import AttnprobeError, CaseErrors, CorpusError, ModelError, SelectorError
 from attnprobe.explain import explain
 from attnprobe.models import Model
+from attnprobe.models.tokens import tokenize_target
 from attnprobe.order import habits
 from attnprobe.records import (
     Ablation,
@@ -832,3 +833,57 @@ def test_promise_46_in_a_test_and_in_a_report(
         text_sha256(Sample(TEXT, pair=PAIR)),
         text_sha256(Sample(TEXT, pair="The animal was wide.")),
     ]
+
+
+# Edges ------------------------------------------------------------------------------------------
+
+
+def test_promise_46_a_separator_with_nothing_behind_it_is_a_special_token_as_any() -> None:
+    closing = Sample(f"{TEXT} [SEP]")
+    with pytest.raises(SelectorError, match="allow_special_tokens: true"):
+        model("bert").encode(closing)
+    for declared in (
+        replace(closing, allow_special_tokens=True),
+        replace(closing, one_segment=True),
+    ):
+        read = model("bert").encode(declared).source
+        assert list(read.ids) == tokenizer("bert")(closing.text)["input_ids"]
+
+
+def test_promise_46_a_start_token_before_two_texts() -> None:
+    spelled = Sample(f"[CLS] {TEXT}", pair=PAIR, allow_special_tokens=True)
+    with pytest.raises(SelectorError, match="start token, which the tokenizer itself puts before"):
+        model("bert").encode(spelled)
+
+
+def test_promise_46_a_separator_in_the_target_of_a_tokenizer_with_segments() -> None:
+    plain = tokenizer("bert")
+    found = Model.of(network("bart"), tokenizer("bart"), name="bart")
+    read = tokenize_target(plain, PAIR, start=2)
+    assert read.pair_start is None
+    with pytest.raises(SelectorError, match="inside of one text: one_segment: true") as caught:
+        tokenize_target(plain, f"{TEXT} [SEP] {PAIR}", start=2, allow_special_tokens=True)
+    assert "text_pair" not in str(caught.value)
+    tokenize_target(plain, f"{TEXT} [SEP] {PAIR}", start=2, one_segment=True)
+    both = found.encode(Sample(TEXT, PAIR, pair=PAIR))
+    assert both.source.pair_start == len(TEXT) + 1
+    with pytest.raises(SelectorError, match="the text that the encoder reads"):
+        found.attention(TEXT, pair=PAIR, target=PAIR, site="cross").judge(
+            "attends", from_={"pair": "animal"}, to="keys", heads="L0H0", max=0.9
+        )
+
+
+def test_promise_46_texts_that_touch_at_the_seam() -> None:
+    """Marks, joiners and line ends at the seam join no word of one text to one of the other."""
+    for text, pair in (
+        ("well-", "known"),
+        ("the keys\r", "\n the keys"),
+        ("a", "\u0301b"),
+        ("dog\u200d", "\u200dcat"),
+        ("The animal", "The animal"),
+    ):
+        sample = Sample(text, pair=pair)
+        tokens = model("llama").encode(sample).source
+        for span in words(sample.joined):
+            assert (span.end <= len(text)) != (span.start > len(text))
+        assert list(tokens.ids) == tokenizer("llama")(text, pair)["input_ids"]
