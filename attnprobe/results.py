@@ -59,6 +59,8 @@ __all__ = [
 RESULTS_SCHEMA = "attnprobe/results-1"
 LOCK_SCHEMA = "attnprobe/lock-1"
 _LOCK_TIMEOUT_S = 60
+# The fields of a run that are lists of names, and are written in order.
+_LISTS = ("absent_suites", "given", "bound", "other_failures", "unread", "left_out")
 _HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
 
 WeightsFormat = Literal["safetensors", "gguf", "pickle"]
@@ -338,11 +340,12 @@ class Results(_Record):
             a crashed worker took with it leaves no record.
         absent: how many cases were left out because they are for a model that the run was not
             given, by its name.
+        absent_suites: the suites whose every case was left out because of that.
         deselected: how many cases and probes -k, -m and the like left out; what no path of the
             command line leads to is none of them, nor are those of `absent`.
         left_out: files that --lf left out unread.
-        given: names of the models that the command line gave; those that the ini file binds are
-            known by the cases that ran on them.
+        given: names of the models that the command line itself gave; those of the ini file, of
+            `addopts` and of PYTEST_ADDOPTS are known by the cases that ran on them.
         bound: suites whose every case that ran names its model: on others they cannot run.
         other_failures: tests that failed and probe no attention.
         unread: files and folders that could not be collected.
@@ -357,6 +360,7 @@ class Results(_Record):
     attnprobe: str = __version__
     relations: tuple[RelationResult, ...] = ()
     absent: Mapping[str, StrictInt] = field(default_factory=dict)
+    absent_suites: tuple[str, ...] = ()
     deselected: StrictInt | None = None
     left_out: tuple[str, ...] = ()
     order: tuple[OrderResult, ...] = ()
@@ -410,10 +414,7 @@ class Results(_Record):
             "relations": _sorted(self.relations),
             "absent": dict(self.absent),
             "deselected": self.deselected,
-            **{
-                name: sorted(getattr(self, name))
-                for name in ("given", "bound", "other_failures", "unread", "left_out")
-            },
+            **{name: sorted(getattr(self, name)) for name in _LISTS},
             "complaints": list(self.complaints),
             "order": [
                 habit.as_dict()

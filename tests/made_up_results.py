@@ -72,5 +72,6 @@ def run(*cases: CaseResult, **changes: Any) -> Results:
         cases=cases,
         collected=len(cases),
         deselected=0,
+        given=("minilm",),
     )
     return replace(made, **changes)

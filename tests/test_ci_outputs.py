@@ -40,6 +40,8 @@ HOSTILE = (
     "::error::x | <script>alert(1)</script> `[a](http://b)` \x1b[31m\u202e\r\n# **x** &amp; %0A,"
 )
 
+POLICY = "[tool.attnprobe.gate]\nleast = 1\n"
+
 
 def case(id: str, outcome: Any = "passed", inner: Any = None, **changes: Any) -> CaseResult:
     inner = inner or ("passed" if outcome in ("passed", "xpassed") else "failed")
@@ -330,6 +332,7 @@ def test_a_summary_begins_with_the_decision_of_the_gate(
     attn: Attn, text: str | None, message: str
 ) -> None:
     write_json(Path("r.json"), run(*counted(3, 1)).to_json())
+    Path("pyproject.toml").write_text(POLICY)
     assert attn("gate", "--results", "r.json", "--json", "gate.json")[0] == 1
     code, printed = attn("summary", "r.json", "--decision", "gate.json")
     assert code == 0
@@ -369,6 +372,7 @@ def test_gate_prints_annotations_on_github_before_its_reasons(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     write_json(Path("r.json"), run(case("a"), case("b", "failed")).to_json())
+    Path("pyproject.toml").write_text(POLICY)
     code, printed = attn("gate", "--results", "r.json")
     lines = printed.splitlines()
     assert code == 1
@@ -383,7 +387,7 @@ def test_a_release_that_may_go_has_no_error_marks(
     found = run(*(case(f"c{n:02}", "failed" if n < 2 else "passed") for n in range(60)))
     write_json(Path("r.json"), found.to_json())
     Path("p.toml").write_text(
-        "pass_rate = 0.8\n[[waivers]]\ncase = '*::c00'\nreason = 'r'\nowner = 'o'\n"
+        "least = 1\npass_rate = 0.8\n[[waivers]]\ncase = '*::c00'\nreason = 'r'\nowner = 'o'\n"
         f"expires = {datetime.now(UTC).date() + timedelta(days=9)}\n"
     )
     code, printed = attn("gate", "--results", "r.json", "--policy", "p.toml")
@@ -599,6 +603,7 @@ def test_the_card_command(attn: Attn) -> None:
 def test_judging_a_file_imports_no_model_library(tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     write_json(file, run(*counted(3, 1)).to_json())
+    (tmp_path / "pyproject.toml").write_text(POLICY)
     code = (
         "import sys; from attnprobe.cli import app\n"
         f"for command in (['gate', '--results'], ['summary'], ['card']):\n"

@@ -596,7 +596,7 @@ def gate(
         chosen = [item for item in records if not suites or item.suite in suites]
         made = run(*chosen, models=(replace(named, **changes),), environment=environment())
         write_json(folder / "r.json", made.to_json())
-        (folder / "p.toml").write_text(policy)
+        (folder / "p.toml").write_text(f"least = 1\n{policy}")
         given = ["gate", "--results", "r.json", "--policy", "p.toml", "--json", "d.json"]
         result = CliRunner().invoke(cli.app, given)
         if result.exception and not isinstance(result.exception, SystemExit):

@@ -106,6 +106,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (folder / "cases").mkdir()
     page: dict[str, Done] = {}
     last: list[str] = []
+    command = ""
     for language, text in _BLOCK.findall(PAGE):
         if language == "yaml":
             named = re.match(r"# (\S+\.attn\.yaml)\n", text)
@@ -114,7 +115,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             file.write_text(text, encoding="utf-8")
         elif language == "toml":
             if text.startswith("# pyproject.toml\n"):
-                (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+                policy = folder / "pyproject.toml"
+                # The page shows what --init has written; later policies are written by hand.
+                if "--init" in command:
+                    assert text == f"# pyproject.toml\n{policy.read_text(encoding='utf-8')}"
+                policy.write_text(text, encoding="utf-8")
+                command = ""
         elif language == "sh":
             last = []
             for line in text.splitlines():
@@ -126,7 +132,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 last += page[command].lines
         else:
             for line in text.splitlines():
-                assert [shown for shown in last if shown.endswith(line)], (line, last)
+                parts = line.split("…")
+                assert [shown for shown in last if all(part in shown for part in parts)], last
     return Project(folder, page)
 
 
@@ -164,7 +171,7 @@ def test_swapped_heads_are_moved_only_where_the_policy_allows(project: Project) 
     notes = [line for line in moved.lines if line.startswith("note: moved: ")]
     assert len(notes) == 4
     assert all(line.endswith("L3H1 moved to L3H5, and it holds there") for line in notes)
-    (project.folder / "strict.toml").write_text('baseline = "baseline.json"\n')
+    (project.folder / "strict.toml").write_text('least = 4\nbaseline = "baseline.json"\n')
     strict = project.gate("--results", "swapped.json", "--policy", "strict.toml")
     assert strict.code == 1
     assert strict.lines[-1].startswith(
@@ -181,7 +188,7 @@ def test_a_head_that_moved_may_weaken_by_no_more_than_another(project: Project) 
         weights["encoder.layer.3.attention.self.query.bias"][5 * 32 : 6 * 32] *= 0.7
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (project.folder / "weaker.toml").write_text(
-        'baseline = "baseline.json"\nmoved_heads = "allow"\n'
+        'least = 4\nbaseline = "baseline.json"\nmoved_heads = "allow"\n'
         f'baseline_model = "{MINILM}"\n[regressions]\nweaker = 0.2\n'
     )
     done = project.gate("cases", "--attn-model=minilm=faint", "--policy=weaker.toml")
@@ -343,7 +350,9 @@ def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path) -> None
 def test_the_script_writes_what_a_card_needs_or_stops_at_the_gate(project: Project) -> None:
     script = shlex.quote(str(EXAMPLES / "pre-release.sh"))
     written = project.folder / "release" / "model-index.yaml"
-    (project.folder / "pyproject.toml").write_text('[tool.attnprobe.gate]\nbaseline = "no.json"\n')
+    (project.folder / "pyproject.toml").write_text(
+        '[tool.attnprobe.gate]\nleast = 1\nbaseline = "no.json"\n'
+    )
     done = project.shell(f"sh {script} {MINILM}")
     assert (done.code, done.lines[-1]) == (
         2,
@@ -389,7 +398,9 @@ def offline(project: Project, index: Path, tmp_path: Path) -> Callable[..., Done
     """Runs tox or nox on the example as it stands, without a network."""
     for example in ("tox.ini", "noxfile.py"):
         shutil.copy(EXAMPLES / example, project.folder)
-    (project.folder / "pyproject.toml").write_text('[tool.attnprobe.gate]\nbaseline = "no.json"\n')
+    (project.folder / "pyproject.toml").write_text(
+        '[tool.attnprobe.gate]\nleast = 1\nbaseline = "no.json"\n'
+    )
     given = {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(index),
@@ -411,7 +422,8 @@ def rounded(project: Project) -> str:
     if not folder.exists():
         write_mutant(MINILM, Mutation("bfloat16"), folder)
     (project.folder / "pyproject.toml").write_text(
-        '[tool.attnprobe.gate]\nbaseline = "baseline.json"\nregressions = {weaker = 0.2}\n'
+        '[tool.attnprobe.gate]\nleast = 4\nbaseline = "baseline.json"\n'
+        "regressions = {weaker = 0.2}\n"
     )
     return folder.name
 

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,8 @@ _PYTEST = {
     5: "collected nothing",
 }
 _TESTS_FAILED = 1
-_NO_POLICY = "no pyproject.toml here or above has [tool.attnprobe.gate], so the defaults hold"
+# The reasons that leave a run unjudged and say nothing against the policy that is made of it.
+_NO_FAULT_OF_RUN = {"no candidate"}
 
 
 class _SameFile(AttnprobeError):
@@ -63,13 +64,22 @@ def gate(
         Path | None,
         typer.Option("--keep", help="Write the run's results to this file, once it is judged."),
     ] = None,
+    init: Annotated[
+        bool,
+        typer.Option(
+            "--init",
+            help="Run the suite once and add the policy that demands what it judged to "
+            "pyproject.toml.",
+        ),
+    ] = False,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the decision to this file.")
     ] = None,
 ) -> None:
     """Run the suite, or judge its results, and say whether the model may be released.
 
-    All other arguments are pytest's: attnprobe gate cases --attn-model=path/to/model.
+    All other arguments are pytest's: attnprobe gate cases --attn-model=path/to/model. A project
+    needs a policy, which says what must be judged; --init writes the first one.
 
     Exit 0: it may. Exit 1: it may not. Exit 2: that could not be judged.
     """
@@ -78,7 +88,10 @@ def gate(
     from attnprobe.results import write_json
 
     try:
-        decision, found = _decided(context.args, results, policy, keep, json)
+        if init:
+            decision, found = _first(context.args, results, policy, keep, json)
+        else:
+            decision, found = _decided(context.args, results, policy, keep, json)
     except _SameFile as error:
         decision, found, json = _unjudged(error), None, None
     except AttnprobeError as error:
@@ -112,23 +125,67 @@ def _decided(
     json: Path | None,
 ) -> tuple[Decision, Results | None]:
     """The decision, and the results that it is on where there are some."""
-    from attnprobe.gate import find_policy, read_policy
+    from attnprobe.gate import find_policy, missing_policy, read_policy
 
     _check_json(json, file, "the file of --results")
     _check_json(json, keep, "the file of --keep")
     _check_json(json, keep and _refused(keep), "where --keep leaves what is refused")
     if policy_file is None:
-        policy, policy_file = find_policy(Path())
+        policy, policy_file, hidden = find_policy(Path())
+        if policy is None:
+            raise missing_policy(hidden)
     else:
         policy = read_policy(policy_file)
     _check_json(json, policy_file, "the policy")
     _check_json(json, policy.baseline, "the policy's baseline")
-    used = f"policy: {policy_file}" if policy_file else f"no policy: {_NO_POLICY}"
     try:
         decision, found = _held_against(policy, arguments, file, keep)
     except AttnprobeError as error:
         decision, found = _unjudged(error), None
-    return replace(decision, notes=(*decision.notes, used)), found
+    return replace(decision, notes=(*decision.notes, f"policy: {policy_file}")), found
+
+
+def _first(
+    arguments: Sequence[str],
+    file: Path | None,
+    policy_file: Path | None,
+    keep: Path | None,
+    json: Path | None,
+) -> tuple[Decision, Results | None]:
+    """The decision under the policy that a run makes; it is written where the run was judged."""
+    from attnprobe.gate import PYPROJECT, append_policy, find_policy, first_policy, undemanded
+
+    for given, option in ((file, "--results"), (policy_file, "--policy")):
+        if given is not None:
+            raise AttnprobeError(
+                f"--init runs the suite and writes {PYPROJECT}, so it takes no {option}"
+            )
+    target = Path(PYPROJECT)
+    _check_json(json, keep, "the file of --keep")
+    _check_json(json, target, "the policy")
+    stands = find_policy(Path()).file
+    if stands is not None:
+        raise AttnprobeError(f"--init writes a first policy, and {stands} has one already")
+
+    def judged(found: Results) -> Decision:
+        policy = first_policy(found)
+        decision = _judged(found, policy, None, commit=None)
+        faults = {reason.kind for reason in decision.reasons if reason.weight == "cannot judge"}
+        if faults - _NO_FAULT_OF_RUN or not policy.demands:
+            note = f"no policy was written to {target}: this run could not be judged"
+            return replace(decision, notes=(*decision.notes, note))
+        append_policy(target, policy)
+        notes = [f"the policy was written to {target}; the last line judges this run by it"]
+        notes += [
+            f"the policy does not demand suite {suite}: no check that could block was judged"
+            for suite in undemanded(found)
+        ]
+        return replace(decision, notes=(*decision.notes, *notes))
+
+    decision, found = _run(arguments, judged, None)
+    if keep is not None and found is not None:
+        decision = _keep(found, decision, keep, None)
+    return decision, found
 
 
 def _check_json(json: Path | None, other: Path | None, what: str) -> None:
@@ -154,7 +211,9 @@ def _held_against(
     # A baseline that cannot be read is known before a long run.
     baseline = None if policy.baseline is None else read_results(policy.baseline)
     if file is None:
-        decision, found = _run(arguments, policy, baseline)
+        _check_candidate(arguments, policy)
+        judged = functools.partial(_judged, policy=policy, baseline=baseline, commit=None)
+        decision, found = _run(arguments, judged, policy.baseline)
         if keep is not None and found is not None:
             decision = _keep(found, decision, keep, policy.baseline)
     elif arguments or keep:
@@ -204,17 +263,32 @@ def _refuse(arguments: Sequence[str], policy: Policy) -> None:
             )
 
 
+def _check_candidate(arguments: Sequence[str], policy: Policy) -> None:
+    """Refuses a run of the ini file's models before it starts; the results tell of it as well."""
+    is_given = any(argument.partition("=")[0] == "--attn-model" for argument in arguments)
+    if not is_given and policy.candidate == "command-line":
+        raise AttnprobeError(
+            "no candidate was given, so the run would judge the models of the ini file\n"
+            'give --attn-model=NAME=REF, or set candidate = "ini" in the policy'
+        )
+
+
 def _run(
-    arguments: Sequence[str], policy: Policy, baseline: Results | None
+    arguments: Sequence[str], judge: Callable[[Results], Decision], baseline: Path | None
 ) -> tuple[Decision, Results | None]:
+    """Runs pytest; the decision on what it found, and its results where it left some.
+
+    Args:
+        baseline: a file that the run may not write.
+    """
     from attnprobe.gate import cannot_judge
     from attnprobe.results import read_results
 
     _refuse(arguments, policy)
     # The run obeys these whatever its options and ini file say.
     variables = os.environ | {NO_PICKLE: "1"}
-    if policy.baseline is not None:
-        variables[PROTECTED] = str(policy.baseline.resolve())
+    if baseline is not None:
+        variables[PROTECTED] = str(baseline.resolve())
     # A folder of the gate's own: nobody else's results can be taken for this run's.
     with tempfile.TemporaryDirectory(prefix="attnprobe-gate-") as own:
         file = Path(own) / "results.json"
@@ -230,7 +304,7 @@ def _run(
         if not file.exists():
             return cannot_judge("pytest", "pytest left no results: the plugin did not run"), None
         found = read_results(file)
-    decision = _judged(found, policy, baseline, commit=None)
+    decision = judge(found)
     # What the results file does not tell of, such as a plugin that fails the run.
     blamed = any(item.outcome in ("failed", "error") for item in found.items)
     if status == _TESTS_FAILED and not blamed and decision.verdict != "cannot judge":
@@ -248,7 +322,7 @@ def _why(what: str, status: int) -> str:
 
 
 def _judged(
-    results: Results, policy: Policy, baseline: Results | None, *, commit: str | None
+    results: Results, policy: Policy, baseline: Results | None, commit: str | None
 ) -> Decision:
     from attnprobe.gate import cannot_judge, judge
 

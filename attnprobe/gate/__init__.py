@@ -6,11 +6,14 @@ Pure data but for `moved` and `twin`, which judge checks again on models.
 from attnprobe.gate.check import Moved, key_of
 from attnprobe.gate.control import Control, TwinRun, wanted_on_twin
 from attnprobe.gate.decision import Decision, cannot_judge, read_sentence
+from attnprobe.gate.first_policy import append_policy, first_policy, undemanded
 from attnprobe.gate.judge import broken_keys, judge
-from attnprobe.gate.policy import Policy, Waiver, find_policy, read_policy
+from attnprobe.gate.lookup import find_policy, missing_policy, read_policy
+from attnprobe.gate.policy import PYPROJECT, Policy, Waiver
 from attnprobe.gate.reasons import Reason
 
 __all__ = [
+    "PYPROJECT",
     "Control",
     "Decision",
     "Moved",
@@ -18,12 +21,16 @@ __all__ = [
     "Reason",
     "TwinRun",
     "Waiver",
+    "append_policy",
     "broken_keys",
     "cannot_judge",
     "find_policy",
+    "first_policy",
     "judge",
     "key_of",
+    "missing_policy",
     "read_policy",
     "read_sentence",
+    "undemanded",
     "wanted_on_twin",
 ]

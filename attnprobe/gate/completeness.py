@@ -26,6 +26,7 @@ def completeness(results: Results, policy: Policy, commit: str | None) -> Iterat
     yield from _whole(results)
     yield from _contradictions(results)
     yield from _commit(results, policy, commit)
+    yield from _candidate(results, policy)
     yield from _absent(results, policy)
     yield from _deselected(results, policy)
 
@@ -118,6 +119,15 @@ def _commit(results: Results, policy: Policy, commit: str | None) -> Iterator[Re
             "commit",
             f"the results {whose}, and {commit[:12]} is checked out",
             ['run again, or set commit = "any" in the policy'],
+        )
+
+
+def _candidate(results: Results, policy: Policy) -> Iterator[Reason]:
+    if results.items and not results.given and policy.candidate == "command-line":
+        yield unjudged(
+            "no candidate",
+            "no candidate was given on the command line: the run judged the models of its ini file",
+            ['give --attn-model=NAME=REF, or set candidate = "ini" in the policy'],
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,32 @@ from attnprobe.gate.reasons import Reason, left_out
 from attnprobe.results import read_json
 from attnprobe.wording import plural
 
-__all__ = ["GATE_SCHEMA", "Decision", "cannot_judge", "read_sentence"]
+__all__ = ["GATE_SCHEMA", "Decision", "JudgedModel", "cannot_judge", "read_sentence"]
 
 GATE_SCHEMA = "attnprobe/gate-1"
 
 _EXIT = {"may go": 0, "blocked": 1, "cannot judge": 2}
+# Digits of a hash that tell one set of weights from another.
+_DIGITS = 12
 _START = {"blocked": "Release blocked", "cannot judge": "Cannot judge"}
+
+
+@dataclass(frozen=True)
+class JudgedModel:
+    """A model that blocking checks were judged on.
+
+    Attributes:
+        ref: where it was loaded from.
+    """
+
+    name: str
+    ref: str
+    weights_sha256: str | None
+
+    def __str__(self) -> str:
+        digest = self.weights_sha256
+        weights = f"sha256 {digest[:_DIGITS]}" if digest else "unknown weights"
+        return f"{self.name} ({self.ref}, {weights})"
 
 
 @dataclass(frozen=True)
@@ -32,7 +52,10 @@ class Decision:
             what blocks it.
         notes: what a reader should know all the same.
         holding: how many blocking checks hold.
-        models: of how many models.
+        checks: how many blocking checks were judged.
+        suites: of how many suites.
+        models: on how many models checks hold.
+        judged: the models that blocking checks were judged on.
         chance_known: whether the chance rate of each expectation of these is known.
         failed: how many blocking checks do not hold.
         deselected: how many checks -k, -m and the like left out.
@@ -48,7 +71,10 @@ class Decision:
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...] = ()
     holding: int = 0
+    checks: int = 0
+    suites: int = 0
     models: int = 0
+    judged: tuple[JudgedModel, ...] = ()
     chance_known: bool = False
     failed: int = 0
     deselected: int = 0
@@ -73,33 +99,39 @@ class Decision:
     def sentence(self) -> str:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
-            models = plural(self.models, "model")
-            others = self._others()
-            moved = f", {self.moved} of them where their heads are now" if self.moved else ""
-            if self.waived:
-                waived = plural(self.waived, "more fails and is", "more fail and are")
-                moved = f" ({waived} waived){moved}"
-            if self.failed:
-                known = ", none of them by chance" if self.chance_known else ""
-                of = self.holding + self.failed
-                return (
-                    f"Release may go: {self.holding} of {of} attention checks on {models} hold "
-                    f"({self.may_fail} may fail){moved}{known}{others}."
-                )
-            if self.holding == 1:
-                known = ", and not by chance" if self.chance_known else ""
-                moved = moved.replace(
-                    "1 of them where their heads are now", "where its head is now"
-                )
-                return f"Release may go: 1 attention check on {models} holds{moved}{known}{others}."
-            known = ", none of them by chance" if self.chance_known else ""
-            return (
-                f"Release may go: {self.holding} attention checks on {models} "
-                f"hold{moved}{known}{others}."
-            )
+            return f"Release may go: {self._holding()}{self._others()}."
         more = len(self.reasons) - 1
         rest = f"; {plural(more, 'more reason')} above" if more else ""
+        if self.judged:
+            rest += f"; judged: {self._counted(self.checks)} on {self._models()}"
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
+
+    def _holding(self) -> str:
+        """How many checks hold, of how many suites, on which models, and in spite of what."""
+        allowed = []
+        of = ""
+        if self.failed:
+            of = f"{self.holding} of "
+            allowed.append(f"{self.may_fail} may fail")
+        if self.waived:
+            waived = plural(self.waived, "more fails and is", "more fail and are")
+            allowed.append(f"{waived} waived")
+        checks = self._counted(self.holding + self.failed)
+        verb = "holds" if self.holding == 1 and not self.failed else "hold"
+        bracket = f" ({', '.join(allowed)})" if allowed else ""
+        moved = f", {self.moved} of them where their heads are now" if self.moved else ""
+        chance = ", none of them by chance" if self.chance_known else ""
+        if verb == "holds":
+            moved = ", where its head is now" if self.moved else ""
+            chance = ", and not by chance" if self.chance_known else ""
+        return f"{of}{checks} {verb}{bracket} on {self._models()}{moved}{chance}"
+
+    def _counted(self, checks: int) -> str:
+        return f"{plural(checks, 'attention check')} of {plural(self.suites, 'suite')}"
+
+    def _models(self) -> str:
+        *others, last = map(str, self.judged)
+        return f"{', '.join(others)} and {last}" if others else last
 
     def _others(self) -> str:
         """What was left out of the run, or of a model."""
@@ -130,7 +162,10 @@ class Decision:
             "reasons": [vars(reason) for reason in self.reasons],
             "notes": list(self.notes),
             "holding": self.holding,
+            "checks": self.checks,
+            "suites": self.suites,
             "models": self.models,
+            "judged": [asdict(model) for model in self.judged],
             "failed": self.failed,
             "may_fail": self.may_fail,
             "moved": self.moved,

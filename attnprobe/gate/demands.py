@@ -13,7 +13,7 @@ from attnprobe.registry import did_you_mean
 from attnprobe.results import Results
 from attnprobe.stats import wilson
 
-__all__ = ["amounts", "failures", "is_rated", "may_fail", "rates"]
+__all__ = ["allowances", "amounts", "failures", "is_rated", "may_fail", "models_of", "rates"]
 
 
 def amounts(
@@ -55,6 +55,8 @@ def amounts(
     for suite in sorted({*policy.suites, *policy.suite}):
         own = Counter(check.item.model for check in everything if check.item.suite == suite)
         demanded = policy.suite.get(suite, SuitePolicy()).least
+        if not own and suite in results.absent_suites:
+            continue
         if not own:
             suites = {item.suite for item in results.items}
             hint = [] if suite in suites else [did_you_mean(suite, suites)]
@@ -62,18 +64,13 @@ def amounts(
                 "missing suite", f"suite {suite}, which the policy demands, was not judged", hint
             )
             continue
-        for model in _models_of(suite, results):
+        for model in models_of(suite, results):
             if own[model] < demanded:
                 yield unjudged(
                     "too few",
                     f"in suite {suite} {counted(own[model])} of model {model} judged, the policy "
                     f"demands {demanded}",
                 )
-    skipped = [check.line for check in blocking if check.state == "skipped"]
-    if policy.skipped is not None and len(skipped) > policy.skipped:
-        yield blocked(
-            "skipped", f"{counted(len(skipped))} skipped ({policy.skipped} may be)", skipped
-        )
     errors = [check for check in blocking if check.state == "error"]
     if errors:
         causes = {check.item.error for check in errors} - {None}
@@ -82,13 +79,37 @@ def amounts(
         yield unjudged("not measured", text, [check.line for check in errors])
 
 
+def allowances(
+    checks: Sequence[Check], blocking: Sequence[Check], policy: Policy
+) -> Iterator[Reason]:
+    """Checks that were skipped, only advise or are known gaps, where the policy allows fewer.
+
+    Args:
+        checks: all of the run, whatever their severity.
+    """
+    advisory = [check for check in checks if check.item.severity not in policy.blocking]
+    for kind, most, found, words in (
+        ("skipped", policy.skipped, [c for c in blocking if c.state == "skipped"], "skipped"),
+        ("advisory", policy.advisory, advisory, "of a severity that does not block"),
+        (
+            "known gaps",
+            policy.known_gaps,
+            [c for c in checks if c.state == "known gap"],
+            "marked as known gaps",
+        ),
+    ):
+        if most is not None and len(found) > most:
+            places = [check.place for check in found]
+            yield blocked(kind, f"{counted(len(found))} {words} ({most} may be)", places)
+
+
 def _given(results: Results) -> list[str]:
     """The models that a release is about: of the command line, and those that a case ran on."""
     return sorted({*results.given, *(item.model for item in results.items)} - {""})
 
 
-def _models_of(suite: str, results: Results) -> list[str]:
-    """The models that a suite has to be judged on: where it can run, those given."""
+def models_of(suite: str, results: Results) -> list[str]:
+    """The models that a suite of the run has to be judged on: where it can run, those given."""
     ran = {item.model for item in results.items if item.suite == suite}
     return sorted(ran if suite in results.bound else ran.union(results.given))
 

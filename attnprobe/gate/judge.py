@@ -16,10 +16,10 @@ from attnprobe.gate.check import Check, Moved, check_of, key_of
 from attnprobe.gate.completeness import completeness, deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
-from attnprobe.gate.demands import amounts, failures, is_rated, may_fail, rates
+from attnprobe.gate.demands import allowances, amounts, failures, is_rated, may_fail, rates
 from attnprobe.gate.notes import head_set_notes, notes_on
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.provenance import provenance
+from attnprobe.gate.provenance import judged_models, provenance
 from attnprobe.gate.reasons import Reason, importance, unjudged
 from attnprobe.gate.regressions import compared_notes, compared_with, demoted_keys, regressions
 from attnprobe.gate.waivers import is_waived, waiver_reasons
@@ -82,6 +82,7 @@ def judge(
     reasons += provenance(results, policy)
     reasons += waiver_reasons(results, policy, today)
     reasons += amounts(blocking, excused, results, policy)
+    reasons += allowances(checks, blocking, policy)
     broken: Collection[Key] = ()
     if compared is not None:
         broken = {change.key for change in compared.of("broken")}
@@ -94,7 +95,8 @@ def judge(
         control = controls(blocking, twins)
         reasons += control_reasons(blocking, twins, control)
 
-    holding = [check for check in blocking if check.holding]
+    judged = [check for check in blocking if check.judged]
+    holding = [check for check in judged if check.holding]
     failed = [check for check in blocking if check.state == "failed"]
     notes += [
         f"allowed to fail: {check.line}" for check in failed if is_rated(policy, check.item.suite)
@@ -120,7 +122,10 @@ def judge(
         tuple(reasons),
         tuple(notes),
         holding=len(holding),
+        checks=len(judged),
+        suites=len({check.item.suite for check in judged}),
         models=len({check.item.model for check in holding}),
+        judged=judged_models(results, [*judged, *excused]),
         chance_known=known,
         deselected=results.deselected or 0,
         left_out=len(results.left_out),

@@ -1,13 +1,11 @@
-"""The policy of the gate: `[tool.attnprobe.gate]` of pyproject.toml, or a TOML file of its own."""
+"""The policy of the gate: its keys, and what is said of a file that does not keep to them."""
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,18 +14,18 @@ from attnprobe.findings import in_words, told
 from attnprobe.registry import did_you_mean
 
 __all__ = [
-    "FoundPolicy",
+    "PYPROJECT",
+    "TABLE",
     "Policy",
     "Regressions",
     "SuitePolicy",
     "Waiver",
-    "find_policy",
-    "read_policy",
+    "parse_policy",
 ]
 
-_TABLE = ("tool", "attnprobe", "gate")
-_PYPROJECT = "pyproject.toml"
-_DATE = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
+# Where a project keeps its policy.
+TABLE = ("tool", "attnprobe", "gate")
+PYPROJECT = "pyproject.toml"
 
 Choice = Literal["fail", "pass"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -121,8 +119,12 @@ class Policy(_Table):
         chance_max: share of random word pairs for which an expectation may hold, 0 to 1.
         borderline: what becomes of a number too near to its bound to call.
         skipped: how many checks may be skipped; None for any number.
+        advisory: how many checks may be of a severity that does not block; None for any number.
+        known_gaps: how many checks may be marked as known gaps; None for any number.
         deselected: how many checks -k, -m and the like may leave out.
         absent_models: models whose cases may be left out, because the run is not given them.
+        candidate: where the models that are judged come from: `--attn-model` on the command line
+            of the gate, or the ini file.
         baseline: results file to compare with; relative to the policy file.
         regressions: what may be worse than there.
         moved_heads: whether a check that broke because its head has another place now may pass.
@@ -146,8 +148,11 @@ class Policy(_Table):
     chance_max: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     borderline: Choice = "fail"
     skipped: Count | None = None
+    advisory: Count | None = None
+    known_gaps: Count | None = None
     deselected: Count = 0
     absent_models: Names = ()
+    candidate: Literal["command-line", "ini"] = "command-line"
     baseline: Annotated[Path | None, Field(strict=False)] = None
     regressions: Regressions = Regressions()
     moved_heads: Literal["allow", "fail"] = "fail"
@@ -161,6 +166,12 @@ class Policy(_Table):
     remote_code: Literal["refuse", "ignore"] = "refuse"
     commit: Literal["same", "any"] = "same"
     waivers: Annotated[tuple[Waiver, ...], Field(strict=False)] = ()
+
+    @property
+    def demands(self) -> bool:
+        """Whether it says what must have been judged; without that, anything would pass."""
+        numbers = (self, *self.suite.values())
+        return bool(self.suites) or any("least" in table.model_fields_set for table in numbers)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Policy:
@@ -183,101 +194,16 @@ class Policy(_Table):
         return self
 
 
-class FoundPolicy(NamedTuple):
-    """A policy and the file that it stands in; None for the defaults of `Policy`."""
+def parse_policy(data: Any, file: Path, table: str) -> Policy:
+    """The policy that the keys of a table make.
 
-    policy: Policy
-    file: Path | None
-
-
-def find_policy(folder: Path) -> FoundPolicy:
-    """The policy in the pyproject.toml of a folder, or of the nearest one above that has one.
-
-    The root of the git repository is the last folder that is looked at; outside of any, the first
-    one with a pyproject.toml.
+    Args:
+        file: where they stand; the baseline is relative to it.
+        table: the name of the table, for messages; empty for a file of its own.
 
     Raises:
-        PolicyError: it cannot be read, or says what cannot be meant.
+        PolicyError: a key is unknown, or a value cannot be meant.
     """
-    above = folder.resolve().parents
-    in_git = any((place / ".git").exists() for place in (folder, *above))
-    for steps in range(len(above) + 1):
-        place = folder.joinpath(*[".."] * steps)
-        file = place / _PYPROJECT
-        if file.is_file():
-            found = _gate_table(_load(file), file)
-            if found is not None:
-                return FoundPolicy(_policy(found, file, ".".join(_TABLE)), file)
-            if not in_git:
-                break
-        if (place / ".git").exists():
-            break
-    return FoundPolicy(Policy(), None)
-
-
-def read_policy(file: Path) -> Policy:
-    """The policy of a file: the table of a pyproject.toml, or the keys of any other TOML file.
-
-    Raises:
-        PolicyError: it is missing, cannot be read, or says what cannot be meant.
-    """
-    data = _load(file)
-    if file.name != _PYPROJECT:
-        return _policy(data, file, "")
-    found = _gate_table(data, file)
-    if found is None:
-        raise PolicyError(f"{file}: has no [{'.'.join(_TABLE)}]")
-    return _policy(found, file, ".".join(_TABLE))
-
-
-def _load(file: Path) -> dict[str, Any]:
-    text = ""
-    try:
-        text = file.read_text(encoding="utf-8")
-        return tomllib.loads(text)
-    except OSError as error:
-        raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{file}: is not TOML: {error}{_no_date(text, str(error))}") from None
-
-
-def _no_date(text: str, problem: str) -> str:
-    """Says of a date on the line of the problem that the calendar does not have it."""
-    line = re.search(r"at line (\d+)", problem)
-    if line is None:
-        return ""
-    for written in _DATE.findall(text.split("\n")[int(line[1]) - 1]):
-        try:
-            date.fromisoformat(written)
-        except ValueError:
-            return f"; {written} is no date"
-    return ""
-
-
-def _gate_table(data: dict[str, Any], file: Path) -> Any:
-    """The table of the gate; None where there is none.
-
-    Raises:
-        PolicyError: something else of this name, or of nearly this name, stands in its place.
-    """
-    tool, own, gate = _TABLE
-    tools = data.get(tool, {})
-    near = difflib.get_close_matches(own, set(tools) - {own}, 1, 0.8)
-    if near and own not in tools:
-        raise PolicyError(f"{file}: {tool}.{near[0]}: unknown table; did you mean '{tool}.{own}'?")
-    tables = tools.get(own)
-    if tables is None:
-        return None
-    if not isinstance(tables, dict):
-        raise PolicyError(f"{file}: {tool}.{own}: needs the table [{'.'.join(_TABLE)}]")
-    if unknown := sorted(set(tables) - {gate}):
-        raise PolicyError(
-            f"{file}: {tool}.{own}.{unknown[0]}: unknown key; {did_you_mean(unknown[0], [gate])}"
-        )
-    return tables.get(gate)
-
-
-def _policy(data: Any, file: Path, table: str) -> Policy:
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:
@@ -303,10 +229,10 @@ def _complaint(entry: Any, file: Path, table: str) -> str:
 def _unknown(loc: tuple[str | int, ...], file: Path) -> str:
     """What to write instead of a key that its table does not have."""
     key = str(loc[-1])
-    table = ".".join(_TABLE) + "." if file.name == _PYPROJECT else ""
+    table = ".".join(TABLE) + "." if file.name == PYPROJECT else ""
     if len(loc) == 1:
-        if key == _TABLE[0] and not table:
-            return f"in a policy file of its own leave out the header [{'.'.join(_TABLE)}]"
+        if key == TABLE[0] and not table:
+            return f"in a policy file of its own leave out the header [{'.'.join(TABLE)}]"
         for name in ("regressions", "waivers"):
             if key in _keys((name,)):
                 header = f"[{table}{name}]" if name == "regressions" else f"[[{table}{name}]]"

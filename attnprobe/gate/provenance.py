@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attnprobe.gate.check import Check
+from attnprobe.gate.decision import JudgedModel
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, blocked, unjudged
 from attnprobe.results import ModelResult, Results
 
-__all__ = ["provenance"]
+__all__ = ["judged_models", "provenance"]
 
 _LEAVE = 'allow it with own_loader = "allow" in the policy'
+
+
+def judged_models(results: Results, judged: Sequence[Check]) -> tuple[JudgedModel, ...]:
+    """The models that these checks were judged on, in order of their names."""
+    names = {check.item.model for check in judged}
+    return tuple(
+        JudgedModel(model.name, model.ref, model.weights_sha256)
+        for model in sorted(results.models, key=lambda model: model.name)
+        if model.name in names
+    )
 
 
 def provenance(results: Results, policy: Policy) -> Iterator[Reason]:

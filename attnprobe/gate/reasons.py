@@ -30,6 +30,7 @@ _ORDER = (
     "pytest",
     "inconsistent",
     "commit",
+    "no candidate",
     "absent model",
     "deselected",
     "baseline",
@@ -60,6 +61,8 @@ _ORDER = (
     "waiver expired",
     "waiver unknown",
     "skipped",
+    "advisory",
+    "known gaps",
 )
 _WEIGHTS: tuple[Weight, ...] = ("cannot judge", "blocked")
 # Cases that are listed under a reason.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT",
+    "ABSENT_SUITES",
     "DESELECTED",
     "LEFT_OUT",
     "ORDER",
@@ -20,6 +21,7 @@ __all__ = [
     "Judged",
     "Key",
     "absent_key",
+    "absent_suites_key",
     "cases_key",
     "deselected_key",
     "judged_key",
@@ -50,6 +52,9 @@ relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Models that cases name but that were not given, and how many cases; for pytest-xdist by name.
 absent_key = pytest.StashKey[dict[str, int]]()
 ABSENT = "attnprobe_absent"
+# Suites whose every case is for a model that was not given; for pytest-xdist by name.
+absent_suites_key = pytest.StashKey[list[str]]()
+ABSENT_SUITES = "attnprobe_absent_suites"
 # Set where the run cannot start because a baseline cannot be read, and nothing else is wrong.
 unreadable_key = pytest.StashKey[bool]()
 # Probes that were collected, or would have been but for --lf.

@@ -17,8 +17,15 @@ from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.names import PROTECTED, SUFFIX
 from attnprobe.plugin.baseline import Baseline, Compared
-from attnprobe.plugin.keys import REPORT, absent_key, deselected_key, left_out_key, order_key
-from attnprobe.plugin.options import settings
+from attnprobe.plugin.keys import (
+    REPORT,
+    absent_key,
+    absent_suites_key,
+    deselected_key,
+    left_out_key,
+    order_key,
+)
+from attnprobe.plugin.options import given_models, settings
 from attnprobe.render.changes import changes_section
 from attnprobe.render.overview import overview_section
 from attnprobe.results import (
@@ -80,7 +87,7 @@ class Ledger:
         self._cases: dict[str, dict[str, Any]] = {}
         self._relations: set[str] = set()
         self._models: dict[str, dict[str, Any]] = {}
-        self._given = tuple(chosen.models) if config.getoption("attn_model") else ()
+        self._given = given_models(config)
         # Suites with a case that runs on any model, and those with one that names its model.
         self._free: set[str] = set()
         self._bound: set[str] = set()
@@ -213,6 +220,7 @@ class Ledger:
         if self._strict and absent_key in session.config.stash:
             self._complain(session, "a strict run lets no case go for want of its model")
         absent: dict[str, int] = session.config.stash.get(absent_key, {})
+        absent_suites: list[str] = session.config.stash.get(absent_suites_key, [])
         habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
         found = Results(
             environment=environment(
@@ -232,6 +240,7 @@ class Ledger:
             # executed with the number collected must see that it is missing.
             collected=self._collected + len(self._broken_files),
             absent=absent,
+            absent_suites=tuple(absent_suites),
             deselected=len(session.config.stash.get(deselected_key, [])),
             left_out=tuple(
                 Path(os.path.relpath(file, session.config.rootpath)).as_posix()

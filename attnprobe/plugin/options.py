@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,7 +15,7 @@ from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
 from attnprobe.per_model import split_name, values_by_model
 
-__all__ = ["Figures", "Settings", "add", "header", "settings"]
+__all__ = ["Figures", "Settings", "add", "given_models", "header", "settings"]
 
 Figures = Literal["failed", "all", "none"]
 
@@ -209,9 +210,13 @@ def header(config: pytest.Config) -> list[str]:
 
 
 def _models(config: pytest.Config) -> dict[str, str]:
-    given = config.getoption("attn_model") or config.getini(_MODEL)
+    return _named(config.getoption(_MODEL) or config.getini(_MODEL))
+
+
+def _named(entries: Iterable[str]) -> dict[str, str]:
+    """The reference of each model, by the name that its entry gives it."""
     models: dict[str, str] = {}
-    for entry in given:
+    for entry in entries:
         if not entry.strip():
             raise pytest.UsageError("--attn-model is empty; is a variable not set?")
         named, ref = split_name(entry)
@@ -232,6 +237,20 @@ def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict
         return values_by_model(entries, models, option=f"--attn-{name}", other_models=not given)
     except AttnprobeError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def given_models(config: pytest.Config) -> tuple[str, ...]:
+    """The names of the models that the command line gives by itself.
+
+    `addopts` and PYTEST_ADDOPTS add to the options of every run, so a model that stands there is no
+    candidate that somebody chose for this one.
+    """
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    start = "--attn-model="
+    entries = {word.removeprefix(start) for word in arguments if word.startswith(start)}
+    entries |= {value for option, value in pairwise(arguments) if option == "--attn-model"}
+    entries &= set(config.getoption(_MODEL) or ())
+    return tuple(name for entry in sorted(entries) for name in _named([entry]))
 
 
 def _baseline(config: pytest.Config, name: str) -> Path | None:

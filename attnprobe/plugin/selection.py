@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnprobe.plugin import options
-from attnprobe.plugin.identity import is_probe, key_of
+from attnprobe.plugin.identity import identity, is_probe, key_of
 from attnprobe.plugin.keys import (
     ABSENT,
+    ABSENT_SUITES,
     DESELECTED,
     LEFT_OUT,
     ORDER,
     Key,
     absent_key,
+    absent_suites_key,
     cases_key,
     deselected_key,
     judged_key,
@@ -36,6 +38,7 @@ __all__: list[str] = []
 # What the workers of pytest-xdist tell when they end, and where it is kept.
 _TOLD: dict[str, pytest.StashKey[Any]] = {
     ABSENT: absent_key,
+    ABSENT_SUITES: absent_suites_key,
     ORDER: order_key,
     DESELECTED: deselected_key,
     LEFT_OUT: left_out_key,
@@ -83,6 +86,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=absent)
     config.stash[absent_key] = dict(Counter(_named_model(item) or "" for item in absent))
     only = next(iter(given), "")
+    suites = {identity(item, only)["suite"] for item in absent}
+    seen: list[pytest.Item] = config.stash.get(seen_key, [])
+    able = set(seen).difference(absent)
+    others = {identity(item, only)["suite"] for item in able}
+    config.stash[absent_suites_key] = sorted(suites - others)
     config.stash[_wanting_key] = frozenset(key_of(item, only) for item in absent)
 
 

@@ -1,0 +1,103 @@
+"""The first policy of a project: what a run has judged, as the table that demands it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+from attnprobe.errors import PolicyError
+from attnprobe.gate.check import Check, check_of
+from attnprobe.gate.demands import models_of
+from attnprobe.gate.lookup import HEADER
+from attnprobe.gate.policy import TABLE, Policy, SuitePolicy
+from attnprobe.results import Results, write_bytes
+
+__all__ = ["append_policy", "first_policy", "undemanded"]
+
+
+def first_policy(results: Results) -> Policy:
+    """The policy that demands what a run has judged.
+
+    It names each suite with the number of blocking checks judged on the model that has fewest, and
+    allows no more skipped checks, advisory checks and known gaps than the run has.
+    """
+    checks = [check_of(item, Policy(), None) for item in results.items]
+    least = _least(checks, results)
+    return Policy(
+        suites=tuple(suite for suite, count in least.items() if count),
+        skipped=0,
+        advisory=sum(check.item.severity == "advisory" for check in checks),
+        known_gaps=sum(check.state == "known gap" for check in checks),
+        suite={suite: SuitePolicy(least=count) for suite, count in least.items() if count},
+    )
+
+
+def undemanded(results: Results) -> list[str]:
+    """Suites of a run that its first policy cannot demand, as no blocking check was judged."""
+    checks = [check_of(item, Policy(), None) for item in results.items]
+    return [suite for suite, count in _least(checks, results).items() if not count]
+
+
+def _least(checks: list[Check], results: Results) -> dict[str, int]:
+    """Of each suite, the blocking checks judged on the model where it has fewest."""
+    judged = Counter(
+        (check.item.suite, check.item.model)
+        for check in checks
+        if check.judged and check.item.severity == "blocking"
+    )
+    return {
+        suite: min(judged[suite, model] for model in models_of(suite, results))
+        for suite in sorted({item.suite for item in results.items})
+    }
+
+
+def append_policy(file: Path, policy: Policy) -> None:
+    """Adds the table of the gate to a pyproject.toml; all that stands in it stays, byte for byte.
+
+    Raises:
+        PolicyError: the file cannot be read, or a table cannot be added to it.
+        ResultsError: it cannot be written.
+    """
+    try:
+        before = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
+    ending = "\r\n" if b"\r\n" in before else "\n"
+    text = ending.join(_lines(policy))
+    start = b"" if not before or before.endswith(b"\n") else ending.encode()
+    gap = ending.encode() if before else b""
+    after = before + start + gap + text.encode()
+    try:
+        tomllib.loads(after.decode())
+    except ValueError as error:
+        raise PolicyError(
+            f"{file}: a table cannot be added at its end ({error}); add it by hand:\n{text}"
+        ) from None
+    write_bytes(file, after)
+
+
+def _lines(policy: Policy) -> list[str]:
+    """The lines of the table, the last one empty."""
+    lines = [
+        HEADER,
+        "suites = [",
+        *(f"    {_quoted(suite)}," for suite in policy.suites),
+        "]",
+        *(f"{key} = {getattr(policy, key)}" for key in ("skipped", "advisory", "known_gaps")),
+        "",
+        f"[{'.'.join(TABLE)}.suite]",
+    ]
+    lines += [f"{_key(suite)} = {{ least = {own.least} }}" for suite, own in policy.suite.items()]
+    return [*lines, ""]
+
+
+def _key(name: str) -> str:
+    is_bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if is_bare else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML, which is JSON's but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

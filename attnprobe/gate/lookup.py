@@ -1,0 +1,222 @@
+"""Finds the policy of a project, and refuses a table that only looks like one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from attnprobe.errors import PolicyError
+from attnprobe.gate.policy import PYPROJECT, TABLE, Policy, parse_policy
+from attnprobe.registry import did_you_mean
+
+__all__ = ["HEADER", "FoundPolicy", "find_policy", "load_toml", "missing_policy", "read_policy"]
+
+HEADER = f"[{'.'.join(TABLE)}]"
+_DATE = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
+# Files in which pytest and others are configured, but never the gate.
+_OTHER_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
+_INI_HEADER = re.compile(r"^[ \t]*\[+([^\[\]\n]+)\]", re.MULTILINE)
+# How alike the letters of two table names must be for one to be a slip of the other, 0 to 1.
+_NEAR = 0.8
+
+
+class FoundPolicy(NamedTuple):
+    """A policy and the file that it stands in; both None where there is none.
+
+    Attributes:
+        hidden: a file farther up that has a policy, which the search does not reach.
+    """
+
+    policy: Policy | None
+    file: Path | None
+    hidden: Path | None = None
+
+
+def find_policy(folder: Path) -> FoundPolicy:
+    """The policy in the pyproject.toml of a folder, or of the nearest one above that has one.
+
+    The root of the git repository is the last folder that is looked at; outside of any, the first
+    one with a pyproject.toml.
+
+    Raises:
+        PolicyError: it cannot be read, demands nothing, or a table looks like one and is none.
+    """
+    depth = len(folder.resolve().parents)
+    places = [folder.joinpath(*[".."] * steps) for steps in range(depth + 1)]
+    in_git = any((place / ".git").exists() for place in places)
+    for steps, place in enumerate(places):
+        _check_other_files(place)
+        file = place / PYPROJECT
+        is_last = (place / ".git").exists()
+        if file.is_file():
+            found = _gate_table(load_toml(file), file)
+            if found is not None:
+                policy = parse_policy(found, file, ".".join(TABLE))
+                _check_demands(policy, file, _farther(places[steps + 1 :]))
+                return FoundPolicy(policy, file)
+            is_last = is_last or not in_git
+        if is_last:
+            return FoundPolicy(None, None, _farther(places[steps + 1 :]))
+    return FoundPolicy(None, None)
+
+
+def missing_policy(hidden: Path | None) -> PolicyError:
+    """The error of a project that has no policy.
+
+    Args:
+        hidden: as in `FoundPolicy`.
+    """
+    lines = [
+        f"there is no policy: no {PYPROJECT} here or above has {HEADER}, so nothing says what "
+        "must be judged",
+        "write one: attnprobe gate --init, followed by the arguments of this run",
+    ]
+    if hidden is not None:
+        lines.append(
+            f"the policy of {hidden} is hidden by a nearer {PYPROJECT} or repository: run the "
+            f"gate there, or give --policy {hidden}"
+        )
+    return PolicyError("\n".join(lines))
+
+
+def read_policy(file: Path) -> Policy:
+    """The policy of a file: the table of a pyproject.toml, or the keys of any other TOML file.
+
+    Raises:
+        PolicyError: it is missing, cannot be read, demands nothing, or says what cannot be meant.
+    """
+    data = load_toml(file)
+    if file.name != PYPROJECT:
+        policy = parse_policy(data, file, "")
+    else:
+        found = _gate_table(data, file)
+        if found is None:
+            raise PolicyError(f"{file}: has no {HEADER}")
+        policy = parse_policy(found, file, ".".join(TABLE))
+    _check_demands(policy, file, None)
+    return policy
+
+
+def _check_demands(policy: Policy, file: Path, hidden: Path | None) -> None:
+    """Raises PolicyError for a policy that any run with one check would meet."""
+    if policy.demands:
+        return
+    text = (
+        f"{file}: demands nothing: it has neither suites nor least, so it is no policy; add them, "
+        "as attnprobe gate --init writes them"
+    )
+    if hidden is not None:
+        text += f"\nit hides the policy of {hidden}"
+    raise PolicyError(text)
+
+
+def _farther(places: list[Path]) -> Path | None:
+    """The nearest of these folders' files that has a table of the gate; broken files have none."""
+    for place in places:
+        try:
+            if _gate_table(load_toml(place / PYPROJECT), place / PYPROJECT) is not None:
+                return place / PYPROJECT
+        except PolicyError:
+            continue
+    return None
+
+
+def load_toml(file: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        PolicyError: it cannot be read, or is not TOML.
+    """
+    text = ""
+    try:
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"{file}: is not TOML: {error}{_no_date(text, str(error))}") from None
+
+
+def _no_date(text: str, problem: str) -> str:
+    """Names a date on the line of the problem that the calendar does not have."""
+    line = re.search(r"at line (\d+)", problem)
+    if line is None:
+        return ""
+    for written in _DATE.findall(text.split("\n")[int(line[1]) - 1]):
+        try:
+            date.fromisoformat(written)
+        except ValueError:
+            return f"; {written} is no date"
+    return ""
+
+
+def _gate_table(data: dict[str, Any], file: Path) -> Any:
+    """The table of the gate; None where there is none.
+
+    Raises:
+        PolicyError: a table looks like that of the gate, and is not.
+    """
+    near = [
+        path
+        for path, keys in _tables(data)
+        if path[:2] != TABLE[:2] and _looks_like_gate(path, keys)
+    ]
+    if near:
+        meant = max(near, key=lambda path: (len(path) <= len(TABLE), len(path)))
+        raise PolicyError(
+            f"{file}: [{'.'.join(meant)}] is not read by the gate; did you mean {HEADER}?"
+        )
+    tool, package, gate = TABLE
+    tools = data.get(tool)
+    tables = tools.get(package) if isinstance(tools, dict) else None
+    if tables is None:
+        return None
+    if not isinstance(tables, dict):
+        raise PolicyError(f"{file}: {tool}.{package}: needs the table {HEADER}")
+    if unknown := sorted(set(tables) - {gate}):
+        raise PolicyError(
+            f"{file}: {tool}.{package}.{unknown[0]}: unknown key; "
+            f"{did_you_mean(unknown[0], [gate])}"
+        )
+    return tables.get(gate)
+
+
+def _tables(
+    data: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
+    """Each table of a TOML file: its path and its keys."""
+    for name, value in data.items():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, dict):
+                yield (*path, name), frozenset(entry)
+                yield from _tables(entry, (*path, name))
+
+
+def _looks_like_gate(path: tuple[str, ...], keys: frozenset[str] = frozenset()) -> bool:
+    """Whether somebody may have meant the gate's table, by its name or by its keys."""
+    letters = re.sub("[^a-z]", "", "".join(path).lower())
+    names = ("".join(TABLE), "".join(TABLE[1:]))
+    if any(difflib.SequenceMatcher(None, letters, name).ratio() >= _NEAR for name in names):
+        return True
+    is_policy = keys & {"suites", "least"} and keys <= Policy.model_fields.keys()
+    return bool(is_policy) and ("gate" in path[-1].lower() or "attn" in letters)
+
+
+def _check_other_files(place: Path) -> None:
+    """Raises PolicyError where the table of the gate stands in a file that the gate never reads."""
+    for name in _OTHER_FILES:
+        try:
+            text = (place / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        for header in _INI_HEADER.findall(text):
+            if _looks_like_gate((header,)):
+                raise PolicyError(
+                    f"{place / name}: [{header.strip()}] is not read by the gate; write {HEADER} "
+                    f"into {PYPROJECT}"
+                )
