@@ -159,6 +159,8 @@ class ExpectationResult(_Record):
         borderline: whether the deciding number is too near to its bound to call; a vacuous
             expectation can be that, too.
         unbreakable: whether it is vacuous because it holds on its text whatever the model does.
+        check_sha256: of the text, rule, words, heads and bounds; two expectations that state the
+            same have the same. None where the text was not encoded, and in older files.
     """
 
     rule: str
@@ -179,6 +181,7 @@ class ExpectationResult(_Record):
     head_sets: tuple[HeadSetResult, ...] = ()
     borderline: bool = False
     unbreakable: bool = False
+    check_sha256: str | None = None
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
@@ -344,6 +347,8 @@ class Results(_Record):
         deselected: how many cases and probes -k, -m and the like left out; what no path of the
             command line leads to is none of them, nor are those of `absent`.
         left_out: files that --lf left out unread.
+        uncollected: case files below the folders of the run that it did not collect, or only in
+            part, but for those of `left_out`; None where that is not known.
         given: names of the models that the command line itself gave; those of the ini file, of
             `addopts` and of PYTEST_ADDOPTS are known by the cases that ran on them.
         bound: suites whose every case that ran names its model: on others they cannot run.
@@ -363,6 +368,7 @@ class Results(_Record):
     absent_suites: tuple[str, ...] = ()
     deselected: StrictInt | None = None
     left_out: tuple[str, ...] = ()
+    uncollected: tuple[str, ...] | None = None
     order: tuple[OrderResult, ...] = ()
     given: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
@@ -415,6 +421,7 @@ class Results(_Record):
             "absent": dict(self.absent),
             "deselected": self.deselected,
             **{name: sorted(getattr(self, name)) for name in _LISTS},
+            "uncollected": None if self.uncollected is None else sorted(self.uncollected),
             "complaints": list(self.complaints),
             "order": [
                 habit.as_dict()

@@ -73,5 +73,6 @@ def run(*cases: CaseResult, **changes: Any) -> Results:
         collected=len(cases),
         deselected=0,
         given=("minilm",),
+        uncollected=(),
     )
     return replace(made, **changes)

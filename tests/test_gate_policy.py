@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,21 @@ from typing import Any
 import pytest
 from conftest import SLOW, TinyModels
 from made_up_results import MODEL, case, expectation, run
+from test_gate import TODAY, decide
 from typer.testing import CliRunner
 
 from attnprobe import cli
 from attnprobe.errors import PolicyError
-from attnprobe.gate import append_policy, find_policy, first_policy, read_policy
-from attnprobe.results import environment, read_results, write_json
+from attnprobe.gate import (
+    Policy,
+    Waiver,
+    append_policy,
+    find_policy,
+    first_policy,
+    read_policy,
+    undemanded,
+)
+from attnprobe.results import CaseResult, environment, read_results, write_json
 
 Gate = Callable[..., tuple[int, list[str]]]
 TABLE = "[tool.attnprobe.gate]\n"
@@ -29,9 +40,9 @@ def suite_file(name: str, suite: str, *stated: str, more: str = "") -> Path:
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["version: 1", f"suite: {suite}", "defaults: {heads: mean}", "cases:"]
-    for number, expectation in enumerate(stated):
-        lines += [f"  - id: c{number}", f"    text: {'The ' * number}dog barks."]
-        lines += [*([f"    {more}"] if more else []), "    expect:", f"      - {expectation}"]
+    for number, rule in enumerate(stated):
+        lines += [f"  - id: c{number}", f"    text: {'The ' * number + 'dog barks.'}"]
+        lines += [*([f"    {more}"] if more else []), "    expect:", f"      - {rule}"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -136,8 +147,10 @@ def test_promise_57_a_policy_file_of_its_own_is_one_too(gate: Gate, text: str) -
 def test_tables_of_other_tools_are_no_slips(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         "[tool.poetry.dependencies]\nattnprobe = {path = '..'}\n[tool.uv.sources]\n"
-        "attnprobe = {path = '..'}\n[tool.tox.env.gate]\ncommands = []\n[tool.hatch.envs.gate]\n"
-        "[[tool.mypy.overrides]]\nmodule = 'attnprobe.*'\n" + TABLE + "least = 3\n"
+        "attnprobe = {path = '..'}\n[tool.tox.env.attnprobe-gate]\ncommands = []\n"
+        "[tool.hatch.envs.gate]\n[[tool.mypy.overrides]]\nmodule = 'attnprobe.*'\n"
+        + TABLE
+        + "least = 3\n"
     )
     (tmp_path / "tox.ini").write_text("[tox]\n[testenv:gate]\n[testenv:attnprobe]\n[pytest]\n")
     policy = find_policy(tmp_path).policy
@@ -165,7 +178,7 @@ def test_promise_57_a_nearer_file_hides_no_policy(
 
 def test_promise_57_init_demands_what_was_judged(gate: Gate) -> None:
     suite_file("cases/a.attn.yaml", "a", HOLDS, HOLDS, HOLDS)
-    suite_file("cases/b.attn.yaml", "b.c", HOLDS)
+    suite_file("cases/b.attn.yaml", "b.c", HOLDS.replace("0.99", "0.98"))
     suite_file("cases/gaps.attn.yaml", "a", FAILS, FAILS, more="xfail: not yet")
     suite_file("cases/hints.attn.yaml", "hints", HOLDS, more="severity: advisory")
     before = b"# ours\r\n[project]\r\nname = 'x'  # no newline"
@@ -319,3 +332,359 @@ def test_a_suite_of_a_model_that_may_be_absent_is_not_missed(gate: Gate) -> None
         Path("p.toml").write_text(f"{policy}absent_models = {absent}\n")
         found, lines = gate(".", "--attn-model=tiny", "--policy=p.toml")
         assert found == code, lines
+
+
+# What was lost
+
+
+POLICY = """
+suites = ["a", "b"]
+skipped = 0
+advisory = 0
+known_gaps = 0
+own_loader = "allow"
+chance_max = 0.5
+[suite.a]
+least = 2
+[suite.b]
+least = 2
+"""
+B = "cases/sub/b.attn.yaml"
+XFAILS = """
+import pytest
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "b.attn" in item.nodeid:
+            item.add_marker(pytest.mark.{mark})
+"""
+
+
+def moved(to: str) -> Callable[[], None]:
+    def move() -> None:
+        Path(to).parent.mkdir(parents=True, exist_ok=True)
+        Path(B).rename(to)
+
+    return move
+
+
+def written(name: str, text: str) -> Callable[[], None]:
+    def write() -> None:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(textwrap.dedent(text))
+
+    return write
+
+
+def edited(old: str, new: str, name: str = B) -> Callable[[], None]:
+    def edit() -> None:
+        text = Path(name).read_text()
+        assert old in text
+        Path(name).write_text(text.replace(old, new))
+
+    return edit
+
+
+def nothing() -> None:
+    """The accident is in the arguments alone."""
+
+
+def without_policy(text: str, name: str = "pyproject.toml") -> Callable[[], None]:
+    def write() -> None:
+        Path("pyproject.toml").unlink()
+        Path(name).write_text(text)
+
+    return write
+
+
+def in_a_sub_project() -> None:
+    Path("cases/pyproject.toml").write_text("")
+    os.chdir("cases")
+
+
+def linked_to_nothing() -> None:
+    Path(B).unlink()
+    Path(B).symlink_to("gone")
+
+
+def below_testpaths() -> None:
+    Path("pytest.ini").write_text("[pytest]\ntestpaths = cases\n")
+    moved("cases/dist/b.attn.yaml")()
+
+
+XFAIL = "    xfail: it fails\n    expect:"
+LOST: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
+    "a folder of norecursedirs": (moved("cases/build/b.attn.yaml"), ("cases",)),
+    "a hidden folder": (moved("cases/.old/b.attn.yaml"), ("cases",)),
+    "norecursedirs of the ini file": (
+        written("pytest.ini", "[pytest]\nnorecursedirs = sub\n"),
+        ("cases",),
+    ),
+    "ignored by addopts": (
+        written("pytest.ini", "[pytest]\naddopts = --ignore=cases/sub\n"),
+        ("cases",),
+    ),
+    "ignored by PYTEST_ADDOPTS": (nothing, ("cases", "ADDOPTS=--ignore-glob=*/b.attn.*")),
+    "a path in PYTEST_ADDOPTS": (nothing, ("ADDOPTS=cases/a.attn.yaml",)),
+    "ignored on the command line": (nothing, ("cases", "--ignore=cases/sub")),
+    "ignored by a conftest": (
+        written("cases/conftest.py", "collect_ignore = ['sub']"),
+        ("cases",),
+    ),
+    "ignored by a hook": (
+        written(
+            "conftest.py",
+            "def pytest_ignore_collect(collection_path): return "
+            "True if 'sub' in str(collection_path) else None",
+        ),
+        ("cases",),
+    ),
+    "one file on the command line": (nothing, ("cases/a.attn.yaml",)),
+    "one node on the command line": (nothing, ("cases/a.attn.yaml::c0", "cases/sub")),
+    "a probe in Python on the command line": (
+        written(
+            "cases/test_p.py",
+            "def test_p(attn): attn('The dog barks.').ignores("
+            "'barks', 'dog', heads='mean', max=0.99)",
+        ),
+        ("cases/test_p.py",),
+    ),
+    "another suffix": (moved("cases/sub/b.attn.yml"), ("cases",)),
+    "another case": (moved("cases/sub/b.Attn.YAML"), ("cases",)),
+    "a link to nothing": (
+        linked_to_nothing,
+        ("cases",),
+    ),
+    "testpaths": (
+        below_testpaths,
+        (),
+    ),
+    "a plugin that drops items": (
+        written(
+            "conftest.py",
+            "def pytest_collection_modifyitems(items): "
+            "items[:] = [i for i in items if 'b.attn' not in i.nodeid]",
+        ),
+        ("cases",),
+    ),
+    "part of the plugin is out": (nothing, ("cases", "-p", "no:attnprobe-selection", "-k", "c0")),
+    "a suite renamed": (edited("suite: b", "suite: bb"), ("cases",)),
+    "a suite in another": (edited("suite: b", "suite: a"), ("cases",)),
+    "a case skipped": (edited("    expect:", "    skip: later\n    expect:"), ("cases",)),
+    "a known gap": (edited("    expect:", XFAIL), ("cases",)),
+    "advisory": (edited("    expect:", "    severity: advisory\n    expect:"), ("cases",)),
+    "xfailed by a hook": (written("conftest.py", XFAILS.format(mark="xfail")), ("cases",)),
+    "skipped by a hook": (
+        written("conftest.py", XFAILS.format(mark="skip(reason='later')")),
+        ("cases",),
+    ),
+    "no policy": (without_policy(""), ("cases",)),
+    "tool-attnprobe": (without_policy("[tool-attnprobe.gate]\nleast = 2\n"), ("cases",)),
+    "tools.attnprobe": (without_policy("[tools.attnprobe.gate]\nleast = 2\n"), ("cases",)),
+    "attnprobe.gate": (without_policy("[attnprobe.gate]\nleast = 2\n"), ("cases",)),
+    "setup.cfg": (without_policy("[tool:attnprobe.gate]\nleast = 2\n", "setup.cfg"), ("cases",)),
+    "a nearer pyproject.toml": (in_a_sub_project, (".", "--ignore=sub")),
+}
+
+
+@pytest.fixture
+def lossy(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """The gate of a project with two suites, of which the second fails on the model."""
+    suite_file("cases/a.attn.yaml", "a", HOLDS, HOLDS)
+    suite_file(B, "b", FAILS, FAILS)
+    table = POLICY.replace("[suite", "[tool.attnprobe.gate.suite")
+    Path("pyproject.toml").write_text(f"{TABLE}{table}")
+
+    def run_gate(*arguments: object) -> tuple[int, list[str]]:
+        given = [str(argument) for argument in arguments]
+        for argument in given:
+            if argument.startswith("ADDOPTS="):
+                monkeypatch.setenv("PYTEST_ADDOPTS", argument.removeprefix("ADDOPTS="))
+        kept = [argument for argument in given if not argument.startswith("ADDOPTS=")]
+        return gate(*kept, "--attn-model=tiny")
+
+    return run_gate
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_promise_57_no_accident_ends_in_0(lossy: Gate, lost: str) -> None:
+    accident, arguments = LOST[lost]
+    accident()
+    code, lines = lossy(*arguments)
+    assert code == 2, lines[-20:]
+    assert lines[-1].startswith("Cannot judge: ")
+
+
+def test_without_an_accident_the_failure_is_seen(lossy: Gate) -> None:
+    code, lines = lossy("cases")
+    assert (code, "in suite b 2 of 2 attention checks" in lines[-1]) == (1, True)
+
+
+def test_promise_57_what_was_not_collected_is_named_and_may_be_let_go(lossy: Gate) -> None:
+    for name in ("cases/build/old.attn.yaml", "cases/.venv/x.attn.yaml", "cases/.git/y.attn.yaml"):
+        suite_file(name, "old", HOLDS)
+    Path("cases/.venv/pyvenv.cfg").write_text("")
+    code, lines = lossy("cases")
+    assert code == 2
+    assert "  cases/build/old.attn.yaml" in lines
+    assert not [line for line in lines if ".venv" in line or ".git/" in line]
+    policy = Path("pyproject.toml")
+    text = policy.read_text()
+    for pattern, code in (("cases/build/*", 1), ("*/old.attn.yaml", 1), ("build/*", 2)):
+        policy.write_text(text.replace(TABLE, f"{TABLE}uncollected = ['{pattern}']\n"))
+        assert lossy("cases")[0] == code
+    assert "note: not collected, as the policy lets them go: cases/build/old.attn.yaml" in (
+        policy.write_text(policy.read_text().replace("'build/*'", "'cases/build/*'")),
+        *lossy("cases")[1],
+    )
+
+
+@pytest.mark.parametrize("pattern", ["*", "**/*", "*.attn.yaml", "**"])
+def test_a_pattern_that_lets_every_file_go_is_refused(tmp_path: Path, pattern: str) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(f"least = 1\nuncollected = ['{pattern}']\n")
+    with pytest.raises(PolicyError, match="would let every case file go"):
+        read_policy(file)
+
+
+def test_results_tell_what_was_not_collected(lossy: Gate) -> None:
+    suite_file("cases/build/old.attn.yaml", "old", HOLDS)
+    Path("p.toml").write_text(
+        "least = 1\nown_loader = 'allow'\nchance_max = 0.5\npass_rate = 0.5\n"
+    )
+    lossy("cases", "--keep=r.json", "--policy=p.toml")
+    found = read_results(Path("r.json"))
+    assert found.uncollected == ("cases/build/old.attn.yaml",)
+    # A file of an older version does not tell.
+    older = found.to_json()
+    del older["uncollected"]
+    write_json(Path("r.json"), older)
+    assert read_results(Path("r.json")).uncollected is None
+    code, lines = lossy_results()
+    assert (code, "do not tell which case files" in "".join(lines)) == (2, True)
+
+
+def lossy_results() -> tuple[int, list[str]]:
+    result = CliRunner().invoke(cli.app, ["gate", "--results=r.json", "--policy=p.toml"])
+    return result.exit_code, result.stdout.splitlines()
+
+
+def test_a_folder_that_cannot_be_read_is_told(lossy: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("cases/build").mkdir()
+    scan = os.scandir
+
+    def refused(path: Any = ".") -> Any:
+        if str(path).endswith("build"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    code, lines = lossy("cases")
+    assert code == 2
+    assert "  cases/build/: the folder cannot be read" in lines
+
+
+# The same check twice
+
+
+@pytest.mark.parametrize("name", ["loop", "zz"])
+def test_promise_59_a_file_reached_twice_through_links_is_judged_once(
+    lossy: Gate, name: str
+) -> None:
+    Path("cases", name).symlink_to(".")
+    Path("cases/again").symlink_to("sub")
+    Path("cases/c.attn.yaml").symlink_to("a.attn.yaml")
+    code, lines = lossy("cases", "--keep=r.json")
+    assert code == 1, lines[-10:]
+    files = [item.file for item in read_results(Path("r.json")).cases]
+    assert sorted(files) == ["cases/a.attn.yaml"] * 2 + ["cases/again/b.attn.yaml"] * 2
+
+
+SAME = {
+    "a copy": HOLDS,
+    "another spelling": "ignores: {max: 9.9e-1, to: {word: dog}, from: {word: barks, nth: 1}}",
+    "characters": "ignores: {from: {chars: [4, 9]}, to: {chars: [0, 3]}, max: 0.99}",
+    "all heads by their layers": "ignores: {from: barks, to: dog, max: 0.99, heads: "
+    "{in: [L0, L1, L2], how: mean}}",
+}
+OTHER = {
+    "another bound": "ignores: {from: barks, to: dog, max: 0.98}",
+    "another word": "ignores: {from: dog, to: barks, max: 0.99}",
+    "another head": "ignores: {from: barks, to: dog, max: 0.99, heads: L0H0}",
+    "another rule": "attends: {from: barks, to: dog, max: 0.99}",
+}
+
+
+@pytest.mark.parametrize("stated", [*SAME, *OTHER])
+def test_promise_59_a_check_that_equals_another_counts_once(gate: Gate, stated: str) -> None:
+    is_same = stated in SAME
+    rule = (SAME | OTHER)[stated]
+    suite_file("a.attn.yaml", "a", HOLDS)
+    Path("b.attn.yaml").write_text(
+        "version: 1\nsuite: b\ndefaults: {heads: mean}\ncases:\n"
+        f"  - id: other\n    text: dog barks.\n    expect:\n      - {rule}\n"
+    )
+    for least in (1, 2):
+        Path("p.toml").write_text(f"least = {least}\nown_loader = 'allow'\nchance_max = 0.5\n")
+        code, lines = gate(".", "--attn-model=tiny", "--policy=p.toml")
+        assert code == (2 if is_same and least == 2 else 0), lines[-10:]
+    note = "note: counted once: b.attn.yaml:5: other on tiny states what a.attn.yaml:5: c0 on tiny "
+    assert (f"{note}states" in lines) == is_same
+    count = "1 attention check of 1 suite" if is_same else "2 attention checks of 2 suites"
+    assert count in lines[-1]
+
+
+def stated(id: str, *digests: str | None, outcome: Any = "passed", **changes: Any) -> CaseResult:
+    observed = 0.1 if outcome == "failed" else 0.68
+    entries = tuple(
+        expectation(outcome, check_sha256=digest, observed=observed) for digest in digests
+    )
+    return case(id, outcome, expectations=entries, **changes)
+
+
+@pytest.mark.parametrize(
+    ("cases", "count"),
+    [
+        ([stated("a", "x"), stated("b", "x")], 1),
+        ([stated("a", "x", "y"), stated("b", "y", "x")], 1),
+        ([stated("a", "x"), stated("b", "x", "y")], 1),  # the one with more counts
+        ([stated("a", "x", "y"), stated("b", "y", "z")], 2),
+        ([stated("a", "x", "y"), stated("b", "y", "z"), stated("c", "x", "z")], 2),
+        ([stated("a", None), stated("b", None)], 2),  # of an older version
+        ([stated("a", "x"), stated("b", "x", suite="s", file="z.attn.yaml")], 1),
+        ([stated("a", "x"), stated("b", "x", severity="advisory")], 1),
+    ],
+)
+def test_promise_59_what_counts_once(cases: list[CaseResult], count: int) -> None:
+    decision = decide(run(*cases))
+    assert (decision.exit_code, decision.checks, decision.holding) == (0, count, count)
+    assert decide(run(*cases), Policy(least=count)).exit_code == 0
+    assert decide(run(*cases), Policy(least=count + 1)).exit_code == 2
+    assert first_policy(run(*cases)).suite["coreference"].least == count
+
+
+def test_promise_59_equal_checks_on_two_models_are_two() -> None:
+    cases = [stated("a", "x"), stated("a", "x", model="b")]
+    other = MODEL.__class__(**vars(MODEL) | {"name": "b"})
+    found = run(*cases, models=(MODEL, other), given=("minilm", "b"))
+    assert decide(found, Policy(least=1)).holding == 2
+
+
+def test_promise_59_no_copy_hides_a_failure() -> None:
+    cases = [stated("a", "x"), stated("b", "x", outcome="failed"), stated("c", "x")]
+    decision = decide(run(*cases))
+    assert decision.exit_code == 1
+    assert "1 of 1 attention checks" in decision.sentence
+    # A waiver of the copy excuses nothing of the check itself.
+    waiver = Waiver(case="*::b", reason="r", owner="o", expires=TODAY)
+    waived = decide(run(*cases[:2]), Policy(waivers=(waiver,)))
+    assert (waived.exit_code, waived.holding) == (0, 1)
+    assert decide(run(*cases[:2]), Policy(waivers=(waiver,), least=2)).exit_code == 2
+
+
+def test_promise_59_a_suite_of_copies_alone_is_missed() -> None:
+    copies = [stated(id, id, suite="smoke", file="s.attn.yaml") for id in ("a", "b")]
+    found = run(stated("a", "a"), stated("b", "b"), *copies)
+    decision = decide(found, Policy(suites=("coreference", "smoke")))
+    assert (decision.exit_code, decision.reasons[0].kind) == (2, "missing suite")
+    assert [note for note in decision.notes if "s.attn.yaml:7: a on minilm states what" in note]
+    assert undemanded(found) == ["smoke"]

@@ -219,6 +219,7 @@ def test_promise_45_the_gate_does_not_run_with_the_option_alone(
     attn: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("conftest.py").write_text("open('ran', 'w').close()")
+    Path("pyproject.toml").write_text("[tool.attnprobe.gate]\nleast = 1\n")
     code, printed = attn("gate", ".", "--attn-model=x", "--attn-ignore-remote-code")
     assert code == 2
     assert 'its policy says remote_code = "ignore"' in printed

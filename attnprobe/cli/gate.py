@@ -39,7 +39,7 @@ _PYTEST = {
 }
 _TESTS_FAILED = 1
 # The reasons that leave a run unjudged and say nothing against the policy that is made of it.
-_NO_FAULT_OF_RUN = {"no candidate"}
+_NO_FAULT_OF_RUN = {"no candidate", "ignored code"}
 
 
 class _SameFile(AttnprobeError):
@@ -153,7 +153,14 @@ def _first(
     json: Path | None,
 ) -> tuple[Decision, Results | None]:
     """The decision under the policy that a run makes; it is written where the run was judged."""
-    from attnprobe.gate import PYPROJECT, append_policy, find_policy, first_policy, undemanded
+    from attnprobe.gate import (
+        PYPROJECT,
+        Policy,
+        append_policy,
+        find_policy,
+        first_policy,
+        undemanded,
+    )
 
     for given, option in ((file, "--results"), (policy_file, "--policy")):
         if given is not None:
@@ -161,6 +168,7 @@ def _first(
                 f"--init runs the suite and writes {PYPROJECT}, so it takes no {option}"
             )
     target = Path(PYPROJECT)
+    _refuse(arguments, Policy(remote_code="ignore"))  # the decision tells of it
     _check_json(json, keep, "the file of --keep")
     _check_json(json, target, "the policy")
     stands = find_policy(Path()).file
@@ -211,6 +219,7 @@ def _held_against(
     # A baseline that cannot be read is known before a long run.
     baseline = None if policy.baseline is None else read_results(policy.baseline)
     if file is None:
+        _refuse(arguments, policy)
         _check_candidate(arguments, policy)
         judged = functools.partial(_judged, policy=policy, baseline=baseline, commit=None)
         decision, found = _run(arguments, judged, policy.baseline)
@@ -284,7 +293,6 @@ def _run(
     from attnprobe.gate import cannot_judge
     from attnprobe.results import read_results
 
-    _refuse(arguments, policy)
     # The run obeys these whatever its options and ini file say.
     variables = os.environ | {NO_PICKLE: "1"}
     if baseline is not None:

@@ -29,6 +29,7 @@ def completeness(results: Results, policy: Policy, commit: str | None) -> Iterat
     yield from _candidate(results, policy)
     yield from _absent(results, policy)
     yield from _deselected(results, policy)
+    yield from _uncollected(results, policy)
 
 
 def _pytest(results: Results) -> Iterator[Reason]:
@@ -154,6 +155,30 @@ def _deselected(results: Results, policy: Policy) -> Iterator[Reason]:
             f"{told} ({policy.deselected} may be; policy key deselected)",
             results.left_out,
         )
+
+
+def _uncollected(results: Results, policy: Policy) -> Iterator[Reason]:
+    if results.uncollected is None:
+        yield unjudged(
+            "uncollected",
+            "the results, of an older version, do not tell which case files the run passed over",
+            ["run again"],
+        )
+        return
+    files = [file for file in results.uncollected if not policy.lets_go(file)]
+    if files:
+        what = plural(len(files), "case file was", "case files were")
+        yield unjudged(
+            "uncollected",
+            f"{what} not collected, or only in part (policy key uncollected)",
+            [f"{file}{_advice(file)}" for file in files],
+        )
+
+
+def _advice(file: str) -> str:
+    if file.endswith("/"):
+        return ": the folder cannot be read"
+    return "" if file.endswith(SUFFIX) else f": its name must end in {SUFFIX}"
 
 
 def deselected(results: Results) -> str:

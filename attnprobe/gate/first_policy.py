@@ -12,6 +12,7 @@ from attnprobe.gate.check import Check, check_of
 from attnprobe.gate.demands import models_of
 from attnprobe.gate.lookup import HEADER
 from attnprobe.gate.policy import TABLE, Policy, SuitePolicy
+from attnprobe.gate.repeats import counted_once
 from attnprobe.results import Results, write_bytes
 
 __all__ = ["append_policy", "first_policy", "undemanded"]
@@ -42,10 +43,11 @@ def undemanded(results: Results) -> list[str]:
 
 def _least(checks: list[Check], results: Results) -> dict[str, int]:
     """Of each suite, the blocking checks judged on the model where it has fewest."""
+    blocking = [check for check in checks if check.item.severity == "blocking"]
     judged = Counter(
         (check.item.suite, check.item.model)
-        for check in checks
-        if check.judged and check.item.severity == "blocking"
+        for check in counted_once(blocking, []).blocking
+        if check.judged
     )
     return {
         suite: min(judged[suite, model] for model in models_of(suite, results))

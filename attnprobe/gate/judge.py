@@ -22,6 +22,7 @@ from attnprobe.gate.policy import Policy
 from attnprobe.gate.provenance import judged_models, provenance
 from attnprobe.gate.reasons import Reason, importance, unjudged
 from attnprobe.gate.regressions import compared_notes, compared_with, demoted_keys, regressions
+from attnprobe.gate.repeats import counted_once, repeat_notes
 from attnprobe.gate.waivers import is_waived, waiver_reasons
 from attnprobe.results import Results
 
@@ -78,6 +79,9 @@ def judge(
         for part in (kept, waived)
     )
 
+    blocking, excused, repeats = counted_once(blocking, excused)
+    notes += repeat_notes(repeats)
+
     reasons += completeness(results, policy, commit)
     reasons += provenance(results, policy)
     reasons += waiver_reasons(results, policy, today)
@@ -117,6 +121,9 @@ def judge(
     left_out = deselected(results)
     if left_out and all(reason.kind != "deselected" for reason in reasons):
         notes.append(left_out)
+    let_go = [file for file in results.uncollected or () if policy.lets_go(file)]
+    if let_go:
+        notes.append(f"not collected, as the policy lets them go: {', '.join(let_go)}")
     reasons.sort(key=importance)
     return Decision(
         tuple(reasons),

@@ -23,6 +23,8 @@ _OTHER_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox
 _INI_HEADER = re.compile(r"^[ \t]*\[+([^\[\]\n]+)\]", re.MULTILINE)
 # How alike the letters of two table names must be for one to be a slip of the other, 0 to 1.
 _NEAR = 0.8
+# Below this likeness to `attnprobe`, a table below [tool] is of another tool.
+_FAR = 0.5
 
 
 class FoundPolicy(NamedTuple):
@@ -168,9 +170,8 @@ def _gate_table(data: dict[str, Any], file: Path) -> Any:
     ]
     if near:
         meant = max(near, key=lambda path: (len(path) <= len(TABLE), len(path)))
-        raise PolicyError(
-            f"{file}: [{'.'.join(meant)}] is not read by the gate; did you mean {HEADER}?"
-        )
+        header = ".".join(part if re.fullmatch(r"[\w-]+", part) else repr(part) for part in meant)
+        raise PolicyError(f"{file}: [{header}] is not read by the gate; did you mean {HEADER}?")
     tool, package, gate = TABLE
     tools = data.get(tool)
     tables = tools.get(package) if isinstance(tools, dict) else None
@@ -200,11 +201,17 @@ def _tables(
 def _looks_like_gate(path: tuple[str, ...], keys: frozenset[str] = frozenset()) -> bool:
     """Whether somebody may have meant the gate's table, by its name or by its keys."""
     letters = re.sub("[^a-z]", "", "".join(path).lower())
+    # An environment of another tool may be called attnprobe-gate.
+    is_of_other = path[0] == TABLE[0] and len(path) > 2 and _likeness(path[1], TABLE[1]) < _FAR
     names = ("".join(TABLE), "".join(TABLE[1:]))
-    if any(difflib.SequenceMatcher(None, letters, name).ratio() >= _NEAR for name in names):
+    if not is_of_other and any(_likeness(letters, name) >= _NEAR for name in names):
         return True
     is_policy = keys & {"suites", "least"} and keys <= Policy.model_fields.keys()
     return bool(is_policy) and ("gate" in path[-1].lower() or "attn" in letters)
+
+
+def _likeness(written: str, meant: str) -> float:
+    return difflib.SequenceMatcher(None, written.lower(), meant).ratio()
 
 
 def _check_other_files(place: Path) -> None:

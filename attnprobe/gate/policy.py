@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from attnprobe.errors import PolicyError
 from attnprobe.findings import in_words, told
@@ -35,6 +44,15 @@ Rate = Annotated[float, Field(ge=0.5, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
+
+
+def _names_files(value: str) -> str:
+    if not re.search(r"\w", re.sub(r"(?i)attn|ya?ml", "", value)):
+        raise ValueError("would let every case file go; name a file or a folder")
+    return value
+
+
+CaseFile = Annotated[Name, AfterValidator(_names_files)]
 
 
 class _Table(BaseModel):
@@ -122,6 +140,8 @@ class Policy(_Table):
         advisory: how many checks may be of a severity that does not block; None for any number.
         known_gaps: how many checks may be marked as known gaps; None for any number.
         deselected: how many checks -k, -m and the like may leave out.
+        uncollected: case files that the run may pass over, by their paths from its root; `*` stands
+            for anything.
         absent_models: models whose cases may be left out, because the run is not given them.
         candidate: where the models that are judged come from: `--attn-model` on the command line
             of the gate, or the ini file.
@@ -151,6 +171,7 @@ class Policy(_Table):
     advisory: Count | None = None
     known_gaps: Count | None = None
     deselected: Count = 0
+    uncollected: Annotated[tuple[CaseFile, ...], Field(strict=False)] = ()
     absent_models: Names = ()
     candidate: Literal["command-line", "ini"] = "command-line"
     baseline: Annotated[Path | None, Field(strict=False)] = None
@@ -166,6 +187,10 @@ class Policy(_Table):
     remote_code: Literal["refuse", "ignore"] = "refuse"
     commit: Literal["same", "any"] = "same"
     waivers: Annotated[tuple[Waiver, ...], Field(strict=False)] = ()
+
+    def lets_go(self, file: str) -> bool:
+        """Whether the run may pass over a case file, by its path from the root."""
+        return any(fnmatchcase(file, pattern) for pattern in self.uncollected)
 
     @property
     def demands(self) -> bool:

@@ -33,6 +33,7 @@ _ORDER = (
     "no candidate",
     "absent model",
     "deselected",
+    "uncollected",
     "baseline",
     "missing suite",
     "too few",

@@ -64,7 +64,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(selection, "attnprobe-selection")
+    _register(config, selection, "attnprobe-selection")
     chosen = options.settings(config)
     on_worker = hasattr(config, "workerinput")
     files = (chosen.json, chosen.save, chosen.compare)
@@ -75,11 +75,17 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from attnprobe.plugin.ledger import Ledger
 
-    config.pluginmanager.register(Ledger(config), _LEDGER)
+    _register(config, Ledger(config), _LEDGER)
     if several and config.pluginmanager.hasplugin("html"):
         from attnprobe.plugin.columns import ModelColumn
 
         config.pluginmanager.register(ModelColumn(), "attnprobe-columns")
+
+
+def _register(config: pytest.Config, plugin: object, name: str) -> None:
+    """Registers a part of this plugin; without it results would leave out what they must tell."""
+    if config.pluginmanager.register(plugin, name) is None:
+        raise pytest.UsageError(f"-p no:{name} takes a part out of attnprobe; leave it away")
 
 
 @pytest.hookimpl(optionalhook=True)

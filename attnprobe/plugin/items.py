@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from attnprobe.cases import Case, Relation
 from attnprobe.errors import AttnprobeError
 from attnprobe.explain import ExpectationFailed, explain, harmless, headline
 from attnprobe.plugin.file_item import FileItem
-from attnprobe.plugin.keys import Judged, cases_key, judged_key
+from attnprobe.plugin.keys import Judged, cases_key, judged_key, made_key
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
 
@@ -25,6 +26,12 @@ class CaseFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         session = session_of(self.config)
+        made = self.config.stash.setdefault(made_key, {})
+        if _is_reached_otherwise(self.path, self.session):
+            return
+        path, names = made.setdefault(os.path.realpath(self.path), (str(self.path), []))
+        if path != str(self.path):
+            return  # a second way to a file whose cases are there already
         contents = cases.load_contents(
             self.path,
             _shown(self.path, self.config),
@@ -43,12 +50,13 @@ class CaseFile(pytest.File):
         first = next(iter(chosen.models), "")
         for case, item in found:
             if case.model is None and chosen.all_models and len(chosen.models) > 1:
-                for model in chosen.models:
-                    name = f"{case.name}[{model}]"
-                    yield item.from_parent(self, name=name, case=case, model=model)
+                runs = [(f"{case.name}[{model}]", model) for model in chosen.models]
             else:
-                model = case.model or first
-                yield item.from_parent(self, name=case.name, case=case, model=model)
+                runs = [(case.name, case.model or first)]
+            for name, model in runs:
+                made_item = item.from_parent(self, name=name, case=case, model=model)
+                names.append(made_item.nodeid)
+                yield made_item
 
     def repr_failure(  # type: ignore[override]  # pytest's own Collector leaves style out as well
         self, excinfo: pytest.ExceptionInfo[BaseException]
@@ -95,6 +103,16 @@ class CaseItem(FileItem):
 
     def _holds(self, judged: Judged) -> bool:
         return not (judged.finding.error or session_of(self.config).fails(judged.finding))
+
+
+def _is_reached_otherwise(path: Path, session: pytest.Session) -> bool:
+    """Whether a path runs through a loop of links, and a shorter one leads to the same file."""
+    seen: dict[str, Path] = {}
+    for folder in reversed(path.parents):
+        outer = seen.setdefault(os.path.realpath(folder), folder)
+        if outer != folder and any(map(session.isinitpath, (outer, *outer.parents))):
+            return True
+    return False
 
 
 def _shown(path: Path, config: pytest.Config) -> str:

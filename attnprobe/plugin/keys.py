@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "ABSENT_SUITES",
+    "COLLECTED",
     "DESELECTED",
     "LEFT_OUT",
     "ORDER",
@@ -23,9 +24,11 @@ __all__ = [
     "absent_key",
     "absent_suites_key",
     "cases_key",
+    "collected_key",
     "deselected_key",
     "judged_key",
     "left_out_key",
+    "made_key",
     "order_key",
     "relation_key",
     "seen_key",
@@ -67,6 +70,12 @@ left_out_key = pytest.StashKey[list[str]]()
 LEFT_OUT = "attnprobe_left_out"
 # The cases of all case files that were read, whatever was selected of them.
 cases_key = pytest.StashKey[list["Case"]]()
+# The items made of each case file, by its path with links resolved, then by the path it was reached
+# by; a second path to the same file makes none.
+made_key = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
+# Case files of which every item was collected, by such paths; for pytest-xdist by name.
+collected_key = pytest.StashKey[list[str]]()
+COLLECTED = "attnprobe_collected"
 # Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
 order_key = pytest.StashKey[list[dict[str, Any]]]()
 ORDER = "attnprobe_order"

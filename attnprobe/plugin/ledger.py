@@ -21,11 +21,13 @@ from attnprobe.plugin.keys import (
     REPORT,
     absent_key,
     absent_suites_key,
+    collected_key,
     deselected_key,
     left_out_key,
     order_key,
 )
 from attnprobe.plugin.options import given_models, settings
+from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.changes import changes_section
 from attnprobe.render.overview import overview_section
 from attnprobe.results import (
@@ -222,6 +224,8 @@ class Ledger:
         absent: dict[str, int] = session.config.stash.get(absent_key, {})
         absent_suites: list[str] = session.config.stash.get(absent_suites_key, [])
         habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
+        collected: list[str] = session.config.stash.get(collected_key, [])
+        left_out: list[str] = session.config.stash.get(left_out_key, [])
         found = Results(
             environment=environment(
                 device=_together(model["device"] for model in self._models.values()),
@@ -243,8 +247,7 @@ class Ledger:
             absent_suites=tuple(absent_suites),
             deselected=len(session.config.stash.get(deselected_key, [])),
             left_out=tuple(
-                Path(os.path.relpath(file, session.config.rootpath)).as_posix()
-                for file in session.config.stash.get(left_out_key, [])
+                Path(os.path.relpath(file, session.config.rootpath)).as_posix() for file in left_out
             ),
             order=tuple(map(OrderResult.from_dict, habits)),
             given=self._given,
@@ -256,6 +259,7 @@ class Ledger:
                 if not nodeid.partition("::")[0].endswith(SUFFIX)
             ),
             unread=tuple(self._unread),
+            uncollected=uncollected(session.config, {*collected, *left_out}),
         )
         try:
             if self._cases or self._broken_files or self._asked:

@@ -23,6 +23,7 @@ from attnprobe.explain import (
 )
 from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
+from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
 from attnprobe.render.table import (
@@ -108,6 +109,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             message=str(judged.finding.error),
             line=stated.mark.line,
             head_sets=_head_sets(stated.rule.heads),
+            check_sha256=expectation_sha256(judged.finding),
         )
     said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
     said += [DOUBTS[doubt] for doubt in verdict.doubts if doubt != "vacuous"]
@@ -134,6 +136,7 @@ def expectation(judged: Judged) -> ExpectationResult:
         head_sets=_head_sets(stated.rule.heads),
         borderline=verdict.borderline,
         unbreakable=verdict.unbreakable,
+        check_sha256=expectation_sha256(judged.finding),
     )
 
 
@@ -223,7 +226,7 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
             head_sets=_head_sets(stated.heads),
         )
         if found is None
-        else _bound(judged[bound], found, stated.heads)
+        else _bound(judged[bound], found, stated)
         for bound in stated.bounds
     ]
     told["expectations"] = [entry.as_dict() for entry in bounds]
@@ -246,14 +249,14 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     }
 
 
-def _bound(judgement: Judgement, found: Accuracy, heads: Heads) -> ExpectationResult:
-    demand = judgement.demand
+def _bound(judgement: Judgement, found: Accuracy, stated: Relation) -> ExpectationResult:
+    demand, bound = judgement.demand, judgement.bound
     return ExpectationResult(
         rule="relation",
-        arguments={judgement.bound.name: judgement.bound.demanded},
+        arguments={bound.name: bound.demanded},
         outcome=judgement.outcome,
         message="; ".join([demanded(judgement), *other_bounds(demand.other_bounds())]),
-        line=judgement.bound.mark.line,
+        line=bound.mark.line,
         measure=demand.measure,
         observed=demand.observed,
         relation=demand.relation,
@@ -261,7 +264,8 @@ def _bound(judgement: Judgement, found: Accuracy, heads: Heads) -> ExpectationRe
         head=found.head,
         heads_tried=found.heads_tried,
         other_bounds=_other_bounds(demand.other_bounds()),
-        head_sets=_head_sets(heads),
+        head_sets=_head_sets(stated.heads),
+        check_sha256=bound_sha256(stated, bound.name, bound.demanded, found.sha256),
     )
 
 

@@ -16,6 +16,7 @@ from attnprobe.plugin.identity import identity, is_probe, key_of
 from attnprobe.plugin.keys import (
     ABSENT,
     ABSENT_SUITES,
+    COLLECTED,
     DESELECTED,
     LEFT_OUT,
     ORDER,
@@ -23,9 +24,11 @@ from attnprobe.plugin.keys import (
     absent_key,
     absent_suites_key,
     cases_key,
+    collected_key,
     deselected_key,
     judged_key,
     left_out_key,
+    made_key,
     order_key,
     seen_key,
 )
@@ -39,6 +42,7 @@ __all__: list[str] = []
 _TOLD: dict[str, pytest.StashKey[Any]] = {
     ABSENT: absent_key,
     ABSENT_SUITES: absent_suites_key,
+    COLLECTED: collected_key,
     ORDER: order_key,
     DESELECTED: deselected_key,
     LEFT_OUT: left_out_key,
@@ -116,6 +120,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         config.stash[deselected_key] = [
             key for key in seen if key not in kept and key not in wanting
         ]
+    # Without a model no item is noted as seen; nothing is judged then.
+    taken = {item.nodeid for item in config.stash.get(seen_key, [])}
+    config.stash[collected_key] = [
+        file
+        for file, (_, names) in config.stash.get(made_key, {}).items()
+        if taken.issuperset(names) or not chosen.models
+    ]
     if hasattr(config, "workeroutput"):
         for name, stashed in _TOLD.items():
             if stashed in config.stash:

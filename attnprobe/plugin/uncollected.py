@@ -1,0 +1,96 @@
+"""Case files that a run passed over: those below its folders from which not every item came.
+
+pytest leaves files out for many reasons that it does not report: `norecursedirs`, `--ignore` on the
+command line, in `addopts` or in PYTEST_ADDOPTS, a conftest.py, another spelling of the suffix.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from attnprobe.names import SUFFIX
+
+__all__ = ["uncollected"]
+
+# What a case file is called by whoever forgets how pytest spells it.
+_SUFFIXES = (SUFFIX, SUFFIX.replace(".yaml", ".yml"))
+_NOT_ENTERED = {".git", "node_modules"}
+
+
+def uncollected(config: pytest.Config, collected: Collection[str]) -> tuple[str, ...]:
+    """The case files below the folders of a run that are not among the collected ones, in order.
+
+    A folder that cannot be read counts as a file: its name ends in a slash.
+
+    Args:
+        collected: absolute paths, links resolved, of the files that every item was taken from.
+
+    Returns:
+        Paths relative to the root of the run, with forward slashes.
+    """
+    left = {
+        Path(os.path.relpath(path, config.rootpath)).as_posix() + ("/" if path.is_dir() else "")
+        for root in _roots(config)
+        for path in _case_files(root)
+        if os.path.realpath(path) not in collected
+    }
+    return tuple(sorted(left))
+
+
+def _roots(config: pytest.Config) -> list[Path]:
+    """The folders that the command line names; without any, those of testpaths, else the root.
+
+    A file or a node id stands for its folder. Paths that `addopts` adds name no folder.
+    """
+    written = {str(argument) for argument in config.invocation_params.args}
+    here = config.invocation_params.dir
+    named = [argument.partition("::")[0] for argument in config.args if argument in written]
+    if named:
+        return [_folder(here / name, name, config) for name in named]
+    found = [
+        path
+        for pattern in config.getini("testpaths")
+        for path in sorted(config.rootpath.glob(pattern.rstrip("/") or "."))
+    ]
+    return [_folder(path, "", config) for path in found] or [config.rootpath]
+
+
+def _folder(path: Path, module: str, config: pytest.Config) -> Path:
+    """The folder of a path; of a module under `--pyargs`, that of its file."""
+    if not path.exists() and config.getoption("pyargs", False):
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.origin is None:
+            return config.rootpath
+        path = Path(spec.origin)
+    return path if path.is_dir() else path.parent
+
+
+def _case_files(root: Path) -> Iterator[Path]:
+    """Each case file below a folder, whatever the case of its suffix; each folder is read once."""
+    unreadable: list[Path] = []
+    seen = set()
+    for folder, folders, files in os.walk(
+        root, onerror=lambda error: unreadable.append(Path(error.filename)), followlinks=True
+    ):
+        place = Path(folder)
+        real = os.path.realpath(folder)
+        if real in seen or (place != root and _is_environment(place)):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(set(folders) - _NOT_ENTERED)
+        yield from (place / name for name in files if name.lower().endswith(_SUFFIXES))
+    yield from unreadable
+
+
+def _is_environment(folder: Path) -> bool:
+    """Whether a folder is a virtual environment, of venv or of conda."""
+    return (folder / "pyvenv.cfg").is_file() or (folder / "conda-meta" / "history").is_file()
