@@ -160,7 +160,7 @@ class ExpectationResult(_Record):
             expectation can be that, too.
         unbreakable: whether it is vacuous because it holds on its text whatever the model does.
         check_sha256: of the text, rule, words, heads and bounds; two expectations that state the
-            same have the same. None where the text was not encoded, and in older files.
+            same have the same. None where it could not be judged, and in older files.
     """
 
     rule: str

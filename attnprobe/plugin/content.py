@@ -13,7 +13,7 @@ from attnprobe.align import Selector, positions
 from attnprobe.cases import Relation
 from attnprobe.errors import AttnprobeError, Mark
 from attnprobe.heads import Heads
-from attnprobe.records import Encoding, SiteName
+from attnprobe.records import Encoding
 from attnprobe.rules.base import Rule
 from attnprobe.run import Finding
 
@@ -36,7 +36,7 @@ _NO_STATEMENT = {
 
 
 def expectation_sha256(finding: Finding) -> str | None:
-    """The digest of an expectation on its text; None where the text was not encoded.
+    """The digest of an expectation on its text; None where it cannot be judged there.
 
     Words count by their tokens, heads by their numbers and bounds by their values, so that
     `L3H1` and a head set that holds it, or `it` and `{word: it, nth: 1}`, are the same.
@@ -45,21 +45,30 @@ def expectation_sha256(finding: Finding) -> str | None:
     if encoding is None:
         return None
     try:
-        site = encoding.site(rule.site).name
+        return _digest(_stated(rule, encoding))
     except AttnprobeError:
-        return None
-    ends = {place.field.rstrip("_"): place.end for place in rule.places()}
-    stated: dict[str, Any] = {"rule": rule.kind, "site": site, "sample": _plain(encoding.sample)}
-    for field in type(rule).model_fields:
-        value = getattr(rule, field)
-        if field == "heads":
-            stated[field] = _heads(rule, encoding, site)
+        return None  # a word, a head or a site that is not there: an error of its case
+
+
+def _stated(rule: Rule, encoding: Encoding) -> dict[str, Any]:
+    site = encoding.site(rule.site)
+    ends = {place.field: place.end for place in rule.places()}
+    stated: dict[str, Any] = {"rule": rule.kind, "sample": _plain(encoding.sample)}
+    for name in type(rule).model_fields:
+        value = getattr(rule, name)
+        if name == "site":
+            stated[name] = site.name
+        elif name == "heads":
+            heads = sorted(rule.heads.resolve(site))
+            several = [rule.heads.how, rule.heads.count] if len(heads) > 1 else []
+            stated[name] = [[str(head) for head in heads], several]
         elif isinstance(value, Selector):
-            tokens = encoding.keys(site) if ends.get(field.rstrip("_")) == "key" else None
-            stated[field] = _words(value, tokens or encoding.queries(site))
-        elif field != "site":
-            stated[field] = _plain(value)
-    return _digest(stated)
+            at_key = ends.get(name.rstrip("_")) == "key"
+            tokens = encoding.keys(site.name) if at_key else encoding.queries(site.name)
+            stated[name] = positions(value, tokens)
+        else:
+            stated[name] = _plain(value)
+    return stated
 
 
 def bound_sha256(relation: Relation, name: str, demanded: float, corpus: str | None) -> str:
@@ -74,23 +83,6 @@ def bound_sha256(relation: Relation, name: str, demanded: float, corpus: str | N
         if field.name not in _NO_STATEMENT
     }
     return _digest({**fields, "arcs": _plain(relation.source), "corpus": corpus, name: demanded})
-
-
-def _heads(rule: Rule, encoding: Encoding, site: SiteName) -> Any:
-    heads = rule.heads
-    try:
-        resolved = sorted(heads.resolve(encoding.sites[site]))
-    except AttnprobeError:
-        return _plain(heads)
-    several = (heads.how, heads.count) if len(resolved) > 1 else ()
-    return [list(map(str, resolved)), list(several)]
-
-
-def _words(selector: Selector, tokens: Any) -> Any:
-    try:
-        return sorted(positions(selector, tokens))
-    except AttnprobeError:
-        return str(selector)
 
 
 def _plain(value: Any) -> Any:
