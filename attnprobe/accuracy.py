@@ -1,4 +1,6 @@
-"""How often a head gets a relation right: over many sentences, beside the best fixed distance.
+"""How often a head gets a relation right, over many sentences, beside two habits.
+
+One is the best fixed distance, the other a liking for certain words, whoever looks at them.
 
 A head that is the best of many on some sentences is not as good on others: the choice is part of
 the luck. So `how: best` chooses on one half of the sentences and judges on the other.
@@ -19,7 +21,9 @@ from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus, relation_names
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.heads import HeadSet
+from attnprobe.looks import MOST_UNKNOWN, OFFSETS, Looks, Pair, Words, find_looks
 from attnprobe.names import BATCH_TOKENS
+from attnprobe.preference import Preference
 from attnprobe.records import (
     Head,
     HeadGrid,
@@ -32,7 +36,7 @@ from attnprobe.records import (
     Span,
 )
 from attnprobe.registry import did_you_mean
-from attnprobe.relations import OFFSETS, Hits, Looks, Pair, best_place, find_looks, measure
+from attnprobe.relations import Hits, best_place, measure
 from attnprobe.rules.base import Demand, hardest, outcome_of
 from attnprobe.stats import Interval, paired_p, wilson
 
@@ -59,6 +63,7 @@ class Arcs:
     """The arcs of one relation.
 
     Attributes:
+        words: of each sample, as its treebank has them.
         groups: of each sample; samples of one group are on the same side of a split.
         left_out: how many arcs were not taken, by reason.
         notes: what is to be known of the file that they come from.
@@ -66,6 +71,7 @@ class Arcs:
     """
 
     samples: tuple[Sample, ...]
+    words: tuple[Words, ...]
     groups: tuple[str, ...]
     pairs: tuple[Pair, ...]
     left_out: Mapping[str, int]
@@ -78,13 +84,14 @@ class Mistake:
     """An arc that the head got wrong.
 
     Attributes:
-        looked_at: the word that got the most attention, in the text of the key.
+        looked_at: the word that got the most attention, in the text of the key; the piece of a
+            token that stands for no character, such as `[SEP]`.
     """
 
     sample: Sample
     query: Span
     key: Span
-    looked_at: Span
+    looked_at: Span | str
 
 
 @dataclass(frozen=True)
@@ -98,10 +105,12 @@ class Accuracy:
             many of them it is right.
         better, worse: arcs that only the head, or only the fixed distance, gets right.
         p: exact McNemar test of the two, two-sided.
+        preference: the head beside itself when another word looks; None where no other word can.
         head: `L3H1`, or `mean of 3 heads`.
         heads_tried: before it was chosen; 1 where nothing was chosen.
         chosen_on: number of arcs that it was chosen on.
         left_out: how many arcs were not judged, by reason.
+        unknown: share of the tokens of all texts, but special ones, that the model does not know.
         mistakes: a few arcs that the head got wrong, in the order of the corpus; none where the
             relation holds.
         tried: the accuracy of each head that was tried, on the arcs that one was chosen on; None
@@ -116,10 +125,12 @@ class Accuracy:
     better: int
     worse: int
     p: float
+    preference: Preference | None
     head: str
     heads_tried: int
     chosen_on: int
     left_out: Mapping[str, int]
+    unknown: float
     notes: tuple[str, ...]
     sha256: str | None
     mistakes: tuple[Mistake, ...] = ()
@@ -194,8 +205,9 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
         numbers = {sample: number for number, sample in enumerate(groups)}
         return Arcs(
             tuple(groups),
+            (None,) * len(groups),
             tuple(groups.values()),
-            tuple(Pair(numbers[arc.sample], arc.query, arc.key) for arc in arcs),
+            tuple(Pair(numbers[arc.sample], *arc[1:4]) for arc in arcs),
             relation.source.left_out,
         )
     return _corpus_arcs(relation, relation.source, read)
@@ -224,14 +236,14 @@ def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Ar
     groups: dict[Sample, str] = {}
     for one, _ in found:
         groups.setdefault(one.sample, one.id)
-    numbers = {sample: number for number, sample in enumerate(groups)}
+    texts = tuple(dict.fromkeys((one.sample, one.words) for one, _ in found))
+    numbers = {text: number for number, text in enumerate(texts)}
     return Arcs(
-        tuple(groups),
-        tuple(groups.values()),
+        tuple(sample for sample, _ in texts),
+        tuple(words for _, words in texts),
+        tuple(groups[sample] for sample, _ in texts),
         tuple(
-            Pair(numbers[one.sample], arc.head, arc.dependent)
-            if source.backwards
-            else Pair(numbers[one.sample], arc.dependent, arc.head)
+            arc.pair(numbers[one.sample, one.words], backwards=source.backwards)
             for one, arcs in found
             for arc in arcs
         ),
@@ -280,17 +292,30 @@ def judge_arcs(
             other,
             site=site.name,
             sets=candidates,
+            words=arcs.words,
+            among=relation.among,
             batch_tokens=batch_tokens,
         )
         if not len(chosen.right):
+            _unknown([chosen])
             raise MeasureError("no arc is left to choose a head on" + _told(_sum(arcs, chosen)))
         tried = len(candidates)
         # Of heads that are right equally often, the first.
         heads = candidates[int(chosen.right.sum(axis=0).argmax())]
     hits = measure(
-        model, arcs.samples, judged, site=site.name, sets=[heads], batch_tokens=batch_tokens
+        model,
+        arcs.samples,
+        judged,
+        site=site.name,
+        sets=[heads],
+        words=arcs.words,
+        among=relation.among,
+        seed=relation.seed,
+        batch_tokens=batch_tokens,
     )
-    left_out = _sum(arcs, hits, *([chosen] if chosen else []))
+    measured = [hits, *([chosen] if chosen else [])]
+    unknown = _unknown(measured)
+    left_out = _sum(arcs, *measured)
     if len(hits.right) < relation.least:
         half = " in the half to judge on" if relation.choose else ""
         raise MeasureError(
@@ -299,18 +324,26 @@ def judge_arcs(
             f"{relation.least}; take more sentences, or say with least: that fewer will do"
             + _told(left_out)
         )
+    compared = int(hits.compared.sum())
+    if compared < relation.least and any(bound.name in OF_PREFERENCE for bound in relation.bounds):
+        raise MeasureError(
+            f"of {len(hits.right)} judged arcs only {compared} have another word in the sentence "
+            f"that can look at the same word, which is under least: {relation.least}; take longer "
+            "sentences, or drop above_preference" + _told(left_out)
+        )
     accuracy = _accuracy(
         hits,
         head=str(heads[0]) if len(heads) == 1 else f"mean of {len(heads)} heads",
         heads_tried=tried,
         chosen_on=len(chosen.right) if chosen else 0,
         left_out=left_out,
+        unknown=unknown,
         arcs=arcs,
         tried=_grid(chosen, site, heads) if chosen else None,
     )
     judgements = tuple(_judgement(bound, accuracy) for bound in relation.bounds)
     if any(one.outcome != "passed" for one in judgements):
-        wrong = _mistakes(model, arcs, judged, hits, heads, site.name, batch_tokens)
+        wrong = _mistakes(relation, model, arcs, judged, hits, heads, site.name, batch_tokens)
         accuracy = replace(accuracy, mistakes=wrong)
     return accuracy, judgements
 
@@ -341,6 +374,22 @@ def _sum(arcs: Arcs, *measured: Hits) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
+def _unknown(measured: Sequence[Hits]) -> float:
+    """The share of unknown tokens of the texts.
+
+    Raises:
+        MeasureError: it is above one half.
+    """
+    tokens = sum(hits.tokens for hits in measured)
+    share = sum(hits.unknown for hits in measured) / tokens if tokens else 0.0
+    if share > MOST_UNKNOWN:
+        raise MeasureError(
+            f"{share:.1%} of the tokens of these texts are unknown to the model, more than half; "
+            "take a corpus in a language that its tokenizer knows"
+        )
+    return share
+
+
 def _told(left_out: Mapping[str, int]) -> str:
     listed = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
     return f"\n  left out: {listed}" if listed else ""
@@ -353,6 +402,7 @@ def _accuracy(
     heads_tried: int,
     chosen_on: int,
     left_out: Mapping[str, int],
+    unknown: float,
     arcs: Arcs,
     tried: HeadGrid | None,
 ) -> Accuracy:
@@ -370,10 +420,12 @@ def _accuracy(
         better=better,
         worse=worse,
         p=paired_p(better, worse),
+        preference=hits.preference(),
         head=head,
         heads_tried=heads_tried,
         chosen_on=chosen_on,
         left_out=left_out,
+        unknown=unknown,
         notes=arcs.notes,
         sha256=arcs.sha256,
         tried=tried,
@@ -404,7 +456,14 @@ def head_grid(
     layers = {head.layer for head in judged}
     beside = [(head,) for head in site.all_heads() if head.layer in layers]
     hits = measure(
-        model, arcs.samples, arcs.pairs, site=site.name, sets=beside, batch_tokens=batch_tokens
+        model,
+        arcs.samples,
+        arcs.pairs,
+        site=site.name,
+        sets=beside,
+        words=arcs.words,
+        among=relation.among,
+        batch_tokens=batch_tokens,
     )
     return _grid(hits, site, judged)
 
@@ -418,25 +477,32 @@ def _grid(hits: Hits, site: Site, judged: Sequence[Head]) -> HeadGrid:
     return HeadGrid(f"accuracy on {len(hits.right)} arcs", layers, scores, tuple(judged))
 
 
-# What a lead over a fixed distance must be significant at.
+# What a lead over a control must be significant at.
 PAIRED_P = 0.05
+# Bounds that need another word to look.
+OF_PREFERENCE = ("above_preference", "above_preference_p")
 
 
 def _judgement(bound: Bound, found: Accuracy) -> Judgement:
-    lead = (found.right - found.offset_right) / found.n
-    above = "lead over the best fixed distance"
     if bound.name == "accuracy":
         demand = Demand("accuracy", found.share, ">=", bound.demanded, found.share - bound.demanded)
-    elif bound.name == "above_best_offset":
+        return Judgement(bound, demand, outcome_of(demand))
+    above, lead = "lead over the best fixed distance", (found.right - found.offset_right) / found.n
+    p = found.p
+    if bound.name in OF_PREFERENCE:
+        assert found.preference is not None  # else it would have been an error
+        above, lead = "lead over another word that looks", found.preference.lead
+        p = found.preference.p
+    if bound.name in ("above_best_offset", "above_preference"):
         # On the same arcs: a lead that a few of them make may be luck.
-        luck = Demand("exact McNemar p", found.p, "<=", PAIRED_P, PAIRED_P - found.p)
+        luck = Demand("exact McNemar p", p, "<=", PAIRED_P, PAIRED_P - p)
         demand = _gravest(Demand(above, lead, ">=", bound.demanded, lead - bound.demanded), luck)
     else:
-        # The test is two-sided: a small p must not be that of the distance being the better one.
+        # The test is two-sided: a small p must not be that of the control being the better one.
         demand = hardest(
             [
                 Demand(above, lead, ">", 0.0, lead, strict=True),
-                Demand("exact McNemar p", found.p, "<=", bound.demanded, bound.demanded - found.p),
+                Demand("exact McNemar p", p, "<=", bound.demanded, bound.demanded - p),
             ]
         )
     return Judgement(bound, demand, outcome_of(demand))
@@ -451,6 +517,7 @@ def _gravest(first: Demand, second: Demand) -> Demand:
 
 
 def _mistakes(
+    relation: Relation,
     model: Reader,
     arcs: Arcs,
     judged: Sequence[Pair],
@@ -469,7 +536,8 @@ def _mistakes(
         except SelectorError:
             continue
         site = encoding.site(name)
-        looks = find_looks(encoding, site, [pair], layers)
+        words = arcs.words[pair.sample]
+        looks = find_looks(encoding, site, [pair], layers, words=words, among=relation.among)
         if not looks.looks or next(right):
             continue
         rows = looks.looks[0].rows
@@ -483,12 +551,14 @@ def _mistakes(
     )
 
 
-def _looked_at(rows: Rows, looks: Looks, heads: Sequence[Head]) -> Span:
-    """Characters of the word with the most attention, of those that could be chosen."""
+def _looked_at(rows: Rows, looks: Looks, heads: Sequence[Head]) -> Span | str:
+    """The word with the most attention, of those that could be chosen."""
     mean = np.mean([rows.weights[head.layer][head.head].mean(axis=0) for head in heads], axis=0)
-    masses = np.array([mean[list(word.positions)].sum() for word in looks.words])
+    masses = np.array([mean[list(word)].sum() for word in looks.words])
     word = looks.words[int(np.where(looks.looks[0].candidates, masses, -1).argmax())]
-    spans = [span for span in (rows.keys.spans[at] for at in word.positions) if span]
+    spans = [span for span in (rows.keys.spans[at] for at in word) if span]
+    if not spans:
+        return rows.keys.pieces[word[0]]
     start, end = min(span.start for span in spans), max(span.end for span in spans)
     covered = rows.keys.text[start:end]
     return Span(start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip()))

@@ -810,14 +810,17 @@ class Group:
 
 
 @lru_cache(maxsize=256)
-def groups(tokens: Tokens) -> tuple[Group, ...]:
+def groups(tokens: Tokens, spans: tuple[Span, ...] | None = None) -> tuple[Group, ...]:
     """All token positions, each in exactly one group, ordered by their first position.
 
     Tokens of one word form a group; words that share a token form one together. A special token,
     and a token that shows nothing, stand alone.
+
+    Args:
+        spans: the words of the text, in order and apart; those of `words` by default.
     """
     text = tokens.text
-    spans = words(text)
+    spans = words(text) if spans is None else spans
     owner = {offset: number for number, word in enumerate(spans) for offset in range(*word)}
     touched: dict[int, list[int]] = {}
     # The first of the words that a word shares tokens with; a token touches consecutive words.

@@ -495,6 +495,8 @@ def _loosened(old: ExpectationResult, new: ExpectationResult) -> Iterator[str]:
 
 def _asks_for_more(expectation: ExpectationResult, name: str, demanded: float) -> bool | None:
     """Whether a bound is a least value; None where neither its name nor a record tells."""
+    if expectation.rule == RELATION and name.endswith("_p"):
+        return False
     if name.startswith((*_LEAST, "max")):
         return name.startswith(_LEAST)
     bounds: list[ExpectationResult | BoundResult] = [expectation, *expectation.other_bounds]

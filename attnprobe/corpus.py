@@ -24,6 +24,7 @@ from conllu.parser import parse_comment_line, parse_token_and_metadata
 from attnprobe.align import visible
 from attnprobe.errors import CorpusError, Mark
 from attnprobe.jsontext import distinct
+from attnprobe.looks import Pair, Words, other_candidates
 from attnprobe.records import Sample, Span
 from attnprobe.registry import did_you_mean
 
@@ -40,11 +41,21 @@ class Arc(NamedTuple):
     """One relation between two words, as characters of the text, or of two as `Sample.joined`.
 
     In a sentence that has a target text, `dependent` counts in the target and `head` in the text.
+
+    Attributes:
+        candidates: the only words that compete with `head`; all words of the text where empty.
     """
 
     dependent: Span
     head: Span
     relation: str
+    candidates: tuple[Span, ...] = ()
+
+    def pair(self, sample: int, *, backwards: bool = False) -> Pair:
+        """The words of this arc, of which the dependent looks, or else the head."""
+        if backwards:
+            return Pair(sample, self.head, self.dependent)
+        return Pair(sample, self.dependent, self.head, self.candidates)
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,14 @@ class Sentence:
     Attributes:
         id: as the file gives it; else made from the text, so that equal texts share it.
         line: where it starts in the file, from 1.
+        words: as a treebank has them, multiword tokens whole; None for labelled spans.
     """
 
     id: str
     sample: Sample
     arcs: tuple[Arc, ...]
     line: int
+    words: Words = None
 
 
 @dataclass(frozen=True)
@@ -274,6 +287,7 @@ def _tree(block: Sequence[tuple[int, str]], file: _File) -> Sentence:
         sample,
         tuple(_arcs(tokens, lines, spans, file)),
         start,
+        tuple(sorted(set(spans.values()))),
     )
 
 
@@ -312,8 +326,8 @@ def _surface(
 def _spelled(
     surface: Sequence[tuple[int, Token, range]], stated: str | None, file: _File
 ) -> tuple[str, dict[int, Span]]:
-    """Puts the tokens one after another, and holds each against the stated text."""
-    text, spans = "", {}
+    """Puts the tokens one after another, and compares each with the stated text."""
+    text, spans = _blank(stated or "", 0), {}
     for place, (line, token, words) in enumerate(surface):
         form = str(token["form"])
         if stated is not None and not stated.startswith(form, len(text)):
@@ -327,8 +341,8 @@ def _spelled(
         text += form
         spaced = (token["misc"] or {}).get("SpaceAfter") != "No"
         if spaced and place + 1 < len(surface):
-            blank = " " if stated is None else stated[len(text) : len(text) + 1]
-            if not blank.isspace():
+            blank = " " if stated is None else _blank(stated, len(text))
+            if not blank:
                 raise file.wrong(
                     f"no space follows {visible(form)!r} in # text; correct it, or write "
                     "SpaceAfter=No",
@@ -341,6 +355,12 @@ def _spelled(
             surface[-1][0],
         )
     return text, spans
+
+
+def _blank(text: str, start: int) -> str:
+    """The white space that stands at a place of a text."""
+    rest = text[start:]
+    return rest[: len(rest) - len(rest.lstrip())]
 
 
 def _arcs(
@@ -374,6 +394,7 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
     """`{"id", "text", "target", "arcs": [{"from": [0, 3], "to": [4, 10], "relation": "x"}]}`.
 
     Beside a `text_pair`, `{"pair": [0, 3]}` are characters of the second text.
+    An arc may have `"candidates": [[4, 10], [15, 20]]` as well.
     """
     for number, line in file.lines():
         if not line.strip():
@@ -398,8 +419,11 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
         arcs = []
         for written in entry["arcs"]:
             keys = ("from", "to", "relation")
-            arc = _object(written, keys, keys, number, file)
-            arcs.append(_arc(sample, arc["from"], arc["to"], arc["relation"], number, file))
+            given = _object(written, (*keys, "candidates"), keys, number, file)
+            arc = _arc(sample, given["from"], given["to"], given["relation"], number, file)
+            if "candidates" in given:
+                arc = _among(sample, arc, given["candidates"], number, file)
+            arcs.append(arc)
         yield Sentence(entry.get("id") or _made_id(sample), sample, tuple(arcs), number)
 
 
@@ -443,6 +467,18 @@ def _source_span(key: str, value: object, sample: Sample, line: int, file: _File
             start, end = _span(key, inner, sample.pair, line, file)
             return Span(sample.pair_start + start, sample.pair_start + end)
     return _span(key, value, sample.text, line, file)
+
+
+def _among(sample: Sample, arc: Arc, candidates: object, line: int, file: _File) -> Arc:
+    """An arc whose head competes with the named words alone."""
+    if not isinstance(candidates, list):
+        raise file.wrong("candidates is a list of [start, end]", line)
+    named = [_source_span("candidates", one, sample, line, file) for one in candidates]
+    query = arc.dependent if sample.target is None else None
+    try:
+        return arc._replace(candidates=other_candidates(named, query, arc.head))
+    except ValueError as error:
+        raise file.wrong(f"candidates: {error}", line) from None
 
 
 def _span(key: str, value: object, text: str, line: int, file: _File) -> Span:

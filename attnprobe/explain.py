@@ -213,21 +213,40 @@ def figures(found: Accuracy) -> list[str]:
         f"for {found.better}, only the distance for {found.worse}, exact McNemar p "
         f"{number(found.p)}",
     ]
+    lines.append(_preference(found))
+    if found.unknown:
+        lines.append(f"unknown tokens: {found.unknown:.1%} of the tokens of these texts")
     lines += [f"left out: {count} × {reason}" for reason, count in found.left_out.items()]
     return lines + [f"of the corpus: {note}" for note in found.notes]
 
 
+def _preference(found: Accuracy) -> str:
+    """How often the head is right when another word looks, whoever that is."""
+    liking = found.preference
+    if liking is None:
+        return "no arc has another word in its sentence that can look at the same word"
+    arcs = "" if liking.n == found.n else f" of {liking.n} arcs that have one"
+    itself = "" if liking.n == found.n else f", with the true word for {liking.right}"
+    return (
+        f"with another word of the sentence looking, it is right for {liking.other}{arcs} "
+        f"({liking.share:.1%}){itself}; only the true word is right for "
+        f"{liking.right - liking.both}, only the other for {liking.other - liking.both}, exact "
+        f"McNemar p {number(liking.p)}"
+    )
+
+
 def _mistake(mistake: Mistake) -> list[str]:
     """The sentence, with the word that looks, the one meant, and the one that got most."""
-    sample = mistake.sample
+    sample, instead = mistake.sample, mistake.looked_at
+    query, keys = [(mistake.query, "from")], [(mistake.key, "to")]
+    # A special token stands for no character of the text.
+    below = [f"instead: {instead}"] if isinstance(instead, str) else []
+    if isinstance(instead, Span):
+        keys.append((instead, "instead"))
     if sample.target is None:
-        spans = [(mistake.query, "from"), (mistake.key, "to"), (mistake.looked_at, "instead")]
-        return _underlined(sample.joined, sorted(spans), sample.pair_start)
-    return _underlined(sample.target, [(mistake.query, "from")]) + _underlined(
-        sample.joined,
-        sorted([(mistake.key, "to"), (mistake.looked_at, "instead")]),
-        sample.pair_start,
-    )
+        return _underlined(sample.joined, sorted(query + keys), sample.pair_start) + below
+    looked_at = _underlined(sample.joined, sorted(keys), sample.pair_start)
+    return _underlined(sample.target, query) + looked_at + below
 
 
 def harmless(message: str) -> str:

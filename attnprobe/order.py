@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from attnprobe.align import Predicts, Selector, words
 from attnprobe.cases import Case
 from attnprobe.errors import SelectorError
+from attnprobe.looks import OFFSETS
 from attnprobe.records import Sample, Span
-from attnprobe.relations import OFFSETS, best_place
+from attnprobe.relations import best_place
 from attnprobe.rules import Rule
 from attnprobe.wording import plural
 

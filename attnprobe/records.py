@@ -333,7 +333,8 @@ class MapNeed:
         queries: `[queries, target]`, the mean over the tokens of each word that looks.
         words: `[source, words]`, 1 where a token is a piece of a word.
         asked: for each question the index of its query.
-        expected, candidates: `[questions, words]`: the right answer, and what can be chosen.
+        expected: for each question the word that is the right answer.
+        others: `[questions, words]`, what else can be chosen.
         kept: the questions whose word weights are wanted as well.
     """
 
@@ -343,8 +344,8 @@ class MapNeed:
     queries: Floats
     words: Floats
     asked: npt.NDArray[np.int64]
-    expected: npt.NDArray[np.bool_]
-    candidates: npt.NDArray[np.bool_]
+    expected: npt.NDArray[np.int64]
+    others: npt.NDArray[np.bool_]
     kept: tuple[int, ...] = ()
 
 

@@ -255,10 +255,17 @@ class RelationResult(CaseResult):
         best_offset, offset_accuracy: the fixed distance in words, -5 to 5, that does best on the
             same arcs.
         offset_p: exact McNemar test of the head against that distance, two-sided.
+        preference_n, preference_accuracy: arcs where another word of the sentence can look at the
+            same word, and how often the head is right when it does.
+        preference_lead, preference_p: by how much the head is right more often on these arcs when
+            the true word looks, and the exact McNemar test, two-sided.
+        among: whether sinks competed with words (`all`) or not (`words`).
         head: the head, or `mean of 3 heads`, that was judged; `heads_tried` before it was chosen.
         chosen_on, judged_on: how many arcs a head was chosen on (0 where it was named), and
             judged on.
         left_out: how many arcs were not judged, by reason.
+        unknown_share: share of the tokens of all texts, but special ones, that the model does not
+            know, 0 to 1.
         notes: what is to be known of the corpus.
         corpus_sha256: of the corpus file; None for arcs of the case file itself.
     """
@@ -270,11 +277,17 @@ class RelationResult(CaseResult):
     best_offset: StrictInt | None = None
     offset_accuracy: StrictFloat | None = None
     offset_p: StrictFloat | None = None
+    preference_n: StrictInt | None = None
+    preference_accuracy: StrictFloat | None = None
+    preference_lead: StrictFloat | None = None
+    preference_p: StrictFloat | None = None
+    among: str | None = None
     head: str | None = None
     heads_tried: StrictInt | None = None
     chosen_on: StrictInt | None = None
     judged_on: StrictInt | None = None
     left_out: Mapping[str, StrictInt] = field(default_factory=dict)
+    unknown_share: StrictFloat | None = None
     notes: tuple[str, ...] = ()
     corpus_sha256: str | None = None
 

@@ -332,6 +332,10 @@ def test_a_bound_of_a_relation_is_known_by_its_name() -> None:
     accuracy = expected(0.8, rule="relation", measure="accuracy", arguments={"accuracy": 0.5})
     above = replace(accuracy, observed=0.1, measure="above", arguments={"above_best_offset": 0.05})
     assert only(case(accuracy, above), case(above, accuracy)).by == 0
+    for name in ("above_offset_p", "above_preference_p"):
+        small, large = (replace(accuracy, arguments={name: value}) for value in (0.01, 0.05))
+        assert only(case(small), case(large)).loosened == (f"{name} 0.01 → 0.05",)
+        assert only(case(large), case(small)).loosened == ()
     assert only(case(accuracy), case(replace(accuracy, arguments={"accuracy": 0.6}))).kind == "kept"
     assert only(case(accuracy, above), case(accuracy)).lost == (above,)
     lead = replace(above, measure="accuracy above distance +1")

@@ -21,6 +21,7 @@ from attnprobe.corpus import (
     relation_names,
 )
 from attnprobe.errors import CorpusError
+from attnprobe.looks import Pair
 from attnprobe.records import Sample, Span
 
 Write = Callable[[str, str], Path]
@@ -88,6 +89,34 @@ def test_without_a_text_the_forms_are_put_together(write: Write) -> None:
     corpus = read_corpus(write("a.conllu", bare))
     assert corpus.sentences[0].sample.text == "The dogs don't bark, Anna."
     assert len(words(corpus)) == 4
+
+
+def test_a_treebank_tells_its_words(write: Write) -> None:
+    (sentence,) = read_corpus(write("a.conllu", TREE)).sentences
+    assert sentence.words is not None
+    spelled = [sentence.sample.text[slice(*word)] for word in sentence.words]
+    assert spelled == ["The", "dogs", "don't", "bark", ",", "Anna", "."]
+    assert read_corpus(write("a.jsonl", entry())).sentences[0].words is None
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "The dogs  don't bark, Anna.",
+        "The   dogs don't bark,\u00a0 Anna.",
+        "The dogs \u3000don't bark, Anna. ",
+    ],
+)
+def test_more_than_one_space_parts_words(write: Write, stated: str) -> None:
+    text = TREE.replace("# text = The dogs don't bark, Anna.", f"# text = {stated}")
+    corpus = read_corpus(write("a.conllu", text))
+    assert corpus.sentences[0].sample.text.rstrip() == stated.rstrip()
+    assert [ends[:2] for ends in words(corpus)] == [
+        ("The", "dogs"),
+        ("dogs", "bark"),
+        ("don't", "bark"),
+        ("Anna", "bark"),
+    ]
 
 
 def test_sud_relations_and_their_subtypes(write: Write) -> None:
@@ -198,6 +227,13 @@ def arc(**changes: Any) -> str:
         (arc(to=[True, 3]), "to takes [start, end]"),
         (arc(to="fell"), "to takes [start, end] in characters, such as [4, 10], not 'fell'"),
         (arc(to=[0, 2]), "from and to are the same characters"),
+        (arc(candidates=[7, 8]), "candidates takes [start, end] in characters"),
+        (arc(candidates=7), "candidates is a list of [start, end]"),
+        (arc(candidates=[]), "candidates: name at least one other word than to:"),
+        (arc(candidates=[[3, 7]]), "candidates: name at least one other word than to:"),
+        (arc(candidates=[[6, 8]]), "candidates: share characters with one another, with from: or"),
+        (arc(candidates=[[1, 2]]), "candidates: share characters with one another, with from: or"),
+        (arc(candidates=[[7, 9]]), "candidates: [7, 9] does not lie in the text"),
     ],
 )
 def test_a_broken_line_of_json_is_refused_with_its_number(
@@ -207,6 +243,20 @@ def test_a_broken_line_of_json_is_refused_with_its_number(
         read_corpus(write("a.jsonl", f"{entry()}\n\n{line}\n"), "my.jsonl")
     assert str(caught.value).startswith("my.jsonl:3:")
     assert message in str(caught.value)
+
+
+def test_an_arc_may_name_what_competes(write: Write) -> None:
+    line = arc(candidates=[[7, 8], [3, 7], [7, 8]])
+    (sentence,) = read_corpus(write("a.jsonl", line)).sentences
+    (found,) = sentence.arcs
+    assert found.candidates == (Span(7, 8),)
+    assert found.pair(5) == Pair(5, Span(0, 2), Span(3, 7), (Span(7, 8),))
+    # They are no alternatives to the word that looks.
+    assert found.pair(5, backwards=True) == Pair(5, Span(3, 7), Span(0, 2))
+    # In a sentence pair the candidates are of the text, and `from` is of the target.
+    pair = arc(candidates=[[0, 2]]).replace('"It fell."', '"It fell.", "target": "Cela tomba"', 1)
+    (sentence,) = read_corpus(write("b.jsonl", pair)).sentences
+    assert sentence.arcs[0].candidates == (Span(0, 2),)
 
 
 HEADER = "text\tfrom-start\tfrom-end\tto-start\tto-end\trelation\n"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from attnprobe import cases as case_files
 from attnprobe import yamltext
 from attnprobe.cases import Case, parse
+from attnprobe.looks import OFFSETS
 from attnprobe.order import Habit, best_offset, habits
-from attnprobe.relations import OFFSETS
 from attnprobe.results import read_results
 
 Write = Callable[..., Path]

@@ -123,6 +123,8 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
             "  L0H1 is right for 4 of 12 arcs (33.3%, 95 % interval 13.8% to 60.9%)",
             "  the best fixed distance, 1 word to the left, is right for 4 (33.3%); only the head "
             "is right for *, only the distance for *, exact McNemar p *",
+            "  with another word of the sentence looking, it is right for 5 (41.7%); only the true "
+            "word is right for 2, only the other for 3, exact McNemar p 1",
             "  wrong, 5 of 8:",
             "    │ The dog barks.",
             "    │ *^^^^^*",
@@ -264,6 +266,12 @@ def test_the_results_file_tells_all(probe: Run, write: Write) -> None:
         tuple(scipy.stats.binomtest(4, 12).proportion_ci(0.95, method="wilson"))
     )
     assert holds.offset_p is not None
+    assert holds.preference_n is not None
+    assert 0 < holds.preference_n <= 12
+    assert holds.preference_accuracy is not None
+    assert holds.preference_lead is not None
+    assert holds.preference_p is not None
+    assert holds.among == "words"
     assert (holds.left_out, holds.notes) == ({}, ())
     assert len(holds.corpus_sha256 or "") == 64
     best = found["best"]

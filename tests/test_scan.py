@@ -28,20 +28,13 @@ from attnprobe.cli.base import app, out
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus
 from attnprobe.errors import AttnprobeError, CorpusError, MeasureError, ResultsError
 from attnprobe.heads import parse_heads
+from attnprobe.looks import FIRST, LATER, LEFT_OUT, OFFSETS, UNREADABLE, Among, Pair
 from attnprobe.models import Model
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.names import LOCK
 from attnprobe.records import Head, MapNeed, MapSums, Sample, SiteName, Span
-from attnprobe.relations import (
-    LATER,
-    LEFT_OUT,
-    OFFSETS,
-    UNREADABLE,
-    Pair,
-    best_place,
-    measure,
-)
+from attnprobe.relations import best_place, measure
 from attnprobe.results import LOCK_SCHEMA, read_heads, update_heads, write_json
 from attnprobe.scan import files, run
 from attnprobe.scan.measures import MEASURES
@@ -116,25 +109,37 @@ def test_a_sentence_that_stands_twice_is_on_one_side_of_the_split(bert: Model) -
 
 
 @pytest.mark.parametrize(
-    ("architecture", "site"),
-    [("bert", "encoder"), ("llama", "decoder"), ("gemma2", "decoder"), ("bart", "cross")],
+    ("architecture", "site", "among"),
+    [
+        ("bert", "encoder", "words"),
+        ("llama", "decoder", "words"),
+        ("gemma2", "decoder", "words"),
+        ("bart", "cross", "words"),
+        ("bert", "encoder", "all"),
+        ("llama", "decoder", "all"),
+    ],
 )
-def test_counts_are_those_of_measure(architecture: str, site: SiteName) -> None:
-    model = tiny(architecture)
+def test_counts_are_those_of_measure(architecture: str, site: SiteName, among: Among) -> None:
+    tokenizer = tiny_tokenizer()
+    if architecture == "llama":  # nothing stands before the first word
+        tokenizer.backend_tokenizer.post_processor = None
+    model = Model.of(tiny_network(architecture), tokenizer, name="tiny")
     own = corpus(12, target=site == "cross")
-    plan, tally = scanned(model, own, site=site)
+    plan, tally = scanned(model, own, site=site, among=among)
     heads = model.sites[site].all_heads()
     judged = halves([one.id for one in own.sentences], seed=0)
     samples = [one.sample for one in own.sentences]
     assert len(plan.groups) == 4 * (1 if site == "cross" else 2)
     for number, group in enumerate(plan.groups):
         pairs = [
-            Pair(at, *(ends if group.direction == "dependent-to-head" else ends[::-1]))
+            arc.pair(at, backwards=group.direction == "head-to-dependent")
             for at, sentence in enumerate(own.sentences)
-            for *ends, label in sentence.arcs
-            if matches(label, group.relation)
+            for arc in sentence.arcs
+            if matches(arc.relation, group.relation)
         ]
-        hits = measure(model, samples, pairs, site=site, sets=[(head,) for head in heads])
+        hits = measure(
+            model, samples, pairs, site=site, sets=[(head,) for head in heads], among=among, seed=0
+        )
         assert tally.n[number].sum() == len(hits.right)
         for half in (CHOSEN, JUDGED):
             mine = judged[hits.samples] == bool(half)
@@ -143,10 +148,17 @@ def test_counts_are_those_of_measure(architecture: str, site: SiteName) -> None:
             assert (tally.right[number, half] == right.sum(axis=0)).all()
             assert (tally.offsets[number, half] == offsets.sum(axis=0)).all()
             assert (tally.both[number, half] == right.T @ offsets).all()
+            compared = mine & hits.compared
+            true, other = hits.right[compared], hits.other[compared]
+            assert tally.compared[number, half] == compared.sum()
+            assert (tally.with_true[number, half] == true.sum(axis=0)).all()
+            assert (tally.with_other[number, half] == other.sum(axis=0)).all()
+            assert (tally.with_both[number, half] == (true & other).sum(axis=0)).all()
         left_out = dict(zip(LEFT_OUT, tally.left_out[number].tolist(), strict=True))
         assert {reason: n for reason, n in left_out.items() if n} == hits.left_out
     if architecture == "llama":
         assert tally.left_out[:, LEFT_OUT.index(LATER)].all()
+        assert tally.left_out[:, LEFT_OUT.index(FIRST)].any() == (among == "words")
 
 
 def test_the_batch_changes_nothing(bert: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +289,13 @@ def test_measures_are_those_of_plain_python(architecture: str, site: SiteName) -
             ),
         )
     plan = make_plan(model, [replace(own, sentences=())], site=site)
-    plan = replace(plan, sentences=own.sentences, judged=np.zeros(4, bool), of_label=_none(own))
+    plan = replace(
+        plan,
+        sentences=own.sentences,
+        corpus=(0,) * 4,
+        judged=np.zeros(4, bool),
+        of_label=_none(own),
+    )
     tally = last(model, plan, Tally.empty(0, len(model.sites[site].all_heads())))
     expected = plain(model, [one.sample for one in own.sentences], site)
     rows = measure_rows(tally)
@@ -375,7 +393,7 @@ def test_several_corpora_are_pooled(bert: Model) -> None:
     renamed = tuple(replace(sentence, id=f"t{sentence.id}") for sentence in two.sentences)
     two = replace(two, sentences=renamed)
     plan = make_plan(bert, [one, two])
-    tally = last(bert, plan, Tally.empty(plan.counted, 12))
+    tally = last(bert, plan, Tally.empty(plan.counted, 12, 2))
     parts = [scanned(bert, own, relations=["nsubj", "obj", "det"])[1] for own in (one, two)]
     names = [group.relation for group in plan.groups]
     for place, name in enumerate(["nsubj", "obj", "det"]):
@@ -424,8 +442,13 @@ def simulated(
         offsets[:, 4] = random.random(arcs) < rate
         members = np.zeros((arcs, 2), bool)
         members[:, half] = True
-        tally.add(members, right, offsets)
+        tally.add(members, right, offsets, *uncompared(right))
     return tally
+
+
+def uncompared(right: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """No arc has another word that can look."""
+    return np.zeros(len(right), np.bool_), np.zeros_like(right)
 
 
 GROUP = Group("x", "dependent-to-head")
@@ -475,7 +498,9 @@ def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
     tally = Tally.empty(1, 72)
     right, offsets = random.random((90, 72)) < 0.5, random.random((90, len(OFFSETS))) < 0.4
     half = random.random(90) < 0.5
-    tally.add(np.stack([~half, half], axis=1), right, offsets)
+    compared, other = random.random(90) < 0.8, random.random((90, 72)) < 0.3
+    other &= compared[:, None]
+    tally.add(np.stack([~half, half], axis=1), right, offsets, compared, other)
     found = figures(tally, 0, GROUP, HEADS, min_arcs=30)
     assert found is not None
     ours, theirs = right[half], offsets[half]
@@ -493,6 +518,16 @@ def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
     assert found.best.offset_accuracy == theirs[:, at].mean()
     assert found.best.best_offset == OFFSETS[at]
     assert better_p(3, 5, 1) == 1.0
+    # The head beside itself where another word looks, on the half that is judged and on all arcs.
+    for liking, arcs in ((found.best.preference, compared & half), (found.liking, compared)):
+        assert liking is not None
+        hit, missed = right[arcs, best], other[arcs, best]
+        assert (liking.n, liking.share) == (arcs.sum(), missed.mean())
+        assert liking.lead == pytest.approx(hit.mean() - missed.mean())
+        more, less = int((hit & ~missed).sum()), int((missed & ~hit).sum())
+        assert liking.p == pytest.approx(
+            min(1.0, 2 * binom.sf(max(more, less) - 1, more + less, 0.5))
+        )
 
 
 def test_of_distances_that_tie_the_nearest_is_told() -> None:
@@ -500,7 +535,8 @@ def test_of_distances_that_tie_the_nearest_is_told() -> None:
     # -5, -1 and +1 are right on every second arc, as the rule for relations would have it.
     offsets = np.isin(OFFSETS, (-5, -1, 1))[None] & (np.arange(120) % 4 < 2)[:, None]
     halved = np.stack([np.arange(120) % 2 == 0, np.arange(120) % 2 == 1], axis=1)
-    tally.add(halved, np.ones((120, 2), bool), offsets)
+    right = np.ones((120, 2), bool)
+    tally.add(halved, right, offsets, *uncompared(right))
     found = figures(tally, 0, GROUP, HEADS[:2], min_arcs=30)
     assert found is not None
     assert (found.best.best_offset, found.best.offset_accuracy) == (-1, 0.5)
@@ -524,9 +560,8 @@ def kept(random: np.random.Generator, count: int, heads: int) -> list[KeptArc]:
         words = int(random.integers(3, 7))
         weights = random.random((heads, words)).astype(np.float32) * 0.3
         right = int(random.integers(words))
-        expected = np.arange(words) == right
         weights[number % 2, right] += 0.6
-        found.append(KeptArc((number, 0, 0), expected, ~expected, weights))
+        found.append(KeptArc((number, 0, 0), right, np.arange(words) != right, weights))
     return found
 
 
@@ -538,7 +573,7 @@ def test_head_sets_are_greedy_and_judged_elsewhere() -> None:
         hits = 0
         for one in arcs:
             total = one.weights[list(heads)].mean(axis=0)
-            hits += bool(total[one.expected].max() > total[one.others].max())
+            hits += bool(total[one.expected] > total[one.others].max())
         return hits / len(arcs)
 
     found = head_set(ours, theirs, first=0)
@@ -761,6 +796,34 @@ def test_a_suite_tells_what_an_untrained_twin_does_as_well(bert: Model, tmp_path
     assert f"{told}: {', '.join(as_good)}." in " ".join(comments)
 
 
+def test_promise_56_a_suite_demands_more_than_a_liking(bert: Model, tmp_path: Path) -> None:
+    own = corpus(400)
+    options = Options(output=tmp_path / "scan", lock=tmp_path / LOCK)
+    scan = Scan(bert, None, [own], [tmp_path / "made_up.tsv"], options)
+    scan.begin(resume=False)
+    list(scan.go_on())
+    scan.finish()
+    text = (tmp_path / "scan" / files.SUITE).read_text()
+    bounds = {
+        one["id"]: one["expect"].get("above_preference")
+        for one in yaml.safe_load(text)["relations"]
+    }
+    expected: dict[str, float | None] = {}
+    for one in json.loads((tmp_path / "scan" / files.RESULTS).read_text())["relations"]:
+        both = one["preference"], one["overall"]["preference"]
+        half = math.floor(50 * min(found["above_preference"] for found in both)) / 100
+        holds = half > 0 and all(found["p"] <= 0.05 for found in both)
+        name = f"{one['relation']}-{one['direction']}".replace(":", "-")
+        expected[name] = half if holds else None
+    assert bounds == expected
+    # No relation is in random words: what a head finds of one is a liking, as a rule.
+    likings = [name for name, bound in bounds.items() if bound is None]
+    assert len(likings) > len(bounds) / 2
+    comments = " ".join(line.removeprefix("# ") for line in text.splitlines() if line[0] == "#")
+    told = "No better than when another word looks, so a liking for some words passes"
+    assert f"{told}: {', '.join(likings)}." in comments
+
+
 def test_what_cannot_be_scanned_is_refused(bert: Model) -> None:
     with pytest.raises(CorpusError, match=r"no arc has the relation 'nsbj'; .*nsubj"):
         make_plan(bert, [corpus(3)], relations=["nsbj"])
@@ -791,6 +854,23 @@ def test_the_twin_is_untrained_and_repeatable(minilm: Model) -> None:
     assert first.sites.keys() == minilm.sites.keys()
     plain_entropy = first.attention("The keys are old").pattern("uniform")
     assert plain_entropy.min() > 0.95
+
+
+def test_what_competes_is_part_of_a_scan(bert: Model, tmp_path: Path) -> None:
+    for among in ("words", "all"):
+        folder = tmp_path / among / "scan"
+        scan = tiny_scan(folder, bert, among=among)
+        scan.begin(resume=False)
+        if among == "words":
+            with pytest.raises(ResultsError, match="among was words and is all"):
+                tiny_scan(folder, bert, among="all").begin(resume=True)
+        list(scan.go_on())
+        scan.finish()
+        assert json.loads((folder / files.RESULTS).read_text())["among"] == among
+        suite = yaml.safe_load((folder / files.SUITE).read_text())
+        assert suite["relations"]
+        for relation in suite["relations"]:
+            assert relation.get("among", "words") == among
 
 
 def test_hostile_names_do_no_harm(bert: Model, tmp_path: Path) -> None:
@@ -846,6 +926,11 @@ def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: 
     scan.begin(resume=False)
     list(scan.go_on())
     scan.finish()
+    names = [
+        yaml.safe_load((tmp_path / "scan" / f"{number}-{files.SUITE}").read_text())["suite"]
+        for number in (1, 2)
+    ]
+    assert names == ["scan-tiny-large", "scan-tiny-small"]
     heads = read_heads(tmp_path / LOCK)
     judged: list[list[accuracy.RelationFinding]] = []
     for number in (1, 2):
@@ -875,6 +960,53 @@ def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: 
             if finding.relation.id == name and finding.accuracy
         ]
         assert told[name] == sum(parts)
+
+
+def test_suites_are_named_after_model_and_corpus() -> None:
+    paths = [Path(name) for name in ("a/dev.tsv", "b/dev.conllu", "c/学.jsonl", "d/x y!.tsv")]
+    assert files.suite_names("all MiniLM", paths) == [
+        "scan-all-MiniLM-dev",
+        "scan-all-MiniLM-dev-2",
+        "scan-all-MiniLM",
+        "scan-all-MiniLM-x-y",
+    ]
+
+
+def odd(name: str, texts: Sequence[str]) -> Corpus:
+    """Texts with an arc from their second word to their first."""
+    found = []
+    for number, text in enumerate(texts):
+        first, second, *_ = re.finditer(r"[a-z]+", text)
+        arc = Arc(Span(*second.span()), Span(*first.span()), "x")
+        found.append(Sentence(f"{name}{number}", Sample(text), (arc,), number + 1))
+    return Corpus(name, tuple(found), f"{len(texts):064x}", ())
+
+
+def test_promise_55_unknown_tokens_are_reported_and_refused_above_one_half(
+    minilm: Model, tmp_path: Path
+) -> None:
+    plain, half = odd("plain", ["we see it"] * 3), odd("half", ["we see it 🦤 🦤 🦤"] * 3)
+    most = odd("most", ["we see it 🦤 🦤 🦤", "we see it 🦤 🦤 🦤 🦤"])
+    ids = minilm.tokenizer("we see it 🦤 🦤 🦤", add_special_tokens=False)["input_ids"]
+    assert ids.count(minilm.tokenizer.unk_token_id) * 2 == len(ids) == 6
+    for last_one, refused in ((half, False), (most, True)):
+        folder = tmp_path / last_one.name
+        options = Options(output=folder, lock=folder / LOCK, min_arcs=1)
+        paths = [Path("plain.tsv"), Path("last.tsv")]
+        scan = Scan(minilm, None, [plain, last_one], paths, options)
+        scan.begin(resume=False)
+        list(scan.go_on())
+        if refused:
+            with pytest.raises(MeasureError, match=r"most: 53\.8% of its tokens are unknown"):
+                scan.finish()
+            assert not (folder / LOCK).exists()
+            assert not list(folder.glob(f"*{files.SUITE}"))
+            continue
+        scan.finish()
+        told = json.loads((folder / files.RESULTS).read_text())["corpora"]
+        assert [one["unknown_share"] for one in told] == [0, 0.5]
+        assert "half: unknown tokens: 50.0%" in list(scan.remarks())
+        assert not any("plain: unknown" in line for line in scan.remarks())
 
 
 @pytest.mark.parametrize("name", ["0_n", "0_totals_rows", "1_kept_places", "fingerprint", "done"])
@@ -938,7 +1070,8 @@ def test_the_command_leaves_a_suite_that_passes(
         for arc in one.arcs
         if arc.relation == "det" and judged[number]
     ]
-    hits = measure(minilm, samples, pairs, site=None, sets=[(Head(3, 1),)])
+    spelled = [one.words for one in own.sentences]
+    hits = measure(minilm, samples, pairs, site=None, sets=[(Head(3, 1),)], words=spelled)
     assert det["head"] == "L3H1"
     assert det["judged_on"] == len(hits.right)
     assert det["accuracy"] == hits.right.mean()
@@ -1010,7 +1143,7 @@ def test_the_command_refuses_before_it_loads_a_model(
 def test_the_table_in_the_documents_is_the_real_one(
     command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(out, "_width", 180)
+    monkeypatch.setattr(out, "_width", 220)
     page = (Path(__file__).parent.parent / "docs" / "scan.md").read_text(encoding="utf-8")
     (table,) = [block for block in page.split("```") if block.startswith("text\n┏")]
     result = command("--min-arcs", "30", "--control", "random-init")

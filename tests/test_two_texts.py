@@ -32,6 +32,7 @@ from attnprobe.cases import Case, parse, parse_contents, schema
 from attnprobe.corpus import read_corpus
 from attnprobe.errors import AttnprobeError, CaseErrors, CorpusError, ModelError, SelectorError
 from attnprobe.explain import explain
+from attnprobe.looks import Pair
 from attnprobe.models import Model
 from attnprobe.models.tokens import tokenize_target
 from attnprobe.order import habits
@@ -47,7 +48,7 @@ from attnprobe.records import (
     SiteName,
     Span,
 )
-from attnprobe.relations import Pair, measure
+from attnprobe.relations import measure
 from attnprobe.results import text_sha256
 from attnprobe.rules import parse_rule
 from attnprobe.run import Runner

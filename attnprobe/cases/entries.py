@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from attnprobe.errors import Mark
 from attnprobe.heads import Heads
+from attnprobe.looks import Among
 from attnprobe.records import Sample, SiteName, Span
 from attnprobe.rules import Rule
 
@@ -72,12 +73,14 @@ class LabelledArc(NamedTuple):
     """A word of a text and the word that it should look at, both by their characters.
 
     Attributes:
+        candidates: the only words that compete with `key`; all words of the text where empty.
         group: arcs of one group are never split between choosing a head and judging it.
     """
 
     sample: Sample
     query: Span
     key: Span
+    candidates: tuple[Span, ...]
     group: str
 
 
@@ -127,6 +130,7 @@ class Relation:
     Attributes:
         choose: the heads are candidates; the best on one half of the sentences is judged on the
             other. Otherwise they are one head, or several whose mean is judged.
+        among: whether special tokens and, at a causal site, the first token compete with words.
         seed: of the split.
         least: with fewer judged arcs there is no verdict.
     """
@@ -138,6 +142,7 @@ class Relation:
     heads: Heads
     choose: bool
     site: SiteName | None
+    among: Among
     seed: int
     least: int
     bounds: tuple[Bound, ...]

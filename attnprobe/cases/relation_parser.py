@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from attnprobe.align import Chars, Phrase, locate
+from attnprobe.align import Chars, Phrase, Selector, locate
 from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import (
     Bound,
@@ -29,6 +29,7 @@ from attnprobe.cases.shells import (
 )
 from attnprobe.errors import SelectorError
 from attnprobe.heads import Heads, HeadSet, parse_heads
+from attnprobe.looks import other_candidates
 from attnprobe.records import Head, Sample, SiteName, Span
 from attnprobe.registry import did_you_mean
 from attnprobe.rules import Rule
@@ -97,6 +98,7 @@ class RelationParser:
             heads=heads,
             choose=heads.how == "best",
             site=site,
+            among=spec.among,
             seed=spec.seed,
             least=spec.least,
             bounds=bounds,
@@ -250,19 +252,33 @@ class RelationParser:
             pair=spec.text_pair,
             one_segment=spec.one_segment,
         )
-        found: list[Span] = []
-        for name, selector in (("from", spec.from_), ("to", spec.to)):
-            try:
-                found += locate(selector, sample.joined, pair_start=sample.pair_start)
-            except SelectorError as error:
-                self._error(f"{name}: {error}", (*path, name))
-        if len(found) != 2:
+        query = self._span("from", spec.from_, sample, (*path, "from"))
+        key = self._span("to", spec.to, sample, (*path, "to"))
+        named = [
+            self._span("candidates", selector, sample, (*path, "candidates", number))
+            for number, selector in enumerate(spec.candidates or ())
+        ]
+        if query is None or key is None or None in named:
             return None
-        query, key = found
         if query.start < key.end and key.start < query.end:
             self._error("from: and to: share characters; a word cannot look at itself", path)
             return None
-        return LabelledArc(sample, query, key, spec.text)
+        candidates = tuple(span for span in named if span is not None)
+        if spec.candidates is not None:
+            try:
+                candidates = other_candidates(candidates, query, key)
+            except ValueError as error:
+                self._error(f"candidates: {error}", (*path, "candidates"))
+                return None
+        return LabelledArc(sample, query, key, candidates, spec.text)
+
+    def _span(self, name: str, selector: Selector, sample: Sample, path: KeyPath) -> Span | None:
+        try:
+            (span,) = locate(selector, sample.joined, pair_start=sample.pair_start)
+        except SelectorError as error:
+            self._error(f"{name}: {error}", path)
+            return None
+        return span
 
     def _labelled(
         self,
@@ -334,4 +350,4 @@ def _arc(case: Case, rule: Rule, site: SiteName | None) -> LabelledArc | str:
     query, key = spans
     if rule.site != "cross" and query.start < key.end and key.start < query.end:
         return "a word and itself"
-    return LabelledArc(case.sample, query, key, case.id)
+    return LabelledArc(case.sample, query, key, (), case.id)

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from attnprobe.align import WHICH, Chars, Phrase, Selector, parse_selector
 from attnprobe.cases.entries import Severity
+from attnprobe.looks import Among
 from attnprobe.records import SiteName
 
 __all__ = [
@@ -258,6 +259,11 @@ class SpanShell(_Shell):
     to: _SpanField = Field(description="The word attended to, in the same forms.")
     allow_special_tokens: AllowSpecialTokens = False
     one_segment: OneSegment = False
+    candidates: Annotated[list[_SpanField], Field(min_length=1)] | None = Field(
+        None,
+        description="The words that compete with to:, in the same forms; without it all words of "
+        "the text.",
+    )
 
 
 class BoundsShell(_Shell):
@@ -275,6 +281,16 @@ class BoundsShell(_Shell):
         None,
         description="Largest p of the exact McNemar test against the best fixed distance; the "
         "head must be the better one.",
+    )
+    above_preference: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="By how much the accuracy must lie above that of the same head when another "
+        "word of the sentence looks, with p of the exact McNemar test at most 0.05.",
+    )
+    above_preference_p: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Largest p of the exact McNemar test of the head against itself when another "
+        "word of the sentence looks; it must be right more often when the true word looks.",
     )
 
 
@@ -326,6 +342,11 @@ class RelationShell(_Shell):
     )
     source_language: SourceLanguage = None
     target_language: TargetLanguage = None
+    among: Among = Field(
+        "words",
+        description="What competes: words, or also special tokens and, at a causal site, the first "
+        "token.",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(
         0, description="Of the split into the half chosen on and the half judged on."
     )

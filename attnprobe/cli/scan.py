@@ -39,6 +39,11 @@ class Control(StrEnum):
     RANDOM_INIT = "random-init"
 
 
+class Among(StrEnum):
+    WORDS = "words"
+    ALL = "all"
+
+
 @app.command()
 def scan(
     model: Annotated[
@@ -54,6 +59,13 @@ def scan(
     site: Annotated[
         str | None, typer.Option("--site", help="encoder, decoder or cross; if there are several.")
     ] = None,
+    among: Annotated[
+        Among,
+        typer.Option(
+            "--among",
+            help="What competes: words, or all: special tokens and a decoder's first token too.",
+        ),
+    ] = Among.WORDS,
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of the halves, samples and control.")
     ] = 0,
@@ -138,6 +150,7 @@ def scan(
     options = Options(
         site=named,
         relations=tuple(relation or ()),
+        among=among.value,
         seed=seed,
         min_arcs=min_arcs,
         batch_tokens=batch_tokens,
@@ -173,12 +186,13 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
 
     table = Table()
     table.add_column("relation", no_wrap=True)
-    for column in ("head", "chosen", "held out", "95 %", "best offset", "p", "better", "set"):
+    columns = ("head", "chosen", "held out", "95 %", "best offset", "p", "preference", "p")
+    for column in (*columns, "better", "set"):
         table.add_column(column)
     if session.twin is not None:
         table.add_column("untrained")
     for one in session.found:
-        best, joint = one.best, one.heads
+        best, joint, liking = one.best, one.heads, one.best.preference
         cells = [
             harmless(str(one.group)),
             str(best.head),
@@ -187,6 +201,8 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
             str(best.interval),
             f"{best.best_offset:+d}: {best.offset_accuracy:.1%}",
             f"{best.p:.2g}",
+            "" if liking is None else f"{liking.share:.1%} of {liking.n}",
+            "" if liking is None else f"{liking.p:.2g}",
             f"{len(one.discoveries)} of {one.heads_tried}",
             ""
             if joint is None
@@ -205,7 +221,9 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         print_table(table)
         out.print(
             "A head is chosen on one half of the sentences and judged on the other. p: exact "
-            "McNemar test of that head against the word at the best fixed distance. better: heads "
+            "McNemar test of that head against the word at the best fixed distance. preference: "
+            "how often the head is right when another word of the sentence looks, and the same "
+            "test against that. better: heads "
             "that are better than that distance at a false discovery rate of 5 %. set: heads whose "
             "mean is better than the head alone, and what of that is left on the other half.",
             soft_wrap=True,

@@ -48,25 +48,24 @@ class _Questions:
         rows = np.zeros((len(needs), looking, queries), np.float32)
         columns = np.zeros((len(needs), keys, words), np.float32)
         count = sum(len(need.asked) for need in needs)
-        expected = np.zeros((count, words), np.bool_)
         others = np.zeros((count, words), np.bool_)
-        samples, asked = [], []
+        samples, asked, expected = [], [], []
         at = 0
         for number, need in enumerate(needs):
             rows[number, : len(need.queries), : need.queries.shape[1]] = need.queries
             columns[number, : need.words.shape[0], : need.words.shape[1]] = need.words
             until = at + len(need.asked)
-            expected[at:until, : need.words.shape[1]] = need.expected
-            others[at:until, : need.words.shape[1]] = need.candidates & ~need.expected
+            others[at:until, : need.words.shape[1]] = need.others
             samples += [number] * len(need.asked)
             asked += need.asked.tolist()
+            expected += need.expected.tolist()
             at = until
         self.rows = torch.from_numpy(rows).to(device)[:, None]
         self.columns = torch.from_numpy(columns).to(device)[:, None]
-        self.expected = torch.from_numpy(expected).to(device)[:, None]
         self.others = torch.from_numpy(others).to(device)[:, None]
         self.samples = torch.tensor(samples, dtype=torch.long, device=device)
         self.asked = torch.tensor(asked, dtype=torch.long, device=device)
+        self.expected = torch.tensor(expected, dtype=torch.long, device=device)[:, None, None]
         starts = np.cumsum([0, *(len(need.asked) for need in needs)])
         kept = [int(starts[n]) + one for n, need in enumerate(needs) for one in need.kept]
         self.kept = torch.tensor(kept, dtype=torch.long, device=device)
@@ -148,6 +147,6 @@ def _answers(weights: Tensor, questions: _Questions) -> tuple[Tensor, Tensor]:
     """Whether each head is right `[questions, heads]`, and kept weights `[kept, heads, words]`."""
     words = (questions.rows @ weights) @ questions.columns
     asked = words[questions.samples, :, questions.asked]
-    there = asked.masked_fill(~questions.expected, -1).amax(dim=-1)
+    there = asked.take_along_dim(questions.expected, dim=-1)[..., 0]
     elsewhere = asked.masked_fill(~questions.others, -1).amax(dim=-1)
     return there > elsewhere, asked[questions.kept]

@@ -232,6 +232,7 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     told["expectations"] = [entry.as_dict() for entry in bounds]
     if found is None:
         return told
+    liking = found.preference
     return told | {
         "n": found.n,
         "accuracy": found.share,
@@ -239,11 +240,17 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
         "best_offset": found.best_offset,
         "offset_accuracy": found.offset_share,
         "offset_p": found.p,
+        "preference_n": liking.n if liking else 0,
+        "preference_accuracy": liking.share if liking else None,
+        "preference_lead": liking.lead if liking else None,
+        "preference_p": liking.p if liking else None,
+        "among": stated.among,
         "head": found.head,
         "heads_tried": found.heads_tried,
         "chosen_on": found.chosen_on,
         "judged_on": found.n,
         "left_out": dict(found.left_out),
+        "unknown_share": found.unknown,
         "notes": list(found.notes),
         "corpus_sha256": found.sha256,
     }

@@ -22,10 +22,11 @@ from attnprobe.align import visible
 from attnprobe.cases import LEAST
 from attnprobe.corpus import Corpus, matches
 from attnprobe.errors import ResultsError
+from attnprobe.looks import Among
 from attnprobe.names import SUFFIX
 from attnprobe.records import Head, HeadGrid
 from attnprobe.results import write_bytes
-from attnprobe.scan.report import SIGNIFICANT, RelationFigures
+from attnprobe.scan.report import SIGNIFICANT, RelationFigures, preference_json
 from attnprobe.scan.tally import Group, Tally, packed, unpacked
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "lock_entries",
     "read_state",
     "set_names",
+    "suite_names",
     "suite_text",
     "write_grids",
     "write_state",
@@ -149,6 +151,19 @@ def set_names(groups: Sequence[Group], prefix: str) -> Mapping[Group, str]:
     return names
 
 
+def suite_names(model: str, corpora: Sequence[Path]) -> list[str]:
+    """A name for the suite of each corpus, of plain letters and digits: `scan-minilm-english`."""
+    names: list[str] = []
+    for path in corpora:
+        parts = (_UNFIT.sub("-", part).strip("-") for part in ("scan", model, path.stem))
+        plain = name = "-".join(part for part in parts if part)
+        number = 2
+        while name in names:
+            name, number = f"{plain}-{number}", number + 1
+        names.append(name)
+    return names
+
+
 def lock_entries(
     found: Sequence[RelationFigures],
     heads: Sequence[Head],
@@ -178,6 +193,7 @@ def lock_entries(
             "best_offset": best.best_offset,
             "offset_accuracy": best.offset_accuracy,
             "p": best.p,
+            "preference": preference_json(best.preference),
         }
         joint = one.heads
         if joint is not None and joint.gain > 0 and joint.p <= SIGNIFICANT:
@@ -197,6 +213,7 @@ def suite_text(
     names: Mapping[Group, str],
     corpus: Corpus,
     *,
+    suite: str,
     few: Sequence[str] = (),
     untrained: Collection[str] = (),
     corpus_path: Path,
@@ -204,6 +221,7 @@ def suite_text(
     model: str,
     site: str,
     languages: Mapping[str, str] = MappingProxyType({}),
+    among: Among,
     seed: int,
 ) -> str:
     """A case file that holds the model to what the scan found, for the relations of one corpus.
@@ -214,6 +232,7 @@ def suite_text(
     Args:
         found: figures of this corpus alone, which the suite judges the heads on.
         languages: that the texts were read in, by their key in a case file.
+        suite: its name.
         few: names of what has too few arcs in this corpus.
         untrained: names of what an untrained twin does as well.
     """
@@ -224,26 +243,33 @@ def suite_text(
     relations: list[dict[str, Any]] = []
     never: list[str] = []
     habits: list[str] = []
+    likings: list[str] = []
     for one in found:
         name, relation = names[one.group], one.group.relation
         if not any(matches(label, relation) for label in labels):
             continue
-        least, above = bounds(one)
+        least, above, beyond = bounds(one)
         if least <= 0:
             never.append(name)
             continue
         if above <= 0:
             habits.append(name)
+        if beyond <= 0:
+            likings.append(name)
         entry: dict[str, Any] = {
             "id": name,
             "from_corpus": {kind: source, key: relation, "direction": one.group.direction},
             "heads": f"@{name}",
         }
+        if among != "words":
+            entry["among"] = among
         if one.overall[0] < LEAST:
             entry["least"] = one.overall[0]
         entry["expect"] = {"accuracy": least}
         if above > 0:
             entry["expect"]["above_best_offset"] = above
+        if beyond > 0:
+            entry["expect"]["above_preference"] = beyond
         relations.append(entry)
     if not relations:
         return ""
@@ -253,6 +279,7 @@ def suite_text(
     ]
     for text, those in (
         ("No better than a fixed distance, so position alone passes", habits),
+        ("No better than when another word looks, so a liking for some words passes", likings),
         (
             "No better than an untrained twin on the half that both are judged on",
             [entry["id"] for entry in relations if entry["id"] in untrained],
@@ -270,7 +297,7 @@ def suite_text(
             )
     content = {
         "version": 1,
-        "suite": "scan",
+        "suite": suite,
         "about": "What attnprobe scan found: relations that a head gets right.",
         "defaults": {"site": site, **languages},
         "relations": relations,
@@ -279,10 +306,11 @@ def suite_text(
     return "\n".join(comments) + "\n" + text
 
 
-def bounds(one: RelationFigures) -> tuple[float, float]:
-    """The accuracy and the lead over the best distance that a suite may demand, rounded down.
+def bounds(one: RelationFigures) -> tuple[float, float, float]:
+    """What a suite may demand, rounded down: an accuracy, and leads over both habits.
 
-    The lead is half of what was found: a release may lose some of it.
+    One is the lead over the best distance, the other that over another word that looks. A lead is
+    half of what was found: a release may lose some of it.
 
     A suite that names the head judges it on all arcs, so the bound must hold there as well.
     """
@@ -291,7 +319,12 @@ def bounds(one: RelationFigures) -> tuple[float, float]:
     above = 0.0
     if one.best.above > 0 and one.best.p <= SIGNIFICANT:
         above = max(0.0, min(one.best.above, accuracy - offset) / 2)
-    return math.floor(least * 100) / 100, math.floor(above * 100) / 100
+    beyond = 0.0
+    likings = one.best.preference, one.liking
+    if all(found is not None and found.p <= SIGNIFICANT and found.n >= LEAST for found in likings):
+        beyond = max(0.0, min(found.lead for found in likings if found is not None) / 2)
+    least, above, beyond = (math.floor(value * 100) / 100 for value in (least, above, beyond))
+    return least, above, beyond
 
 
 def write_grids(

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attnprobe.looks import LEFT_OUT, OFFSETS
+from attnprobe.preference import Preference
 from attnprobe.records import Head
-from attnprobe.relations import LEFT_OUT, OFFSETS, best_place
+from attnprobe.relations import best_place
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.sets import HeadSet, head_set
 from attnprobe.scan.tally import Group, Tally
@@ -33,6 +35,7 @@ class Judged:
         accuracy: on the `n` other arcs, with its 95 % Wilson interval.
         best_offset: the fixed distance in words that does best on these n arcs.
         p: exact McNemar test of the head against that distance, two-sided.
+        preference: the head beside itself when another word looks; None where no other word can.
     """
 
     head: Head
@@ -44,6 +47,7 @@ class Judged:
     best_offset: int
     offset_accuracy: float
     p: float
+    preference: Preference | None
 
     @property
     def above(self) -> float:
@@ -62,6 +66,7 @@ class RelationFigures:
             on, adjusted for false discoveries among all heads.
         overall: the chosen head and the best distance on all arcs: what a suite that names the head
             will see.
+        liking: the chosen head beside itself when another word looks, on all arcs.
     """
 
     group: Group
@@ -71,6 +76,7 @@ class RelationFigures:
     accuracies: npt.NDArray[np.float64]
     adjusted: npt.NDArray[np.float64]
     overall: tuple[int, float, float]
+    liking: Preference | None
     heads: HeadSet | None
 
     @property
@@ -117,6 +123,7 @@ def figures(
         right / n[:, None],
         adjusted_p(p_values),
         _overall(tally, group, best),
+        _preference(tally, group, best, slice(None)),
         found,
     )
 
@@ -138,7 +145,10 @@ def within(
         return None
     head = heads.index(one.best.head)
     return replace(
-        one, best=_judged(tally, group, head, heads), overall=_overall(tally, group, head)
+        one,
+        best=_judged(tally, group, head, heads),
+        overall=_overall(tally, group, head),
+        liking=_preference(tally, group, head, slice(None)),
     )
 
 
@@ -159,7 +169,17 @@ def _judged(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> Judge
         OFFSETS[at],
         off / count,
         paired_p(hits - joint, off - joint),
+        _preference(tally, group, head, slice(JUDGED, JUDGED + 1)),
     )
+
+
+def _preference(tally: Tally, group: int, head: int, part: slice) -> Preference | None:
+    """A head beside itself when another word looks, on some of the halves."""
+    n = int(tally.compared[group, part].sum())
+    if not n:
+        return None
+    counts = (tally.with_true, tally.with_other, tally.with_both)
+    return Preference(n, *(int(count[group, part, head].sum()) for count in counts))
 
 
 def _overall(tally: Tally, group: int, head: int) -> tuple[int, float, float]:
@@ -211,6 +231,7 @@ def as_json(found: RelationFigures, heads: Sequence[Head]) -> dict[str, Any]:
         "offset_accuracy": best.offset_accuracy,
         "above_best_offset": best.above,
         "p": best.p,
+        "preference": preference_json(best.preference),
         "left_out": dict(found.left_out),
         "better_than_offset": {
             str(heads[head]): float(found.adjusted[head]) for head in found.discoveries
@@ -223,6 +244,7 @@ def as_json(found: RelationFigures, heads: Sequence[Head]) -> dict[str, Any]:
             "n": found.overall[0],
             "accuracy": found.overall[1],
             "offset_accuracy": found.overall[2],
+            "preference": preference_json(found.liking),
         },
         "set": None
         if joint is None
@@ -235,6 +257,18 @@ def as_json(found: RelationFigures, heads: Sequence[Head]) -> dict[str, Any]:
             "gain": joint.gain,
             "p": joint.p,
         },
+    }
+
+
+def preference_json(found: Preference | None) -> dict[str, Any] | None:
+    """A head beside itself when another word looks, as results have it."""
+    if found is None:
+        return None
+    return {
+        "n": found.n,
+        "accuracy": found.share,
+        "above_preference": found.lead,
+        "p": found.p,
     }
 
 

@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from attnprobe.corpus import Corpus, Sentence, halves, matches, relation_names
 from attnprobe.errors import CorpusError, SelectorError
+from attnprobe.looks import LEFT_OUT, UNREADABLE, Among, Look, Looks, count_unknown, find_looks
 from attnprobe.names import BATCH_TOKENS
+from attnprobe.preference import other_looks
 from attnprobe.records import Encoding, MapNeed, MapSums, Sample, Site, SiteName
 from attnprobe.registry import did_you_mean
-from attnprobe.relations import LEFT_OUT, UNREADABLE, Look, Looks, Pair, find_looks
 from attnprobe.scan.measures import Views
 from attnprobe.scan.tally import HALVES, Group, KeptArc, Tally, groups_of
 
@@ -63,6 +64,7 @@ class Plan:
         of_label: for each relation of an arc, the groups that it counts for.
         sampled: the arcs that head sets are made on, by sentence, arc and direction: the group and
             half of each sample that it is in.
+        among: whether sinks compete with words.
     """
 
     sentences: tuple[Sentence, ...]
@@ -73,6 +75,7 @@ class Plan:
     judged: npt.NDArray[np.bool_]
     of_label: Mapping[str, tuple[int, ...]]
     sampled: Arcs
+    among: Among
     seed: int
     batch_tokens: int
 
@@ -96,6 +99,7 @@ def make_plan(
     *,
     site: SiteName | None = None,
     relations: Sequence[str] = (),
+    among: Among = "words",
     seed: int = 0,
     set_arcs: int = SET_ARCS,
     batch_tokens: int = BATCH_TOKENS,
@@ -105,6 +109,7 @@ def make_plan(
     Args:
         site: needed only where the model has several.
         relations: with their subtypes; every relation of the corpora without it.
+        among: whether sinks compete with words.
 
     Raises:
         CorpusError: a relation that no arc has, or sentences that do not fit the site.
@@ -146,6 +151,7 @@ def make_plan(
         judged,
         of_label,
         _sampled(sentences, groups, of_label, judged, seed=seed, count=set_arcs),
+        among,
         seed,
         batch_tokens,
     )
@@ -207,7 +213,9 @@ def scan_chunks(
     """
     views = Views(model.sites[plan.site])
     for done, chunk, unread in _chunks(model, plan, start):
-        more = Tally.empty(plan.counted, tally.right.shape[-1])
+        more = Tally.empty(plan.counted, tally.right.shape[-1], plan.corpora)
+        for number, encoding in chunk:
+            more.tokens[plan.corpus[number]] += count_unknown(encoding, encoding.site(plan.site))
         for number in unread:
             more.unread += 1
             for arc in plan.sentences[number].arcs:
@@ -248,11 +256,14 @@ class _Questions:
     Attributes:
         members: `[arcs, groups × halves]`, what each counts for.
         offsets: `[arcs, offsets]`.
+        compared: `[arcs]`, whether another word looks as well; these questions follow those of
+            the arcs.
         kept: of those sampled, the place and the samples.
     """
 
     members: npt.NDArray[np.bool_]
     offsets: npt.NDArray[np.bool_]
+    compared: npt.NDArray[np.bool_]
     kept: tuple[tuple[tuple[int, int, int], tuple[tuple[int, int], ...]], ...]
 
 
@@ -272,16 +283,24 @@ def _add(
     for sums in model.survey(needs, batch_tokens=plan.batch_tokens):
         own = [asked[index] for index in sums.needs]
         tally.totals.add(sums)
+        compared = np.concatenate([one.compared for one in own])
+        # The questions of each text: its arcs, then the same words looked at by others.
+        of_arcs = np.concatenate(
+            [np.arange(len(one.compared) + one.compared.sum()) < len(one.compared) for one in own]
+        )
+        other = np.zeros((len(compared), sums.right.shape[1]), np.bool_)
+        other[compared] = sums.right[~of_arcs]
         tally.add(
             np.concatenate([one.members for one in own]),
-            sums.right,
+            sums.right[of_arcs],
             np.concatenate([one.offsets for one in own]),
+            compared,
+            other,
         )
         for index, questions, weights in zip(sums.needs, own, sums.kept, strict=True):
             need = needs[index]
             for at, (place, samples), found in zip(need.kept, questions.kept, weights, strict=True):
-                expected = need.expected[at]
-                arc = KeptArc(place, expected, need.candidates[at] & ~expected, found.copy())
+                arc = KeptArc(place, int(need.expected[at]), need.others[at], found.copy())
                 for sample in samples:
                     tally.kept.setdefault(sample, []).append(arc)
 
@@ -297,11 +316,8 @@ def _need(
         if plan.of_label[arc.relation]
         for direction in range(plan.directions)
     ]
-    pairs = []
-    for at, direction in places:
-        ends = sentence.arcs[at].dependent, sentence.arcs[at].head
-        pairs.append(Pair(number, ends[direction], ends[1 - direction]))
-    looks = find_looks(encoding, site, pairs, site.layers)
+    pairs = [sentence.arcs[at].pair(number, backwards=bool(way)) for at, way in places]
+    looks = find_looks(encoding, site, pairs, site.layers, words=sentence.words, among=plan.among)
     groups = [_groups(plan, sentence, *place) for place in places]
     _count_left_out(tally, looks, groups)
     half = int(plan.judged[number])
@@ -316,11 +332,19 @@ def _need(
     ]
     seen, counts = views.of(encoding)
     tally.totals.add_rows(counts)
-    queries, which = _queries(looks.looks, len(encoding.queries(site.name)))
+    others = other_looks(
+        encoding, site, pairs, looks, site.layers, words=sentence.words, seed=plan.seed
+    )
+    asked = [*looks.looks, *(look for look in others if look is not None)]
+    queries, which = _queries(asked, len(encoding.queries(site.name)))
     words = np.zeros((len(encoding.keys(site.name)), len(looks.words)), np.float32)
     for column, word in enumerate(looks.words):
-        words[list(word.positions), column] = 1
-    shape = len(looks.looks), len(looks.words)
+        words[list(word), column] = 1
+    expected = np.array([look.expected for look in asked], np.int64)
+    against = np.zeros((len(asked), len(looks.words)), np.bool_)
+    for row, look in enumerate(asked):
+        against[row] = look.candidates
+    against[np.arange(len(expected)), expected] = False
     need = MapNeed(
         encoding.sample,
         site.name,
@@ -328,14 +352,14 @@ def _need(
         queries,
         words,
         which,
-        np.array([look.expected for look in looks.looks], np.bool_).reshape(shape),
-        np.array([look.candidates for look in looks.looks], np.bool_).reshape(shape),
+        expected,
+        against,
         tuple(row for row, _ in kept),
     )
-    offsets = [look.offsets for look in looks.looks]
     return need, _Questions(
         members.reshape(len(members), members.shape[1] * HALVES),
-        np.array(offsets, np.bool_).reshape(len(offsets), tally.offsets.shape[-1]),
+        looks.offsets,
+        np.array([look is not None for look in others], np.bool_),
         tuple((place, plan.sampled[place]) for _, place in kept),
     )
 

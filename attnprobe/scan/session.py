@@ -14,9 +14,9 @@ import numpy as np
 from attnprobe._version import __version__
 from attnprobe.corpus import Corpus
 from attnprobe.errors import MeasureError, ResultsError
+from attnprobe.looks import LEFT_OUT, MOST_UNKNOWN, Among
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import Head, SiteName
-from attnprobe.relations import LEFT_OUT
 from attnprobe.results import (
     check_heads,
     environment,
@@ -71,6 +71,7 @@ class Options:
 
     Attributes:
         relations: only these, with their subtypes; all where empty.
+        among: whether special tokens and, at a causal site, the first token compete with words.
         min_arcs: fewest arcs in each half.
         set_arcs: arcs of each relation, direction and half that head sets are made on.
         output: folder; nothing is written without one.
@@ -82,6 +83,7 @@ class Options:
 
     site: SiteName | None = None
     relations: tuple[str, ...] = ()
+    among: Among = "words"
     seed: int = 0
     min_arcs: int = 30
     set_arcs: int = SET_ARCS
@@ -119,6 +121,7 @@ class Scan:
             corpora,
             site=options.site,
             relations=options.relations,
+            among=options.among,
             seed=options.seed,
             set_arcs=options.set_arcs,
             batch_tokens=options.batch_tokens,
@@ -129,7 +132,7 @@ class Scan:
         self.found: list[RelationFigures] = []
         self.too_few: dict[str, tuple[int, int]] = {}
         self._controls: dict[Group, RelationFigures] = {}
-        empty = Tally.empty(self.plan.counted, len(self.heads))
+        empty = Tally.empty(self.plan.counted, len(self.heads), len(corpora))
         # Sentences done and their tallies, exchanged in one step: an interruption finds all of a
         # chunk or nothing of it.
         self._counted = 0, [empty] * (1 if twin is None else 2)
@@ -197,11 +200,19 @@ class Scan:
         """Writes all files, and forgets the unfinished scan.
 
         Raises:
-            MeasureError: the model cannot take a single sentence.
+            MeasureError: the model cannot take a single sentence, or more than half of the tokens
+                of a corpus are unknown to it.
             ResultsError: a file cannot be written, or a head set of another model is in the way.
         """
         if self._tallies[0].unread == self.total:
             raise MeasureError(f"nothing was measured: {LEFT_OUT[0]} of any sentence")
+        for place, corpus in enumerate(self.corpora):
+            share = self._tallies[0].unknown_share(place)
+            if share > MOST_UNKNOWN:
+                raise MeasureError(
+                    f"{corpus.name}: {share:.1%} of its tokens are unknown to {self.model.name}, "
+                    "more than half; scan a corpus in a language that its tokenizer knows"
+                )
         folder = self._folder
         if folder is None:
             self._figure(sets=True)
@@ -217,12 +228,14 @@ class Scan:
             "weights_sha256": self.model.weights_sha256,
             "corpora_sha256": [corpus.sha256 for corpus in self.corpora],
             "site": self.plan.site,
+            "among": self.plan.among,
             "seed": self.options.seed,
             "attnprobe": __version__,
         }
         entries = files.lock_entries(self.found, self.heads, names, origin)
         if entries:
             update_heads(lock, entries, overwrite=self.options.overwrite)
+        suites = files.suite_names(self.model.name, self.paths)
         written = [folder / files.RESULTS, *([lock] if entries else [])]
         untrained = {names[one.group] for one in self.found if self._as_good_untrained(one)}
         for at, (corpus, path) in enumerate(zip(self.corpora, self.paths, strict=True)):
@@ -231,6 +244,7 @@ class Scan:
                 own,
                 names,
                 corpus,
+                suite=suites[at],
                 few=few,
                 untrained=untrained,
                 corpus_path=path,
@@ -238,6 +252,7 @@ class Scan:
                 model=self.model.name,
                 site=self.plan.site,
                 languages=self._languages,
+                among=self.plan.among,
                 seed=self.options.seed,
             )
             if text:
@@ -323,6 +338,9 @@ class Scan:
             if len(some) < len(self.too_few):
                 count = len(self.too_few) - len(some)
                 yield f"relations and directions of which no arc can be judged: {count}"
+        for place, corpus in enumerate(self.corpora):
+            if tally.tokens[place, 0]:
+                yield f"{corpus.name}: unknown tokens: {tally.unknown_share(place):.1%}"
         if tally.unread:
             yield f"{tally.unread} of {self.total} sentences left out: {LEFT_OUT[0]}"
         left_out = tally.left_out[: len(self.plan.groups)].T.tolist()
@@ -388,6 +406,7 @@ class Scan:
                 "corpora": [corpus.sha256 for corpus in self.corpora],
                 "site": self.plan.site,
                 "relations": [str(group) for group in self.plan.groups],
+                "among": self.plan.among,
                 "seed": options.seed,
                 "set_arcs": options.set_arcs,
                 "batch_tokens": options.batch_tokens,
@@ -421,11 +440,13 @@ class Scan:
                     "name": corpus.name,
                     "sha256": corpus.sha256,
                     "sentences": len(corpus.sentences),
+                    "unknown_share": self._tallies[0].unknown_share(place),
                     "notes": list(corpus.notes),
                 }
-                for corpus in self.corpora
+                for place, corpus in enumerate(self.corpora)
             ],
             "site": self.plan.site,
+            "among": self.plan.among,
             "seed": self.options.seed,
             "min_arcs": self.options.min_arcs,
             "batch_tokens": self.options.batch_tokens,

@@ -47,19 +47,18 @@ class _Sample:
     """Arcs of several lengths as padded arrays."""
 
     def __init__(self, arcs: Sequence[KeptArc], heads: int) -> None:
-        words = max(len(arc.expected) for arc in arcs)
+        words = max(len(arc.others) for arc in arcs)
         self.weights = np.zeros((len(arcs), heads, words), np.float32)
-        self.expected = np.zeros((len(arcs), 1, words), np.bool_)
+        self.expected = np.array([arc.expected for arc in arcs])[:, None, None]
         self.others = np.zeros((len(arcs), 1, words), np.bool_)
         for number, arc in enumerate(arcs):
-            own = slice(len(arc.expected))
+            own = slice(len(arc.others))
             self.weights[number, :, own] = arc.weights
-            self.expected[number, 0, own] = arc.expected
             self.others[number, 0, own] = arc.others
 
     def right(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Whether the expected word gets most, `[arcs, ...]`, of weights `[arcs, ..., words]`."""
-        there = np.where(self.expected, weights, -1).max(axis=-1)
+        there = np.take_along_axis(weights, self.expected, axis=-1)[..., 0]
         elsewhere = np.where(self.others, weights, -1).max(axis=-1)
         right: npt.NDArray[np.bool_] = there > elsewhere
         return right

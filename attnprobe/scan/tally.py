@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from attnprobe.looks import LEFT_OUT, OFFSETS
 from attnprobe.records import Floats
-from attnprobe.relations import LEFT_OUT, OFFSETS
 from attnprobe.scan.measures import Totals
 
 __all__ = [
@@ -62,12 +62,13 @@ class KeptArc:
 
     Attributes:
         place: number of the sentence, of the arc in it, and of the direction.
-        expected, others: `[words]`: the right answer, and what else can be chosen.
+        expected: which of the words is the right answer.
+        others: `[words]`, what else can be chosen.
         weights: `[heads, words]`.
     """
 
     place: tuple[int, int, int]
-    expected: npt.NDArray[np.bool_]
+    expected: int
     others: npt.NDArray[np.bool_]
     weights: Floats
 
@@ -81,7 +82,11 @@ class Tally:
         right: `[groups, halves, heads]`, how often each head was right.
         offsets: `[groups, halves, offsets]`, how often the word at each distance was.
         both: `[groups, halves, heads, offsets]`, how often both were.
+        compared: `[groups, halves]`, arcs where another word of the sentence can look.
+        with_true, with_other, with_both: `[groups, halves, heads]`, on how many of these each head
+            was right when the true word looked, when the other one did, and both times.
         left_out: `[groups, reasons]`, arcs that could not be judged.
+        tokens: `[corpora, 2]`, unknown tokens and all tokens but special ones.
         unread: sentences that the model cannot take.
         kept: the sample of each group and half.
     """
@@ -90,13 +95,18 @@ class Tally:
     right: Counts
     offsets: Counts
     both: Counts
+    compared: Counts
+    with_true: Counts
+    with_other: Counts
+    with_both: Counts
     left_out: Counts
+    tokens: Counts
     totals: Totals
     unread: int = 0
     kept: dict[tuple[int, int], list[KeptArc]] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, groups: int, heads: int) -> Tally:
+    def empty(cls, groups: int, heads: int, corpora: int = 1) -> Tally:
         def zeros(*shape: int) -> Counts:
             return np.zeros((groups, *shape), np.int64)
 
@@ -105,7 +115,12 @@ class Tally:
             zeros(HALVES, heads),
             zeros(HALVES, len(OFFSETS)),
             zeros(HALVES, heads, len(OFFSETS)),
+            zeros(HALVES),
+            zeros(HALVES, heads),
+            zeros(HALVES, heads),
+            zeros(HALVES, heads),
             zeros(len(LEFT_OUT)),
+            np.zeros((corpora, 2), np.int64),
             Totals.empty(heads),
         )
 
@@ -114,6 +129,8 @@ class Tally:
         members: npt.NDArray[np.bool_],
         right: npt.NDArray[np.bool_],
         offsets: npt.NDArray[np.bool_],
+        compared: npt.NDArray[np.bool_],
+        other: npt.NDArray[np.bool_],
     ) -> None:
         """Counts arcs.
 
@@ -121,15 +138,31 @@ class Tally:
             members: `[arcs, groups × halves]`, what each arc counts for.
             right: `[arcs, heads]`.
             offsets: `[arcs, offsets]`.
+            compared: `[arcs]`, whether another word looks at the same word.
+            other: `[arcs, heads]`, whether each head is right when it does.
         """
         # Sums of ones in float32 are exact up to 16 million, and a matrix product is fast.
         each = members.T.astype(np.float32)
         hit, off = right.astype(np.float32), offsets.astype(np.float32)
         both = (hit[:, :, None] * off[:, None]).reshape(len(hit), hit.shape[1] * off.shape[1])
-        self.n += each.sum(axis=1).astype(np.int64).reshape(self.n.shape)
-        self.right += (each @ hit).astype(np.int64).reshape(self.right.shape)
-        self.offsets += (each @ off).astype(np.int64).reshape(self.offsets.shape)
-        self.both += (each @ both).astype(np.int64).reshape(self.both.shape)
+        paired = right & compared[:, None]
+        for total, part in (
+            (self.n, np.ones(len(hit), np.float32)),
+            (self.right, hit),
+            (self.offsets, off),
+            (self.both, both),
+            (self.compared, compared),
+            (self.with_true, paired),
+            (self.with_other, other),
+            (self.with_both, paired & other),
+        ):
+            counted = (each @ part.astype(np.float32, copy=False)).astype(np.int64)
+            np.add(total, counted.reshape(total.shape), out=total)
+
+    def unknown_share(self, corpus: int) -> float:
+        """The share of the tokens of a corpus that the model does not know, 0 to 1."""
+        unknown, tokens = self.tokens[corpus].tolist()
+        return unknown / tokens if tokens else 0.0
 
     def __add__(self, more: Tally) -> Tally:
         totals = (one + other for one, other in zip(self.totals, more.totals, strict=True))
@@ -138,7 +171,12 @@ class Tally:
             self.right + more.right,
             self.offsets + more.offsets,
             self.both + more.both,
+            self.compared + more.compared,
+            self.with_true + more.with_true,
+            self.with_other + more.with_other,
+            self.with_both + more.with_both,
             self.left_out + more.left_out,
+            self.tokens + more.tokens,
             Totals(*totals),
             self.unread + more.unread,
             {
@@ -150,18 +188,22 @@ class Tally:
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """All of it as named arrays."""
         arcs = [(key, arc) for key in sorted(self.kept) for arc in self.kept[key]]
-        places = [(*key, *arc.place, len(arc.expected)) for key, arc in arcs]
+        places = [(*key, *arc.place, arc.expected, len(arc.others)) for key, arc in arcs]
         heads = self.right.shape[-1]
         return {
             "n": self.n,
             "right": self.right,
             "offsets": self.offsets,
             "both": self.both,
+            "compared": self.compared,
+            "with_true": self.with_true,
+            "with_other": self.with_other,
+            "with_both": self.with_both,
             "left_out": self.left_out,
+            "tokens": self.tokens,
             "unread": np.array(self.unread),
             **{f"totals_{name}": part for name, part in self.totals._asdict().items()},
-            "kept_places": np.array(places, np.int64).reshape(len(places), 6),
-            "kept_expected": np.concatenate([np.zeros(0, bool), *(a.expected for _, a in arcs)]),
+            "kept_places": np.array(places, np.int64).reshape(len(places), 7),
             "kept_others": np.concatenate([np.zeros(0, bool), *(a.others for _, a in arcs)]),
             "kept_weights": np.concatenate(
                 [np.zeros((heads, 0), np.float32), *(arc.weights for _, arc in arcs)], axis=1
@@ -177,17 +219,22 @@ class Tally:
             arrays["right"],
             arrays["offsets"],
             arrays["both"],
+            arrays["compared"],
+            arrays["with_true"],
+            arrays["with_other"],
+            arrays["with_both"],
             arrays["left_out"],
+            arrays["tokens"],
             totals,
             int(arrays["unread"]),
         )
         at = 0
-        for group, half, *place, words in arrays["kept_places"].tolist():
+        for group, half, *place, expected, words in arrays["kept_places"].tolist():
             own = slice(at, at + words)
             at += words
             arc = KeptArc(
                 (place[0], place[1], place[2]),
-                arrays["kept_expected"][own],
+                expected,
                 arrays["kept_others"][own],
                 arrays["kept_weights"][:, own],
             )
