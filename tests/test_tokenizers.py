@@ -385,6 +385,20 @@ def test_promise_43_a_loader_of_the_projects_own_brings_its_tokenizer(
     result.stdout.fnmatch_lines(["*tiny is built by the project's own loader*"])
 
 
+def test_promise_43_a_scan_tells_its_tokenizer(
+    attn: Callable[..., tuple[int, str]], bare: Path, words: Path
+) -> None:
+    arc = {"from": [0, 1], "to": [2, 3], "relation": "next"}
+    entry = {"text": "a b c", "arcs": [arc]}
+    Path("c.jsonl").write_text("\n".join([json.dumps(entry)] * 4))
+    code, printed = attn(
+        "scan", bare, "--tokenizer", words, "--corpus", "c.jsonl", "--output", "out"
+    )
+    assert code == 0, printed
+    told = json.loads(Path("out/scan.json").read_text())["model"]
+    assert (told["tokenizer"], told["ref"]) == (str(words), str(bare))
+
+
 def test_promise_43_a_variant_gets_the_other_tokenizer(
     bare: Path, words: Path, tmp_path: Path
 ) -> None:

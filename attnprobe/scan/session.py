@@ -52,6 +52,7 @@ class ScannedModel(Surveyor, Protocol):
     ref: str
     revision: str | None
     weights_sha256: str
+    tokenizer_ref: str | None
     tokenizer_sha256: str
     architecture: str
     ignored_code: tuple[str, ...]
@@ -431,6 +432,7 @@ class Scan:
                 "ref": model.ref,
                 "revision": model.revision,
                 "weights_sha256": model.weights_sha256,
+                "tokenizer": model.tokenizer_ref,
                 "tokenizer_sha256": model.tokenizer_sha256,
                 "architecture": model.architecture,
                 "ignored_code": list(model.ignored_code),
