@@ -49,6 +49,7 @@ __all__ = [
     "position_offset",
     "predict",
     "replace_heads",
+    "returned_weights",
     "segment_count",
     "site_masks",
     "survey",
@@ -503,15 +504,35 @@ def eager(
     Raises:
         ModelError: the network returns no weights.
     """
-    fields: dict[SiteName, str] = {alone: "attentions"}
-    if is_encoder_decoder(network):
-        fields = {site: f"{site}_attentions" for site in SITES}
     with _running(network, "eager"):
         if any(hasattr(module, "set_attention_type") for module in network.modules()):
             # BigBird replaces its attention modules in its first forward on a short text. The hooks
             # that record weights must be put on the new ones.
             _call(network, inputs)
         outputs = _call(network, inputs, output_attentions=True)
+    return returned_weights(network, outputs, inputs, alone=alone)
+
+
+def returned_weights(
+    network: PreTrainedModel,
+    outputs: Any,
+    inputs: Mapping[str, Tensor],
+    *,
+    alone: SiteName = "encoder",
+) -> dict[SiteName, list[Tensor]]:
+    """The attention weights in a network's outputs, for the sites and layers that have some.
+
+    Args:
+        outputs: of a forward with `output_attentions`.
+        inputs: the attention masks of that forward.
+        alone: as in `eager`.
+
+    Raises:
+        ModelError: the network returned no weights.
+    """
+    fields: dict[SiteName, str] = {alone: "attentions"}
+    if is_encoder_decoder(network):
+        fields = {site: f"{site}_attentions" for site in SITES}
     found: dict[SiteName, list[Tensor]] = {}
     for site, name in fields.items():
         layers = _attention_layers(network, getattr(outputs, name, None) or ())

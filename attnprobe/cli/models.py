@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,9 @@ from attnprobe.cli.base import (
 from attnprobe.errors import AttnprobeError
 
 if TYPE_CHECKING:
+    from attnprobe.models import Model
     from attnprobe.models.check import CheckRow
+    from attnprobe.models.release import ReleaseRow
 
 __all__: list[str] = []
 
@@ -82,6 +85,8 @@ def models(
     if check:
         checked = [loaded] if model else map(tiny_network, ARCHITECTURES)
         _print_differences([row for network in checked for row in check_model(network)])
+        if model:
+            _check_release(loaded)
     elif model:
         out.print(str(loaded), markup=False)
         for site in loaded.sites.values():
@@ -134,6 +139,31 @@ def _print_differences(rows: Sequence[CheckRow]) -> None:
     out.print(
         "Largest difference to eager output_attentions, and of a batch to single texts; float32 is "
         f"refused at load from {TOLERANCE:.0e}",
+        soft_wrap=True,
+    )
+    print_table(table)
+
+
+def _check_release(model: Model) -> None:
+    from attnprobe.models.release import network_as_released, release_check
+
+    rows = release_check(model, partial(network_as_released, model))
+    _print_released(rows)
+    for row in rows:
+        if row.problem:
+            raise AttnprobeError(row.problem)
+
+
+def _print_released(rows: Sequence[ReleaseRow]) -> None:
+    table = Table("architecture", "input", "tokens", "ids", "difference", "remark")
+    for row in rows:
+        ids = "" if row.difference is None else "equal"
+        value = "" if row.difference is None else f"{row.difference:.1e}"
+        remark = row.problem or row.remark
+        table.add_row(row.architecture, row.kind, str(row.tokens), ids, value, remark)
+    out.print(
+        "Largest difference to a network that transformers has just loaded, on the ids of the "
+        "model's own tokenizer",
         soft_wrap=True,
     )
     print_table(table)

@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
@@ -28,8 +29,10 @@ from transformers.utils import logging
 from attnprobe.capture import Layout, batch_inputs, eager, layout
 from attnprobe.errors import AttnprobeError
 from attnprobe.models.check import CheckRow, check, random_ids
+from attnprobe.models.model import Model
+from attnprobe.models.release import ReleaseRow, release_check
 from attnprobe.models.small import small_config
-from attnprobe.models.tiny import random_network
+from attnprobe.models.tiny import random_network, tiny_tokenizer
 from attnprobe.records import Site, SiteName
 
 __all__ = ["BAR", "OUTCOMES", "Family", "Outcome", "examine", "names", "sweep"]
@@ -95,9 +98,8 @@ class Family:
     Attributes:
         architecture: the model type, such as `gpt_oss`.
         network: the class of its base network.
-        difference: largest absolute difference to eager weights of a single text and of batches
-            padded on either side; None where nothing was compared. The eager fallback has nothing
-            to differ from.
+        difference: largest absolute difference to eager weights of single texts, short and long,
+            and of batches padded on either side; None where nothing was compared.
         batch: largest absolute difference between a batch and single texts.
         sites: for each site the layers with attention.
         features: what its attention has beyond the plain kind.
@@ -136,15 +138,21 @@ def examine(name: str) -> Family | None:
     if kind.main_input_name != "input_ids" or "input_ids" not in takes:
         return None
     try:
-        network = random_network(small_config(name))
+        network = _small_network(name)
     except _FAILURES as error:
         return Family(name, kind.__name__, "not built", reason=_reason(error))
     try:
         rows = check(network)
         where, features = _look(network)
+        model = Model.of(network, tiny_tokenizer(end=False), name=name)
+        released = release_check(model, partial(_small_network, name))
     except _FAILURES as error:
         return Family(name, kind.__name__, "refused", reason=_reason(error))
-    return _judge(name, network, rows, where, features)
+    return _judge(name, network, rows, released, where, features)
+
+
+def _small_network(name: str) -> PreTrainedModel:
+    return random_network(small_config(name))
 
 
 def _network_class(name: str) -> type[PreTrainedModel]:
@@ -157,15 +165,22 @@ def _judge(
     name: str,
     network: PreTrainedModel,
     rows: Sequence[CheckRow],
+    released: Sequence[ReleaseRow],
     where: Layout,
     features: tuple[str, ...],
 ) -> Family:
-    difference = max(max(row.unpadded, row.right, row.left) for row in rows)
+    difference = max(
+        *(max(row.unpadded, row.right, row.left) for row in rows),
+        *(row.difference or 0.0 for row in released),
+    )
+    problems = [row.problem for row in released if row.problem]
     batch = max(row.batch for row in rows)
     outcome: Outcome = where.served
     reason = where.reason
     # Written so that NaN is refused.
-    if not difference <= BAR:
+    if problems:
+        outcome, reason = "refused", problems[0]
+    elif not difference <= BAR:
         outcome, reason = "refused", f"differs from its eager weights by {difference:.1e}"
     elif not batch <= BAR:
         outcome, reason = "refused", f"a text beside a longer one differs by {batch:.1e}"

@@ -26,10 +26,11 @@ networks that take a sound or a picture as well, and those of speech and music t
 Each family is built from a small configuration with random weights, two layers or more, and four
 heads in most. Every row of every head is compared with the network's own eager
 `output_attentions`: one text alone, and texts of different lengths together, padded on the right
-and on the left. `difference` is the largest difference found, `batch` the largest between a text
-in a batch and the same text alone. Both must stay within {bar:.0e}; what does not is refused, here
-and, with the tolerance of 5e-4, when a model is loaded. The eager fallback reads the eager weights
-themselves, so it has no difference of its own.
+and on the left. A sentence and a text longer than every window and block are also compared with a
+network that was just built and that attnprobe has not touched. `difference` is the largest
+difference found, `batch` the largest between a text in a batch and the same text alone. Both must
+stay within {bar:.0e}; what does not is refused, here and, with the tolerance of 5e-4, when a model
+is loaded. The eager fallback reads the eager weights themselves.
 
 A small network with random weights shows that the numbers are read rightly. It does not show
 that a large model of that family fits into memory, or that its tokenizer tells character offsets.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,10 +27,12 @@ from attnprobe.records import Floats, Head, Site, SiteName, Tokens
 __all__ = [
     "Difference",
     "applied_windows",
+    "beyond_windows",
     "differences",
     "in_float32",
     "padding_check",
     "self_check",
+    "tolerance",
 ]
 
 TOLERANCE = 5e-4
@@ -161,27 +164,46 @@ def _and_longer(numbers: Sequence[int]) -> list[Sequence[int]]:
     return [numbers, [*numbers, *numbers[-3:]]]
 
 
-def applied_windows(network: PreTrainedModel, where: Layout, *, max_tokens: int | None) -> Layout:
-    """The layout without the sliding windows that a configuration tells and no layer applies.
+def beyond_windows(
+    network: PreTrainedModel, where: Layout, *, max_tokens: int | None
+) -> dict[str, Tensor] | None:
+    """Random ids that are a little longer than the windows of up to `WIDEST_WINDOW` tokens.
 
-    Each window of up to `WIDEST_WINDOW` tokens is held against the rows of random ids that are a
-    little longer; a wider one is believed.
+    Returns:
+        None where there is no such window: wider ones would cost more than the rest of a load.
     """
-    small = [
+    sizes = [window for *_, window in _small_windows(where)]
+    if not sizes:
+        return None
+    length = min(max(sizes) + 8, max_tokens or sys.maxsize)
+    words = int(network.config.get_text_config().vocab_size)
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(min(5, words - 1), words, (length,), generator=draw).tolist()
+    return batch_inputs(network, [ids], [ids] if is_encoder_decoder(network) else None)
+
+
+def _small_windows(where: Layout) -> list[tuple[Site, int, int]]:
+    """The sites and layers with a window of up to `WIDEST_WINDOW` tokens, and its size."""
+    return [
         (site, layer, window)
         for site in where.sites.values()
         for layer, window in site.windows.items()
         if window <= WIDEST_WINDOW
     ]
-    if not small:
+
+
+def applied_windows(
+    network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor] | None
+) -> Layout:
+    """The layout without the sliding windows that a configuration tells and no layer applies.
+
+    Args:
+        inputs: of `beyond_windows`, in which the narrower windows are looked for.
+    """
+    if inputs is None:
         return where
-    length = max(window for _, _, window in small) + 8
-    if max_tokens is not None:
-        length = min(length, max_tokens)
-    words = int(network.config.get_text_config().vocab_size)
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(min(5, words - 1), words, (length,), generator=draw).tolist()
-    inputs = batch_inputs(network, [ids], [ids] if is_encoder_decoder(network) else None)
+    small = _small_windows(where)
+    length = inputs["input_ids"].shape[1]
     found = capture(
         network, where, inputs, {(site.name, layer): [range(length)] for site, layer, _ in small}
     )
@@ -194,9 +216,14 @@ def applied_windows(network: PreTrainedModel, where: Layout, *, max_tokens: int 
     return replace(where, sites=sites)
 
 
-def _refuse(network: PreTrainedModel, one: Difference, than: str, name: str) -> None:
+def tolerance(network: PreTrainedModel) -> float:
+    """The largest difference of a weight that is allowed, by the network's precision."""
     half = next(network.parameters()).dtype != torch.float32
-    allowed = TOLERANCE_HALF if half else TOLERANCE
+    return TOLERANCE_HALF if half else TOLERANCE
+
+
+def _refuse(network: PreTrainedModel, one: Difference, than: str, name: str) -> None:
+    allowed = tolerance(network)
     if not one.value <= allowed:
         raise ModelError(
             f"{name}: {one.site} {one.head} differs {than} by {one.value:.2g}, allowed "

@@ -15,7 +15,13 @@ from attnprobe import capture
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, ModelError
 from attnprobe.models.ablation import Ablator
-from attnprobe.models.compare import applied_windows, in_float32, padding_check, self_check
+from attnprobe.models.compare import (
+    applied_windows,
+    beyond_windows,
+    in_float32,
+    padding_check,
+    self_check,
+)
 from attnprobe.models.embedding import Embedder
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.plan import check_need, pack, plan_batches
@@ -65,6 +71,7 @@ class Model:
         architecture: the network's class, such as `BertModel`.
         sites: kinds of attention on offer.
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
+        lengths: which texts may share a forward, and which are too long to be read.
         served: how rows are read: by the attention function, or from eager weights.
         batch_tokens: padded tokens that one forward may hold.
         forwards: forward passes made for `collect` and `read_out` so far.
@@ -119,7 +126,7 @@ class Model:
         check_vocabulary(tokenizer, self._reader.rows, name=name)
         self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
-        self._lengths = length_rules(network)
+        self.lengths = length_rules(network)
         source, target = self._reader.in_any_language(PROBE)
         inputs = capture.batch_inputs(
             network,
@@ -127,31 +134,41 @@ class Model:
             [target.ids] if target else None,
             segments=[source.segments],
         )
-        self._layout = applied_windows(
-            network, capture.layout(network, inputs), max_tokens=self.max_tokens
-        )
+        found = capture.layout(network, inputs)
+        long = beyond_windows(network, found, max_tokens=self.max_tokens)
+        self._layout = applied_windows(network, found, long)
         self.sites: Mapping[SiteName, Site] = self._layout.sites
         self.served = self._layout.served
         if check:
             try:
                 with in_float32(network):
-                    self._check(inputs, source, target)
+                    self._check(inputs, long, source, target)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-                self._check(inputs, source, target)  # in its own precision, with a wider bound
+                # In its own precision, with a wider bound.
+                self._check(inputs, long, source, target)
 
     def _check(
-        self, inputs: Mapping[str, torch.Tensor], source: Tokens, target: Tokens | None
+        self,
+        inputs: Mapping[str, torch.Tensor],
+        long: Mapping[str, torch.Tensor] | None,
+        source: Tokens,
+        target: Tokens | None,
     ) -> None:
-        """Compares one sentence with eager attention, alone and beside a longer one."""
+        """Compares one sentence, and a text beyond small windows, with eager attention.
+
+        The sentence is compared with itself beside a longer one, too.
+        """
         self_check(self.network, self._layout, inputs, name=self.name)
+        if long is not None:
+            self_check(self.network, self._layout, long, name=self.name)
         padding_check(
             self.network,
             self._layout,
             source,
             target.ids if target else None,
             pad_id=self._pad_id,
-            shared=self._lengths.shared,
+            shared=self.lengths.shared,
             name=self.name,
         )
 
@@ -203,6 +220,11 @@ class Model:
         return self._reader.languages.stated["target_language"]
 
     @property
+    def build(self) -> Callable[[Any], PreTrainedModel] | None:
+        """Loads the network anew as a given `AutoModel…` class; None where there are no files."""
+        return self._load_head
+
+    @property
     def remote_code(self) -> bool:
         """Whether the network's or the tokenizer's class came with the weights."""
         return any(
@@ -233,7 +255,7 @@ class Model:
                 # The second of two texts begins behind a mark that a message is not to show.
                 count, text = len(tokens), tokens.text.replace(PAIR_BREAK, " ")
                 check_length(count, side, self.max_tokens, name=self.name, text=text)
-        self._lengths.check(len(source), name=self.name, text=source.text)
+        self.lengths.check(len(source), name=self.name, text=source.text.replace(PAIR_BREAK, " "))
         self._check_segments(source)
         return Encoding(sample, source, target, self.sites)
 
@@ -333,7 +355,7 @@ class Model:
         encodings = [self.encode(need.sample) for need in needs]
         lengths = [(len(one.source), len(one.target or ())) for one in encodings]
         size = batch_tokens or self.batch_tokens
-        for batch in pack(lengths, size, shared=self._lengths.shared):
+        for batch in pack(lengths, size, shared=self.lengths.shared):
             yield from self._survey(needs, encodings, batch)
 
     def _survey(
@@ -450,7 +472,7 @@ class Model:
             self.encode,
             start=self._start,
             pad_id=self._pad_id,
-            shared=self._lengths.shared,
+            shared=self.lengths.shared,
             name=self.name,
             on_forward=self._count,
         )
@@ -466,7 +488,7 @@ class Model:
         padding: capture.Padding,
     ) -> list[Rows]:
         captured: dict[tuple[Sample, SiteName, int], tuple[tuple[int, ...], Floats]] = {}
-        shared = self._lengths.shared
+        shared = self.lengths.shared
         for batch in plan_batches(needs, encodings, batch_tokens, shared=shared):
             chosen = [encodings[sample] for sample in batch.samples]
             inputs = self._inputs(chosen, padding)

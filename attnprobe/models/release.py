@@ -1,0 +1,249 @@
+"""What attnprobe reads, beside the model as its own tokenizer and class use it.
+
+The self-check at load compares attnprobe with the network that attnprobe loaded. Here both sides
+start anew: token ids come from the tokenizer's public calls, and weights from a network that was
+just built from the same files and in which only transformers' own code has run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+
+from attnprobe.capture import configurations, returned_weights, segment_count
+from attnprobe.errors import AttnprobeError, ModelError
+from attnprobe.models.compare import Difference, tolerance
+from attnprobe.models.model import PROBE, Model
+from attnprobe.records import Encoding, Floats, Head, Need, Sample, SiteName
+
+__all__ = ["ReleaseRow", "network_as_released", "release_check"]
+
+SENTENCES = (
+    "The keys near the cabinet are old, and nobody knows which door they open.",
+    "A letter that the author sent to her sisters was lost on the way.",
+    "Because the street was too wide, the animal did not cross it.",
+)
+# Tokens of the long text where the configuration names neither windows nor blocks, and how many
+# there are beyond the widest of them.
+LONG = 96
+BEYOND = 8
+# Weights of the long text, over all layers and heads: 1 GB in float32, on either side.
+MOST_WEIGHTS = 2**28
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    """One kind of input.
+
+    Attributes:
+        architecture: the class that the model's configuration names.
+        kind: `text`, `long text`, `text pair` or `chat`.
+        tokens: how many tokens the tokenizer makes of it.
+        difference: largest absolute difference of a weight; None where nothing was compared.
+        remark: why nothing was compared, or what the long text does not reach.
+        problem: what attnprobe reads otherwise than the model; empty where nothing differs.
+    """
+
+    architecture: str
+    kind: str
+    tokens: int
+    difference: float | None = None
+    remark: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A sample, and what the tokenizer's own call makes of its text."""
+
+    kind: str
+    sample: Sample
+    encoded: Mapping[str, Any]
+
+
+def network_as_released(model: Model) -> PreTrainedModel:
+    """A new network from the model's files, of the class that its configuration names.
+
+    Raises:
+        ModelError: the model was handed over as a network.
+    """
+    if model.build is None:
+        raise ModelError(f"{model.name} was handed over as a network, so there are no files of it")
+    named = getattr(model.network.config, "architectures", None) or ("",)
+    kind = getattr(transformers, named[0], None)
+    known = isinstance(kind, type) and issubclass(kind, PreTrainedModel)
+    return model.build(kind if known else AutoModel)
+
+
+def release_check(model: Model, build: Callable[[], PreTrainedModel]) -> list[ReleaseRow]:
+    """Compares token ids and every weight, on one input of each kind that the model takes.
+
+    Args:
+        build: makes a network that nothing has run on; called once for each kind.
+    """
+    return [_row(model, build, given) for given in _inputs(model)]
+
+
+def _inputs(model: Model) -> list[_Input]:
+    tokenizer = model.tokenizer
+    target = PROBE.target if "cross" in model.sites else None
+    text, long = PROBE.text, _long_text(model)
+    found = [
+        _Input("text", Sample(text, target), tokenizer(text)),
+        _Input("long text", Sample(long, long if target else None), tokenizer(long)),
+    ]
+    if (segment_count(model.network) or 0) > 1 and "token_type_ids" in found[0].encoded:
+        pair = SENTENCES[0]
+        sample = Sample(text, target, pair=pair)
+        found.append(_Input("text pair", sample, tokenizer(text, pair)))
+    if getattr(tokenizer, "chat_template", None):
+        chat = [{"role": "user", "content": text}]
+        render = tokenizer.apply_chat_template
+        rendered = render(chat, tokenize=False, add_generation_prompt=True)
+        encoded = render(chat, tokenize=True, add_generation_prompt=True, return_dict=True)
+        found.append(_Input("chat", Sample(rendered, target, allow_special_tokens=True), encoded))
+    return found
+
+
+def _long_text(model: Model) -> str:
+    """The longest text, of whole words, up to what windows ask for and the model takes."""
+    heads = sum(sum(site.heads.values()) for site in model.sites.values())
+    limits = (model.max_tokens, model.lengths.readable, math.isqrt(MOST_WEIGHTS // heads))
+    most = min(_reach(model), *(limit for limit in limits if limit is not None))
+    words = " ".join(SENTENCES).split()
+
+    def text(count: int) -> str:
+        return " ".join(itertools.islice(itertools.cycle(words), count))
+
+    def tokens(count: int) -> int:
+        return len(model.tokenizer(text(count), verbose=False)["input_ids"])
+
+    return text(max(1, bisect_right(range(1, most + 1), most, key=tokens)))
+
+
+def _reach(model: Model) -> int:
+    """Tokens of a text that is longer than every window and block of the model."""
+    windows = [window for site in model.sites.values() for window in site.windows.values()]
+    return max(LONG, BEYOND + max((*windows, model.lengths.shared or 0)))
+
+
+def _row(model: Model, build: Callable[[], PreTrainedModel], given: _Input) -> ReleaseRow:
+    ids: list[int] = list(given.encoded["input_ids"])
+    try:
+        encoding = model.encode(given.sample)
+    except AttnprobeError as error:
+        return ReleaseRow(model.architecture, given.kind, len(ids), remark=f"refused: {error}")
+    network = build()
+    row = ReleaseRow(type(network).__name__, given.kind, len(ids))
+    try:
+        _check_ids("token", encoding.source.ids, ids)
+        inputs = _tensors(model, network, encoding, given)
+        worst = _worst_difference(model, network, encoding, inputs)
+    except AttnprobeError as error:
+        return replace(row, problem=f"{model.name}, {given.kind}: {error}")
+    row = replace(row, difference=worst.value)
+    allowed = tolerance(network)
+    if not worst.value <= allowed:  # written so that NaN is refused
+        problem = (
+            f"{model.name}, {given.kind}: {worst.site} {worst.head} differs by {worst.value:.2g} "
+            f"from {row.architecture} as transformers loads and calls it, allowed {allowed:.0e}"
+        )
+        return replace(row, problem=problem)
+    widest = _reach(model) - BEYOND
+    if given.kind == "long text" and LONG < len(ids) <= widest:
+        return replace(row, remark=f"not longer than the widest window or block of {widest} tokens")
+    return row
+
+
+def _check_ids(what: str, ours: Sequence[int], theirs: Sequence[int]) -> None:
+    """Raises ModelError where attnprobe reads other ids than transformers makes."""
+    for place, (our, their) in enumerate(itertools.zip_longest(ours, theirs)):
+        if our != their:
+            raise ModelError(
+                f"{what} {place} of {len(ours)} has the id {our} as attnprobe reads it, and the "
+                f"id {their} of {len(theirs)} as the model's own tokenizer does"
+            )
+
+
+def _tensors(
+    model: Model, network: PreTrainedModel, encoding: Encoding, given: _Input
+) -> dict[str, Tensor]:
+    """What the tokenizer's call returned, as far as the network takes it, and a decoder's ids."""
+    takes = inspect.signature(network.forward).parameters
+    device = next(network.parameters()).device
+    inputs = {
+        name: torch.tensor([ids], device=device)
+        for name, ids in given.encoded.items()
+        if name in takes
+    }
+    if encoding.target is None:
+        return inputs
+    ids = list(encoding.target.ids)
+    shift = getattr(network, "prepare_decoder_input_ids_from_labels", None)
+    if shift is not None:
+        labels = model.tokenizer(text_target=given.sample.target)["input_ids"]
+        shifted = shift(labels=torch.tensor([labels]))[0].tolist()
+        # Where no special token closes the labels, attnprobe gives the decoder the last one too.
+        _check_ids("decoder token", ids[: len(shifted)], shifted)
+    return {**inputs, "decoder_input_ids": torch.tensor([ids], device=device)}
+
+
+def _worst_difference(
+    model: Model, network: PreTrainedModel, encoding: Encoding, inputs: Mapping[str, Tensor]
+) -> Difference:
+    """The weight that differs most between what attnprobe reads and what the network returns.
+
+    Raises:
+        ModelError: the network has other sites, layers or heads.
+    """
+    # As if built with it: set_attn_implementation refuses Falcon, which reads it all the same.
+    for config in configurations(network):
+        config._attn_implementation_internal = "eager"
+    # A cache is for texts that are read piece by piece: with one, FSMT leaves out the causal mask.
+    takes = inspect.signature(network.forward).parameters
+    flags = {"use_cache": False} if "use_cache" in takes else {}
+    with torch.no_grad():
+        # BigBird replaces its attention modules in its first forward on a short text, and only the
+        # new ones return weights.
+        network(**inputs, **flags)
+        outputs = network(**inputs, **flags, output_attentions=True)
+    masks = {"attention_mask": torch.ones_like(inputs["input_ids"])}
+    if "decoder_input_ids" in inputs:
+        masks["decoder_attention_mask"] = torch.ones_like(inputs["decoder_input_ids"])
+    returned = returned_weights(network, outputs, masks, alone=next(iter(model.sites)))
+    del outputs
+    layers = {name: site.layers for name, site in model.sites.items()}
+    if {name: len(found) for name, found in returned.items()} != {
+        name: len(numbers) for name, numbers in layers.items()
+    }:
+        raise ModelError(f"{type(network).__name__} returns weights of other sites or layers")
+    found: list[Difference] = []
+    for name, numbers in layers.items():
+        rows = tuple(range(len(encoding.queries(name))))
+        ours = model.collect([Need(encoding.sample, name, numbers, rows)])[0].weights
+        for number, weights in zip(numbers, returned[name], strict=True):
+            found.append(_difference(name, number, ours[number], weights[0].cpu()))
+    # NaN first: it is no small difference.
+    return max(found, key=lambda layer: (math.isnan(layer.value), layer.value))
+
+
+def _difference(site: SiteName, layer: int, ours: Floats, expected: Tensor) -> Difference:
+    """The head of a layer that differs most; weights are `[heads, target, source]`."""
+    if ours.shape != tuple(expected.shape):
+        raise ModelError(
+            f"{site} layer {layer} has weights of the shape {list(ours.shape)} as attnprobe reads "
+            f"it, and {list(expected.shape)} as the network returns them"
+        )
+    apart = (torch.tensor(ours) - expected).abs().amax(dim=(1, 2))
+    head = int(apart.argmax())
+    return Difference(site, Head(layer, head), float(apart[head]))
