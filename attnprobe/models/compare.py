@@ -22,7 +22,7 @@ from attnprobe.capture import (
     site_masks,
 )
 from attnprobe.errors import ModelError
-from attnprobe.records import Floats, Head, Site, SiteName, Tokens
+from attnprobe.records import Floats, Head, Site, SiteName
 
 __all__ = [
     "Difference",
@@ -119,9 +119,10 @@ def self_check(
 def padding_check(
     network: PreTrainedModel,
     where: Layout,
-    source: Tokens,
+    source: Sequence[int],
     target: Sequence[int] | None,
     *,
+    segments: Sequence[int] = (),
     pad_id: int,
     shared: int | None = None,
     name: str,
@@ -129,11 +130,12 @@ def padding_check(
     """Raises ModelError where a text beside a longer one is read otherwise than alone.
 
     Args:
+        segments: of each source token; none where the tokenizer numbers none.
         shared: as in `pack`; the texts are cut so that the longer one is no longer than this.
     """
     end = None if shared is None else max(1, shared - 3)
-    sources = _and_longer(source.ids[:end])
-    segments = _and_longer(source.segments[:end])
+    sources = _and_longer(source[:end])
+    numbered = _and_longer(segments[:end])
     targets = _and_longer(target[:end]) if target else None
 
     def first(count: int) -> dict[tuple[SiteName, int], list[Floats]]:
@@ -141,7 +143,7 @@ def padding_check(
             network,
             sources[:count],
             targets[:count] if targets else None,
-            segments=segments[:count],
+            segments=numbered[:count],
             pad_id=pad_id,
         )
         wanted = {

@@ -165,8 +165,9 @@ class Model:
         padding_check(
             self.network,
             self._layout,
-            source,
+            source.ids,
             target.ids if target else None,
+            segments=source.segments,
             pad_id=self._pad_id,
             shared=self.lengths.shared,
             name=self.name,
