@@ -1,8 +1,10 @@
-"""Whether the places of the words alone give a suite away.
+"""Whether the places of the words alone do as well as the heads of a suite.
 
 A minimal pair in which the subject always comes first is won by any head that takes the first
-noun, and a relation that always spans two words by any head that looks two words back. Such a suite
+noun, and a relation that mostly spans two words by any head that looks two words back. Such a suite
 says little about what a head attends to; cases in the other order, or at another distance, mend it.
+
+The heads are compared with each rule of position on the same pairs of words, once a run is over.
 """
 
 from __future__ import annotations
@@ -17,94 +19,151 @@ from attnprobe.looks import OFFSETS
 from attnprobe.records import Sample, Span
 from attnprobe.relations import best_place
 from attnprobe.rules import Rule
+from attnprobe.stats import paired_p
 from attnprobe.wording import plural
 
-__all__ = ["LEAST", "Habit", "best_offset", "habits"]
+__all__ = ["LEAST", "TESTED", "Habit", "StatedPair", "best_offset", "habits", "stated_pairs"]
 
 # Fewer pairs than this always lie somehow.
 LEAST = 4
+# From so many pairs on the heads must be better than a rule of position beyond chance.
+TESTED = 10
+SIGNIFICANT = 0.05
+# Bounds that want one word to find the other; a `max` alone does not.
+_BOUNDS = ("min", "top", "over")
+
+# File, id, row and model of a record, and the number of the expectation.
+Outcomes = Mapping[tuple[str, str, str | None, str], Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Habit:
-    """A habit of position that would pass a suite.
+    """A rule of position that does about as well as the heads of a suite.
 
     Attributes:
         file: of the suite's cases; of several files all names, with commas.
-        model: that the suite's cases name, if one does.
-        pairs: how many word pairs the suite relates.
-        habit: what the head would have to do, in words.
-        offset, right: the fixed distance in words that finds most of the pairs, and how many.
+        model: that was judged.
+        pairs: how many word pairs the rule was compared on.
+        habit: what the rule is, in words.
+        offset, right: the fixed distance in words that finds most of all pairs, and how many.
+        found, passed: how many of `pairs` the rule finds, and in how many the heads pass.
+        p: exact one-sided McNemar test of the heads against the rule; None for few pairs.
     """
 
     file: str
     suite: str
-    model: str | None
+    model: str
     pairs: int
     habit: str
     offset: int
     right: int
+    found: int
+    passed: int
+    p: float | None
 
     def __str__(self) -> str:
+        tested = "" if self.p is None else f", p {self.p:.2g}"
         return (
-            f"{self.file}: a habit of position would pass suite {self.suite}: {self.habit} (the "
-            f"best fixed offset of up to {max(OFFSETS)} words, {distance(self.offset)}, finds "
-            f"{self.right} of {self.pairs}); add cases in another order"
+            f"{self.file}: position alone does as well as the heads in suite {self.suite}: "
+            f"{self.habit} in {self.found} of {self.pairs} pairs, and the heads pass in "
+            f"{self.passed}{tested}; add cases in another order"
         )
 
 
 @dataclass(frozen=True)
-class _Places:
-    """A pair in its text, by the numbers of its words; `over` is None without a contrast."""
+class StatedPair:
+    """Two words that a case relates, by the numbers of the words in their text; plain data.
 
+    Attributes:
+        case: file, id and row of the case; `expectation` the number of its rule there.
+        named: the model that the case names, if it names one.
+        over: None without a contrast.
+    """
+
+    suite: str
+    case: tuple[str, str, str | None]
+    expectation: int
+    named: str | None
     text: str
     from_: int
     to: int
     over: int | None
 
+    @property
+    def place(self) -> tuple[str, int, int, int | None]:
+        """What equal pairs share."""
+        return self.text, self.from_, self.to, self.over
 
-def habits(cases: Iterable[Case], models: Sequence[str] = ()) -> tuple[Habit, ...]:
-    """The habits that would pass the suites of a run, at most one a suite and model.
 
-    Only cases that are expected to pass count, and of their rules those that want one word to find
-    another in the same text. A pair counts once, however many cases of its text state it.
+def stated_pairs(cases: Iterable[Case]) -> tuple[StatedPair, ...]:
+    """The word pairs of cases that are expected to pass, of rules that want one to find the other.
+
+    A rule whose words lie in two texts states none.
+    """
+    return tuple(
+        pair for case in cases if case.xfail is None and case.skip is None for pair in _pairs(case)
+    )
+
+
+def habits(
+    stated: Iterable[StatedPair], outcomes: Outcomes, models: Sequence[str]
+) -> tuple[Habit, ...]:
+    """The rules of position that do as well as the heads, at most one a suite and model.
+
+    A pair counts once, however many cases of its text state it; the heads pass it if they pass
+    each of them. Pairs that could not be measured are left out. A suite of which a part did not
+    run is not judged.
 
     Args:
+        outcomes: of the expectations of each record, in their order.
         models: those that a case runs on if it names none.
     """
-    suites: dict[str, dict[str | None, list[Case]]] = {}
-    for case in cases:
-        if case.xfail is None and case.skip is None:
-            suites.setdefault(case.suite, {}).setdefault(case.model, []).append(case)
-    told = []
-    for suite, own in suites.items():
-        for model, part in _by_model(own, models).items():
-            pairs = list(dict.fromkeys(pair for case in part for pair in _pairs(case)))
-            habit = _habit(pairs)
-            if habit is not None:
-                files = ", ".join(sorted({case.mark.file for case in part}))
-                offset, right = best_offset([pair.to - pair.from_ for pair in pairs])
-                told.append(Habit(files, suite, model, len(pairs), habit, offset, right))
-    return tuple(told)
+    suites: dict[tuple[str, str], list[StatedPair]] = {}
+    for pair in stated:
+        for model in models if pair.named is None else (pair.named,):
+            suites.setdefault((pair.suite, model), []).append(pair)
+    found = (_habit(suite, model, pairs, outcomes) for (suite, model), pairs in suites.items())
+    return tuple(habit for habit in found if habit is not None)
 
 
-def _by_model(
-    suite: Mapping[str | None, Sequence[Case]], models: Sequence[str]
-) -> dict[str | None, list[Case]]:
-    """The cases of a suite that run on one model; under None those that name none.
-
-    A model that a case names has all of its cases. Where each model of the run is one of these,
-    the cases that name none make no suite of their own.
-    """
-    free = suite.get(None, ())
-    found: dict[str | None, list[Case]] = {
-        model: [*own, *(free if model in models else ())]
-        for model, own in suite.items()
-        if model is not None
-    }
-    if free and not (models and set(models) <= found.keys()):
-        return {None: list(free), **found}
-    return found
+def _habit(suite: str, model: str, pairs: Sequence[StatedPair], outcomes: Outcomes) -> Habit | None:
+    passed: dict[tuple[str, int, int, int | None], bool] = {}
+    for pair in pairs:
+        found = outcomes.get((*pair.case, model))
+        if found is None:
+            return None
+        # A record without expectations was not measured.
+        outcome = found[pair.expectation] if pair.expectation < len(found) else "error"
+        if outcome != "error":
+            passed[pair.place] = passed.get(pair.place, True) and outcome != "failed"
+    steps = {place: place[2] - place[1] for place in passed}
+    offset, right = best_offset(list(steps.values()))
+    rules = [
+        (f'"to" stands {distance(offset)} from "from"', {p: steps[p] == offset for p in passed}),
+        *(
+            (
+                f'"to" stands {side} "over"',
+                {p: (p[2] < p[3]) == (side == "before") for p in passed if p[3] is not None},
+            )
+            for side in ("before", "behind")
+        ),
+    ]
+    best: Habit | None = None
+    files = ", ".join(sorted({pair.case[0] for pair in pairs}))
+    for words_, hits in rules:
+        heads = {place: passed[place] for place in hits}
+        count, finds, passes = len(hits), sum(hits.values()), sum(heads.values())
+        p = None
+        if count >= TESTED:
+            better = sum(heads[place] and not hit for place, hit in hits.items())
+            worse = sum(hit and not heads[place] for place, hit in hits.items())
+            p = paired_p(better, worse, one_sided=True)
+        as_well = finds >= passes or (p is not None and p > SIGNIFICANT)
+        if count < LEAST or not as_well:
+            continue
+        if best is None or finds - passes > best.found - best.passed:
+            best = Habit(files, suite, model, count, words_, offset, right, finds, passes, p)
+    return best
 
 
 def best_offset(steps: Sequence[int]) -> tuple[int, int]:
@@ -123,23 +182,12 @@ def distance(step: int) -> str:
     return f"{plural(abs(step), 'word')} {'back' if step < 0 else 'ahead'}"
 
 
-def _habit(pairs: Sequence[_Places]) -> str | None:
-    steps = {pair.to - pair.from_ for pair in pairs}
-    if len(pairs) >= LEAST and len(steps) == 1:
-        (step,) = steps
-        return f'in all {len(pairs)} pairs, "to" stands {distance(step)} from "from"'
-    sides = [pair.to < pair.over for pair in pairs if pair.over is not None]
-    if len(sides) >= LEAST and len(set(sides)) == 1:
-        side = "before" if sides[0] else "behind"
-        return f'in all {len(sides)} pairs with a contrast, "to" stands {side} "over"'
-    return None
-
-
-def _pairs(case: Case) -> Iterator[_Places]:
-    for expectation in case.expectations:
+def _pairs(case: Case) -> Iterator[StatedPair]:
+    for number, expectation in enumerate(case.expectations):
         rule = expectation.rule
         selectors = {place.field: place.selector for place in rule.places()}
-        if not getattr(rule, "wanted", False) or not {"from", "to"} <= selectors.keys():
+        relates = any(getattr(rule, bound, None) is not None for bound in _BOUNDS)
+        if not (getattr(rule, "wanted", False) and relates and {"from", "to"} <= selectors.keys()):
             continue
         text = _one_text(rule, case.sample)
         if text is None:
@@ -151,7 +199,16 @@ def _pairs(case: Case) -> Iterator[_Places]:
         except SelectorError:
             continue  # a special token stands nowhere in the text
         if places["from"] != places["to"]:
-            yield _Places(text, places["from"], places["to"], places.get("over"))
+            yield StatedPair(
+                case.suite,
+                (case.mark.file, case.id, case.row),
+                number,
+                case.model,
+                text,
+                places["from"],
+                places["to"],
+                places.get("over"),
+            )
 
 
 def _one_text(rule: Rule, sample: Sample) -> str | None:

@@ -294,7 +294,10 @@ class RelationResult(CaseResult):
 
 @dataclass(frozen=True)
 class OrderResult(_Record):
-    """A habit of position that would pass a suite; fields as in `attnprobe.order.Habit`."""
+    """A rule of position that does as well as a suite's heads; as `attnprobe.order.Habit`.
+
+    In older files the last three are None, and the rule finds all pairs.
+    """
 
     file: str
     suite: str
@@ -303,6 +306,9 @@ class OrderResult(_Record):
     habit: str
     offset: StrictInt
     right: StrictInt
+    found: StrictInt | None = None
+    passed: StrictInt | None = None
+    p: StrictFloat | None = None
 
 
 @dataclass(frozen=True)

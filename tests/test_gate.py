@@ -119,7 +119,8 @@ def test_a_suite_that_position_gives_away_is_told() -> None:
     decision = decide(run(*many(3), order=(order,)))
     assert decision.exit_code == 0
     assert decision.notes == (
-        "a habit of position would pass suite coreference as well: take the first of the two words",
+        "position alone does as well as the heads in suite coreference: take the first of the two "
+        "words",
     )
 
 

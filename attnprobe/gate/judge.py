@@ -53,7 +53,8 @@ def judge(
     reasons: list[Reason] = []
     notes = list(remarks)
     notes += [
-        f"a habit of position would pass suite {order.suite} as well: {order.habit}"
+        f"position alone does as well as the heads in suite {order.suite}: {order.habit}"
+        + ("" if order.found is None else f" in {order.found} of {order.pairs} pairs")
         for order in results.order
     ]
     notes += head_set_notes(results)

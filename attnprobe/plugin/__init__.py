@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnprobe.names import SUFFIX
-from attnprobe.plugin import hooks, options, selection
+from attnprobe.plugin import hooks, options, order_control, selection
 from attnprobe.plugin.identity import is_probe
-from attnprobe.plugin.keys import REPORT, absent_key, judged_key, order_key, unreadable_key
+from attnprobe.plugin.keys import REPORT, absent_key, judged_key, unreadable_key
 from attnprobe.wording import plural
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
 
 def pytest_configure(config: pytest.Config) -> None:
     _register(config, selection, "attnprobe-selection")
+    _register(config, order_control.OrderControl(config), "attnprobe-order")
     chosen = options.settings(config)
     on_worker = hasattr(config, "workerinput")
     files = (chosen.json, chosen.save, chosen.compare)
@@ -132,8 +133,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"transformers' {network}, which may attend differently",
             yellow=True,
         )
-    for habit in config.stash.get(order_key, []):
-        terminalreporter.write_line(f"attnprobe: {habit['told']}", yellow=True)
+    for habit in order_control.habits_of(config):
+        terminalreporter.write_line(f"attnprobe: {habit}", yellow=True)
     for outcome, what in _DOUBTS.items():
         names = [
             report.nodeid

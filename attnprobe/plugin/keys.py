@@ -17,7 +17,7 @@ __all__ = [
     "COLLECTED",
     "DESELECTED",
     "LEFT_OUT",
-    "ORDER",
+    "PAIRS",
     "REPORT",
     "Judged",
     "Key",
@@ -29,7 +29,8 @@ __all__ = [
     "judged_key",
     "left_out_key",
     "made_key",
-    "order_key",
+    "outcomes_key",
+    "pairs_key",
     "relation_key",
     "seen_key",
     "unreadable_key",
@@ -76,8 +77,10 @@ made_key = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
 # Case files of which every item was collected, by such paths; for pytest-xdist by name.
 collected_key = pytest.StashKey[list[str]]()
 COLLECTED = "attnprobe_collected"
-# Habits of position that would pass a suite, as plain data; for pytest-xdist by name.
-order_key = pytest.StashKey[list[dict[str, Any]]]()
-ORDER = "attnprobe_order"
+# The word pairs that cases relate, as plain data; for pytest-xdist by name.
+pairs_key = pytest.StashKey[list[dict[str, Any]]]()
+PAIRS = "attnprobe_pairs"
+# Outcomes of the expectations of each record that was reported.
+outcomes_key = pytest.StashKey[dict[Key, list[str]]]()
 # Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
 REPORT = "attnprobe"

@@ -24,9 +24,9 @@ from attnprobe.plugin.keys import (
     collected_key,
     deselected_key,
     left_out_key,
-    order_key,
 )
 from attnprobe.plugin.options import given_models, settings
+from attnprobe.plugin.order_control import habits_of
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.changes import changes_section
 from attnprobe.render.overview import overview_section
@@ -223,9 +223,9 @@ class Ledger:
             self._complain(session, "a strict run lets no case go for want of its model")
         absent: dict[str, int] = session.config.stash.get(absent_key, {})
         absent_suites: list[str] = session.config.stash.get(absent_suites_key, [])
-        habits: list[dict[str, Any]] = session.config.stash.get(order_key, [])
         collected: list[str] = session.config.stash.get(collected_key, [])
         left_out: list[str] = session.config.stash.get(left_out_key, [])
+        habits = habits_of(session.config)
         found = Results(
             environment=environment(
                 device=_together(model["device"] for model in self._models.values()),
@@ -249,7 +249,7 @@ class Ledger:
             left_out=tuple(
                 Path(os.path.relpath(file, session.config.rootpath)).as_posix() for file in left_out
             ),
-            order=tuple(map(OrderResult.from_dict, habits)),
+            order=tuple(OrderResult(**vars(habit)) for habit in habits),
             given=self._given,
             bound=tuple(self._bound - self._free),
             # A case that took its worker with it is missed by the count of those executed.

@@ -19,7 +19,7 @@ from attnprobe.plugin.keys import (
     COLLECTED,
     DESELECTED,
     LEFT_OUT,
-    ORDER,
+    PAIRS,
     Key,
     absent_key,
     absent_suites_key,
@@ -29,7 +29,7 @@ from attnprobe.plugin.keys import (
     judged_key,
     left_out_key,
     made_key,
-    order_key,
+    pairs_key,
     seen_key,
 )
 
@@ -43,7 +43,7 @@ _TOLD: dict[str, pytest.StashKey[Any]] = {
     ABSENT: absent_key,
     ABSENT_SUITES: absent_suites_key,
     COLLECTED: collected_key,
-    ORDER: order_key,
+    PAIRS: pairs_key,
     DESELECTED: deselected_key,
     LEFT_OUT: left_out_key,
 }
@@ -107,11 +107,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     chosen = options.settings(config)
     if cases_key in config.stash:
-        from attnprobe import order
+        from attnprobe.order import stated_pairs
 
         cases: list[Case] = config.stash[cases_key]
-        habits = order.habits(cases, chosen.default_models)
-        config.stash[order_key] = [vars(habit) | {"told": str(habit)} for habit in habits]
+        config.stash[pairs_key] = [vars(pair) for pair in stated_pairs(cases)]
     only = next(iter(chosen.models), "")
     seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
     if seen:

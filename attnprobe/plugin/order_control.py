@@ -1,0 +1,44 @@
+"""Whether position alone does as well as the heads of the run's suites, once it is over.
+
+Like the plugin itself, it is imported by every pytest run in the environment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attnprobe.plugin import options
+from attnprobe.plugin.keys import REPORT, outcomes_key, pairs_key
+
+if TYPE_CHECKING:
+    from attnprobe.order import Habit
+
+__all__ = ["habits_of"]
+
+
+class OrderControl:
+    """Keeps the outcomes that reports bring, those of workers too."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._outcomes = config.stash.setdefault(outcomes_key, {})
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        facts = getattr(report, REPORT, None)
+        if facts:
+            case = facts["case"]
+            key = case["file"], case["id"], case["row"], case["model"]
+            self._outcomes[key] = [entry["outcome"] for entry in case["expectations"]]
+
+
+def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
+    """The rules of position that do as well as the heads of the suites of a run."""
+    stated = config.stash.get(pairs_key, [])
+    if not stated:
+        return ()
+    from attnprobe.order import StatedPair, habits
+
+    pairs = [StatedPair(**{**pair, "case": tuple(pair["case"])}) for pair in stated]
+    outcomes = config.stash.get(outcomes_key, {})
+    return habits(pairs, outcomes, options.settings(config).default_models)
