@@ -546,6 +546,17 @@ def test_a_pattern_that_lets_every_file_go_is_refused(tmp_path: Path, pattern: s
         read_policy(file)
 
 
+@pytest.mark.parametrize("pattern", [".", "./", "cas*", "**/cases", "{here}/cases", "{here}/c*"])
+def test_promise_57_testpaths_are_read_as_pytest_reads_them(lossy: Gate, pattern: str) -> None:
+    below_testpaths()
+    suite_file("elsewhere/build/c.attn.yaml", "c", HOLDS)
+    Path("pytest.ini").write_text(f"[pytest]\ntestpaths = {pattern.format(here=Path.cwd())}\n")
+    code, lines = lossy()
+    assert code == 2
+    assert "  cases/dist/b.attn.yaml" in lines
+    assert ("  elsewhere/build/c.attn.yaml" in lines) == pattern.startswith("."), lines
+
+
 def test_results_tell_what_was_not_collected(lossy: Gate) -> None:
     suite_file("cases/build/old.attn.yaml", "old", HOLDS)
     Path("p.toml").write_text(

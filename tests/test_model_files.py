@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from attnprobe.errors import ModelError
 from attnprobe.models import load
+from attnprobe.models.files import find_weights
 from attnprobe.models.mutate import write_mutant
 from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutations import Mutation
@@ -290,3 +293,52 @@ def test_promise_51_a_link_to_nothing_is_no_file(whole: Path) -> None:
     (whole / WEIGHTS).symlink_to("gone")
     with pytest.raises(ModelError, match="no weights in"):
         load(str(whole))
+
+
+# Where links cannot be made ----------------------------------------------------------------------
+
+
+def refused(*_: object, **__: object) -> None:
+    raise PermissionError(1314, "a required privilege is not held")
+
+
+@pytest.mark.parametrize("lacking", [("symlink",), ("symlink", "link")])
+def test_a_model_is_loaded_where_links_cannot_be_made(
+    lacking: tuple[str, ...], shards: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in lacking:
+        monkeypatch.setattr(os, name, refused)
+    assert load(str(shards)).weights_sha256 == shards_hash(shards)
+    assert not list(tmp_path.glob("attnprobe-*"))
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(shutil, "copyfile", refused)
+    with pytest.raises(ModelError, match=r"can be neither linked nor copied into"):
+        load(str(shards))
+    assert not list(tmp_path.glob("attnprobe-*"))
+
+
+def test_a_file_that_cannot_be_removed_while_it_is_mapped_is_no_error(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with find_weights(whole, allow_pickle=False).staged():
+        monkeypatch.setattr(os, "unlink", refused)
+    monkeypatch.undo()
+    assert list(tmp_path.glob("attnprobe-*"))
+
+
+def test_a_tokenizer_for_newer_versions_is_hashed(whole: Path) -> None:
+    newer = whole / "tokenizer.4.0.0.json"
+    shutil.copy(whole / "tokenizer.json", newer)
+    settings = json.loads((whole / "tokenizer_config.json").read_text())
+    settings["fast_tokenizer_files"] = [newer.name]
+    (whole / "tokenizer_config.json").write_text(json.dumps(settings))
+    before = load(str(whole), check=False)
+    other = json.loads(newer.read_text())
+    other["normalizer"] = {"type": "Lowercase"}
+    newer.write_text(json.dumps(other))
+    after = load(str(whole), check=False)
+    upper, lower = (model.tokenizer("DOG")["input_ids"] for model in (before, after))
+    assert upper != lower
+    assert before.tokenizer_sha256 != after.tokenizer_sha256

@@ -100,6 +100,17 @@ def test_promise_45_wherever_the_code_is_named(
     assert load(str(folder), ignore_remote_code=True, check=False).ignored_code == (name,)
 
 
+def test_promise_45_a_configuration_for_newer_versions_counts(qwen: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(qwen, tmp_path / "own"))
+    newer = shutil.copy(folder / "config.json", folder / "config.4.0.0.json")
+    update(Path(newer), auto_map=OWN)
+    # transformers reads it only where config.json names it.
+    assert load(str(folder), check=False).ignored_code == ()
+    update(folder / "config.json", configuration_files=["config.4.0.0.json"])
+    with pytest.raises(ModelError, match=r"auto_map of config\.4\.0\.0\.json: modeling_two_way"):
+        load(str(folder))
+
+
 def test_promise_45_code_of_a_tokenizer_counts_where_that_tokenizer_is_used(
     qwen: Path, tmp_path: Path
 ) -> None:

@@ -75,7 +75,10 @@ class Weights:
         """
         files = [*self.files, *([self.index] if self.index else [])]
         files += [path for name in _CONFIGS for path in self.folder.glob(name) if path.is_file()]
-        with tempfile.TemporaryDirectory(prefix="attnprobe-") as scratch:
+        # The network may still map the weights; Windows then keeps a file that is no link.
+        with tempfile.TemporaryDirectory(
+            prefix="attnprobe-", ignore_cleanup_errors=True
+        ) as scratch:
             try:
                 for path in files:
                     link_into(Path(scratch), path)

@@ -21,6 +21,7 @@ __all__ = ["TOKENIZER_FILES", "Place", "locate", "locate_tokenizer", "tokenizer_
 
 TOKENIZER_FILES = (
     "tokenizer.json",
+    "tokenizer.*.json",  # from some version of transformers on
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

@@ -23,6 +23,8 @@ __all__ = ["NETWORK_FILES", "TOKENIZER_FILES", "check_remote_code"]
 NETWORK_FILES = (CONFIG_NAME, PROCESSOR_NAME, FEATURE_EXTRACTOR_NAME, VIDEO_PROCESSOR_NAME)
 TOKENIZER_FILES = ("tokenizer_config.json",)
 KEY = "auto_map"
+# With this key, config.json names others that take its place from some version of transformers on.
+VERSIONED = "configuration_files"
 
 
 def check_remote_code(folder: Path, files: Sequence[str], *, ignore: bool) -> tuple[str, ...]:
@@ -38,6 +40,10 @@ def check_remote_code(folder: Path, files: Sequence[str], *, ignore: bool) -> tu
     Raises:
         ModelError: there are such files and that is not wanted, or transformers has no class.
     """
+    config = folder / CONFIG_NAME
+    settings = read_json_object(config) if config.is_file() else {}
+    if CONFIG_NAME in files and VERSIONED in settings:
+        files = (*files, *sorted(path.name for path in folder.glob("config.*.json")))
     named = {
         name: classes
         for name in files
@@ -48,8 +54,7 @@ def check_remote_code(folder: Path, files: Sequence[str], *, ignore: bool) -> tu
         return ()
     where = ", ".join(f"{KEY} of {name}: {', '.join(own)}" for name, own in named.items())
     start = f"{folder} comes with code of its own ({where}), which is never run"
-    config = folder / CONFIG_NAME
-    kind = read_json_object(config).get("model_type") if config.is_file() else None
+    kind = settings.get("model_type")
     known = isinstance(kind, str) and kind in CONFIG_MAPPING
     if CONFIG_NAME in named and not known:
         raise ModelError(

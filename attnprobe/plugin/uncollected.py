@@ -6,6 +6,7 @@ command line, in `addopts` or in PYTEST_ADDOPTS, a conftest.py, another spelling
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import os
 from collections.abc import Collection, Iterator
@@ -53,9 +54,10 @@ def _roots(config: pytest.Config) -> list[Path]:
     if named:
         return [_folder(here / name, name, config) for name in named]
     found = [
-        path
+        config.rootpath / path
         for pattern in config.getini("testpaths")
-        for path in sorted(config.rootpath.glob(pattern.rstrip("/") or "."))
+        # As pytest does: Path.glob takes neither "." nor an absolute pattern.
+        for path in sorted(glob.glob(pattern, root_dir=config.rootpath, recursive=True))  # noqa: PTH207
     ]
     return [_folder(path, "", config) for path in found] or [config.rootpath]
 
