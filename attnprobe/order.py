@@ -10,6 +10,7 @@ The heads are compared with each rule of position on the same pairs of words, on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from attnprobe.align import Predicts, Selector, words
@@ -77,7 +78,7 @@ class StatedPair:
     Attributes:
         case: file, id and row of the case; `expectation` the number of its rule there.
         named: the model that the case names, if it names one.
-        over: None without a contrast.
+        over: None without a contrast that is a word of the text.
     """
 
     suite: str
@@ -192,13 +193,12 @@ def _pairs(case: Case) -> Iterator[StatedPair]:
         text = _one_text(rule, case.sample)
         if text is None:
             continue
-        try:
-            places = {
-                name: _word(rule, selector, case.sample) for name, selector in selectors.items()
-            }
-        except SelectorError:
-            continue  # a special token stands nowhere in the text
-        if places["from"] != places["to"]:
+        places: dict[str, int] = {}
+        # A special token stands nowhere in the text.
+        for name, selector in selectors.items():
+            with suppress(SelectorError):
+                places[name] = _word(rule, selector, case.sample)
+        if {"from", "to"} <= places.keys() and places["from"] != places["to"]:
             yield StatedPair(
                 case.suite,
                 (case.mark.file, case.id, case.row),

@@ -122,6 +122,14 @@ def test_a_rank_without_contrast_counts_and_an_upper_bound_does_not() -> None:
     assert told(*((one, "attends: {from: are, to: keys, max: 0.9}") for one in sentences)) == ()
 
 
+def test_a_contrast_that_is_a_special_token_leaves_the_pair() -> None:
+    rule = "attends: {from: are, to: keys, over: {special: sep}}"
+    sentences = [f"{start} keys are old" for start in ("The", "Both", "His", "Her")]
+    (habit,) = told(*((one, rule) for one in sentences))
+    assert (habit.habit, habit.found) == ('"to" stands 1 word back from "from"', 4)
+    assert told(*((one, rule.replace("keys", "{special: cls}")) for one in sentences)) == ()
+
+
 def test_one_sided_orders_at_many_distances_are_balanced_by_the_other_order() -> None:
     other = ("Near the cabinet the keys are old", attends("are", "keys", "cabinet"))
     assert told(*FIRST, other) == ()  # too few to be tested, and the heads do better

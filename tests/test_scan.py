@@ -824,6 +824,48 @@ def test_promise_56_a_suite_demands_more_than_a_liking(bert: Model, tmp_path: Pa
     assert f"{told}: {', '.join(likings)}." in comments
 
 
+@pytest.mark.parametrize(
+    ("compared", "other", "demanded", "told"),
+    [
+        (48, False, 0.5, ""),
+        (48, True, None, "No better than when another word looks, so a liking"),
+        # A suite that demands a lead needs 30 arcs where another word can look.
+        (20, False, None, "Too few arcs where another word can look"),
+        (0, False, None, "Too few arcs where another word can look"),
+    ],
+)
+@pytest.mark.parametrize("arcs", [24, 48])
+def test_promise_56_a_suite_says_why_it_demands_no_lead_over_a_liking(
+    arcs: int, compared: int, other: bool, demanded: float | None, told: str
+) -> None:
+    tally = Tally.empty(1, 1)
+    can = np.arange(arcs) * 48 < compared * arcs
+    half = np.arange(arcs) % 2 == 1
+    hit = np.ones((arcs, 1), np.bool_)
+    nowhere = np.zeros((arcs, len(OFFSETS)), np.bool_)
+    tally.add(np.stack([~half, half], axis=1), hit, nowhere, can, can[:, None] & other)
+    group = Group("nsubj", "dependent-to-head")
+    found = figures(tally, 0, group, [Head(0, 0)], min_arcs=1)
+    assert found is not None
+    text = files.suite_text(
+        [found],
+        {group: "name"},
+        corpus(9),
+        suite="s",
+        corpus_path=Path("c.jsonl"),
+        folder=Path(),
+        model="m",
+        site="encoder",
+        among="words",
+        seed=0,
+    )
+    (entry,) = yaml.safe_load(text)["relations"]
+    assert entry["expect"].get("above_preference") == demanded
+    assert entry.get("least", 30) == min(arcs, 30)
+    comments = " ".join(line.removeprefix("# ") for line in text.splitlines() if line[0] == "#")
+    assert (told in comments) if told else "liking" not in comments
+
+
 def test_what_cannot_be_scanned_is_refused(bert: Model) -> None:
     with pytest.raises(CorpusError, match=r"no arc has the relation 'nsbj'; .*nsubj"):
         make_plan(bert, [corpus(3)], relations=["nsbj"])

@@ -244,6 +244,7 @@ def suite_text(
     never: list[str] = []
     habits: list[str] = []
     likings: list[str] = []
+    unseen: list[str] = []
     for one in found:
         name, relation = names[one.group], one.group.relation
         if not any(matches(label, relation) for label in labels):
@@ -255,7 +256,7 @@ def suite_text(
         if above <= 0:
             habits.append(name)
         if beyond <= 0:
-            likings.append(name)
+            (likings if _has_control(one) else unseen).append(name)
         entry: dict[str, Any] = {
             "id": name,
             "from_corpus": {kind: source, key: relation, "direction": one.group.direction},
@@ -263,8 +264,8 @@ def suite_text(
         }
         if among != "words":
             entry["among"] = among
-        if one.overall[0] < LEAST:
-            entry["least"] = one.overall[0]
+        if _least(one) < LEAST:
+            entry["least"] = _least(one)
         entry["expect"] = {"accuracy": least}
         if above > 0:
             entry["expect"]["above_best_offset"] = above
@@ -280,6 +281,7 @@ def suite_text(
     for text, those in (
         ("No better than a fixed distance, so position alone passes", habits),
         ("No better than when another word looks, so a liking for some words passes", likings),
+        ("Too few arcs where another word can look, so a liking for some words may pass", unseen),
         (
             "No better than an untrained twin on the half that both are judged on",
             [entry["id"] for entry in relations if entry["id"] in untrained],
@@ -321,10 +323,22 @@ def bounds(one: RelationFigures) -> tuple[float, float, float]:
         above = max(0.0, min(one.best.above, accuracy - offset) / 2)
     beyond = 0.0
     likings = one.best.preference, one.liking
-    if all(found is not None and found.p <= SIGNIFICANT and found.n >= LEAST for found in likings):
+    if _has_control(one) and all(found and found.p <= SIGNIFICANT for found in likings):
         beyond = max(0.0, min(found.lead for found in likings if found is not None) / 2)
     least, above, beyond = (math.floor(value * 100) / 100 for value in (least, above, beyond))
     return least, above, beyond
+
+
+def _least(one: RelationFigures) -> int:
+    """The fewest arcs that a suite judges the head on."""
+    return min(LEAST, one.overall[0])
+
+
+def _has_control(one: RelationFigures) -> bool:
+    """Whether another word can look on so many arcs that a suite may demand a lead over it."""
+    if one.best.preference is None or one.liking is None:
+        return False
+    return one.liking.n >= _least(one)
 
 
 def write_grids(
