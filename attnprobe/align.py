@@ -15,7 +15,7 @@ import difflib
 import unicodedata
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -43,6 +43,7 @@ __all__ = [
     "check_round_trip",
     "display_pieces",
     "groups",
+    "has_content",
     "locate",
     "parse_selector",
     "positions",
@@ -1081,6 +1082,15 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
         )
 
 
+def has_content(special: Iterable[str | None]) -> bool:
+    """Whether tokens of a text are more than its frame: words, or `[MASK]` in the place of one.
+
+    Args:
+        special: as in `Tokens`.
+    """
+    return any(name in (None, "special") for name in special)
+
+
 _SECOND_TEXT = "text_pair: in a case file, pair= in Python, --text-pair with attnprobe show"
 _ONE_SEGMENT = (
     "one_segment: true in a case file, one_segment=True in Python, --one-segment with attnprobe "
@@ -1103,7 +1113,7 @@ def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: b
     """
     for position, span in _spelled_out(tokens, {separator: spelled}):
         behind = zip(tokens.spans[position + 1 :], tokens.special[position + 1 :], strict=True)
-        if any(other is not None and name is None for other, name in behind):
+        if has_content(name for other, name in behind if other is not None):
             raise SelectorError(
                 f"the text spells out the separator {_quoted(spelled)}, but what follows it gets "
                 "the segment of what precedes it (token_type_ids); "

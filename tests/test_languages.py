@@ -28,7 +28,7 @@ from transformers import (
 from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
 from attnprobe.cli.gate import _loaded_again
-from attnprobe.errors import CaseErrors, ModelError
+from attnprobe.errors import AttnprobeError, CaseErrors, ModelError
 from attnprobe.models import Model, load
 from attnprobe.models.mutate import in_bfloat16
 from attnprobe.models.small import small_config
@@ -603,3 +603,20 @@ def test_the_gate_loads_a_model_with_the_languages_of_its_run(
     judged = dataclasses.replace(MODEL, source_language="eng_Latn", target_language="fra_Latn")
     _loaded_again(judged, Results(environment={}, models=(judged,), cases=(), collected=0))
     assert asked == [("eng_Latn", "fra_Latn")]
+
+
+def test_promise_50_a_check_reads_texts_in_the_languages_that_are_given(
+    attn: Callable[..., tuple[int, str]], kind: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    AutoModelForSeq2SeqLM.from_config(network(kind).config).save_pretrained(tmp_path)
+    build(kind).save_pretrained(tmp_path)
+    _, french, german = KINDS[kind][1]
+    given = ("--source-language", french, "--target-language", german)
+    code, printed = attn("models", tmp_path, "--check", *given)
+    assert code == 0
+    lines = [line for line in printed.splitlines() if "ForConditionalGeneration" in line]
+    assert len(lines) == 2
+    assert all(" equal " in line for line in lines)
+    with pytest.raises(AttnprobeError, match=r"nothing was compared: refused: .* no source lang"):
+        attn("models", tmp_path, "--check")

@@ -131,6 +131,25 @@ def test_promise_47_a_chat_is_read_as_its_template_tokenises_it() -> None:
     assert doubled.problem == ""
 
 
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('no user here') }}", "no user here"),
+        ("{{ messages[0].content[0].type.name }}", "'str object' has no attribute 'type'"),
+        ("{% for message in messages %}", "Unexpected end of template"),
+        ({"rag": "x"}, "multiple chat templates with no default"),
+    ],
+)
+def test_promise_50_a_template_that_renders_no_plain_chat_is_a_remark(
+    template: object, reason: str
+) -> None:
+    rows = checked(partial(tiny_network, "llama"), chat_template=template)
+    assert rows["chat"].remark.startswith("the chat template cannot render it: ")
+    assert reason in rows["chat"].remark
+    assert rows["chat"].difference is None
+    assert [row.problem for row in rows.values()] == ["", "", ""]
+
+
 def test_promise_50_the_class_that_the_configuration_names_is_asked(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = T5ForConditionalGeneration(tiny_network("t5").config)

@@ -310,6 +310,17 @@ def test_promise_46_other_special_tokens_are_declared_as_before() -> None:
     model("bert").encode(Sample("The [MASK] are old.", allow_special_tokens=True))
 
 
+def test_promise_46_a_mask_behind_a_typed_separator_is_refused_as_a_word_is() -> None:
+    typed = f"{TEXT} [SEP] [MASK]"
+    with pytest.raises(SelectorError, match="gets the segment of what precedes it"):
+        model("bert").encode(Sample(typed, allow_special_tokens=True))
+    ids = tuple(tokenizer("bert")(typed)["input_ids"])
+    with pytest.raises(SelectorError, match="stands between tokens"):
+        model("bert").encode(Sample("", ids=ids))
+    sample = Sample(typed, allow_special_tokens=True, one_segment=True)
+    assert model("bert").encode(sample).source.ids == ids
+
+
 def test_promise_46_token_ids_with_a_separator_inside() -> None:
     ids = tuple(tokenizer("bert")(TEXT, PAIR)["input_ids"])
     with pytest.raises(SelectorError, match="the separator 3 stands between tokens"):

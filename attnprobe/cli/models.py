@@ -152,6 +152,8 @@ def _check_release(model: Model) -> None:
     for row in rows:
         if row.problem:
             raise AttnprobeError(row.problem)
+    if all(row.difference is None for row in rows):
+        raise AttnprobeError(f"nothing was compared: {rows[0].remark}")
 
 
 def _print_released(rows: Sequence[ReleaseRow]) -> None:

@@ -7,6 +7,7 @@ just built from the same files and in which only transformers' own code has run.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import math
@@ -21,7 +22,7 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
 from attnprobe.capture import configurations, returned_weights, segment_count
-from attnprobe.errors import AttnprobeError, ModelError
+from attnprobe.errors import AttnprobeError, ModelError, first_line
 from attnprobe.models.compare import Difference, tolerance
 from attnprobe.models.model import PROBE, Model
 from attnprobe.records import Encoding, Floats, Head, Need, Sample, SiteName
@@ -64,11 +65,18 @@ class ReleaseRow:
 
 @dataclass(frozen=True)
 class _Input:
-    """A sample, and what the tokenizer's own call makes of its text."""
+    """A sample, and what the tokenizer's own calls make of its text and of its target.
+
+    Attributes:
+        labels: ids of the target; empty where there is none.
+        refusal: why the model's own code makes no input of this kind; empty where it does.
+    """
 
     kind: str
     sample: Sample
     encoded: Mapping[str, Any]
+    labels: Sequence[int] = ()
+    refusal: str = ""
 
 
 def network_as_released(model: Model) -> PreTrainedModel:
@@ -95,24 +103,45 @@ def release_check(model: Model, build: Callable[[], PreTrainedModel]) -> list[Re
 
 
 def _inputs(model: Model) -> list[_Input]:
-    tokenizer = model.tokenizer
+    tokenizer = _tokenizer(model)
+
+    def made(kind: str, sample: Sample, encoded: Mapping[str, Any]) -> _Input:
+        target = sample.target
+        return _Input(
+            kind, sample, encoded, tokenizer(text_target=target)["input_ids"] if target else ()
+        )
+
     target = PROBE.target if "cross" in model.sites else None
     text, long = PROBE.text, _long_text(model)
     found = [
-        _Input("text", Sample(text, target), tokenizer(text)),
-        _Input("long text", Sample(long, long if target else None), tokenizer(long)),
+        made("text", Sample(text, target), tokenizer(text)),
+        made("long text", Sample(long, long if target else None), tokenizer(long)),
     ]
     if (segment_count(model.network) or 0) > 1 and "token_type_ids" in found[0].encoded:
         pair = SENTENCES[0]
-        sample = Sample(text, target, pair=pair)
-        found.append(_Input("text pair", sample, tokenizer(text, pair)))
+        found.append(made("text pair", Sample(text, target, pair=pair), tokenizer(text, pair)))
     if getattr(tokenizer, "chat_template", None):
         chat = [{"role": "user", "content": text}]
         render = tokenizer.apply_chat_template
-        rendered = render(chat, tokenize=False, add_generation_prompt=True)
-        encoded = render(chat, tokenize=True, add_generation_prompt=True, return_dict=True)
-        found.append(_Input("chat", Sample(rendered, target, allow_special_tokens=True), encoded))
+        try:
+            rendered = render(chat, tokenize=False, add_generation_prompt=True)
+            encoded = render(chat, tokenize=True, add_generation_prompt=True, return_dict=True)
+        except Exception as error:  # noqa: BLE001  a template can raise anything
+            refusal = f"the chat template cannot render it: {first_line(error)}"
+            found.append(_Input("chat", Sample(text), {"input_ids": []}, refusal=refusal))
+        else:
+            found.append(made("chat", Sample(rendered, target, allow_special_tokens=True), encoded))
     return found
+
+
+def _tokenizer(model: Model) -> Any:
+    """A copy of the model's tokenizer, with the languages that the model was loaded with."""
+    tokenizer = copy.deepcopy(model.tokenizer)
+    languages = {"src_lang": model.source_language, "tgt_lang": model.target_language}
+    for attribute, code in languages.items():
+        if code is not None:
+            setattr(tokenizer, attribute, code)
+    return tokenizer
 
 
 def _long_text(model: Model) -> str:
@@ -139,6 +168,8 @@ def _reach(model: Model) -> int:
 
 def _row(model: Model, build: Callable[[], PreTrainedModel], given: _Input) -> ReleaseRow:
     ids: list[int] = list(given.encoded["input_ids"])
+    if given.refusal:
+        return ReleaseRow(model.architecture, given.kind, len(ids), remark=given.refusal)
     try:
         encoding = model.encode(given.sample)
     except AttnprobeError as error:
@@ -147,7 +178,7 @@ def _row(model: Model, build: Callable[[], PreTrainedModel], given: _Input) -> R
     row = ReleaseRow(type(network).__name__, given.kind, len(ids))
     try:
         _check_ids("token", encoding.source.ids, ids)
-        inputs = _tensors(model, network, encoding, given)
+        inputs = _tensors(network, encoding, given)
         worst = _worst_difference(model, network, encoding, inputs)
     except AttnprobeError as error:
         return replace(row, problem=f"{model.name}, {given.kind}: {error}")
@@ -175,9 +206,7 @@ def _check_ids(what: str, ours: Sequence[int], theirs: Sequence[int]) -> None:
             )
 
 
-def _tensors(
-    model: Model, network: PreTrainedModel, encoding: Encoding, given: _Input
-) -> dict[str, Tensor]:
+def _tensors(network: PreTrainedModel, encoding: Encoding, given: _Input) -> dict[str, Tensor]:
     """What the tokenizer's call returned, as far as the network takes it, and a decoder's ids."""
     takes = inspect.signature(network.forward).parameters
     device = next(network.parameters()).device
@@ -191,8 +220,7 @@ def _tensors(
     ids = list(encoding.target.ids)
     shift = getattr(network, "prepare_decoder_input_ids_from_labels", None)
     if shift is not None:
-        labels = model.tokenizer(text_target=given.sample.target)["input_ids"]
-        shifted = shift(labels=torch.tensor([labels]))[0].tolist()
+        shifted = shift(labels=torch.tensor([list(given.labels)]))[0].tolist()
         # Where no special token closes the labels, attnprobe gives the decoder the last one too.
         _check_ids("decoder token", ids[: len(shifted)], shifted)
     return {**inputs, "decoder_input_ids": torch.tensor([ids], device=device)}

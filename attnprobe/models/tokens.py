@@ -14,6 +14,7 @@ from attnprobe.align import (
     check_no_special_in_text,
     check_round_trip,
     display_pieces,
+    has_content,
     visible,
 )
 from attnprobe.errors import ModelError, SelectorError
@@ -304,7 +305,7 @@ def given(tokenizer: Any, ids: tuple[int, ...], *, one_segment: bool = False) ->
     fallbacks = unknown_ids(tokenizer)
     special = tuple(names.get(token_id) for token_id in ids)
     separator = _separator(tokenizer)
-    if separator in ids and not one_segment and None in special[ids.index(separator) + 1 :]:
+    if separator in ids and not one_segment and has_content(special[ids.index(separator) + 1 :]):
         raise SelectorError(
             f"ids: the separator {separator} stands between tokens, but all of them are of one "
             "segment; write two texts as text: and text_pair:, or one_segment: true if the model "
