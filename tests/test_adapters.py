@@ -263,6 +263,12 @@ def test_promise_49_without_peft_an_adapter_is_refused(
         load(str(folder))
 
 
+def test_a_peft_that_does_not_fit_is_refused(lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("peft.get_peft_model")
+    with pytest.raises(ModelError, match=r"cannot be applied: ImportError: cannot import name"):
+        load(str(lora / "adapter"))
+
+
 @pytest.mark.parametrize("name", ["adapter_model.bin", ADAPTER])
 def test_promise_51_a_pickled_adapter_is_refused_unless_allowed(name: str, lora: Path) -> None:
     exact = load(str(lora / "adapter"), check=False)
@@ -371,6 +377,15 @@ def test_promise_49_what_cannot_be_merged_is_refused(
     update(lora / "adapter", **values)
     with pytest.raises(ModelError, match=message):
         load(str(lora / "adapter"))
+
+
+def test_promise_49_an_adapter_that_repeats_layers_is_refused(lora: Path) -> None:
+    config = LoraConfig(
+        task_type="CAUSAL_LM", target_modules=["q_proj"], layer_replication=[(0, 2), (1, 3)]
+    )
+    adapted(AutoModelForCausalLM, lora / "base", lora / "longer", config)
+    with pytest.raises(ModelError, match=r"layer_replication makes a network with more layers"):
+        load(str(lora / "longer"))
 
 
 def test_promise_49_a_learned_prompt_is_refused(made: Path) -> None:

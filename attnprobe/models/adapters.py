@@ -114,10 +114,11 @@ class Adapter:
         Raises:
             ModelError: the adapter does not fit the network, or peft cannot merge it.
         """
-        from peft import PeftConfig, get_peft_model
-        from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-
         try:
+            # Inside: a release of peft that does not fit transformers fails when it is imported.
+            from peft import PeftConfig, get_peft_model
+            from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+
             config = PeftConfig.from_pretrained(str(self.folder))
             self._check_options(config.to_dict())
             config.inference_mode = True
@@ -225,10 +226,15 @@ def find_adapter(folder: Path, *, allow_pickle: bool) -> Adapter | None:
             f"{folder} holds an adapter, which needs peft: pip install 'attnprobe[peft]'; to "
             "measure its base alone, give the base without it"
         )
+    merge = "merge it into its base, as by peft's merge_and_unload, and give the merged model"
     if (kind := options.get("peft_type")) not in TYPES:
         raise ModelError(
-            f"{path}: adapters of type {kind} are not read, only {' and '.join(TYPES)}; merge it "
-            "into its base, as by peft's merge_and_unload, and give the merged model"
+            f"{path}: adapters of type {kind} are not read, only {' and '.join(TYPES)}; {merge}"
+        )
+    if options.get("layer_replication"):
+        raise ModelError(
+            f"{path}: layer_replication makes a network with more layers than its base, which is "
+            f"not read; {merge}"
         )
     if (task := options.get("task_type")) is not None and task not in _KINDS:
         raise ModelError(f"{path}: adapters for the task {task} are not read")
