@@ -205,15 +205,12 @@ class Scan:
                 of a corpus are unknown to it.
             ResultsError: a file cannot be written, or a head set of another model is in the way.
         """
-        if self._tallies[0].unread == self.total:
-            raise MeasureError(f"nothing was measured: {LEFT_OUT[0]} of any sentence")
-        for place, corpus in enumerate(self.corpora):
-            share = self._tallies[0].unknown_share(place)
-            if share > MOST_UNKNOWN:
-                raise MeasureError(
-                    f"{corpus.name}: {share:.1%} of its tokens are unknown to {self.model.name}, "
-                    "more than half; scan a corpus in a language that its tokenizer knows"
-                )
+        refusal = self._refusal()
+        if refusal is not None:
+            # Going on with it would end here again.
+            if self._folder is not None:
+                (self._folder / files.STATE).unlink(missing_ok=True)
+            raise MeasureError(refusal)
         folder = self._folder
         if folder is None:
             self._figure(sets=True)
@@ -272,6 +269,19 @@ class Scan:
         write_json(folder / files.RESULTS, self._results(complete=True))
         (folder / files.STATE).unlink(missing_ok=True)
         return written
+
+    def _refusal(self) -> str | None:
+        """Why the counts say nothing of the model."""
+        if self._tallies[0].unread == self.total:
+            return f"nothing was measured: {LEFT_OUT[0]} of any sentence"
+        for place, corpus in enumerate(self.corpora):
+            share = self._tallies[0].unknown_share(place)
+            if share > MOST_UNKNOWN:
+                return (
+                    f"{corpus.name}: {share:.1%} of its tokens are unknown to {self.model.name}, "
+                    "more than half; scan a corpus in a language that its tokenizer knows"
+                )
+        return None
 
     def _within(self, corpus: int) -> tuple[list[RelationFigures], list[str]]:
         """The figures in one corpus, and the names of what has some arcs there but too few."""
