@@ -126,6 +126,7 @@ class Model:
         check_vocabulary(tokenizer, self._reader.rows, name=name)
         self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
+        self._segments = capture.segment_count(network)
         self.lengths = length_rules(network)
         source, target = self._reader.in_any_language(PROBE)
         inputs = capture.batch_inputs(
@@ -262,7 +263,7 @@ class Model:
 
     def _check_segments(self, tokens: Tokens) -> None:
         """Raises ModelError where the network has no embedding for a segment of the tokens."""
-        known = capture.segment_count(self.network)
+        known = self._segments
         if known and max(tokens.segments, default=0) >= known:
             raise ModelError(
                 f"the tokenizer of {self.name} numbers segments up to {max(tokens.segments)}, and "

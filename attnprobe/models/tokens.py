@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tokenizers.models import Unigram
@@ -281,7 +283,7 @@ def _check_spelled(
     spelled = special_tokens(tokenizer)
     separator = _separator(tokenizer)
     if separator is not None and one_segment:
-        del spelled[separator]
+        spelled = {token_id: mark for token_id, mark in spelled.items() if token_id != separator}
     elif separator is not None:
         check_no_separator(tokens, separator, spelled[separator], alone=alone)
     if not allow_special_tokens:
@@ -338,6 +340,10 @@ def _separator(tokenizer: Any) -> int | None:
     return found if isinstance(found, int) and _numbers_segments(tokenizer) else None
 
 
+# A model's tokenizer keeps its vocabulary, and each text asks for these.
+
+
+@lru_cache(maxsize=8)
 def unknown_ids(tokenizer: Any) -> frozenset[int]:
     """Ids that the tokenizer puts in place of characters that its vocabulary lacks.
 
@@ -365,7 +371,8 @@ def _unigram_unknown(model: Unigram) -> Iterator[int]:
             yield piece.id
 
 
-def special_tokens(tokenizer: Any) -> dict[int, str]:
+@lru_cache(maxsize=8)
+def special_tokens(tokenizer: Any) -> Mapping[int, str]:
     """Spelling of each special token, by its id.
 
     Most marks of a chat template are special in the vocabulary alone: Llama 3 lists two of its 256.
@@ -376,10 +383,11 @@ def special_tokens(tokenizer: Any) -> dict[int, str]:
         if token.special
     }
     listed = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-    return added | dict(listed)
+    return MappingProxyType(added | dict(listed))
 
 
-def _special_names(tokenizer: Any) -> dict[int | None, str]:
+@lru_cache(maxsize=8)
+def _special_names(tokenizer: Any) -> Mapping[int | None, str]:
     """Id of each special token to its name; an unknown token that is nothing else has none."""
     names: dict[int | None, str] = dict.fromkeys(special_tokens(tokenizer), "special")
     for name in reversed(_NAMES):
@@ -389,7 +397,7 @@ def _special_names(tokenizer: Any) -> dict[int | None, str]:
     unknown = getattr(tokenizer, "unk_token_id", None)
     if names.get(unknown) == "special":
         del names[unknown]
-    return names
+    return MappingProxyType(names)
 
 
 def check_length(count: int, side: str, most: int | None, *, name: str, text: str) -> None:
