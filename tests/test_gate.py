@@ -1984,3 +1984,10 @@ def test_pytest_that_leaves_nothing_to_judge(
     code, lines = gate(*arguments, "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
     assert code == 2
     assert lines[-1].startswith(sentence)
+
+
+def test_a_tokenizer_from_elsewhere_is_noted() -> None:
+    named = replace(MODEL, tokenizer="models/old")
+    (note,) = [note for note in decide(run(*many(3), models=(named,))).notes if "tokenizer" in note]
+    assert note.startswith("the texts of model minilm were read with the tokenizer of models/old (")
+    assert not [note for note in decide(run(*many(3))).notes if "tokenizer" in note]

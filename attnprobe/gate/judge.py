@@ -17,7 +17,7 @@ from attnprobe.gate.completeness import completeness, deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import allowances, amounts, failures, is_rated, may_fail, rates
-from attnprobe.gate.notes import head_set_notes, notes_on
+from attnprobe.gate.notes import head_set_notes, notes_on, tokenizer_notes
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.provenance import judged_models, provenance
 from attnprobe.gate.reasons import Reason, importance, unjudged
@@ -57,6 +57,7 @@ def judge(
         + ("" if order.found is None else f" in {order.found} of {order.pairs} pairs")
         for order in results.order
     ]
+    notes += tokenizer_notes(results)
     notes += head_set_notes(results)
     places = moved or {}
     checks = [check_of(item, policy, places.get(key_of(item))) for item in results.items]

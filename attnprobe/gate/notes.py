@@ -12,7 +12,7 @@ from attnprobe.gate.reasons import counted
 from attnprobe.heads import origin_of
 from attnprobe.results import Results
 
-__all__ = ["head_set_notes", "notes_on"]
+__all__ = ["head_set_notes", "notes_on", "tokenizer_notes"]
 
 
 def notes_on(
@@ -52,6 +52,16 @@ def notes_on(
         count = sum(check.state == state for check in kept)
         if count:
             yield f"{counted(count)} {one if count == 1 else several}"
+
+
+def tokenizer_notes(results: Results) -> Iterator[str]:
+    """Models that were read with a tokenizer from elsewhere, which an ini file may have named."""
+    for model in sorted(results.models, key=lambda model: model.name):
+        if model.tokenizer is not None:
+            yield (
+                f"the texts of model {model.name} were read with the tokenizer of "
+                f"{model.tokenizer} (--attn-tokenizer or attn_tokenizer)"
+            )
 
 
 def head_set_notes(results: Results) -> Iterator[str]:
