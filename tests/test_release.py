@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, T5ForConditionalGeneration
+from transformers import (
+    BertForMultipleChoice,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5ForConditionalGeneration,
+    T5ForSequenceClassification,
+)
 
 from attnprobe import capture
 from attnprobe.errors import AttnprobeError, ModelError
@@ -164,6 +172,27 @@ def test_promise_50_the_class_that_the_configuration_names_is_asked(tmp_path: Pa
     model._reader.start = 5
     model._encoded.cache_clear()
     assert "decoder token 0 of " in release_check(model, lambda: fresh)[0].problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "used"),
+    [
+        (BertModel, "BertForMaskedLM", "BertModel"),  # a body that was saved alone
+        (BertForMultipleChoice, "BertForMultipleChoice", "BertModel"),
+        (T5ForSequenceClassification, "T5ForSequenceClassification", "T5Model"),
+    ],
+)
+def test_promise_50_a_head_that_is_not_there_or_classifies_is_left_out(
+    kind: Any, named: str, used: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    name = "t5" if kind is T5ForSequenceClassification else "bert"
+    of_text(name, kind(tiny_network(name).config), tmp_path)
+    config = tmp_path / name / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": [named]}))
+    model = load(str(tmp_path / name))
+    rows = release_check(model, partial(network_as_released, model))
+    assert [(row.architecture, row.problem) for row in rows] == [(used, "")] * 2
 
 
 def test_promise_50_a_network_that_was_handed_over_has_no_files() -> None:

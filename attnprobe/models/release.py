@@ -13,6 +13,7 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +35,8 @@ SENTENCES = (
     "A letter that the author sent to her sisters was lost on the way.",
     "Because the street was too wide, the animal did not cross it.",
 )
+# Heads that read what attention has made; some take no plain text, or no target beside it.
+CLASSIFIERS = ("ForMultipleChoice", "ForSequenceClassification")
 # Tokens of the long text where the configuration names neither windows nor blocks, and how many
 # there are beyond the widest of them.
 LONG = 96
@@ -82,6 +85,9 @@ class _Input:
 def network_as_released(model: Model) -> PreTrainedModel:
     """A new network from the model's files, of the class that its configuration names.
 
+    It is of the class without a head where the files lack the head's weights, as those of a body
+    that was saved alone do, and where the head is a classifier.
+
     Raises:
         ModelError: the model was handed over as a network.
     """
@@ -90,7 +96,10 @@ def network_as_released(model: Model) -> PreTrainedModel:
     named = getattr(model.network.config, "architectures", None) or ("",)
     kind = getattr(transformers, named[0], None)
     known = isinstance(kind, type) and issubclass(kind, PreTrainedModel)
-    return model.build(kind if known else AutoModel)
+    if known and not named[0].endswith(CLASSIFIERS):
+        with suppress(ModelError):
+            return model.build(kind)
+    return model.build(AutoModel)
 
 
 def release_check(model: Model, build: Callable[[], PreTrainedModel]) -> list[ReleaseRow]:
