@@ -11,9 +11,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
-from attnprobe.per_model import split_name, values_by_model
 
 __all__ = ["Figures", "Settings", "add", "given_models", "header", "settings"]
 
@@ -215,6 +213,8 @@ def _models(config: pytest.Config) -> dict[str, str]:
 
 def _named(entries: Iterable[str]) -> dict[str, str]:
     """The reference of each model, by the name that its entry gives it."""
+    from attnprobe.per_model import split_name
+
     models: dict[str, str] = {}
     for entry in entries:
         if not entry.strip():
@@ -231,6 +231,9 @@ def _named(entries: Iterable[str]) -> dict[str, str]:
 
 def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict[str, str]:
     """The values of a `[NAME=]VALUE` option, by model; the ini file may speak of other models."""
+    from attnprobe.errors import AttnprobeError
+    from attnprobe.per_model import values_by_model
+
     given: list[str] | None = config.getoption(_ini(name))
     entries = given or config.getini(_ini(name))
     try:
