@@ -165,7 +165,7 @@ CASES = """
     cases:
       - id: a
         text: the cat
-        expect: [entropy: {from: cat, heads: L0H0, max: 9, min: 0.0001}]
+        expect: [entropy: {from: cat, heads: L0H0, max: 3, min: 0.0001}]
 """
 
 
