@@ -35,7 +35,7 @@ from attnprobe.explain import explain
 from attnprobe.looks import Pair
 from attnprobe.models import Model
 from attnprobe.models.tokens import tokenize_target
-from attnprobe.order import habits
+from attnprobe.order import habits, stated_pairs
 from attnprobe.records import (
     Ablation,
     Encoding,
@@ -721,12 +721,14 @@ def test_promise_46_control_pairs_of_a_decoder_start_at_the_seam() -> None:
 
 
 def test_promise_46_habits_of_position_count_through_both_texts() -> None:
-    cases = [
+    written = [
         f"- id: c{number}\n  text: The {noun} slept.\n  text_pair: It was old.\n  expect:\n"
         f"  - attends: {{from: It, to: {noun}, min: 0.1}}\n"
         for number, noun in enumerate(("cat", "dog", "cow", "pig", "fox"))
     ]
-    (found,) = habits(cases_of("cases:\n" + "".join(cases)))
+    cases = cases_of("cases:\n" + "".join(written))
+    outcomes = {(case.mark.file, case.id, case.row, "m"): ["passed"] for case in cases}
+    (found,) = habits(stated_pairs(cases), outcomes, ["m"])
     assert found.pairs == 5
     assert '"to" stands 3 words back from "from"' in str(found)
 
