@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
+from attnprobe.gate import Decision
 from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
 
-__all__ = ["MODEL", "case", "expectation", "run"]
+__all__ = ["MODEL", "case", "expectation", "run", "said"]
 
 MODEL = ModelResult(
     name="minilm",
@@ -76,3 +78,8 @@ def run(*cases: CaseResult, **changes: Any) -> Results:
         uncollected=(),
     )
     return replace(made, **changes)
+
+
+def said(decision: Decision) -> str:
+    """The sentence of a decision up to what was judged."""
+    return re.sub("; judged: .*", ".", decision.sentence)

@@ -21,7 +21,7 @@ import pytest
 from conftest import LOADS_TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_results import MODEL, run
+from made_up_results import MODEL, run, said
 from typer.testing import CliRunner
 
 from attnprobe import cli
@@ -83,11 +83,6 @@ def many(count: int, failed: int = 0, **changes: Any) -> list[CaseResult]:
 
 def decide(results: Results, policy: Policy | None = None, **more: Any) -> Decision:
     return judge(results, policy or Policy(), today=TODAY, **more)
-
-
-def said(decision: Decision) -> str:
-    """The sentence up to what was judged."""
-    return re.sub("; judged: .*", ".", decision.sentence)
 
 
 def kinds(decision: Decision) -> list[str]:

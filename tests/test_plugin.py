@@ -584,6 +584,9 @@ def test_settings_reach_the_loader(
         "online": True,
         "allow_pickle": True,
         "ignore_remote_code": True,
+        "tokenizer": None,
+        "source_language": None,
+        "target_language": None,
     }
 
 
