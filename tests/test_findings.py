@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from attnprobe import cases, yamltext
 from attnprobe.errors import AttnprobeError
 from attnprobe.findings import in_words
-from attnprobe.gate.policy import Policy, Regressions, SuitePolicy, Waiver, read_policy
+from attnprobe.gate.lookup import read_policy
+from attnprobe.gate.policy import Policy, Regressions, SuitePolicy, Waiver
 from attnprobe.rules import RULES
 
 
