@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pair_models
 import pytest
 import torch
 from transformers import (
@@ -60,13 +61,35 @@ def scale_beyond(keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["bert", "gpt_oss", "mistral", "deberta_v2", "bart"])
 def test_promise_50_texts_are_read_as_a_fresh_network_returns_them(name: str) -> None:
     rows = checked(partial(tiny_network, name))
-    assert [*rows] == ["text", "long text"]
+    decoder = name in ("gpt_oss", "mistral")
+    assert [*rows] == ["text", "long text"] + ["text pair"] * (not decoder)
     assert rows["text"].tokens < 40
     assert rows["long text"].tokens > 90
     for row in rows.values():
         assert (row.problem, row.remark) == ("", "")
         assert row.difference is not None
         assert row.difference <= 5e-5
+
+
+@pytest.mark.parametrize("name", ["bert", "albert", "deberta_v2", "roberta", "xlnet", "bart"])
+def test_promise_46_two_texts_are_read_as_the_tokenizer_puts_them_together(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = pair_models.model(name)
+    fresh = partial(pair_models.released, name)
+    row = {row.kind: row for row in release_check(model, fresh)}["text pair"]
+    assert row.problem == row.remark == ""
+    assert row.difference is not None
+    assert row.difference <= 5e-5
+    if name == "bert":
+        batch = capture.batch_inputs
+
+        def one_segment(*args: Any, **kwargs: Any) -> Any:
+            return batch(*args, **kwargs | {"segments": ()})
+
+        monkeypatch.setattr(capture, "batch_inputs", one_segment)
+        problems = [row.problem for row in release_check(model, fresh) if row.kind == "text pair"]
+        assert "text pair: encoder L" in problems[0]
 
 
 def test_promise_50_the_long_text_is_longer_than_the_windows() -> None:
@@ -166,7 +189,7 @@ def test_promise_50_the_class_that_the_configuration_names_is_asked(tmp_path: Pa
     fresh = network_as_released(model)
     assert type(fresh) is T5ForConditionalGeneration
     rows = release_check(model, partial(network_as_released, model))
-    assert [row.problem for row in rows] == ["", ""]
+    assert [row.problem for row in rows] == ["", "", ""]
     assert rows[0].architecture == "T5ForConditionalGeneration"
     # The decoder's start of the file is not the one that attnprobe puts there.
     model._reader.start = 5
@@ -192,7 +215,7 @@ def test_promise_50_a_head_that_is_not_there_or_classifies_is_left_out(
     config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": [named]}))
     model = load(str(tmp_path / name))
     rows = release_check(model, partial(network_as_released, model))
-    assert [(row.architecture, row.problem) for row in rows] == [(used, "")] * 2
+    assert [(row.architecture, row.problem) for row in rows] == [(used, "")] * 3
 
 
 def test_promise_50_a_network_that_was_handed_over_has_no_files() -> None:
@@ -209,7 +232,11 @@ def test_promise_50_models_check_prints_a_line_for_each_kind_and_fails_on_a_diff
     assert code == 0
     assert "BertModel" in printed
     lines = [line for line in printed.splitlines() if "equal" in line]
-    assert [line.split("│")[2].strip() for line in lines] == ["text", "long text"]
+    assert [line.split("│")[2].strip() for line in lines] == [
+        "text",
+        "long text",
+        "text pair",
+    ]
     scale_beyond(60, monkeypatch)
     with pytest.raises(AttnprobeError, match=r"^bert, long text: encoder L\dH\d differs by "):
         attn("models", "--check", tmp_path / "bert")

@@ -126,7 +126,8 @@ def _inputs(model: Model) -> list[_Input]:
         made("text", Sample(text, target), tokenizer(text)),
         made("long text", Sample(long, long if target else None), tokenizer(long)),
     ]
-    if (segment_count(model.network) or 0) > 1 and "token_type_ids" in found[0].encoded:
+    segments = (segment_count(model.network) or 0) > 1 and "token_type_ids" in found[0].encoded
+    if segments or "encoder" in model.sites:
         pair = SENTENCES[0]
         found.append(made("text pair", Sample(text, target, pair=pair), tokenizer(text, pair)))
     if getattr(tokenizer, "chat_template", None):
