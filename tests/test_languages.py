@@ -616,7 +616,8 @@ def test_promise_50_a_check_reads_texts_in_the_languages_that_are_given(
     code, printed = attn("models", tmp_path, "--check", *given)
     assert code == 0
     lines = [line for line in printed.splitlines() if "ForConditionalGeneration" in line]
-    assert len(lines) == 2
+    # The second line of two texts: only the encoder reads them side by side.
+    assert [" text pair " in line for line in lines] == [False, False, True]
     assert all(" equal " in line for line in lines)
     with pytest.raises(AttnprobeError, match=r"nothing was compared: refused: .* no source lang"):
         attn("models", tmp_path, "--check")
