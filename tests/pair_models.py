@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from architectures.tiny import random_network, tiny_network
 from tokenizers import processors
 from tokenizers_small import Kind, build
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from attnprobe.models import Model
-from attnprobe.models.tiny import random_network, tiny_network
 
 TEXT = "The keys near the cabinet are old."
 PAIR = "The animal was tired."

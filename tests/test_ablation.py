@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from tokenizers import models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
@@ -16,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models import Model, load
 from attnprobe.models import ablation as ablations
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Ablation, Head, Need, Prediction, Readout, Sample, SiteName, Span
 
 HEADS = {

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -26,7 +27,6 @@ from transformers import (
 from attnprobe.errors import ModelError
 from attnprobe.models import Model, load
 from attnprobe.models.mutate import write_mutant
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutations import Mutation
 
 TEXT = "The keys near the cabinet are old."

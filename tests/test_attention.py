@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from made_up import FakeReader, encoding
 
 from attnprobe.align import groups
 from attnprobe.attention import Attention, draw, mean_rows, word_matrix
 from attnprobe.errors import ModelError, SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Floats, Head, Picture, Sample
 from attnprobe.render.style import to_svg
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import ARCHITECTURES, tiny_network
 from torch import nn
 from transformers import AttentionMaskInterface, AutoConfig, AutoModel, PreTrainedModel
 
@@ -17,7 +18,6 @@ from attnprobe import capture
 from attnprobe.errors import MeasureError, ModelError
 from attnprobe.models.check import CheckRow, check
 from attnprobe.models.compare import differences, padding_check, self_check
-from attnprobe.models.tiny import ARCHITECTURES, tiny_network
 from attnprobe.records import Head
 
 EAGER = {"bloom", "deberta_v2"}

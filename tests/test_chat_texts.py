@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tokenizers_small
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from conftest import Run
 from test_ablation import headed
 from test_models import gpt2_like
@@ -20,7 +21,6 @@ from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
 from attnprobe.errors import SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Need, Prediction, Sample, Similarity, Span
 
 MESSAGES = [{"role": "user", "content": "The keys are old."}, {"role": "tool", "content": "ok"}]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from rich.table import Table
 
 import attnprobe
@@ -207,10 +208,14 @@ def test_promise_33_errors_print_nothing_that_acts(
     assert not [line for line in shown.splitlines() if line.lstrip().startswith("::")]
 
 
-def test_models_lists_what_is_tested(attn: Attn) -> None:
-    from attnprobe.models.tiny import ARCHITECTURES
-
-    assert attn("models") == (0, "".join(f"{name}\n" for name in ARCHITECTURES))
+@pytest.mark.parametrize("arguments", [(), ("--check",), ("all", "--check")])
+def test_models_without_a_model_says_where_all_architectures_are(
+    attn: Attn, arguments: tuple[str, ...]
+) -> None:
+    with pytest.raises(
+        AttnprobeError, match=r"^name a model: .* docs/architectures\.md .* make br"
+    ):
+        attn("models", *arguments)
 
 
 def test_models_shows_the_sites_of_one(attn: Attn) -> None:
@@ -221,21 +226,24 @@ def test_models_shows_the_sites_of_one(attn: Attn) -> None:
     )
 
 
-def test_models_check_measures_every_site(attn: Attn, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attnprobe.models import tiny
-
-    chosen = {name: tiny.ARCHITECTURES[name] for name in ("bert", "gpt2", "t5")}
-    monkeypatch.setattr(tiny, "ARCHITECTURES", chosen)
-    status, printed = attn("models", "--check")
+@pytest.mark.parametrize(
+    ("name", "network", "sites"),
+    [
+        ("bert", "BertModel", ["encoder"]),
+        ("gpt2", "GPT2Model", ["decoder"]),
+        ("t5", "T5Model", ["encoder", "decoder", "cross"]),
+    ],
+)
+def test_models_check_measures_every_site(
+    attn: Attn, tmp_path: Path, name: str, network: str, sites: list[str]
+) -> None:
+    tiny_network(name).save_pretrained(tmp_path)
+    tiny_tokenizer(end=name != "gpt2").save_pretrained(tmp_path)
+    status, printed = attn("models", tmp_path, "--check")
     assert status == 0
-    rows = [line.strip("│ ").split("│") for line in printed.splitlines() if line.startswith("│")]
+    table = printed.partition("Largest difference to a network")[0]
+    rows = [line.strip("│ ").split("│") for line in table.splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in row] for row in rows]
-    assert [row[:2] for row in cells] == [
-        ["BertModel", "encoder"],
-        ["GPT2Model", "decoder"],
-        ["T5Model", "encoder"],
-        ["T5Model", "decoder"],
-        ["T5Model", "cross"],
-    ]
+    assert [row[:2] for row in cells] == [[network, site] for site in sites]
     assert all(0 <= float(value) < 5e-5 for row in cells for value in row[5:])
     assert all(len(row) == 9 for row in cells)

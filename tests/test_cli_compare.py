@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from svg import HOSTILE, SVG, texts
 from test_compare import FAIL, GAP, HOLD, case, expected, model, run
 
@@ -27,7 +28,6 @@ from attnprobe.compare import compare_results
 from attnprobe.errors import AttnprobeError, ResultsError
 from attnprobe.matching import Match
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Head, SiteName
 from attnprobe.render.changes import ChangeRow, SuiteRow, changes_section
 from attnprobe.render.compare_page import ChangePictures, HeadRow, compare_page

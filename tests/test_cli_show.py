@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from svg import HOSTILE, texts
 
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Floats, Sample
 
 PAGE = Path(__file__).parent.parent / "docs" / "show.md"

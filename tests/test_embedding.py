@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from made_up import FakeReader, encoding, rows
 from pydantic import ValidationError
 from test_ablation import depth, hooked, model, put
@@ -16,7 +17,6 @@ from attnprobe.cases import Case, parse
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.explain import explain
 from attnprobe.models import Model, load
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Ablation, Head, Need, Pool, Sample, Similarity, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.base import Rule

@@ -14,6 +14,7 @@ import made_up_results
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from made_up_results import MODEL, run, said
 from scipy.stats import binom, binomtest
 from typer.testing import CliRunner
@@ -35,7 +36,6 @@ from attnprobe.gate.reread import recorded_sets
 from attnprobe.gate.twin import judge_twin
 from attnprobe.heads import HeadSet
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.records import Head, Prediction, Sample, Span
 from attnprobe.results import (

@@ -14,11 +14,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from architectures.tiny import tiny_tokenizer
 
 from attnprobe.errors import ModelError
 from attnprobe.models import Model, load
 from attnprobe.models import gguf as ours
-from attnprobe.models.tiny import tiny_tokenizer
 from attnprobe.records import Need, Prediction, Sample, Span
 
 # The output embeddings are the input's, as in SmolLM2.

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from architectures.small import small_config
+from architectures.tiny import random_network, tiny_network, tiny_tokenizer
 from conftest import Run
 from made_up_results import MODEL
 from tokenizers import processors
@@ -31,8 +33,6 @@ from attnprobe.cli.gate import _loaded_again
 from attnprobe.errors import AttnprobeError, CaseErrors, ModelError
 from attnprobe.models import Model, load
 from attnprobe.models.mutate import in_bfloat16
-from attnprobe.models.small import small_config
-from attnprobe.models.tiny import random_network, tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.records import Need, Prediction, Sample, SiteName, Span
 from attnprobe.results import Results, read_results, text_sha256

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.small import small_config
+from architectures.tiny import random_network, tiny_network, tiny_tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -17,8 +19,6 @@ from attnprobe.models import Model
 from attnprobe.models.check import check
 from attnprobe.models.lengths import LengthRules, length_rules
 from attnprobe.models.plan import pack
-from attnprobe.models.small import small_config
-from attnprobe.models.tiny import random_network, tiny_network, tiny_tokenizer
 from attnprobe.network_state import MOST_COPIED, preserved
 from attnprobe.records import Need, Rows, Sample, SiteName
 

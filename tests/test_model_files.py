@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, PreTrainedModel
 
@@ -21,7 +22,6 @@ from attnprobe.errors import ModelError
 from attnprobe.models import load
 from attnprobe.models.files import find_weights
 from attnprobe.models.mutate import write_mutant
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutations import Mutation
 from attnprobe.records import Head
 

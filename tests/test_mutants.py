@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from typer.testing import CliRunner
 
 from attnprobe import cases, yamltext
@@ -16,7 +17,6 @@ from attnprobe.cli import app
 from attnprobe.errors import AttnprobeError
 from attnprobe.models import Model
 from attnprobe.models.mutate import mutant
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutants import (
     Trial,
     judge_all,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from typer.testing import CliRunner
@@ -18,7 +19,6 @@ from attnprobe.cli import app
 from attnprobe.errors import ModelError
 from attnprobe.models import Model, load
 from attnprobe.models.mutate import mutant, mutate, swap_partner, write_mutant
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutations import EXPECTED, KINDS, Mutation, parse_head, parse_kind
 from attnprobe.records import Head, Need, Sample
 

@@ -286,7 +286,7 @@ def test_the_run_says_so_and_so_do_the_results(
     Path("conftest.py").write_text(
         "def pytest_attn_load_model(name):\n"
         "    from attnprobe.models import Model\n"
-        "    from attnprobe.models.tiny import tiny_network, tiny_tokenizer\n"
+        "    from architectures.tiny import tiny_network, tiny_tokenizer\n"
         "    return Model.of(tiny_network('bert'), tiny_tokenizer(), name=name)\n"
     )
     path = tmp_path / "r.json"

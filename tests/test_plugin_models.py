@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from test_plugin_html import Page
 
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.results import read_results
 
 Run = Callable[..., pytest.RunResult]

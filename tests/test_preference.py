@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from architectures.tiny import tiny_network, tiny_tokenizer
 
 from attnprobe.accuracy import judge
 from attnprobe.align import words
@@ -18,7 +19,6 @@ from attnprobe.errors import MeasureError
 from attnprobe.explain import explain_relation
 from attnprobe.looks import Pair, find_looks
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.preference import Preference, other_looks
 from attnprobe.records import Encoding, Floats, Head, Sample, Site, Span, Tokens
 from attnprobe.relations import Hits, measure

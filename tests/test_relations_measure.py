@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 
 from attnprobe import capture
 from attnprobe.align import words
@@ -29,7 +30,6 @@ from attnprobe.looks import (
     find_looks,
 )
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, Head, Readout, Sample, SiteName, Span, Tokens
 from attnprobe.relations import measure
 from tests.made_up import FakeReader, encoding

@@ -11,6 +11,8 @@ from typing import Any
 import pair_models
 import pytest
 import torch
+from architectures.sweep import examine
+from architectures.tiny import tiny_network, tiny_tokenizer
 from transformers import (
     BertForMultipleChoice,
     BertModel,
@@ -23,9 +25,7 @@ from transformers import (
 from attnprobe import capture
 from attnprobe.errors import AttnprobeError, ModelError
 from attnprobe.models import Model, load
-from attnprobe.models.breadth import examine
 from attnprobe.models.release import ReleaseRow, network_as_released, release_check
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 
 TEMPLATE = (
     "<s>{% for message in messages %}{{ message.role }}: {{ message.content }}{% endfor %}"

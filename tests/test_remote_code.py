@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from made_up_results import MODEL
 from test_gate import decide, kinds, many, run
 from transformers import Qwen2Config
@@ -19,7 +20,6 @@ from attnprobe.errors import ModelError, ResultsError
 from attnprobe.gate import Policy
 from attnprobe.models import load
 from attnprobe.models.mutate import write_mutant
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutations import Mutation
 from attnprobe.results import read_results
 from attnprobe.summary import markdown

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_up import distributions, encoding, rows
@@ -16,7 +17,6 @@ from attnprobe import cases
 from attnprobe.attention import Attention
 from attnprobe.errors import CaseErrors, MeasureError, ModelError, SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, Head, HeadGrid, Sample, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.aligns import accuracy, alignment_error_rate, best_sources

@@ -7,6 +7,7 @@ from typing import Any
 import networkx
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import FakeReader, distributions, encoding, rows, with_site
@@ -16,7 +17,6 @@ from attnprobe.align import groups
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, FlowGraph, Sample, Site, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.flow import max_flow, mixing, rollout, through

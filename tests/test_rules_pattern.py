@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_up import FakeReader, distributions, encoding, rows, with_site
@@ -17,7 +18,6 @@ from pydantic import ValidationError
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, Head, HeadGrid, LayerPanel, Sample, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.frame import Frame

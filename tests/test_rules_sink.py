@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import FakeReader, distributions, encoding, rows, with_site
@@ -14,7 +15,6 @@ from pydantic import ValidationError
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import Encoding, Floats, HeadGrid, Sample, Verdict
 from attnprobe.rules import parse_rule
 

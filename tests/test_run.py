@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from made_up import FakeReader, distributions, encoding, rows
 
 from attnprobe import yamltext
 from attnprobe.cases import Case, parse
 from attnprobe.errors import MeasureError
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.records import WHOLE_PICTURE, Head, Need, Rows, Sample
 from attnprobe.run import Finding, Runner
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import yaml
+from architectures.tiny import tiny_network, tiny_tokenizer
 from scipy.stats import binom
 from typer.testing import CliRunner
 
@@ -30,7 +31,6 @@ from attnprobe.errors import AttnprobeError, CorpusError, MeasureError, ResultsE
 from attnprobe.heads import parse_heads
 from attnprobe.looks import FIRST, LATER, LEFT_OUT, OFFSETS, UNREADABLE, Among, Pair
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.twin import random_twin
 from attnprobe.names import LOCK
 from attnprobe.records import Head, MapNeed, MapSums, Sample, SiteName, Span

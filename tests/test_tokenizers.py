@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from architectures.tiny import tiny_network, tiny_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
 from attnprobe.models import Model, load
 from attnprobe.models.mutate import write_mutant
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.mutations import Mutation
 from attnprobe.per_model import values_by_model
 from attnprobe.records import Need, Prediction, Sample, Span
@@ -187,7 +187,7 @@ def test_promise_43_every_command_refuses(
             attn(*command)
         code, printed = attn(*command, "--tokenizer", words)
         assert (code, "BertModel" in printed or "pattern" in printed) == (0, True)
-    with pytest.raises(AttnprobeError, match="--tokenizer is for a model; name one"):
+    with pytest.raises(AttnprobeError, match="name a model"):
         attn("models", "--tokenizer", words)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from architectures.tiny import tiny_network, tiny_tokenizer
 from conftest import TinyModels
 from made_up import encoding
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -20,7 +21,6 @@ from transformers import PreTrainedTokenizerFast
 from attnprobe.errors import AttnprobeError, ModelError, SelectorError
 from attnprobe.explain import unknown_line
 from attnprobe.models import Model
-from attnprobe.models.tiny import tiny_network, tiny_tokenizer
 from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.records import Encoding, Need, Prediction, Sample, Span
 from attnprobe.results import read_results

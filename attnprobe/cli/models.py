@@ -1,4 +1,4 @@
-"""`attnprobe models`: which architectures can be read, and how exactly."""
+"""`attnprobe models`: the sites of a model, and how exactly they are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from attnprobe.cli.base import (
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from attnprobe.models.check import CheckRow
     from attnprobe.models.release import ReleaseRow
 
-__all__: list[str] = []
-
 
 @app.command()
 def models(
@@ -44,81 +41,40 @@ def models(
     tokenizer: TokenizerOption = None,
     source_language: SourceLanguage = None,
     target_language: TargetLanguage = None,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="With --check all: write the table to this file.")
-    ] = None,
-    page: Annotated[
-        Path | None, typer.Option("--page", help="With --check all: write it as Markdown.")
-    ] = None,
     ignore_remote_code: IgnoreRemoteCode = False,
 ) -> None:
-    """List the architectures that are tested, or look at the sites of one model.
+    """Show the sites of a model, or compare what is read of it with its own eager attention.
 
-    With --check all, every text architecture that transformers knows is built small and compared.
+    Which architectures of transformers are tested is in docs/architectures.md of the project.
     """
-    if check and model == "all":
-        _check_all(output, page)
-        return
-    given = {
-        "--tokenizer": tokenizer,
-        "--source-language": source_language,
-        "--target-language": target_language,
-    }
-    for option, value in given.items():
-        if value is not None and model is None:
-            raise AttnprobeError(f"{option} is for a model; name one")
-    if output or page:
-        raise AttnprobeError("--json and --page write the table of attnprobe models --check all")
+    if model is None or (model == "all" and not Path(model).exists()):
+        raise AttnprobeError(
+            "name a model: a folder, pkg://package/path, a .gguf file or a cached hub id; the "
+            "architectures of transformers that are tested are in docs/architectures.md of the "
+            "project, which make breadth writes"
+        )
     from attnprobe.models import load
     from attnprobe.models.check import check as check_model
-    from attnprobe.models.tiny import ARCHITECTURES, tiny_network
 
-    if model:
-        loaded = load(
-            model,
-            tokenizer=tokenizer,
-            ignore_remote_code=ignore_remote_code,
-            source_language=source_language,
-            target_language=target_language,
-        )
-        warn_of(loaded)
+    loaded = load(
+        model,
+        tokenizer=tokenizer,
+        ignore_remote_code=ignore_remote_code,
+        source_language=source_language,
+        target_language=target_language,
+    )
+    warn_of(loaded)
     if check:
-        checked = [loaded] if model else map(tiny_network, ARCHITECTURES)
-        _print_differences([row for network in checked for row in check_model(network)])
-        if model:
-            _check_release(loaded)
-    elif model:
-        out.print(str(loaded), markup=False)
-        for site in loaded.sites.values():
-            heads = sorted(set(site.heads.values()))
-            out.print(
-                f"{site.name}: {len(site.layers)} layers of {' or '.join(map(str, heads))} heads"
-                f"{', causal' if site.causal else ''}"
-            )
-    else:
-        for name in ARCHITECTURES:
-            out.print(name)
-
-
-def _check_all(output: Path | None, page: Path | None) -> None:
-    from attnprobe.models import breadth, breadth_page
-    from attnprobe.results import write_bytes
-
-    console = Console(stderr=True)
-    found = []
-    with console.status("building") as status:
-        for family in breadth.sweep():
-            found.append(family)
-            status.update(f"{len(found)} families, last {family.architecture}")
-    table = Table("architecture", "network", "outcome", "difference", "batch", "layers", "reason")
-    for family in found:
-        table.add_row(*breadth_page.cells(family))
-    print_table(table)
-    out.print(breadth_page.summary_line(found), soft_wrap=True)
-    if output is not None:
-        write_bytes(output, breadth_page.as_json(found).encode())
-    if page is not None:
-        write_bytes(page, breadth_page.as_page(found).encode())
+        _print_differences(check_model(loaded))
+        _check_release(loaded)
+        return
+    out.print(str(loaded), markup=False)
+    for site in loaded.sites.values():
+        heads = sorted(set(site.heads.values()))
+        out.print(
+            f"{site.name}: {len(site.layers)} layers of {' or '.join(map(str, heads))} heads"
+            f"{', causal' if site.causal else ''}"
+        )
 
 
 def _print_differences(rows: Sequence[CheckRow]) -> None:

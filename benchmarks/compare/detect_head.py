@@ -24,6 +24,7 @@ that package: the script would then import itself.)
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -112,10 +113,13 @@ def compare(path: Path) -> None:
     import torch
     import transformers
 
+    # The tokenizer is one of the tests' own, which are not installed.
+    sys.path.append(str(Path(__file__).parents[2] / "tests"))
+    from architectures.tiny import tiny_tokenizer
+
     from attnprobe import __version__
     from attnprobe.attention import Attention
     from attnprobe.models import Model
-    from attnprobe.models.tiny import tiny_tokenizer
     from attnprobe.records import Sample
 
     kept = np.load(path)

@@ -20,8 +20,6 @@ from transformers.configuration_utils import PreTrainedConfig
 from attnprobe.errors import ModelError
 from attnprobe.registry import did_you_mean
 
-__all__ = ["ARCHITECTURES", "random_network", "tiny_network", "tiny_tokenizer"]
-
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 _VOCABULARY = len(_SPECIAL) + 256
 

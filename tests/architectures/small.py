@@ -14,8 +14,6 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-__all__ = ["OVERRIDES", "SIZES", "small_config"]
-
 LAYERS = 2
 _HALF_DEPTH = 4  # half the head size: what rotary sections add up to
 

@@ -10,14 +10,11 @@ from dataclasses import asdict
 import torch
 import transformers
 
-from attnprobe.models.breadth import BAR, OUTCOMES, Family, Outcome
-
-__all__ = ["as_json", "as_page", "cells", "summary", "summary_line"]
+from architectures.sweep import BAR, OUTCOMES, Family, Outcome
 
 _PAGE = """# Architectures
 
-Written by `make breadth` (`attnprobe models --check all --page docs/architectures.md`) with
-transformers {transformers}. Do not edit it.
+Written by `make breadth` with transformers {transformers}. Do not edit it.
 
 A family is a model type of transformers whose base network takes token ids alone: text networks
 and the text parts of others that have a type of their own, such as `gemma3_text`. Left out are

@@ -26,16 +26,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING, MODEL_MAPPING_NAMES
 from transformers.utils import logging
 
+from architectures.small import small_config
+from architectures.tiny import random_network, tiny_tokenizer
 from attnprobe.capture import Layout, batch_inputs, eager, layout
 from attnprobe.errors import AttnprobeError
 from attnprobe.models.check import CheckRow, check, random_ids
 from attnprobe.models.model import Model
 from attnprobe.models.release import ReleaseRow, release_check
-from attnprobe.models.small import small_config
-from attnprobe.models.tiny import random_network, tiny_tokenizer
 from attnprobe.records import Site, SiteName
-
-__all__ = ["BAR", "OUTCOMES", "Family", "Outcome", "examine", "names", "sweep"]
 
 BAR = 5e-5
 """Largest difference to eager weights, and of a batch to single texts."""
