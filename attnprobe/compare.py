@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeGuard
 
 from attnprobe.errors import ResultsError
+from attnprobe.names import Key
 from attnprobe.results import (
     BoundResult,
     CaseOutcome,
@@ -43,7 +44,6 @@ __all__ = [
     "TOLERANCE_SHARE",
     "Change",
     "Comparison",
-    "Key",
     "Kind",
     "Move",
     "SuiteTest",
@@ -54,7 +54,6 @@ __all__ = [
     "pair_models",
 ]
 
-Key = tuple[str, str, str | None, str]
 Kind = Literal["kept", "fixed", "broken", "weaker", "stronger", "new", "gone"]
 # What a reader wants to see first comes first.
 KINDS: tuple[Kind, ...] = ("broken", "gone", "weaker", "fixed", "stronger", "new", "kept")
@@ -148,7 +147,7 @@ class Change:
     """What became of one case, or relation, on one model.
 
     Attributes:
-        key: file, id, row, and the model's name in the new run.
+        key: with the model's name in the new run.
         kind: `broken` held before and holds no longer (failed, xfailed or not measured), or was a
             measured known gap and can now not be measured; `gone` and `new` stand in one run alone,
             or were skipped in the other, and `gone` is what no longer states all that it did;
@@ -182,8 +181,7 @@ class Change:
     @property
     def name(self) -> str:
         """The id, with the row of a template: `it-animal[dog]`."""
-        _, case, row, _ = self.key
-        return case if row is None else f"{case}[{row}]"
+        return self.key.name
 
     def weaker_than(self, share: float) -> bool:
         """Whether a number fell by more than a share of what it was, or might have unseen.
@@ -271,7 +269,7 @@ def compare_results(
     _check_names(old, new, renamed)
     before = _by_key("old", old, renamed)
     after = _by_key("new", new, {})
-    keys = sorted(before.keys() | after.keys(), key=_order)
+    keys = sorted(before.keys() | after.keys(), key=lambda key: key.order)
     changes = tuple(_change(key, before.get(key), after.get(key)) for key in keys)
     return Comparison(
         changes, tuple(_suites(changes)), tuple(_warnings(old, new, renamed, changes))
@@ -295,7 +293,7 @@ def check_baseline(run: Results) -> None:
 
 
 def _named(items: Sequence[CaseResult]) -> str:
-    return _listed([f"{item.file}: {item.name} on {item.model}" for item in items])
+    return _listed([item.key.place for item in items])
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -312,10 +310,15 @@ def compare_models(run: Results, old: str, new: str) -> Comparison:
     """
     _check_finished("the run", run)
     _check_names(run, run, {old: new})
-    ran = [{_place(item) for item in run.items if item.model == name} for name in (old, new)]
+    ran = [
+        {item.key._replace(model=new) for item in run.items if item.model == name}
+        for name in (old, new)
+    ]
     shared = ran[0] & ran[1]
     return compare_results(
-        _only(run, old, shared), _only(run, new, shared), models={old: new} if old != new else None
+        _only(run, old, {key._replace(model=old) for key in shared}),
+        _only(run, new, shared),
+        models={old: new} if old != new else None,
     )
 
 
@@ -337,14 +340,9 @@ def _model_names(run: Results) -> list[str]:
     return sorted({item.model for item in run.items} | {model.name for model in run.models})
 
 
-def _place(item: CaseResult) -> tuple[str, str, str | None]:
-    """The key of an item but for its model."""
-    return item.file, item.id, item.row
-
-
-def _only(run: Results, model: str, places: Collection[tuple[str, str, str | None]]) -> Results:
-    """The run as if it had been on these cases and this model alone."""
-    wanted = [item for item in run.items if item.model == model and _place(item) in places]
+def _only(run: Results, model: str, keys: Collection[Key]) -> Results:
+    """The run as if it had been on this model and these of its cases alone."""
+    wanted = [item for item in run.items if item.key in keys]
     return replace(
         run,
         models=tuple(entry for entry in run.models if entry.name == model),
@@ -377,19 +375,13 @@ def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, C
     _check_finished(f"the {which} run", run)
     found: dict[Key, CaseResult] = {}
     for item in run.items:
-        key = (*_place(item), renamed.get(item.model, item.model))
+        key = item.key._replace(model=renamed.get(item.model, item.model))
         if key in found:
             raise ResultsError(
-                f"the {which} run has {item.file}: {item.name} on {key[3]} twice: cases of one "
-                "file need ids of their own"
+                f"the {which} run has {key.place} twice: cases of one file need ids of their own"
             )
         found[key] = item
     return found
-
-
-def _order(key: Key) -> tuple[str, str, str, str]:
-    file, case, row, model = key
-    return file, case, row or "", model
 
 
 def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
@@ -579,7 +571,7 @@ def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
             continue
         if change.new.outcome != "skipped":
             held = change.old.outcome in _HELD, change.new.outcome in _HELD
-            pairs.setdefault((change.new.suite, change.key[3]), []).append(held)
+            pairs.setdefault((change.new.suite, change.key.model), []).append(held)
     for (suite, model), found in sorted(pairs.items()):
         counts = Counter(found)
         fixed, broken = counts[False, True], counts[True, False]
@@ -616,11 +608,7 @@ def _warnings(
     if retexted:
         them = plural(len(retexted), "case")
         yield f"the text of {them} is another than before: {_named(retexted)}"
-    loosened = [
-        f"{change.key[0]}: {change.name} on {change.key[3]}: {told}"
-        for change in changes
-        for told in change.loosened
-    ]
+    loosened = [f"{change.key.place}: {told}" for change in changes for told in change.loosened]
     if loosened:
         them = plural(len(loosened), "bound is", "bounds are")
         yield f"{them} looser than before: {_listed(loosened)}"
@@ -670,12 +658,8 @@ def _short(value: str | None) -> str:
 
 
 def _change_dict(change: Change) -> dict[str, Any]:
-    file, case, row, model = change.key
     return {
-        "file": file,
-        "id": case,
-        "row": row,
-        "model": model,
+        **change.key._asdict(),
         "kind": change.kind,
         "by": change.by,
         "lost": [entry.as_dict() for entry in change.lost],

@@ -78,7 +78,6 @@ def change_rows(comparison: Comparison) -> list[ChangeRow]:
 
 def change_row(change: Change) -> ChangeRow:
     """A change as a table shows it."""
-    file, _, _, model = change.key
     move = telling(change)
     before: str = change.old.outcome if change.old else "not there"
     now: str = change.new.outcome if change.new else "not there"
@@ -95,8 +94,8 @@ def change_row(change: Change) -> ChangeRow:
     return ChangeRow(
         kind=change.kind,
         case=change.name,
-        file=file,
-        model=model,
+        file=change.key.file,
+        model=change.key.model,
         rule=rule,
         before=before,
         now=now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -29,7 +30,6 @@ ADVICE = (
     "write a head as L3H1, a layer as L3, layers as L2-L4, a list of these, any, all or mean, "
     'or {in: [L2, L3H1], how: any}, or "@name" from a lock file'
 )
-_HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
 # A head written otherwise: L3.H1, l3h1, 3-1.
 _NEARLY = re.compile(r"(?:[Ll]([0-9]{1,6})[-._ ]?[Hh]|([0-9]{1,6})[-._])([0-9]{1,6})")
 # Of a hash that a reader is shown.
@@ -273,8 +273,8 @@ def _parse_members(value: object, sets: Mapping[str, HeadSet]) -> tuple[Head | L
                 f"no head set {value!r} in the lock file; {did_you_mean(value[1:], sets)}"
             )
         return sets[value[1:]].heads
-    if match := _HEAD.fullmatch(value):
-        return (Head(int(match[1]), int(match[2])),)
+    with suppress(ValueError):
+        return (Head.parse(value),)
     if match := _LAYERS.fullmatch(value):
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:

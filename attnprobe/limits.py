@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from attnprobe.compare import Change, Comparison, Kind, Move, in_weight
+from attnprobe.compare import Comparison, Kind, Move, in_weight
 from attnprobe.errors import ResultsError
 from attnprobe.registry import did_you_mean
 
@@ -93,7 +93,7 @@ def exceeded(limit: Limit, comparison: Comparison) -> str | None:
     found = comparison.of(kind)
     if len(found) <= limit.bound:
         return None
-    return f"{limit.text}: {len(found)} {kind}: {_listed([_name(change) for change in found])}"
+    return f"{limit.text}: {len(found)} {kind}: {_listed([change.key.place for change in found])}"
 
 
 def _weight(limit: Limit, comparison: Comparison) -> str | None:
@@ -108,10 +108,10 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
     ]
     if not judged and not lost:
         raise ResultsError(f"{limit.text}: no weight to compare: {_blind(comparison)}")
-    fallen = {_name(change): f"{_name(change)} (no longer stated)" for change in lost}
+    fallen = {change.key.place: f"{change.key.place} (no longer stated)" for change in lost}
     for change, move in judged:
         if move.falls_by(-limit.bound):
-            fallen[_name(change)] = f"{_name(change)} ({_fall(move)})"
+            fallen[change.key.place] = f"{change.key.place} ({_fall(move)})"
     if not fallen:
         return None
     listed = _listed(list(fallen.values()))
@@ -157,11 +157,6 @@ def _rate(limit: Limit, comparison: Comparison) -> str | None:
 
 def _numbers(value: float) -> str:
     return f"{value:.3f}"
-
-
-def _name(change: Change) -> str:
-    file, _, _, model = change.key
-    return f"{file}: {change.name} on {model}"
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ without torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -50,7 +49,6 @@ EXPECTED: Mapping[Kind, Expected] = {
     "bfloat16": "harmless",
 }
 _OF_HEAD = ("shuffle-queries", "shuffle-output", "swap-heads")
-_HEAD = re.compile(r"L(\d+)H(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def parse_head(text: str) -> Head:
     Raises:
         ModelError: it is not written so.
     """
-    match = _HEAD.fullmatch(text)
-    if match is None:
-        raise ModelError(f"{text!r} is no head; write L3H1")
-    return Head(int(match[1]), int(match[2]))
+    try:
+        return Head.parse(text)
+    except ValueError as error:
+        raise ModelError(str(error)) from None

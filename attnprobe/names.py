@@ -1,9 +1,11 @@
-"""Names that the floors above agree on: of files, and of models that were given none."""
+"""Names that the floors above agree on: of files, checks, and models that were given none."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 __all__ = [
     "BATCH_TOKENS",
@@ -13,6 +15,8 @@ __all__ = [
     "PACKAGE",
     "PROTECTED",
     "SUFFIX",
+    "Key",
+    "check_name",
     "short_name",
 ]
 
@@ -30,6 +34,48 @@ PROTECTED = "ATTNPROBE_PROTECTED"
 CHANCE_MAX = 0.05
 # Tokens in one forward pass, padding included, unless told otherwise.
 BATCH_TOKENS = 8192
+
+
+class Key(NamedTuple):
+    """What one check on one model is known by, from run to run.
+
+    A node id would not do: pytest-xdist and other selections of models rewrite it.
+
+    Attributes:
+        file: relative to the root of the run, with forward slashes.
+        row: the label of a template row, None for a plain case.
+        model: the model's name in the run.
+    """
+
+    file: str
+    id: str
+    row: str | None
+    model: str
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Key:
+        """The key of a record that travels as a plain dict."""
+        return cls(record["file"], record["id"], record["row"], record["model"])
+
+    @property
+    def name(self) -> str:
+        """The id, with the row of a template: `it-animal[dog]`."""
+        return check_name(self.id, self.row)
+
+    @property
+    def place(self) -> str:
+        """For messages: `cases/x.attn.yaml: it-animal[dog] on minilm`."""
+        return f"{self.file}: {self.name} on {self.model}"
+
+    @property
+    def order(self) -> tuple[str, str, str, str]:
+        """What keys are sorted by; a row can be None, which compares with no text."""
+        return self.file, self.id, self.row or "", self.model
+
+
+def check_name(id: str, row: str | None) -> str:
+    """The id of a check, with the row of a template: `it-animal[dog]`."""
+    return id if row is None else f"{id}[{row}]"
 
 
 def short_name(ref: str) -> str:

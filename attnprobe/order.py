@@ -17,6 +17,7 @@ from attnprobe.align import Predicts, Selector, words
 from attnprobe.cases import Case
 from attnprobe.errors import SelectorError
 from attnprobe.looks import OFFSETS
+from attnprobe.names import Key
 from attnprobe.records import Sample, Span
 from attnprobe.relations import best_place
 from attnprobe.rules import Rule
@@ -33,8 +34,8 @@ SIGNIFICANT = 0.05
 # Bounds that want one word to find the other; a `max` alone does not.
 _BOUNDS = ("min", "top", "over")
 
-# File, id, row and model of a record, and the number of the expectation.
-Outcomes = Mapping[tuple[str, str, str | None, str], Sequence[str]]
+# Of each check, what became of its expectations.
+Outcomes = Mapping[Key, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,25 @@ class StatedPair:
     """Two words that a case relates, by the numbers of the words in their text; plain data.
 
     Attributes:
-        case: file, id and row of the case; `expectation` the number of its rule there.
+        file, id, row: of the case; `expectation` the number of its rule there.
         named: the model that the case names, if it names one.
         over: None without a contrast that is a word of the text.
     """
 
     suite: str
-    case: tuple[str, str, str | None]
+    file: str
+    id: str
+    row: str | None
     expectation: int
     named: str | None
     text: str
     from_: int
     to: int
     over: int | None
+
+    def key(self, model: str) -> Key:
+        """The key of the case on a model."""
+        return Key(self.file, self.id, self.row, model)
 
     @property
     def place(self) -> tuple[str, int, int, int | None]:
@@ -130,7 +137,7 @@ def habits(
 def _habit(suite: str, model: str, pairs: Sequence[StatedPair], outcomes: Outcomes) -> Habit | None:
     passed: dict[tuple[str, int, int, int | None], bool] = {}
     for pair in pairs:
-        found = outcomes.get((*pair.case, model))
+        found = outcomes.get(pair.key(model))
         if found is None:
             return None
         # A record without expectations was not measured.
@@ -150,7 +157,7 @@ def _habit(suite: str, model: str, pairs: Sequence[StatedPair], outcomes: Outcom
         ),
     ]
     best: Habit | None = None
-    files = ", ".join(sorted({pair.case[0] for pair in pairs}))
+    files = ", ".join(sorted({pair.file for pair in pairs}))
     for words_, hits in rules:
         heads = {place: passed[place] for place in hits}
         count, finds, passes = len(hits), sum(hits.values()), sum(heads.values())
@@ -201,7 +208,9 @@ def _pairs(case: Case) -> Iterator[StatedPair]:
         if {"from", "to"} <= places.keys() and places["from"] != places["to"]:
             yield StatedPair(
                 case.suite,
-                (case.mark.file, case.id, case.row),
+                case.mark.file,
+                case.id,
+                case.row,
                 number,
                 case.model,
                 text,

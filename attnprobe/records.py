@@ -6,6 +6,7 @@ included. Layers and heads are 0-based; a head is always a query head and is wri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -66,6 +67,7 @@ WHOLE_PICTURE = 40
 # Stands between the two texts of a pair where both are counted in one string. A unit separator is
 # white space and a word boundary on both sides, whatever characters stand there.
 PAIR_BREAK = "\x1f"
+_HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
 
 Floats = npt.NDArray[np.float32]
 SiteName = Literal["encoder", "decoder", "cross"]
@@ -100,6 +102,18 @@ class Head(NamedTuple):
 
     layer: int
     head: int
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """The head that is written `L3H1`.
+
+        Raises:
+            ValueError: it is not written so.
+        """
+        match = _HEAD.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is no head; write L3H1")
+        return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"L{self.layer}H{self.head}"

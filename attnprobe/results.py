@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import secrets
 import subprocess
 from collections import Counter
@@ -29,6 +28,7 @@ from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet
 from attnprobe.jsontext import distinct
+from attnprobe.names import Key
 from attnprobe.records import Doubt, Head, Outcome, Sample, SiteName, doubts
 
 __all__ = [
@@ -61,7 +61,6 @@ LOCK_SCHEMA = "attnprobe/lock-1"
 _LOCK_TIMEOUT_S = 60
 # The fields of a run that are lists of names, and are written in order.
 _LISTS = ("absent_suites", "given", "bound", "other_failures", "unread", "left_out")
-_HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
 
 WeightsFormat = Literal["safetensors", "gguf", "pickle"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
@@ -227,9 +226,14 @@ class CaseResult(_Record):
     unknown_words: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
+    def key(self) -> Key:
+        """What the check is known by from run to run."""
+        return Key(self.file, self.id, self.row, self.model)
+
+    @property
     def name(self) -> str:
         """The id, with the row of a template: `it-animal[dog]`."""
-        return self.id if self.row is None else f"{self.id}[{self.row}]"
+        return self.key.name
 
     @property
     def address(self) -> str:
@@ -687,8 +691,10 @@ def _head_set(path: Path, name: str, entry: object) -> HeadSet:
     written = about.get("heads")
     if not isinstance(written, list) or not written:
         raise ResultsError(f"{path}: corrupt: {name!r} names no heads")
-    found = [_HEAD.fullmatch(head) if isinstance(head, str) else None for head in written]
-    heads = tuple(Head(int(match[1]), int(match[2])) for match in found if match)
+    try:
+        heads = tuple(map(Head.parse, written))
+    except (TypeError, ValueError):
+        heads = ()
     if len(set(heads)) != len(written):
         raise ResultsError(f"{path}: corrupt: {name!r} needs distinct heads, each like L3H1")
     origin = {key: about.get(key) for key in ("model", "revision", "weights_sha256")}

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from attnprobe.align import visible
+from attnprobe.names import Key
 from attnprobe.render.overview import SuiteCount
 from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.wording import plural
@@ -234,18 +235,17 @@ def workflow_commands(
     results: Results,
     *,
     folder: str = "",
-    accepted: Mapping[tuple[str, str, str | None, str], str] = MappingProxyType({}),
+    accepted: Mapping[Key, str] = MappingProxyType({}),
 ) -> list[str]:
     """At most ten workflow commands, the worst first: each marks the line of a failed expectation.
 
     Args:
         folder: where the run took place, relative to the repository.
-        accepted: checks that the gate lets fail, by file, id, row and model, and why: these are
-            notices, and come last.
+        accepted: checks that the gate lets fail, and why: these are notices, and come last.
     """
     items = [item for item in results.items if _badness(item) < 3]
     bad = sorted(
-        ((item, accepted.get((item.file, item.id, item.row, item.model))) for item in items),
+        ((item, accepted.get(item.key)) for item in items),
         key=lambda one: (one[1] is not None, _badness(one[0]), one[0].place),
     )
     return [_annotation(item, folder, why) for item, why in bad[:MOST_ANNOTATIONS]]

@@ -26,7 +26,6 @@ from typer.testing import CliRunner
 
 from attnprobe import cli
 from attnprobe.cli.gate import _loaded_again
-from attnprobe.compare import Key
 from attnprobe.errors import ModelError, PolicyError, ResultsError
 from attnprobe.gate import (
     Decision,
@@ -36,12 +35,12 @@ from attnprobe.gate import (
     broken_keys,
     find_policy,
     judge,
-    key_of,
     read_policy,
 )
 from attnprobe.gate.moved import moved_checks
 from attnprobe.gate.policy import SuitePolicy
 from attnprobe.gate.records import chance_contradictions, contradictions
+from attnprobe.names import Key
 from attnprobe.results import (
     BoundResult,
     CaseResult,
@@ -1486,7 +1485,7 @@ def test_only_single_heads_can_move(tmp_path: Path, heads: str) -> None:
 
 def failed(*files: str) -> dict[Key, CaseResult]:
     """A failed check of each file, by its key."""
-    return {key_of(item): item for item in (case("c", "failed", file=file) for file in files)}
+    return {item.key: item for item in (case("c", "failed", file=file) for file in files)}
 
 
 def test_a_check_that_the_file_no_longer_states_does_not_move(tmp_path: Path) -> None:
@@ -1528,7 +1527,7 @@ def test_moved_checks_pass_and_say_so() -> None:
     assert broken_keys(run(*many(3, 1), demoted), Policy()) == (*places,)
     # Against a baseline it may have to be judged as it was.
     whole = Policy.model_validate({"baseline": "b.json"})
-    assert broken_keys(run(*many(3, 1), demoted), whole) == (*places, key_of(demoted))
+    assert broken_keys(run(*many(3, 1), demoted), whole) == (*places, demoted.key)
 
 
 @pytest.mark.parametrize(("there", "kind"), [(0.68, "kept"), (0.55, "weaker"), (0.53, "weaker")])
@@ -1657,6 +1656,18 @@ def test_heads_are_sought_in_a_pinned_model_that_the_baseline_is_of(
     assert [line for line in lines if line.startswith(UNTOLD)] == [UNTOLD + told]
     pinned = policy.partition("baseline_revision = ")[2].strip("'") or None
     assert revisions[0] == pinned
+
+
+def test_a_check_that_stands_twice_is_named_with_its_row_or_without(gate: Gate) -> None:
+    cases = [case("a"), case("a", row="dog")]
+    write_json(Path("r.json"), run(*cases, *cases, environment=environment()).to_json())
+    code, lines = gate("--results", "r.json")
+    assert code == 2
+    assert lines[-3:] == [
+        "cannot judge: 2 attention checks stand twice in the run",
+        "  cases/coref.attn.yaml: a on minilm",
+        "  cases/coref.attn.yaml: a[dog] on minilm",
+    ]
 
 
 def test_a_results_file_is_judged(gate: Gate) -> None:

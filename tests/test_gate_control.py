@@ -27,7 +27,6 @@ from attnprobe.gate import (
     Policy,
     TwinRun,
     judge,
-    key_of,
     read_policy,
     wanted_on_twin,
 )
@@ -73,7 +72,7 @@ def many(count: int, failed: int = 0, **changes: Any) -> list[CaseResult]:
 
 def twin(items: list[CaseResult], held: int, **changes: Any) -> TwinRun:
     """A twin on which the first of these checks hold."""
-    keys = [key_of(item) for item in items]
+    keys = [item.key for item in items]
     made = TwinRun(items[0].model, 0, {key: place < held for place, key in enumerate(keys)})
     return replace(made, **changes)
 
@@ -142,7 +141,7 @@ def test_the_test_decides_at_its_level(held: int, code: int) -> None:
 
 def test_checks_that_hold_on_the_twin_alone_count_against_the_suite() -> None:
     items = many(20, failed=10)  # c10 to c19 fail
-    keys = [key_of(item) for item in items]
+    keys = [item.key for item in items]
     # The twin holds in four of those: better 10, worse 4.
     held = TwinRun("minilm", 0, {key: 10 <= place < 14 for place, key in enumerate(keys)})
     policy = Policy(control="random-init", pass_rate=0.5)
@@ -194,8 +193,8 @@ def test_small_suites_are_held_against_the_twin_together(held: int, code: int) -
         for item in many(4, suite=f"s{number}", file=f"cases/s{number}.attn.yaml")
     ]
     large = many(5, suite="large", file="cases/large.attn.yaml")
-    runs = [key_of(item) for item in small if int(item.id[1:]) < held]
-    keys = dict.fromkeys(map(key_of, [*small, *large]), False) | dict.fromkeys(runs, True)
+    runs = [item.key for item in small if int(item.id[1:]) < held]
+    keys = dict.fromkeys((item.key for item in (*small, *large)), False) | dict.fromkeys(runs, True)
     decision = decide(run(*small, *large), TwinRun("minilm", 0, keys))
     assert decision.exit_code == code
     if code:
@@ -271,7 +270,7 @@ def test_a_twin_that_could_not_be_made_leaves_the_release_unjudged() -> None:
 
 def test_a_check_that_the_twin_could_not_be_asked_leaves_the_release_unjudged() -> None:
     items = many(20)
-    keys = [key_of(item) for item in items]
+    keys = [item.key for item in items]
     most = TwinRun("minilm", 0, dict.fromkeys(keys[1:], False), {keys[0]: "no row"})
     decision = decide(run(*items), most)
     assert decision.exit_code == 2
@@ -291,14 +290,14 @@ def test_what_cannot_block_is_not_asked_of_the_twin() -> None:
     advisory = many(3, severity="advisory", suite="hints", file="cases/h.attn.yaml")
     items = many(6)
     found = wanted_on_twin(run(*items, *advisory), blocking=["blocking"])
-    assert set(found["minilm"]) == {key_of(one) for one in items}
+    assert set(found["minilm"]) == {one.key for one in items}
 
 
 def test_probes_in_python_are_left_out_and_told() -> None:
     items = many(6)
     probes = many(3, file="probes/test_x.py", suite="test_x")
     assert set(wanted_on_twin(run(*items, *probes), blocking=["blocking"])["minilm"]) == {
-        key_of(one) for one in items
+        one.key for one in items
     }
     decision = decide(run(*items, *probes), twin(items, 0))
     assert decision.exit_code == 0
@@ -334,7 +333,7 @@ def test_a_model_like_its_twin_seldom_passes_the_control() -> None:
     for _ in range(trials):
         hard = draws.uniform(0.2, 0.8, 30)
         ours, theirs = draws.random((2, 30)) < hard
-        keys = [key_of(item) for item in many(30)]
+        keys = [item.key for item in many(30)]
         items = [
             case(f"c{place}", "passed" if holds else "failed") for place, holds in enumerate(ours)
         ]
@@ -455,7 +454,7 @@ def untrained(minilm: Model) -> Model:
 def test_the_twin_is_asked_what_the_model_was_asked(
     untrained: Model, folder: Path, records: list[CaseResult]
 ) -> None:
-    items = {key_of(item): item for item in records}
+    items = {item.key: item for item in records}
     found = judge_twin(items, untrained, seed=0, root=folder, head_sets={})
     assert (found.fault, found.unmeasured) == (None, {})
     assert found.held.keys() == items.keys()
@@ -516,7 +515,7 @@ def test_another_case_than_was_judged_is_refused(
     text = text.replace('"{sentence}"', '"Indeed: {sentence}"') if change == "text" else text
     if change != "file":
         (tmp_path / "spread.attn.yaml").write_text(text)
-    items = {key_of(item): item for item in records if item.suite == "spread"}
+    items = {item.key: item for item in records if item.suite == "spread"}
     message = {"file": "no spread.attn.yaml here"}.get(change, "is not what the results are of")
     with pytest.raises(ResultsError, match=message):
         judge_twin(items, untrained, seed=0, root=tmp_path, head_sets={})
@@ -532,7 +531,7 @@ def test_relations_are_judged_on_the_twin(minilm: Model, untrained: Model) -> No
     items = {}
     for relation in stated:
         item = relation_record(relation, name)
-        items[key_of(item)] = item
+        items[item.key] = item
     assert len(items) == 4
     for reader, expected in ((minilm, True), (untrained, False)):
         found = judge_twin(items, reader, seed=0, root=ROOT, head_sets={})
@@ -672,7 +671,7 @@ def test_head_sets_reach_the_twin(folder: Path, untrained: Model, minilm: Model)
     for one in loaded:
         stated = replace(case("x").expectations[0], arguments=dict(one.expectations[0].arguments))
         item = case(one.id, row=one.row, file="named.attn.yaml", expectations=(stated,))
-        items[key_of(item)] = item
+        items[item.key] = item
     for reader, expected in ((minilm, True), (untrained, False)):
         found = judge_twin(items, reader, seed=0, root=folder, head_sets=sets)
         assert set(found.held.values()) == {expected}

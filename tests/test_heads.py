@@ -198,3 +198,13 @@ def test_promise_22_a_set_that_does_not_fit_says_where_it_comes_from(head: Head,
     with pytest.raises(SelectorError) as caught:
         parse_heads([str(head), "@one"], SCANNED).resolve(SITE)
     assert str(caught.value) == why
+
+
+def test_a_head_is_read_as_it_is_written() -> None:
+    assert Head.parse(str(Head(12, 3))) == Head(12, 3)
+
+
+@pytest.mark.parametrize("text", ["", "L3", "l3h1", "L3H1 ", "L٣H1", "L-1H0", "L1234567H0"])
+def test_what_is_no_head_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no head; write L3H1"):
+        Head.parse(text)

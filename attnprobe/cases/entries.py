@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from attnprobe.errors import Mark
 from attnprobe.heads import Heads
 from attnprobe.looks import Among
+from attnprobe.names import check_name
 from attnprobe.records import Sample, SiteName, Span
 from attnprobe.rules import Rule
 
@@ -66,7 +67,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        return self.id if self.row is None else f"{self.id}[{self.row}]"
+        """The id, with the row of a template: `it-animal[dog]`."""
+        return check_name(self.id, self.row)
 
 
 class LabelledArc(NamedTuple):

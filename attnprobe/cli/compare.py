@@ -223,11 +223,11 @@ def _two_models(
             runs.append(_run(model, called, paths, device, dtype))
     comparison = compare_results(*runs, models={names[0]: names[1]})
     found = _Found(comparison)
-    ran = {(_resolved(item.file), item.id, item.row) for item in runs[1].items}
+    ran = {(_resolved(item.file), item.name) for item in runs[1].items}
     asked = {
-        (path, case.id, case.row): case
+        (path, case.name): case
         for path, case in suite
-        if (path, case.id, case.row) in ran and case.skip is None
+        if (path, case.name) in ran and case.skip is None
     }
     try:
         with console.status("matching heads"):
@@ -256,7 +256,7 @@ def _two_models(
     changed = [
         (change, asked[place])
         for change in comparison.of("broken", "weaker", "fixed", "stronger")
-        if (place := (_resolved(change.key[0]), *change.key[1:3])) in asked
+        if (place := (_resolved(change.key.file), change.name)) in asked
     ]
     order = {"broken": 0, "weaker": 1, "fixed": 2, "stronger": 3}
     changed.sort(key=lambda entry: order[entry[0].kind])

@@ -22,10 +22,10 @@ from attnprobe.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.names import LOCK, NO_PICKLE, PROTECTED
 
 if TYPE_CHECKING:
-    from attnprobe.compare import Key
     from attnprobe.gate import Decision, Moved, Policy, TwinRun
     from attnprobe.heads import HeadSet
     from attnprobe.models import Model
+    from attnprobe.names import Key
     from attnprobe.results import ModelResult, Results
 
 __all__: list[str] = []
@@ -363,7 +363,7 @@ def _moved(
     results: Results, policy: Policy, baseline: Results | None
 ) -> tuple[dict[Key, Moved], list[str]]:
     """Failed checks whose heads only moved, and why others could not be looked at."""
-    from attnprobe.gate import broken_keys, key_of
+    from attnprobe.gate import broken_keys
 
     keys = broken_keys(results, policy)
     if not keys or policy.baseline_model is None:
@@ -377,12 +377,12 @@ def _moved(
         names = pair_models(baseline, results)
         recorded = {names[old.name]: old for old in baseline.models if old.name in names}
     head_sets = _head_sets(results)
-    items = {key_of(item): item for item in results.items}
+    items = {item.key: item for item in results.items}
     moved: dict[Key, Moved] = {}
     remarks = []
     load_old = functools.cache(load)
     for model in results.models:
-        own = {key: items[key] for key in keys if key[3] == model.name}
+        own = {key: items[key] for key in keys if key.model == model.name}
         try:
             if not own:
                 continue
@@ -416,14 +416,14 @@ def _moved(
 
 def _twins(results: Results, policy: Policy) -> list[TwinRun]:
     """What the checks of each model come to on its untrained twin."""
-    from attnprobe.gate import TwinRun, key_of, wanted_on_twin
+    from attnprobe.gate import TwinRun, wanted_on_twin
     from attnprobe.gate.twin import judge_twin
     from attnprobe.models.twin import random_twin
 
     # A check that could block in the baseline blocks, whatever it is now.
     severities = ("blocking", "advisory") if policy.baseline else policy.blocking
     wanted = wanted_on_twin(results, blocking=severities)
-    items = {key_of(item): item for item in results.items}
+    items = {item.key: item for item in results.items}
     head_sets = _head_sets(results) if wanted else {}
     seed = policy.control_seed
     runs = []

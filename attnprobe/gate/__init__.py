@@ -3,7 +3,7 @@
 Pure data but for `moved` and `twin`, which judge checks again on models.
 """
 
-from attnprobe.gate.check import Moved, key_of
+from attnprobe.gate.check import Moved
 from attnprobe.gate.control import Control, TwinRun, wanted_on_twin
 from attnprobe.gate.decision import Decision, cannot_judge, read_sentence
 from attnprobe.gate.first_policy import append_policy, first_policy, undemanded
@@ -27,7 +27,6 @@ __all__ = [
     "find_policy",
     "first_policy",
     "judge",
-    "key_of",
     "missing_policy",
     "read_policy",
     "read_sentence",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from attnprobe.compare import Key
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import percent
 from attnprobe.gate.records import is_borderline
+from attnprobe.names import Key
 from attnprobe.records import Doubt, Outcome
 from attnprobe.results import CaseResult, ExpectationResult
 
-__all__ = ["Check", "Moved", "check_of", "grouped", "key_of", "place_of"]
+__all__ = ["Check", "Moved", "check_of", "grouped", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,16 @@ class Check:
         return self.state in ("holds", "moved")
 
     @property
+    def key(self) -> Key:
+        return self.item.key
+
+    @property
     def place(self) -> str:
         return place_of(self.item)
 
     @property
     def line(self) -> str:
         return f"{self.place}: {self.why}"
-
-
-def key_of(item: CaseResult) -> Key:
-    """What an item is known by from run to run."""
-    return item.file, item.id, item.row, item.model
 
 
 def place_of(item: CaseResult) -> str:

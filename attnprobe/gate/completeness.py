@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from attnprobe.gate.check import key_of, place_of
+from attnprobe.gate.check import place_of
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, counted, left_out, unjudged
 from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
@@ -69,10 +69,10 @@ def _whole(results: Results) -> Iterator[Reason]:
             f"{summary['executed']} of {expected} attention checks were executed; "
             "the others left no result",
         )
-    keys = Counter(map(key_of, results.items))
+    keys = Counter(item.key for item in results.items)
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
-        details = [f"{file}: {case}[{row}] on {model}" for file, case, row, model in twice]
+        details = [key.place for key in twice]
         yield unjudged("inconsistent", f"{counted(len(twice))} stand twice in the run", details)
     odd = [
         place_of(item)

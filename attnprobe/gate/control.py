@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from attnprobe.compare import Key
-from attnprobe.gate.check import Check, grouped, key_of
+from attnprobe.gate.check import Check, grouped
 from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
-from attnprobe.names import SUFFIX
+from attnprobe.names import SUFFIX, Key
 from attnprobe.results import Results
 from attnprobe.stats import paired_p
 
@@ -111,7 +110,7 @@ def wanted_on_twin(results: Results, *, blocking: Collection[str]) -> dict[str, 
     for item in results.items:
         judged = item.outcome in ("passed", "failed", "xpassed")
         if judged and item.severity in blocking and item.file.endswith(SUFFIX):
-            found.setdefault(item.model, []).append(key_of(item))
+            found.setdefault(item.model, []).append(item.key)
     return found
 
 
@@ -119,11 +118,11 @@ def controls(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> list[Contro
     """Each suite on each model beside the twin, by the checks that were judged on both."""
     runs = {run.model: run for run in twins}
     pairs = [
-        (check, runs[check.item.model].held[key_of(check.item)])
+        (check, runs[check.item.model].held[check.key])
         for check in _of_files(blocking)
-        if check.item.model in runs and key_of(check.item) in runs[check.item.model].held
+        if check.item.model in runs and check.key in runs[check.item.model].held
     ]
-    held = {key_of(check.item): twin for check, twin in pairs}
+    held = {check.key: twin for check, twin in pairs}
     return [
         _control(suite, runs[model], own, held)
         for (suite, model), own in grouped(check for check, _ in pairs).items()
@@ -131,7 +130,7 @@ def controls(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> list[Contro
 
 
 def _control(suite: str, run: TwinRun, own: Sequence[Check], held: Mapping[Key, bool]) -> Control:
-    both = [(check.holding, held[key_of(check.item)]) for check in own]
+    both = [(check.holding, held[check.key]) for check in own]
     better, worse = both.count((True, False)), both.count((False, True))
     return Control(
         suite=suite,
@@ -143,7 +142,7 @@ def _control(suite: str, run: TwinRun, own: Sequence[Check], held: Mapping[Key, 
         better=better,
         worse=worse,
         p=paired_p(better, worse, one_sided=True),
-        untrained=tuple(check.place for check in own if held[key_of(check.item)]),
+        untrained=tuple(check.place for check in own if held[check.key]),
     )
 
 
@@ -225,9 +224,9 @@ def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reaso
             )
             continue
         lines = [
-            f"{check.place}: {run.unmeasured.get(key_of(check.item), 'was not judged there')}"
+            f"{check.place}: {run.unmeasured.get(check.key, 'was not judged there')}"
             for check in own
-            if key_of(check.item) not in run.held
+            if check.key not in run.held
         ]
         if lines:
             yield unjudged(

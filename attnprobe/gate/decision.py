@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from attnprobe.align import visible
-from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
 from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason, left_out
+from attnprobe.names import Key
 from attnprobe.results import read_json
 from attnprobe.wording import plural
 

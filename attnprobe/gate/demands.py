@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from attnprobe.compare import Key
-from attnprobe.gate.check import Check, grouped, key_of
+from attnprobe.gate.check import Check, grouped
 from attnprobe.gate.policy import Policy, SuitePolicy
 from attnprobe.gate.reasons import Reason, blocked, counted, percent, unjudged
+from attnprobe.names import Key
 from attnprobe.registry import did_you_mean
 from attnprobe.results import Results
 from attnprobe.stats import wilson
@@ -131,7 +131,7 @@ def failures(
         failed = [check for check in own if check.state == "failed"]
         if failed and not is_rated(policy, suite):
             count, of = len(failed), sum(check.judged for check in own)
-            held = all(key_of(check.item) in broken for check in failed)
+            held = all(check.key in broken for check in failed)
             text = (
                 f"in suite {suite} {count} of {of} attention checks of model {model} "
                 f"{'no longer' if held else 'do not'} hold (allowed to fail: 0)"

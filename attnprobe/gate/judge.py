@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from attnprobe.compare import Comparison, Key
+from attnprobe.compare import Comparison
 from attnprobe.errors import ResultsError
-from attnprobe.gate.check import Check, Moved, check_of, key_of
+from attnprobe.gate.check import Check, Moved, check_of
 from attnprobe.gate.completeness import completeness, deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
@@ -24,6 +24,7 @@ from attnprobe.gate.reasons import Reason, importance, unjudged
 from attnprobe.gate.regressions import compared_notes, compared_with, demoted_keys, regressions
 from attnprobe.gate.repeats import counted_once, repeat_notes
 from attnprobe.gate.waivers import is_waived, waiver_reasons
+from attnprobe.names import Key
 from attnprobe.results import Results
 
 __all__ = ["broken_keys", "judge"]
@@ -60,7 +61,7 @@ def judge(
     notes += tokenizer_notes(results)
     notes += head_set_notes(results)
     places = moved or {}
-    checks = [check_of(item, policy, places.get(key_of(item))) for item in results.items]
+    checks = [check_of(item, policy, places.get(item.key)) for item in results.items]
     waived: list[Check] = []
     kept: list[Check] = []
     for check in checks:
@@ -73,11 +74,7 @@ def judge(
             reasons.append(unjudged("baseline", f"the baseline cannot be compared: {error}"))
     demoted = demoted_keys(compared, policy) if compared else frozenset()
     blocking, excused = (
-        [
-            check
-            for check in part
-            if check.item.severity in policy.blocking or key_of(check.item) in demoted
-        ]
+        [check for check in part if check.item.severity in policy.blocking or check.key in demoted]
         for part in (kept, waived)
     )
 
@@ -159,11 +156,11 @@ def _accepted(
     Args:
         failed: those that block unless a pass rate lets them fail.
     """
-    found = {key_of(check.item): "waived" for check in waived}
+    found = {check.key: "waived" for check in waived}
     if not any(reason.kind in ("weaker", "gone", "new") for reason in reasons):
-        found |= {key_of(check.item): check.why for check in kept if check.state == "moved"}
+        found |= {check.key: check.why for check in kept if check.state == "moved"}
     if not reasons:
-        found |= {key_of(check.item): "within the pass rate" for check in failed}
+        found |= {check.key: "within the pass rate" for check in failed}
     return found
 
 
@@ -174,12 +171,10 @@ def _taken(results: Results, checks: Sequence[Check], places: Mapping[Key, Moved
     """
     there = {
         key: places[key].expectations
-        for key in (key_of(check.item) for check in checks if check.state == "moved")
+        for key in (check.key for check in checks if check.state == "moved")
     }
     cases = tuple(
-        replace(item, outcome="passed", expectations=there[key_of(item)])
-        if key_of(item) in there
-        else item
+        replace(item, outcome="passed", expectations=there[item.key]) if item.key in there else item
         for item in results.cases
     )
     return replace(results, cases=cases)
@@ -190,7 +185,7 @@ def broken_keys(results: Results, policy: Policy) -> tuple[Key, ...]:
     checks = (check_of(item, policy, None) for item in results.items)
     # A check that could block in the baseline blocks, whatever it is now.
     return tuple(
-        key_of(check.item)
+        check.key
         for check in checks
         if check.state == "failed"
         and (check.item.severity in policy.blocking or policy.baseline is not None)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
-from attnprobe.compare import Key
 from attnprobe.errors import ModelError
 from attnprobe.gate.check import Moved
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
+from attnprobe.names import Key
 from attnprobe.records import Head, Sample, SiteName, Verdict
 from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult
 from attnprobe.rules import Rule

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from attnprobe.compare import Key
-from attnprobe.gate.check import Check, key_of
+from attnprobe.gate.check import Check
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import counted
 from attnprobe.heads import origin_of
+from attnprobe.names import Key
 from attnprobe.results import Results
 
 __all__ = ["head_set_notes", "notes_on", "tokenizer_notes"]
@@ -35,7 +35,7 @@ def notes_on(
         state = "holds, the waiver is no longer needed" if check.state == "holds" else check.why
         yield f"waived: {check.item.address} on {check.item.model}: {state}"
     for check in kept:
-        if key_of(check.item) in demoted:
+        if check.key in demoted:
             yield f"judged as blocking, as in the baseline: {check.line}"
         elif check.item.severity not in policy.blocking and check.state in (
             "failed",

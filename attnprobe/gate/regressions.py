@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from attnprobe.compare import (
     Change,
     Comparison,
-    Key,
     check_baseline,
     compare_results,
     pair_models,
 )
-from attnprobe.gate.check import Check, key_of, place_of
+from attnprobe.gate.check import Check, place_of
 from attnprobe.gate.demands import is_rated
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, blocked, counted, percent
+from attnprobe.names import Key
 from attnprobe.results import Results
 
 __all__ = ["compared_notes", "compared_with", "demoted_keys", "regressions"]
@@ -56,8 +56,8 @@ def regressions(
 ) -> Iterator[Reason]:
     """What is worse than in the baseline by more than the policy allows."""
     allowed = policy.regressions
-    states = {key_of(check.item): check.state for check in blocking}
-    places = {key_of(check.item): check.where for check in blocking if check.where}
+    states = {check.key: check.state for check in blocking}
+    places = {check.key: check.where for check in blocking if check.where}
     broken = [change for change in compared.of("broken") if change.key in states]
     if len(broken) > allowed.broken:
         # Those that failed where none may are told with their suite.
@@ -113,7 +113,7 @@ def _worse(
 def _change_line(change: Change, places: Mapping[Key, str]) -> str:
     item = change.new or change.old
     if item is None:
-        return str(change.key)
+        return change.key.place
     by = "" if change.by is None else f", number {change.by:+.0%}"
     was = change.old.outcome if change.old else "missing"
     now = change.new.outcome if change.new else "missing"

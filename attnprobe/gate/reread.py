@@ -8,10 +8,9 @@ from pathlib import Path
 
 from attnprobe import cases
 from attnprobe.cases import Case, Relation
-from attnprobe.compare import Key
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet, parse_heads
-from attnprobe.names import SUFFIX
+from attnprobe.names import SUFFIX, Key
 from attnprobe.records import Head
 from attnprobe.results import CaseResult, Results, text_sha256
 
@@ -63,14 +62,14 @@ def reread(
     Raises:
         AttnprobeError: a case file is missing or cannot be read.
     """
-    for file in sorted({key[0] for key in keys}):
+    for file in sorted({key.file for key in keys}):
         if not file.endswith(SUFFIX):
             continue
         if not (root / file).is_file():
             raise ResultsError(f"no {file} here; run the gate in the root of the project")
         found = cases.load_contents(root / file, file, head_sets=head_sets, root=root)
-        own = {(key[1], key[2]): key for key in keys if key[0] == file}
-        model = next(iter(own.values()))[3]
+        own = {(key.id, key.row): key for key in keys if key.file == file}
+        model = next(iter(own.values())).model
         mine = tuple(case for case in found.cases if case.model in (None, model))
         related = (one for one in found.relations if one.model in (None, model))
         entries: tuple[Case | Relation, ...] = (*mine, *related)

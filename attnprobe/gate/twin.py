@@ -14,11 +14,11 @@ from attnprobe import accuracy
 from attnprobe.accuracy import RelationFinding
 from attnprobe.attention import Reader
 from attnprobe.cases import Case, Relation
-from attnprobe.compare import Key
 from attnprobe.corpus import read_corpus
 from attnprobe.gate.control import TwinRun
 from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import HeadSet
+from attnprobe.names import Key
 from attnprobe.results import CaseResult
 from attnprobe.run import Finding, Runner, sum_up
 
@@ -67,7 +67,7 @@ def judge_twin(
                 unmeasured[key] = _first_line(finding.error)
             else:
                 held[key] = _holds(finding)
-    model = next(iter(items))[3]
+    model = next(iter(items)).model
     return TwinRun(model, seed, held, unmeasured)
 
 

@@ -6,6 +6,7 @@ baseline that has measured what the run has not.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -16,7 +17,6 @@ import pytest
 from attnprobe.compare import (
     Change,
     Comparison,
-    Key,
     check_baseline,
     compare_results,
     pair_models,
@@ -24,6 +24,7 @@ from attnprobe.compare import (
 from attnprobe.errors import ResultsError
 from attnprobe.explain import harmless
 from attnprobe.limits import exceeded, parse_limit
+from attnprobe.names import Key
 from attnprobe.plugin.keys import deselected_key, left_out_key, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results import CaseResult, Results, read_results, write_json
@@ -57,13 +58,13 @@ class Coverage:
     def of(cls, config: pytest.Config, chosen: Settings) -> Coverage:
         start = config.invocation_params.dir
         left_out: list[str] = config.stash.get(left_out_key, [])
-        deselected: list[Key] = config.stash.get(deselected_key, [])
+        deselected: list[tuple[str, str, str | None, str]] = config.stash.get(deselected_key, [])
         return cls(
             root=config.rootpath,
             roots=tuple((start / part).resolve() for part in config.args if "::" not in part),
             ignored=_ignored(config),
             left_out=frozenset(map(Path, left_out)),
-            deselected=frozenset(deselected),
+            deselected=frozenset(itertools.starmap(Key, deselected)),
             models=frozenset(chosen.models),
         )
 
@@ -77,7 +78,7 @@ class Coverage:
             return "its model is not given"
         path = (self.root / case.file).resolve()
         if (
-            (case.file, case.id, case.row, model) in self.deselected
+            case.key._replace(model=model) in self.deselected
             or path in self.left_out
             or self.ignored(self.root / case.file)
             or not any(path.is_relative_to(root) for root in self.roots)
@@ -178,7 +179,8 @@ class Baseline:
         coverage = Coverage.of(self._config, self._chosen)
         lost = [change for change in comparison.of("gone") if change.new is None]
         missed = {
-            change.key: change.old and coverage.missed(change.old, change.key[3]) for change in lost
+            change.key: change.old and coverage.missed(change.old, change.key.model)
+            for change in lost
         }
         stale = tuple(change for change in lost if missed[change.key] is None)
         unselected = tuple(change for change in lost if missed[change.key] == "not selected")
@@ -257,7 +259,7 @@ class Baseline:
                 for change in lost
                 if change.new is None
                 and change.old is not None
-                and coverage.missed(change.old, change.key[3])
+                and coverage.missed(change.old, change.key.model)
             ]
             if missed:
                 raise ResultsError(
@@ -297,7 +299,7 @@ def _skipped(change: Change) -> bool:
 
 
 def _listed(changes: Sequence[Change]) -> str:
-    named = [f"{change.key[0]}: {change.name} on {change.key[3]}" for change in changes[:_NAMED]]
+    named = [change.key.place for change in changes[:_NAMED]]
     more = [f"{len(changes) - _NAMED} more"] if len(changes) > _NAMED else []
     return "; ".join([*named, *more])
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from attnprobe.plugin.keys import Key, judged_key
+from attnprobe.names import Key
+from attnprobe.plugin.keys import judged_key
 
 __all__ = ["identity", "is_probe", "key_of"]
 
@@ -55,5 +56,4 @@ def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
 
 def key_of(item: pytest.Item, only_model: str) -> Key:
     """The key of an item's record; arguments as of `identity`."""
-    case = identity(item, only_model)
-    return case["file"], case["id"], case["row"], case["model"]
+    return Key.of(identity(item, only_model))

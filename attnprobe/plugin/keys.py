@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from attnprobe.names import Key
+
 if TYPE_CHECKING:
     from attnprobe.accuracy import RelationFinding
     from attnprobe.cases import Case
@@ -20,7 +22,6 @@ __all__ = [
     "PAIRS",
     "REPORT",
     "Judged",
-    "Key",
     "absent_key",
     "absent_suites_key",
     "cases_key",
@@ -35,10 +36,6 @@ __all__ = [
     "seen_key",
     "unreadable_key",
 ]
-
-
-# File, id, row and model of a record: what `attnprobe.compare` calls a key.
-Key = tuple[str, str, str | None, str]
 
 
 class Judged(NamedTuple):
@@ -63,8 +60,8 @@ ABSENT_SUITES = "attnprobe_absent_suites"
 unreadable_key = pytest.StashKey[bool]()
 # Probes that were collected, or would have been but for --lf.
 seen_key = pytest.StashKey[list[pytest.Item]]()
-# Those of them that -k, -m and the like left out; for pytest-xdist by name.
-deselected_key = pytest.StashKey[list[Key]]()
+# The keys of those that -k, -m and the like left out, as plain tuples; for pytest-xdist by name.
+deselected_key = pytest.StashKey[list[tuple[str, str, str | None, str]]]()
 DESELECTED = "attnprobe_deselected"
 # Files that --lf left out unread, by their absolute paths.
 left_out_key = pytest.StashKey[list[str]]()

@@ -379,9 +379,7 @@ class Ledger:
 def _notes(compared: Compared) -> Iterator[str]:
     """What the baseline has and the run has not."""
     for change in compared.stale:
-        file, case, row, model = change.key
-        name = f"{case}[{row}]" if row else case
-        yield f"stale: {file}: {name} on {model} is in the baseline, but no case is left of it"
+        yield f"stale: {change.key.place} is in the baseline, but no case is left of it"
     count = len(compared.unselected)
     if count:
         yield f"{plural(count, 'entry', 'entries')} of the baseline not selected by this run"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from attnprobe.names import Key
 from attnprobe.plugin import options
 from attnprobe.plugin.keys import REPORT, outcomes_key, pairs_key
 
@@ -28,8 +29,7 @@ class OrderControl:
         facts = getattr(report, REPORT, None)
         if facts:
             case = facts["case"]
-            key = case["file"], case["id"], case["row"], case["model"]
-            self._outcomes[key] = [entry["outcome"] for entry in case["expectations"]]
+            self._outcomes[Key.of(case)] = [entry["outcome"] for entry in case["expectations"]]
 
 
 def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
@@ -39,6 +39,6 @@ def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
         return ()
     from attnprobe.order import StatedPair, habits
 
-    pairs = [StatedPair(**{**pair, "case": tuple(pair["case"])}) for pair in stated]
+    pairs = [StatedPair(**pair) for pair in stated]
     outcomes = config.stash.get(outcomes_key, {})
     return habits(pairs, outcomes, options.settings(config).default_models)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from attnprobe.names import Key
 from attnprobe.plugin import options
 from attnprobe.plugin.identity import identity, is_probe, key_of
 from attnprobe.plugin.keys import (
@@ -20,7 +21,6 @@ from attnprobe.plugin.keys import (
     DESELECTED,
     LEFT_OUT,
     PAIRS,
-    Key,
     absent_key,
     absent_suites_key,
     cases_key,
@@ -117,7 +117,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         kept = {key_of(item, only) for item in session.items if is_probe(item)}
         wanting = config.stash.get(_wanting_key, None) or ()
         config.stash[deselected_key] = [
-            key for key in seen if key not in kept and key not in wanting
+            (*key,) for key in seen if key not in kept and key not in wanting
         ]
     # Without a model no item is noted as seen; nothing is judged then.
     taken = {item.nodeid for item in config.stash.get(seen_key, [])}
