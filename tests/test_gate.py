@@ -1663,7 +1663,7 @@ def test_a_check_that_stands_twice_is_named_with_its_row_or_without(gate: Gate) 
     write_json(Path("r.json"), run(*cases, *cases, environment=environment()).to_json())
     code, lines = gate("--results", "r.json")
     assert code == 2
-    assert lines[-3:] == [
+    assert lines[-4:-1] == [
         "cannot judge: 2 attention checks stand twice in the run",
         "  cases/coref.attn.yaml: a on minilm",
         "  cases/coref.attn.yaml: a[dog] on minilm",
