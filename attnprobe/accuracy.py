@@ -39,6 +39,7 @@ from attnprobe.registry import did_you_mean
 from attnprobe.relations import Hits, best_place, measure
 from attnprobe.rules.base import Demand, hardest, outcome_of
 from attnprobe.stats import Interval, paired_p, wilson
+from attnprobe.wording import format_percent
 
 __all__ = [
     "Accuracy",
@@ -384,8 +385,8 @@ def _unknown(measured: Sequence[Hits]) -> float:
     share = sum(hits.unknown for hits in measured) / tokens if tokens else 0.0
     if share > MOST_UNKNOWN:
         raise MeasureError(
-            f"{share:.1%} of the tokens of these texts are unknown to the model, more than half; "
-            "take a corpus in a language that its tokenizer knows"
+            f"{format_percent(share)} of the tokens of these texts are unknown to the model, more "
+            "than half; take a corpus in a language that its tokenizer knows"
         )
     return share
 

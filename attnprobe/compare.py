@@ -36,7 +36,7 @@ from attnprobe.results import (
 from attnprobe.rules import RULES, Rule
 from attnprobe.stats import paired_difference, paired_p
 from attnprobe.units import is_own_slack, unit_of, without_notes
-from attnprobe.wording import plural
+from attnprobe.wording import format_stated, plural
 
 __all__ = [
     "KINDS",
@@ -478,11 +478,11 @@ def _loosened(old: ExpectationResult, new: ExpectationResult) -> Iterator[str]:
     for name in sorted(old.arguments if old.rule == RELATION else _bounds(old)):
         before, now = old.arguments.get(name), new.arguments.get(name)
         if _is_number(before) and now is None:
-            yield f"{name} {before:g} → none"
+            yield f"{name} {format_stated(before)} → none"
         elif _is_number(before) and _is_number(now):
             asks_for_more = _asks_for_more(old, name, before)
             if asks_for_more is not None and (now < before if asks_for_more else now > before):
-                yield f"{name} {before:g} → {now:g}"
+                yield f"{name} {format_stated(before)} → {format_stated(now)}"
 
 
 def _asks_for_more(expectation: ExpectationResult, name: str, demanded: float) -> bool | None:

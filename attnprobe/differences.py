@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attnprobe.compare import KINDS, Change, Comparison, Move, SuiteTest
-from attnprobe.explain import number
 from attnprobe.records import Outcome
 from attnprobe.render.changes import ChangeRow, SuiteRow
 from attnprobe.results import ExpectationResult
-from attnprobe.wording import plural
+from attnprobe.wording import format_change, format_number, format_p, format_percent_change, plural
 
 __all__ = [
     "change_row",
@@ -101,7 +100,7 @@ def change_row(change: Change) -> ChangeRow:
         now=now,
         by=""
         if move is None or move.by is None or not move.of_weight
-        else f"{move.by:+.0%}".replace("-", "−"),
+        else format_percent_change(move.by),
     )
 
 
@@ -133,15 +132,14 @@ def lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _suite_row(suite: SuiteTest) -> SuiteRow:
-    low, high = (f"{bound:+.3f}".replace("-", "−") for bound in (suite.low, suite.high))
     return SuiteRow(
         suite=suite.suite,
         model=suite.model,
         before=f"{suite.old_passed} of {suite.n}",
         now=f"{suite.new_passed} of {suite.n}",
-        change=f"{suite.change:+.3f}".replace("-", "−"),
-        interval=f"{low} to {high}",
-        p=number(suite.p),
+        change=format_change(suite.change),
+        interval=f"{format_change(suite.low)} to {format_change(suite.high)}",
+        p=format_p(suite.p),
     )
 
 
@@ -155,4 +153,4 @@ def _told(outcome: str, expectation: ExpectationResult) -> str:
     said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
     doubts = " and ".join(expectation.doubts)
     note = f" ({'holds' if own == 'passed' else doubts or own})" if said else ""
-    return f"{outcome}, {expectation.measure} {number(expectation.observed)}{head}{note}"
+    return f"{outcome}, {expectation.measure} {format_number(expectation.observed)}{head}{note}"

@@ -17,6 +17,13 @@ from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.rules.base import Demand
 from attnprobe.run import Finding
+from attnprobe.wording import (
+    format_interval,
+    format_number,
+    format_percent,
+    format_stated,
+    format_whole_percent,
+)
 
 __all__ = [
     "DOUBTS",
@@ -29,7 +36,6 @@ __all__ = [
     "figures",
     "harmless",
     "headline",
-    "number",
     "other_bounds",
     "relation_headline",
     "unknown_line",
@@ -112,7 +118,10 @@ def _state(outcome: Outcome) -> str:
 
 def _against(one: BoundVerdict | Demand) -> str:
     """A number against its bound, that as it was stated: `weight 0.121, demanded >= 0.3`."""
-    return f"{one.measure} {number(one.observed)}, demanded {one.relation} {one.demanded:g}"
+    return (
+        f"{one.measure} {format_number(one.observed)}, demanded {one.relation} "
+        f"{format_stated(one.demanded)}"
+    )
 
 
 def _first_line(error: AttnprobeError | None) -> str:
@@ -185,8 +194,8 @@ def demanded(judgement: Judgement) -> str:
     """A bound of a relation against what was measured: `accuracy 0.310, demanded >= 0.500`."""
     demand = judgement.demand
     line = (
-        f"{demand.measure} {number(demand.observed)}, demanded {demand.relation} "
-        f"{number(demand.demanded)}"
+        f"{demand.measure} {format_number(demand.observed)}, demanded {demand.relation} "
+        f"{format_number(demand.demanded)}"
     )
     close = judgement.outcome == "borderline"
     return line + (f": {_CLOSE}" if close else "")
@@ -195,7 +204,7 @@ def demanded(judgement: Judgement) -> str:
 def other_bounds(bounds: Sequence[BoundVerdict]) -> list[str]:
     """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
     return [
-        f"{one.measure} {number(one.observed)}, demanded {bound(one)}: "
+        f"{one.measure} {format_number(one.observed)}, demanded {bound(one)}: "
         f"{_STATES.get(one.outcome, one.outcome)}"
         for one in bounds
     ]
@@ -206,16 +215,19 @@ def figures(found: Accuracy) -> list[str]:
     chosen = f", chosen among {found.heads_tried} heads on {found.chosen_on} other arcs"
     distance = f"{abs(found.best_offset)} word{'s' if abs(found.best_offset) > 1 else ''}"
     lines = [
-        f"{found.head} is right for {found.right} of {found.n} arcs ({found.share:.1%}, 95 % "
-        f"interval {found.interval}){chosen if found.chosen_on else ''}",
+        f"{found.head} is right for {found.right} of {found.n} arcs "
+        f"({format_percent(found.share)}, 95 % interval {format_interval(found.interval)})"
+        f"{chosen if found.chosen_on else ''}",
         f"the best fixed distance, {distance} to the {'left' if found.best_offset < 0 else 'right'}"
-        f", is right for {found.offset_right} ({found.offset_share:.1%}); only the head is right "
-        f"for {found.better}, only the distance for {found.worse}, exact McNemar p "
-        f"{number(found.p)}",
+        f", is right for {found.offset_right} ({format_percent(found.offset_share)}); only the "
+        f"head is right for {found.better}, only the distance for {found.worse}, exact McNemar p "
+        f"{format_number(found.p)}",
     ]
     lines.append(_preference(found))
     if found.unknown:
-        lines.append(f"unknown tokens: {found.unknown:.1%} of the tokens of these texts")
+        lines.append(
+            f"unknown tokens: {format_percent(found.unknown)} of the tokens of these texts"
+        )
     lines += [f"left out: {count} × {reason}" for reason, count in found.left_out.items()]
     return lines + [f"of the corpus: {note}" for note in found.notes]
 
@@ -229,9 +241,9 @@ def _preference(found: Accuracy) -> str:
     itself = "" if liking.n == found.n else f", with the true word for {liking.right}"
     return (
         f"with another word of the sentence looking, it is right for {liking.other}{arcs} "
-        f"({liking.share:.1%}){itself}; only the true word is right for "
+        f"({format_percent(liking.share)}){itself}; only the true word is right for "
         f"{liking.right - liking.both}, only the other for {liking.other - liking.both}, exact "
-        f"McNemar p {number(liking.p)}"
+        f"McNemar p {format_number(liking.p)}"
     )
 
 
@@ -259,16 +271,9 @@ def harmless(message: str) -> str:
     return "\n".join(_COMMAND.sub(r"\1│ ::", line) for line in lines)
 
 
-def number(value: float) -> str:
-    """A number as a reader wants it: whole, or with three decimals or digits."""
-    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
-        return f"{value:.3g}"
-    return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
-
-
 def bound(verdict: Verdict | BoundVerdict) -> str:
     """The bound of a verdict: `>= 0.300`."""
-    return f"{verdict.relation} {number(verdict.demanded)}"
+    return f"{verdict.relation} {format_number(verdict.demanded)}"
 
 
 def _sentence(case: Case, rule: Rule) -> list[str]:
@@ -397,7 +402,7 @@ def _unranked(rule: Rule, encoding: Encoding) -> str | None:
 
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
-    lines = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    lines = [f"{verdict.measure} {format_number(verdict.observed)}, demanded {bound(verdict)}"]
     if verdict.doubts:
         lines[0] += ": " + "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
     lines += other_bounds(verdict.other_bounds)
@@ -406,7 +411,8 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
         tried = ""
     lines += verdict.ablated
     lines.append(
-        f"by {verdict.head}{tried}; {verdict.sink:.0%} of its row is on special or first tokens"
+        f"by {verdict.head}{tried}; {format_whole_percent(verdict.sink)} of its row is on special "
+        "or first tokens"
     )
     if verdict.chance is not None:
         lines.append(str(verdict.chance))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attnprobe.registry import did_you_mean
+from attnprobe.wording import format_stated
 
 __all__ = ["in_words", "meant", "told"]
 
@@ -30,7 +31,7 @@ def in_words(finding: Mapping[str, Any], *, quoted: bool = False) -> str:
         return _list(value, quoted=quoted)
     if kind in _BOUNDS:
         (limit,) = limits.values()
-        return f"{_shown(value)} is out of range; it must be {_BOUNDS[kind]} {limit:g}"
+        return f"{_shown(value)} is out of range; it must be {_BOUNDS[kind]} {format_stated(limit)}"
     if kind in _NUMBERS:
         return _number(value, _NUMBERS[kind])
     if kind == "string_pattern_mismatch" and limits["pattern"] in _PATTERNS:
@@ -129,7 +130,7 @@ def _number(value: object, wanted: str) -> str:
         except ValueError:
             continue
         if math.isfinite(number):
-            return f"{_shown(value)} is text; write {number:g}{plain}"
+            return f"{_shown(value)} is text; write {format_stated(number)}{plain}"
     return f"{_shown(value)} is text; it takes {wanted}"
 
 

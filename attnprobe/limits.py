@@ -10,6 +10,7 @@ from typing import get_args
 from attnprobe.compare import Comparison, Kind, Move, in_weight
 from attnprobe.errors import ResultsError
 from attnprobe.registry import did_you_mean
+from attnprobe.wording import format_change, format_number, format_percent_change, format_stated
 
 __all__ = ["LIMITS_HELP", "Limit", "exceeded", "parse_limit"]
 
@@ -64,7 +65,7 @@ def parse_limit(text: str) -> Limit:
         raise ResultsError(f"{text!r} lets everything pass: give a fall of less than 100%")
     meant = f"{kind}:-{digits}%" if hundredths else f"{kind}:-{digits}"
     if kind == "weight" and not hundredths:
-        meant = f"{kind}:-{number * 100:g}%"
+        meant = f"{kind}:-{format_stated(number * 100)}%"
     if sign != "-" and number:
         raise ResultsError(f"{text!r}: a fall is negative: write {meant}")
     if kind == "weight" and number and not percent:
@@ -136,8 +137,8 @@ def _fall(move: Move) -> str:
         return "not measured"
     if move.gain is None:
         return f"decided by {move.new.measure} now"
-    share = "" if move.by is None else f" {move.by:+.0%}"
-    return f"{_numbers(move.old.observed)} → {_numbers(move.new.observed)}{share}"
+    share = "" if move.by is None else f" {format_percent_change(move.by)}"
+    return f"{format_number(move.old.observed)} → {format_number(move.new.observed)}{share}"
 
 
 def _rate(limit: Limit, comparison: Comparison) -> str | None:
@@ -148,15 +149,11 @@ def _rate(limit: Limit, comparison: Comparison) -> str | None:
     if not fallen:
         return None
     texts = [
-        f"{suite.suite} on {suite.model} {suite.change:+.3f} ({suite.old_passed} → "
+        f"{suite.suite} on {suite.model} {format_change(suite.change)} ({suite.old_passed} → "
         f"{suite.new_passed} of {suite.n})"
         for suite in fallen
     ]
     return f"{limit.text}: the pass rate fell in {_listed(texts)}"
-
-
-def _numbers(value: float) -> str:
-    return f"{value:.3f}"
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Head, Need, Rows, Sample, Site, SiteName
 from attnprobe.rules.frame import Doubles
 from attnprobe.rules.statistics import entropy
+from attnprobe.wording import format_decimals
 
 __all__ = ["NEAR", "SAME", "Fate", "Match", "divergences", "match_heads"]
 
@@ -67,8 +68,15 @@ class Match:
             "moved": f"{self.old} moved to {self.new}",
             "lost": f"{self.old} is lost, the nearest head left for it is {self.new}",
         }[self.fate]
-        own = "" if self.new == self.old else f"; {self.stayed:.3f} to the head at its own place"
-        return f"{told} (divergence {self.divergence:.3f} nats, lost above {self.bound:.3f}{own})"
+        own = (
+            ""
+            if self.new == self.old
+            else f"; {format_decimals(self.stayed)} to the head at its own place"
+        )
+        return (
+            f"{told} (divergence {format_decimals(self.divergence)} nats, lost above "
+            f"{format_decimals(self.bound)}{own})"
+        )
 
 
 def match_heads(

@@ -22,7 +22,7 @@ from attnprobe.records import Sample, Span
 from attnprobe.relations import best_place
 from attnprobe.rules import Rule
 from attnprobe.stats import paired_p
-from attnprobe.wording import plural
+from attnprobe.wording import format_p, plural
 
 __all__ = ["LEAST", "TESTED", "Habit", "StatedPair", "best_offset", "habits", "stated_pairs"]
 
@@ -64,7 +64,7 @@ class Habit:
     p: float | None
 
     def __str__(self) -> str:
-        tested = "" if self.p is None else f", p {self.p:.2g}"
+        tested = "" if self.p is None else f", p {format_p(self.p)}"
         return (
             f"{self.file}: position alone does as well as the heads in suite {self.suite}: "
             f"{self.habit} in {self.found} of {self.pairs} pairs, and the heads pass in "

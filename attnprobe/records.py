@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from attnprobe.errors import MeasureError, ModelError
 from attnprobe.stats import Interval, wilson
+from attnprobe.wording import format_decimals, format_interval, format_percent
 
 __all__ = [
     "LEAST_DISTINCT",
@@ -619,9 +620,9 @@ class Control:
 
     def __str__(self) -> str:
         return (
-            f"readout {self.intact:.3f} intact, {self.ablated:.3f} ablated; random heads of the "
-            f"same layers change it by {self.mean:.3f} ± {self.spread:.3f}, {self.as_much} of "
-            f"{len(self.draws)} draws as much"
+            f"readout {format_decimals(self.intact)} intact, {format_decimals(self.ablated)} "
+            f"ablated; random heads of the same layers change it by {format_decimals(self.mean)} ± "
+            f"{format_decimals(self.spread)}, {self.as_much} of {len(self.draws)} draws as much"
         )
 
 
@@ -664,7 +665,8 @@ class Chance:
         alike = f", {self.distinct} that differ" if self.distinct < self.pairs else ""
         return (
             f"by chance: holds for {self.passed} of {self.pairs} other word pairs of this kind"
-            f"{alike} ({self.passed / self.pairs:.1%}, 95 % interval {self.interval})"
+            f"{alike} ({format_percent(self.passed / self.pairs)}, 95 % interval "
+            f"{format_interval(self.interval)})"
         )
 
 

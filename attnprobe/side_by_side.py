@@ -13,12 +13,13 @@ from attnprobe.cases import Case
 from attnprobe.compare import Change
 from attnprobe.differences import change_row
 from attnprobe.errors import AttnprobeError
-from attnprobe.explain import bound, number
+from attnprobe.explain import bound
 from attnprobe.matching import Fate, Match, match_heads
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Floats, Head, Need, Picture, Sample, SiteName
 from attnprobe.render.compare_page import ChangePictures, HeadRow
 from attnprobe.run import Finding, Runner
+from attnprobe.wording import format_decimals, format_number
 
 __all__ = ["HeadFate", "draw_change", "fates_sentence", "head_fates", "head_row"]
 
@@ -107,7 +108,7 @@ def head_row(fate: HeadFate) -> HeadRow:
         site=fate.site,
         head=str(fate.match.old),
         fate=str(fate),
-        divergence=f"{fate.match.divergence:.3f} nats",
+        divergence=f"{format_decimals(fate.match.divergence)} nats",
         cases=fate.cases,
     )
 
@@ -154,7 +155,7 @@ def _told(finding: Finding) -> str:
         return f"not measured ({finding.error})"
     verdict = finding.verdict
     return (
-        f"{verdict.outcome}, {verdict.measure} {number(verdict.observed)} by {verdict.head} "
+        f"{verdict.outcome}, {verdict.measure} {format_number(verdict.observed)} by {verdict.head} "
         f"(demanded {bound(verdict)})"
     )
 

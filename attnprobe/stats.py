@@ -25,9 +25,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.low:.1%} to {self.high:.1%}"
-
 
 @lru_cache(maxsize=4096)
 def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:

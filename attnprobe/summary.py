@@ -16,7 +16,7 @@ from attnprobe.align import visible
 from attnprobe.names import Key
 from attnprobe.render.overview import SuiteCount
 from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult, Results
-from attnprobe.wording import plural
+from attnprobe.wording import format_number, format_percent, plural
 
 __all__ = [
     "MOST_ANNOTATIONS",
@@ -155,7 +155,7 @@ def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
 
 
 def _suite_row(one: SuiteCount) -> list[str]:
-    rate = f"{one.held / one.judged:.1%}" if one.judged else ""
+    rate = format_percent(one.held / one.judged) if one.judged else ""
     return [_code(one.suite), _code(one.model), one.hold, rate, one.interval]
 
 
@@ -185,8 +185,8 @@ def _outcome(entry: ExpectationResult) -> str:
 
 def _against(entry: ExpectationResult | BoundResult) -> list[str]:
     return [
-        _code(f"{entry.measure or ''} {entry.observed or 0:.3f}".strip()),
-        _code(f"{entry.relation or ''} {entry.demanded or 0:.3f}".strip()),
+        _code(f"{entry.measure or ''} {format_number(entry.observed or 0)}".strip()),
+        _code(f"{entry.relation or ''} {format_number(entry.demanded or 0)}".strip()),
     ]
 
 
@@ -198,7 +198,7 @@ def _numbers(entry: ExpectationResult) -> list[str]:
     return [
         *_against(entry),
         _code(entry.head or ""),
-        "" if chance is None or chance.rate is None else f"{chance.rate:.1%}",
+        "" if chance is None or chance.rate is None else format_percent(chance.rate),
     ]
 
 

@@ -16,7 +16,7 @@ from attnprobe import yamltext
 from attnprobe.align import width
 from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
-from attnprobe.explain import bound, explain, harmless, headline, number
+from attnprobe.explain import bound, explain, harmless, headline
 from attnprobe.heads import HeadSet
 from attnprobe.records import Attended, BoundVerdict, Chance, Head, SiteName, Verdict
 from attnprobe.run import Finding, Runner
@@ -227,22 +227,6 @@ def test_two_texts_are_shown_one_below_the_other() -> None:
 def test_numbers_in_words(changes: dict[str, Any], lines: list[str]) -> None:
     written = told(case("attends: {from: it, to: animal, min: 0.3}"), replace(VERDICT, **changes))
     assert set(lines) <= {line.strip() for line in written.split("\n")}
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (3, "3"),
-        (0.0, "0"),
-        (1.0, "1"),
-        (0.12345, "0.123"),
-        (-0.5, "-0.500"),
-        (0.00012, "0.00012"),
-        (8.5e37, "8.5e+37"),
-    ],
-)
-def test_number(value: float, shown: str) -> None:
-    assert number(value) == shown
 
 
 def test_bound() -> None:

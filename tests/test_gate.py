@@ -1254,7 +1254,7 @@ def test_a_check_may_weaken_by_so_much(now: float, code: int) -> None:
     assert against(old, new).exit_code == 0
     if code:
         assert kinds(decision) == ["weaker"]
-        assert decision.reasons[0].details[0].endswith("passed, now passed, number -20%")
+        assert decision.reasons[0].details[0].endswith("passed, now passed, number −20%")
 
 
 def test_an_unfinished_baseline_is_not_compared() -> None:
@@ -1548,7 +1548,7 @@ def test_a_moved_check_may_weaken_by_so_much(there: float, kind: str) -> None:
         "(allowed: 0); judged: 3 attention checks"
     )
     assert decision.reasons[0].details == (
-        "cases/coref.attn.yaml:7: c0 on minilm: passed, now passed, number -22%, L3H1 moved to "
+        "cases/coref.attn.yaml:7: c0 on minilm: passed, now passed, number −22%, L3H1 moved to "
         "L3H5",
     )
 

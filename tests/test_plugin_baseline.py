@@ -465,7 +465,7 @@ def test_limits_that_are_exceeded_fail_the_run_and_the_others_do_not(
         [
             "attnprobe: broken:0: 1 broken: x.attn.yaml: fails on tiny",
             "attnprobe: weaker:1: 2 weaker: x.attn.yaml: rows[[]dog] on tiny; *",
-            "attnprobe: rate:-0.3: the pass rate fell in pronouns on tiny -0.333 (3 → 2 of 3)",
+            "attnprobe: rate:-0.3: the pass rate fell in pronouns on tiny −0.333 (3 → 2 of 3)",
             "attnprobe: weight:-49%: weights fell or are unknown in 3: x.attn.yaml: fails on *",
             "attnprobe: weight:-51%: weights fell or are unknown in 2: x.attn.yaml: rows[[]dog] *",
         ]

@@ -25,9 +25,11 @@ from attnprobe.cli.base import (
 from attnprobe.errors import AttnprobeError
 from attnprobe.names import BATCH_TOKENS, LOCK
 from attnprobe.records import SITES, SiteName
+from attnprobe.wording import format_interval, format_p, format_percent, format_percent_change
 
 if TYPE_CHECKING:
     from attnprobe.scan.session import Scan
+    from attnprobe.scan.sets import HeadSet
 
 __all__: list[str] = []
 
@@ -196,21 +198,21 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         cells = [
             harmless(str(one.group)),
             str(best.head),
-            f"{best.chosen_accuracy:.1%} of {best.chosen_on}",
-            f"{best.accuracy:.1%} of {best.n}",
-            str(best.interval),
-            f"{best.best_offset:+d}: {best.offset_accuracy:.1%}",
-            f"{best.p:.2g}",
-            "" if liking is None else f"{liking.share:.1%} of {liking.n}",
-            "" if liking is None else f"{liking.p:.2g}",
+            f"{format_percent(best.chosen_accuracy)} of {best.chosen_on}",
+            f"{format_percent(best.accuracy)} of {best.n}",
+            format_interval(best.interval),
+            f"{best.best_offset:+d}: {format_percent(best.offset_accuracy)}",
+            format_p(best.p),
+            "" if liking is None else f"{format_percent(liking.share)} of {liking.n}",
+            "" if liking is None else format_p(liking.p),
             f"{len(one.discoveries)} of {one.heads_tried}",
-            ""
-            if joint is None
-            else f"{len(joint.heads)} heads {joint.gain:+.1%} (p {joint.p:.2g})",
+            "" if joint is None else _describe_set(joint),
         ]
         if session.twin is not None:
             twin = session.control_of(one.group)
-            cells.append("" if twin is None else f"{twin.best.head}: {twin.best.accuracy:.1%}")
+            cells.append(
+                "" if twin is None else f"{twin.best.head}: {format_percent(twin.best.accuracy)}"
+            )
         table.add_row(*(_plain(cell) for cell in cells))
     measures = Table("what heads do", "unit", "strongest", "median")
     if session.twin is not None:
@@ -233,6 +235,11 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         out.print(harmless(line), markup=False, soft_wrap=True)
     for path in written:
         out.print(harmless(f"wrote {path}"), markup=False, soft_wrap=True)
+
+
+def _describe_set(joint: HeadSet) -> str:
+    gain = format_percent_change(joint.gain, decimals=1)
+    return f"{len(joint.heads)} heads {gain} (p {format_p(joint.p)})"
 
 
 def _plain(cell: str) -> str:

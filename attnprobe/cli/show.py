@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from attnprobe.cli.base import (
     warn_of,
 )
 from attnprobe.errors import AttnprobeError
+from attnprobe.wording import format_short
 
 if TYPE_CHECKING:
     from attnprobe.attention import Attention
@@ -206,9 +206,9 @@ def _pattern_table(patterns: Patterns) -> Table:
         table.add_row(
             str(one.head),
             one.pattern,
-            _number(one.score),
+            format_short(one.score),
             _safe(one.on or ""),
-            _number(one.scores["entropy"]),
+            format_short(one.scores["entropy"]),
             _others(one),
         )
     return table
@@ -222,7 +222,7 @@ def _others(one: HeadPattern) -> str:
         if name not in (one.pattern, "entropy") and score >= NEXT_FROM
     ]
     others.sort(key=lambda entry: -entry[1])
-    return ", ".join(f"{name} {_number(score)}" for name, score in others[:NEXT])
+    return ", ".join(f"{name} {format_short(score)}" for name, score in others[:NEXT])
 
 
 def _target_table(
@@ -234,14 +234,12 @@ def _target_table(
         table.add_column(f"{second} {place}")
     for label, attended in found:
         cells = [
-            f"{_safe(one.word)} {_number(one.weight)}" for one in attended if one.weight >= LEAST
+            f"{_safe(one.word)} {format_short(one.weight)}"
+            for one in attended
+            if one.weight >= LEAST
         ]
         table.add_row(_safe(label), *(cells if attended else ["too little on words"]))
     return table
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
 
 
 def _safe(text: str) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reasons import percent
 from attnprobe.gate.records import is_borderline
 from attnprobe.names import Key
 from attnprobe.records import Doubt, Outcome
 from attnprobe.results import CaseResult, ExpectationResult
+from attnprobe.wording import format_floor_percent
 
 __all__ = ["Check", "Moved", "check_of", "grouped", "place_of"]
 
@@ -150,7 +150,7 @@ def _vacuous(entry: ExpectationResult, most: float) -> str:
             return ""
         return (
             f"holds for {chance.passed} of {chance.pairs} other word pairs as well "
-            f"({percent(chance.rate)}; at most {percent(most)})"
+            f"({format_floor_percent(chance.rate)}; at most {format_floor_percent(most)})"
         )
     return "holds for other word pairs as well" if entry.outcome == "vacuous" else ""
 

@@ -11,6 +11,7 @@ from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
 from attnprobe.names import SUFFIX, Key
 from attnprobe.results import Results
 from attnprobe.stats import paired_p
+from attnprobe.wording import format_p, format_stated
 
 __all__ = [
     "Control",
@@ -97,7 +98,7 @@ class Control:
 
     @property
     def test(self) -> str:
-        return f"exact McNemar test, one-sided: p {self.p:.2g}"
+        return f"exact McNemar test, one-sided: p {format_p(self.p)}"
 
 
 def wanted_on_twin(results: Results, *, blocking: Collection[str]) -> dict[str, list[Key]]:
@@ -186,7 +187,7 @@ def _no_better(one: Control) -> Reason:
     return blocked(
         "control",
         f"suite {one.suite} {words} without any training: {one.counts}",
-        [f"{one.test}; at most {SIGNIFICANT:g}", *one.untrained],
+        [f"{one.test}; at most {format_stated(SIGNIFICANT)}", *one.untrained],
     )
 
 

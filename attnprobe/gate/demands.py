@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from attnprobe.gate.check import Check, grouped
 from attnprobe.gate.policy import Policy, SuitePolicy
-from attnprobe.gate.reasons import Reason, blocked, counted, percent, unjudged
+from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
 from attnprobe.names import Key
 from attnprobe.registry import did_you_mean
 from attnprobe.results import Results
 from attnprobe.stats import wilson
+from attnprobe.wording import format_floor_percent
 
 __all__ = ["allowances", "amounts", "failures", "is_rated", "may_fail", "models_of", "rates"]
 
@@ -197,8 +198,9 @@ def _rate(where: str, whose: str, own: Sequence[Check], rate: float) -> Iterator
         most = wilson(count, count).low
         yield unjudged(
             "too few",
-            f"{where}{counted(count)} {whose}cannot show a pass rate of {percent(rate)}: if all "
-            f"of them held, the interval would still begin at {percent(most)}",
+            f"{where}{counted(count)} {whose}cannot show a pass rate of "
+            f"{format_floor_percent(rate)}: if all of them held, the interval would still begin "
+            f"at {format_floor_percent(most)}",
         )
     elif len(failed) > allowed:
         low = wilson(count - len(failed), count).low
@@ -207,8 +209,8 @@ def _rate(where: str, whose: str, own: Sequence[Check], rate: float) -> Iterator
             f"fail: {allowed})"
         )
         why = (
-            f"pass rate {percent((count - len(failed)) / count)}, 95 % interval from "
-            f"{percent(low)}; demanded from {percent(rate)}"
+            f"pass rate {format_floor_percent((count - len(failed)) / count)}, 95 % interval from "
+            f"{format_floor_percent(low)}; demanded from {format_floor_percent(rate)}"
         )
         yield blocked("pass rate", text, [why, *(check.line for check in failed)])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +15,6 @@ __all__ = [
     "counted",
     "importance",
     "left_out",
-    "percent",
     "unjudged",
 ]
 
@@ -117,8 +115,3 @@ def counted(count: int) -> str:
 def left_out(files: int) -> str:
     """`1 file was left out by --lf`, or how many."""
     return f"{plural(files, 'file was left out', 'files were left out')} by --lf"
-
-
-def percent(share: float) -> str:
-    """A share with as many digits as it takes to tell it from 100 %, rounded down."""
-    return f"{math.floor(round(share * 1000, 6)) / 10:g} %"

@@ -14,9 +14,10 @@ from attnprobe.compare import (
 from attnprobe.gate.check import Check, place_of
 from attnprobe.gate.demands import is_rated
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reasons import Reason, blocked, counted, percent
+from attnprobe.gate.reasons import Reason, blocked, counted
 from attnprobe.names import Key
 from attnprobe.results import Results
+from attnprobe.wording import format_floor_percent, format_percent_change
 
 __all__ = ["compared_notes", "compared_with", "demoted_keys", "regressions"]
 
@@ -90,7 +91,7 @@ def regressions(
             if states.get(change.key) in ("holds", "moved") and change.weaker_than(allowed.weaker)
         ]
         if fell:
-            words = f"fell by more than {percent(allowed.weaker)} against the baseline"
+            words = f"fell by more than {format_floor_percent(allowed.weaker)} against the baseline"
             yield _worse("weaker", fell, 0, words, places)
 
 
@@ -114,7 +115,7 @@ def _change_line(change: Change, places: Mapping[Key, str]) -> str:
     item = change.new or change.old
     if item is None:
         return change.key.place
-    by = "" if change.by is None else f", number {change.by:+.0%}"
+    by = "" if change.by is None else f", number {format_percent_change(change.by)}"
     was = change.old.outcome if change.old else "missing"
     now = change.new.outcome if change.new else "missing"
     where = f", {places[change.key]}" if change.key in places else ""

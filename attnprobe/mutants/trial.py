@@ -23,6 +23,7 @@ from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Head, Need, Readout, Rows, Sample, Site
 from attnprobe.results import CaseOutcome
 from attnprobe.run import Finding, Runner, sum_up
+from attnprobe.wording import format_decimals
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -265,7 +266,7 @@ def largest_change(model: Reader, changed: Reader, cases: Sequence[Case], *, aft
 def _excuse(seen: float) -> str:
     if not seen:
         return "no layer comes after it, so its output reaches no attention"
-    return f"no later attention weight changes by more than {seen:.3f}, on any text"
+    return f"no later attention weight changes by more than {format_decimals(seen)}, on any text"
 
 
 def _is_rotary(model: Model) -> bool:

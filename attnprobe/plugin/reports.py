@@ -17,7 +17,6 @@ from attnprobe.explain import (
     demanded,
     figures,
     harmless,
-    number,
     other_bounds,
     unknown_line,
 )
@@ -44,6 +43,7 @@ from attnprobe.results import (
     ModelResult,
     text_sha256,
 )
+from attnprobe.wording import format_interval, format_number, format_percent
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -111,7 +111,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             head_sets=_head_sets(stated.rule.heads),
             check_sha256=expectation_sha256(judged.finding),
         )
-    said = [f"{verdict.measure} {number(verdict.observed)}, demanded {bound(verdict)}"]
+    said = [f"{verdict.measure} {format_number(verdict.observed)}, demanded {bound(verdict)}"]
     said += [DOUBTS[doubt] for doubt in verdict.doubts if doubt != "vacuous"]
     said += other_bounds(verdict.other_bounds)
     said += verdict.ablated
@@ -341,8 +341,10 @@ def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding
         rule="relation",
         relation=finding.relation.describe(),
         heads=str(finding.relation.heads),
-        observed=f"{demand.measure} {number(demand.observed)}" if demand else str(finding.error),
-        demanded=f"{demand.relation} {number(demand.demanded)}" if demand else "",
+        observed=f"{demand.measure} {format_number(demand.observed)}"
+        if demand
+        else str(finding.error),
+        demanded=f"{demand.relation} {format_number(demand.demanded)}" if demand else "",
         head=finding.accuracy.head if finding.accuracy else "",
         sink=None,
         chance="",
@@ -353,7 +355,8 @@ def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding
 
 def _bound_rows(bounds: Sequence[BoundVerdict]) -> tuple[BoundRow, ...]:
     return tuple(
-        BoundRow(f"{one.measure} {number(one.observed)}", bound(one), one.outcome) for one in bounds
+        BoundRow(f"{one.measure} {format_number(one.observed)}", bound(one), one.outcome)
+        for one in bounds
     )
 
 
@@ -447,7 +450,7 @@ def _row(judged: Judged) -> Finding:
         rule=rule.kind,
         relation=rule.relation(),
         heads=str(rule.heads),
-        observed=f"{verdict.measure} {number(verdict.observed)}",
+        observed=f"{verdict.measure} {format_number(verdict.observed)}",
         demanded=bound(verdict),
         head=verdict.head,
         chance=_rate(verdict.chance),
@@ -470,9 +473,9 @@ def _rate(chance: Chance | None) -> str:
     """A chance rate for a table, with its interval: `2.0% of 404 (0.9% to 4.9%)`."""
     if chance is None:
         return ""
-    if chance.rate is None:
+    if chance.rate is None or chance.interval is None:
         return f"too few pairs ({chance.pairs})"
-    return f"{chance.rate:.1%} of {chance.pairs} ({chance.interval})"
+    return f"{format_percent(chance.rate)} of {chance.pairs} ({format_interval(chance.interval)})"
 
 
 def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> str:

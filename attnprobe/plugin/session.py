@@ -25,6 +25,7 @@ from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
 from attnprobe.records import HeadGrid, Outcome
 from attnprobe.run import Finding, Runner
+from attnprobe.wording import format_seconds
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -287,7 +288,7 @@ class Session:
                 source_language=source,
                 target_language=target,
             )
-        self._say(f"attnprobe: loaded {model} in {time.perf_counter() - start:.1f} s")
+        self._say(f"attnprobe: loaded {model} in {format_seconds(time.perf_counter() - start)}")
         return model
 
     def _device(self) -> str:

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from attnprobe.records import Attended
 from attnprobe.render.text import shortened
+from attnprobe.wording import format_short
 
 __all__ = ["bars"]
 
@@ -36,5 +37,7 @@ def bars(
         full, eighths = divmod(round(8 * width * one.weight / largest), 8)
         bar = ("█" * full + _EIGHTHS[eighths]).rstrip()
         note = f"{' ' * (width - len(bar))} ← {notes[word]}" if word in notes else ""
-        lines.append(f"{one.weight:.2f}  {word}{' ' * (column - cell_len(word))}  {bar}{note}")
+        lines.append(
+            f"{format_short(one.weight)}  {word}{' ' * (column - cell_len(word))}  {bar}{note}"
+        )
     return lines

@@ -27,6 +27,7 @@ from attnprobe.render.frame import (
 from attnprobe.render.labels import spots
 from attnprobe.render.style import CARD, EXPECTED, INK, MUTED, Drawing, width_of
 from attnprobe.render.text import visible
+from attnprobe.wording import format_tick
 
 __all__ = ["curves"]
 
@@ -91,8 +92,9 @@ def _draw_panel(drawing: Drawing, panel: Curves, left: float, top: float) -> Non
     for tick in ticks(scale):
         axes.axhline(tick, color=RULE, linewidth=0.8 if tick else 1.2, zorder=0)
         y = top - _HEIGHT * (scale.high - tick) / (scale.high - scale.low)
-        text = f"{tick:.3g}".replace("-", "−")
-        drawing.write(left - 5, y - 0.36 * SMALL, text, size=SMALL, color=MUTED, align="right")
+        drawing.write(
+            left - 5, y - 0.36 * SMALL, format_tick(tick), size=SMALL, color=MUTED, align="right"
+        )
     slot = _WIDTH / len(places)
     step = math.ceil((width_of(f"L{panel.layers[-1]}", SMALL) + 2) / slot)
     for place in range(0, len(places), step):

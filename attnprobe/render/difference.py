@@ -12,6 +12,7 @@ from attnprobe.records import WHOLE_PICTURE, Floats
 from attnprobe.render.frame import Scale, signed
 from attnprobe.render.heatmap import Cells, heatmap
 from attnprobe.render.style import Drawing
+from attnprobe.wording import format_short
 
 __all__ = ["Triple", "difference_map", "triple"]
 
@@ -80,7 +81,7 @@ def triple(
             rows=rows,
             scale=scale,
             measure=name,
-            write="{:.2f}".format if values is not change else signed,
+            write=format_short if values is not change else signed,
         )
         for values, title, scale, name in zip(
             (old, new, change), titles, scales, names, strict=True

@@ -27,6 +27,7 @@ from matplotlib.transforms import Bbox
 from attnprobe.records import Floats, Head
 from attnprobe.render.style import CARD, EXPECTED, INK, MAP, MUTED, Drawing, width_of
 from attnprobe.render.text import visible
+from attnprobe.wording import format_short, format_tick
 
 __all__ = [
     "BAR_ROOM",
@@ -219,7 +220,7 @@ class Digits(Artist):
         values: Floats,
         scale: Scale,
         axes: Axes,
-        write: Callable[[float], str] = "{:.2f}".format,
+        write: Callable[[float], str] = format_short,
     ) -> None:
         super().__init__()
         self.set_zorder(3)
@@ -349,8 +350,7 @@ def draw_bar(
     )
     for tick in ticks(scale, whole=whole):
         y = top - height * (scale.high - tick) / (scale.high - scale.low) - 0.36 * SMALL
-        text = f"{tick:.3g}".replace("-", "−")
-        drawing.write(left + _BAR + 4, y, text, size=SMALL, color=MUTED)
+        drawing.write(left + _BAR + 4, y, format_tick(tick), size=SMALL, color=MUTED)
     drawing.write(
         left + _BAR + _BAR_TEXT - 2,
         top - height / 2,

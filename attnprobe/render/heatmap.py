@@ -49,6 +49,7 @@ from attnprobe.render.style import (
     width_of,
 )
 from attnprobe.render.text import shortened
+from attnprobe.wording import format_short
 
 __all__ = ["Cells", "heatmap", "to_svg"]
 
@@ -127,7 +128,7 @@ def heatmap(
     rows: Collection[int] | None = None,
     scale: Scale | None = None,
     measure: str = "attention weight",
-    write: Callable[[float], str] = "{:.2f}".format,
+    write: Callable[[float], str] = format_short,
 ) -> Drawing:
     """Draws attention weights: source tokens on x, target tokens on y, brighter is more.
 

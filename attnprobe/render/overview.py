@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from attnprobe.render.section import GREEN, GREY, RED, badge, grid, line, section
 from attnprobe.stats import wilson
+from attnprobe.wording import format_interval
 
 __all__ = ["SuiteCount", "overview_section"]
 
@@ -40,7 +41,7 @@ class SuiteCount:
     @property
     def interval(self) -> str:
         """The 95 % Wilson interval of the rate; empty where nothing was judged."""
-        return str(wilson(self.held, self.judged)) if self.judged else ""
+        return format_interval(wilson(self.held, self.judged)) if self.judged else ""
 
 
 def overview_section(sentence: str, suites: Sequence[SuiteCount]) -> Markup:
@@ -52,9 +53,9 @@ def _row(one: SuiteCount) -> tuple[str | Markup, ...]:
     more = len(one.heads) - _MOST_HEADS
     heads = ", ".join(one.heads[:_MOST_HEADS]) + (f" and {more} more" if more > 0 else "")
     # A long list of heads must not break the numbers.
-    hold, interval = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (one.hold, one.interval))
+    hold, ends = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (one.hold, one.interval))
     gaps = str(one.gaps) if one.gaps else ""
-    return _verdict(one), one.suite, one.model, hold, interval, gaps, heads
+    return _verdict(one), one.suite, one.model, hold, ends, gaps, heads
 
 
 def _verdict(one: SuiteCount) -> Markup:

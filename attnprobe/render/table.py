@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from attnprobe.records import Outcome
 from attnprobe.render.text import visible
+from attnprobe.wording import format_short
 
 __all__ = [
     "STYLE",
@@ -125,7 +126,7 @@ def expectations_table(rows: Sequence[Finding]) -> str:
 def _row(finding: Finding) -> Markup:
     """The rows of an expectation; what its bounds have in common spans them all."""
     count = 1 + len(finding.other_bounds)
-    sink = "" if finding.sink is None else f"{finding.sink:.2f}"
+    sink = "" if finding.sink is None else format_short(finding.sink)
     first = [
         *(_cell(text, rows=count) for text in (finding.rule, finding.relation, finding.heads)),
         *(_cell(text) for text in (finding.observed, finding.demanded)),

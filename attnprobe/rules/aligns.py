@@ -51,6 +51,7 @@ from attnprobe.rules.base import (
     is_unbreakable,
 )
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, head_grid, sink_shares
+from attnprobe.wording import format_whole_percent
 
 __all__ = ["Aligns", "accuracy", "alignment_error_rate", "best_sources"]
 
@@ -245,7 +246,7 @@ class Aligns(Rule):
             if source < 0:
                 raise MeasureError(
                     f"{name} cannot be judged: the {_ROWS[self.row]} {word.label} has less than "
-                    f"{LEAST_CONTENT:.0%} of its mass on words"
+                    f"{format_whole_percent(LEAST_CONTENT)} of its mass on words"
                 )
         picked = [at for places in gold.rows(self.row) for at in places]
         distribution = np.mean(

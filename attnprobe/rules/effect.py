@@ -59,6 +59,7 @@ from attnprobe.rules.base import (
     hardest,
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
+from attnprobe.wording import format_p, format_stated
 
 __all__ = ["Confirm", "ConfirmField", "Effect", "random_sets"]
 
@@ -176,7 +177,9 @@ class Effect(Asked, Rule):
             raise ValueError("min: must be below max:")
         most = self._most
         if most is not None and self.min is not None and self.min <= BAND:
-            raise ValueError(f"min: must be above {BAND:g}, within which a number is borderline")
+            raise ValueError(
+                f"min: must be above {format_stated(BAND)}, within which a number is borderline"
+            )
         if most is not None and self.min is not None and self.min >= most:
             raise ValueError(f"min: must be below {most}, the largest change that cosines can make")
         if most is not None and self.max is not None and self.max >= most:
@@ -370,7 +373,7 @@ class Confirm(Asked):
         if verdict.outcome == "failed":
             told = "does not attend" + (", though ablation changes the prediction" * matters)
         elif matters:
-            told = f"attends and matters (p = {chance:.2g} among random heads)"
+            told = f"attends and matters (p = {format_p(chance)} among random heads)"
         else:
             told = "attends, but ablation changes nothing that random heads would not"
             if not predicts and self.positive is None:

@@ -32,6 +32,7 @@ from attnprobe.rules.ranges import (
 )
 from attnprobe.rules.score import Scored, layer_panel
 from attnprobe.rules.statistics import KEYS_SHARE, check_one_sequence, entropy, keys_holding
+from attnprobe.wording import format_short, format_stated
 
 __all__ = [
     "Duplicate",
@@ -335,8 +336,8 @@ class Pattern(_Shaped):
         held = math.ceil(KEYS_SHARE * most)
         if self.is_ == "sparse" and self.keys is not None and self.keys >= held:
             raise SelectorError(
-                f"keys: {self.keys:g} cannot be broken: this text has at most {most} tokens, and "
-                f"{held} of them hold 90 % of any row; give fewer"
+                f"keys: {format_stated(self.keys)} cannot be broken: this text has at most {most} "
+                f"tokens, and {held} of them hold 90 % of any row; give fewer"
             )
 
     def places(self) -> Iterator[Place]:
@@ -443,7 +444,7 @@ class Patterns(tuple[HeadPattern, ...]):
             (
                 str(one.head),
                 one.pattern,
-                "" if np.isnan(one.score) else f"{one.score:.2f}",
+                format_short(one.score),
                 one.on or "",
             )
             for one in self

@@ -43,6 +43,7 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 from attnprobe.rules.ranges import Range
+from attnprobe.wording import format_whole_percent
 
 __all__ = ["Scored", "layer_panel"]
 
@@ -111,8 +112,8 @@ class Scored(Rule):
         for name, value in zip(names, values, strict=True):
             if np.isnan(value):
                 raise MeasureError(
-                    f"{name} cannot be judged: words get less than {LEAST_CONTENT:.0%} of its mass "
-                    "in most rows"
+                    f"{name} cannot be judged: words get less than "
+                    f"{format_whole_percent(LEAST_CONTENT)} of its mass in most rows"
                 )
         demands = [
             hardest(self._demands(value, view, frame))

@@ -20,6 +20,7 @@ from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, head_grid, row_mean
 from attnprobe.rules.ranges import Range, distance_range, entropy_range
 from attnprobe.rules.score import Scored
+from attnprobe.wording import format_short, format_stated
 
 __all__ = [
     "KEYS_SHARE",
@@ -133,8 +134,8 @@ class Statistic(Scored):
         """Refuses an upper bound beyond the largest value that a text of `most` tokens allows."""
         if self.max is not None and not self.normalised and self.max >= largest:
             raise SelectorError(
-                f"max: {self.max:g} cannot be broken: this text has at most {most} tokens, "
-                f"whatever the tokenizer, so the {self.kind} is at most {told}; give less"
+                f"max: {format_stated(self.max)} cannot be broken: this text has at most {most} "
+                f"tokens, whatever the tokenizer, so the {self.kind} is at most {told}; give less"
             )
 
     def _check(self, frame: Frame, site: Site) -> None:
@@ -165,7 +166,7 @@ class Entropy(Statistic):
     example = "{from: it, max: 1.5}"
 
     def check_length(self, most: int) -> None:
-        self._check_max(most, math.log(most), f"ln {most} = {math.log(most):.2f} nats")
+        self._check_max(most, math.log(most), f"ln {most} = {format_short(math.log(most))} nats")
 
     def _range(self, frame: Frame) -> Range:
         return entropy_range(frame, normalised=self.normalised)

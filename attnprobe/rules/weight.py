@@ -54,6 +54,7 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
+from attnprobe.wording import format_whole_percent
 
 __all__ = ["Attending", "Attends", "Ignores", "Words"]
 
@@ -235,8 +236,8 @@ class _Weight(Rule):
         if len(judged) < self._least(len(void)):
             raise MeasureError(
                 f"{names[int(void.argmax())]} cannot be judged: words get less than "
-                f"{LEAST_CONTENT:.0%} of its row, the rest goes to special tokens, to a sink or to "
-                "the first token"
+                f"{format_whole_percent(LEAST_CONTENT)} of its row, the rest goes to special "
+                "tokens, to a sink or to the first token"
             )
         bounds = list(self._bounds(seen))
         demands = [hardest(bound.on(entry) for bound in bounds) for entry in judged]

@@ -37,6 +37,7 @@ from attnprobe.scan.report import (
 )
 from attnprobe.scan.run import SET_ARCS, Surveyor, make_plan, scan_chunks
 from attnprobe.scan.tally import Group, Tally
+from attnprobe.wording import format_percent, format_short
 
 __all__ = ["SCAN_SCHEMA", "Options", "Scan", "ScannedModel"]
 
@@ -278,8 +279,9 @@ class Scan:
             share = self._tallies[0].unknown_share(place)
             if share > MOST_UNKNOWN:
                 return (
-                    f"{corpus.name}: {share:.1%} of its tokens are unknown to {self.model.name}, "
-                    "more than half; scan a corpus in a language that its tokenizer knows"
+                    f"{corpus.name}: {format_percent(share)} of its tokens are unknown to "
+                    f"{self.model.name}, more than half; scan a corpus in a language that its "
+                    "tokenizer knows"
                 )
         return None
 
@@ -317,11 +319,11 @@ class Scan:
             line = [
                 measure.name,
                 measure.unit,
-                ", ".join(f"{self.heads[head]} {values[head]:.2f}" for head in most),
-                f"{np.nanmedian(values):.2f}",
+                ", ".join(f"{self.heads[head]} {format_short(values[head])}" for head in most),
+                format_short(np.nanmedian(values)),
             ]
             if control is not None:
-                line.append(f"{np.nanmax(control[measure.name]):.2f}")
+                line.append(format_short(np.nanmax(control[measure.name])))
             yield line
 
     def remarks(self) -> Iterator[str]:
@@ -351,7 +353,7 @@ class Scan:
                 yield f"relations and directions of which no arc can be judged: {count}"
         for place, corpus in enumerate(self.corpora):
             if tally.tokens[place, 0]:
-                yield f"{corpus.name}: unknown tokens: {tally.unknown_share(place):.1%}"
+                yield f"{corpus.name}: unknown tokens: {format_percent(tally.unknown_share(place))}"
         if tally.unread:
             yield f"{tally.unread} of {self.total} sentences left out: {LEFT_OUT[0]}"
         left_out = tally.left_out[: len(self.plan.groups)].T.tolist()
