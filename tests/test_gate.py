@@ -40,6 +40,7 @@ from attnprobe.gate import (
 from attnprobe.gate.moved import moved_checks
 from attnprobe.gate.policy import SuitePolicy
 from attnprobe.gate.records import chance_contradictions, contradictions
+from attnprobe.models import LoadOptions
 from attnprobe.names import Key
 from attnprobe.results import (
     BoundResult,
@@ -1009,11 +1010,11 @@ def test_a_model_is_loaded_again_in_its_own_number_type(
 ) -> None:
     asked: list[str] = []
 
-    def load(ref: str, *, dtype: str, **_: Any) -> Any:
-        asked.append(dtype)
+    def load_model(_: str, options: LoadOptions) -> Any:
+        asked.append(options.dtype)
         return MODEL
 
-    monkeypatch.setattr("attnprobe.models.load", load)
+    monkeypatch.setattr("attnprobe.models.load_model", load_model)
     _loaded_again(replace(MODEL, dtype=own), run(*many(3), environment=environment))
     assert asked == [wanted]
 
@@ -1637,11 +1638,11 @@ def test_heads_are_sought_in_a_pinned_model_that_the_baseline_is_of(
 ) -> None:
     revisions = []
 
-    def load(ref: str, *, revision: str | None = None, **_: Any) -> Any:
-        revisions.append(revision)
+    def load_model(ref: str, options: LoadOptions) -> Any:
+        revisions.append(options.revision)
         return HUB if ref == "acme/base" else SimpleNamespace(**vars(HUB) | {"revision": None})
 
-    monkeypatch.setattr("attnprobe.models.load", load)
+    monkeypatch.setattr("attnprobe.models.load_model", load_model)
     other = replace(MODEL, weights_sha256="ef" * 32)
     words = replace(MODEL, tokenizer_sha256="be" * 32)
     names = [replace(MODEL, name=name) for name in ("a", "b")]

@@ -34,7 +34,7 @@ from attnprobe.gate.control import LEAST, SIGNIFICANT
 from attnprobe.gate.reread import recorded_sets
 from attnprobe.gate.twin import judge_twin
 from attnprobe.heads import HeadSet
-from attnprobe.models import Model
+from attnprobe.models import LoadOptions, Model
 from attnprobe.models.twin import random_twin
 from attnprobe.records import Head, Prediction, Sample, Span
 from attnprobe.results import (
@@ -584,7 +584,7 @@ def gate(
     """The command on the records of both suites, in their folder."""
     monkeypatch.chdir(folder)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    monkeypatch.setattr("attnprobe.models.load", lambda *_, **__: minilm)
+    monkeypatch.setattr("attnprobe.models.load_model", lambda *_: minilm)
     named = replace(
         MODEL,
         weights_sha256=minilm.weights_sha256,
@@ -610,11 +610,11 @@ def test_promise_43_the_command_reads_with_the_tokenizer_of_the_run(
 ) -> None:
     asked: list[object] = []
 
-    def load(ref: str, *, tokenizer: str | None, **_: object) -> Model:
-        asked.append((ref, tokenizer))
+    def load_model(ref: str, options: LoadOptions) -> Model:
+        asked.append((ref, options.tokenizer))
         return minilm
 
-    monkeypatch.setattr("attnprobe.models.load", load)
+    monkeypatch.setattr("attnprobe.models.load_model", load_model)
     control = 'control = "random-init"'
     code, lines = gate(control, "pronouns", tokenizer="runs/base")
     assert (code, asked) == (0, [(MODEL.ref, "runs/base")])

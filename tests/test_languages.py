@@ -31,7 +31,7 @@ from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
 from attnprobe.cli.gate import _loaded_again
 from attnprobe.errors import AttnprobeError, CaseErrors, ModelError
-from attnprobe.models import Model, load
+from attnprobe.models import LoadOptions, Model, load
 from attnprobe.models.mutate import in_bfloat16
 from attnprobe.models.twin import random_twin
 from attnprobe.records import Need, Prediction, Sample, SiteName, Span
@@ -595,11 +595,11 @@ def test_the_gate_loads_a_model_with_the_languages_of_its_run(
 ) -> None:
     asked: list[Any] = []
 
-    def loaded(_: str, **given: Any) -> Any:
-        asked.append((given["source_language"], given["target_language"]))
+    def load_model(_: str, options: LoadOptions) -> Any:
+        asked.append((options.source_language, options.target_language))
         return judged
 
-    monkeypatch.setattr("attnprobe.models.load", loaded)
+    monkeypatch.setattr("attnprobe.models.load_model", load_model)
     judged = dataclasses.replace(MODEL, source_language="eng_Latn", target_language="fra_Latn")
     _loaded_again(judged, Results(environment={}, models=(judged,), cases=(), collected=0))
     assert asked == [("eng_Latn", "fra_Latn")]

@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from attnprobe.errors import ModelError
+from attnprobe.models.options import LoadOptions
 from attnprobe.results import read_results
 
 if TYPE_CHECKING:
@@ -469,12 +471,12 @@ def test_the_hook_may_give_network_and_tokenizer(
     ("option", "ini", "field", "expected"),
     [
         (["--attn-model=a=b"], "attn_model = a=b", "models", {"a": "b"}),
-        (["--attn-revision=abc"], "attn_revision = abc", "revision", "abc"),
-        (["--attn-device=cuda:1"], "attn_device = cuda:1", "device", "cuda:1"),
-        (["--attn-dtype=float16"], "attn_dtype = float16", "dtype", "float16"),
+        (["--attn-revision=abc"], "attn_revision = abc", "load.revision", "abc"),
+        (["--attn-device=cuda:1"], "attn_device = cuda:1", "load.device", "cuda:1"),
+        (["--attn-dtype=float16"], "attn_dtype = float16", "load.dtype", "float16"),
         (["--attn-batch-tokens=7"], "attn_batch_tokens = 7", "batch_tokens", 7),
-        (["--attn-online"], "attn_online = true", "online", True),
-        (["--attn-allow-pickle"], "attn_allow_pickle = true", "allow_pickle", True),
+        (["--attn-online"], "attn_online = true", "load.online", True),
+        (["--attn-allow-pickle"], "attn_allow_pickle = true", "load.allow_pickle", True),
         (["--attn-strict"], "attn_strict = true", "strict", True),
         (["--attn-figures=all"], "attn_figures = all", "figures", "all"),
         (["--attn-json=r.json"], "attn_json = r.json", "json", "{path}/r.json"),
@@ -488,11 +490,11 @@ def test_every_option_has_an_ini_key(
 
     wanted = expected.format(path=pytester.path) if field in ("json", "lock") else expected
     wanted = Path(wanted) if field in ("json", "lock") else wanted
-    default = getattr(settings(pytester.parseconfig()), field)
-    assert default != wanted
-    assert getattr(settings(pytester.parseconfig(*option)), field) == wanted
+    read = attrgetter(field)
+    assert read(settings(pytester.parseconfig())) != wanted
+    assert read(settings(pytester.parseconfig(*option))) == wanted
     pytester.makeini(f"[pytest]\n{ini}\n")
-    assert getattr(settings(pytester.parseconfig()), field) == wanted
+    assert read(settings(pytester.parseconfig())) == wanted
 
 
 def test_the_command_line_overrules_the_ini_file(pytester: pytest.Pytester) -> None:
@@ -502,7 +504,7 @@ def test_the_command_line_overrules_the_ini_file(pytester: pytest.Pytester) -> N
     assert settings(pytester.parseconfig()).models == {"a": "x", "b": "y/b"}
     chosen = settings(pytester.parseconfig("--attn-model=pkg://some_model/model"))
     assert chosen.models == {"some_model": "pkg://some_model/model"}
-    assert chosen.dtype == "float16"
+    assert chosen.load.dtype == "float16"
 
 
 @pytest.mark.parametrize(
@@ -559,11 +561,11 @@ def test_settings_reach_the_loader(
 
     given: dict[str, Any] = {}
 
-    def load(ref: str, **options: Any) -> Any:
-        given.update(ref=ref, **options)
+    def load_model(ref: str, options: LoadOptions, *, name: str) -> Any:
+        given.update(ref=ref, name=name, options=options)
         return tiny.model
 
-    monkeypatch.setattr(attnprobe.models, "load", load)
+    monkeypatch.setattr(attnprobe.models, "load_model", load_model)
     write_cases(BOTH)
     probe(
         "--attn-revision=abc",
@@ -578,15 +580,14 @@ def test_settings_reach_the_loader(
     assert given == {
         "ref": "some/ref",
         "name": "m",
-        "revision": "abc",
-        "device": "cpu",
-        "dtype": "bfloat16",
-        "online": True,
-        "allow_pickle": True,
-        "ignore_remote_code": True,
-        "tokenizer": None,
-        "source_language": None,
-        "target_language": None,
+        "options": LoadOptions(
+            revision="abc",
+            device="cpu",
+            dtype="bfloat16",
+            online=True,
+            allow_pickle=True,
+            ignore_remote_code=True,
+        ),
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,39 +13,12 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from attnprobe._version import __version__
+from attnprobe.models.options import LoadOptions
+from attnprobe.per_model import values_by_model
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-__all__ = [
-    "IgnoreRemoteCode",
-    "SourceLanguage",
-    "TargetLanguage",
-    "TokenizerOption",
-    "app",
-    "out",
-    "print_table",
-    "warn_of",
-]
-
-TokenizerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tokenizer",
-        help="Another tokenizer than the model's own: a folder, pkg://package/path, a .gguf file "
-        "or org/name@COMMIT.",
-    ),
-]
-SourceLanguage = Annotated[
-    str | None,
-    typer.Option(
-        "--source-language",
-        help="Language of the texts, by its code in a multilingual tokenizer, such as eng_Latn.",
-    ),
-]
-TargetLanguage = Annotated[
-    str | None, typer.Option("--target-language", help="Language of the target texts.")
-]
 # Columns of text that a table may take on a narrow terminal.
 _WIDEST = 200
 
@@ -54,13 +30,97 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 
-IgnoreRemoteCode = Annotated[
-    bool,
-    typer.Option(
-        "--ignore-remote-code",
-        help="Load a model that comes with code of its own without that code.",
-    ),
-]
+# The options of commands that are fields of `LoadOptions`.
+_LOAD_OPTIONS: Mapping[str, Any] = {
+    "batch_tokens": Annotated[
+        int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
+    ],
+    "tokenizer": Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            help="Another tokenizer than the model's own: a folder, pkg://package/path, a .gguf "
+            "file or org/name@COMMIT.",
+        ),
+    ],
+    "source_language": Annotated[
+        str | None,
+        typer.Option(
+            "--source-language",
+            help="Language of the texts, by its code in a multilingual tokenizer, such as "
+            "eng_Latn.",
+        ),
+    ],
+    "target_language": Annotated[
+        str | None, typer.Option("--target-language", help="Language of the target texts.")
+    ],
+    "device": Annotated[str, typer.Option("--device", help="As in torch, or auto.")],
+    "dtype": Annotated[str, typer.Option("--dtype", help="float32, float16 or bfloat16.")],
+    "revision": Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")],
+    "online": Annotated[
+        bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
+    ],
+    "ignore_remote_code": Annotated[
+        bool,
+        typer.Option(
+            "--ignore-remote-code",
+            help="Load a model that comes with code of its own without that code.",
+        ),
+    ],
+}
+
+
+def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds options that say how a model is loaded to a command, which gets them as `options`.
+
+    Args:
+        names: fields of `LoadOptions`, in the order in which the help lists them.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            options = LoadOptions(**{name: given.pop(name) for name in names})
+            command(**given, options=options)
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters = [
+            *(given for given in signature.parameters.values() if given.name != "options"),
+            *(
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=getattr(LoadOptions(), name),
+                    annotation=_LOAD_OPTIONS[name],
+                )
+                for name in names
+            ),
+        ]
+        # Typer reads both.
+        vars(run)["__signature__"] = signature.replace(parameters=parameters)
+        run.__annotations__ = {given.name: given.annotation for given in parameters}
+        return run
+
+    return decorate
+
+
+def load_options_by_model(
+    common: LoadOptions, models: Collection[str], given: Mapping[str, Sequence[str] | None]
+) -> dict[str, LoadOptions]:
+    """The load options of each model, by its name.
+
+    Args:
+        common: what holds for all of them.
+        given: for an option of one model, such as `tokenizer`, its `[NAME=]VALUE` entries.
+
+    Raises:
+        AttnprobeError: as `values_by_model`.
+    """
+    values = {
+        option: values_by_model(entries or (), models, option=f"--{option}")
+        for option, entries in given.items()
+    }
+    return common.by_model(models, values)
 
 
 def warn_of(*models: Model) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.cli.base import IgnoreRemoteCode, app, out, print_table
+from attnprobe.cli.base import app, load_options_by_model, out, print_table, with_load_options
 from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.models.options import LoadOptions
 from attnprobe.names import LOCK, SUFFIX, short_name
-from attnprobe.per_model import values_by_model
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
@@ -37,6 +37,7 @@ _TAIL = 15  # lines of pytest's output that an error quotes
 
 
 @app.command()
+@with_load_options("ignore_remote_code")
 def compare(
     old: Annotated[
         str, typer.Argument(metavar="A", help="A results file, a baseline's name, or a model.")
@@ -95,7 +96,8 @@ def compare(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with pictures to this file.")
     ] = None,
-    ignore_remote_code: IgnoreRemoteCode = False,
+    *,
+    options: LoadOptions,
 ) -> None:
     """Compare two results, or run two models on the same cases and compare them.
 
@@ -108,13 +110,13 @@ def compare(
     limits = [parse_limit(text) for text in fail or ()]
     files = [_results_file(given) for given in (old, new)]
     given = {
-        "--tokenizer": tokenizers or (),
-        "--source-language": source_languages or (),
-        "--target-language": target_languages or (),
+        "tokenizer": tokenizers,
+        "source-language": source_languages,
+        "target-language": target_languages,
     }
     for option, entries in given.items():
         if any(files) and entries:
-            raise AttnprobeError(f"{option} is for two models; results say which one they had")
+            raise AttnprobeError(f"--{option} is for two models; results say which one they had")
     if all(files):
         before, after = (read_results(file) for file in files if file)
         found = _Found(compare_results(before, after, models=pair_models(before, after)))
@@ -129,21 +131,10 @@ def compare(
             f"{which} is a results file and {other} is none; give two results, or two models"
         )
     else:
-        chosen = {
-            option: values_by_model(entries, ("A", "B"), option=option)
-            for option, entries in given.items()
-        }
-        first, second = (
-            _Asked(
-                ref,
-                tokenizer=chosen["--tokenizer"].get(which),
-                source_language=chosen["--source-language"].get(which),
-                target_language=chosen["--target-language"].get(which),
-                ignore_remote_code=ignore_remote_code,
-            )
-            for which, ref in (("A", old), ("B", new))
-        )
-        found = _two_models((first, second), cases or [Path("cases")], model, device, dtype, html)
+        common = replace(options, device=device, dtype=dtype)
+        chosen = load_options_by_model(common, ("A", "B"), given)
+        pair = ((old, chosen["A"]), (new, chosen["B"]))
+        found = _two_models(pair, cases or [Path("cases")], model, html)
     if not found.comparison.suites:
         raise ResultsError(f"{old} and {new} have no case in common that both executed")
     if not allow_gone and not any(limit.kind == "gone" for limit in limits):
@@ -156,17 +147,6 @@ def compare(
         _write_page(html, old, new, found, beyond)
     if found.comparison.of("broken") or beyond:
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A model that the command names, with what is given for it alone."""
-
-    ref: str
-    tokenizer: str | None
-    source_language: str | None
-    target_language: str | None
-    ignore_remote_code: bool
 
 
 @dataclass
@@ -202,25 +182,23 @@ def _results_file(given: str) -> Path | None:
 
 
 def _two_models(
-    models: tuple[_Asked, _Asked],
+    models: Sequence[tuple[str, LoadOptions]],
     paths: Sequence[Path],
     name: str | None,
-    device: str,
-    dtype: str,
     html: Path | None,
 ) -> _Found:
     from attnprobe.compare import compare_results
-    from attnprobe.models import load
+    from attnprobe.models import load_model
     from attnprobe.side_by_side import draw_change, fates_sentence, head_fates, head_row
 
     suite, named = _cases(paths)
     name = name or _only_name(named)
-    names = [name or short_name(model.ref) for model in models]
+    names = [name or short_name(ref) for ref, _ in models]
     console = Console(stderr=True)
     runs: list[Results] = []
-    for model, called in zip(models, names, strict=True):
-        with console.status(f"running the cases on {model.ref}"):
-            runs.append(_run(model, called, paths, device, dtype))
+    for (ref, options), called in zip(models, names, strict=True):
+        with console.status(f"running the cases on {ref}"):
+            runs.append(_run(ref, options, called, paths))
     comparison = compare_results(*runs, models={names[0]: names[1]})
     found = _Found(comparison)
     ran = {(_resolved(item.file), item.name) for item in runs[1].items}
@@ -233,17 +211,8 @@ def _two_models(
         with console.status("matching heads"):
             labels = names if names[0] != names[1] else [f"{names[0]} {which}" for which in "AB"]
             one, other = (
-                load(
-                    model.ref,
-                    name=label,
-                    tokenizer=model.tokenizer,
-                    source_language=model.source_language,
-                    target_language=model.target_language,
-                    device=device,
-                    dtype=dtype,
-                    ignore_remote_code=model.ignore_remote_code,
-                )
-                for model, label in zip(models, labels, strict=True)
+                load_model(ref, options, name=label)
+                for (ref, options), label in zip(models, labels, strict=True)
             )
             fates = head_fates(one, other, asked.values())
         found.heads = [head_row(fate) for fate in fates]
@@ -307,7 +276,7 @@ def _resolved(file: str) -> Path:
     return Path(file).resolve()
 
 
-def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: str) -> Results:
+def _run(ref: str, options: LoadOptions, name: str, paths: Sequence[Path]) -> Results:
     """Runs pytest over the cases on one model.
 
     Raises:
@@ -316,22 +285,21 @@ def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: st
     from attnprobe.explain import harmless
     from attnprobe.results import read_results
 
-    ref = model.ref
     by_model = {
-        "tokenizer": model.tokenizer,
-        "source-language": model.source_language,
-        "target-language": model.target_language,
+        "tokenizer": options.tokenizer,
+        "source-language": options.source_language,
+        "target-language": options.target_language,
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
-        options = [
+        arguments = [
             f"--attn-model={name}={ref}",
             *(f"--attn-{option}={name}={value}" for option, value in by_model.items() if value),
             f"--attn-json={file}",
-            f"--attn-device={device}",
-            f"--attn-dtype={dtype}",
+            f"--attn-device={options.device}",
+            f"--attn-dtype={options.dtype}",
             "--attn-figures=none",
-            *(["--attn-ignore-remote-code"] if model.ignore_remote_code else []),
+            *(["--attn-ignore-remote-code"] if options.ignore_remote_code else []),
             "--rootdir=.",
             *("-q", "-p", "no:cacheprovider"),
             # What the project's ini file says of baselines and of single models is about its runs.
@@ -339,7 +307,7 @@ def _run(model: _Asked, name: str, paths: Sequence[Path], device: str, dtype: st
             *("-o", "attn_tokenizer="),
             *("-o", "attn_source_language=", "-o", "attn_target_language="),
         ]
-        command = [sys.executable, "-m", "pytest", *map(str, paths), *options]
+        command = [sys.executable, "-m", "pytest", *map(str, paths), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-_TAIL:])
         if done.returncode not in _RAN or not file.exists():

@@ -370,7 +370,7 @@ def _moved(
         return {}, []
     from attnprobe.compare import pair_models
     from attnprobe.gate.moved import check_old, moved_checks
-    from attnprobe.models import load
+    from attnprobe.models import LoadOptions, load_model
 
     recorded = {}
     if baseline is not None:
@@ -380,7 +380,7 @@ def _moved(
     items = {item.key: item for item in results.items}
     moved: dict[Key, Moved] = {}
     remarks = []
-    load_old = functools.cache(load)
+    load_old = functools.cache(load_model)
     for model in results.models:
         own = {key: items[key] for key in keys if key.model == model.name}
         try:
@@ -389,10 +389,12 @@ def _moved(
             known = recorded.get(model.name)
             old = load_old(
                 policy.baseline_model,
-                revision=policy.baseline_revision,
-                # Heads are matched between models that share a tokenizer.
-                tokenizer=known.tokenizer if known else model.tokenizer,
-                ignore_remote_code=policy.remote_code == "ignore",
+                LoadOptions(
+                    revision=policy.baseline_revision,
+                    # Heads are matched between models that share a tokenizer.
+                    tokenizer=known.tokenizer if known else model.tokenizer,
+                    ignore_remote_code=policy.remote_code == "ignore",
+                ),
             )
             check_old(
                 policy,
@@ -446,11 +448,10 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
     Raises:
         ModelError: it cannot be loaded, or its weights or its tokenizer are others by now.
     """
-    from attnprobe.models import load
+    from attnprobe.models import LoadOptions, load_model
 
     dtype = model.dtype or results.environment.get("dtype") or "float32"
-    loaded = load(
-        model.ref,
+    options = LoadOptions(
         tokenizer=model.tokenizer,
         revision=model.revision,
         dtype=dtype,
@@ -458,6 +459,7 @@ def _loaded_again(model: ModelResult, results: Results) -> Model:
         source_language=model.source_language,
         target_language=model.target_language,
     )
+    loaded = load_model(model.ref, options)
     if loaded.weights_sha256 != model.weights_sha256:
         raise ModelError(f"the weights of {model.ref} are not those that were judged")
     if model.tokenizer_sha256 not in (None, loaded.tokenizer_sha256):

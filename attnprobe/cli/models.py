@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import (
-    IgnoreRemoteCode,
-    SourceLanguage,
-    TargetLanguage,
-    TokenizerOption,
-    app,
-    out,
-    print_table,
-    warn_of,
-)
+from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
 from attnprobe.errors import AttnprobeError
+from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -29,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@with_load_options("tokenizer", "source_language", "target_language", "ignore_remote_code")
 def models(
     model: Annotated[
         str | None,
@@ -38,10 +31,8 @@ def models(
         bool,
         typer.Option("--check", help="Compare what is read at each site with eager attention."),
     ] = False,
-    tokenizer: TokenizerOption = None,
-    source_language: SourceLanguage = None,
-    target_language: TargetLanguage = None,
-    ignore_remote_code: IgnoreRemoteCode = False,
+    *,
+    options: LoadOptions,
 ) -> None:
     """Show the sites of a model, or compare what is read of it with its own eager attention.
 
@@ -53,16 +44,10 @@ def models(
             "architectures of transformers that are tested are in docs/architectures.md of the "
             "project, which make breadth writes"
         )
-    from attnprobe.models import load
+    from attnprobe.models import load_model
     from attnprobe.models.check import check as check_model
 
-    loaded = load(
-        model,
-        tokenizer=tokenizer,
-        ignore_remote_code=ignore_remote_code,
-        source_language=source_language,
-        target_language=target_language,
-    )
+    loaded = load_model(model, options)
     warn_of(loaded)
     if check:
         _print_differences(check_model(loaded))

@@ -11,17 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from attnprobe.cli.base import (
-    IgnoreRemoteCode,
-    TokenizerOption,
     app,
+    load_options_by_model,
     out,
     print_table,
     warn_of,
+    with_load_options,
 )
 from attnprobe.errors import AttnprobeError
+from attnprobe.models.options import LoadOptions
 from attnprobe.mutations import KINDS, Mutation, parse_head, parse_kind
 from attnprobe.names import LOCK, SUFFIX, short_name
-from attnprobe.per_model import split_name, values_by_model
+from attnprobe.per_model import split_name
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
@@ -32,6 +33,7 @@ __all__: list[str] = []
 
 
 @app.command()
+@with_load_options("tokenizer", "ignore_remote_code")
 def mutate(
     model: Annotated[
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
@@ -47,10 +49,10 @@ def mutate(
             "--with", help="swap-heads: with which head of the layer; else one is chosen."
         ),
     ] = None,
-    tokenizer: TokenizerOption = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Which layer, such as 2.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")] = 0,
-    ignore_remote_code: IgnoreRemoteCode = False,
+    *,
+    options: LoadOptions,
 ) -> None:
     """Write a damaged or harmless variant of a model, to see whether a suite notices."""
     mutation = Mutation(
@@ -63,7 +65,11 @@ def mutate(
     from attnprobe.models.mutate import write_mutant
 
     done = write_mutant(
-        model, mutation, output, tokenizer=tokenizer, ignore_remote_code=ignore_remote_code
+        model,
+        mutation,
+        output,
+        tokenizer=options.tokenizer,
+        ignore_remote_code=options.ignore_remote_code,
     )
     partner = f" with {done.other}" if done.other else ""
     out.print(
@@ -74,6 +80,7 @@ def mutate(
 
 
 @app.command()
+@with_load_options("ignore_remote_code")
 def mutants(
     models: Annotated[
         list[str],
@@ -101,7 +108,8 @@ def mutants(
     page: Annotated[
         Path | None, typer.Option("--page", help="Write the tables as Markdown to this file.")
     ] = None,
-    ignore_remote_code: IgnoreRemoteCode = False,
+    *,
+    options: LoadOptions,
 ) -> None:
     """Run case files on damaged and harmless variants of their models; exit 1 if one slips by.
 
@@ -114,25 +122,24 @@ def mutants(
     refs = {name or short_name(ref): ref for name, ref in map(split_name, models)}
     if len(refs) < len(models):
         raise AttnprobeError("two models have the same name; write --model NAME=REF")
-    chosen = values_by_model(tokenizers or (), refs, option="--tokenizer")
-    sources = values_by_model(source_languages or (), refs, option="--source-language")
-    targets = values_by_model(target_languages or (), refs, option="--target-language")
+    chosen = load_options_by_model(
+        options,
+        refs,
+        {
+            "tokenizer": tokenizers,
+            "source-language": source_languages,
+            "target-language": target_languages,
+        },
+    )
     cases = _cases(paths or [Path("cases")])
     found = []
     for name, ref in refs.items():
         own = [case for case in cases if (case.model or next(iter(refs))) == name]
         if not own:
             raise AttnprobeError(f"no case is for {name}, so its variants would all look fine")
-        from attnprobe.models import load
+        from attnprobe.models import load_model
 
-        model = load(
-            ref,
-            name=name,
-            tokenizer=chosen.get(name),
-            source_language=sources.get(name),
-            target_language=targets.get(name),
-            ignore_remote_code=ignore_remote_code,
-        )
+        model = load_model(ref, chosen[name], name=name)
         warn_of(model)
         table = Table(*COLUMNS, title=escape(str(model)))
         listed = []

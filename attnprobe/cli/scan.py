@@ -12,18 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import (
-    IgnoreRemoteCode,
-    SourceLanguage,
-    TargetLanguage,
-    TokenizerOption,
-    app,
-    out,
-    print_table,
-    warn_of,
-)
+from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
 from attnprobe.errors import AttnprobeError
-from attnprobe.names import BATCH_TOKENS, LOCK
+from attnprobe.models.options import LoadOptions
+from attnprobe.names import LOCK
 from attnprobe.records import SITES, SiteName
 from attnprobe.wording import format_interval, format_p, format_percent, format_percent_change
 
@@ -47,6 +39,17 @@ class Among(StrEnum):
 
 
 @app.command()
+@with_load_options(
+    "batch_tokens",
+    "tokenizer",
+    "source_language",
+    "target_language",
+    "device",
+    "dtype",
+    "revision",
+    "online",
+    "ignore_remote_code",
+)
 def scan(
     model: Annotated[
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a hub id.")
@@ -97,21 +100,8 @@ def scan(
         bool,
         typer.Option("--overwrite", help="Drop an unfinished scan, and head sets of other models."),
     ] = False,
-    batch_tokens: Annotated[
-        int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
-    ] = BATCH_TOKENS,
-    tokenizer: TokenizerOption = None,
-    source_language: SourceLanguage = None,
-    target_language: TargetLanguage = None,
-    device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
-    ] = "float32",
-    revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
-    online: Annotated[
-        bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
-    ] = False,
-    ignore_remote_code: IgnoreRemoteCode = False,
+    *,
+    options: LoadOptions,
 ) -> None:
     """Measure every head on every relation of a corpus, and what else it does.
 
@@ -132,37 +122,26 @@ def scan(
         for note in one.notes:
             out.print(harmless(f"{one.name}: {note}"), markup=False, soft_wrap=True)
 
-    from attnprobe.models import load
+    from attnprobe.models import load_model
     from attnprobe.models.twin import random_twin
 
-    loaded = load(
-        model,
-        tokenizer=tokenizer,
-        source_language=source_language,
-        target_language=target_language,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        online=online,
-        batch_tokens=batch_tokens,
-        ignore_remote_code=ignore_remote_code,
-    )
+    loaded = load_model(model, options)
     warn_of(loaded)
     named: SiteName | None = next((name for name in SITES if name == site), None)
-    options = Options(
+    scan_options = Options(
         site=named,
         relations=tuple(relation or ()),
         among=among.value,
         seed=seed,
         min_arcs=min_arcs,
-        batch_tokens=batch_tokens,
+        batch_tokens=options.batch_tokens,
         output=output,
         lock=lock or Path(LOCK),
         prefix=prefix,
         overwrite=overwrite,
     )
     twin = random_twin(loaded, seed=seed) if control else None
-    session = Scan(loaded, twin, corpora, list(corpus), options)
+    session = Scan(loaded, twin, corpora, list(corpus), scan_options)
     done = session.begin(resume=resume)
     console = Console(stderr=True)
     columns = (TextColumn("sentences"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

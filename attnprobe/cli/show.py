@@ -11,17 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import (
-    IgnoreRemoteCode,
-    SourceLanguage,
-    TargetLanguage,
-    TokenizerOption,
-    app,
-    out,
-    print_table,
-    warn_of,
-)
+from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
 from attnprobe.errors import AttnprobeError
+from attnprobe.models.options import LoadOptions
 from attnprobe.wording import format_short
 
 if TYPE_CHECKING:
@@ -44,6 +36,16 @@ LEGEND = (
 
 
 @app.command()
+@with_load_options(
+    "tokenizer",
+    "source_language",
+    "target_language",
+    "device",
+    "dtype",
+    "revision",
+    "online",
+    "ignore_remote_code",
+)
 def show(
     model: Annotated[
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
@@ -104,18 +106,8 @@ def show(
         Path | None,
         typer.Option("--output", "-o", help="With --heads: write .html, .svg or .png."),
     ] = None,
-    tokenizer: TokenizerOption = None,
-    source_language: SourceLanguage = None,
-    target_language: TargetLanguage = None,
-    device: Annotated[str, typer.Option("--device", help="As in torch, or auto.")] = "auto",
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="float32, float16 or bfloat16.")
-    ] = "float32",
-    revision: Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")] = None,
-    online: Annotated[
-        bool, typer.Option("--online", help="Allow the model hub; give --revision too.")
-    ] = False,
-    ignore_remote_code: IgnoreRemoteCode = False,
+    *,
+    options: LoadOptions,
 ) -> None:
     """Show what heads do on one text: their patterns, what each word attends to, their heatmaps."""
     chosen = heads or []
@@ -125,19 +117,9 @@ def show(
         if written is not None:
             _check_text(option, written)
     from attnprobe.explain import harmless
-    from attnprobe.models import load
+    from attnprobe.models import load_model
 
-    loaded = load(
-        model,
-        tokenizer=tokenizer,
-        source_language=source_language,
-        target_language=target_language,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        online=online,
-        ignore_remote_code=ignore_remote_code,
-    )
+    loaded = load_model(model, options)
     warn_of(loaded)
     attention = loaded.attention(
         text,

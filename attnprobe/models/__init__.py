@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from attnprobe.models.load import Model, load
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Model", "load"]
+from attnprobe.models.options import LoadOptions
+
+if TYPE_CHECKING:
+    from attnprobe.models.loading import load as load
+    from attnprobe.models.loading import load_model as load_model
+    from attnprobe.models.model import Model as Model
+
+__all__ = ["LoadOptions", "Model", "load", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    # Options are read where torch must not be imported.
+    if name in __all__:
+        from attnprobe.models import loading
+
+        return getattr(loading, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from attnprobe.models.compare import (
 )
 from attnprobe.models.embedding import Embedder
 from attnprobe.models.lengths import length_rules
+from attnprobe.models.options import LoadOptions
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
@@ -59,6 +61,26 @@ T = TypeVar("T")
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, as results record it.
+
+    Attributes:
+        ref: the reference that was asked for.
+        weights_sha256, tokenizer_sha256: of the files, or of the parts that were handed over.
+        revision: commit of a hub model.
+        weights_format: of the files; None where the network was handed over.
+        ignored_code: files of the model that name code of its own, which was not run.
+    """
+
+    ref: str
+    weights_sha256: str
+    tokenizer_sha256: str
+    revision: str | None = None
+    weights_format: WeightsFormat | None = None
+    ignored_code: tuple[str, ...] = ()
+
+
 class Model:
     """A network and its tokenizer, ready to be asked for attention rows.
 
@@ -83,34 +105,25 @@ class Model:
         tokenizer: Any,
         *,
         name: str,
-        ref: str,
-        revision: str | None,
-        weights_sha256: str,
-        tokenizer_sha256: str,
-        batch_tokens: int = BATCH_TOKENS,
-        check: bool = True,
+        origin: Origin,
+        options: LoadOptions,
         load_head: Callable[[Any], PreTrainedModel] | None = None,
-        weights_format: WeightsFormat | None = None,
-        tokenizer_ref: str | None = None,
-        ignored_code: tuple[str, ...] = (),
-        source_language: str | None = None,
-        target_language: str | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.name = name
-        self.ref = ref
-        self.revision = revision
-        self.weights_sha256 = weights_sha256
-        self.tokenizer_sha256 = tokenizer_sha256
-        self.tokenizer_ref = tokenizer_ref
-        self.weights_format = weights_format
-        self.ignored_code = ignored_code
+        self.ref = origin.ref
+        self.revision = origin.revision
+        self.weights_sha256 = origin.weights_sha256
+        self.tokenizer_sha256 = origin.tokenizer_sha256
+        self.tokenizer_ref = options.tokenizer
+        self.weights_format = origin.weights_format
+        self.ignored_code = origin.ignored_code
         self.architecture = type(network).__name__
         weight = next(network.parameters())
         self.device = str(weight.device)
         self.dtype = str(weight.dtype).removeprefix("torch.")
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = options.batch_tokens
         self.forwards = 0
         self._load_head = load_head
         self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
@@ -119,8 +132,8 @@ class Model:
             tokenizer,
             network,
             name=name,
-            source_language=source_language,
-            target_language=target_language,
+            source_language=options.source_language,
+            target_language=options.target_language,
         )
         self._start = self._reader.start
         check_vocabulary(tokenizer, self._reader.rows, name=name)
@@ -140,7 +153,7 @@ class Model:
         self._layout = applied_windows(network, found, long)
         self.sites: Mapping[SiteName, Site] = self._layout.sites
         self.served = self._layout.served
-        if check:
+        if options.check:
             try:
                 with in_float32(network):
                     self._check(inputs, long, source, target)
@@ -200,15 +213,14 @@ class Model:
             network,
             copy.deepcopy(tokenizer),
             name=name,
-            ref=name,
-            revision=None,
-            weights_sha256=_network_sha256(network),
-            tokenizer_sha256=_tokenizer_sha256(tokenizer),
-            batch_tokens=batch_tokens,
-            check=check,
+            origin=Origin(name, _network_sha256(network), _tokenizer_sha256(tokenizer)),
+            options=LoadOptions(
+                batch_tokens=batch_tokens,
+                check=check,
+                source_language=source_language,
+                target_language=target_language,
+            ),
             load_head=load_head,
-            source_language=source_language,
-            target_language=target_language,
         )
 
     @property

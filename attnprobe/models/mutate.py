@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
 from attnprobe.errors import ModelError
-from attnprobe.models.load import weights_of
+from attnprobe.models.loading import weights_of
 from attnprobe.models.model import Model
 from attnprobe.models.places import TOKENIZER_FILES, locate_tokenizer, tokenizer_files
 from attnprobe.mutations import Mutation

@@ -181,7 +181,7 @@ def read_otherwise(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
 @contextmanager
 def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
     """The variant, in memory; of what is about files, from a folder that is written for it."""
-    from attnprobe.models import load
+    from attnprobe.models import LoadOptions, load_model
     from attnprobe.models.mutate import mutant, write_mutant
 
     if mutation.kind not in ("resave", "bfloat16"):
@@ -197,14 +197,13 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
             tokenizer=model.tokenizer_ref,
             ignore_remote_code=ignore,
         )
-        yield load(
-            str(folder),
-            name=model.name,
+        options = LoadOptions(
             batch_tokens=model.batch_tokens,
             ignore_remote_code=ignore,
             source_language=model.source_language,
             target_language=model.target_language,
         )
+        yield load_model(str(folder), options, name=model.name)
 
 
 def _judged(

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from attnprobe.models.options import LoadOptions
 from attnprobe.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
 
 __all__ = ["Figures", "Settings", "add", "given_models", "header", "settings"]
@@ -69,26 +70,17 @@ class Settings:
     Attributes:
         models: reference of each model by its name, in the order given; the first is for all that
             names none, unless `all_models`.
-        tokenizers: reference of the tokenizer, by the model's name, where one was given.
-        source_languages, target_languages: codes for texts that name no language, by the model's
-            name, where one was given.
+        load: how models are loaded, and `load_of` how each of them is, by its name.
         all_models: with several models on the command line, too.
         compare_fail: limits of a comparison, as they were written.
     """
 
     models: dict[str, str]
-    tokenizers: dict[str, str]
-    source_languages: dict[str, str]
-    target_languages: dict[str, str]
-    revision: str | None
-    device: str
-    dtype: str
+    load: LoadOptions
+    load_of: dict[str, LoadOptions]
     batch_tokens: int
     chance_max: float
     all_models: bool
-    online: bool
-    allow_pickle: bool
-    ignore_remote_code: bool
     strict: bool
     figures: Figures
     json: Path | None
@@ -149,20 +141,22 @@ def settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
     json = _value(config, "json")
     models = _models(config)
-    return Settings(
-        models=models,
-        tokenizers=_by_model(config, "tokenizer", models),
-        source_languages=_by_model(config, "source-language", models),
-        target_languages=_by_model(config, "target-language", models),
+    by_model = {option: _by_model(config, option, models) for option in _BY_MODEL}
+    load = LoadOptions(
         revision=_value(config, "revision") or None,
         device=_value(config, "device"),
         dtype=_value(config, "dtype"),
-        batch_tokens=int(batch_tokens),
-        chance_max=_share(config, "chance-max"),
-        all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
         ignore_remote_code=_switch(config, "ignore-remote-code"),
+    )
+    return Settings(
+        models=models,
+        load=load,
+        load_of=load.by_model(models, by_model),
+        batch_tokens=int(batch_tokens),
+        chance_max=_share(config, "chance-max"),
+        all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         strict=_switch(config, "strict"),
         figures=cast(Figures, _value(config, "figures")),
         json=config.invocation_params.dir / json if json else None,
@@ -181,18 +175,16 @@ def header(config: pytest.Config) -> list[str]:
     models = ", ".join(
         ref if len(chosen.models) == 1 else f"{name}={ref}" for name, ref in chosen.models.items()
     )
-    revision = f", revision {chosen.revision}" if chosen.revision else ""
-    said = "".join(
+    load = chosen.load
+    revision = f", revision {load.revision}" if load.revision else ""
+    of_models = "".join(
         f", {what} {value}" if len(chosen.models) == 1 else f", {what} of {name} {value}"
-        for what, values in (
-            ("tokenizer", chosen.tokenizers),
-            ("source language", chosen.source_languages),
-            ("target language", chosen.target_languages),
-        )
-        for name, value in values.items()
+        for what in ("tokenizer", "source language", "target language")
+        for name, options in chosen.load_of.items()
+        if (value := getattr(options, what.replace(" ", "_"))) is not None
     )
-    lines = [f"attnprobe: {models}{said}{revision}, {chosen.dtype}, device {chosen.device}"]
-    if chosen.ignore_remote_code:
+    lines = [f"attnprobe: {models}{of_models}{revision}, {load.dtype}, device {load.device}"]
+    if load.ignore_remote_code:
         lines.append(
             "attnprobe: warning: code that comes with a model is ignored, its class replaced by "
             "that of transformers: --attn-ignore-remote-code"

@@ -225,7 +225,9 @@ class Session:
         asked = chosen.models[name]
         if results.is_same(Path(asked), Path(model.ref)):
             asked = model.ref  # the same folder, spelled otherwise
-        return reports.model(model, name, asked=asked, asked_revision=chosen.revision).as_dict()
+        return reports.model(
+            model, name, asked=asked, asked_revision=chosen.load.revision
+        ).as_dict()
 
     def _note(
         self, item: pytest.Item, report: pytest.TestReport, properties: list[tuple[str, str]]
@@ -244,7 +246,7 @@ class Session:
         return self._probes
 
     def _load(self, name: str) -> Model:
-        from attnprobe.models import Model, load
+        from attnprobe.models import Model, load_model
 
         chosen = self.settings
         if name not in chosen.models:
@@ -254,13 +256,13 @@ class Session:
         ref = chosen.models[name]
         self._say(f"attnprobe: loading {ref} ...")
         start = time.perf_counter()
-        tokenizer = chosen.tokenizers.get(name)
-        source, target = chosen.source_languages.get(name), chosen.target_languages.get(name)
+        options = replace(chosen.load_of[name], device=self._device())
+        source, target = options.source_language, options.target_language
         made = self.config.hook.pytest_attn_load_model(config=self.config, name=name, ref=ref)
-        if made is not None and tokenizer is not None:
+        if made is not None and options.tokenizer is not None:
             raise ModelError(
                 f"{name} is built by the project's own loader (pytest_attn_load_model), which "
-                f"brings its tokenizer; drop --attn-tokenizer {tokenizer}"
+                f"brings its tokenizer; drop --attn-tokenizer {options.tokenizer}"
             )
         if isinstance(made, Model):
             model = made
@@ -275,27 +277,16 @@ class Session:
                 network, tokenizer, name=name, source_language=source, target_language=target
             )
         else:
-            model = load(
-                ref,
-                name=name,
-                tokenizer=tokenizer,
-                revision=chosen.revision,
-                device=self._device(),
-                dtype=chosen.dtype,
-                online=chosen.online,
-                allow_pickle=chosen.allow_pickle,
-                ignore_remote_code=chosen.ignore_remote_code,
-                source_language=source,
-                target_language=target,
-            )
+            model = load_model(ref, options, name=name)
         self._say(f"attnprobe: loaded {model} in {format_seconds(time.perf_counter() - start)}")
         return model
 
     def _device(self) -> str:
         """Worker n of pytest-xdist takes GPU n, as far as there are GPUs."""
         worker = getattr(self.config, "workerinput", {}).get("workerid", "")
-        if self.settings.device != "auto" or not worker:
-            return self.settings.device
+        device = self.settings.load.device
+        if device != "auto" or not worker:
+            return device
         return f"auto:{worker.removeprefix('gw')}"
 
     def _say(self, line: str) -> None:

@@ -21,7 +21,8 @@ from attnprobe.errors import ModelError, first_line
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
 from attnprobe.models.files import Weights, find_weights, sha256
 from attnprobe.models.gguf import unpacked
-from attnprobe.models.model import Model
+from attnprobe.models.model import Model, Origin
+from attnprobe.models.options import LoadOptions
 from attnprobe.models.places import (
     Place,
     has_tokenizer,
@@ -34,8 +35,6 @@ from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
 from attnprobe.registry import did_you_mean
 from attnprobe.results import WeightsFormat
-
-__all__ = ["Model", "load", "weights_of"]
 
 DTYPES = {
     "float32": torch.float32,
@@ -85,26 +84,47 @@ def load(
     Raises:
         ModelError: what is wrong with the reference, the files or the attention, and the way out.
     """
-    if dtype not in DTYPES:
-        raise ModelError(f"unknown dtype {dtype!r}; {did_you_mean(dtype, DTYPES)}")
-    target = _device(device)
-    allow_pickle = allow_pickle and not os.environ.get(NO_PICKLE)
-    place = locate(ref, revision=revision, online=online, allow_pickle=allow_pickle)
+    options = LoadOptions(
+        tokenizer=tokenizer,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        online=online,
+        allow_pickle=allow_pickle,
+        ignore_remote_code=ignore_remote_code,
+        batch_tokens=batch_tokens,
+        check=check,
+        source_language=source_language,
+        target_language=target_language,
+    )
+    return load_model(ref, options, name=name)
+
+
+def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Model:
+    """The same as `load`, with the options as one value."""
+    if options.dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {options.dtype!r}; {did_you_mean(options.dtype, DTYPES)}")
+    device = _device(options.device)
+    if os.environ.get(NO_PICKLE):
+        options = replace(options, allow_pickle=False)
+    place = locate(
+        ref,
+        revision=options.revision,
+        online=options.online,
+        allow_pickle=options.allow_pickle,
+    )
     with _quiet():
-        source = _open(
-            place,
-            online=online,
-            allow_pickle=allow_pickle,
-            ignore_remote_code=ignore_remote_code,
-        )
-        if tokenizer is not None:
-            words = locate_tokenizer(tokenizer, online=online)
+        source = _open(place, options)
+        if options.tokenizer is not None:
+            words = locate_tokenizer(options.tokenizer, online=options.online)
         else:
             words = place if has_tokenizer(place) else source.place
         words_sha256 = sha256(tokenizer_files(words))
         ignored = source.ignored_code
         if not words.is_gguf:
-            ignored += check_remote_code(words.path, TOKENIZER_FILES, ignore=ignore_remote_code)
+            ignored += check_remote_code(
+                words.path, TOKENIZER_FILES, ignore=options.ignore_remote_code
+            )
         if words is source.place:
             words_folder = source.weights.folder
         else:
@@ -112,26 +132,24 @@ def load(
 
         def build(kind: Any) -> PreTrainedModel:
             with _quiet():
-                network: Any = _built(kind, source, DTYPES[dtype])
-                moved: PreTrainedModel = network.to(target)
+                network: Any = _built(kind, source, DTYPES[options.dtype])
+                moved: PreTrainedModel = network.to(device)
                 return moved
 
         return Model(
             build(AutoModel),
             _tokenizer(words_folder),
             name=name or short_name(ref),
-            ref=ref,
-            revision=place.revision,
-            weights_sha256=source.sha256,
-            tokenizer_sha256=words_sha256,
-            tokenizer_ref=tokenizer,
-            batch_tokens=batch_tokens,
-            check=check,
+            origin=Origin(
+                ref,
+                source.sha256,
+                words_sha256,
+                revision=place.revision,
+                weights_format=source.format,
+                ignored_code=ignored,
+            ),
+            options=options,
             load_head=build,
-            weights_format=source.format,
-            ignored_code=ignored,
-            source_language=source_language,
-            target_language=target_language,
         )
 
 
@@ -143,9 +161,7 @@ def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
     """
     place = locate(ref, revision=None, online=False, allow_pickle=False)
     with _quiet():
-        source = _open(
-            place, online=False, allow_pickle=False, ignore_remote_code=ignore_remote_code
-        )
+        source = _open(place, LoadOptions(ignore_remote_code=ignore_remote_code))
     if source.adapter is not None:
         raise ModelError(
             f"{ref} holds an adapter, so its weights lie in no file; merge them, as by peft's "
@@ -173,18 +189,17 @@ class _Source:
     adapter: Adapter | None = None
 
 
-def _open(place: Place, *, online: bool, allow_pickle: bool, ignore_remote_code: bool) -> _Source:
+def _open(place: Place, options: LoadOptions) -> _Source:
     """What a place is loaded from: its weights, or those of a base and an adapter for it."""
     try:
         adapter = None
         if not place.is_gguf:
-            adapter = find_adapter(place.path, allow_pickle=allow_pickle)
+            adapter = find_adapter(place.path, allow_pickle=options.allow_pickle)
         if adapter is None or adapter.base is None:
-            base = _open_weights(place, allow_pickle, ignore_remote_code)
+            base = _open_weights(place, options)
         else:
-            code = check_remote_code(place.path, NETWORK_FILES, ignore=ignore_remote_code)
-            there = _base_place(adapter, online=online, allow_pickle=allow_pickle)
-            base = _open_weights(there, allow_pickle, ignore_remote_code)
+            code = check_remote_code(place.path, NETWORK_FILES, ignore=options.ignore_remote_code)
+            base = _open_weights(_base_place(adapter, options), options)
             base = replace(base, ignored_code=(*code, *base.ignored_code))
         if adapter is None:
             return base
@@ -198,17 +213,17 @@ def _open(place: Place, *, online: bool, allow_pickle: bool, ignore_remote_code:
         raise ModelError(f"{place.path} cannot be read: {error}") from error
 
 
-def _open_weights(place: Place, allow_pickle: bool, ignore_remote_code: bool) -> _Source:
+def _open_weights(place: Place, options: LoadOptions) -> _Source:
     if place.is_gguf:
         digest = sha256([place.path])
         folder = unpacked(place.path, digest)
         return _Source(place, find_weights(folder, allow_pickle=False), digest, "gguf")
-    code = check_remote_code(place.path, NETWORK_FILES, ignore=ignore_remote_code)
-    weights = find_weights(place.path, allow_pickle=allow_pickle)
+    code = check_remote_code(place.path, NETWORK_FILES, ignore=options.ignore_remote_code)
+    weights = find_weights(place.path, allow_pickle=options.allow_pickle)
     return _Source(place, weights, sha256(weights.files), weights.format, code)
 
 
-def _base_place(adapter: Adapter, *, online: bool, allow_pickle: bool) -> Place:
+def _base_place(adapter: Adapter, options: LoadOptions) -> Place:
     """Where the base of an adapter lies: a relative path counts from here, else from the adapter.
 
     Raises:
@@ -223,12 +238,17 @@ def _base_place(adapter: Adapter, *, online: bool, allow_pickle: bool) -> Place:
     pinned = adapter.revision is not None and _COMMIT.fullmatch(adapter.revision) is not None
     try:
         place = locate(
-            ref, revision=adapter.revision, online=online and pinned, allow_pickle=allow_pickle
+            ref,
+            revision=adapter.revision,
+            online=options.online and pinned,
+            allow_pickle=options.allow_pickle,
         )
     except ModelError as error:
         way = "; a base of the hub is fetched by its commit alone: `revision` in its configuration"
         start = f"the base of the adapter {adapter.folder}: {error}"
-        raise ModelError(f"{start}{way if online and of_hub and not pinned else ''}") from error
+        raise ModelError(
+            f"{start}{way if options.online and of_hub and not pinned else ''}"
+        ) from error
     if not place.is_gguf and has_adapter(place.path):
         raise ModelError(
             f"the base of the adapter {adapter.folder} is {ref}, which holds an adapter itself; "

@@ -1,0 +1,45 @@
+"""How a model is to be loaded, as one value that commands, the plugin and the gate pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attnprobe.names import BATCH_TOKENS
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """What `attnprobe.load` takes besides a reference and a name; it describes each of them."""
+
+    tokenizer: str | None = None
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    online: bool = False
+    allow_pickle: bool = False
+    ignore_remote_code: bool = False
+    batch_tokens: int = BATCH_TOKENS
+    check: bool = True
+    source_language: str | None = None
+    target_language: str | None = None
+
+    def by_model(
+        self, models: Iterable[str], values: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, LoadOptions]:
+        """These options for each of some models, with what was given for that model alone.
+
+        Args:
+            models: their names.
+            values: for an option, such as `source-language`, its value by the model's name.
+        """
+        found = {}
+        for model in models:
+            given: dict[str, Any] = {
+                option.replace("-", "_"): by_name[model]
+                for option, by_name in values.items()
+                if model in by_name
+            }
+            found[model] = replace(self, **given)
+        return found
