@@ -283,12 +283,7 @@ def test_the_run_says_so_and_so_do_the_results(
     probe: Run, write_cases: Write, tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
     write_cases(ONE_SIDED)
-    Path("conftest.py").write_text(
-        "def pytest_attn_load_model(name):\n"
-        "    from attnprobe.models import Model\n"
-        "    from architectures.tiny import tiny_network, tiny_tokenizer\n"
-        "    return Model.of(tiny_network('bert'), tiny_tokenizer(), name=name)\n"
-    )
+    Path("conftest.py").write_text(LOADS_TINY)
     path = tmp_path / "r.json"
     result = probe(f"--attn-json={path}", *workers)
     line = "attnprobe: x.attn.yaml: position alone does as well as the heads in suite pronouns: *"
