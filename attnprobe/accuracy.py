@@ -39,7 +39,7 @@ from attnprobe.registry import did_you_mean
 from attnprobe.relations import Hits, best_place, measure
 from attnprobe.rules.base import Demand, hardest, outcome_of
 from attnprobe.stats import Interval, paired_p, wilson
-from attnprobe.wording import format_percent
+from attnprobe.wording import format_percent, plural
 
 __all__ = [
     "Accuracy",
@@ -320,7 +320,7 @@ def judge_arcs(
     if len(hits.right) < relation.least:
         half = " in the half to judge on" if relation.choose else ""
         raise MeasureError(
-            f"only {len(hits.right)} arc{'s' * (len(hits.right) != 1)} can be judged{half}, "
+            f"only {plural(len(hits.right), 'arc')} can be judged{half}, "
             "which is under least: "
             f"{relation.least}; take more sentences, or say with least: that fewer will do"
             + _told(left_out)

@@ -36,7 +36,7 @@ from attnprobe.results import (
 from attnprobe.rules import RULES, Rule
 from attnprobe.stats import paired_difference, paired_p
 from attnprobe.units import is_own_slack, unit_of, without_notes
-from attnprobe.wording import format_stated, plural
+from attnprobe.wording import format_stated, plural, shorten
 
 __all__ = [
     "KINDS",
@@ -287,18 +287,13 @@ def check_baseline(run: Results) -> None:
     errors = [item for item in run.items if item.outcome == "error"]
     if errors:
         them = plural(len(errors), "case")
-        raise ResultsError(f"{them} could not be measured: {_named(errors)}")
+        raise ResultsError(f"{them} could not be measured: {_join_places(errors)}")
     if not run.models:
         raise ResultsError("no model was judged")
 
 
-def _named(items: Sequence[CaseResult]) -> str:
-    return _listed([item.key.place for item in items])
-
-
-def _listed(texts: Sequence[str]) -> str:
-    named = "; ".join(texts[:_NAMED])
-    return f"{named}; and {len(texts) - _NAMED} more" if len(texts) > _NAMED else named
+def _join_places(items: Sequence[CaseResult]) -> str:
+    return "; ".join(shorten([item.key.place for item in items], _NAMED))
 
 
 def compare_models(run: Results, old: str, new: str) -> Comparison:
@@ -607,11 +602,11 @@ def _warnings(
     retexted = [change.new for change in changes if change.is_retexted and change.new]
     if retexted:
         them = plural(len(retexted), "case")
-        yield f"the text of {them} is another than before: {_named(retexted)}"
+        yield f"the text of {them} is another than before: {_join_places(retexted)}"
     loosened = [f"{change.key.place}: {told}" for change in changes for told in change.loosened]
     if loosened:
         them = plural(len(loosened), "bound is", "bounds are")
-        yield f"{them} looser than before: {_listed(loosened)}"
+        yield f"{them} looser than before: {'; '.join(shorten(loosened, _NAMED))}"
     uncompared = sum(
         not move.comparable
         for change in changes

@@ -27,6 +27,7 @@ from attnprobe.jsontext import distinct
 from attnprobe.looks import Pair, Words, other_candidates
 from attnprobe.records import Sample, Span
 from attnprobe.registry import did_you_mean
+from attnprobe.wording import plural
 
 __all__ = ["Arc", "Corpus", "Sentence", "halves", "matches", "read_corpus", "relation_names"]
 
@@ -186,21 +187,22 @@ class _File:
 
     def told(self) -> tuple[str, ...]:
         return tuple(
-            text.format(count=self.counts[key], s="" if self.counts[key] == 1 else "s")
-            for key, text in _NOTES.items()
+            f"{plural(self.counts[key], noun)}{rest}"
+            for key, (noun, rest) in _NOTES.items()
             if self.counts[key]
         )
 
 
+# Of what is counted, its name and what to know of it.
 _NOTES = {
-    "multiword": "{count} multiword token{s}: the words of one stand for all of its characters",
-    "inside": "{count} arc{s} inside of one multiword token left out",
-    "empty": "{count} empty node{s} left out: no character stands for one",
-    "enhanced": "{count} sentence{s} with enhanced dependencies: the basic tree is read",
-    "punct": "{count} arc{s} of punctuation left out",
-    "root": "{count} root{s} left out: nothing in the sentence is their head",
-    "subtypes": "{count} arc{s} with a subtype: nsubj counts nsubj:pass as well",
-    "bare": "{count} sentence{s} without an arc that is used",
+    "multiword": ("multiword token", ": the words of one stand for all of its characters"),
+    "inside": ("arc", " inside of one multiword token left out"),
+    "empty": ("empty node", " left out: no character stands for one"),
+    "enhanced": ("sentence", " with enhanced dependencies: the basic tree is read"),
+    "punct": ("arc", " of punctuation left out"),
+    "root": ("root", " left out: nothing in the sentence is their head"),
+    "subtypes": ("arc", " with a subtype: nsubj counts nsubj:pass as well"),
+    "bare": ("sentence", " without an arc that is used"),
 }
 
 

@@ -8,7 +8,14 @@ from attnprobe.compare import KINDS, Change, Comparison, Move, SuiteTest
 from attnprobe.records import Outcome
 from attnprobe.render.changes import ChangeRow, SuiteRow
 from attnprobe.results import ExpectationResult
-from attnprobe.wording import format_change, format_number, format_p, format_percent_change, plural
+from attnprobe.wording import (
+    format_change,
+    format_number,
+    format_p,
+    format_percent_change,
+    plural,
+    shorten,
+)
 
 __all__ = [
     "change_row",
@@ -112,16 +119,7 @@ def suite_rows(comparison: Comparison) -> list[SuiteRow]:
 def lines(comparison: Comparison) -> Iterator[str]:
     """The whole comparison as lines of text."""
     yield counts_line(comparison)
-    rows = change_rows(comparison)
-    for row in rows[:_MOST_LINES]:
-        rule = f"{row.rule}: " if row.rule else ""
-        by = f" ({row.by})" if row.by else ""
-        yield (
-            f"{row.kind:<8} {row.file}: {row.case} on {row.model}: {rule}{row.before} → "
-            f"{row.now}{by}"
-        )
-    if len(rows) > _MOST_LINES:
-        yield f"and {len(rows) - _MOST_LINES} more"
+    yield from shorten([_change_line(row) for row in change_rows(comparison)], _MOST_LINES)
     for suite in suite_rows(comparison):
         yield (
             f"suite {suite.suite} on {suite.model}: {suite.before} → {suite.now} passed, change "
@@ -129,6 +127,14 @@ def lines(comparison: Comparison) -> Iterator[str]:
         )
     for warning in comparison.warnings:
         yield f"note: {warning}"
+
+
+def _change_line(row: ChangeRow) -> str:
+    rule = f"{row.rule}: " if row.rule else ""
+    by = f" ({row.by})" if row.by else ""
+    return (
+        f"{row.kind:<8} {row.file}: {row.case} on {row.model}: {rule}{row.before} → {row.now}{by}"
+    )
 
 
 def _suite_row(suite: SuiteTest) -> SuiteRow:

@@ -10,7 +10,7 @@ import regex
 from attnprobe.accuracy import Accuracy, Judgement, Mistake, RelationFinding
 from attnprobe.align import groups, visible, width, words
 from attnprobe.cases import Case
-from attnprobe.errors import AttnprobeError
+from attnprobe.errors import first_line
 from attnprobe.heads import HeadSet
 from attnprobe.records import PAIR_BREAK, BoundVerdict, Doubt, Encoding, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
@@ -23,6 +23,8 @@ from attnprobe.wording import (
     format_percent,
     format_stated,
     format_whole_percent,
+    join_names,
+    plural,
 )
 
 __all__ = [
@@ -83,7 +85,7 @@ def headline(failing: Sequence[Finding], judged: int = 1) -> str:
     first, verdict = failing[0], failing[0].verdict
     kind = first.expectation.rule.kind
     if verdict is None:
-        line = f"{_first_line(first.error)} ({kind})"
+        line = f"{first_line(first.error)} ({kind})"
     elif verdict.outcome == "vacuous":
         why = DOUBTS["unbreakable"]
         if verdict.chance is not None and not verdict.unbreakable:
@@ -104,7 +106,7 @@ def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) ->
     """
     name, found = finding.relation.id, finding.accuracy
     if not failing or found is None:
-        return harmless(f"{_first_line(finding.error)} ({name})")
+        return harmless(f"{first_line(finding.error)} ({name})")
     first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
     line = f"{_state(first.outcome)}{_against(first.demand)} ({name}, {found.head})"
     more = f"; {len(failing)} of {len(finding.judgements)} bounds fail" if len(failing) > 1 else ""
@@ -122,10 +124,6 @@ def _against(one: BoundVerdict | Demand) -> str:
         f"{one.measure} {format_number(one.observed)}, demanded {one.relation} "
         f"{format_stated(one.demanded)}"
     )
-
-
-def _first_line(error: AttnprobeError | None) -> str:
-    return str(error).split("\n")[0]
 
 
 def explain(case: Case, finding: Finding) -> str:
@@ -155,9 +153,8 @@ def unknown_line(encoding: Encoding) -> list[str]:
         return []
     count = len(encoding.unknown_words)
     length = len(encoding.source) + len(encoding.target or ())
-    more = f" and {len(distinct) - _MOST_WORDS} more" if len(distinct) > _MOST_WORDS else ""
-    shown = ", ".join(distinct[:_MOST_WORDS]) + more
-    return [f"{count} of {length} tokens are unknown to the model: {shown}"]
+    unknown = join_names(distinct, _MOST_WORDS)
+    return [f"{count} of {length} tokens are unknown to the model: {unknown}"]
 
 
 def explain_relation(finding: RelationFinding) -> str:
@@ -213,7 +210,7 @@ def other_bounds(bounds: Sequence[BoundVerdict]) -> list[str]:
 def figures(found: Accuracy) -> list[str]:
     """What was measured of a relation, and what it is to be held against."""
     chosen = f", chosen among {found.heads_tried} heads on {found.chosen_on} other arcs"
-    distance = f"{abs(found.best_offset)} word{'s' if abs(found.best_offset) > 1 else ''}"
+    distance = plural(abs(found.best_offset), "word")
     lines = [
         f"{found.head} is right for {found.right} of {found.n} arcs "
         f"({format_percent(found.share)}, 95 % interval {format_interval(found.interval)})"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from attnprobe.compare import Comparison, Kind, Move, in_weight
 from attnprobe.errors import ResultsError
 from attnprobe.registry import did_you_mean
-from attnprobe.wording import format_change, format_number, format_percent_change, format_stated
+from attnprobe.wording import (
+    format_change,
+    format_number,
+    format_percent_change,
+    format_stated,
+    shorten,
+)
 
 __all__ = ["LIMITS_HELP", "Limit", "exceeded", "parse_limit"]
 
@@ -94,7 +99,8 @@ def exceeded(limit: Limit, comparison: Comparison) -> str | None:
     found = comparison.of(kind)
     if len(found) <= limit.bound:
         return None
-    return f"{limit.text}: {len(found)} {kind}: {_listed([change.key.place for change in found])}"
+    places = shorten([change.key.place for change in found], _NAMED)
+    return f"{limit.text}: {len(found)} {kind}: {'; '.join(places)}"
 
 
 def _weight(limit: Limit, comparison: Comparison) -> str | None:
@@ -115,7 +121,7 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
             fallen[change.key.place] = f"{change.key.place} ({_fall(move)})"
     if not fallen:
         return None
-    listed = _listed(list(fallen.values()))
+    listed = "; ".join(shorten(list(fallen.values()), _NAMED))
     return f"{limit.text}: weights fell or are unknown in {len(fallen)}: {listed}"
 
 
@@ -129,7 +135,8 @@ def _blind(comparison: Comparison) -> str:
     )
     if not names:
         return _NOTHING_SHARED
-    return f"what both runs judged is {_listed(list(names))}; limit these with weaker:0"
+    judged = "; ".join(shorten(list(names), _NAMED))
+    return f"what both runs judged is {judged}; limit these with weaker:0"
 
 
 def _fall(move: Move) -> str:
@@ -153,14 +160,4 @@ def _rate(limit: Limit, comparison: Comparison) -> str | None:
         f"{suite.new_passed} of {suite.n})"
         for suite in fallen
     ]
-    return f"{limit.text}: the pass rate fell in {_listed(texts)}"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return "; ".join(_shortened(texts))
-
-
-def _shortened(texts: Sequence[str]) -> Iterator[str]:
-    yield from texts[:_NAMED]
-    if len(texts) > _NAMED:
-        yield f"and {len(texts) - _NAMED} more"
+    return f"{limit.text}: the pass rate fell in {'; '.join(shorten(texts, _NAMED))}"

@@ -19,7 +19,7 @@ from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Floats, Head, Need, Picture, Sample, SiteName
 from attnprobe.render.compare_page import ChangePictures, HeadRow
 from attnprobe.run import Finding, Runner
-from attnprobe.wording import format_decimals, format_number
+from attnprobe.wording import format_decimals, format_number, shorten
 
 __all__ = ["HeadFate", "draw_change", "fates_sentence", "head_fates", "head_row"]
 
@@ -97,8 +97,7 @@ def fates_sentence(fates: Sequence[HeadFate]) -> str:
             told.append(f"{name} {'is lost' if fate.match.fate == 'lost' else fate}")
     if not told:
         return ""
-    more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
-    sentence = ", ".join([*told[:_NAMED], *more])
+    sentence = ", ".join(shorten(told, _NAMED))
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 

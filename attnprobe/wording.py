@@ -1,8 +1,9 @@
-"""How counts and measured numbers are printed, the same in every output."""
+"""How counts, names and measured numbers are printed, the same in every output."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 __all__ = [
     "format_change",
@@ -18,13 +19,27 @@ __all__ = [
     "format_stated",
     "format_tick",
     "format_whole_percent",
+    "join_names",
     "plural",
+    "shorten",
 ]
 
 
 def plural(count: int, one: str, several: str | None = None) -> str:
     """`1 case`, `2 cases`, or what else stands for several: `0 entries`, `2 cases are`."""
     return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def join_names(names: Sequence[str], most: int) -> str:
+    """The first names in a sentence, and how many more there are: `a, b and 3 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def shorten(texts: Sequence[str], most: int) -> list[str]:
+    """The first of several lines or clauses, and how many more there are: `and 3 more`."""
+    more = len(texts) - most
+    return [*texts[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
 def format_number(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from attnprobe.wording import plural
+from attnprobe.wording import plural, shorten
 
 __all__ = [
     "Reason",
@@ -86,9 +86,8 @@ class Reason:
 
     def lines(self) -> list[str]:
         """The reason for a reader, the first lines of its details below it."""
-        shown = [f"  {line}" for line in self.details[:_LISTED]]
-        more = len(self.details) - len(shown)
-        return [f"{self.weight}: {self.text}", *shown, *([f"  and {more} more"] if more else [])]
+        details = (f"  {line}" for line in shorten(self.details, _LISTED))
+        return [f"{self.weight}: {self.text}", *details]
 
 
 def importance(reason: Reason) -> tuple[int, int]:

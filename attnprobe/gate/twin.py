@@ -15,6 +15,7 @@ from attnprobe.accuracy import RelationFinding
 from attnprobe.attention import Reader
 from attnprobe.cases import Case, Relation
 from attnprobe.corpus import read_corpus
+from attnprobe.errors import first_line
 from attnprobe.gate.control import TwinRun
 from attnprobe.gate.reread import check_stated, reread
 from attnprobe.heads import HeadSet
@@ -64,7 +65,7 @@ def judge_twin(
         if isinstance(relation, Relation):
             finding = accuracy.judge(relation, twin, read=read)
             if finding.error is not None:
-                unmeasured[key] = _first_line(finding.error)
+                unmeasured[key] = first_line(finding.error)
             else:
                 held[key] = _holds(finding)
     model = next(iter(items)).model
@@ -72,11 +73,7 @@ def judge_twin(
 
 
 def _errors(findings: tuple[Finding, ...]) -> str:
-    return "; ".join(_first_line(one.error) for one in findings if one.error is not None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return "; ".join(first_line(one.error) for one in findings if one.error is not None)
 
 
 def _holds(finding: RelationFinding) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from attnprobe.errors import ModelError
 from attnprobe.models.tokens import special_tokens
 from attnprobe.records import Sample
+from attnprobe.wording import join_names
 
 __all__ = ["LanguageKey", "Languages"]
 
@@ -111,12 +112,9 @@ class Languages:
             )
         if code not in self.codes:
             near = difflib.get_close_matches(code, self.codes, n=_LISTED, cutoff=0.4)
-            shown = ", ".join(near or self.codes[:_LISTED])
-            rest = 0 if near else len(self.codes[_LISTED:])
             raise ModelError(
                 f"the tokenizer of {self._name} knows no {_words(key)} {code!r}; "
-                f"{'near it' if near else 'it knows'}: {shown}"
-                + (f" and {rest} more" if rest else "")
+                f"{'near it' if near else 'it knows'}: {join_names(near or self.codes, _LISTED)}"
             )
 
 

@@ -18,7 +18,7 @@ from attnprobe.names import SUFFIX
 from attnprobe.plugin import hooks, options, order_control, selection
 from attnprobe.plugin.identity import is_probe
 from attnprobe.plugin.keys import REPORT, absent_key, judged_key, unreadable_key
-from attnprobe.wording import plural
+from attnprobe.wording import join_names, plural
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -143,9 +143,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         ]
         if names:
             told = plural(len(names), "test passes", "tests pass")
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             terminalreporter.write_line(
-                f"attnprobe: {told}, {what}: {', '.join(names[:_NAMED])}{more}; --attn-strict "
+                f"attnprobe: {told}, {what}: {join_names(names, _NAMED)}; --attn-strict "
                 "does not accept that, nor does the gate unless its policy does",
                 yellow=True,
             )

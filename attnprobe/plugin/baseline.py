@@ -7,7 +7,7 @@ baseline that has measured what the run has not.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,7 +28,7 @@ from attnprobe.names import Key
 from attnprobe.plugin.keys import deselected_key, left_out_key, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results import CaseResult, Results, read_results, write_json
-from attnprobe.wording import plural
+from attnprobe.wording import plural, shorten
 
 __all__ = ["Baseline", "Compared", "Coverage"]
 
@@ -271,9 +271,10 @@ class Baseline:
                 ("has no case any more", [change for change in lost if change.new is None]),
             ):
                 if those:
+                    places = shorten([change.key.place for change in those], _NAMED)
                     raise ResultsError(
                         f"{path} has {_entries(len(those))} measured before that {why}: "
-                        f"{_listed(those)}; to let go of what they showed, delete {path} first"
+                        f"{'; '.join(places)}; to let go of what they showed, delete {path} first"
                     )
 
         return check
@@ -296,12 +297,6 @@ def _checked(path: Path) -> Results:
 
 def _skipped(change: Change) -> bool:
     return change.new is not None and change.new.outcome == "skipped"
-
-
-def _listed(changes: Sequence[Change]) -> str:
-    named = [change.key.place for change in changes[:_NAMED]]
-    more = [f"{len(changes) - _NAMED} more"] if len(changes) > _NAMED else []
-    return "; ".join([*named, *more])
 
 
 def _entries(count: int) -> str:

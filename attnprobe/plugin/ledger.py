@@ -42,7 +42,7 @@ from attnprobe.results import (
     write_json,
 )
 from attnprobe.summary import in_words, suite_counts
-from attnprobe.wording import plural
+from attnprobe.wording import join_names, plural
 
 __all__ = ["Ledger"]
 
@@ -316,7 +316,7 @@ class Ledger:
         if session.shouldfail or session.shouldstop:
             return "the run stopped at a failure"
         if self._unread:
-            return f"{_listed(sorted(self._unread))} could not be collected"
+            return f"{join_names(sorted(self._unread), 3)} could not be collected"
         if found.missing:
             return f"{found.missing} of {found.collected} cases left no result"
         return None
@@ -388,10 +388,6 @@ def _notes(compared: Compared) -> Iterator[str]:
 def _together(told: Iterable[str]) -> str | None:
     """Devices or number types, each once: `cuda:0, cuda:1`; None where there are none."""
     return ", ".join(sorted({one for text in told for one in text.split(", ")})) or None
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _is_unmeasured(report: pytest.TestReport, case: dict[str, Any]) -> bool:

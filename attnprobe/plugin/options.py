@@ -273,7 +273,7 @@ def _value(config: pytest.Config, name: str) -> str:
     choices = _VALUES[name][2]
     if choices and value not in choices:
         # argparse checks the option but nobody the ini key.
-        raise pytest.UsageError(f"{_ini(name)} is {_listed(choices)}, not {value!r}")
+        raise pytest.UsageError(f"{_ini(name)} is {_join_choices(choices)}, not {value!r}")
     return value
 
 
@@ -284,7 +284,7 @@ def _share(config: pytest.Config, name: str) -> float:
     return float(given)
 
 
-def _listed(choices: Sequence[str]) -> str:
+def _join_choices(choices: Sequence[str]) -> str:
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 

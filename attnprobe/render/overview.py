@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from attnprobe.render.section import GREEN, GREY, RED, badge, grid, line, section
 from attnprobe.stats import wilson
-from attnprobe.wording import format_interval
+from attnprobe.wording import format_interval, join_names
 
 __all__ = ["SuiteCount", "overview_section"]
 
@@ -50,8 +50,7 @@ def overview_section(sentence: str, suites: Sequence[SuiteCount]) -> Markup:
 
 
 def _row(one: SuiteCount) -> tuple[str | Markup, ...]:
-    more = len(one.heads) - _MOST_HEADS
-    heads = ", ".join(one.heads[:_MOST_HEADS]) + (f" and {more} more" if more > 0 else "")
+    heads = join_names(one.heads, _MOST_HEADS)
     # A long list of heads must not break the numbers.
     hold, ends = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (one.hold, one.interval))
     gaps = str(one.gaps) if one.gaps else ""

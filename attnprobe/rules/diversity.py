@@ -39,6 +39,7 @@ from attnprobe.rules.base import (
 from attnprobe.rules.frame import Doubles, Frame, sink_shares
 from attnprobe.rules.ranges import Range, divergence_range
 from attnprobe.rules.statistics import entropy
+from attnprobe.wording import plural
 
 __all__ = ["Diversity", "js_divergence", "plane"]
 
@@ -153,7 +154,7 @@ class Diversity(Rule):
         name = str(self.heads) if self.heads.how is None else f"L{heads[0].layer}"
         sinks = sink_shares(weights[decider], found.keys, causal=site.causal)
         return demand.verdict(
-            head=f"mean of {pairs} pair{'s' if pairs > 1 else ''} of {name}",
+            head=f"mean of {plural(pairs, 'pair')} of {name}",
             heads_tried=sum(map(len, sets)),
             sink=float(sinks.mean()),
             unbreakable=is_unbreakable(demands, how, self.heads.count),
