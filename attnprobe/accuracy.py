@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attnprobe.attention import Reader
-from attnprobe.cases import Bound, CorpusArcs, LabelledArcs, Relation
+from attnprobe.cases import CorpusArcs, LabelledArcs, Relation, Threshold
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus, relation_names
 from attnprobe.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.heads import HeadSet
@@ -25,6 +25,7 @@ from attnprobe.looks import MOST_UNKNOWN, OFFSETS, Looks, Pair, Words, find_look
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.preference import Preference
 from attnprobe.records import (
+    Bound,
     Head,
     HeadGrid,
     Need,
@@ -37,7 +38,7 @@ from attnprobe.records import (
 )
 from attnprobe.registry import did_you_mean
 from attnprobe.relations import Hits, best_place, measure
-from attnprobe.rules.base import Demand, hardest, outcome_of
+from attnprobe.rules.base import Demand, hardest
 from attnprobe.stats import Interval, paired_p, wilson
 from attnprobe.wording import format_percent, plural
 
@@ -149,11 +150,23 @@ class Accuracy:
 
 
 class Judgement(NamedTuple):
-    """One bound of a relation and what became of it."""
+    """What a relation states of one number, and what became of it.
 
-    bound: Bound
-    demand: Demand
-    outcome: Outcome
+    Attributes:
+        bounds: the measured numbers, the deciding one first.
+    """
+
+    stated: Threshold
+    bounds: tuple[Bound, ...]
+
+    @property
+    def deciding(self) -> Bound:
+        """The bound that decided."""
+        return self.bounds[0]
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.deciding.outcome
 
 
 @dataclass(frozen=True)
@@ -484,37 +497,31 @@ PAIRED_P = 0.05
 OF_PREFERENCE = ("above_preference", "above_preference_p")
 
 
-def _judgement(bound: Bound, found: Accuracy) -> Judgement:
-    if bound.name == "accuracy":
-        demand = Demand("accuracy", found.share, ">=", bound.demanded, found.share - bound.demanded)
-        return Judgement(bound, demand, outcome_of(demand))
+def _judgement(stated: Threshold, found: Accuracy) -> Judgement:
+    if stated.name == "accuracy":
+        demand = Demand.of("accuracy", "share", found.share, ">=", stated.demanded)
+        return Judgement(stated, (demand.bound,))
     above, lead = "lead over the best fixed distance", (found.right - found.offset_right) / found.n
     p = found.p
-    if bound.name in OF_PREFERENCE:
+    if stated.name in OF_PREFERENCE:
         assert found.preference is not None  # else it would have been an error
         above, lead = "lead over another word that looks", found.preference.lead
         p = found.preference.p
-    if bound.name in ("above_best_offset", "above_preference"):
+    if stated.name in ("above_best_offset", "above_preference"):
         # On the same arcs: a lead that a few of them make may be luck.
-        luck = Demand("exact McNemar p", p, "<=", PAIRED_P, PAIRED_P - p)
-        demand = _gravest(Demand(above, lead, ">=", bound.demanded, lead - bound.demanded), luck)
+        luck = Demand.of("exact McNemar p", "p", p, "<=", PAIRED_P)
+        enough = Demand.of(above, "share", lead, ">=", stated.demanded)
+        # The worse outcome decides, else the lead: a lead and a p have no common unit.
+        demands: Sequence[Demand] = sorted((enough, luck), key=lambda demand: demand.ease[0])
     else:
         # The test is two-sided: a small p must not be that of the control being the better one.
-        demand = hardest(
+        demands = hardest(
             [
-                Demand(above, lead, ">", 0.0, lead, strict=True),
-                Demand("exact McNemar p", p, "<=", bound.demanded, bound.demanded - p),
+                Demand.of(above, "share", lead, ">", 0.0),
+                Demand.of("exact McNemar p", "p", p, "<=", stated.demanded),
             ]
         )
-    return Judgement(bound, demand, outcome_of(demand))
-
-
-def _gravest(first: Demand, second: Demand) -> Demand:
-    """The demand of the worse outcome, else the first: a lead and a p have no common unit."""
-    demand, other = sorted(
-        (first, second), key=lambda one: ("failed", "borderline", "passed").index(outcome_of(one))
-    )
-    return demand._replace(others=(other,))
+    return Judgement(stated, tuple(demand.bound for demand in demands))
 
 
 def _mistakes(

@@ -20,12 +20,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from attnprobe.errors import ResultsError
 from attnprobe.names import Key
+from attnprobe.records import Bound
 from attnprobe.results import (
-    BoundResult,
     CaseOutcome,
     CaseResult,
     ExpectationResult,
@@ -35,7 +35,7 @@ from attnprobe.results import (
 )
 from attnprobe.rules import RULES, Rule
 from attnprobe.stats import paired_difference, paired_p
-from attnprobe.units import is_own_slack, unit_of, without_notes
+from attnprobe.units import without_notes
 from attnprobe.wording import format_stated, plural, shorten
 
 __all__ = [
@@ -46,11 +46,11 @@ __all__ = [
     "Comparison",
     "Kind",
     "Move",
+    "Step",
     "SuiteTest",
     "check_baseline",
     "compare_models",
     "compare_results",
-    "in_weight",
     "pair_models",
 ]
 
@@ -66,11 +66,61 @@ RELATION = "relation"
 _HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
 _NAMED = 3  # cases that a message names
 _DISTANCE = re.compile(r"distance [+-][0-9]+$")
-_UP = (">=", ">")
-_DOWN = ("<=", "<")
 # How the names of bounds begin that ask for a least value; what `top` asks for is another thing in
 # `attends` and in `ignores`.
 _LEAST = ("min", "margin", "ratio", "accuracy", "above")
+
+
+class Step(NamedTuple):
+    """One bounded number, before and now; None where it was not measured."""
+
+    old: Bound | None
+    new: Bound | None
+
+    @property
+    def gain(self) -> float | None:
+        """Change towards the side on which the bound holds, in the number's own unit.
+
+        Two numbers of one unit, such as a weight and a margin, are compared by how far each is
+        from its bound; None where one was not measured or they have no unit in common (a rank and
+        a weight).
+        """
+        old, new = self.old, self.new
+        if old is None or new is None or not old.direction or not new.direction:
+            return None
+        if _number(old) == _number(new):
+            return new.direction * (new.observed - old.observed)
+        if old.unit == new.unit and old.slack is not None and new.slack is not None:
+            # Another of the rule's bounds is the nearest now: what they share is the room left.
+            return new.slack - old.slack
+        return None
+
+    @property
+    def by(self) -> float | None:
+        """The gain as a share of what the number was: -0.2 is a fifth weaker.
+
+        None where the two are numbers of two kinds, where one was not measured, or where it was 0.
+        """
+        old, new, gain = self.old, self.new, self.gain
+        if gain is None or old is None or new is None or not old.observed:
+            return None
+        return gain / abs(old.observed) if _measure(old) == _measure(new) else None
+
+    @property
+    def moved(self) -> Literal[-1, 0, 1]:
+        """-1 weaker, 1 stronger, 0 where the change is within the tolerances."""
+        if self.gain is None or self.old is None:
+            return 0
+        beyond = abs(self.gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(self.old.observed))
+        return _sign(self.gain if beyond else 0)
+
+    def falls_by(self, share: float) -> bool:
+        """Whether the number fell by more than a share of what it was; see `Move.weaker_than`."""
+        if self.old is None:
+            return False
+        if self.gain is None:
+            return True
+        return self.gain < -max(share * abs(self.old.observed), TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -78,48 +128,31 @@ class Move:
     """One expectation, before and now.
 
     Attributes:
-        by: change of the deciding number towards the side on which its bound holds, as a share of
-            what it was: -0.2 is a fifth weaker. None where the two were decided by numbers of two
-            kinds, where one was not measured, or where it was 0.
-        gain: the same change in the number's own unit. Two numbers of one unit, such as a weight
-            and a margin, are compared by how far each is from its bound; None where one was not
-            measured or they have no unit in common (a rank and a weight).
-        moved: -1 weaker, 1 stronger, 0 neither: whether the change is beyond the tolerances, or
-            the outcome another; of another text the outcome alone.
+        moved: -1 weaker, 1 stronger, 0 neither: whether the outcome is another, or the change of
+            the deciding number beyond the tolerances; of another text the outcome alone.
     """
 
     old: ExpectationResult
     new: ExpectationResult
-    by: float | None
-    gain: float | None
     moved: Literal[-1, 0, 1]
 
     @property
-    def of_weight(self) -> bool:
-        """Whether an attention weight, or a difference of two, decided before."""
-        return in_weight(self.old)
+    def deciding(self) -> Step:
+        """The number that decided before, and the one that decides now."""
+        return Step(self.old.deciding, self.new.deciding)
 
     @property
-    def weights(self) -> tuple[Move, ...]:
+    def weights(self) -> tuple[Step, ...]:
         """Each weight that was bounded before, whether it decided or not, before and now.
 
         A weight that is bounded no longer is paired with the number that decides now.
         """
-        now = {
-            (_measure(bound), _direction(bound)): bound
-            for bound in self.new.bounds()
-            if in_weight(bound)
-        }
+        now = {_number(bound): bound for bound in self.new.bounds if bound.unit == "weight"}
         return tuple(
-            _move(bound, now.get((_measure(bound), _direction(bound)), self.new))
-            for bound in self.old.bounds()
-            if in_weight(bound)
+            Step(bound, now.get(_number(bound), self.new.deciding))
+            for bound in self.old.bounds
+            if bound.unit == "weight"
         )
-
-    @property
-    def comparable(self) -> bool:
-        """Whether both were measured, and by numbers of one unit."""
-        return self.gain is not None
 
     def weaker_than(self, share: float) -> bool:
         """Whether a number fell by more than a share of what it was, or might have.
@@ -131,15 +164,7 @@ class Move:
         Args:
             share: 0 or more: 0.2 is a fifth.
         """
-        return any(move.falls_by(share) for move in (self, *self.weights))
-
-    def falls_by(self, share: float) -> bool:
-        """The same of the deciding number alone."""
-        if self.old.observed is None:
-            return False
-        if self.new.observed is None or self.gain is None:
-            return True
-        return self.gain < -max(share * abs(self.old.observed), TOLERANCE)
+        return any(step.falls_by(share) for step in (self.deciding, *self.weights))
 
 
 @dataclass(frozen=True)
@@ -154,7 +179,7 @@ class Change:
             `fixed` held not before and does now; `weaker` and `stronger` have the outcome of
             before, but a number moved; else `kept`.
         by: the largest fall of a deciding number, or where none fell the largest rise, relative
-            to what it was: -0.2 is a fifth weaker. See `Move.by`; None where nothing can be
+            to what it was: -0.2 is a fifth weaker. See `Step.by`; None where nothing can be
             compared, or the text is another.
         moves: the expectations that both runs judged.
         lost: expectations of the old run that the case no longer states, or not of the same words.
@@ -387,7 +412,7 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
         kind: Kind = "new" if judged_now or old is None else "gone"
         return Change(key, kind, old, new, None)
     moves, lost = _moves(old, new)
-    by = _largest([move.by for move in moves if move.by is not None])
+    by = _largest([move.deciding.by for move in moves if move.deciding.by is not None])
     if _retexted(old, new):
         by = None
         moves = tuple(
@@ -486,10 +511,9 @@ def _asks_for_more(expectation: ExpectationResult, name: str, demanded: float) -
         return False
     if name.startswith((*_LEAST, "max")):
         return name.startswith(_LEAST)
-    bounds: list[ExpectationResult | BoundResult] = [expectation, *expectation.other_bounds]
-    for one in bounds:
-        if one.demanded == demanded and one.relation in (*_UP, *_DOWN):
-            return one.relation in _UP
+    for bound in expectation.bounds:
+        if bound.demanded == demanded and bound.direction:
+            return bound.direction > 0
     return None
 
 
@@ -498,14 +522,8 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
-    gain = _gain(old, new)
-    turned = _rank(new) - _rank(old)
-    if gain is None or old.observed is None:
-        return Move(old, new, None, None, _sign(turned))
-    same = _measure(old) == _measure(new)
-    by = gain / abs(old.observed) if old.observed and same else None
-    beyond = abs(gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(old.observed))
-    return Move(old, new, by, gain, _sign(turned or (gain if beyond else 0)))
+    turned = _sign(_rank(new) - _rank(old))
+    return Move(old, new, turned or Step(old.deciding, new.deciding).moved)
 
 
 def _rank(expectation: ExpectationResult) -> int:
@@ -519,44 +537,17 @@ def _sign(number: float) -> Literal[-1, 0, 1]:
     return 1 if number > 0 else -1
 
 
-def _gain(old: ExpectationResult, new: ExpectationResult) -> float | None:
-    """By how much the deciding number got better, in its own unit; None if not comparable."""
-    before, after = _slack(old), _slack(new)
-    if old.observed is None or new.observed is None or before is None or after is None:
-        return None
-    if _measure(old) == _measure(new) and _direction(old) == _direction(new):
-        return _direction(new) * (new.observed - old.observed)
-    unit = unit_of(old.measure)
-    if is_own_slack(unit) and unit == unit_of(new.measure):
-        # Another of the rule's bounds is the nearest now: what they share is the room left.
-        return after - before
-    return None
+def _number(bound: Bound) -> tuple[str, int]:
+    """What a bounded number is known by: its measure, and on which side its bound holds."""
+    return _measure(bound), bound.direction
 
 
-def _slack(expectation: ExpectationResult) -> float | None:
-    """How far the number is on the side where its bound holds."""
-    direction = _direction(expectation)
-    if expectation.observed is None or expectation.demanded is None or not direction:
-        return None
-    return direction * (expectation.observed - expectation.demanded)
-
-
-def _direction(expectation: ExpectationResult) -> int:
-    relation = expectation.relation
-    return 1 if relation in _UP else -1 if relation in _DOWN else 0
-
-
-def _measure(expectation: ExpectationResult) -> str:
+def _measure(bound: Bound) -> str:
     """What the number is, without notes such as `, 2 of 9 rows left out`.
 
     The lead over the best fixed distance is one kind of number, whichever distance that is.
     """
-    return _DISTANCE.sub("distance", without_notes(expectation.measure or ""))
-
-
-def in_weight(expectation: ExpectationResult) -> bool:
-    """Whether an attention weight, a sum of weights or a difference of two decided."""
-    return unit_of(expectation.measure) == "weight"
+    return _DISTANCE.sub("distance", without_notes(bound.measure))
 
 
 def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
@@ -608,10 +599,10 @@ def _warnings(
         them = plural(len(loosened), "bound is", "bounds are")
         yield f"{them} looser than before: {'; '.join(shorten(loosened, _NAMED))}"
     uncompared = sum(
-        not move.comparable
+        move.deciding.gain is None
         for change in changes
         for move in change.moves
-        if move.old.observed is not None and move.new.observed is not None
+        if move.old.bounds and move.new.bounds
     )
     if uncompared:
         them = plural(uncompared, "expectation was", "expectations were")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnprobe.compare import KINDS, Change, Comparison, Move, SuiteTest
+from attnprobe.compare import KINDS, Change, Comparison, Move, Step, SuiteTest
 from attnprobe.records import Outcome
 from attnprobe.render.changes import ChangeRow, SuiteRow
 from attnprobe.results import ExpectationResult
@@ -35,7 +35,11 @@ def telling(change: Change) -> Move | None:
     """The expectation that tells most of a change: what fell, failed or moved furthest."""
     if not change.moves:
         return None
-    by_amount = [move for move in change.moves if move.by is not None and move.by == change.by]
+    by_amount = [
+        move
+        for move in change.moves
+        if move.deciding.by is not None and move.deciding.by == change.by
+    ]
     turned = [move for move in change.moves if move.old.outcome != move.new.outcome]
     return (turned or by_amount or list(change.moves))[0]
 
@@ -105,10 +109,15 @@ def change_row(change: Change) -> ChangeRow:
         rule=rule,
         before=before,
         now=now,
-        by=""
-        if move is None or move.by is None or not move.of_weight
-        else format_percent_change(move.by),
+        by="" if move is None else _share(move.deciding),
     )
+
+
+def _share(step: Step) -> str:
+    """The change of an attention weight as a share of what it was; nothing for another number."""
+    if step.old is None or step.old.unit != "weight" or step.by is None:
+        return ""
+    return format_percent_change(step.by)
 
 
 def suite_rows(comparison: Comparison) -> list[SuiteRow]:
@@ -151,7 +160,8 @@ def _suite_row(suite: SuiteTest) -> SuiteRow:
 
 def _told(outcome: str, expectation: ExpectationResult) -> str:
     """The outcome of a case and the number that it is told by."""
-    if expectation.observed is None:
+    bound = expectation.deciding
+    if bound is None:
         return outcome
     own: Outcome = expectation.outcome
     head = f" by {expectation.head}" if expectation.head else ""
@@ -159,4 +169,4 @@ def _told(outcome: str, expectation: ExpectationResult) -> str:
     said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
     doubts = " and ".join(expectation.doubts)
     note = f" ({'holds' if own == 'passed' else doubts or own})" if said else ""
-    return f"{outcome}, {expectation.measure} {format_number(expectation.observed)}{head}{note}"
+    return f"{outcome}, {bound.measure} {format_number(bound.observed)}{head}{note}"

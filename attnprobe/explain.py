@@ -12,10 +12,9 @@ from attnprobe.align import groups, visible, width, words
 from attnprobe.cases import Case
 from attnprobe.errors import first_line
 from attnprobe.heads import HeadSet
-from attnprobe.records import PAIR_BREAK, BoundVerdict, Doubt, Encoding, Outcome, Span, Verdict
+from attnprobe.records import PAIR_BREAK, Bound, Doubt, Encoding, Outcome, Span, Verdict
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
-from attnprobe.rules.base import Demand
 from attnprobe.run import Finding
 from attnprobe.wording import (
     format_interval,
@@ -30,7 +29,6 @@ from attnprobe.wording import (
 __all__ = [
     "DOUBTS",
     "ExpectationFailed",
-    "bound",
     "chosen_elsewhere",
     "demanded",
     "explain",
@@ -38,6 +36,8 @@ __all__ = [
     "figures",
     "harmless",
     "headline",
+    "limit",
+    "measured",
     "other_bounds",
     "relation_headline",
     "unknown_line",
@@ -108,7 +108,7 @@ def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) ->
     if not failing or found is None:
         return harmless(f"{first_line(finding.error)} ({name})")
     first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
-    line = f"{_state(first.outcome)}{_against(first.demand)} ({name}, {found.head})"
+    line = f"{_state(first.outcome)}{_against(first.deciding)} ({name}, {found.head})"
     more = f"; {len(failing)} of {len(finding.judgements)} bounds fail" if len(failing) > 1 else ""
     return harmless(line + more)
 
@@ -118,7 +118,7 @@ def _state(outcome: Outcome) -> str:
     return "" if outcome == "failed" else f"{outcome}: "
 
 
-def _against(one: BoundVerdict | Demand) -> str:
+def _against(one: Bound) -> str:
     """A number against its bound, that as it was stated: `weight 0.121, demanded >= 0.3`."""
     return (
         f"{one.measure} {format_number(one.observed)}, demanded {one.relation} "
@@ -169,7 +169,7 @@ def explain_relation(finding: RelationFinding) -> str:
     if found is not None:
         ordered = sorted(finding.judgements, key=lambda one: _SEVEREST.index(one.outcome))
         for one in ordered:
-            lines += [demanded(one), *other_bounds(one.demand.other_bounds())]
+            lines += [demanded(one.deciding), *other_bounds(one.bounds[1:])]
         lines += figures(found)
     if worst != "passed":
         lines += map(chosen_elsewhere, finding.chosen_elsewhere)
@@ -187,24 +187,19 @@ def chosen_elsewhere(heads: HeadSet) -> str:
     )
 
 
-def demanded(judgement: Judgement) -> str:
+def demanded(bound: Bound) -> str:
     """A bound of a relation against what was measured: `accuracy 0.310, demanded >= 0.500`."""
-    demand = judgement.demand
-    line = (
-        f"{demand.measure} {format_number(demand.observed)}, demanded {demand.relation} "
-        f"{format_number(demand.demanded)}"
-    )
-    close = judgement.outcome == "borderline"
-    return line + (f": {_CLOSE}" if close else "")
+    return measured(bound) + (f": {_CLOSE}" if bound.outcome == "borderline" else "")
 
 
-def other_bounds(bounds: Sequence[BoundVerdict]) -> list[str]:
+def other_bounds(bounds: Sequence[Bound]) -> list[str]:
     """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
-    return [
-        f"{one.measure} {format_number(one.observed)}, demanded {bound(one)}: "
-        f"{_STATES.get(one.outcome, one.outcome)}"
-        for one in bounds
-    ]
+    return [f"{measured(bound)}: {_STATES.get(bound.outcome, bound.outcome)}" for bound in bounds]
+
+
+def measured(bound: Bound) -> str:
+    """A number and its bound: `rank 3, demanded <= 1`."""
+    return f"{bound.measure} {format_number(bound.observed)}, demanded {limit(bound)}"
 
 
 def figures(found: Accuracy) -> list[str]:
@@ -268,9 +263,9 @@ def harmless(message: str) -> str:
     return "\n".join(_COMMAND.sub(r"\1│ ::", line) for line in lines)
 
 
-def bound(verdict: Verdict | BoundVerdict) -> str:
-    """The bound of a verdict: `>= 0.300`."""
-    return f"{verdict.relation} {format_number(verdict.demanded)}"
+def limit(bound: Bound) -> str:
+    """What a bound demands: `>= 0.300`."""
+    return f"{bound.relation} {format_number(bound.demanded)}"
 
 
 def _sentence(case: Case, rule: Rule) -> list[str]:
@@ -399,10 +394,10 @@ def _unranked(rule: Rule, encoding: Encoding) -> str | None:
 
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
-    lines = [f"{verdict.measure} {format_number(verdict.observed)}, demanded {bound(verdict)}"]
+    lines = [measured(verdict.deciding)]
     if verdict.doubts:
         lines[0] += ": " + "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
-    lines += other_bounds(verdict.other_bounds)
+    lines += other_bounds(verdict.bounds[1:])
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""

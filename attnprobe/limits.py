@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import get_args
 
-from attnprobe.compare import Comparison, Kind, Move, in_weight
+from attnprobe.compare import Comparison, Kind, Step
 from attnprobe.errors import ResultsError
 from attnprobe.registry import did_you_mean
 from attnprobe.wording import (
@@ -111,14 +111,16 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
         for weight in move.weights
     ]
     lost = [
-        change for change in comparison.changes if any(in_weight(entry) for entry in change.lost)
+        change
+        for change in comparison.changes
+        if any(entry.deciding and entry.deciding.unit == "weight" for entry in change.lost)
     ]
     if not judged and not lost:
         raise ResultsError(f"{limit.text}: no weight to compare: {_blind(comparison)}")
     fallen = {change.key.place: f"{change.key.place} (no longer stated)" for change in lost}
-    for change, move in judged:
-        if move.falls_by(-limit.bound):
-            fallen[change.key.place] = f"{change.key.place} ({_fall(move)})"
+    for change, weight in judged:
+        if weight.falls_by(-limit.bound):
+            fallen[change.key.place] = f"{change.key.place} ({_fall(weight)})"
     if not fallen:
         return None
     listed = "; ".join(shorten(list(fallen.values()), _NAMED))
@@ -128,10 +130,10 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
 def _blind(comparison: Comparison) -> str:
     """Why a limit on weights sees none."""
     names = dict.fromkeys(
-        move.old.measure
+        move.old.deciding.measure
         for change in comparison.changes
         for move in change.moves
-        if move.old.measure
+        if move.old.deciding
     )
     if not names:
         return _NOTHING_SHARED
@@ -139,13 +141,13 @@ def _blind(comparison: Comparison) -> str:
     return f"what both runs judged is {judged}; limit these with weaker:0"
 
 
-def _fall(move: Move) -> str:
-    if move.old.observed is None or move.new.observed is None:
+def _fall(weight: Step) -> str:
+    if weight.old is None or weight.new is None:
         return "not measured"
-    if move.gain is None:
-        return f"decided by {move.new.measure} now"
-    share = "" if move.by is None else f" {format_percent_change(move.by)}"
-    return f"{format_number(move.old.observed)} → {format_number(move.new.observed)}{share}"
+    if weight.gain is None:
+        return f"decided by {weight.new.measure} now"
+    share = "" if weight.by is None else f" {format_percent_change(weight.by)}"
+    return f"{format_number(weight.old.observed)} → {format_number(weight.new.observed)}{share}"
 
 
 def _rate(limit: Limit, comparison: Comparison) -> str | None:

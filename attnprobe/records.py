@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import StrictFloat
 
 from attnprobe.errors import MeasureError, ModelError
 from attnprobe.stats import Interval, wilson
+from attnprobe.units import OWN_SLACK, MeasureUnit
 from attnprobe.wording import format_decimals, format_interval, format_percent
 
 __all__ = [
@@ -26,7 +28,7 @@ __all__ = [
     "WHOLE_PICTURE",
     "Ablation",
     "Attended",
-    "BoundVerdict",
+    "Bound",
     "Chance",
     "Chart",
     "Control",
@@ -671,14 +673,43 @@ class Chance:
 
 
 @dataclass(frozen=True)
-class BoundVerdict:
-    """What became of one bound of an expectation; fields as in `Verdict`."""
+class Bound:
+    """A measured number beside what is demanded of it: weight 0.12, demanded >= 0.3.
 
-    outcome: Outcome
+    Attributes:
+        measure: what the number is, for a reader: `weight among words`, `margin over street`.
+        unit: the kind of number that it is, which decides what it is compared with. A rule of
+            another package may have a unit of its own; None in a file that was written before
+            there were units, for a measure that no rule of attnprobe has.
+        outcome: `vacuous` for a bound that no model could break on this text.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"allow_inf_nan": False}
+
     measure: str
-    observed: float
+    unit: MeasureUnit | str | None
+    observed: StrictFloat
     relation: str
-    demanded: float
+    demanded: StrictFloat
+    outcome: Outcome
+
+    @property
+    def direction(self) -> int:
+        """1 for a least value, -1 for a largest one; 0 where the relation is neither."""
+        return 1 if self.relation in (">=", ">") else -1 if self.relation in ("<=", "<") else 0
+
+    @property
+    def distance(self) -> float:
+        """How far the number is on the side where its bound holds, in its own unit."""
+        return self.direction * (self.observed - self.demanded)
+
+    @property
+    def slack(self) -> float | None:
+        """The distance, where it says by how much the bound holds; None where it does not.
+
+        A rank or a ratio holds by a difference of weights, an accuracy of links by their count.
+        """
+        return self.distance if self.direction and self.unit in OWN_SLACK else None
 
 
 @dataclass(frozen=True)
@@ -686,8 +717,8 @@ class Verdict:
     """What became of one expectation.
 
     Attributes:
-        measure: what the deciding number is: `weight`, `margin over street`, `rank`.
-        observed, relation, demanded: the deciding number and its bound: 0.12 `>=` 0.3.
+        bounds: the measured numbers of one head and what is demanded of them; the first decided,
+            the others follow, the hardest first.
         head: the head that decided or came nearest: `L3H1`, or `mean of 72 heads`.
         heads_tried: how many heads were looked at.
         sink: share of the row's mass on special tokens, learned sinks and, in a causal
@@ -696,18 +727,11 @@ class Verdict:
         control: of a rule that ablates heads, what random heads do.
         confirmed: of a rule that was to be confirmed by ablation, what that showed.
         chance: of a rule on two words, how often it passes for others.
-        other_bounds: of an expectation with several bounds, those that did not decide, on the
-            same head, the hardest first.
-        borderline: whether the deciding number lies within the band of its bound; a vacuous
-            verdict can be borderline as well.
         unbreakable: whether the verdict is vacuous because no model could fail it on this text.
     """
 
     outcome: Outcome
-    measure: str
-    observed: float
-    relation: str
-    demanded: float
+    bounds: tuple[Bound, ...]
     head: str
     heads_tried: int
     sink: float
@@ -717,19 +741,42 @@ class Verdict:
     control: Control | None = None
     confirmed: str | None = None
     chance: Chance | None = None
-    other_bounds: tuple[BoundVerdict, ...] = ()
-    borderline: bool = False
     unbreakable: bool = False
+
+    @property
+    def deciding(self) -> Bound:
+        """The bound that decided."""
+        return self.bounds[0]
+
+    @property
+    def measure(self) -> str:
+        """What the deciding number is: `weight`, `margin over street`, `rank`."""
+        return self.deciding.measure
+
+    @property
+    def observed(self) -> float:
+        """The deciding number."""
+        return self.deciding.observed
+
+    @property
+    def relation(self) -> str:
+        """How the deciding number is to lie to `demanded`: `>=`."""
+        return self.deciding.relation
+
+    @property
+    def demanded(self) -> float:
+        """The deciding bound."""
+        return self.deciding.demanded
+
+    @property
+    def borderline(self) -> bool:
+        """Whether the deciding number is too near to its bound to call; vacuous or not."""
+        return self.deciding.outcome == "borderline"
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         """Why a verdict that holds may say little."""
         return doubts(self.outcome, borderline=self.borderline, unbreakable=self.unbreakable)
-
-    @property
-    def deciding(self) -> BoundVerdict:
-        """The bound that decided."""
-        return BoundVerdict(self.outcome, self.measure, self.observed, self.relation, self.demanded)
 
     @property
     def ablated(self) -> tuple[str, ...]:

@@ -16,25 +16,32 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from filelock import FileLock
-from pydantic import ConfigDict, StrictFloat, StrictInt, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from attnprobe._version import __version__
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet
 from attnprobe.jsontext import distinct
 from attnprobe.names import Key
-from attnprobe.records import Doubt, Head, Outcome, Sample, SiteName, doubts
+from attnprobe.records import Bound, Doubt, Head, Outcome, Sample, SiteName, doubts
+from attnprobe.units import read_unit
 
 __all__ = [
     "LOCK_SCHEMA",
     "RESULTS_SCHEMA",
-    "BoundResult",
     "CaseOutcome",
     "CaseResult",
     "ChanceResult",
@@ -59,6 +66,8 @@ __all__ = [
 RESULTS_SCHEMA = "attnprobe/results-1"
 LOCK_SCHEMA = "attnprobe/lock-1"
 _LOCK_TIMEOUT_S = 60
+# The fields of the deciding bound that an expectation of a file has among its own.
+_NUMBERS = ("measure", "unit", "observed", "relation", "demanded")
 # The fields of a run that are lists of names, and are written in order.
 _LISTS = ("absent_suites", "given", "bound", "other_failures", "unread", "left_out")
 
@@ -115,17 +124,6 @@ class ChanceResult(_Record):
 
 
 @dataclass(frozen=True)
-class BoundResult(_Record):
-    """What became of one bound of an expectation; fields as in `ExpectationResult`."""
-
-    outcome: Outcome
-    measure: str
-    observed: StrictFloat
-    relation: str
-    demanded: StrictFloat
-
-
-@dataclass(frozen=True)
 class HeadSetResult(_Record):
     """A head set of the lock file that an expectation names, as it was then.
 
@@ -144,16 +142,17 @@ class HeadSetResult(_Record):
 class ExpectationResult(_Record):
     """What became of one `expect` entry; fields that an error left unmeasured are None.
 
+    In a file the numbers of the deciding bound stand beside the other fields, the bounds that did
+    not decide under `other_bounds`.
+
     Attributes:
         arguments: the rule's fields as the case file has them.
-        measure: what the deciding number is: `weight`, `rank`.
-        observed, relation, demanded: the deciding number and its bound: 0.12 `>=` 0.3.
+        bounds: the measured numbers and what is demanded of them; the first decided, the others
+            follow, on the same head, the hardest first. None where nothing was measured.
         head: the head that decided or came nearest.
         chance: how often the rule passes for other word pairs; None where a rule has no pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
         confirmed: where ablation was to confirm the verdict, what it showed.
-        other_bounds: of several bounds those that did not decide, on the same head, the hardest
-            first.
         head_sets: the sets of the lock file that its heads come from.
         borderline: whether the deciding number is too near to its bound to call; a vacuous
             expectation can be that, too.
@@ -167,31 +166,58 @@ class ExpectationResult(_Record):
     outcome: Outcome
     message: str
     line: StrictInt
-    measure: str | None = None
-    observed: StrictFloat | None = None
-    relation: str | None = None
-    demanded: StrictFloat | None = None
+    bounds: tuple[Bound, ...] = ()
     head: str | None = None
     heads_tried: StrictInt | None = None
     chance: ChanceResult | None = None
     sink: StrictFloat | None = None
     confirmed: str | None = None
-    other_bounds: tuple[BoundResult, ...] = ()
     head_sets: tuple[HeadSetResult, ...] = ()
     borderline: bool = False
     unbreakable: bool = False
     check_sha256: str | None = None
 
     @property
+    def deciding(self) -> Bound | None:
+        """The bound that decided; None where nothing was measured."""
+        return self.bounds[0] if self.bounds else None
+
+    @property
     def doubts(self) -> tuple[Doubt, ...]:
         """Why an expectation that holds may say little."""
         return doubts(self.outcome, borderline=self.borderline, unbreakable=self.unbreakable)
 
-    def bounds(self) -> tuple[Self, ...]:
-        """The expectation once for each of its bounds, the deciding one first."""
-        alone = replace(self, other_bounds=())
-        others = (replace(alone, **vars(bound)) for bound in self.other_bounds)
-        return alone, *others
+    def as_dict(self) -> dict[str, Any]:
+        data = super().as_dict()
+        first, *others = data.pop("bounds") or [dict.fromkeys(_NUMBERS)]
+        first.pop("outcome", None)
+        return {**data, **first, "other_bounds": others}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any) -> Any:
+        """The fields of an expectation in a file."""
+        if not isinstance(data, dict) or "bounds" in data:
+            return data
+        first = {name: data.get(name) for name in _NUMBERS}
+        outcome = data.get("outcome")
+        if outcome == "vacuous":
+            # It holds, which is all that its number alone can say.
+            outcome = "borderline" if data.get("borderline") else "passed"
+        if any(first[name] is None for name in _NUMBERS if name != "unit"):
+            return data
+        others = data.get("other_bounds", ())
+        if not isinstance(others, list | tuple):
+            return {**data, "bounds": others}
+        bounds = [{**first, "outcome": outcome}, *others]
+        return {**data, "bounds": tuple(map(_with_unit, bounds))}
+
+
+def _with_unit(bound: Any) -> Any:
+    """A bound of a file; of an earlier version, with the unit that its measure has."""
+    if isinstance(bound, dict) and bound.get("unit") is None:
+        return {**bound, "unit": read_unit(str(bound.get("measure")))}
+    return bound
 
 
 @dataclass(frozen=True)
@@ -224,6 +250,12 @@ class CaseResult(_Record):
     error: str | None = field(default=None, kw_only=True)
     text_sha256: str | None = field(default=None, kw_only=True)
     unknown_words: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **super().as_dict(),
+            "expectations": tuple(entry.as_dict() for entry in self.expectations),
+        }
 
     @property
     def key(self) -> Key:

@@ -358,13 +358,11 @@ class Runner:
         if isinstance(chance, str):
             raise MeasureError(f"how often this passes by chance cannot be measured: {chance}")
         idle = chance.rate is not None and chance.rate > self._chance_max
-        near = verdict.outcome == "borderline" or verdict.borderline
         holds = verdict.outcome in ("passed", "borderline")
         return replace(
             verdict,
             chance=chance,
             outcome="vacuous" if idle and holds else verdict.outcome,
-            borderline=near,
         )
 
 

@@ -13,7 +13,7 @@ from attnprobe.cases import Case
 from attnprobe.compare import Change
 from attnprobe.differences import change_row
 from attnprobe.errors import AttnprobeError
-from attnprobe.explain import bound
+from attnprobe.explain import limit
 from attnprobe.matching import Fate, Match, match_heads
 from attnprobe.names import BATCH_TOKENS
 from attnprobe.records import Encoding, Floats, Head, Need, Picture, Sample, SiteName
@@ -155,7 +155,7 @@ def _told(finding: Finding) -> str:
     verdict = finding.verdict
     return (
         f"{verdict.outcome}, {verdict.measure} {format_number(verdict.observed)} by {verdict.head} "
-        f"(demanded {bound(verdict)})"
+        f"(demanded {limit(verdict.deciding)})"
     )
 
 

@@ -14,8 +14,9 @@ from types import MappingProxyType
 
 from attnprobe.align import visible
 from attnprobe.names import Key
+from attnprobe.records import Bound
 from attnprobe.render.overview import SuiteCount
-from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.wording import format_number, format_percent, plural
 
 __all__ = [
@@ -172,7 +173,7 @@ def _check_rows(item: CaseResult) -> Iterator[list[str]]:
         own = item.outcome == "passed" or (failed and item.outcome == "failed")
         outcome = _outcome(entry) if own else item.outcome
         yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
-        for bound in entry.other_bounds:
+        for bound in entry.bounds[1:]:
             if own and bound.outcome != "passed":
                 rest = [_code(entry.head or ""), ""]
                 yield [*start, bound.outcome, _code(entry.rule), *_against(bound), *rest]
@@ -183,20 +184,20 @@ def _outcome(entry: ExpectationResult) -> str:
     return ", ".join([entry.outcome, *(one for one in entry.doubts if one != entry.outcome)])
 
 
-def _against(entry: ExpectationResult | BoundResult) -> list[str]:
+def _against(bound: Bound) -> list[str]:
     return [
-        _code(f"{entry.measure or ''} {format_number(entry.observed or 0)}".strip()),
-        _code(f"{entry.relation or ''} {format_number(entry.demanded or 0)}".strip()),
+        _code(f"{bound.measure} {format_number(bound.observed)}"),
+        _code(f"{bound.relation} {format_number(bound.demanded)}"),
     ]
 
 
 def _numbers(entry: ExpectationResult) -> list[str]:
-    if entry.observed is None:
+    if entry.deciding is None:
         message = " ".join(line.strip() for line in entry.message.split("\n"))
         return [_code(message), "", "", ""]
     chance = entry.chance
     return [
-        *_against(entry),
+        *_against(entry.deciding),
         _code(entry.head or ""),
         "" if chance is None or chance.rate is None else format_percent(chance.rate),
     ]

@@ -1,24 +1,29 @@
-"""The unit of a measured number, read from the name that results give it.
+"""The units of measured numbers, and how to read them from files that do not say them.
 
-A results file names each number in words: `weight among words`, `margin over street`,
-`entropy (nats), 2 of 9 rows left out`. Everything that treats numbers by their kind (limits,
-comparisons, the checks of the gate) asks here.
+A rule says the unit of each of its numbers. Results files and baselines of earlier versions name
+each number in words alone: `weight among words`, `margin over street`, `entropy (nats), 2 of 9 rows
+left out`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
-__all__ = ["Unit", "is_own_slack", "unit_of", "without_notes"]
+__all__ = ["OWN_SLACK", "MeasureUnit", "read_unit", "without_notes"]
 
-Unit = Literal[
-    "weight", "rank", "ratio", "links", "match", "nats", "cosine", "distance", "share", "keys"
+# `weight` stands for attention weights, their sums over words or rows (the mass on a pattern or a
+# sink, the share of a flow) and the differences of two (margins), scaled to words or not.
+MeasureUnit = Literal[
+    "weight", "rank", "ratio", "links", "match", "nats", "cosine", "distance", "share", "keys", "p"
 ]
+# The units whose numbers hold by their distance from the bound. A rank or a ratio holds by a
+# difference of weights, an accuracy of links by their count; of strange units nothing is known.
+OWN_SLACK = frozenset(get_args(MeasureUnit)) - {"rank", "ratio", "links"}
 
 _NOTE = re.compile(r", [0-9]+ of [0-9]+ rows left out$")
 # In this order: a margin ends with a word of the text, which may read like the name of a number.
-_NAMES: tuple[tuple[str, Unit], ...] = (
+_NAMES: tuple[tuple[str, MeasureUnit], ...] = (
     (r"margin (over|below) .*", "weight"),
     (r"ratio (over|below) .*", "ratio"),
     (r"keys with .*", "keys"),
@@ -28,22 +33,21 @@ _NAMES: tuple[tuple[str, Unit], ...] = (
     (r".* mass", "weight"),
     (r".* match", "match"),
     (r"(accuracy|AER), row .*", "links"),
+    (r"accuracy( above .*)?|lead over .*", "share"),
+    (r"exact McNemar p", "p"),
     (r"normalised (entropy|distance)", "share"),
     (r"distance \((tokens|words)\)", "distance"),
     (r".* \(nats\)", "nats"),
     (r".* \(cosine\)", "cosine"),
 )
-# A rank or a ratio holds by a difference of weights, an accuracy by a count of links.
-_OTHER_SLACK: frozenset[Unit] = frozenset({"rank", "ratio", "links"})
 
 
-def unit_of(measure: str | None) -> Unit | None:
-    """The unit of a number; None for a name that no rule of attnprobe gives.
+def read_unit(measure: str) -> MeasureUnit | None:
+    """The unit of a number by its name; None for a name that no rule of attnprobe gives.
 
-    `weight` stands for attention weights, their sums over words or rows (the mass on a pattern or
-    a sink, the share of a flow) and the differences of two (margins), scaled to words or not.
+    Only for files that lack the unit.
     """
-    name = without_notes(measure or "")
+    name = without_notes(measure)
     matching = (unit for pattern, unit in _NAMES if re.fullmatch(pattern, name, re.DOTALL))
     return next(matching, None)
 
@@ -51,8 +55,3 @@ def unit_of(measure: str | None) -> Unit | None:
 def without_notes(measure: str) -> str:
     """The name of a number without the note of how many rows were left out."""
     return _NOTE.sub("", measure)
-
-
-def is_own_slack(unit: Unit | None) -> bool:
-    """Whether the slack of such a number is its distance from the bound."""
-    return unit is not None and unit not in _OTHER_SLACK

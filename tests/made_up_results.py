@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from attnprobe.gate import Decision
+from attnprobe.records import Bound
 from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.units import read_unit
 
-__all__ = ["MODEL", "case", "expectation", "run", "said"]
+__all__ = ["MODEL", "bound", "case", "expectation", "renumbered", "run", "said"]
 
 MODEL = ModelResult(
     name="minilm",
@@ -26,22 +29,51 @@ MODEL = ModelResult(
 )
 
 
-def expectation(outcome: Any = "passed", **changes: Any) -> ExpectationResult:
+WEIGHT: Mapping[str, Any] = {
+    "measure": "weight",
+    "observed": 0.68,
+    "relation": ">=",
+    "demanded": 0.3,
+}
+
+
+def bound(outcome: Any = "passed", **changes: Any) -> Bound:
+    """A bound on a weight; of another measure, in the unit that such a measure has."""
+    numbers = {**WEIGHT, "outcome": outcome, **changes}
+    return Bound(**{"unit": read_unit(numbers["measure"]), **numbers})
+
+
+def expectation(
+    outcome: Any = "passed", *, others: Sequence[Bound] = (), **changes: Any
+) -> ExpectationResult:
+    """An expectation by its outcome; changes of the deciding bound, or of its other fields.
+
+    Without a number nothing was measured.
+    """
+    numbers = {name: changes.pop(name) for name in (*WEIGHT, "unit") if name in changes}
+    alone = "borderline" if changes.get("borderline") else "passed"
+    deciding = alone if outcome == "vacuous" else outcome
+    measured = numbers.get("observed", 0) is not None
     stated = ExpectationResult(
         rule="attends",
         arguments={"from": "it", "to": "animal", "min": 0.3},
         outcome=outcome,
         message="weight 0.680, demanded >= 0.300",
         line=9,
-        measure="weight",
-        observed=0.68,
-        relation=">=",
-        demanded=0.3,
+        bounds=(bound(deciding, **numbers), *others) if measured else (),
         head="L3H1",
         heads_tried=1,
         sink=0.1,
     )
     return replace(stated, **changes)
+
+
+def renumbered(stated: ExpectationResult, **changes: Any) -> ExpectationResult:
+    """The expectation with another deciding number, or another measure of it."""
+    first, *others = stated.bounds
+    if "measure" in changes:
+        changes.setdefault("unit", read_unit(changes["measure"]))
+    return replace(stated, bounds=(replace(first, **changes), *others))
 
 
 def case(

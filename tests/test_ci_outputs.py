@@ -28,8 +28,8 @@ from typer.testing import CliRunner
 from attnprobe import cli
 from attnprobe.card import card_yaml, update_card
 from attnprobe.errors import ResultsError
+from attnprobe.records import Bound
 from attnprobe.results import (
-    BoundResult,
     CaseResult,
     read_results,
     write_json,
@@ -145,15 +145,15 @@ def test_the_sentence_tells_what_says_little() -> None:
 
 
 def test_every_bound_that_does_not_hold_has_a_row() -> None:
-    bounds = (
-        BoundResult("failed", "rank", 3.0, "<=", 1.0),
-        BoundResult("passed", "weight", 0.1, "<=", 0.9),
+    others = (
+        Bound("rank", "rank", 3.0, "<=", 1.0, "failed"),
+        Bound("weight", "weight", 0.1, "<=", 0.9, "passed"),
     )
-    entry = made_up_results.expectation("failed", other_bounds=bounds)
+    entry = made_up_results.expectation("failed", others=others)
     item = replace(case("bad", "failed"), expectations=(entry,))
     cells = Page(markdown(run(item))).cells[9:]
     assert [cells[n + 3 : n + 7] for n in (0, 9)] == [
-        ["failed", "attends", f"weight {entry.observed:.3f}", ">= 0.300"],
+        ["failed", "attends", "weight 0.680", ">= 0.300"],
         ["failed", "attends", "rank 3", "<= 1"],
     ]
     assert len(cells) == 18
@@ -161,7 +161,7 @@ def test_every_bound_that_does_not_hold_has_a_row() -> None:
 
 def test_an_error_of_several_lines_is_one_in_its_cell() -> None:
     entry = made_up_results.expectation(
-        "error", message="no such word\n  The animal", observed=None, demanded=None, measure=None
+        "error", message="no such word\n  The animal", observed=None
     )
     item = replace(case("bad", "error"), expectations=(entry,))
     assert "no such word The animal" in Page(markdown(run(item))).cells
@@ -433,15 +433,14 @@ def test_junit_properties(probe: Callable[..., Any], write_cases: Callable[..., 
     }
     first, second = told["one"]
     own = found["one"]
-    assert first.observed is not None
     assert own["attnprobe.model"] == "tiny"
     assert own["attnprobe.revision"] == f"sha256:{model.weights_sha256}"
-    assert float(own["attnprobe.observed"] or "") == first.observed
+    assert float(own["attnprobe.observed"] or "") == first.bounds[0].observed
     assert own["attnprobe.demanded"] == ">= 0.001"
     assert own["attnprobe.head"] == first.head
     assert own["attnprobe.outcome"] == first.outcome
     assert own["attnprobe.rule.2"] == "ignores"
-    assert float(own["attnprobe.observed.2"] or "") == second.observed
+    assert float(own["attnprobe.observed.2"] or "") == second.bounds[0].observed
     assert "attnprobe.observed.3" not in own
     for place, entry in (("", first), (".2", second)):
         rate = entry.chance and entry.chance.rate

@@ -22,7 +22,7 @@ from attnprobe.gate.policy import Policy
 from attnprobe.records import Chance, Doubt, Encoding, Floats, Need, Rows, Sample, Verdict
 from attnprobe.results import ChanceResult, ExpectationResult, read_results, write_json
 from attnprobe.rules import BAND, parse_rule
-from attnprobe.rules.base import Demand, Rule
+from attnprobe.rules.base import Demand, Rule, verdict_of
 from attnprobe.run import Finding, Runner
 from attnprobe.summary import markdown
 
@@ -109,7 +109,7 @@ NEAR = made.expectation(
     chance=ChanceResult(30, 100, 0.3, 0.2, 0.4, 80),
     borderline=True,
 )
-FAR = replace(NEAR, observed=0.68, borderline=False)
+FAR = replace(made.renumbered(NEAR, observed=0.68, outcome="passed"), borderline=False)
 IDLE = made.expectation(
     "vacuous",
     rule="entropy",
@@ -140,7 +140,11 @@ def reasons(entry: ExpectationResult, **policy: Any) -> dict[str, str]:
         (replace(NEAR, borderline=False), {"chance_max": 0.5}, {"borderline"}),
         (IDLE, {}, {"vacuous"}),
         (IDLE, {"chance_max": 0.5}, {"vacuous"}),
-        (replace(IDLE, borderline=True, observed=2.4996), {}, {"vacuous", "borderline"}),
+        (
+            replace(made.renumbered(IDLE, observed=2.4996), borderline=True),
+            {},
+            {"vacuous", "borderline"},
+        ),
     ],
 )
 def test_promise_54_the_gate_gives_both_reasons(
@@ -189,9 +193,14 @@ def verdict(doubt: set[Doubt]) -> Verdict:
     idle = "unbreakable" in doubt
     chance = None if idle else Chance(60, 100, 80)
     return Verdict(
-        "vacuous", "weight", 0.3004, ">=", 0.3, "L0H0", 1, 0.1,
-        chance=chance, borderline="borderline" in doubt, unbreakable=idle,
-    )  # fmt: skip
+        outcome="vacuous",
+        bounds=(made.bound("borderline" if "borderline" in doubt else "passed", observed=0.3004),),
+        head="L0H0",
+        heads_tried=1,
+        sink=0.1,
+        chance=chance,
+        unbreakable=idle,
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,8 +268,8 @@ def test_promise_53_a_run_says_which_tests_hold_whatever_the_model_does(
 
 
 def test_what_ablation_can_still_fail_is_not_unbreakable() -> None:
-    demand = Demand("weight", 0.9, ">=", 0.3, 0.6, worst=0.7)
-    assert demand.verdict(unbreakable=True, head="L0H0", heads_tried=1, sink=0.0).unbreakable
+    demand = Demand.of("weight", "weight", 0.9, ">=", 0.3, worst=0.7)
+    assert verdict_of([demand], unbreakable=True, head="L0H0", heads_tried=1, sink=0).unbreakable
     stated: dict[str, Any] = {"heads": "L0H0", "from": "b", "to": ["a", "b"], "min": 0.3}
     for required in (True, False):
         confirm = {"effect": {"good": "b", "bad": "c", "required": required}}

@@ -16,9 +16,9 @@ from attnprobe import yamltext
 from attnprobe.align import width
 from attnprobe.cases import Case, parse
 from attnprobe.errors import CaseError, CaseErrors, MeasureError
-from attnprobe.explain import bound, explain, harmless, headline
+from attnprobe.explain import explain, harmless, headline, limit
 from attnprobe.heads import HeadSet
-from attnprobe.records import Attended, BoundVerdict, Chance, Head, SiteName, Verdict
+from attnprobe.records import Attended, Bound, Chance, Head, SiteName, Verdict
 from attnprobe.run import Finding, Runner
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -35,10 +35,7 @@ def case(entry: str, text: str = SENTENCE) -> Case:
 
 VERDICT = Verdict(
     outcome="failed",
-    measure="weight",
-    observed=0.125,
-    relation=">=",
-    demanded=0.3,
+    bounds=(Bound("weight", "weight", 0.125, ">=", 0.3, "failed"),),
     head="L3H1",
     heads_tried=1,
     sink=0.25,
@@ -50,6 +47,15 @@ VERDICT = Verdict(
         Attended("it", 0.03125),
     ),
 )
+
+
+def changed(**changes: Any) -> Verdict:
+    """The verdict with other fields, or another deciding bound."""
+    numbers = {name: changes.pop(name) for name in vars(VERDICT.deciding) if name in changes}
+    outcome = numbers.get("outcome", VERDICT.outcome)
+    number = "passed" if outcome == "vacuous" else outcome
+    bound = replace(VERDICT.deciding, **{**numbers, "outcome": number})
+    return replace(VERDICT, outcome=outcome, bounds=(bound,), **changes)
 
 
 def told(found: Case, judged: Verdict | MeasureError) -> str:
@@ -225,22 +231,22 @@ def test_two_texts_are_shown_one_below_the_other() -> None:
     ],
 )
 def test_numbers_in_words(changes: dict[str, Any], lines: list[str]) -> None:
-    written = told(case("attends: {from: it, to: animal, min: 0.3}"), replace(VERDICT, **changes))
+    written = told(case("attends: {from: it, to: animal, min: 0.3}"), changed(**changes))
     assert set(lines) <= {line.strip() for line in written.split("\n")}
 
 
 def test_bound() -> None:
-    assert bound(replace(VERDICT, relation=">", demanded=0.0)) == "> 0"
+    assert limit(replace(VERDICT.deciding, relation=">", demanded=0.0)) == "> 0"
 
 
 def test_every_bound_is_told_the_hardest_first() -> None:
     others = (
-        BoundVerdict("failed", "rank", 3, "<=", 1),
-        BoundVerdict("borderline", "margin over a", 0.0995, ">=", 0.1),
-        BoundVerdict("passed", "weight", 0.125, "<=", 0.9),
+        Bound("rank", "rank", 3, "<=", 1, "failed"),
+        Bound("margin over a", "weight", 0.0995, ">=", 0.1, "borderline"),
+        Bound("weight", "weight", 0.125, "<=", 0.9, "passed"),
     )
     found = case("attends: {from: it, to: animal, over: street, min: 0.3, top: 1, max: 0.9}")
-    lines = told(found, replace(VERDICT, other_bounds=others)).split("\n")
+    lines = told(found, replace(VERDICT, bounds=(VERDICT.deciding, *others))).split("\n")
     start = lines.index("  weight 0.125, demanded >= 0.300")
     assert lines[start + 1 : start + 5] == [
         "  rank 3, demanded <= 1: does not hold",
@@ -278,7 +284,7 @@ def test_one_line_begins_with_the_number_or_what_it_cannot_say(
     changes: dict[str, Any], line: str
 ) -> None:
     (expectation,) = case("attends: {from: it, to: animal, min: 0.3}").expectations
-    failing = Finding(expectation, None, replace(VERDICT, **changes), None)
+    failing = Finding(expectation, None, changed(**changes), None)
     assert headline([failing]) == line
     assert headline([failing] * 2, 3) == f"{line}; 2 of 3 expectations fail"
 

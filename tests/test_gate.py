@@ -43,7 +43,6 @@ from attnprobe.gate.records import chance_contradictions, contradictions
 from attnprobe.models import LoadOptions
 from attnprobe.names import Key
 from attnprobe.results import (
-    BoundResult,
     CaseResult,
     ChanceResult,
     ExpectationResult,
@@ -55,7 +54,7 @@ from attnprobe.results import (
     read_results,
     write_json,
 )
-from attnprobe.rules.base import Demand, outcome_of
+from attnprobe.rules.base import Demand
 
 TODAY = date(2026, 11, 24)
 # The model of the made-up runs, as the last line names it.
@@ -797,11 +796,9 @@ def test_an_outcome_that_its_numbers_contradict_is_not_judged(
 def test_the_outcome_of_a_rule_is_never_a_contradiction(
     claimed: Any, relation: str, observed: float, demanded: float
 ) -> None:
-    up = relation in (">=", ">")
-    slack = observed - demanded if up else demanded - observed
-    demand = Demand("weight", observed, relation, demanded, slack, relation in (">", "<"))
+    demand = Demand.of("weight", "weight", observed, relation, demanded)
     stated = expectation(claimed, observed=observed, relation=relation, demanded=demanded)
-    assert (not list(contradictions(stated))) == (claimed == outcome_of(demand))
+    assert (not list(contradictions(stated))) == (claimed == demand.bound.outcome)
 
 
 def test_weights_that_are_not_known_are_not_judged() -> None:
@@ -821,7 +818,7 @@ def test_the_projects_own_suites_do_not_contradict_themselves(tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     stated = [e for item in read_results(tmp_path / "r.json").items for e in item.expectations]
-    assert len({entry.measure for entry in stated}) > 5
+    assert len({entry.bounds[0].measure for entry in stated}) > 5
     found = [why for e in stated for why in (*contradictions(e), *chance_contradictions(e))]
     assert found == []
 
@@ -1083,10 +1080,11 @@ def test_a_waived_check_was_judged_and_counts_for_the_least(failed: int, code: i
 def test_no_other_bound_may_fail_where_a_check_is_said_to_hold(
     outcome: Any, observed: float, code: int
 ) -> None:
-    other = BoundResult(outcome, "margin over street", observed, ">=", 0.3)
+    other = made_up_results.bound(outcome, measure="margin over street", observed=observed)
     made = case("c0")
     held = replace(
-        made, expectations=tuple(replace(one, other_bounds=(other,)) for one in made.expectations)
+        made,
+        expectations=tuple(replace(one, bounds=(*one.bounds, other)) for one in made.expectations),
     )
     decision = decide(run(held))
     assert decision.exit_code == code
@@ -1501,7 +1499,7 @@ def test_a_check_that_the_file_no_longer_states_does_not_move(tmp_path: Path) ->
 
 
 def moved_to(observed: float, chance: float | None = 0.01) -> Moved:
-    there = replace(expectation(), observed=observed, head="L3H5")
+    there = expectation(observed=observed, head="L3H5")
     return Moved("L3H1 moved to L3H5", (chance,), (there,))
 
 

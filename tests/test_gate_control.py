@@ -414,9 +414,7 @@ def recorded(model: Model, name: str, folder: Path) -> list[CaseResult]:
             rule=finding.expectation.rule.kind,
             arguments=dict(finding.expectation.arguments),
             outcome=verdict.outcome,
-            observed=verdict.observed,
-            relation=verdict.relation,
-            demanded=verdict.demanded,
+            bounds=verdict.bounds,
         )
         found.append(
             case(

@@ -877,18 +877,20 @@ def test_results_hold_what_eager_attention_gives(
         fails.expectations, [("barks", "dog")] * 2 + [("dog", "barks")], strict=True
     ):
         expected = weight(tiny, "The dog barks.", query, key)
-        assert entry.observed == pytest.approx(expected, abs=5e-5)
-        assert (entry.measure, entry.heads_tried, entry.head) == ("weight", 12, "mean of 12 heads")
+        assert entry.bounds[0].observed == pytest.approx(expected, abs=5e-5)
+        assert entry.bounds[0].measure == "weight"
+        assert (entry.heads_tried, entry.head) == (12, "mean of 12 heads")
     assert fails.expectations[1].arguments == {
         "heads": "mean",
         "from": "barks",
         "to": "dog",
         "min": 0.99,
     }
-    assert (fails.expectations[1].relation, fails.expectations[1].demanded) == (">=", 0.99)
+    (bound,) = fails.expectations[1].bounds
+    assert (bound.relation, bound.demanded) == (">=", 0.99)
     # A phrase is its words; the space between them is a token of its own here.
     expected = sum(weight(tiny, "The big seal barks.", "barks", word) for word in ("big", "seal"))
-    assert results.cases[3].expectations[0].observed == pytest.approx(expected, abs=5e-5)
+    assert results.cases[3].expectations[0].bounds[0].observed == pytest.approx(expected, abs=5e-5)
 
 
 def test_what_could_not_be_measured_stands_in_the_summary_line(
@@ -928,10 +930,11 @@ def test_results_hold_every_bound(probe: Run, write_cases: Write, tiny: TinyMode
         ("weight", "<=", to, 0.95, "passed", 0.95 - to),
     ]
     hardest, *others = sorted(numbers, key=lambda one: one[-1])
-    assert (entry.measure, entry.relation, entry.demanded) == (hardest[0], ">=", hardest[3])
-    told = [(one.measure, one.relation, one.demanded, one.outcome) for one in entry.other_bounds]
+    first, *rest = entry.bounds
+    assert (first.measure, first.relation, first.demanded) == (hardest[0], ">=", hardest[3])
+    told = [(one.measure, one.relation, one.demanded, one.outcome) for one in rest]
     assert told == [(one[0], one[1], one[3], one[4]) for one in others]
-    for bound, one in zip(entry.other_bounds, others, strict=True):
+    for bound, one in zip(rest, others, strict=True):
         assert bound.observed == pytest.approx(one[2], abs=5e-5)
         assert f"{bound.measure} {bound.observed:.3f}, demanded {bound.relation}" in entry.message
     result.stdout.fnmatch_lines(["  weight *, demanded <= 0.950: holds"])
@@ -1194,7 +1197,7 @@ def test_python_probes(probe: Run, pytester: pytest.Pytester, write_cases: Write
     probe("--attn-json=r.json", "x.attn.yaml")
     case = read_results(Path("r.json")).cases[1]
     assert case.expectations[1].message == fails.expectations[0].message
-    assert case.expectations[1].observed == fails.expectations[0].observed
+    assert case.expectations[1].bounds[0].observed == fails.expectations[0].bounds[0].observed
 
 
 def test_python_probes_on_several_models(probe: Run, pytester: pytest.Pytester) -> None:
@@ -1360,5 +1363,5 @@ def test_the_demo_model_resolves_it(
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["    0.68  animal  █*", "    0.05  street *← to"])
     cases = read_results(Path("r.json")).cases
-    assert cases[0].expectations[0].observed == pytest.approx(0.677, abs=0.001)
-    assert cases[1].expectations[0].observed == pytest.approx(0.050, abs=0.001)
+    assert cases[0].expectations[0].bounds[0].observed == pytest.approx(0.677, abs=0.001)
+    assert cases[1].expectations[0].bounds[0].observed == pytest.approx(0.050, abs=0.001)

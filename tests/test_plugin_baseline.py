@@ -398,7 +398,7 @@ def test_what_broke_and_what_got_weaker_is_listed(probe: Run, baseline: Make) ->
     edited(heavier)
     result = probe("--attn-compare=main")
     now = {entry.nodeid: entry for entry in read_results(MAIN).cases}
-    half = now["x.attn.yaml::rows[dog]"].expectations[0].observed
+    half = now["x.attn.yaml::rows[dog]"].expectations[0].bounds[0].observed
     assert half
     result.stdout.fnmatch_lines(
         [

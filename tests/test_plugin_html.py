@@ -277,7 +277,7 @@ def test_the_picture_shows_the_head_and_the_words(probe: Run, write_cases: Write
     table = shown(report(), "fails")
     for text in ("barks → dog over The", "L1H2", "&gt;= 0.990", "failed", "passed"):
         assert text in table
-    assert f"{case.expectations[1].observed:.3f}" in table
+    assert f"{case.expectations[1].bounds[0].observed:.3f}" in table
 
 
 def test_a_failed_word_pair_is_shown_beside_all_heads_of_its_layer(

@@ -20,6 +20,7 @@ import scipy.stats  # before the inner runs: pytester forgets what they import
 from conftest import LOADS_TINY
 from svg import texts
 
+from attnprobe.records import Bound
 from attnprobe.results import CaseResult, RelationResult, read_results
 
 if TYPE_CHECKING:
@@ -279,13 +280,13 @@ def test_the_results_file_tells_all(probe: Run, write: Write) -> None:
     assert (best.heads_tried or 0) > 1
     accuracy, above = found["fails"].expectations
     assert (accuracy.rule, accuracy.arguments) == ("relation", {"accuracy": 0.2})
-    assert (accuracy.outcome, accuracy.observed, accuracy.relation) == ("passed", 4 / 12, ">=")
-    assert (above.outcome, above.observed, above.demanded) == ("failed", 0.0, 0.1)
+    assert accuracy.bounds == (Bound("accuracy", "share", 4 / 12, ">=", 0.2, "passed"),)
+    lead, luck = above.bounds
+    assert (above.outcome, lead.observed, lead.demanded) == ("failed", 0.0, 0.1)
     assert above.message == (
         "lead over the best fixed distance 0, demanded >= 0.100; "
         "exact McNemar p 1, demanded <= 0.050: does not hold"
     )
-    (luck,) = above.other_bounds
     assert (luck.outcome, luck.observed, luck.demanded) == ("failed", 1.0, 0.05)
     few = found["few"]
     assert (few.n, few.accuracy) == (None, None)

@@ -201,7 +201,7 @@ def test_promise_53_a_bound_at_the_end_of_its_range_holds_whatever_the_model_doe
 def test_promise_53_one_of_two_bounds_that_nothing_can_break_is_told_and_does_not_decide() -> None:
     verdict = judge(PLAIN, even(PLAIN), "entropy", min=1.0, max=2.2)
     assert (verdict.outcome, verdict.relation, verdict.unbreakable) == ("passed", ">=", False)
-    (other,) = verdict.other_bounds
+    _, other = verdict.bounds
     assert (other.outcome, other.demanded) == ("vacuous", 2.2)
 
 

@@ -46,6 +46,7 @@ from attnprobe.models import Model
 from attnprobe.records import Encoding, Head, Sample, Span
 from attnprobe.relations import measure
 from attnprobe.stats import paired_p, wilson
+from attnprobe.units import read_unit
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "cases" / "data"
@@ -625,12 +626,14 @@ def test_figures_are_those_of_eager_attention(
     assert found.p == pytest.approx(min(1.0, 2 * tail / 2 ** (better + worse)))
 
     accuracy, above, tested = finding.judgements
-    assert accuracy.demand.observed == hits.mean()
+    bounds = [bound for judgement in finding.judgements for bound in judgement.bounds]
+    assert [read_unit(bound.measure) for bound in bounds] == [bound.unit for bound in bounds]
+    assert accuracy.deciding.observed == hits.mean()
     assert accuracy.outcome == ("passed" if hits.mean() > 0.5 else "failed")
     lead = hits.mean() - offset.mean()
     # A lead that is large enough must also be more than luck.
     shown = found.p if lead > 0.05 and found.p > 0.05 else lead
-    assert above.demand.observed == pytest.approx(shown)
+    assert above.deciding.observed == pytest.approx(shown)
     assert above.outcome == ("passed" if lead > 0.05 and found.p <= 0.05 else "failed")
     assert tested.outcome == ("passed" if lead > 0 and found.p <= 0.05 else "failed")
     assert found.notes[0] == "90 arcs of punctuation left out"
@@ -797,7 +800,7 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
     assert found.p < 1e-4
     (judgement,) = finding.judgements
     assert judgement.outcome == "failed"
-    assert judgement.demand.measure == "lead over the best fixed distance"
+    assert judgement.deciding.measure == "lead over the best fixed distance"
 
 
 def test_a_lead_too_near_to_call_must_be_no_luck_either(minilm: Model) -> None:
@@ -814,8 +817,8 @@ def test_a_lead_too_near_to_call_must_be_no_luck_either(minilm: Model) -> None:
     assert found is not None
     assert (found.right - found.offset_right, found.p) == (0, 1)
     (judgement,) = finding.judgements
-    assert (judgement.outcome, judgement.demand.measure) == ("failed", "exact McNemar p")
-    (lead,) = judgement.demand.other_bounds()
+    assert (judgement.outcome, judgement.deciding.measure) == ("failed", "exact McNemar p")
+    _, lead = judgement.bounds
     assert (lead.outcome, lead.observed) == ("borderline", 0)
 
 

@@ -27,6 +27,7 @@ from attnprobe.errors import Mark, MeasureError
 from attnprobe.plugin import reports
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import (
+    Bound,
     Chart,
     Curves,
     Encoding,
@@ -609,7 +610,13 @@ def judged(*charts: Chart) -> Judged:
     case = Case("suite", "<b>case", None, mark, Sample("a"), (stated,), (), "blocking", None, None)
     picture = Picture("encoder", (Head(2, 1),), (3,), (1,))
     verdict = Verdict(
-        "failed", "weight", 0.1, ">=", 0.3, "L2H1", 4, 0.0, picture=picture, charts=charts
+        "failed",
+        (Bound("weight", "weight", 0.1, ">=", 0.3, "failed"),),
+        "L2H1",
+        4,
+        0.0,
+        picture=picture,
+        charts=charts,
     )
     return Judged(case, "tiny", Finding(stated, encoding(), verdict, None, rows(4, 4)))
 

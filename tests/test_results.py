@@ -18,11 +18,12 @@ import pytest
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_results import renumbered
 
 from attnprobe import results
 from attnprobe.errors import ResultsError
 from attnprobe.heads import HeadSet
-from attnprobe.records import Head
+from attnprobe.records import Bound, Head
 from attnprobe.results import (
     CaseResult,
     ExpectationResult,
@@ -41,10 +42,7 @@ EXPECTATION = ExpectationResult(
     outcome="passed",
     message="it → animal",
     line=9,
-    measure="weight",
-    observed=0.1 + 0.2,
-    relation=">=",
-    demanded=0.3,
+    bounds=(Bound("weight", "weight", 0.1 + 0.2, ">=", 0.3, "passed"),),
     head="L3H1",
     heads_tried=1,
     sink=0.05,
@@ -85,7 +83,7 @@ FEW = (
         file="cases/b.attn.yaml",
         outcome="error",
         expectations=(
-            replace(EXPECTATION, outcome="borderline"),
+            renumbered(replace(EXPECTATION, outcome="borderline"), outcome="borderline"),
             replace(EXPECTATION, outcome="vacuous"),
             ExpectationResult("attends", {}, "error", "no such word", 3),
         ),
@@ -170,6 +168,24 @@ def test_a_case_is_named_with_its_row() -> None:
     assert (CASE.name, replace(CASE, row="dog").name) == ("it-animal", "it-animal[dog]")
 
 
+def test_files_without_units_are_read(tmp_path: Path) -> None:
+    margin = Bound("margin over rank, 2 of 9 rows left out", "weight", 0.1, ">=", 0.2, "failed")
+    stated = replace(EXPECTATION, bounds=(*EXPECTATION.bounds, margin))
+    path = tmp_path / "old.json"
+    made = Results({}, (), (replace(CASE, expectations=(stated,)),), collected=1)
+    older = made.to_json()
+    for entry in older["cases"][0]["expectations"]:
+        del entry["unit"], entry["other_bounds"][0]["unit"]
+    write_json(path, older)
+    assert read_results(path).cases == made.cases
+    older["cases"][0]["expectations"][0]["measure"] = "gaze"
+    write_json(path, older)
+    assert [bound.unit for bound in read_results(path).cases[0].expectations[0].bounds] == [
+        None,
+        "weight",
+    ]
+
+
 def test_a_record_of_another_shape_is_refused() -> None:
     sent = CASE.as_dict()
     with pytest.raises(ResultsError, match=r"^line: Input should be a valid integer"):
@@ -190,14 +206,12 @@ def test_a_record_of_another_shape_is_refused() -> None:
 def test_numbers_read_back_bit_equal(tmp_path_factory: Any, numbers: list[float]) -> None:
     path = tmp_path_factory.mktemp("numbers") / "results.json"
     cases = tuple(
-        replace(CASE, line=line, expectations=(replace(EXPECTATION, observed=number),))
+        replace(CASE, line=line, expectations=(renumbered(EXPECTATION, observed=number),))
         for line, number in enumerate(numbers)
     )
     write_json(path, Results({}, (), cases, collected=len(cases)).to_json())
-    read = [case.expectations[0].observed for case in read_results(path).cases]
-    assert [float.hex(value) for value in read if value is not None] == list(
-        map(float.hex, numbers)
-    )
+    read = [case.expectations[0].bounds[0].observed for case in read_results(path).cases]
+    assert list(map(float.hex, read)) == list(map(float.hex, numbers))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])

@@ -77,10 +77,10 @@ def test_entropy_is_scipys(seed: int, unit: str, normalised: bool, causal: bool)
 def test_both_bounds_are_told() -> None:
     nats = float(np.mean([scipy_entropy(row) for row in distributions(READ, 0)[0][0]]))
     verdict = judge("entropy", min=nats + 0.05, max=nats + 0.1)
-    told = [(one.relation, one.outcome) for one in (verdict.deciding, *verdict.other_bounds)]
+    told = [(one.relation, one.outcome) for one in verdict.bounds]
     assert told == [(">=", "failed"), ("<=", "passed")]
-    assert verdict.other_bounds[0].observed == pytest.approx(nats, abs=1e-5)
-    assert verdict.other_bounds[0].demanded == nats + 0.1
+    assert verdict.bounds[1].observed == pytest.approx(nats, abs=1e-5)
+    assert verdict.bounds[1].demanded == nats + 0.1
 
 
 @settings(max_examples=40, deadline=None)

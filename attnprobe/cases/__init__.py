@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from attnprobe.cases.editor import schema
 from attnprobe.cases.entries import (
-    Bound,
     Case,
     Contents,
     CorpusArcs,
@@ -17,13 +16,13 @@ from attnprobe.cases.entries import (
     LabelledArcs,
     Relation,
     Severity,
+    Threshold,
 )
 from attnprobe.cases.parser import load, load_contents, parse, parse_contents
 from attnprobe.cases.shells import LEAST
 
 __all__ = [
     "LEAST",
-    "Bound",
     "Case",
     "Contents",
     "CorpusArcs",
@@ -32,6 +31,7 @@ __all__ = [
     "LabelledArcs",
     "Relation",
     "Severity",
+    "Threshold",
     "load",
     "load_contents",
     "parse",

@@ -15,7 +15,6 @@ from attnprobe.records import Sample, SiteName, Span
 from attnprobe.rules import Rule
 
 __all__ = [
-    "Bound",
     "Case",
     "Contents",
     "CorpusArcs",
@@ -24,6 +23,7 @@ __all__ = [
     "LabelledArcs",
     "Relation",
     "Severity",
+    "Threshold",
 ]
 
 Severity = Literal["blocking", "advisory"]
@@ -117,7 +117,7 @@ class CorpusArcs:
     target_language: str | None = None
 
 
-class Bound(NamedTuple):
+class Threshold(NamedTuple):
     """One number that a relation must reach: `accuracy`, 0.5, and where it stands."""
 
     name: str
@@ -147,7 +147,7 @@ class Relation:
     among: Among
     seed: int
     least: int
-    bounds: tuple[Bound, ...]
+    bounds: tuple[Threshold, ...]
     marks: tuple[str, ...]
     severity: Severity
     xfail: str | None

@@ -11,12 +11,12 @@ from typing import Literal
 from attnprobe.align import Chars, Phrase, Selector, locate
 from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import (
-    Bound,
     Case,
     CorpusArcs,
     LabelledArc,
     LabelledArcs,
     Relation,
+    Threshold,
 )
 from attnprobe.cases.shells import (
     CORPUS_FORMATS,
@@ -81,7 +81,7 @@ class RelationParser:
         if demanded is None or source is None or heads is None:
             return
         bounds = tuple(
-            Bound(name, value, self.document.key_mark((*path, "expect", name)))
+            Threshold(name, value, self.document.key_mark((*path, "expect", name)))
             for name, value in demanded
             if value is not None
         )

@@ -21,7 +21,7 @@ from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
 from attnprobe.names import Key
 from attnprobe.records import Head, Sample, SiteName, Verdict
-from attnprobe.results import BoundResult, CaseResult, ExpectationResult, ModelResult
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
 
@@ -143,16 +143,7 @@ def _of_file(
 
 def _measured(entry: ExpectationResult, verdict: Verdict) -> ExpectationResult:
     """An expectation of the record, with the numbers of another place."""
-    return replace(
-        entry,
-        outcome=verdict.outcome,
-        measure=verdict.measure,
-        observed=verdict.observed,
-        relation=verdict.relation,
-        demanded=verdict.demanded,
-        head=verdict.head,
-        other_bounds=tuple(BoundResult(**vars(bound)) for bound in verdict.other_bounds),
-    )
+    return replace(entry, outcome=verdict.outcome, bounds=verdict.bounds, head=verdict.head)
 
 
 def _rules(case: Case) -> Iterator[Rule]:

@@ -6,10 +6,9 @@ import math
 import operator
 from collections.abc import Iterator
 
-from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Outcome
+from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Bound, Outcome
 from attnprobe.results import ExpectationResult
 from attnprobe.rules import BAND
-from attnprobe.units import is_own_slack, unit_of
 
 __all__ = ["chance_contradictions", "contradictions", "is_borderline", "other_contradictions"]
 
@@ -20,13 +19,7 @@ _ROUNDING = 1e-9
 
 def contradictions(entry: ExpectationResult) -> Iterator[str]:
     """What the outcome of an expectation cannot be, by its number and its bound."""
-    if entry.outcome == "error":
-        return
-    if entry.observed is None or entry.demanded is None or entry.relation not in _HOLDS:
-        yield f"is {entry.outcome} without a number and a bound"
-    elif entry.outcome not in _outcomes(entry, entry.observed, entry.relation, entry.demanded):
-        bound = f"{entry.relation} {entry.demanded:g}"
-        yield f"is {entry.outcome} with {entry.observed:g}, demanded {bound}"
+    yield from _contradictions(entry.deciding, entry.outcome)
 
 
 def is_borderline(entry: ExpectationResult) -> bool:
@@ -36,42 +29,44 @@ def is_borderline(entry: ExpectationResult) -> bool:
     """
     if entry.outcome != "vacuous" or entry.borderline:
         return "borderline" in entry.doubts
-    if entry.observed is None or entry.demanded is None or not _has_own_slack(entry):
-        return False
-    return abs(entry.observed - entry.demanded) < BAND
-
-
-def _has_own_slack(entry: ExpectationResult) -> bool:
-    return entry.rule == "relation" or is_own_slack(unit_of(entry.measure))
+    slack = entry.deciding.slack if entry.deciding else None
+    return slack is not None and abs(slack) < BAND
 
 
 def other_contradictions(entry: ExpectationResult) -> Iterator[str]:
     """What cannot be of the bounds that did not decide: none may fail where all is said to hold."""
-    for bound in entry.bounds()[1:]:
-        yield from (f"{bound.measure} {why}" for why in contradictions(bound))
+    for bound in entry.bounds[1:]:
+        yield from (f"{bound.measure} {why}" for why in _contradictions(bound, bound.outcome))
         if bound.outcome == "failed" and entry.outcome not in ("failed", "error"):
             yield f"is {entry.outcome}, though its {bound.measure} failed"
 
 
-def _outcomes(
-    entry: ExpectationResult, observed: float, relation: str, demanded: float
-) -> set[Outcome]:
-    """The outcomes that these numbers allow.
+def _contradictions(bound: Bound | None, outcome: Outcome) -> Iterator[str]:
+    if outcome == "error":
+        return
+    if bound is None or not bound.direction:
+        yield f"is {outcome} without a number and a bound"
+    elif outcome not in _outcomes(bound):
+        demanded = f"{bound.relation} {bound.demanded:g}"
+        yield f"is {outcome} with {bound.observed:g}, demanded {demanded}"
+
+
+def _outcomes(bound: Bound) -> set[Outcome]:
+    """The outcomes that the numbers of a bound allow.
 
     The band is held against the distance of a number from its bound. The slack of a rank, a ratio
     or a count of links lies in another unit, so there the comparison alone can be repeated.
     """
-    holds = _HOLDS[relation](observed, demanded)
-    slack = observed - demanded if relation in (">=", ">") else demanded - observed
-    if _has_own_slack(entry):
-        tied = slack == 0 and relation in (">", "<")
-        if abs(slack) < BAND and not tied:
+    holds = _HOLDS[bound.relation](bound.observed, bound.demanded)
+    if bound.slack is not None:
+        tied = bound.slack == 0 and bound.relation in (">", "<")
+        if abs(bound.slack) < BAND and not tied:
             return {"borderline", "vacuous"}
         return {"passed", "vacuous"} if holds else {"failed"}
     allowed: set[Outcome] = {"borderline", "vacuous"}
-    if holds or abs(slack) < _ROUNDING:
+    if holds or abs(bound.distance) < _ROUNDING:
         allowed.add("passed")
-    if not holds or abs(slack) < _ROUNDING:
+    if not holds or abs(bound.distance) < _ROUNDING:
         allowed.add("failed")
     return allowed
 

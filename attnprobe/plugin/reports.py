@@ -13,10 +13,11 @@ from attnprobe.attention import draw
 from attnprobe.cases import Case, Relation
 from attnprobe.explain import (
     DOUBTS,
-    bound,
     demanded,
     figures,
     harmless,
+    limit,
+    measured,
     other_bounds,
     unknown_line,
 )
@@ -24,7 +25,7 @@ from attnprobe.heads import Heads
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import BoundVerdict, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
+from attnprobe.records import Bound, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
 from attnprobe.render.table import (
     STYLE,
     BoundRow,
@@ -36,7 +37,6 @@ from attnprobe.render.table import (
     texts,
 )
 from attnprobe.results import (
-    BoundResult,
     ChanceResult,
     ExpectationResult,
     HeadSetResult,
@@ -111,9 +111,9 @@ def expectation(judged: Judged) -> ExpectationResult:
             head_sets=_head_sets(stated.rule.heads),
             check_sha256=expectation_sha256(judged.finding),
         )
-    said = [f"{verdict.measure} {format_number(verdict.observed)}, demanded {bound(verdict)}"]
+    said = [measured(verdict.deciding)]
     said += [DOUBTS[doubt] for doubt in verdict.doubts if doubt != "vacuous"]
-    said += other_bounds(verdict.other_bounds)
+    said += other_bounds(verdict.bounds[1:])
     said += verdict.ablated
     if verdict.chance is not None:
         said.append(str(verdict.chance))
@@ -123,25 +123,17 @@ def expectation(judged: Judged) -> ExpectationResult:
         outcome=verdict.outcome,
         message="; ".join(said),
         line=stated.mark.line,
-        measure=verdict.measure,
-        observed=verdict.observed,
-        relation=verdict.relation,
-        demanded=verdict.demanded,
+        bounds=verdict.bounds,
         head=verdict.head,
         heads_tried=verdict.heads_tried,
         chance=_chance(verdict.chance),
         sink=verdict.sink,
         confirmed=verdict.confirmed,
-        other_bounds=_other_bounds(verdict.other_bounds),
         head_sets=_head_sets(stated.rule.heads),
         borderline=verdict.borderline,
         unbreakable=verdict.unbreakable,
         check_sha256=expectation_sha256(judged.finding),
     )
-
-
-def _other_bounds(bounds: Sequence[BoundVerdict]) -> tuple[BoundResult, ...]:
-    return tuple(BoundResult(**vars(one)) for one in bounds)
 
 
 def text_of(stated: object, judged: Sequence[Judged]) -> str | None:
@@ -215,7 +207,7 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     told: dict[str, Any] = {"relation": stated.describe(), "expectations": []}
     if finding is None:
         return told
-    found, judged = finding.accuracy, {one.bound: one for one in finding.judgements}
+    found, judged = finding.accuracy, {one.stated: one for one in finding.judgements}
     bounds = [
         ExpectationResult(
             rule="relation",
@@ -257,20 +249,16 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
 
 
 def _bound(judgement: Judgement, found: Accuracy, stated: Relation) -> ExpectationResult:
-    demand, bound = judgement.demand, judgement.bound
+    bound = judgement.stated
     return ExpectationResult(
         rule="relation",
         arguments={bound.name: bound.demanded},
         outcome=judgement.outcome,
-        message="; ".join([demanded(judgement), *other_bounds(demand.other_bounds())]),
+        message="; ".join([demanded(judgement.deciding), *other_bounds(judgement.bounds[1:])]),
         line=bound.mark.line,
-        measure=demand.measure,
-        observed=demand.observed,
-        relation=demand.relation,
-        demanded=demand.demanded,
+        bounds=judgement.bounds,
         head=found.head,
         heads_tried=found.heads_tried,
-        other_bounds=_other_bounds(demand.other_bounds()),
         head_sets=_head_sets(stated.heads),
         check_sha256=bound_sha256(stated, bound.name, bound.demanded, found.sha256),
     )
@@ -336,27 +324,27 @@ def _accuracies(
 
 
 def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding:
-    demand = judged.demand if judged else None
+    bound = judged.deciding if judged else None
     return Finding(
         rule="relation",
         relation=finding.relation.describe(),
         heads=str(finding.relation.heads),
-        observed=f"{demand.measure} {format_number(demand.observed)}"
-        if demand
+        observed=f"{bound.measure} {format_number(bound.observed)}"
+        if bound
         else str(finding.error),
-        demanded=f"{demand.relation} {format_number(demand.demanded)}" if demand else "",
+        demanded=limit(bound) if bound else "",
         head=finding.accuracy.head if finding.accuracy else "",
         sink=None,
         chance="",
         outcome=judged.outcome if judged else "error",
-        other_bounds=_bound_rows(demand.other_bounds() if demand else ()),
+        other_bounds=_bound_rows(judged.bounds[1:] if judged else ()),
     )
 
 
-def _bound_rows(bounds: Sequence[BoundVerdict]) -> tuple[BoundRow, ...]:
+def _bound_rows(bounds: Sequence[Bound]) -> tuple[BoundRow, ...]:
     return tuple(
-        BoundRow(f"{one.measure} {format_number(one.observed)}", bound(one), one.outcome)
-        for one in bounds
+        BoundRow(f"{bound.measure} {format_number(bound.observed)}", limit(bound), bound.outcome)
+        for bound in bounds
     )
 
 
@@ -451,13 +439,13 @@ def _row(judged: Judged) -> Finding:
         relation=rule.relation(),
         heads=str(rule.heads),
         observed=f"{verdict.measure} {format_number(verdict.observed)}",
-        demanded=bound(verdict),
+        demanded=limit(verdict.deciding),
         head=verdict.head,
         chance=_rate(verdict.chance),
         sink=verdict.sink,
         outcome=verdict.outcome,
         doubts=tuple(DOUBTS[doubt] for doubt in verdict.doubts if doubt != verdict.outcome),
-        other_bounds=_bound_rows(verdict.other_bounds),
+        other_bounds=_bound_rows(verdict.bounds[1:]),
     )
 
 

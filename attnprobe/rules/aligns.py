@@ -49,6 +49,7 @@ from attnprobe.rules.base import (
     decide,
     hardest,
     is_unbreakable,
+    verdict_of,
 )
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, head_grid, sink_shares
 from attnprobe.wording import format_whole_percent
@@ -239,7 +240,6 @@ class Aligns(Rule):
         demands = [hardest(self._demands(gold.links(one), gold)) for one in chosen]
         scores = [accuracy(gold.links(one), gold.possible) for one in chosen]
         decider = decide(demands, how, self.heads.count, best=int(np.argmax(scores)))
-        demand = demands[decider]
         decided = heads if how == "mean" else (heads[decider],)
         name = f"mean of {len(heads)} heads" if how == "mean" else str(decided[0])
         for word, source in zip(gold.targets, chosen[decider], strict=True):
@@ -252,7 +252,8 @@ class Aligns(Rule):
         distribution = np.mean(
             [found.at(head.layer, picked)[head.head].mean(axis=0) for head in decided], axis=0
         )
-        return demand.verdict(
+        return verdict_of(
+            demands[decider],
             head=name,
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=False)),
@@ -273,21 +274,23 @@ class Aligns(Rule):
     def _demands(self, links: Set[Link], gold: _Gold) -> Iterator[Demand]:
         where = _ROWS[self.row]
         if self.min_accuracy is not None:
-            yield Demand(
+            yield Demand.of(
                 f"accuracy, {where}",
+                "links",
                 accuracy(links, gold.possible),
                 ">=",
                 self.min_accuracy,
-                _accuracy_slack(links, gold, self.min_accuracy),
+                slack=_accuracy_slack(links, gold, self.min_accuracy),
                 worst=_accuracy_slack(gold.worst, gold, self.min_accuracy),
             )
         if self.max_aer is not None:
-            yield Demand(
+            yield Demand.of(
                 f"AER, {where}",
+                "links",
                 alignment_error_rate(links, gold.sure, gold.possible),
                 "<=",
                 self.max_aer,
-                _aer_slack(links, gold, self.max_aer),
+                slack=_aer_slack(links, gold, self.max_aer),
                 worst=_aer_slack(gold.worst, gold, self.max_aer),
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from attnprobe.align import (
 from attnprobe.errors import MeasureError, SelectorError
 from attnprobe.heads import Heads, How, parse_heads
 from attnprobe.records import (
-    BoundVerdict,
+    Bound,
     Encoding,
     Head,
     Need,
@@ -38,6 +39,7 @@ from attnprobe.records import (
 )
 from attnprobe.registry import Registry
 from attnprobe.rules.chance import Bools, Pair, Trials
+from attnprobe.units import MeasureUnit
 
 __all__ = [
     "BAND",
@@ -58,6 +60,7 @@ __all__ = [
     "is_unbreakable",
     "outcome_of",
     "parse_rule",
+    "verdict_of",
 ]
 
 # A number this near to its bound is "borderline": noise of another machine could turn it.
@@ -324,105 +327,105 @@ def check_numbers(rows: Rows, heads: Collection[Head] | None = None) -> None:
 
 
 class Demand(NamedTuple):
-    """One bound and how far a head is from it.
+    """A bound on one head, and by how much the head meets it.
 
     Attributes:
-        slack: by how much the head does better than the bound, in attention weight; below zero
-            it falls short.
-        strict: a slack of exactly zero does not do.
-        others: the other demands on the same head, the hardest first, where this one decides.
-        worst: the least slack that any model could have on this text, where that is known.
+        slack: by how much the head does better than the bound, below zero where it falls short:
+            the distance of the number, or the difference of weights or links that it stands for.
+        idle: whether no model can fail it on this text: at worst it is borderline.
     """
 
-    measure: str
-    observed: float
-    relation: str
-    demanded: float
+    bound: Bound
     slack: float
-    strict: bool = False
-    others: tuple[Demand, ...] = ()
-    worst: float = -math.inf
+    idle: bool
 
-    @property
-    def holds(self) -> bool:
-        return self.slack > 0 or (self.slack == 0 and not self.strict)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no model can fail it: at worst it is borderline."""
-        return self.worst > -BAND and not (self.strict and self.worst <= 0)
-
-    def verdict(self, *, left_out: str = "", unbreakable: bool = False, **about: Any) -> Verdict:
-        """The verdict where this demand decides.
+    @classmethod
+    def of(
+        cls,
+        measure: str,
+        unit: MeasureUnit,
+        observed: float,
+        relation: str,
+        demanded: float,
+        *,
+        slack: float | None = None,
+        strict: bool | None = None,
+        worst: float = -math.inf,
+    ) -> Demand:
+        """A bound and its outcome.
 
         Args:
-            left_out: what was left out of the numbers, to be said behind their measures.
-            unbreakable: whether the expectation holds whatever the model does.
-            about: the other fields of `Verdict`.
+            slack: the distance of the number from its bound unless given.
+            strict: whether a slack of exactly zero fails; as the relation says unless given.
+            worst: the least slack that any model could have on this text, where that is known.
         """
-        outcome = outcome_of(self)
-        unbreakable = unbreakable and outcome != "failed"
-        return Verdict(
-            outcome="vacuous" if unbreakable else outcome,
-            borderline=outcome == "borderline",
-            unbreakable=unbreakable,
-            measure=self.measure + left_out,
-            observed=self.observed,
-            relation=self.relation,
-            demanded=self.demanded,
-            other_bounds=self.other_bounds(left_out),
-            **about,
-        )
+        if slack is None:
+            slack = observed - demanded if relation in (">=", ">") else demanded - observed
+        if strict is None:
+            strict = relation in (">", "<")
+        outcome = outcome_of(slack, strict=strict)
+        idle = worst > -BAND and not (strict and worst <= 0)
+        return cls(Bound(measure, unit, observed, relation, demanded, outcome), slack, idle)
 
-    def other_bounds(self, left_out: str = "") -> tuple[BoundVerdict, ...]:
-        """What became of the other demands on the same head, the hardest first.
+    @property
+    def ease(self) -> tuple[int, float]:
+        """Sorts demands, the hardest first: failed, borderline, passed, then by slack.
 
-        A bound that nothing can break is vacuous.
+        Slack alone would put a failed tie, with a slack of 0, behind a borderline shortfall.
         """
-        return tuple(
-            BoundVerdict(
-                outcome="vacuous" if other.idle else outcome_of(other),
-                measure=other.measure + left_out,
-                observed=other.observed,
-                relation=other.relation,
-                demanded=other.demanded,
-            )
-            for other in self.others
-        )
+        return ("failed", "borderline", "passed").index(self.bound.outcome), self.slack
 
 
-def outcome_of(demand: Demand) -> Outcome:
+def outcome_of(slack: float, *, strict: bool) -> Outcome:
     """`borderline` within the band on either side; an exact tie fails a strict demand."""
-    tied = demand.strict and demand.slack == 0
-    if abs(demand.slack) < BAND and not tied:
+    tied = strict and slack == 0
+    if abs(slack) < BAND and not tied:
         return "borderline"
-    return "passed" if demand.holds else "failed"
+    return "passed" if slack > 0 else "failed"
 
 
-def _ease(demand: Demand) -> tuple[int, float]:
-    """Sorts demands, the hardest first: failed, borderline, passed, then by slack.
+def verdict_of(
+    demands: Sequence[Demand], *, left_out: str = "", unbreakable: bool = False, **about: Any
+) -> Verdict:
+    """The verdict on a head.
 
-    Slack alone would put a failed tie, with a slack of 0, behind a borderline shortfall.
+    Args:
+        demands: all on that head, the one that decides first. Of the others, those that nothing
+            can break are vacuous.
+        left_out: what was left out of the numbers, to be said behind their measures.
+        unbreakable: whether the expectation holds whatever the model does.
+        about: the other fields of `Verdict`.
     """
-    return ("failed", "borderline", "passed").index(outcome_of(demand)), demand.slack
+    deciding, *others = demands
+    bounds = [
+        deciding.bound,
+        *(replace(own.bound, outcome="vacuous") if own.idle else own.bound for own in others),
+    ]
+    outcome = deciding.bound.outcome
+    unbreakable = unbreakable and outcome != "failed"
+    return Verdict(
+        outcome="vacuous" if unbreakable else outcome,
+        bounds=tuple(replace(bound, measure=bound.measure + left_out) for bound in bounds),
+        unbreakable=unbreakable,
+        **about,
+    )
 
 
-def hardest(demands: Iterable[Demand]) -> Demand:
-    """The demand that decides on a head that must meet all of them, with the others.
+def hardest(demands: Iterable[Demand]) -> tuple[Demand, ...]:
+    """The demands on a head that must meet all of them: the one that decides, then the others.
 
     One that nothing can break decides only where all are such.
     """
-    first, *others = sorted(demands, key=lambda demand: (demand.idle, *_ease(demand)))
-    return first._replace(others=tuple(others))
+    return tuple(sorted(demands, key=lambda demand: (demand.idle, *demand.ease)))
 
 
-def decide(demands: Sequence[Demand], how: How, count: int, *, best: int) -> int:
-    """Index of the head that decides, given the hardest demand on each head.
+def decide(heads: Sequence[Sequence[Demand]], how: How, count: int, *, best: int) -> int:
+    """Index of the head that decides, given the demands on each head, the hardest first.
 
     `any` is decided by the head with the most slack, `all` by the one with the least, `at_least
     k` by the k-th, `best` by the head at index `best`.
     """
-    order = sorted(range(len(demands)), key=lambda index: _ease(demands[index]), reverse=True)
+    order = sorted(range(len(heads)), key=lambda index: heads[index][0].ease, reverse=True)
     if how == "best":
         return best
     if how == "all":
@@ -430,8 +433,8 @@ def decide(demands: Sequence[Demand], how: How, count: int, *, best: int) -> int
     return order[count - 1 if how == "at_least" else 0]
 
 
-def is_unbreakable(demands: Sequence[Demand], how: How, count: int) -> bool:
-    """Whether the heads hold whatever the model does, given the hardest demand on each head."""
-    idle = sum(demand.idle for demand in demands)
-    needed = {"any": 1, "at_least": count}.get(how, len(demands))
+def is_unbreakable(heads: Sequence[Sequence[Demand]], how: How, count: int) -> bool:
+    """Whether the heads hold whatever the model does, given the demands on each head."""
+    idle = sum(demands[0].idle for demands in heads)
+    needed = {"any": 1, "at_least": count}.get(how, len(heads))
     return idle >= needed

@@ -35,6 +35,7 @@ from attnprobe.rules.base import (
     decide,
     hardest,
     is_unbreakable,
+    verdict_of,
 )
 from attnprobe.rules.frame import Doubles, Frame, sink_shares
 from attnprobe.rules.ranges import Range, divergence_range
@@ -149,11 +150,12 @@ class Diversity(Rule):
         ]
         how = self.heads.how or "all"
         decider = decide(demands, how, self.heads.count, best=0)
-        demand, heads = demands[decider], sets[decider]
+        heads = sets[decider]
         pairs = len(heads) * (len(heads) - 1) // 2
         name = str(self.heads) if self.heads.how is None else f"L{heads[0].layer}"
         sinks = sink_shares(weights[decider], found.keys, causal=site.causal)
-        return demand.verdict(
+        return verdict_of(
+            demands[decider],
             head=f"mean of {plural(pairs, 'pair')} of {name}",
             heads_tried=sum(map(len, sets)),
             sink=float(sinks.mean()),
@@ -189,12 +191,12 @@ class Diversity(Rule):
         return divergence_range(visible.sum(axis=-1) + leaky, len(heads))
 
     def _demands(self, value: float, possible: Range) -> Iterator[Demand]:
-        measure = "divergence (nats)"
+        name = "divergence (nats)"
         low, high = possible
         if self.min is not None:
-            yield Demand(measure, value, ">=", self.min, value - self.min, worst=low - self.min)
+            yield Demand.of(name, "nats", value, ">=", self.min, worst=low - self.min)
         if self.max is not None:
-            yield Demand(measure, value, "<=", self.max, self.max - value, worst=self.max - high)
+            yield Demand.of(name, "nats", value, "<=", self.max, worst=self.max - high)
 
 
 def _mean_of_pairs(between: Doubles) -> float:

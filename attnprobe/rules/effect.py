@@ -31,6 +31,7 @@ from attnprobe.heads import Heads
 from attnprobe.records import (
     WHOLE_PICTURE,
     Ablation,
+    Bound,
     Control,
     Encoding,
     Head,
@@ -57,8 +58,10 @@ from attnprobe.rules.base import (
     SelectorField,
     check_numbers,
     hardest,
+    verdict_of,
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
+from attnprobe.units import MeasureUnit
 from attnprobe.wording import format_p, format_stated
 
 __all__ = ["Confirm", "ConfirmField", "Effect", "random_sets"]
@@ -139,6 +142,11 @@ class Asked(BaseModel):
     def readout(self) -> str:
         """What is read out, with its unit."""
         return "the readout (nats)" if self.positive is None else "the similarity (cosine)"
+
+    @property
+    def readout_unit(self) -> MeasureUnit:
+        """The unit of what is read out."""
+        return "nats" if self.positive is None else "cosine"
 
 
 @RULES.register("effect")
@@ -261,17 +269,18 @@ class Effect(Asked, Rule):
         heads = self.heads.resolve(site)
         check_numbers(found)
         control = self.control(rows[1:])
-        demand = hardest(self._demands(control))
+        demands = hardest(self._demands(control))
         positions_seen = list(found.positions)
         # Without a row in question, nothing of a long text can be shown.
         shown = len(positions_seen) <= WHOLE_PICTURE
         distribution = np.mean(
             [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0
         )
-        return demand.verdict(
+        return verdict_of(
+            demands,
             head=str(heads[0]) if len(heads) == 1 else f"{len(heads)} heads together",
             heads_tried=1,
-            unbreakable=demand.idle,
+            unbreakable=demands[0].idle,
             sink=float(sink_shares(distribution, found.keys, causal=site.causal)),
             top=strongest_words(distribution, found.keys),
             picture=Picture(site.name, heads, found.positions, ()) if shown else None,
@@ -314,22 +323,23 @@ class Effect(Asked, Rule):
     def _demands(self, control: Control) -> Iterator[Demand]:
         verb = {"lowers": "fall", "raises": "rise", "either": "change"}[self.direction]
         change = control.change
-        measure = f"{verb} of {self.readout}"
+        name, unit = f"{verb} of {self.readout}", self.readout_unit
         most = self._most or math.inf
         low = 0.0 if self.direction == "either" else -most
         if self.min is not None:
-            yield Demand(measure, change, ">=", self.min, change - self.min, worst=low - self.min)
+            yield Demand.of(name, unit, change, ">=", self.min, worst=low - self.min)
         if self.max is not None:
-            yield Demand(measure, change, "<=", self.max, self.max - change, worst=self.max - most)
+            yield Demand.of(name, unit, change, "<=", self.max, worst=self.max - most)
         if self.top is not None:
             rival = sorted(control.draws, reverse=True)[self.top - 1]
             rank = 1 + control.as_much
-            yield Demand(
+            yield Demand.of(
                 f"rank of the {verb} among random heads",
+                "rank",
                 rank,
                 "<=",
                 self.top,
-                change - rival,
+                slack=change - rival,
                 strict=True,
             )
 
@@ -382,20 +392,14 @@ class Confirm(Asked):
         if not self.required or matters or verdict.outcome == "failed":
             return verdict
         if control.change > 0:
-            measure, observed = "rank of the fall among random heads", float(1 + control.as_much)
-            relation, demanded = "<=", float(top)
+            measure, rank = "rank of the fall among random heads", float(1 + control.as_much)
+            bound = Bound(measure, "rank", rank, "<=", float(top), "failed")
         else:
-            measure, observed = f"fall of {self.readout}", control.change
-            relation, demanded = ">", 0.0
+            measure, fall = f"fall of {self.readout}", control.change
+            bound = Bound(measure, self.readout_unit, fall, ">", 0.0, "failed")
+        # Ablation decides, so all bounds on the attention stand beside it.
         return replace(
-            verdict,
-            outcome="failed",
-            borderline=False,
-            unbreakable=False,
-            measure=measure,
-            observed=observed,
-            relation=relation,
-            demanded=demanded,
+            verdict, outcome="failed", unbreakable=False, bounds=(bound, *verdict.bounds)
         )
 
     @staticmethod

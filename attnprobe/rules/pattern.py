@@ -32,6 +32,7 @@ from attnprobe.rules.ranges import (
 )
 from attnprobe.rules.score import Scored, layer_panel
 from attnprobe.rules.statistics import KEYS_SHARE, check_one_sequence, entropy, keys_holding
+from attnprobe.units import MeasureUnit
 from attnprobe.wording import format_short, format_stated
 
 __all__ = [
@@ -237,6 +238,9 @@ class _Shaped(Scored):
     def _measure(self, view: Doubles, frame: Frame) -> str:
         return self._title()
 
+    def _measure_unit(self) -> MeasureUnit:
+        return "weight" if self.form == "mass" else "match"
+
     def _charts(
         self, found: Rows, scores: Mapping[int, Doubles], decided: tuple[Head, ...]
     ) -> Iterator[Chart]:
@@ -370,6 +374,9 @@ class Pattern(_Shaped):
             on=positions(self.to, keys) if self.to else (),
         )
 
+    def _measure_unit(self) -> MeasureUnit:
+        return "share" if self.is_ in ("sparse", "uniform") else super()._measure_unit()
+
     def _title(self) -> str:
         if self.is_ in ("sparse", "uniform"):
             return "normalised entropy"
@@ -387,12 +394,12 @@ class Pattern(_Shaped):
             held = float(row_mean(keys_holding(view)))
             low, high = keys_range(frame)
             few = self.is_ == "sparse"
-            yield Demand(
+            yield Demand.of(
                 "keys with 90 % of the mass",
+                "keys",
                 held,
                 "<=" if few else ">=",
                 self.keys,
-                self.keys - held if few else held - self.keys,
                 worst=self.keys - high if few else low - self.keys,
             )
 

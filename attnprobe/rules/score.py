@@ -32,6 +32,7 @@ from attnprobe.rules.base import (
     decide,
     hardest,
     is_unbreakable,
+    verdict_of,
 )
 from attnprobe.rules.frame import (
     LEAST_CONTENT,
@@ -43,6 +44,7 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 from attnprobe.rules.ranges import Range
+from attnprobe.units import MeasureUnit
 from attnprobe.wording import format_whole_percent
 
 __all__ = ["Scored", "layer_panel"]
@@ -122,7 +124,6 @@ class Scored(Rule):
         best = int(np.argmax(values) if self._more_is_better() else np.argmin(values))
         how = self.heads.how or "any"
         decider = decide(demands, how, self.heads.count, best=best)
-        demand = demands[decider]
         decided = heads if mean else (heads[decider],)
         frame, view = framed[decider], judged[decider]
         silent = int(np.isnan(view[:, 0]).sum())
@@ -131,7 +132,8 @@ class Scored(Rule):
             [found.at(head.layer, frame.positions)[head.head].mean(axis=0) for head in decided],
             axis=0,
         )
-        return demand.verdict(
+        return verdict_of(
+            demands[decider],
             left_out=left_out,
             unbreakable=is_unbreakable(demands, how, self.heads.count),
             head=names[decider],
@@ -196,6 +198,10 @@ class Scored(Rule):
         """What the number of this head is, of its weights `[rows, columns]`."""
 
     @abstractmethod
+    def _measure_unit(self) -> MeasureUnit:
+        """The unit of the number."""
+
+    @abstractmethod
     def _title(self) -> str:
         """What the number is for every head, with its unit."""
 
@@ -203,12 +209,12 @@ class Scored(Rule):
         return self.min is not None
 
     def _demands(self, value: float, view: Doubles, frame: Frame) -> Iterator[Demand]:
-        measure = self._measure(view, frame)
+        name, unit = self._measure(view, frame), self._measure_unit()
         low, high = self._range(frame)
         if self.min is not None:
-            yield Demand(measure, value, ">=", self.min, value - self.min, worst=low - self.min)
+            yield Demand.of(name, unit, value, ">=", self.min, worst=low - self.min)
         if self.max is not None:
-            yield Demand(measure, value, "<=", self.max, self.max - value, worst=self.max - high)
+            yield Demand.of(name, unit, value, "<=", self.max, worst=self.max - high)
 
     def _marked(self, view: Doubles, frame: Frame) -> tuple[int, ...]:
         """Token positions of the columns to outline in the picture."""

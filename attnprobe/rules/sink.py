@@ -15,6 +15,7 @@ from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Doubles, Frame, SinkKind, row_mean, sink_shares
 from attnprobe.rules.ranges import Range, sink_range
 from attnprobe.rules.score import Scored
+from attnprobe.units import MeasureUnit
 
 __all__ = ["Sink", "sink_rows"]
 
@@ -87,6 +88,9 @@ class Sink(Scored):
 
     def _measure(self, view: Doubles, frame: Frame) -> str:
         return self._title()
+
+    def _measure_unit(self) -> MeasureUnit:
+        return "weight"
 
     def _title(self) -> str:
         return {

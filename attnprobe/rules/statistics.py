@@ -20,6 +20,7 @@ from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, head_grid, row_mean
 from attnprobe.rules.ranges import Range, distance_range, entropy_range
 from attnprobe.rules.score import Scored
+from attnprobe.units import MeasureUnit
 from attnprobe.wording import format_short, format_stated
 
 __all__ = [
@@ -174,6 +175,9 @@ class Entropy(Statistic):
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(entropy(view, frame.visible if self.normalised else None))
 
+    def _measure_unit(self) -> MeasureUnit:
+        return "share" if self.normalised else "nats"
+
     def _title(self) -> str:
         return "normalised entropy" if self.normalised else "entropy (nats)"
 
@@ -200,6 +204,9 @@ class Distance(Statistic):
 
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         return row_mean(distance(view, frame, normalised=self.normalised))
+
+    def _measure_unit(self) -> MeasureUnit:
+        return "share" if self.normalised else "distance"
 
     def _title(self) -> str:
         return "normalised distance" if self.normalised else f"distance ({self.unit})"

@@ -23,7 +23,6 @@ from attnprobe.records import (
     Floats,
     Head,
     Need,
-    Outcome,
     Picture,
     Readout,
     Rows,
@@ -41,6 +40,7 @@ from attnprobe.rules.base import (
     check_numbers,
     decide,
     hardest,
+    verdict_of,
 )
 from attnprobe.rules.chance import Geometry, Pair, Reach, Trials, columns_of, trials
 from attnprobe.rules.effect import ConfirmField, Effect
@@ -54,6 +54,7 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
+from attnprobe.units import MeasureUnit
 from attnprobe.wording import format_whole_percent
 
 __all__ = ["Attending", "Attends", "Ignores", "Words"]
@@ -93,10 +94,11 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Bound:
+class _Demands:
     """One bound on every entry of a `_Seen`: a `Demand` with arrays, `[entries]`."""
 
     measure: str
+    unit: MeasureUnit
     observed: Doubles
     relation: str
     demanded: float
@@ -105,13 +107,14 @@ class _Bound:
     worst: Doubles | None = None
 
     def on(self, entry: int) -> Demand:
-        return Demand(
+        return Demand.of(
             self.measure,
+            self.unit,
             float(self.observed[entry]),
             self.relation,
             self.demanded,
-            float(self.slack[entry]),
-            bool(self.strict[entry]),
+            slack=float(self.slack[entry]),
+            strict=bool(self.strict[entry]),
             worst=-math.inf if self.worst is None else float(self.worst[entry]),
         )
 
@@ -243,12 +246,13 @@ class _Weight(Rule):
         demands = [hardest(bound.on(entry) for bound in bounds) for entry in judged]
         best = int(np.argmax(seen.to[judged]) if self.wanted else np.argmin(seen.to[judged]))
         place = decide(demands, how, self.heads.count, best=best)
-        demand, decider = demands[place], judged[place]
-        return demand.verdict(
+        decider = judged[place]
+        return verdict_of(
+            demands[place],
             head=names[decider],
             heads_tried=len(heads),
             # A head that holds here whatever it does may say nothing at all in another model.
-            unbreakable=all(entry.idle for entry in demands),
+            unbreakable=all(hardest_on_head.idle for hardest_on_head, *_ in demands),
             sink=_sink(found, distributions[decider]),
             top=strongest_words(distributions[decider], found.keys),
             picture=Picture(
@@ -546,12 +550,13 @@ class _Weight(Rule):
                         + elsewhere(site, blind)
                     )
 
-    def _bounds(self, seen: _Seen) -> Iterator[_Bound]:
+    def _bounds(self, seen: _Seen) -> Iterator[_Demands]:
         weight = seen.to
         loose = np.zeros(len(weight), bool)
         if self.max is not None:
             worst = None if seen.high is None else self.max - seen.high
-            yield _Bound(self._weight, weight, "<=", self.max, self.max - weight, loose, worst)
+            slack = self.max - weight
+            yield _Demands(self._weight, "weight", weight, "<=", self.max, slack, loose, worst)
         if self.top is not None:
             others = np.sort(seen.others, axis=1)[:, ::-1]
             ranks = 1.0 + (others > weight[:, None]).sum(axis=1)
@@ -559,9 +564,9 @@ class _Weight(Rule):
             if self.wanted:
                 # So many words can have at most an equal share of the row each.
                 worst = np.full(len(weight), -1 / self.top)
-                yield _Bound("rank", ranks, "<=", self.top, lead, loose, worst)
+                yield _Demands("rank", "rank", ranks, "<=", self.top, lead, loose, worst)
             else:
-                yield _Bound("rank", ranks, ">", self.top, -lead, ~loose)
+                yield _Demands("rank", "rank", ranks, ">", self.top, -lead, ~loose)
         if seen.over is not None:
             yield from (
                 self._contrasts(weight, seen.over)
@@ -574,21 +579,23 @@ class _Weight(Rule):
         """What the weight is called."""
         return "weight" if self.renormalise is None else "weight among words"
 
-    def _contrasts(self, more: Doubles, less: Doubles) -> Iterator[_Bound]:
+    def _contrasts(self, more: Doubles, less: Doubles) -> Iterator[_Demands]:
         word = f"{'over' if self.wanted else 'below'} {self.over}"
-        margin = more - less
+        name, margin = f"margin {word}", more - less
         loose = np.zeros(len(margin), bool)
         if self.margin is not None:
-            yield _Bound(f"margin {word}", margin, ">=", self.margin, margin - self.margin, loose)
+            slack = margin - self.margin
+            yield _Demands(name, "weight", margin, ">=", self.margin, slack, loose)
         if self.ratio is not None:
             # Behind a mask both are zero: the quotient must stay a number, and nothing against
             # nothing is no contrast.
             quotient = more / np.maximum(less, float(np.finfo(np.float32).tiny))
             slack = more - self.ratio * less
             worst = np.full(len(margin), -self.ratio)
-            yield _Bound(f"ratio {word}", quotient, ">=", self.ratio, slack, more == 0, worst)
+            tie = more == 0
+            yield _Demands(f"ratio {word}", "ratio", quotient, ">=", self.ratio, slack, tie, worst)
         if self.margin is None and self.ratio is None:
-            yield _Bound(f"margin {word}", margin, ">", 0.0, margin, ~loose)
+            yield _Demands(name, "weight", margin, ">", 0.0, margin, ~loose)
 
 
 class Attending(_Weight):
@@ -606,12 +613,12 @@ class Attending(_Weight):
             raise ValueError("min: must be below max:")
         return self
 
-    def _bounds(self, seen: _Seen) -> Iterator[_Bound]:
+    def _bounds(self, seen: _Seen) -> Iterator[_Demands]:
         if self.min is not None:
             loose = np.zeros(len(seen.to), bool)
             slack = seen.to - self.min
             worst = None if seen.low is None else seen.low - self.min
-            yield _Bound(self._weight, seen.to, ">=", self.min, slack, loose, worst)
+            yield _Demands(self._weight, "weight", seen.to, ">=", self.min, slack, loose, worst)
         yield from super()._bounds(seen)
 
     def _void(self, seen: _Seen) -> Bools:
@@ -662,15 +669,10 @@ class Attends(Attending):
         site = rows[0].encoding.site(self.site)
         if self.confirm.required and verdict.unbreakable:
             # The ablation can still fail it.
-            outcome: Outcome = "borderline" if verdict.borderline else "passed"
-            verdict = replace(verdict, outcome=outcome, unbreakable=False)
-        confirmed = self.confirm.judge(
+            verdict = replace(verdict, outcome=verdict.deciding.outcome, unbreakable=False)
+        return self.confirm.judge(
             verdict, effect.control(rows[1:]), predicts=predicts or not site.causal
         )
-        if confirmed.measure == verdict.measure:
-            return confirmed
-        # Ablation decided, so all bounds on the attention stand beside it.
-        return replace(confirmed, other_bounds=(verdict.deciding, *verdict.other_bounds))
 
     def _effect(self) -> Effect | None:
         """The rule by which the verdict is confirmed."""
