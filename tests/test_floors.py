@@ -33,12 +33,10 @@ FLOORS = {
     "heads": 2,
     "yamltext": 2,
     "align": 2,
-    "network_state": 2,
     "render": 2,
     "rules": 3,
     "looks": 3,
     "cases": 4,
-    "capture": 4,
     "results": 4,
     "attention": 4,
     "corpus": 4,
@@ -66,8 +64,8 @@ FLOORS = {
 
 # Who alone may import a library that is slow to import or that ties the house to one face.
 CONFINED = {
-    "torch": {"models", "capture", "network_state"},
-    "transformers": {"models", "capture"},
+    "torch": {"models"},
+    "transformers": {"models"},
     "gguf": {"models"},
     "peft": {"models"},
     "huggingface_hub": {"models", "card"},

@@ -13,13 +13,15 @@ from architectures.tiny import random_network, tiny_network, tiny_tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from attnprobe import capture
 from attnprobe.errors import ModelError, SelectorError
 from attnprobe.models import Model
+from attnprobe.models.capture import capture
 from attnprobe.models.check import check
+from attnprobe.models.forward import batch_inputs, configurations, trace
+from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import LengthRules, length_rules
+from attnprobe.models.network_state import MOST_COPIED, preserved
 from attnprobe.models.plan import pack
-from attnprobe.network_state import MOST_COPIED, preserved
 from attnprobe.records import Need, Rows, Sample, SiteName
 
 LONGROPE = {
@@ -94,7 +96,7 @@ def state(network: nn.Module) -> dict[str, object]:
 
     assert isinstance(network, PreTrainedModel)
     owners: dict[str, object] = dict(network.named_modules())
-    owners |= {f"config {n}": part for n, part in enumerate(capture.configurations(network))}
+    owners |= {f"config {n}": part for n, part in enumerate(configurations(network))}
     return {
         f"{path}.{name}": plain(value)
         for path, owner in owners.items()
@@ -141,9 +143,9 @@ def test_promise_50_a_network_is_left_as_it_was(name: str) -> None:
 def test_promise_50_training_goes_on_after_a_measurement() -> None:
     """Frequencies that a forward computes without gradients must not stay in the network."""
     network = tiny_network("llama", rope_parameters=DYNAMIC, max_position_embeddings=24)
-    inputs = capture.batch_inputs(network, [list(range(20, 60))])
+    inputs = batch_inputs(network, [list(range(20, 60))])
     network.train()
-    capture.trace(network, inputs)
+    trace(network, inputs)
     assert network.training
     network(input_ids=inputs["input_ids"]).last_hidden_state.sum().backward()
 
@@ -253,13 +255,13 @@ def test_promise_50_a_text_is_read_alike_alone_beside_others_and_after_others(
 def test_promise_50_the_modes_differ_where_they_are_kept_apart() -> None:
     """Else the test above could not fail."""
     network = longrope()
-    where = capture.layout(network, capture.batch_inputs(network, [list(range(20, 30))]))
+    where = find_layout(network, batch_inputs(network, [list(range(20, 30))]))
     site = where.sites["decoder"]
     ids: list[list[int]] = [tiny_tokenizer(end=False)(text_of(n))["input_ids"] for n in (10, 40)]
     wanted: dict[tuple[SiteName, int], list[range]] = {
         ("decoder", layer): [range(10), range(40)] for layer in site.layers
     }
-    mixed = capture.capture(network, where, capture.batch_inputs(network, ids), wanted)
+    mixed = capture(network, where, batch_inputs(network, ids), wanted)
     expected = eager_alone(longrope, 10)
     assert max(abs(mixed["decoder", n][0] - expected[n]).max() for n in site.layers) > 0.1
 
@@ -269,11 +271,11 @@ def test_promise_50_dynamic_frequencies_do_not_outlive_their_text() -> None:
         return tiny_network("llama", rope_parameters=DYNAMIC, max_position_embeddings=24)
 
     network = build()
-    where = capture.layout(network, capture.batch_inputs(network, [list(range(20, 30))]))
+    where = find_layout(network, batch_inputs(network, [list(range(20, 30))]))
 
     def read(network: PreTrainedModel, length: int) -> np.ndarray:
-        inputs = capture.batch_inputs(network, [list(range(20, 20 + length))])
-        rows = capture.capture(network, where, inputs, {("decoder", 2): [range(length)]})
+        inputs = batch_inputs(network, [list(range(20, 20 + length))])
+        rows = capture(network, where, inputs, {("decoder", 2): [range(length)]})
         return rows["decoder", 2][0]
 
     first = read(network, 30)

@@ -29,10 +29,10 @@ from transformers import AutoModel, AutoTokenizer, CanineTokenizer, PreTrainedTo
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 from transformers.utils import logging as transformers_logging
 
-from attnprobe import capture
 from attnprobe.errors import AttnprobeError, MeasureError, ModelError, SelectorError
-from attnprobe.models import Model, load
+from attnprobe.models import Model, attention_function, load
 from attnprobe.models.compare import in_float32
+from attnprobe.models.forward import Padding
 from attnprobe.models.model import REMOTE_MODULES
 from attnprobe.models.plan import Batch, plan_batches
 from attnprobe.records import Encoding, Need, Rows, Sample, Site, SiteName, Span, Tokens
@@ -304,9 +304,7 @@ def all_rows(model: Model, sample: Sample) -> Need:
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])
-def test_promise_24_a_batch_of_mixed_lengths_equals_single(
-    minilm: Model, padding: capture.Padding
-) -> None:
+def test_promise_24_a_batch_of_mixed_lengths_equals_single(minilm: Model, padding: Padding) -> None:
     needs = [all_rows(minilm, sample) for sample in TEXTS]
     inputs_before = minilm.forwards
     together = minilm.collect(needs, padding=padding)
@@ -391,8 +389,10 @@ def test_promise_19_poisoned_weights_never_become_rows() -> None:
 
 
 def test_the_self_check_runs_at_load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = capture._weights
-    monkeypatch.setattr(capture, "_weights", lambda q, *a, **k: own(q * 1.01, *a, **k))
+    own = attention_function.attention_weights
+    monkeypatch.setattr(
+        attention_function, "attention_weights", lambda q, *a, **k: own(q * 1.01, *a, **k)
+    )
     with pytest.raises(ModelError, match=r"tiny-bert: encoder L0H. differs from the model's own"):
         load(str(folder))
     assert load(str(folder), check=False).served == "function"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from architectures.tiny import tiny_network, tiny_tokenizer
 
-from attnprobe import capture
 from attnprobe.align import words
 from attnprobe.corpus import read_corpus
 from attnprobe.errors import MeasureError, SelectorError
@@ -30,6 +29,7 @@ from attnprobe.looks import (
     find_looks,
 )
 from attnprobe.models import Model
+from attnprobe.models.forward import batch_inputs, eager
 from attnprobe.records import Encoding, Floats, Head, Readout, Sample, SiteName, Span, Tokens
 from attnprobe.relations import measure
 from tests.made_up import FakeReader, encoding
@@ -47,8 +47,8 @@ def eager_weights(model: Model, sample: Sample, site: SiteName) -> dict[int, Flo
     """Each layer's weights `[heads, target, source]` as the network itself returns them."""
     read = model.encode(sample)
     target = None if read.target is None else [read.target.ids]
-    inputs = capture.batch_inputs(model.network, [read.source.ids], target)
-    layers = capture.eager(model.network, inputs, alone=site)[site]
+    inputs = batch_inputs(model.network, [read.source.ids], target)
+    layers = eager(model.network, inputs, alone=site)[site]
     numbers = model.sites[site].layers
     return {n: layer[0].numpy() for n, layer in zip(numbers, layers, strict=True)}
 

@@ -22,9 +22,9 @@ from transformers import (
     T5ForSequenceClassification,
 )
 
-from attnprobe import capture
 from attnprobe.errors import AttnprobeError, ModelError
-from attnprobe.models import Model, load
+from attnprobe.models import Model, attention_function, load
+from attnprobe.models.forward import batch_inputs
 from attnprobe.models.release import ReleaseRow, network_as_released, release_check
 
 TEMPLATE = (
@@ -50,12 +50,12 @@ def of_text(name: str, network: PreTrainedModel, folder: Path) -> Model:
 
 def scale_beyond(keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention is read wrongly wherever a text has more tokens than this."""
-    right = capture._weights
+    right = attention_function.attention_weights
 
     def wrong(query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         return right(query * (1.2 if key.shape[2] > keys else 1), key, *args, **kwargs)
 
-    monkeypatch.setattr(capture, "_weights", wrong)
+    monkeypatch.setattr(attention_function, "attention_weights", wrong)
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt_oss", "mistral", "deberta_v2", "bart"])
@@ -82,12 +82,12 @@ def test_promise_46_two_texts_are_read_as_the_tokenizer_puts_them_together(
     assert row.difference is not None
     assert row.difference <= 5e-5
     if name == "bert":
-        batch = capture.batch_inputs
+        batch = batch_inputs
 
         def one_segment(*args: Any, **kwargs: Any) -> Any:
             return batch(*args, **kwargs | {"segments": ()})
 
-        monkeypatch.setattr(capture, "batch_inputs", one_segment)
+        monkeypatch.setattr("attnprobe.models.model.batch_inputs", one_segment)
         problems = [row.problem for row in release_check(model, fresh) if row.kind == "text pair"]
         assert "text pair: encoder L" in problems[0]
 

@@ -24,13 +24,14 @@ from architectures.tiny import tiny_network, tiny_tokenizer
 from scipy.stats import binom
 from typer.testing import CliRunner
 
-from attnprobe import accuracy, capture, cases
+from attnprobe import accuracy, cases
 from attnprobe.cli.base import app, out
 from attnprobe.corpus import Arc, Corpus, Sentence, halves, matches, read_corpus
 from attnprobe.errors import AttnprobeError, CorpusError, MeasureError, ResultsError
 from attnprobe.heads import parse_heads
 from attnprobe.looks import FIRST, LATER, LEFT_OUT, OFFSETS, UNREADABLE, Among, Pair
 from attnprobe.models import Model
+from attnprobe.models.forward import batch_inputs, eager
 from attnprobe.models.twin import random_twin
 from attnprobe.names import LOCK
 from attnprobe.records import Head, MapNeed, MapSums, Sample, SiteName, Span
@@ -186,10 +187,10 @@ def plain(model: Model, samples: Sequence[Sample], site: SiteName) -> dict[str, 
     for sample in samples:
         read = model.encode(sample)
         tokens = read.queries(site)
-        inputs = capture.batch_inputs(
+        inputs = batch_inputs(
             model.network, [read.source.ids], None if read.target is None else [read.target.ids]
         )
-        layers = capture.eager(model.network, inputs, alone=site)[site]
+        layers = eager(model.network, inputs, alone=site)[site]
         size, ids = len(tokens), tokens.ids
         per_head: dict[str, tuple[list[float], list[float]]] = {}
         for layer, weights in zip(where.layers, layers, strict=True):

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe import capture
-from attnprobe.capture import Edit, Layout
 from attnprobe.errors import ModelError
+from attnprobe.models.attention_function import Edit
+from attnprobe.models.edits import head_sums, replace_heads
+from attnprobe.models.forward import batch_inputs
+from attnprobe.models.layout import Layout
 from attnprobe.models.plan import pack
 from attnprobe.records import Ablation, Encoding, Sample, SiteName
 
@@ -111,7 +113,7 @@ class Ablator:
 
     def inputs(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
         """Padded input tensors of a forward; a decoder without a target gets its start alone."""
-        return capture.batch_inputs(
+        return batch_inputs(
             self.network,
             [one.source for one in passes],
             None if self.start is None else [one.target or (self.start,) for one in passes],
@@ -136,8 +138,7 @@ class Ablator:
             means = self._mean_outputs(shared.reference, list(rows), batch_tokens=batch_tokens)
         device = next(self.network.parameters()).device
         return {
-            key: capture.replace_heads(chosen.to(device), means.get(key))
-            for key, chosen in rows.items()
+            key: replace_heads(chosen.to(device), means.get(key)) for key, chosen in rows.items()
         }
 
     def _mean_outputs(
@@ -170,7 +171,7 @@ class Ablator:
             for batch in pack(lengths, batch_tokens, shared=self.shared):
                 inputs = self.inputs([passes[index] for index in batch])
                 self.on_forward()
-                found = capture.head_sums(self.network, self.where, inputs, missing)
+                found = head_sums(self.network, self.where, inputs, missing)
                 for key, (total, count) in found.items():
                     sums[key] = sums[key] + total if key in sums else total
                     counts[key] = counts.get(key, 0) + count

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from attnprobe.capture import Padding, batch_inputs, capture, is_encoder_decoder, layout
+from attnprobe.models.capture import capture
 from attnprobe.models.compare import differences
+from attnprobe.models.forward import Padding, batch_inputs, is_encoder_decoder
+from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.model import Model
 from attnprobe.models.plan import pack
@@ -57,7 +59,7 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
     """
     network = model.network if isinstance(model, Model) else model
     sources, targets = random_ids(network, seed)
-    where = layout(network, batch_inputs(network, sources[:1], targets and targets[:1]))
+    where = find_layout(network, batch_inputs(network, sources[:1], targets and targets[:1]))
     texts = range(len(sources))
     batches = pack(
         [(len(sources[text]), len(targets[text]) if targets else 0) for text in texts],

@@ -13,15 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.capture import (
-    Layout,
-    batch_inputs,
-    capture,
-    eager,
-    is_encoder_decoder,
-    site_masks,
-)
 from attnprobe.errors import ModelError
+from attnprobe.models.capture import capture
+from attnprobe.models.forward import batch_inputs, eager, is_encoder_decoder, site_masks
+from attnprobe.models.layout import Layout
 from attnprobe.records import Floats, Head, Site, SiteName
 
 __all__ = [

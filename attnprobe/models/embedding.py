@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from attnprobe import capture
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.ablation import Ablator, Pass, alike
+from attnprobe.models.edits import final_states
 from attnprobe.models.plan import pack
 from attnprobe.records import Ablation, Pool, Sample, Similarity
 
@@ -84,7 +84,7 @@ class Embedder:
     def _states(self, passes: Sequence[Pass], *, batch_tokens: int) -> list[Tensor]:
         """Final hidden states `[tokens, width]` of each pass, without padding."""
         ablator = self._ablator
-        states = capture.final_states(
+        states = final_states(
             ablator.network,
             ablator.where,
             ablator.inputs(passes),

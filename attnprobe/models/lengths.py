@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from attnprobe.capture import configurations
 from attnprobe.errors import SelectorError
+from attnprobe.models.forward import configurations
 
 __all__ = ["LengthRules", "length_rules"]
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from attnprobe import capture
 from attnprobe.attention import Attention
 from attnprobe.errors import MeasureError, ModelError
 from attnprobe.models.ablation import Ablator
+from attnprobe.models.capture import capture, survey
 from attnprobe.models.compare import (
     applied_windows,
     beyond_windows,
@@ -24,6 +24,14 @@ from attnprobe.models.compare import (
     self_check,
 )
 from attnprobe.models.embedding import Embedder
+from attnprobe.models.forward import (
+    Padding,
+    batch_inputs,
+    position_offset,
+    segment_count,
+    site_masks,
+)
+from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.plan import check_need, pack, plan_batches
@@ -139,16 +147,16 @@ class Model:
         check_vocabulary(tokenizer, self._reader.rows, name=name)
         self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
-        self._segments = capture.segment_count(network)
+        self._segments = segment_count(network)
         self.lengths = length_rules(network)
         source, target = self._reader.in_any_language(PROBE)
-        inputs = capture.batch_inputs(
+        inputs = batch_inputs(
             network,
             [source.ids],
             [target.ids] if target else None,
             segments=[source.segments],
         )
-        found = capture.layout(network, inputs)
+        found = find_layout(network, inputs)
         long = beyond_windows(network, found, max_tokens=self.max_tokens)
         self._layout = applied_windows(network, found, long)
         self.sites: Mapping[SiteName, Site] = self._layout.sites
@@ -332,7 +340,7 @@ class Model:
         needs: Sequence[Need],
         *,
         batch_tokens: int | None = None,
-        padding: capture.Padding = "right",
+        padding: Padding = "right",
     ) -> list[Rows]:
         """The rows of each need, in the order of the needs.
 
@@ -397,22 +405,22 @@ class Model:
         chosen = [encodings[index] for index in batch]
         site = chosen[0].site(needs[batch[0]].site)
         inputs = self._inputs(chosen)
-        queries, keys = capture.site_masks(site.name, inputs)
+        queries, keys = site_masks(site.name, inputs)
         self.forwards += 1
         return survey_batch(
             [needs[index] for index in batch],
             tuple(batch),
             site,
             (queries.shape[1], keys.shape[1]),
-            functools.partial(capture.survey, self.network, self._layout, inputs, site.name),
+            functools.partial(survey, self.network, self._layout, inputs, site.name),
             device=self.device,
         )
 
     def _inputs(
-        self, encodings: Sequence[Encoding], padding: capture.Padding = "right"
+        self, encodings: Sequence[Encoding], padding: Padding = "right"
     ) -> dict[str, torch.Tensor]:
         start = self._start
-        return capture.batch_inputs(
+        return batch_inputs(
             self.network,
             [one.source.ids for one in encodings],
             # Where only the encoder is looked at, the decoder gets its start alone.
@@ -499,14 +507,14 @@ class Model:
         needs: Sequence[Need],
         encodings: Mapping[Sample, Encoding],
         batch_tokens: int,
-        padding: capture.Padding,
+        padding: Padding,
     ) -> list[Rows]:
         captured: dict[tuple[Sample, SiteName, int], tuple[tuple[int, ...], Floats]] = {}
         shared = self.lengths.shared
         for batch in plan_batches(needs, encodings, batch_tokens, shared=shared):
             chosen = [encodings[sample] for sample in batch.samples]
             inputs = self._inputs(chosen, padding)
-            found = capture.capture(self.network, self._layout, inputs, batch.wanted)
+            found = capture(self.network, self._layout, inputs, batch.wanted)
             self.forwards += 1
             for (site, layer), weights in found.items():
                 rows = batch.wanted[site, layer]
@@ -565,7 +573,7 @@ def _max_tokens(network: PreTrainedModel, tokenizer: Any) -> int | None:
     limit = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None
-    return min(limit - capture.position_offset(network), int(tokenizer.model_max_length))
+    return min(limit - position_offset(network), int(tokenizer.model_max_length))
 
 
 def _network_sha256(network: PreTrainedModel) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from attnprobe import capture
 from attnprobe.errors import ModelError
+from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.languages import Languages
 from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.models.vocabulary import check_rows, embedding_rows
@@ -137,7 +137,7 @@ class TextReader:
 def _start_id(network: PreTrainedModel) -> int | None:
     """Id that opens a decoder's input; None for a network that is no encoder-decoder."""
     config = network.config
-    if not capture.is_encoder_decoder(network):
+    if not is_encoder_decoder(network):
         return None
     for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
         found = getattr(config, name, None)

@@ -19,10 +19,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from attnprobe import capture
 from attnprobe.align import positions, selector_of
 from attnprobe.errors import MeasureError, ModelError, SelectorError
 from attnprobe.models.ablation import Ablator, Ids, Pass, alike
+from attnprobe.models.edits import predict
+from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.plan import pack
 from attnprobe.models.reading import TextReader
 from attnprobe.models.tokens import check_length
@@ -63,7 +64,7 @@ def with_head(
     if words is not None:
         return network, network
     kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
-    if capture.is_encoder_decoder(network):
+    if is_encoder_decoder(network):
         kind = AutoModelForSeq2SeqLM
     advice = (
         f"good: needs a model with a language-model head, as {kind.__name__} loads it; one that "
@@ -142,7 +143,7 @@ class Predictor:
     ) -> dict[Pass, dict[tuple[int, int], float]]:
         kept = sorted({position for one in passes for position, _ in wanted[one]})
         column = {position: index for index, position in enumerate(kept)}
-        logits = capture.predict(
+        logits = predict(
             self._head,
             self._ablator.network,
             self._ablator.where,

@@ -22,9 +22,9 @@ import transformers
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
-from attnprobe.capture import configurations, returned_weights, segment_count
 from attnprobe.errors import AttnprobeError, ModelError, first_line
 from attnprobe.models.compare import Difference, tolerance
+from attnprobe.models.forward import configurations, returned_weights, segment_count
 from attnprobe.models.model import PROBE, Model
 from attnprobe.records import Encoding, Floats, Head, Need, Sample, SiteName
 

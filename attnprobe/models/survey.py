@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from attnprobe.capture import See
+from attnprobe.models.capture import See
 from attnprobe.records import MapNeed, MapSums, MapView, Site
 
 __all__ = ["survey_batch"]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.capture import is_encoder_decoder
 from attnprobe.errors import ModelError, SelectorError
+from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.tokens import unknown_ids
 from attnprobe.records import Tokens
 

@@ -28,9 +28,10 @@ from transformers.utils import logging
 
 from architectures.small import small_config
 from architectures.tiny import random_network, tiny_tokenizer
-from attnprobe.capture import Layout, batch_inputs, eager, layout
 from attnprobe.errors import AttnprobeError
 from attnprobe.models.check import CheckRow, check, random_ids
+from attnprobe.models.forward import batch_inputs, eager
+from attnprobe.models.layout import Layout, find_layout
 from attnprobe.models.model import Model
 from attnprobe.models.release import ReleaseRow, release_check
 from attnprobe.records import Site, SiteName
@@ -190,7 +191,7 @@ def _look(network: PreTrainedModel) -> tuple[Layout, tuple[str, ...]]:
     """Where attention is computed, and what is special about it."""
     sources, targets = random_ids(network, seed=1)
     inputs = batch_inputs(network, sources[:1], targets and targets[:1])
-    where = layout(network, inputs)
+    where = find_layout(network, inputs)
     # As a plain table: some configurations refuse to tell one value for all layers.
     config: dict[str, Any] = network.config.get_text_config().to_dict()
     sparse = bool(config.get("index_topk"))

@@ -19,9 +19,8 @@ from architectures.__main__ import main
 from architectures.small import small_config
 from architectures.sweep import BAR, OUTCOMES, Family, examine
 from architectures.tiny import random_network, tiny_network, tiny_tokenizer
-from attnprobe import capture
 from attnprobe.errors import ModelError, SelectorError
-from attnprobe.models import Model
+from attnprobe.models import Model, attention_function, layout
 from attnprobe.records import Encoding, Need, Sample
 from attnprobe.rules import parse_rule
 
@@ -128,12 +127,12 @@ def test_the_page_lists_what_transformers_knows() -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gpt_oss", "t5", "qwen3_next"])
 def test_a_wrong_scale_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = capture._weights
+    right = attention_function.attention_weights
 
     def wrong(query: Any, *args: Any, **kwargs: Any) -> Any:
         return right(query * 1.01, *args, **kwargs)
 
-    monkeypatch.setattr(capture, "_weights", wrong)
+    monkeypatch.setattr(attention_function, "attention_weights", wrong)
     family = examine(name)
     assert family is not None
     assert family.outcome == "refused"
@@ -158,7 +157,7 @@ def test_weights_too_even_to_show_a_wrong_scale_are_refused(
 
 
 def test_an_unknown_window_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "_window", lambda *_: None)
+    monkeypatch.setattr(layout, "_window", lambda *_: None)
     family = examine("mistral")
     assert family is not None
     assert family.outcome == "refused"
