@@ -92,7 +92,7 @@ def predict(
     keep = torch.tensor(positions, device=inputs["input_ids"].device)
     limited = "logits_to_keep" in accepted_inputs(head)
     by_call = {where.calls[key]: edit for key, edit in edits.items()}
-    flags = {"logits_to_keep": keep} if limited else {}
+    flags: dict[str, Any] = {"logits_to_keep": keep} if limited else {}
     _, outputs = watch_forward(body, inputs, rows={}, edits=by_call, head=head, **flags)
     logits = getattr(outputs, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 3:
