@@ -325,7 +325,7 @@ def test_both_are_run_matched_and_drawn(
     }
     html = Path("p.html").read_text(encoding="utf-8")
     page = Page(html)
-    assert re.search(r'<p class="muted">[^<]* L2H3 is lost\.</p>', html)
+    assert re.search(r'<p class="attn-muted">[^<]* L2H3 is lost\.</p>', html)
     assert "to 0.693 nats (nothing in common)" in html
     assert "p: the chance of so uneven a split" in html
     pictures = [facts["src"] for tag, facts in page.tags if tag == "img"]
@@ -437,7 +437,7 @@ def test_many_changes_are_folded_in_a_report() -> None:
     row = ChangeRow("broken", "a", "b", "c", "d", "e", "f", "g")
     for count, folded in ((12, False), (13, True), (300, True)):
         made = str(changes_section("t", summary="s", rows=[row] * count, suites=[]))
-        assert ("<details>" in made, "</details>" in made) == (folded, folded)
+        assert ("<details" in made, "</details>" in made) == (folded, folded)
         assert made.count(">broken</span>") == min(count, 200)
     assert "and 100 more" in made
     assert "200 changed cases" not in made

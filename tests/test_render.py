@@ -17,14 +17,17 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from markupsafe import Markup
 from matplotlib.image import imread
 from rich.cells import cell_len
 from svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
 from attnprobe.records import Attended, Floats
 from attnprobe.render.chart import bars
-from attnprobe.render.heatmap import Cells, heatmap, to_svg
-from attnprobe.render.style import CONTRAST, EXPECTED, Drawing
+from attnprobe.render.heatmap import Cells, heatmap
+from attnprobe.render.page import page
+from attnprobe.render.palette import CONTRAST, EXPECTED
+from attnprobe.render.style import Drawing, to_svg
 from attnprobe.render.table import BoundRow, Finding, expectations_table, picture_figure
 from attnprobe.render.text import shortened, visible
 
@@ -306,7 +309,7 @@ class _Page(HTMLParser):
 
 def parsed(html: str) -> _Page:
     page = _Page()
-    page.feed(html)
+    page.feed(str(html))
     return page
 
 
@@ -332,6 +335,13 @@ def test_promise_31_hostile_text_is_harmless_in_html(text: str) -> None:
     }
     assert {name for name, _ in page.attributes} == {"class", "scope", "src", "alt"}
     assert page.text.count(visible(text)) >= 7
+
+
+def test_promise_31_what_no_template_made_is_escaped_even_as_a_part_of_a_page() -> None:
+    made = page("<b>", texts=["<b>"], parts=["<script>", Markup("<i>x</i>")])  # type: ignore[list-item]
+    assert "<script" not in made
+    assert "<b>" not in made
+    assert "<i>x</i>" in made
 
 
 def test_table_has_one_row_an_expectation() -> None:
@@ -388,7 +398,8 @@ def test_long_token_is_shortened_to_eighteen_columns() -> None:
 def test_promise_39_the_same_picture_has_the_same_bytes() -> None:
     program = (
         "import sys, numpy as np\n"
-        "from attnprobe.render.heatmap import Cells, heatmap, to_svg\n"
+        "from attnprobe.render.heatmap import Cells, heatmap\n"
+        "from attnprobe.render.style import to_svg\n"
         "weights = np.eye(3, dtype=np.float32)\n"
         "picture = heatmap(weights, queries='abc', keys='abc', title='t',"
         " expected=Cells((0,), (1,)))\n"

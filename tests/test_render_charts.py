@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import pytest
 from made_up import FakeReader
+from markupsafe import Markup
 from matplotlib.image import imread
 from svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
@@ -48,7 +49,8 @@ from attnprobe.render.draw import caption, draw_chart
 from attnprobe.render.flow_graph import LEAST, WIDEST
 from attnprobe.render.frame import signed
 from attnprobe.render.labels import spots
-from attnprobe.render.style import EXPECTED, Drawing, to_svg
+from attnprobe.render.palette import EXPECTED
+from attnprobe.render.style import Drawing, to_svg
 from attnprobe.render.table import folded
 from attnprobe.rules import parse_rule
 from attnprobe.run import Finding
@@ -658,5 +660,5 @@ def test_report_shows_charts_without_a_heatmap() -> None:
 
 
 def test_folded_escapes_its_summary() -> None:
-    assert "&lt;b&gt;" in folded("<b>", "<p>x</p>")
-    assert "<p>x</p></details>" in folded("<b>", "<p>x</p>")
+    assert "&lt;b&gt;" in folded("<b>", Markup("<p>x</p>"))
+    assert "<p>x</p></details>" in folded("<b>", Markup("<p>x</p>"))

@@ -18,9 +18,9 @@ from attnprobe.render.curves import curves
 from attnprobe.render.flow_graph import flow_graph
 from attnprobe.render.head_grid import head_grid
 from attnprobe.render.head_map import head_map
-from attnprobe.render.heatmap import Cells, heatmap, to_svg
+from attnprobe.render.heatmap import Cells, heatmap
 from attnprobe.render.layer_panel import layer_panel
-from attnprobe.render.style import Drawing
+from attnprobe.render.style import Drawing, to_svg
 
 XLINK = "{http://www.w3.org/1999/xlink}"
 RANDOM = np.random.default_rng(0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.align import visible
@@ -27,11 +28,11 @@ from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
 from attnprobe.records import Bound, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
 from attnprobe.render.table import (
-    STYLE,
     BoundRow,
     Finding,
     expectations_table,
     folded,
+    missing,
     notes,
     picture_figure,
     texts,
@@ -56,7 +57,6 @@ __all__ = [
     "properties",
     "relation",
     "relation_html",
-    "style_sheet",
     "text_of",
     "unknown_words",
 ]
@@ -283,7 +283,7 @@ def relation_html(
     *,
     grid: Callable[[RelationFinding, Accuracy], HeadGrid] | None,
     album: Album = NO_ALBUM,
-) -> str:
+) -> Markup:
     """The table of a relation's bounds, the figures behind them, and how other heads do.
 
     Args:
@@ -307,7 +307,7 @@ def relation_html(
 
 def _accuracies(
     finding: RelationFinding, found: Accuracy, chart: HeadGrid, model: str, album: Album
-) -> str:
+) -> Markup:
     from attnprobe.render.head_grid import head_grid
     from attnprobe.render.style import to_svg
 
@@ -364,24 +364,12 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-# pytest-html names tests in a grey, and what was expected in an orange, that are hard to read.
-_ROWS_OF_TESTS = """\
-#environment td, #results-table .collapsible td:not(.col-result) { color: #1f2328 }
-#results-table :is(.skipped, .xfailed, .rerun) .col-result { color: #9a6700 }
-"""
-
-
-def style_sheet() -> str:
-    """The style of tables and pictures, and of the rows that they stand below."""
-    return f"<style>\n{STYLE}{_ROWS_OF_TESTS}</style>"
-
-
-def extra(content: str) -> dict[str, str | None]:
+def extra(content: Markup) -> dict[str, str | None]:
     """A piece of HTML as pytest-html takes it."""
     return {
         "name": "attention",
         "format_type": "html",
-        "content": content,
+        "content": str(content),
         "mime_type": None,
         "extension": None,
     }
@@ -392,7 +380,7 @@ def html(
     *,
     pictured: Callable[[Judged], Judged] | None,
     album: Album = NO_ALBUM,
-) -> str:
+) -> Markup:
     """The table of an item's expectations, and under it the pictures of each.
 
     What cannot be made is a note in its place: the verdict stands without it.
@@ -407,17 +395,17 @@ def html(
     told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
     told += [line for encoding in _encodings(judged) for line in unknown_line(encoding)]
     table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
-    table += notes(told) if told else ""
+    table += notes(told)
     if pictured is None:
         return said + table
-    return said + table + "".join(_pictures(entry, pictured, album) for entry in judged)
+    return said + table + Markup().join(_pictures(entry, pictured, album) for entry in judged)
 
 
-def _or_note(what: str, make: Callable[[], str]) -> str:
+def _or_note(what: str, make: Callable[[], Markup]) -> Markup:
     try:
         return make()
     except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
-        return f"<p>no {what}: {escape(harmless(f'{type(error).__name__}: {error}'))}</p>"
+        return missing(what, harmless(f"{type(error).__name__}: {error}"))
 
 
 def _row(judged: Judged) -> Finding:
@@ -466,17 +454,17 @@ def _rate(chance: Chance | None) -> str:
     return f"{format_percent(chance.rate)} of {chance.pairs} ({format_interval(chance.interval)})"
 
 
-def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> str:
+def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> Markup:
     """The heatmap of an expectation and under it its charts, folded where there are several.
 
     The heads of the layer that decided, beside a word pair that does not hold, are always folded.
     """
     verdict, encoding = judged.finding.verdict, judged.finding.encoding
     if verdict is None or encoding is None:
-        return ""
+        return Markup()
     panels: list[LayerPanel] = []
 
-    def heatmap() -> str:
+    def heatmap() -> Markup:
         whole = pictured(judged)
         if whole.finding.panel is not None:
             panels.append(whole.finding.panel)
@@ -487,17 +475,17 @@ def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album
         _or_note("picture", functools.partial(_chart, judged, chart, encoding, album))
         for chart in (*verdict.charts, *panels)
     ]
-    shown = "".join(drawn)
+    shown = Markup().join(drawn)
     if len(drawn) < 2 and not panels:
         return first + shown
     summary = f"{len(drawn)} charts" if len(drawn) > 1 else f"all heads of layer {panels[0].layer}"
     return first + folded(summary, shown)
 
 
-def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album) -> str:
+def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album) -> Markup:
     matrix, picture = judged.finding.matrix, verdict.picture
     if picture is None or matrix is None:
-        return ""
+        return Markup()
 
     def drawn() -> str:
         from attnprobe.render.style import to_svg
@@ -508,7 +496,7 @@ def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album)
     return picture_figure(svg, judged.finding.expectation.rule.describe())
 
 
-def _chart(judged: Judged, chart: Chart, encoding: Encoding, album: Album) -> str:
+def _chart(judged: Judged, chart: Chart, encoding: Encoding, album: Album) -> Markup:
     from attnprobe.render.draw import caption, draw_chart
 
     title = f"{judged.model} · {caption(chart)} · {judged.case.name}"

@@ -14,7 +14,6 @@ from attnprobe.records import Curves, Head
 from attnprobe.render.frame import (
     LINE,
     PAD,
-    RULE,
     SMALL,
     Key,
     Scale,
@@ -25,7 +24,8 @@ from attnprobe.render.frame import (
     wrapped,
 )
 from attnprobe.render.labels import spots
-from attnprobe.render.style import CARD, EXPECTED, INK, MUTED, Drawing, width_of
+from attnprobe.render.palette import CARD, EXPECTED, INK, MUTED, RULE, STROKE
+from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import visible
 from attnprobe.wording import format_tick
 
@@ -38,7 +38,6 @@ _RIGHT = 34.0  # room for the word mean
 _BELOW = 30.0
 _GAP = 14.0
 _Array = npt.NDArray[np.float64]
-_HEADS = "#3b528b"
 
 
 def curves(panels: Sequence[Curves], *, title: str) -> Drawing:
@@ -126,7 +125,7 @@ def _draw_lines(axes: Axes, panel: Curves, values: _Array) -> None:
         axes.plot(
             places,
             line,
-            color=_HEADS,
+            color=STROKE,
             alpha=0.3,
             linewidth=0.9,
             solid_capstyle="round",

@@ -11,13 +11,11 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from attnprobe.records import WHOLE_PICTURE, Floats
 from attnprobe.render.frame import Scale, signed
 from attnprobe.render.heatmap import Cells, heatmap
+from attnprobe.render.palette import DIFFERENCE
 from attnprobe.render.style import Drawing
 from attnprobe.wording import format_short
 
 __all__ = ["Triple", "difference_map", "triple"]
-
-# Brown is less, green is more, zero is white; neither is the colour of an outline.
-_ENDS = ("#543005", "#bf812d", "#ffffff", "#35978f", "#003c30")
 
 
 class Triple(NamedTuple):
@@ -29,9 +27,9 @@ class Triple(NamedTuple):
 
 
 def difference_map() -> Colormap:
-    """Diverging colours whose middle is white."""
+    """Brown for less, green for more, exactly white for zero."""
     # An odd number of colours: the middle one is its own, and so exactly white.
-    return LinearSegmentedColormap.from_list("attnprobe-difference", _ENDS, N=257)
+    return LinearSegmentedColormap.from_list("attnprobe-difference", DIFFERENCE, N=257)
 
 
 def triple(

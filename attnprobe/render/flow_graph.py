@@ -9,8 +9,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.path import Path
 
 from attnprobe.records import FlowGraph
-from attnprobe.render.frame import LINE, PAD, RULE, SLANT, SMALL, Key, add_axes, frame, step_of
-from attnprobe.render.style import EXPECTED, INK, MUTED, Drawing, width_of
+from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, Key, add_axes, frame, step_of
+from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
+from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
 
 __all__ = ["LEAST", "WIDEST", "flow_graph"]
@@ -18,7 +19,6 @@ __all__ = ["LEAST", "WIDEST", "flow_graph"]
 WIDEST = 20.0  # points of a line that carries the whole flow, where columns have the room
 LEAST = 0.003  # a line that carries less is left out: it is thinner than a hair
 _Array = npt.NDArray[np.float64]
-_FLOW = "#3b528b"
 _LEFT = 34.0
 _DOT = 2.2
 
@@ -119,7 +119,7 @@ def _draw_lines(
     for layer, name in enumerate(chart.layers):
         carried = reach[layer + 1][:, np.newaxis] * edges[layer]
         ending = carried * share[layer]
-        for mass, color, kind in ((carried, _FLOW, "flow"), (ending, EXPECTED, "end")):
+        for mass, color, kind in ((carried, STROKE, "flow"), (ending, EXPECTED, "end")):
             pairs = np.argwhere(mass >= LEAST)
             pairs = pairs[np.argsort(mass[tuple(pairs.T)], kind="stable")]
             masses = mass[tuple(pairs.T)]
@@ -152,7 +152,7 @@ def _draw_dots(axes: Axes, reach: _Array, chart: FlowGraph) -> None:
     # An empty word is grey; the more of the flow is at a word, the darker it is.
     carried = reach.ravel()
     colors = [
-        (_FLOW, 0.3 + 0.7 * mass**0.5) if mass >= LEAST else RULE for mass in carried.tolist()
+        (STROKE, 0.3 + 0.7 * mass**0.5) if mass >= LEAST else RULE for mass in carried.tolist()
     ]
     axes.scatter(words + 0.5, levels, s=_DOT**2, c=colors, linewidths=0, clip_on=False, zorder=3)
     axes.scatter(

@@ -25,7 +25,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from attnprobe.records import Floats, Head
-from attnprobe.render.style import CARD, EXPECTED, INK, MAP, MUTED, Drawing, width_of
+from attnprobe.render.palette import CARD, EXPECTED, INK, MAP, MUTED, RULE, SIGNED
+from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import visible
 from attnprobe.wording import format_short, format_tick
 
@@ -34,7 +35,6 @@ __all__ = [
     "LEAST_BAR",
     "LINE",
     "PAD",
-    "RULE",
     "SLANT",
     "SMALL",
     "Digits",
@@ -61,7 +61,6 @@ PAD = 16.0
 LINE = 15.0
 SMALL = 8.0
 SLANT = math.sqrt(0.5)  # column labels slant by 45°
-RULE = "#d1d9e0"  # frames and grid lines
 LEAST_BAR = 96.0  # what the name of a colour bar needs
 _DIGIT = re.compile(r"\d")
 _TITLE = 11.0
@@ -119,7 +118,7 @@ def spread(values: Floats) -> Scale:
     """From 0 to the largest value; about 0 and in two colours where there are negative values."""
     found = values[np.isfinite(values)]
     top = float(np.abs(found).max(initial=0.0)) or 1.0
-    return Scale(-top, top, "BrBG") if (found < 0).any() else Scale(0.0, top)
+    return Scale(-top, top, SIGNED) if (found < 0).any() else Scale(0.0, top)
 
 
 def signed(value: float, high: float = 1.0) -> str:

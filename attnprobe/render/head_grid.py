@@ -28,7 +28,8 @@ from attnprobe.render.frame import (
     spread,
     step_of,
 )
-from attnprobe.render.style import MUTED, Drawing, width_of
+from attnprobe.render.palette import MUTED
+from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
 
 __all__ = ["head_grid"]

@@ -10,7 +10,6 @@ from attnprobe.render.frame import (
     BAR_ROOM,
     LINE,
     PAD,
-    RULE,
     SMALL,
     Key,
     Scale,
@@ -21,7 +20,8 @@ from attnprobe.render.frame import (
     marked,
 )
 from attnprobe.render.labels import spots
-from attnprobe.render.style import EXPECTED, INK, MUTED, Drawing
+from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE
+from attnprobe.render.style import Drawing
 from attnprobe.render.text import shortened
 
 __all__ = ["head_map"]

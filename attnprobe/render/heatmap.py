@@ -22,7 +22,6 @@ from attnprobe.render.frame import (
     LEAST_BAR,
     LINE,
     PAD,
-    RULE,
     SLANT,
     SMALL,
     Digits,
@@ -38,20 +37,12 @@ from attnprobe.render.frame import (
     spread,
     step_of,
 )
-from attnprobe.render.style import (
-    CARD,
-    CONTRAST,
-    EXPECTED,
-    INK,
-    MUTED,
-    Drawing,
-    to_svg,
-    width_of,
-)
+from attnprobe.render.palette import CARD, CONTRAST, EXPECTED, INK, MUTED, RULE
+from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
 from attnprobe.wording import format_short
 
-__all__ = ["Cells", "heatmap", "to_svg"]
+__all__ = ["Cells", "heatmap"]
 
 MOST_WITH_DIGITS = 14
 

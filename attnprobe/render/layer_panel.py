@@ -24,7 +24,8 @@ from attnprobe.render.frame import (
     spread,
     step_of,
 )
-from attnprobe.render.style import INK, MUTED, Drawing, width_of
+from attnprobe.render.palette import INK, MUTED
+from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
 
 __all__ = ["layer_panel"]

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from attnprobe.render.section import GREEN, GREY, RED, badge, grid, line, section
+from attnprobe.render.html import piece
 from attnprobe.stats import wilson
 from attnprobe.wording import format_interval, join_names
 
-__all__ = ["SuiteCount", "overview_section"]
-
-_COLUMNS = ("", "suite", "model", "hold", "95 %", "gaps", "heads that decided")
 _MOST_HEADS = 3
 
 
@@ -43,22 +40,20 @@ class SuiteCount:
         """The 95 % Wilson interval of the rate; empty where nothing was judged."""
         return format_interval(wilson(self.held, self.judged)) if self.judged else ""
 
+    @property
+    def deciding(self) -> str:
+        """The heads that decided most often, and how many more there are."""
+        return join_names(self.heads, _MOST_HEADS)
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """The kind of badge and its words."""
+        if not self.judged:
+            return "unjudged", "not judged"
+        failing = self.judged - self.held
+        return ("failed", f"{failing} failed") if failing else ("passed", "holds")
+
 
 def overview_section(sentence: str, suites: Sequence[SuiteCount]) -> Markup:
     """The run in a sentence, and a table of its suites."""
-    return section("Attention checks", [line(sentence), grid(_COLUMNS, map(_row, suites))])
-
-
-def _row(one: SuiteCount) -> tuple[str | Markup, ...]:
-    heads = join_names(one.heads, _MOST_HEADS)
-    # A long list of heads must not break the numbers.
-    hold, ends = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (one.hold, one.interval))
-    gaps = str(one.gaps) if one.gaps else ""
-    return _verdict(one), one.suite, one.model, hold, ends, gaps, heads
-
-
-def _verdict(one: SuiteCount) -> Markup:
-    if not one.judged:
-        return badge("not judged", GREY)
-    failing = one.judged - one.held
-    return badge(f"{failing} failed", RED) if failing else badge("holds", GREEN)
+    return piece("overview", sentence, suites)

@@ -22,16 +22,7 @@ from matplotlib.transforms import Affine2D, Transform
 from rich.cells import cell_len
 
 from attnprobe.render.compact import compact
-
-__all__ = ["CARD", "CONTRAST", "EXPECTED", "INK", "MAP", "MUTED", "Drawing", "to_svg", "width_of"]
-
-INK = "#1f2328"
-MUTED = "#59636e"
-CARD = "#ffffff"
-MAP = "viridis"
-# Neither colour occurs in viridis; solid and dashed tell them apart without colour.
-EXPECTED = "#ff2d55"
-CONTRAST = "#0a84ff"
+from attnprobe.render.palette import CARD, INK
 
 
 @contextmanager
