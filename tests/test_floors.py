@@ -42,6 +42,7 @@ FLOORS = {
     "corpus": 4,
     "preference": 4,
     "compare": 5,
+    "pytest_run": 5,
     "matching": 5,
     "models": 5,
     "relations": 5,

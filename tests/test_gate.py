@@ -25,7 +25,6 @@ from made_up_results import MODEL, run, said
 from typer.testing import CliRunner
 
 from attnprobe import cli
-from attnprobe.cli.gate import _loaded_again
 from attnprobe.errors import ModelError, PolicyError, ResultsError
 from attnprobe.gate import (
     Decision,
@@ -40,6 +39,7 @@ from attnprobe.gate import (
 from attnprobe.gate.moved import moved_checks
 from attnprobe.gate.policy import SuitePolicy
 from attnprobe.gate.records import chance_contradictions, contradictions
+from attnprobe.gate.reread import load_again
 from attnprobe.models import LoadOptions
 from attnprobe.names import Key
 from attnprobe.results import (
@@ -1012,7 +1012,7 @@ def test_a_model_is_loaded_again_in_its_own_number_type(
         return MODEL
 
     monkeypatch.setattr("attnprobe.models.load_model", load_model)
-    _loaded_again(replace(MODEL, dtype=own), run(*many(3), environment=environment))
+    load_again(replace(MODEL, dtype=own), run(*many(3), environment=environment))
     assert asked == [wanted]
 
 
@@ -1887,7 +1887,7 @@ def test_a_gate_that_is_killed_before_it_decides_leaves_the_baseline(gate: Gate)
         "os._exit(1)"
     )
     killed = (
-        "import os, attnprobe.cli, attnprobe.cli.gate as gate\n"
+        "import os, attnprobe.cli, attnprobe.gate.release as gate\n"
         "gate._judged = lambda *_, **__: os.kill(os.getpid(), 9)\n"
         "attnprobe.cli.app(['gate', '.', '--policy=p.toml', '--keep=baseline.json'])"
     )
@@ -1939,7 +1939,7 @@ def test_a_fault_or_ctrl_c_is_no_verdict(gate: Gate, monkeypatch: pytest.MonkeyP
         def broken(*_: object, error: BaseException = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr("attnprobe.cli.gate.subprocess.run", broken)
+        monkeypatch.setattr("attnprobe.pytest_run.subprocess.run", broken)
         code, lines = gate("cases")
         assert (code, lines[-1].startswith("Cannot judge: ")) == (2, True)
 

@@ -59,7 +59,7 @@ def gate(pytester: pytest.Pytester, tiny: TinyModels, monkeypatch: pytest.Monkey
 
     def invoke(*arguments: object) -> tuple[int, list[str]]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("attnprobe.cli.gate.subprocess.run", inner)
+            patch.setattr("attnprobe.pytest_run.subprocess.run", inner)
             result = CliRunner().invoke(cli.app, ["gate", *map(str, arguments)])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception

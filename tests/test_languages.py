@@ -29,8 +29,8 @@ from transformers import (
 
 from attnprobe import cases, yamltext
 from attnprobe.accuracy import judge
-from attnprobe.cli.gate import _loaded_again
 from attnprobe.errors import AttnprobeError, CaseErrors, ModelError
+from attnprobe.gate.reread import load_again
 from attnprobe.models import LoadOptions, Model, load
 from attnprobe.models.mutate import in_bfloat16
 from attnprobe.models.twin import random_twin
@@ -601,7 +601,7 @@ def test_the_gate_loads_a_model_with_the_languages_of_its_run(
 
     monkeypatch.setattr("attnprobe.models.load_model", load_model)
     judged = dataclasses.replace(MODEL, source_language="eng_Latn", target_language="fra_Latn")
-    _loaded_again(judged, Results(environment={}, models=(judged,), cases=(), collected=0))
+    load_again(judged, Results(environment={}, models=(judged,), cases=(), collected=0))
     assert asked == [("eng_Latn", "fra_Latn")]
 
 

@@ -7,28 +7,85 @@ match in the new model that attends alike, and the check holds on the new model 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
-from attnprobe.errors import ModelError
+from attnprobe.compare import pair_models
+from attnprobe.errors import AttnprobeError, ModelError
 from attnprobe.gate.check import Moved
+from attnprobe.gate.judge import broken_keys
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reread import check_stated, reread
+from attnprobe.gate.reread import check_stated, load_again, reread, sets_of_run
 from attnprobe.heads import Heads, HeadSet
 from attnprobe.matching import Match, match_heads
 from attnprobe.names import Key
 from attnprobe.records import Head, Sample, SiteName, Verdict
-from attnprobe.results import CaseResult, ExpectationResult, ModelResult
+from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.rules import Rule
 from attnprobe.run import Runner
 
-__all__ = ["check_old", "moved_checks"]
-
 # Texts that heads are matched on: the rows of a few dozen sentences tell heads apart.
 _TEXTS = 64
+
+
+def moved_in_run(
+    results: Results, policy: Policy, baseline: Results | None
+) -> tuple[dict[Key, Moved], list[str]]:
+    """Failed checks whose heads only moved, and why others could not be looked at.
+
+    Both are empty where the policy does not allow that heads move.
+    """
+    keys = broken_keys(results, policy) if policy.moved_heads == "allow" else ()
+    if not keys or policy.baseline_model is None:
+        return {}, []
+    from attnprobe.models import LoadOptions, load_model
+
+    recorded = {}
+    if baseline is not None:
+        names = pair_models(baseline, results)
+        recorded = {names[old.name]: old for old in baseline.models if old.name in names}
+    head_sets = sets_of_run(results)
+    items = {item.key: item for item in results.items}
+    moved: dict[Key, Moved] = {}
+    remarks = []
+    load_old = functools.cache(load_model)
+    for model in results.models:
+        checks = {key: items[key] for key in keys if key.model == model.name}
+        try:
+            if not checks:
+                continue
+            known = recorded.get(model.name)
+            old = load_old(
+                policy.baseline_model,
+                LoadOptions(
+                    revision=policy.baseline_revision,
+                    # Heads are matched between models that share a tokenizer.
+                    tokenizer=known.tokenizer if known else model.tokenizer,
+                    ignore_remote_code=policy.remote_code == "ignore",
+                ),
+            )
+            check_old(
+                policy,
+                revision=old.revision,
+                weights_sha256=old.weights_sha256,
+                tokenizer_sha256=old.tokenizer_sha256,
+                recorded=known,
+            )
+            moved |= moved_checks(
+                checks,
+                old=old,
+                new=load_again(model, results),
+                root=Path(),
+                chance_max=policy.chance_max,
+                head_sets=head_sets,
+            )
+        except AttnprobeError as error:
+            remarks.append(f"whether heads of {model.name} moved could not be told: {error}")
+    return moved, remarks
 
 
 def check_old(

@@ -1,20 +1,58 @@
-"""The case files of a run, read again, so that its checks can be judged outside of pytest."""
+"""The models and case files of a run, read again: its checks can be judged outside of pytest."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attnprobe import cases
 from attnprobe.cases import Case, Relation
-from attnprobe.errors import ResultsError
+from attnprobe.errors import ModelError, ResultsError
 from attnprobe.heads import HeadSet, parse_heads
-from attnprobe.names import SUFFIX, Key
+from attnprobe.names import LOCK, SUFFIX, Key
 from attnprobe.records import Head
-from attnprobe.results import CaseResult, Results, text_sha256
+from attnprobe.results import CaseResult, ModelResult, Results, read_heads, text_sha256
 
-__all__ = ["Reread", "check_stated", "recorded_sets", "reread"]
+if TYPE_CHECKING:
+    from attnprobe.models import Model
+
+
+def load_again(model: ModelResult, results: Results) -> Model:
+    """A model of the run, as it was judged.
+
+    Raises:
+        ModelError: it cannot be loaded, or its weights or its tokenizer are others by now.
+    """
+    from attnprobe.models import LoadOptions, load_model
+
+    dtype = model.dtype or results.environment.get("dtype") or "float32"
+    options = LoadOptions(
+        tokenizer=model.tokenizer,
+        revision=model.revision,
+        dtype=dtype,
+        ignore_remote_code=bool(model.ignored_code),
+        source_language=model.source_language,
+        target_language=model.target_language,
+    )
+    loaded = load_model(model.ref, options)
+    if loaded.weights_sha256 != model.weights_sha256:
+        raise ModelError(f"the weights of {model.ref} are not those that were judged")
+    if model.tokenizer_sha256 not in (None, loaded.tokenizer_sha256):
+        ref = model.tokenizer or model.ref
+        raise ModelError(f"the tokenizer of {ref} is not the one that the run used")
+    return loaded
+
+
+def sets_of_run(results: Results) -> dict[str, HeadSet]:
+    """The head sets that checks of the run name, as they were; others from the lock file.
+
+    Raises:
+        ResultsError: the lock file is corrupt, or the results contradict themselves.
+    """
+    others = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    return {**others, **recorded_sets(results)}
 
 
 def recorded_sets(results: Results) -> dict[str, HeadSet]:

@@ -15,15 +15,40 @@ from attnprobe.accuracy import RelationFinding
 from attnprobe.attention import Reader
 from attnprobe.cases import Case, Relation
 from attnprobe.corpus import read_corpus
-from attnprobe.errors import first_line
-from attnprobe.gate.control import TwinRun
-from attnprobe.gate.reread import check_stated, reread
+from attnprobe.errors import AttnprobeError, first_line
+from attnprobe.gate.control import TwinRun, wanted_on_twin
+from attnprobe.gate.policy import Policy
+from attnprobe.gate.reread import check_stated, load_again, reread, sets_of_run
 from attnprobe.heads import HeadSet
 from attnprobe.names import Key
-from attnprobe.results import CaseResult
+from attnprobe.results import CaseResult, Results
 from attnprobe.run import Finding, Runner, sum_up
 
-__all__ = ["judge_twin"]
+
+def judge_twins(results: Results, policy: Policy) -> list[TwinRun]:
+    """What the checks of each model come to on its untrained twin; none without a control."""
+    if policy.control is None:
+        return []
+    from attnprobe.models.twin import random_twin
+
+    # A check that could block in the baseline blocks, whatever it is now.
+    severities = ("blocking", "advisory") if policy.baseline else policy.blocking
+    wanted = wanted_on_twin(results, blocking=severities)
+    items = {item.key: item for item in results.items}
+    head_sets = sets_of_run(results) if wanted else {}
+    seed = policy.control_seed
+    runs = []
+    for model in results.models:
+        checks = {key: items[key] for key in wanted.get(model.name, ())}
+        if not checks:
+            continue
+        try:
+            twin = random_twin(load_again(model, results), seed=seed)
+            run = judge_twin(checks, twin, seed=seed, root=Path(), head_sets=head_sets)
+        except AttnprobeError as error:
+            run = TwinRun(model.name, seed, fault=str(error))
+        runs.append(run)
+    return runs
 
 
 def judge_twin(

@@ -1,0 +1,266 @@
+"""From a policy to a decision: pytest is run or its results are read, judged and kept."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.gate.decision import Decision, cannot_judge
+from attnprobe.gate.first_policy import append_policy, first_policy, undemanded
+from attnprobe.gate.judge import judge
+from attnprobe.gate.lookup import find_policy, missing_policy, read_policy
+from attnprobe.gate.moved import moved_in_run
+from attnprobe.gate.policy import PYPROJECT, Policy
+from attnprobe.gate.twin import judge_twins
+from attnprobe.names import NO_PICKLE, PROTECTED
+from attnprobe.pytest_run import TESTS_FAILED, run_pytest
+from attnprobe.results import Results, environment, is_same, read_results, write_json
+
+# The reasons that leave a run unjudged and say nothing against the policy that is made of it.
+_NO_FAULT_OF_RUN = {"no candidate", "ignored code"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the gate is asked to do.
+
+    Attributes:
+        arguments: pytest's.
+        results: a results file to judge instead of a run of pytest.
+        policy: its file; None for the pyproject.toml of the project.
+        keep: where the results of the run go.
+        json: where the decision goes.
+        init: writes a first policy to pyproject.toml, which a run makes.
+    """
+
+    arguments: Sequence[str] = ()
+    results: Path | None = None
+    policy: Path | None = None
+    keep: Path | None = None
+    json: Path | None = None
+    init: bool = False
+
+
+class Judgement(NamedTuple):
+    """A decision, and the results that it is on, where there are some."""
+
+    decision: Decision
+    results: Results | None
+
+
+class _SameFile(AttnprobeError):
+    """The decision would be written over what must be kept."""
+
+
+def decide(request: Request) -> Judgement:
+    """The decision on a release, written to its file; what goes wrong makes it `cannot judge`."""
+    try:
+        decision, results = _first(request) if request.init else _by_policy(request)
+    except _SameFile as error:
+        return Judgement(_unjudged(error), None)
+    except AttnprobeError as error:
+        decision, results = _unjudged(error), None
+    except KeyboardInterrupt:
+        decision, results = cannot_judge("interrupted", "the gate was interrupted"), None
+    except Exception as error:  # noqa: BLE001  a fault of the gate must not look like a verdict
+        decision, results = cannot_judge("fault", f"{type(error).__name__}: {error}"), None
+    if request.json is not None:
+        try:
+            write_json(request.json, decision.as_dict())
+        except ResultsError as error:
+            lines = [line for reason in decision.reasons for line in reason.lines()]
+            notes = (*lines, *decision.notes, decision.sentence)
+            decision = replace(cannot_judge("error", str(error)), notes=notes)
+    return Judgement(decision, results)
+
+
+def _by_policy(request: Request) -> Judgement:
+    """The decision under the policy of the project."""
+    _check_json(
+        request.json,
+        (request.results, "the file of --results"),
+        (request.keep, "the file of --keep"),
+        (request.keep and _refused(request.keep), "where --keep leaves what is refused"),
+    )
+    file = request.policy
+    if file is None:
+        policy, file, hidden = find_policy(Path())
+        if policy is None:
+            raise missing_policy(hidden)
+    else:
+        policy = read_policy(file)
+    _check_json(request.json, (file, "the policy"), (policy.baseline, "the policy's baseline"))
+    try:
+        decision, results = _judge_by(policy, request)
+    except AttnprobeError as error:
+        decision, results = _unjudged(error), None
+    return Judgement(replace(decision, notes=(*decision.notes, f"policy: {file}")), results)
+
+
+def _judge_by(policy: Policy, request: Request) -> Judgement:
+    # A baseline that cannot be read is known before a long run.
+    baseline = None if policy.baseline is None else read_results(policy.baseline)
+    judged = functools.partial(_judged, policy=policy, baseline=baseline)
+    if request.results is None:
+        _check_arguments(request.arguments, policy)
+        _check_candidate(request.arguments, policy)
+        return _run(request, judged, policy.baseline)
+    if request.arguments or request.keep:
+        extra = " ".join([*request.arguments, *(["--keep"] if request.keep else [])])
+        raise AttnprobeError(f"--results judges a file and runs nothing, so it takes no {extra}")
+    results = read_results(request.results)
+    return Judgement(judged(results, commit=environment()["git_commit"]), results)
+
+
+def _first(request: Request) -> Judgement:
+    """The decision under the policy that a run makes; it is written where the run was judged."""
+    for given, option in ((request.results, "--results"), (request.policy, "--policy")):
+        if given is not None:
+            raise AttnprobeError(
+                f"--init runs the suite and writes {PYPROJECT}, so it takes no {option}"
+            )
+    target = Path(PYPROJECT)
+    # The decision names code that is ignored.
+    _check_arguments(request.arguments, Policy(remote_code="ignore"))
+    _check_json(request.json, (request.keep, "the file of --keep"), (target, "the policy"))
+    stands = find_policy(Path()).file
+    if stands is not None:
+        raise AttnprobeError(f"--init writes a first policy, and {stands} has one already")
+
+    def judged(results: Results) -> Decision:
+        policy = first_policy(results)
+        decision = _judged(results, policy)
+        faults = {reason.kind for reason in decision.reasons if reason.weight == "cannot judge"}
+        if faults - _NO_FAULT_OF_RUN or not policy.demands:
+            note = f"no policy was written to {target}: this run could not be judged"
+            return replace(decision, notes=(*decision.notes, note))
+        append_policy(target, policy)
+        notes = [f"the policy was written to {target}; the last line judges this run by it"]
+        notes += [
+            f"the policy does not demand suite {suite}: no check that could block was judged"
+            for suite in undemanded(results)
+        ]
+        return replace(decision, notes=(*decision.notes, *notes))
+
+    return _run(request, judged, None)
+
+
+def _check_json(json: Path | None, *files: tuple[Path | None, str]) -> None:
+    """Raises _SameFile where the decision would be written over another file of the run."""
+    for file, what in files:
+        if json is not None and file is not None and is_same(json, file):
+            raise _SameFile(f"--json {json} is {what}; write the decision to a file of its own")
+
+
+def _unjudged(error: AttnprobeError) -> Decision:
+    first, *more = str(error).splitlines()
+    return cannot_judge("error", first.rstrip("."), *more)
+
+
+def _check_arguments(arguments: Sequence[str], policy: Policy) -> None:
+    """Refuses options that the gate decides on, wherever they are given."""
+    for argument in (*arguments, *os.environ.get("PYTEST_ADDOPTS", "").split()):
+        if argument.partition("=")[0] == "--attn-json":
+            raise AttnprobeError("the gate has a results file of its own; write --keep FILE")
+        if re.search("attn[-_]allow[-_]pickle", argument):
+            raise AttnprobeError(
+                "the gate opens no pickled weights, which can run code, so it takes no "
+                f"{argument}; convert them to safetensors"
+            )
+        if (
+            re.search("attn[-_]ignore[-_]remote[-_]code", argument)
+            and policy.remote_code == "refuse"
+        ):
+            raise AttnprobeError(
+                "the gate judges a model without the code that came with it only where its policy "
+                f'says remote_code = "ignore"; leave out {argument}'
+            )
+
+
+def _check_candidate(arguments: Sequence[str], policy: Policy) -> None:
+    """Refuses a run of the ini file's models before it starts; the results tell of it as well."""
+    is_given = any(argument.partition("=")[0] == "--attn-model" for argument in arguments)
+    if not is_given and policy.candidate == "command-line":
+        raise AttnprobeError(
+            "no candidate was given, so the run would judge the models of the ini file\n"
+            'give --attn-model=NAME=REF, or set candidate = "ini" in the policy'
+        )
+
+
+def _run(
+    request: Request, judge_results: Callable[[Results], Decision], baseline: Path | None
+) -> Judgement:
+    """Runs pytest and judges what it found; the results are kept where that is asked for.
+
+    Args:
+        baseline: a file that the run may not write.
+    """
+    # The run obeys these whatever its options and ini file say.
+    variables = {NO_PICKLE: "1"}
+    if baseline is not None:
+        variables[PROTECTED] = str(baseline.resolve())
+    run = run_pytest(request.arguments, variables=variables)
+    results = run.results
+    if results is None:
+        return Judgement(cannot_judge("pytest", run.problem), None)
+    decision = judge_results(results)
+    # What the results file does not tell of, such as a plugin that fails the run.
+    blamed = any(item.outcome in ("failed", "error") for item in results.items)
+    if run.status == TESTS_FAILED and not blamed and decision.verdict != "cannot judge":
+        lost = cannot_judge(
+            "pytest", "pytest failed, but for no attention check; its output above says why"
+        )
+        decision = replace(decision, reasons=lost.reasons + decision.reasons)
+    if request.keep is not None:
+        decision = _keep(results, decision, request.keep, baseline)
+    return Judgement(decision, results)
+
+
+def _keep(results: Results, decision: Decision, keep: Path, baseline: Path | None) -> Decision:
+    """Writes the results, but never over the baseline what may not be released."""
+    if decision.exit_code == 0 or baseline is None or not is_same(keep, baseline):
+        write_json(keep, results.to_json())
+        return decision
+    beside = _refused(keep)
+    write_json(beside, results.to_json())
+    note = f"the baseline {keep} stays as it was; the results are in {beside}"
+    return replace(decision, notes=(*decision.notes, note))
+
+
+def _refused(keep: Path) -> Path:
+    """Where the results of a release that is blocked go, if not over the baseline."""
+    return keep.with_name(f"{keep.stem}.refused{keep.suffix}")
+
+
+def _judged(
+    results: Results,
+    policy: Policy,
+    baseline: Results | None = None,
+    commit: str | None = None,
+) -> Decision:
+    if any(item.outcome == "error" and not item.model for item in results.items):
+        # Nothing was judged, and what else there is to say can wait for a run with a model.
+        return cannot_judge(
+            "no model",
+            "no model to probe was given",
+            "give one with --attn-model=NAME=REF, or by attn_model in the ini file",
+        )
+    today = datetime.now(UTC).date()
+    moved, remarks = moved_in_run(results, policy, baseline)
+    return judge(
+        results,
+        policy,
+        today=today,
+        baseline=baseline,
+        commit=commit,
+        moved=moved,
+        twins=judge_twins(results, policy),
+        remarks=remarks,
+    )
