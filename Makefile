@@ -28,7 +28,7 @@ test: lint  ## run the linters and all tests, in two processes
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
-	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m architectures --page docs/architectures.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md
 
 mutants: $(READY)  ## damage the demo models, see which suites notice; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/attnprobe mutants cases --page docs/mutants.md \

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attnprobe._version import __version__
 
 if TYPE_CHECKING:
-    from attnprobe.models import load as load
+    from attnprobe.models import load
 
 __all__ = ["__version__", "load"]
 

@@ -11,24 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from attnprobe.align import Group, groups, parse_selector, positions, word_matrix
-from attnprobe.errors import MeasureError
-from attnprobe.heads import parse_heads
-from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import (
-    Attended,
-    Encoding,
-    Floats,
-    Head,
-    LayerPanel,
-    Need,
-    Picture,
-    Readout,
-    Rows,
-    Sample,
-    SiteName,
-    Verdict,
-)
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import LayerPanel, Picture
+from attnprobe.core.errors import MeasureError
+from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.texts import Encoding, Sample
+from attnprobe.core.verdicts import Attended, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.diversity import js_divergence
 from attnprobe.rules.flow import flow_layers, max_flow, mixing, rollout
@@ -43,11 +33,12 @@ from attnprobe.rules.pattern import (
 )
 from attnprobe.rules.sink import sink_rows
 from attnprobe.rules.statistics import check_one_sequence, distance, entropy
+from attnprobe.words.heads import parse_heads
+from attnprobe.words.positions import Group, groups, positions, word_matrix
+from attnprobe.words.selectors import parse_selector
 
 if TYPE_CHECKING:
     from attnprobe.render.style import Drawing
-
-__all__ = ["Attention", "Reader", "answers", "draw", "mean_rows", "word_matrix"]
 
 
 class Reader(Protocol):

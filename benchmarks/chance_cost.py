@@ -17,9 +17,10 @@ import time
 from suite_speed import MODEL, sentences
 
 import attnprobe
-from attnprobe import cases, yamltext
-from attnprobe.names import CHANCE_MAX
-from attnprobe.run import Runner
+from attnprobe import cases
+from attnprobe.cases import yamltext
+from attnprobe.core.names import CHANCE_MAX
+from attnprobe.run.runner import Runner
 
 BOUNDS = ("min: 0.2", "min: 0.3, top: 1", "margin: 0.1", "min: 0.1, ratio: 2", "top: 2")
 

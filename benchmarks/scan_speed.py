@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from attnprobe.corpus import Arc, Corpus, Sentence
+from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model, load
 from attnprobe.models.forward import batch_inputs
 from attnprobe.models.plan import pack
-from attnprobe.records import Sample, Span
+from attnprobe.relations.corpus import Arc, Corpus, Sentence
 from attnprobe.scan import run
 from attnprobe.scan.tally import Tally
 

@@ -15,7 +15,7 @@ from attnprobe.attention import draw
 from attnprobe.models import Model, load
 from attnprobe.render.draw import draw_chart
 from attnprobe.render.style import to_svg
-from attnprobe.run import Runner
+from attnprobe.run.runner import Runner
 
 RULES = Path(__file__).parent / "rules"
 MODELS = {

@@ -52,11 +52,11 @@ def translator() -> Model:
 # A conftest.py for runs in another process, or on several workers.
 LOADS_TINY = f"""
 import sys
-sys.path.append({str(Path(__file__).parent)!r})
+sys.path.append({str(Path(__file__).parent.parent)!r})
 
 def pytest_attn_load_model(name):
     from attnprobe.models import Model
-    from architectures.tiny import tiny_network, tiny_tokenizer
+    from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
     return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
 
@@ -86,9 +86,8 @@ def _tiny_model() -> Model:
         "render.heatmap",
     ):
         importlib.import_module(f"attnprobe.{module}")
-    from architectures.tiny import tiny_network, tiny_tokenizer
-
     from attnprobe.models import Model
+    from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
     return Model.of(tiny_network("bert"), tiny_tokenizer(), name="tiny")
 

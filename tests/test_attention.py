@@ -5,15 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from architectures.tiny import tiny_network, tiny_tokenizer
-from made_up import FakeReader, encoding
 
-from attnprobe.align import groups
-from attnprobe.attention import Attention, draw, mean_rows, word_matrix
-from attnprobe.errors import ModelError, SelectorError
+from attnprobe.attention import Attention, draw, mean_rows
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import Picture
+from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.sites import Head
+from attnprobe.core.texts import Sample
 from attnprobe.models import Model
-from attnprobe.records import Floats, Head, Picture, Sample
 from attnprobe.render.style import to_svg
+from attnprobe.words.positions import groups, word_matrix
+from tests.architectures.tiny import tiny_network, tiny_tokenizer
+from tests.support.made_up import FakeReader, encoding
 
 TEXT = "The keys near the door are old."
 TARGET = "Les clés sont vieilles."

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
-from made_up_results import MODEL
-from test_order import judged
 
-from attnprobe import cases, yamltext
-from attnprobe.accuracy import judge
-from attnprobe.corpus import read_corpus
-from attnprobe.explain import explain, explain_relation, headline
+from attnprobe import cases
+from attnprobe.cases import yamltext
+from attnprobe.core.names import CHANCE_MAX
 from attnprobe.models import Model
-from attnprobe.names import CHANCE_MAX
 from attnprobe.plugin.options import settings
-from attnprobe.results import Results, write_json
+from attnprobe.relations.accuracy import judge
+from attnprobe.relations.corpus import read_corpus
+from attnprobe.results.files import write_json
+from attnprobe.results.records import Results
 from attnprobe.rules import RULES
-from attnprobe.run import Runner
+from attnprobe.run.explain import explain, explain_relation, headline
+from attnprobe.run.runner import Runner
+from tests.run.test_order import judged
+from tests.support.made_up_results import MODEL
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -12,14 +12,12 @@ from pydantic import ValidationError
 from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell
-from attnprobe.errors import Mark, SelectorError
-from attnprobe.heads import HeadSet
-from attnprobe.records import Sample
-from attnprobe.registry import did_you_mean
+from attnprobe.core.errors import Mark, SelectorError
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.texts import Sample
 from attnprobe.rules import RULES, parse_rule
 from attnprobe.rules.ranges import most_tokens
-
-__all__ = ["CaseParser"]
+from attnprobe.words.heads import HeadSet
 
 Fill = Callable[[str, KeyPath], str]
 

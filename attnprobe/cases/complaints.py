@@ -7,12 +7,10 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from attnprobe.errors import CaseError, CaseErrors, Mark
-from attnprobe.findings import in_words, meant, told
+from attnprobe.cases.yamltext import Document
+from attnprobe.core.complaints import in_words, meant, told
+from attnprobe.core.errors import CaseError, CaseErrors, Mark
 from attnprobe.rules import RULES
-from attnprobe.yamltext import Document
-
-__all__ = ["Complaints", "KeyPath"]
 
 KeyPath = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)

@@ -18,11 +18,9 @@ from attnprobe.cases.shells import (
     RelationShell,
     SpanShell,
 )
-from attnprobe.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA
 from attnprobe.rules import RULES
 from attnprobe.rules.base import SELECTOR_PART_SCHEMA, SELECTOR_SCHEMA, SELECTOR_WORD_SCHEMA
-
-__all__ = ["schema"]
+from attnprobe.words.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_SCHEMA
 
 
 class _Editor(GenerateJsonSchema):

@@ -7,24 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from attnprobe.errors import Mark
-from attnprobe.heads import Heads
-from attnprobe.looks import Among
-from attnprobe.names import check_name
-from attnprobe.records import Sample, SiteName, Span
+from attnprobe.core.errors import Mark
+from attnprobe.core.names import check_name
+from attnprobe.core.sites import SiteName
+from attnprobe.core.texts import Sample, Span
 from attnprobe.rules import Rule
-
-__all__ = [
-    "Case",
-    "Contents",
-    "CorpusArcs",
-    "Expectation",
-    "LabelledArc",
-    "LabelledArcs",
-    "Relation",
-    "Severity",
-    "Threshold",
-]
+from attnprobe.words.heads import Heads
+from attnprobe.words.looks import Among
 
 Severity = Literal["blocking", "advisory"]
 

@@ -6,17 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attnprobe import yamltext
+from attnprobe.cases import yamltext
 from attnprobe.cases.case_parser import CaseParser
 from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import Case, Contents, Relation
 from attnprobe.cases.relation_parser import RelationParser
 from attnprobe.cases.shells import CaseShell, Defaults, FileShell, RelationShell
-from attnprobe.errors import CaseError, CaseErrors, Mark
-from attnprobe.heads import HeadSet
-from attnprobe.yamltext import Document
-
-__all__ = ["load", "load_contents", "parse", "parse_contents"]
+from attnprobe.cases.yamltext import Document
+from attnprobe.core.errors import CaseError, CaseErrors, Mark
+from attnprobe.words.heads import HeadSet
 
 
 def load(

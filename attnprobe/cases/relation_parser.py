@@ -8,16 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from attnprobe.align import Chars, Phrase, Selector, locate
 from attnprobe.cases.complaints import Complaints, KeyPath
-from attnprobe.cases.entries import (
-    Case,
-    CorpusArcs,
-    LabelledArc,
-    LabelledArcs,
-    Relation,
-    Threshold,
-)
+from attnprobe.cases.entries import Case, CorpusArcs, LabelledArc, LabelledArcs, Relation, Threshold
 from attnprobe.cases.shells import (
     CORPUS_FORMATS,
     BoundsShell,
@@ -27,15 +19,16 @@ from attnprobe.cases.shells import (
     RelationShell,
     SpanShell,
 )
-from attnprobe.errors import SelectorError
-from attnprobe.heads import Heads, HeadSet, parse_heads
-from attnprobe.looks import other_candidates
-from attnprobe.records import Head, Sample, SiteName, Span
-from attnprobe.registry import did_you_mean
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.texts import Sample, Span
 from attnprobe.rules import Rule
 from attnprobe.rules.weight import Attends
-
-__all__ = ["RelationParser"]
+from attnprobe.words.heads import Heads, HeadSet, parse_heads
+from attnprobe.words.locate import locate
+from attnprobe.words.looks import other_candidates
+from attnprobe.words.selectors import Chars, Phrase, Selector
 
 
 class RelationParser:

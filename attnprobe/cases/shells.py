@@ -16,22 +16,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from attnprobe.align import WHICH, Chars, Phrase, Selector, parse_selector
 from attnprobe.cases.entries import Severity
-from attnprobe.looks import Among
-from attnprobe.records import SiteName
-
-__all__ = [
-    "CORPUS_FORMATS",
-    "LEAST",
-    "BoundsShell",
-    "CaseShell",
-    "CorpusShell",
-    "Defaults",
-    "FileShell",
-    "RelationShell",
-    "SpanShell",
-]
+from attnprobe.core.sites import SiteName
+from attnprobe.words.looks import Among
+from attnprobe.words.segmentation import WHICH
+from attnprobe.words.selectors import Chars, Phrase, Selector, parse_selector
 
 # A relation is judged on at least so many arcs unless it says otherwise.
 LEAST = 30

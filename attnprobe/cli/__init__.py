@@ -14,7 +14,7 @@ import sys
 from rich.console import Console
 
 from attnprobe.cli.base import app
-from attnprobe.errors import AttnprobeError
+from attnprobe.core.errors import AttnprobeError
 
 __all__ = ["main"]
 
@@ -31,7 +31,7 @@ def main() -> None:
     try:
         app()
     except AttnprobeError as error:
-        from attnprobe.explain import harmless
+        from attnprobe.run.explain import harmless
 
         console = Console(stderr=True, highlight=False)
         console.print(harmless(str(error)), markup=False, soft_wrap=True)

@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from attnprobe._version import __version__
+from attnprobe.core.per_model import values_by_model
 from attnprobe.models.options import LoadOptions
-from attnprobe.per_model import values_by_model
 
 if TYPE_CHECKING:
     from attnprobe.models import Model

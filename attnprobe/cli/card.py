@@ -23,8 +23,8 @@ def card(
     ] = None,
 ) -> None:
     """Print a run as the model-index of a model card, or put it into one."""
-    from attnprobe.card import card_yaml, update_card
-    from attnprobe.results import read_results
+    from attnprobe.results.card import card_yaml, update_card
+    from attnprobe.results.records import read_results
 
     found = read_results(results)
     if file is None:

@@ -16,15 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from attnprobe.cli.base import app, load_options_by_model, out, print_table, with_load_options
-from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.core.errors import AttnprobeError, ResultsError
+from attnprobe.core.names import LOCK, SUFFIX, short_name
 from attnprobe.models.options import LoadOptions
-from attnprobe.names import LOCK, SUFFIX, short_name
+from attnprobe.results.lock import read_heads
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
-    from attnprobe.compare import Comparison
+    from attnprobe.compare.changes import Comparison
     from attnprobe.render.compare_page import ChangePictures, HeadRow
-    from attnprobe.results import Results
+    from attnprobe.results.records import Results
 
 __all__: list[str] = []
 
@@ -103,9 +104,9 @@ def compare(
 
     Exit 0: nothing broke or is gone. Exit 1: something did or is. Exit 2: they cannot be compared.
     """
-    from attnprobe.compare import compare_results, pair_models
-    from attnprobe.limits import exceeded, parse_limit
-    from attnprobe.results import read_results
+    from attnprobe.compare.changes import compare_results, pair_models
+    from attnprobe.compare.limits import exceeded, parse_limit
+    from attnprobe.results.records import read_results
 
     limits = [parse_limit(text) for text in fail or ()]
     files = [_results_file(given) for given in (old, new)]
@@ -168,7 +169,7 @@ class _Found:
     @property
     def sentence(self) -> str:
         """What a release needs to know."""
-        from attnprobe.differences import sentence
+        from attnprobe.compare.describe import sentence
 
         return f"{sentence(self.comparison)} {self.fates}".rstrip()
 
@@ -187,9 +188,9 @@ def _two_models(
     name: str | None,
     html: Path | None,
 ) -> _Found:
-    from attnprobe.compare import compare_results
+    from attnprobe.compare.changes import compare_results
+    from attnprobe.compare.side_by_side import draw_change, fates_sentence, head_fates, head_row
     from attnprobe.models import load_model
-    from attnprobe.side_by_side import draw_change, fates_sentence, head_fates, head_row
 
     suite, named = _cases(paths)
     name = name or _only_name(named)
@@ -240,9 +241,9 @@ def _two_models(
 
 def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | None]]:
     """The cases of case files, each with its file, and the models that cases and relations name."""
-    from attnprobe import cases, results
+    from attnprobe import cases
 
-    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise AttnprobeError(f"no such file or folder: {', '.join(missing)}; give --cases PATH")
@@ -282,8 +283,8 @@ def _run(ref: str, options: LoadOptions, name: str, paths: Sequence[Path]) -> Re
     Raises:
         ResultsError: it did not go through, or measured nothing.
     """
-    from attnprobe.explain import harmless
-    from attnprobe.results import read_results
+    from attnprobe.results.records import read_results
+    from attnprobe.run.explain import harmless
 
     by_model = {
         "tokenizer": options.tokenizer,
@@ -321,7 +322,7 @@ def _run(ref: str, options: LoadOptions, name: str, paths: Sequence[Path]) -> Re
 
 
 def _print(found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, counts_line, suite_rows
+    from attnprobe.compare.describe import change_rows, counts_line, suite_rows
 
     comparison = found.comparison
     rows = change_rows(comparison)
@@ -363,13 +364,13 @@ def _table(*columns: str) -> Table:
 
 def _plain(text: str) -> Text:
     """Text as it is: what stands in brackets is a row, not markup."""
-    from attnprobe.explain import harmless
+    from attnprobe.run.explain import harmless
 
     return Text(harmless(text))
 
 
 def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.results import write_json
+    from attnprobe.results.files import write_json
 
     content: dict[str, Any] = {
         "schema": COMPARISON_SCHEMA,
@@ -384,9 +385,9 @@ def _write_json(path: Path, old: str, new: str, found: _Found, beyond: Sequence[
 
 
 def _write_page(path: Path, old: str, new: str, found: _Found, beyond: Sequence[str]) -> None:
-    from attnprobe.differences import change_rows, suite_rows
+    from attnprobe.compare.describe import change_rows, suite_rows
     from attnprobe.render.compare_page import compare_page
-    from attnprobe.results import write_bytes
+    from attnprobe.results.files import write_bytes
 
     comparison = found.comparison
     page = compare_page(

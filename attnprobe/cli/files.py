@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from attnprobe.cli.base import app, out
-from attnprobe.errors import AttnprobeError
-from attnprobe.names import LOCK, SUFFIX
-from attnprobe.wording import plural
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.names import LOCK, SUFFIX
+from attnprobe.core.wording import plural
+from attnprobe.results.lock import read_heads
 
 __all__: list[str] = []
 
@@ -25,7 +26,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of case files, for editors."""
     from attnprobe.cases import schema as case_schema
-    from attnprobe.results import write_bytes
+    from attnprobe.results.files import write_bytes
 
     text = json.dumps(case_schema(), indent=2, ensure_ascii=False) + "\n"
     if output is None:
@@ -41,11 +42,12 @@ def lint(
     ] = None,
 ) -> None:
     """Check case files without a model; exit 1 if anything is wrong with one."""
-    from attnprobe import accuracy, cases, results
-    from attnprobe.corpus import read_corpus
-    from attnprobe.explain import harmless
+    from attnprobe import cases
+    from attnprobe.relations import accuracy
+    from attnprobe.relations.corpus import read_corpus
+    from attnprobe.run.explain import harmless
 
-    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
     files = [
         file
         for path in paths or [Path("cases")]

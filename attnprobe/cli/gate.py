@@ -49,14 +49,14 @@ def gate(
 
     Exit 0: it may. Exit 1: it may not. Exit 2: that could not be judged.
     """
-    from attnprobe.explain import harmless
     from attnprobe.gate.release import Request, decide
+    from attnprobe.run.explain import harmless
 
     decision, found = decide(
         Request(context.args, results=results, policy=policy, keep=keep, json=json, init=init)
     )
     if found is not None and os.environ.get("GITHUB_ACTIONS") == "true":
-        from attnprobe.summary import workflow_commands
+        from attnprobe.results.summary import workflow_commands
 
         for line in workflow_commands(found, folder=folder(), accepted=decision.accepted):
             out.file.write(f"{line}\n")

@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from attnprobe.cli.base import app, out
-from attnprobe.errors import AttnprobeError
-from attnprobe.names import SUFFIX
-
-__all__ = ["STARTER"]
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.names import SUFFIX
 
 STARTER = """\
 # yaml-language-server: $schema=case-v1.json
@@ -54,7 +52,7 @@ def init(
 ) -> None:
     """Write a first case file and the schema for editors; nothing is overwritten."""
     from attnprobe.cli.files import schema
-    from attnprobe.results import write_bytes
+    from attnprobe.results.files import write_bytes
 
     if folder.exists() and not folder.is_dir():
         raise AttnprobeError(f"{folder} is a file; name a folder")

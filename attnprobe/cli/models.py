@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
-from attnprobe.errors import AttnprobeError
+from attnprobe.core.errors import AttnprobeError
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:

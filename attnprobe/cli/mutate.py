@@ -18,11 +18,12 @@ from attnprobe.cli.base import (
     warn_of,
     with_load_options,
 )
-from attnprobe.errors import AttnprobeError
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.names import LOCK, SUFFIX, short_name
+from attnprobe.core.per_model import split_name
 from attnprobe.models.options import LoadOptions
-from attnprobe.mutations import KINDS, Mutation, parse_head, parse_kind
-from attnprobe.names import LOCK, SUFFIX, short_name
-from attnprobe.per_model import split_name
+from attnprobe.mutants.kinds import KINDS, Mutation, parse_head, parse_kind
+from attnprobe.results.lock import read_heads
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
@@ -62,7 +63,7 @@ def mutate(
         layer,
         seed,
     )
-    from attnprobe.models.mutate import write_mutant
+    from attnprobe.mutants.damage import write_mutant
 
     done = write_mutant(
         model,
@@ -117,7 +118,7 @@ def mutants(
     """
     from attnprobe.mutants import trials
     from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
-    from attnprobe.results import write_bytes
+    from attnprobe.results.files import write_bytes
 
     refs = {name or short_name(ref): ref for name, ref in map(split_name, models)}
     if len(refs) < len(models):
@@ -158,9 +159,9 @@ def mutants(
 
 
 def _cases(paths: Sequence[Path]) -> list[Case]:
-    from attnprobe import cases, results
+    from attnprobe import cases
 
-    head_sets = results.read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
     files = [
         file
         for path in paths

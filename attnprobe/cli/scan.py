@@ -13,11 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
-from attnprobe.errors import AttnprobeError
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.names import LOCK
+from attnprobe.core.sites import SITES, SiteName
+from attnprobe.core.wording import format_interval, format_p, format_percent, format_percent_change
 from attnprobe.models.options import LoadOptions
-from attnprobe.names import LOCK
-from attnprobe.records import SITES, SiteName
-from attnprobe.wording import format_interval, format_p, format_percent, format_percent_change
 
 if TYPE_CHECKING:
     from attnprobe.scan.session import Scan
@@ -107,8 +107,8 @@ def scan(
 
     A head is chosen on one half of the sentences and judged on the other.
     """
-    from attnprobe.corpus import read_corpus
-    from attnprobe.explain import harmless
+    from attnprobe.relations.corpus import read_corpus
+    from attnprobe.run.explain import harmless
     from attnprobe.scan.session import Options, Scan
 
     if site is not None and site not in SITES:
@@ -163,7 +163,7 @@ def scan(
 
 
 def _print(session: Scan, written: Sequence[Path]) -> None:
-    from attnprobe.explain import harmless
+    from attnprobe.run.explain import harmless
 
     table = Table()
     table.add_column("relation", no_wrap=True)

@@ -12,13 +12,13 @@ import typer
 from rich.table import Table
 
 from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
-from attnprobe.errors import AttnprobeError
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.wording import format_short
 from attnprobe.models.options import LoadOptions
-from attnprobe.wording import format_short
 
 if TYPE_CHECKING:
     from attnprobe.attention import Attention
-    from attnprobe.records import Attended
+    from attnprobe.core.verdicts import Attended
     from attnprobe.rules.pattern import HeadPattern, Patterns
 
 __all__: list[str] = []
@@ -116,8 +116,8 @@ def show(
     for option, written in (("--text-pair", text_pair), ("--target", target)):
         if written is not None:
             _check_text(option, written)
-    from attnprobe.explain import harmless
     from attnprobe.models import load_model
+    from attnprobe.run.explain import harmless
 
     loaded = load_model(model, options)
     warn_of(loaded)
@@ -143,7 +143,7 @@ def show(
 
 def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Path | None) -> None:
     """What can be said before a model is loaded."""
-    from attnprobe.heads import parse_heads
+    from attnprobe.words.heads import parse_heads
 
     if not heads and not patterns:
         raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")

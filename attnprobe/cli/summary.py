@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from attnprobe.cli.base import app, out
-from attnprobe.errors import ResultsError
+from attnprobe.core.errors import ResultsError
 
 __all__: list[str] = []
 
@@ -33,8 +33,9 @@ def summary(
 ) -> None:
     """Write a run as Markdown, and mark failed checks in their files where GitHub runs it."""
     from attnprobe.gate import read_sentence
-    from attnprobe.results import read_results, write_bytes
-    from attnprobe.summary import MOST_BYTES, markdown, workflow_commands
+    from attnprobe.results.files import write_bytes
+    from attnprobe.results.records import read_results
+    from attnprobe.results.summary import MOST_BYTES, markdown, workflow_commands
 
     found = read_results(results)
     sentence = read_sentence(decision) if decision is not None else ""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from attnprobe.core.names import Key
+from attnprobe.core.verdicts import Doubt, Outcome
+from attnprobe.core.wording import format_floor_percent
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.records import is_borderline
-from attnprobe.names import Key
-from attnprobe.records import Doubt, Outcome
-from attnprobe.results import CaseResult, ExpectationResult
-from attnprobe.wording import format_floor_percent
-
-__all__ = ["Check", "Moved", "check_of", "grouped", "place_of"]
+from attnprobe.results.records import CaseResult, ExpectationResult
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from attnprobe.core.names import SUFFIX
+from attnprobe.core.wording import plural
 from attnprobe.gate.check import place_of
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, counted, left_out, unjudged
 from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
-from attnprobe.names import SUFFIX
-from attnprobe.results import CaseResult, Results
-from attnprobe.wording import plural
-
-__all__ = ["completeness", "deselected"]
+from attnprobe.results.records import CaseResult, Results
 
 
 def completeness(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:

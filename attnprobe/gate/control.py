@@ -6,21 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from attnprobe.core.names import SUFFIX, Key
+from attnprobe.core.stats import paired_p
+from attnprobe.core.wording import format_p, format_stated
 from attnprobe.gate.check import Check, grouped
 from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
-from attnprobe.names import SUFFIX, Key
-from attnprobe.results import Results
-from attnprobe.stats import paired_p
-from attnprobe.wording import format_p, format_stated
-
-__all__ = [
-    "Control",
-    "TwinRun",
-    "control_notes",
-    "control_reasons",
-    "controls",
-    "wanted_on_twin",
-]
+from attnprobe.results.records import Results
 
 # By how much a model must be better than its twin, as the p of a one-sided exact McNemar test.
 SIGNIFICANT = 0.05

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attnprobe.align import visible
-from attnprobe.errors import ResultsError
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import Key
+from attnprobe.core.wording import plural
 from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason, left_out
-from attnprobe.names import Key
-from attnprobe.results import read_json
-from attnprobe.wording import plural
-
-__all__ = ["GATE_SCHEMA", "Decision", "JudgedModel", "cannot_judge", "read_sentence"]
+from attnprobe.results.files import read_json
+from attnprobe.words.show import visible
 
 GATE_SCHEMA = "attnprobe/gate-1"
 

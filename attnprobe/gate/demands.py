@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from attnprobe.core.names import Key
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.stats import wilson
+from attnprobe.core.wording import format_floor_percent
 from attnprobe.gate.check import Check, grouped
 from attnprobe.gate.policy import Policy, SuitePolicy
 from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
-from attnprobe.names import Key
-from attnprobe.registry import did_you_mean
-from attnprobe.results import Results
-from attnprobe.stats import wilson
-from attnprobe.wording import format_floor_percent
-
-__all__ = ["allowances", "amounts", "failures", "is_rated", "may_fail", "models_of", "rates"]
+from attnprobe.results.records import Results
 
 
 def amounts(

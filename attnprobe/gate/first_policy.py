@@ -7,15 +7,14 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-from attnprobe.errors import PolicyError
+from attnprobe.core.errors import PolicyError
 from attnprobe.gate.check import Check, check_of
 from attnprobe.gate.demands import models_of
 from attnprobe.gate.lookup import HEADER
 from attnprobe.gate.policy import TABLE, Policy, SuitePolicy
 from attnprobe.gate.repeats import counted_once
-from attnprobe.results import Results, write_bytes
-
-__all__ = ["append_policy", "first_policy", "undemanded"]
+from attnprobe.results.files import write_bytes
+from attnprobe.results.records import Results
 
 
 def first_policy(results: Results) -> Policy:

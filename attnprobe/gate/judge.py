@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from attnprobe.compare import Comparison
-from attnprobe.errors import ResultsError
+from attnprobe.compare.changes import Comparison
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import Key
 from attnprobe.gate.check import Check, Moved, check_of
 from attnprobe.gate.completeness import completeness, deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
@@ -24,10 +25,7 @@ from attnprobe.gate.reasons import Reason, importance, unjudged
 from attnprobe.gate.regressions import compared_notes, compared_with, demoted_keys, regressions
 from attnprobe.gate.repeats import counted_once, repeat_notes
 from attnprobe.gate.waivers import is_waived, waiver_reasons
-from attnprobe.names import Key
-from attnprobe.results import Results
-
-__all__ = ["broken_keys", "judge"]
+from attnprobe.results.records import Results
 
 
 def judge(

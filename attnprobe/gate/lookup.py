@@ -10,11 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attnprobe.errors import PolicyError
+from attnprobe.core.errors import PolicyError
+from attnprobe.core.registry import did_you_mean
 from attnprobe.gate.policy import PYPROJECT, TABLE, Policy, parse_policy
-from attnprobe.registry import did_you_mean
-
-__all__ = ["HEADER", "FoundPolicy", "find_policy", "load_toml", "missing_policy", "read_policy"]
 
 HEADER = f"[{'.'.join(TABLE)}]"
 _DATE = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")

@@ -14,19 +14,21 @@ from pathlib import Path
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
-from attnprobe.compare import pair_models
-from attnprobe.errors import AttnprobeError, ModelError
+from attnprobe.compare.changes import pair_models
+from attnprobe.compare.matching import Match, match_heads
+from attnprobe.core.errors import AttnprobeError, ModelError
+from attnprobe.core.names import Key
+from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.texts import Sample
+from attnprobe.core.verdicts import Verdict
 from attnprobe.gate.check import Moved
 from attnprobe.gate.judge import broken_keys
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reread import check_stated, load_again, reread, sets_of_run
-from attnprobe.heads import Heads, HeadSet
-from attnprobe.matching import Match, match_heads
-from attnprobe.names import Key
-from attnprobe.records import Head, Sample, SiteName, Verdict
-from attnprobe.results import CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
 from attnprobe.rules import Rule
-from attnprobe.run import Runner
+from attnprobe.run.runner import Runner
+from attnprobe.words.heads import Heads, HeadSet
 
 # Texts that heads are matched on: the rows of a few dozen sentences tell heads apart.
 _TEXTS = 64

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from attnprobe.core.names import Key
 from attnprobe.gate.check import Check
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import counted
-from attnprobe.heads import origin_of
-from attnprobe.names import Key
-from attnprobe.results import Results
-
-__all__ = ["head_set_notes", "notes_on", "tokenizer_notes"]
+from attnprobe.results.records import Results
+from attnprobe.words.heads import origin_of
 
 
 def notes_on(

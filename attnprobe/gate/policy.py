@@ -18,19 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from attnprobe.errors import PolicyError
-from attnprobe.findings import in_words, told
-from attnprobe.registry import did_you_mean
-
-__all__ = [
-    "PYPROJECT",
-    "TABLE",
-    "Policy",
-    "Regressions",
-    "SuitePolicy",
-    "Waiver",
-    "parse_policy",
-]
+from attnprobe.core.complaints import in_words, told
+from attnprobe.core.errors import PolicyError
+from attnprobe.core.registry import did_you_mean
 
 # Where a project keeps its policy.
 TABLE = ("tool", "attnprobe", "gate")

@@ -8,9 +8,7 @@ from attnprobe.gate.check import Check
 from attnprobe.gate.decision import JudgedModel
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, blocked, unjudged
-from attnprobe.results import ModelResult, Results
-
-__all__ = ["judged_models", "provenance"]
+from attnprobe.results.records import ModelResult, Results
 
 _LEAVE = 'allow it with own_loader = "allow" in the policy'
 

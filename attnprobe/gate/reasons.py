@@ -6,17 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from attnprobe.wording import plural, shorten
-
-__all__ = [
-    "Reason",
-    "Weight",
-    "blocked",
-    "counted",
-    "importance",
-    "left_out",
-    "unjudged",
-]
+from attnprobe.core.wording import plural, shorten
 
 Weight = Literal["cannot judge", "blocked"]
 

@@ -6,11 +6,9 @@ import math
 import operator
 from collections.abc import Iterator
 
-from attnprobe.records import LEAST_DISTINCT, LEAST_PAIRS, Bound, Outcome
-from attnprobe.results import ExpectationResult
+from attnprobe.core.verdicts import LEAST_DISTINCT, LEAST_PAIRS, Bound, Outcome
+from attnprobe.results.records import ExpectationResult
 from attnprobe.rules import BAND
-
-__all__ = ["chance_contradictions", "contradictions", "is_borderline", "other_contradictions"]
 
 _HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 # Sums of shares are off by so much.

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from attnprobe.compare import (
+from attnprobe.compare.changes import (
     Change,
     Comparison,
     check_baseline,
     compare_results,
     pair_models,
 )
+from attnprobe.core.names import Key
+from attnprobe.core.wording import format_floor_percent, format_percent_change
 from attnprobe.gate.check import Check, place_of
 from attnprobe.gate.demands import is_rated
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, blocked, counted
-from attnprobe.names import Key
-from attnprobe.results import Results
-from attnprobe.wording import format_floor_percent, format_percent_change
-
-__all__ = ["compared_notes", "compared_with", "demoted_keys", "regressions"]
+from attnprobe.results.records import Results
 
 
 def compared_with(baseline: Results, results: Results) -> Comparison:

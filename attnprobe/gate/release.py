@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from attnprobe.errors import AttnprobeError, ResultsError
+from attnprobe.core.errors import AttnprobeError, ResultsError
+from attnprobe.core.names import NO_PICKLE, PROTECTED
 from attnprobe.gate.decision import Decision, cannot_judge
 from attnprobe.gate.first_policy import append_policy, first_policy, undemanded
 from attnprobe.gate.judge import judge
@@ -19,9 +20,10 @@ from attnprobe.gate.lookup import find_policy, missing_policy, read_policy
 from attnprobe.gate.moved import moved_in_run
 from attnprobe.gate.policy import PYPROJECT, Policy
 from attnprobe.gate.twin import judge_twins
-from attnprobe.names import NO_PICKLE, PROTECTED
-from attnprobe.pytest_run import TESTS_FAILED, run_pytest
-from attnprobe.results import Results, environment, is_same, read_results, write_json
+from attnprobe.results.environment import environment
+from attnprobe.results.files import is_same, write_json
+from attnprobe.results.records import Results, read_results
+from attnprobe.run.pytest_run import TESTS_FAILED, run_pytest
 
 # The reasons that leave a run unjudged and say nothing against the policy that is made of it.
 _NO_FAULT_OF_RUN = {"no candidate", "ignored code"}

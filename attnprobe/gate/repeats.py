@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from attnprobe.gate.check import Check
 
-__all__ = ["Counted", "counted_once", "repeat_notes"]
-
 # Of equal checks the worst one counts, so that no copy hides a failure.
 _WORST_FIRST = ("failed", "vacuous", "borderline", "moved", "holds")
 _NOTED = 10

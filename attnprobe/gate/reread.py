@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from attnprobe import cases
 from attnprobe.cases import Case, Relation
-from attnprobe.errors import ModelError, ResultsError
-from attnprobe.heads import HeadSet, parse_heads
-from attnprobe.names import LOCK, SUFFIX, Key
-from attnprobe.records import Head
-from attnprobe.results import CaseResult, ModelResult, Results, read_heads, text_sha256
+from attnprobe.core.errors import ModelError, ResultsError
+from attnprobe.core.names import LOCK, SUFFIX, Key
+from attnprobe.core.sites import Head
+from attnprobe.results.lock import read_heads
+from attnprobe.results.records import CaseResult, ModelResult, Results, text_sha256
+from attnprobe.words.heads import HeadSet, parse_heads
 
 if TYPE_CHECKING:
     from attnprobe.models import Model

@@ -10,19 +10,19 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from attnprobe import accuracy
-from attnprobe.accuracy import RelationFinding
 from attnprobe.attention import Reader
 from attnprobe.cases import Case, Relation
-from attnprobe.corpus import read_corpus
-from attnprobe.errors import AttnprobeError, first_line
+from attnprobe.core.errors import AttnprobeError, first_line
+from attnprobe.core.names import Key
 from attnprobe.gate.control import TwinRun, wanted_on_twin
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reread import check_stated, load_again, reread, sets_of_run
-from attnprobe.heads import HeadSet
-from attnprobe.names import Key
-from attnprobe.results import CaseResult, Results
-from attnprobe.run import Finding, Runner, sum_up
+from attnprobe.relations import accuracy
+from attnprobe.relations.accuracy import RelationFinding
+from attnprobe.relations.corpus import read_corpus
+from attnprobe.results.records import CaseResult, Results
+from attnprobe.run.runner import Finding, Runner, sum_up
+from attnprobe.words.heads import HeadSet
 
 
 def judge_twins(results: Results, policy: Policy) -> list[TwinRun]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.wording import plural
 from attnprobe.gate.check import Check
 from attnprobe.gate.policy import Policy, Waiver
 from attnprobe.gate.reasons import Reason, blocked, unjudged
-from attnprobe.registry import did_you_mean
-from attnprobe.results import Results
-from attnprobe.wording import plural
-
-__all__ = ["is_waived", "waiver_reasons"]
+from attnprobe.results.records import Results
 
 # No waiver may run longer than this.
 _LONGEST = timedelta(days=366)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
-    from attnprobe.models.loading import load as load
-    from attnprobe.models.loading import load_model as load_model
-    from attnprobe.models.model import Model as Model
+    from attnprobe.models.loading import load, load_model
+    from attnprobe.models.model import Model
 
 __all__ = ["LoadOptions", "Model", "load", "load_model"]
 

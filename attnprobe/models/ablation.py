@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
+from attnprobe.core.needs import Ablation
+from attnprobe.core.sites import SiteName
+from attnprobe.core.texts import Encoding, Sample
 from attnprobe.models.attention_function import Edit
 from attnprobe.models.edits import head_sums, replace_heads
 from attnprobe.models.forward import batch_inputs
 from attnprobe.models.layout import Layout
 from attnprobe.models.plan import pack
-from attnprobe.records import Ablation, Encoding, Sample, SiteName
-
-__all__ = ["Ablator", "Ids", "Pass", "alike"]
 
 # Sets of reference texts whose mean outputs are kept.
 MOST_REFERENCES = 256

@@ -24,10 +24,8 @@ from transformers import (
 )
 from transformers.utils import CONFIG_NAME
 
-from attnprobe.errors import ModelError, first_line
+from attnprobe.core.errors import ModelError, first_line
 from attnprobe.models.files import SAFE, check_safe, read_json_object, sha256
-
-__all__ = ["Adapter", "find_adapter", "has_adapter"]
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_SAFE_WEIGHTS_NAME = "adapter_model.safetensors"

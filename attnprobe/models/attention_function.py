@@ -24,8 +24,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from attnprobe.errors import MeasureError, ModelError
-from attnprobe.records import Head, SiteName
+from attnprobe.core.errors import MeasureError, ModelError
+from attnprobe.core.sites import Head, SiteName
 
 NAME = "attnprobe"
 Edit = Callable[[Tensor], Tensor]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import ModelError
+from attnprobe.core.sites import SiteName
 from attnprobe.models.attention_function import Call, Traced, check_rows, pick_rows
 from attnprobe.models.forward import eager, site_masks, watch_forward
 from attnprobe.models.layout import Layout
-from attnprobe.records import Floats, SiteName
 
 See = Callable[[int, Tensor], None]
 """Gets the number of a layer, and its whole maps `[batch, heads, target, source]`."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from attnprobe.core.arrays import Floats
+from attnprobe.core.sites import SiteName
 from attnprobe.models.capture import capture
 from attnprobe.models.compare import differences
 from attnprobe.models.forward import Padding, batch_inputs, is_encoder_decoder
@@ -15,9 +17,6 @@ from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.model import Model
 from attnprobe.models.plan import pack
-from attnprobe.records import Floats, SiteName
-
-__all__ = ["CheckRow", "check", "random_ids"]
 
 # The longest exceeds the small windows of the tiny networks; sources and targets differ.
 SOURCES = (19, 11, 4)

@@ -13,22 +13,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import ModelError
+from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.models.capture import capture
 from attnprobe.models.forward import batch_inputs, eager, is_encoder_decoder, site_masks
 from attnprobe.models.layout import Layout
-from attnprobe.records import Floats, Head, Site, SiteName
-
-__all__ = [
-    "Difference",
-    "applied_windows",
-    "beyond_windows",
-    "differences",
-    "in_float32",
-    "padding_check",
-    "self_check",
-    "tolerance",
-]
 
 TOLERANCE = 5e-4
 TOLERANCE_HALF = 1e-2

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
+from attnprobe.core.sites import SiteName
 from attnprobe.models.attention_function import Edit
 from attnprobe.models.forward import accepted_inputs, site_masks, watch_forward
 from attnprobe.models.layout import Layout
-from attnprobe.records import SiteName
 
 
 def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from attnprobe.errors import MeasureError, ModelError, SelectorError
+from attnprobe.core.errors import MeasureError, ModelError, SelectorError
+from attnprobe.core.needs import Ablation, Pool, Similarity
+from attnprobe.core.texts import Sample
 from attnprobe.models.ablation import Ablator, Pass, alike
 from attnprobe.models.edits import final_states
 from attnprobe.models.plan import pack
-from attnprobe.records import Ablation, Pool, Sample, Similarity
-
-__all__ = ["Embedder"]
 
 
 class Embedder:

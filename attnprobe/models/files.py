@@ -22,19 +22,9 @@ from transformers.utils import (
     WEIGHTS_NAME,
 )
 
-from attnprobe.errors import ModelError
-from attnprobe.names import NO_PICKLE
-from attnprobe.results import WeightsFormat
-
-__all__ = [
-    "PICKLED",
-    "Weights",
-    "check_safe",
-    "find_weights",
-    "link_into",
-    "read_json_object",
-    "sha256",
-]
+from attnprobe.core.errors import ModelError
+from attnprobe.core.names import NO_PICKLE
+from attnprobe.results.records import WeightsFormat
 
 SAFE = ".safetensors"
 INDEX = ".index.json"

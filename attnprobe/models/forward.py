@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
+from attnprobe.core.sites import SITES, SiteName
 from attnprobe.models.attention_function import NAME, Call, Edit, ReadWhole, Traced, Watch, watching
 from attnprobe.models.network_state import preserved
-from attnprobe.records import SITES, SiteName
 
 Padding = Literal["right", "left"]
 

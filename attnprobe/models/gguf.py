@@ -29,10 +29,8 @@ from transformers import (
     AutoTokenizer,
 )
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
 from attnprobe.models.files import link_into
-
-__all__ = ["cache_folder", "check_gguf", "unpacked"]
 
 VERSIONS = (2, 3)
 # A hostile header may announce more than any model has; reading it would take for ever.

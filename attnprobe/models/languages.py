@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
+from attnprobe.core.texts import Sample
+from attnprobe.core.wording import join_names
 from attnprobe.models.tokens import special_tokens
-from attnprobe.records import Sample
-from attnprobe.wording import join_names
-
-__all__ = ["LanguageKey", "Languages"]
 
 LanguageKey = Literal["source_language", "target_language"]
 # What transformers calls them.

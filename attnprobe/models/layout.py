@@ -9,10 +9,10 @@ from typing import Literal
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
+from attnprobe.core.sites import SITES, Site, SiteName
 from attnprobe.models.attention_function import Call, Traced, check_rows
 from attnprobe.models.forward import eager, is_encoder_decoder, trace
-from attnprobe.records import SITES, Site, SiteName
 
 # What the code of a network raises where it cannot do what is asked of it.
 NETWORK_FAILURES = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)

@@ -8,10 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from attnprobe.errors import SelectorError
+from attnprobe.core.errors import SelectorError
 from attnprobe.models.forward import configurations
-
-__all__ = ["LengthRules", "length_rules"]
 
 
 @dataclass(frozen=True)

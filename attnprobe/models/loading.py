@@ -17,24 +17,18 @@ import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from attnprobe.errors import ModelError, first_line
+from attnprobe.core.errors import ModelError, first_line
+from attnprobe.core.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
+from attnprobe.core.registry import did_you_mean
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
 from attnprobe.models.files import Weights, find_weights, sha256
 from attnprobe.models.gguf import unpacked
 from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
-from attnprobe.models.places import (
-    Place,
-    has_tokenizer,
-    locate,
-    locate_tokenizer,
-    tokenizer_files,
-)
+from attnprobe.models.places import Place, has_tokenizer, locate, locate_tokenizer, tokenizer_files
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
-from attnprobe.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
-from attnprobe.registry import did_you_mean
-from attnprobe.results import WeightsFormat
+from attnprobe.results.records import WeightsFormat
 
 DTYPES = {
     "float32": torch.float32,

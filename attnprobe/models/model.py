@@ -13,7 +13,12 @@ import torch
 from transformers import PreTrainedModel
 
 from attnprobe.attention import Attention
-from attnprobe.errors import MeasureError, ModelError
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import MeasureError, ModelError
+from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.needs import MapNeed, MapSums, Need, Prediction, Readout, Rows, Similarity
+from attnprobe.core.sites import Site, SiteName
+from attnprobe.core.texts import PAIR_BREAK, Encoding, Sample, Tokens
 from attnprobe.models.ablation import Ablator
 from attnprobe.models.capture import capture, survey
 from attnprobe.models.compare import (
@@ -40,26 +45,7 @@ from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.survey import survey_batch
 from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokenizer
 from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
-from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import (
-    PAIR_BREAK,
-    Encoding,
-    Floats,
-    MapNeed,
-    MapSums,
-    Need,
-    Prediction,
-    Readout,
-    Rows,
-    Sample,
-    Similarity,
-    Site,
-    SiteName,
-    Tokens,
-)
-from attnprobe.results import WeightsFormat
-
-__all__ = ["Model"]
+from attnprobe.results.records import WeightsFormat
 
 # Samples whose tokens are kept.
 MOST_ENCODINGS = 4096

@@ -20,9 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnprobe.errors import ModelError
-
-__all__ = ["preserved"]
+from attnprobe.core.errors import ModelError
 
 _CONTAINERS = (dict, OrderedDict, list, set)
 # Elements of the largest tensor that is copied. Tables of rotary frequencies are far smaller;

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attnprobe.names import BATCH_TOKENS
+from attnprobe.core.names import BATCH_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,11 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from attnprobe.errors import ModelError, first_line
+from attnprobe.core.errors import ModelError, first_line
+from attnprobe.core.names import PACKAGE
 from attnprobe.models.files import PICKLED
 from attnprobe.models.gguf import check_gguf
 from attnprobe.models.vocabulary import NAME_ANOTHER
-from attnprobe.names import PACKAGE
-
-__all__ = ["TOKENIZER_FILES", "Place", "locate", "locate_tokenizer", "tokenizer_files"]
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attnprobe.errors import ModelError, SelectorError
-from attnprobe.records import Encoding, Need, Sample, SiteName
-
-__all__ = ["Batch", "check_need", "pack", "plan_batches"]
+from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.needs import Need
+from attnprobe.core.sites import SiteName
+from attnprobe.core.texts import Encoding, Sample
 
 
 @dataclass(frozen=True)

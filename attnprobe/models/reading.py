@@ -8,14 +8,12 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
+from attnprobe.core.texts import Sample, Tokens
 from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.languages import Languages
 from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.models.vocabulary import check_rows, embedding_rows
-from attnprobe.records import Sample, Tokens
-
-__all__ = ["TextReader"]
 
 
 class TextReader:

@@ -19,17 +19,17 @@ from transformers import (
     PreTrainedModel,
 )
 
-from attnprobe.align import positions, selector_of
-from attnprobe.errors import MeasureError, ModelError, SelectorError
+from attnprobe.core.errors import MeasureError, ModelError, SelectorError
+from attnprobe.core.needs import Ablation, Prediction
+from attnprobe.core.texts import Sample, Span, Tokens
 from attnprobe.models.ablation import Ablator, Ids, Pass, alike
 from attnprobe.models.edits import predict
 from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.plan import pack
 from attnprobe.models.reading import TextReader
 from attnprobe.models.tokens import check_length
-from attnprobe.records import Ablation, Prediction, Sample, Span, Tokens
-
-__all__ = ["Predictor", "with_head"]
+from attnprobe.words.positions import positions
+from attnprobe.words.selectors import selector_of
 
 # Logits of one forward where the network returns those of all positions: 1 GiB of float32.
 MOST_LOGITS = 2**28

@@ -22,13 +22,14 @@ import transformers
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
-from attnprobe.errors import AttnprobeError, ModelError, first_line
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import AttnprobeError, ModelError, first_line
+from attnprobe.core.needs import Need
+from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.texts import Encoding, Sample
 from attnprobe.models.compare import Difference, tolerance
 from attnprobe.models.forward import configurations, returned_weights, segment_count
 from attnprobe.models.model import PROBE, Model
-from attnprobe.records import Encoding, Floats, Head, Need, Sample, SiteName
-
-__all__ = ["ReleaseRow", "network_as_released", "release_check"]
 
 SENTENCES = (
     "The keys near the cabinet are old, and nobody knows which door they open.",

@@ -14,10 +14,8 @@ from transformers.utils import (
     VIDEO_PROCESSOR_NAME,
 )
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
 from attnprobe.models.files import read_json_object
-
-__all__ = ["NETWORK_FILES", "TOKENIZER_FILES", "check_remote_code"]
 
 # The files in which transformers looks for classes that came with a model.
 NETWORK_FILES = (CONFIG_NAME, PROCESSOR_NAME, FEATURE_EXTRACTOR_NAME, VIDEO_PROCESSOR_NAME)

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from attnprobe.core.needs import MapNeed, MapSums, MapView
+from attnprobe.core.sites import Site
 from attnprobe.models.capture import See
-from attnprobe.records import MapNeed, MapSums, MapView, Site
-
-__all__ = ["survey_batch"]
 
 
 class _Views:

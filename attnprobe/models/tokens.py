@@ -11,27 +11,16 @@ from typing import Any, NamedTuple
 
 from tokenizers.models import Unigram
 
-from attnprobe.align import (
+from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.texts import Sample, Span, Tokens
+from attnprobe.words.show import visible
+from attnprobe.words.spelling import (
     check_no_separator,
     check_no_special_in_text,
     check_round_trip,
     display_pieces,
     has_content,
-    visible,
 )
-from attnprobe.errors import ModelError, SelectorError
-from attnprobe.records import Sample, Span, Tokens
-
-__all__ = [
-    "check_length",
-    "decoder_inputs",
-    "given",
-    "prepare_tokenizer",
-    "special_tokens",
-    "tokenize",
-    "tokenize_target",
-    "unknown_ids",
-]
 
 # No vocabulary has a piece for it.
 _NONCHARACTER = "\U0010ffff"

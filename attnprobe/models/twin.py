@@ -9,10 +9,8 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
-from attnprobe.errors import ModelError
+from attnprobe.core.errors import ModelError
 from attnprobe.models.model import Model
-
-__all__ = ["random_twin"]
 
 
 def random_twin(model: Model, *, seed: int) -> Model:

@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from attnprobe.errors import ModelError, SelectorError
+from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.texts import Tokens
 from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.tokens import unknown_ids
-from attnprobe.records import Tokens
-
-__all__ = ["NAME_ANOTHER", "EmbeddingRows", "check_rows", "check_vocabulary", "embedding_rows"]
 
 NAME_ANOTHER = (
     "name the tokenizer that the network was trained with: --attn-tokenizer REF (pytest), "

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from attnprobe.mutants.kinds import KINDS
 from attnprobe.mutants.trial import SEEN_FROM, SMALL_BATCH, Trial
-from attnprobe.mutations import KINDS
-
-__all__ = ["COLUMNS", "ModelFacts", "as_page", "cells", "summary_line"]
 
 COLUMNS = ("variant", "wanted", "found", "blocking", "advisory", "suites", "note")
 

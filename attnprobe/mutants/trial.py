@@ -16,28 +16,20 @@ from typing import TYPE_CHECKING, Literal
 
 from attnprobe.attention import Reader
 from attnprobe.cases import Case
-from attnprobe.errors import ModelError
-from attnprobe.matching import match_heads
-from attnprobe.mutations import EXPECTED, Kind, Mutation
-from attnprobe.names import BATCH_TOKENS
-from attnprobe.records import Encoding, Head, Need, Readout, Rows, Sample, Site
-from attnprobe.results import CaseOutcome
-from attnprobe.run import Finding, Runner, sum_up
-from attnprobe.wording import format_decimals
+from attnprobe.compare.matching import match_heads
+from attnprobe.core.errors import ModelError
+from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.sites import Head, Site
+from attnprobe.core.texts import Encoding, Sample
+from attnprobe.core.wording import format_decimals
+from attnprobe.mutants.kinds import EXPECTED, Kind, Mutation
+from attnprobe.results.records import CaseOutcome
+from attnprobe.run.runner import Finding, Runner, sum_up
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-__all__ = [
-    "Trial",
-    "judge_all",
-    "largest_change",
-    "pinned_heads",
-    "plan",
-    "read_otherwise",
-    "trials",
-    "try_mutation",
-]
 
 Signal = Literal["red", "green", "moved", "unseen"]
 
@@ -169,7 +161,7 @@ def try_mutation(model: Model, mutation: Mutation, cases: Sequence[Case]) -> Tri
 
 def read_otherwise(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
     """The same model read in other ways, which may break no case."""
-    from attnprobe.models.mutate import in_bfloat16
+    from attnprobe.mutants.damage import in_bfloat16
 
     yield _judged(
         f"batches of {SMALL_BATCH} tokens", "green", model, cases, batch_tokens=SMALL_BATCH
@@ -182,7 +174,7 @@ def read_otherwise(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
 def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
     """The variant, in memory; of what is about files, from a folder that is written for it."""
     from attnprobe.models import LoadOptions, load_model
-    from attnprobe.models.mutate import mutant, write_mutant
+    from attnprobe.mutants.damage import mutant, write_mutant
 
     if mutation.kind not in ("resave", "bfloat16"):
         yield mutant(model, mutation)
@@ -232,7 +224,7 @@ def _matched(
     model: Model, changed: Model, mutation: Mutation, cases: Sequence[Case]
 ) -> tuple[str, str]:
     """`moved`, if matching finds a swapped head where it is now, and what it says in words."""
-    from attnprobe.models.mutate import swap_partner
+    from attnprobe.mutants.damage import swap_partner
 
     head = mutation.the_head()
     partner = mutation.other or swap_partner(model, head)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnprobe.names import SUFFIX
+from attnprobe.core.names import SUFFIX
+from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin import hooks, options, order_control, selection
 from attnprobe.plugin.identity import is_probe
 from attnprobe.plugin.keys import REPORT, absent_key, judged_key, unreadable_key
-from attnprobe.wording import join_names, plural
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe

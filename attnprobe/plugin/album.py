@@ -17,8 +17,6 @@ import numpy as np
 
 import attnprobe.render
 
-__all__ = ["Album"]
-
 MOST = 4000  # pictures; the oldest go first
 
 

@@ -14,23 +14,22 @@ from pathlib import Path
 
 import pytest
 
-from attnprobe.compare import (
+from attnprobe.compare.changes import (
     Change,
     Comparison,
     check_baseline,
     compare_results,
     pair_models,
 )
-from attnprobe.errors import ResultsError
-from attnprobe.explain import harmless
-from attnprobe.limits import exceeded, parse_limit
-from attnprobe.names import Key
+from attnprobe.compare.limits import exceeded, parse_limit
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import Key
+from attnprobe.core.wording import plural, shorten
 from attnprobe.plugin.keys import deselected_key, left_out_key, unreadable_key
 from attnprobe.plugin.options import Settings
-from attnprobe.results import CaseResult, Results, read_results, write_json
-from attnprobe.wording import plural, shorten
-
-__all__ = ["Baseline", "Compared", "Coverage"]
+from attnprobe.results.files import write_json
+from attnprobe.results.records import CaseResult, Results, read_results
+from attnprobe.run.explain import harmless
 
 _NAMED = 3  # entries that a message names
 

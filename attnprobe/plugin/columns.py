@@ -9,8 +9,6 @@ import pytest
 from attnprobe.plugin.keys import REPORT
 from attnprobe.render.text import visible
 
-__all__ = ["ModelColumn"]
-
 _AFTER_TEST = 2
 
 

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attnprobe.align import Selector, positions
 from attnprobe.cases import Relation
-from attnprobe.errors import AttnprobeError, Mark
-from attnprobe.heads import Heads
-from attnprobe.records import Encoding
+from attnprobe.core.errors import AttnprobeError, Mark
+from attnprobe.core.texts import Encoding
 from attnprobe.rules.base import Rule
-from attnprobe.run import Finding
-
-__all__ = ["bound_sha256", "expectation_sha256"]
+from attnprobe.run.runner import Finding
+from attnprobe.words.heads import Heads
+from attnprobe.words.positions import positions
+from attnprobe.words.selectors import Selector
 
 # What names a relation or says how it is run, and no part of what it states.
 _NO_STATEMENT = {

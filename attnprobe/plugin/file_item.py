@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from attnprobe.cases import Case, Relation
-from attnprobe.explain import ExpectationFailed
 from attnprobe.plugin.keys import judged_key
-
-__all__ = ["FileItem"]
+from attnprobe.run.explain import ExpectationFailed
 
 
 class FileItem(pytest.Item):

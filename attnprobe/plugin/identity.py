@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from attnprobe.names import Key
+from attnprobe.core.names import Key
 from attnprobe.plugin.keys import judged_key
-
-__all__ = ["identity", "is_probe", "key_of"]
 
 
 def is_probe(item: pytest.Item) -> bool:

@@ -11,14 +11,12 @@ import pytest
 
 from attnprobe import cases
 from attnprobe.cases import Case, Relation
-from attnprobe.errors import AttnprobeError
-from attnprobe.explain import ExpectationFailed, explain, harmless, headline
+from attnprobe.core.errors import AttnprobeError
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import Judged, cases_key, judged_key, made_key
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
-
-__all__ = ["CaseFile", "CaseItem"]
+from attnprobe.run.explain import ExpectationFailed, explain, harmless, headline
 
 
 class CaseFile(pytest.File):

@@ -6,36 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from attnprobe.names import Key
+from attnprobe.core.names import Key
 
 if TYPE_CHECKING:
-    from attnprobe.accuracy import RelationFinding
     from attnprobe.cases import Case
-    from attnprobe.run import Finding
-
-__all__ = [
-    "ABSENT",
-    "ABSENT_SUITES",
-    "COLLECTED",
-    "DESELECTED",
-    "LEFT_OUT",
-    "PAIRS",
-    "REPORT",
-    "Judged",
-    "absent_key",
-    "absent_suites_key",
-    "cases_key",
-    "collected_key",
-    "deselected_key",
-    "judged_key",
-    "left_out_key",
-    "made_key",
-    "outcomes_key",
-    "pairs_key",
-    "relation_key",
-    "seen_key",
-    "unreadable_key",
-]
+    from attnprobe.relations.accuracy import RelationFinding
+    from attnprobe.run.runner import Finding
 
 
 class Judged(NamedTuple):

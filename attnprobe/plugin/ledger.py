@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from attnprobe.compare import Comparison, compare_models
-from attnprobe.differences import change_rows, counts_line, lines, suite_rows
-from attnprobe.errors import ResultsError
-from attnprobe.explain import harmless
-from attnprobe.names import PROTECTED, SUFFIX
+from attnprobe.compare.changes import Comparison, compare_models
+from attnprobe.compare.describe import change_rows, counts_line, lines, suite_rows
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import PROTECTED, SUFFIX
+from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import (
     REPORT,
@@ -30,21 +30,18 @@ from attnprobe.plugin.order_control import habits_of
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.changes import changes_section
 from attnprobe.render.overview import overview_section
-from attnprobe.results import (
+from attnprobe.results.environment import environment
+from attnprobe.results.files import is_same, write_json
+from attnprobe.results.records import (
     CaseOutcome,
     CaseResult,
     ModelResult,
     OrderResult,
     RelationResult,
     Results,
-    environment,
-    is_same,
-    write_json,
 )
-from attnprobe.summary import in_words, suite_counts
-from attnprobe.wording import join_names, plural
-
-__all__ = ["Ledger"]
+from attnprobe.results.summary import in_words, suite_counts
+from attnprobe.run.explain import harmless
 
 # pytest went through all that was to run, whatever came of it.
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)

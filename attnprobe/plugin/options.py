@@ -11,10 +11,8 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from attnprobe.core.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
 from attnprobe.models.options import LoadOptions
-from attnprobe.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
-
-__all__ = ["Figures", "Settings", "add", "given_models", "header", "settings"]
 
 Figures = Literal["failed", "all", "none"]
 
@@ -205,7 +203,7 @@ def _models(config: pytest.Config) -> dict[str, str]:
 
 def _named(entries: Iterable[str]) -> dict[str, str]:
     """The reference of each model, by the name that its entry gives it."""
-    from attnprobe.per_model import split_name
+    from attnprobe.core.per_model import split_name
 
     models: dict[str, str] = {}
     for entry in entries:
@@ -223,8 +221,8 @@ def _named(entries: Iterable[str]) -> dict[str, str]:
 
 def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict[str, str]:
     """The values of a `[NAME=]VALUE` option, by model; the ini file may speak of other models."""
-    from attnprobe.errors import AttnprobeError
-    from attnprobe.per_model import values_by_model
+    from attnprobe.core.errors import AttnprobeError
+    from attnprobe.core.per_model import values_by_model
 
     given: list[str] | None = config.getoption(_ini(name))
     entries = given or config.getini(_ini(name))

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attnprobe.names import Key
+from attnprobe.core.names import Key
 from attnprobe.plugin import options
 from attnprobe.plugin.keys import REPORT, outcomes_key, pairs_key
 
 if TYPE_CHECKING:
-    from attnprobe.order import Habit
-
-__all__ = ["habits_of"]
+    from attnprobe.run.order import Habit
 
 
 class OrderControl:
@@ -37,7 +35,7 @@ def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
     stated = config.stash.get(pairs_key, [])
     if not stated:
         return ()
-    from attnprobe.order import StatedPair, habits
+    from attnprobe.run.order import StatedPair, habits
 
     pairs = [StatedPair(**pair) for pair in stated]
     outcomes = config.stash.get(outcomes_key, {})

@@ -13,16 +13,15 @@ from pydantic import ValidationError
 
 from attnprobe.attention import Attention, Reader
 from attnprobe.cases import Case, Expectation
-from attnprobe.errors import AttnprobeError, Mark
-from attnprobe.explain import ExpectationFailed, explain, harmless, headline
-from attnprobe.findings import in_words, meant
+from attnprobe.core.complaints import in_words, meant
+from attnprobe.core.errors import AttnprobeError, Mark
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.sites import SiteName
+from attnprobe.core.texts import Sample
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
-from attnprobe.records import Sample, SiteName
-from attnprobe.registry import did_you_mean
 from attnprobe.rules import RULES, Rule, parse_rule
-
-__all__ = ["Probe", "ProbedAttention"]
+from attnprobe.run.explain import ExpectationFailed, explain, harmless, headline
 
 
 class Probe:

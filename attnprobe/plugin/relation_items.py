@@ -7,20 +7,13 @@ from typing import Any
 
 import pytest
 
-from attnprobe.accuracy import Judgement, RelationFinding
 from attnprobe.cases import Relation
-from attnprobe.errors import AttnprobeError
-from attnprobe.explain import (
-    ExpectationFailed,
-    explain_relation,
-    harmless,
-    relation_headline,
-)
+from attnprobe.core.errors import AttnprobeError
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import relation_key
 from attnprobe.plugin.session import session_of
-
-__all__ = ["RelationItem"]
+from attnprobe.relations.accuracy import Judgement, RelationFinding
+from attnprobe.run.explain import ExpectationFailed, explain_relation, harmless, relation_headline
 
 
 class RelationItem(FileItem):

@@ -8,25 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from attnprobe.accuracy import Accuracy, Judgement, RelationFinding
-from attnprobe.align import visible
 from attnprobe.attention import draw
 from attnprobe.cases import Case, Relation
-from attnprobe.explain import (
-    DOUBTS,
-    demanded,
-    figures,
-    harmless,
-    limit,
-    measured,
-    other_bounds,
-    unknown_line,
-)
-from attnprobe.heads import Heads
+from attnprobe.core.charts import Chart, HeadGrid, LayerPanel
+from attnprobe.core.texts import Encoding
+from attnprobe.core.verdicts import Bound, Chance, Verdict
+from attnprobe.core.wording import format_interval, format_number, format_percent
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
-from attnprobe.records import Bound, Chance, Chart, Encoding, HeadGrid, LayerPanel, Verdict
+from attnprobe.relations.accuracy import Accuracy, Judgement, RelationFinding
 from attnprobe.render.table import (
     BoundRow,
     Finding,
@@ -37,29 +28,28 @@ from attnprobe.render.table import (
     picture_figure,
     texts,
 )
-from attnprobe.results import (
+from attnprobe.results.records import (
     ChanceResult,
     ExpectationResult,
     HeadSetResult,
     ModelResult,
     text_sha256,
 )
-from attnprobe.wording import format_interval, format_number, format_percent
+from attnprobe.run.explain import (
+    DOUBTS,
+    demanded,
+    figures,
+    harmless,
+    limit,
+    measured,
+    other_bounds,
+    unknown_line,
+)
+from attnprobe.words.heads import Heads
+from attnprobe.words.show import visible
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
-
-__all__ = [
-    "expectation",
-    "extra",
-    "html",
-    "model",
-    "properties",
-    "relation",
-    "relation_html",
-    "text_of",
-    "unknown_words",
-]
 
 
 NO_ALBUM = Album(None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnprobe.names import Key
+from attnprobe.core.names import Key
 from attnprobe.plugin import options
 from attnprobe.plugin.identity import identity, is_probe, key_of
 from attnprobe.plugin.keys import (
@@ -107,7 +107,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     chosen = options.settings(config)
     if cases_key in config.stash:
-        from attnprobe.order import stated_pairs
+        from attnprobe.run.order import stated_pairs
 
         cases: list[Case] = config.stash[cases_key]
         config.stash[pairs_key] = [vars(pair) for pair in stated_pairs(cases)]

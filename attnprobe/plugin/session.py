@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnprobe import accuracy, results
-from attnprobe.accuracy import Accuracy, RelationFinding
 from attnprobe.cases import Case, Relation
-from attnprobe.corpus import read_corpus
-from attnprobe.errors import AttnprobeError, ModelError, ResultsError
-from attnprobe.heads import Heads, HeadSet
+from attnprobe.core.charts import HeadGrid
+from attnprobe.core.errors import AttnprobeError, ModelError, ResultsError
+from attnprobe.core.verdicts import Outcome
+from attnprobe.core.wording import format_seconds
 from attnprobe.plugin import reports
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.identity import identity, is_probe
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
-from attnprobe.records import HeadGrid, Outcome
-from attnprobe.run import Finding, Runner
-from attnprobe.wording import format_seconds
+from attnprobe.relations import accuracy
+from attnprobe.relations.accuracy import Accuracy, RelationFinding
+from attnprobe.relations.corpus import read_corpus
+from attnprobe.results.files import is_same
+from attnprobe.results.lock import read_heads
+from attnprobe.run.runner import Finding, Runner
+from attnprobe.words.heads import Heads, HeadSet
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
-
-__all__ = ["Session", "session_of"]
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -64,7 +65,7 @@ class Session:
         """
         lock = self.settings.lock
         if lock.exists():
-            return results.read_heads(lock)
+            return read_heads(lock)
         if self.config.getoption("attn_lock") is not None:
             raise ResultsError(f"--attn-lock: there is no file {lock}")
         return {}
@@ -223,7 +224,7 @@ class Session:
     def _described(self, model: Model, name: str) -> dict[str, Any]:
         chosen = self.settings
         asked = chosen.models[name]
-        if results.is_same(Path(asked), Path(model.ref)):
+        if is_same(Path(asked), Path(model.ref)):
             asked = model.ref  # the same folder, spelled otherwise
         return reports.model(
             model, name, asked=asked, asked_revision=chosen.load.revision

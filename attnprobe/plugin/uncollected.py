@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from attnprobe.names import SUFFIX
-
-__all__ = ["uncollected"]
+from attnprobe.core.names import SUFFIX
 
 # What a case file is called by whoever forgets how pytest spells it.
 _SUFFIXES = (SUFFIX, SUFFIX.replace(".yaml", ".yml"))

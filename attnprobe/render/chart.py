@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
-from attnprobe.records import Attended
+from attnprobe.core.verdicts import Attended
+from attnprobe.core.wording import format_short
 from attnprobe.render.text import shortened
-from attnprobe.wording import format_short
-
-__all__ = ["bars"]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from attnprobe.records import Curves, Head
+from attnprobe.core.charts import Curves
+from attnprobe.core.sites import Head
+from attnprobe.core.wording import format_tick
 from attnprobe.render.frame import (
     LINE,
     PAD,
@@ -27,9 +29,6 @@ from attnprobe.render.labels import spots
 from attnprobe.render.palette import CARD, EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import visible
-from attnprobe.wording import format_tick
-
-__all__ = ["curves"]
 
 _ACROSS = 3
 _WIDTH, _HEIGHT = 250.0, 150.0

@@ -8,14 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
-from attnprobe.records import WHOLE_PICTURE, Floats
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import WHOLE_PICTURE
+from attnprobe.core.wording import format_short
 from attnprobe.render.frame import Scale, signed
 from attnprobe.render.heatmap import Cells, heatmap
 from attnprobe.render.palette import DIFFERENCE
 from attnprobe.render.style import Drawing
-from attnprobe.wording import format_short
-
-__all__ = ["Triple", "difference_map", "triple"]
 
 
 class Triple(NamedTuple):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from attnprobe.records import Chart, Curves, Encoding, FlowGraph, HeadGrid, HeadMap, LayerPanel
+from attnprobe.core.charts import Chart, Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel
+from attnprobe.core.texts import Encoding
 from attnprobe.render.curves import curves
 from attnprobe.render.flow_graph import flow_graph
 from attnprobe.render.head_grid import head_grid
 from attnprobe.render.head_map import head_map
 from attnprobe.render.layer_panel import layer_panel
 from attnprobe.render.style import Drawing
-
-__all__ = ["caption", "draw_chart"]
 
 
 @singledispatch

@@ -8,13 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.path import Path
 
-from attnprobe.records import FlowGraph
+from attnprobe.core.charts import FlowGraph
 from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, Key, add_axes, frame, step_of
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
-
-__all__ = ["LEAST", "WIDEST", "flow_graph"]
 
 WIDEST = 20.0  # points of a line that carries the whole flow, where columns have the room
 LEAST = 0.003  # a line that carries less is left out: it is thinner than a hair

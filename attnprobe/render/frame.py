@@ -24,38 +24,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-from attnprobe.records import Floats, Head
+from attnprobe.core.arrays import Floats
+from attnprobe.core.sites import Head
+from attnprobe.core.wording import format_short, format_tick
 from attnprobe.render.palette import CARD, EXPECTED, INK, MAP, MUTED, RULE, SIGNED
 from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import visible
-from attnprobe.wording import format_short, format_tick
-
-__all__ = [
-    "BAR_ROOM",
-    "LEAST_BAR",
-    "LINE",
-    "PAD",
-    "SLANT",
-    "SMALL",
-    "Digits",
-    "Key",
-    "Scale",
-    "add_axes",
-    "bar_height",
-    "decided_keys",
-    "draw_bar",
-    "draw_cells",
-    "draw_outline",
-    "draw_slanted",
-    "frame",
-    "frame_cells",
-    "marked",
-    "signed",
-    "spread",
-    "step_of",
-    "ticks",
-    "wrapped",
-]
 
 PAD = 16.0
 LINE = 15.0

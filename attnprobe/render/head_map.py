@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from attnprobe.records import HeadMap
+from attnprobe.core.charts import HeadMap
 from attnprobe.render.frame import (
     BAR_ROOM,
     LINE,
@@ -23,8 +23,6 @@ from attnprobe.render.labels import spots
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE
 from attnprobe.render.style import Drawing
 from attnprobe.render.text import shortened
-
-__all__ = ["head_map"]
 
 _WIDTH = 520.0
 _MARGIN = 26.0  # room for names beside the outermost points

@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from attnprobe.records import WHOLE_PICTURE, Floats
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import WHOLE_PICTURE
+from attnprobe.core.wording import format_short
 from attnprobe.render.frame import (
     BAR_ROOM,
     LEAST_BAR,
@@ -40,9 +42,6 @@ from attnprobe.render.frame import (
 from attnprobe.render.palette import CARD, CONTRAST, EXPECTED, INK, MUTED, RULE
 from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
-from attnprobe.wording import format_short
-
-__all__ = ["Cells", "heatmap"]
 
 MOST_WITH_DIGITS = 14
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from attnprobe.render.style import width_of
 
-__all__ = ["Spot", "spots"]
-
 _HIGH = 0.8  # a line of capitals and digits, in em
 _GAP = 1.5  # between a point and its name
 _STEP = 4.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from attnprobe.records import Head, LayerPanel
+from attnprobe.core.charts import LayerPanel
+from attnprobe.core.sites import Head
 from attnprobe.render.frame import (
     BAR_ROOM,
     LINE,
@@ -27,8 +28,6 @@ from attnprobe.render.frame import (
 from attnprobe.render.palette import INK, MUTED
 from attnprobe.render.style import Drawing, width_of
 from attnprobe.render.text import shortened
-
-__all__ = ["layer_panel"]
 
 _ROOM = 640.0  # all panels of a row
 _GAP = 11.0

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from attnprobe.core.stats import wilson
+from attnprobe.core.wording import format_interval, join_names
 from attnprobe.render.html import piece
-from attnprobe.stats import wilson
-from attnprobe.wording import format_interval, join_names
 
 _MOST_HEADS = 3
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from attnprobe.records import Outcome
+from attnprobe.core.verdicts import Outcome
 from attnprobe.render.html import piece
 
 

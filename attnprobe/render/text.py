@@ -6,8 +6,6 @@ import re
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["shortened", "visible"]
-
 # What XML forbids, or what acts instead of being shown: controls, line and paragraph separators,
 # bidirectional overrides, lone surrogates, noncharacters. Joiners stay: emoji and Persian need
 # them.

@@ -17,28 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 
-from attnprobe.align import (
-    Group,
-    Predicts,
-    Selector,
-    groups,
-    positions,
-    selector_of,
-    word_matrix,
-)
-from attnprobe.errors import MeasureError, SelectorError
-from attnprobe.records import (
-    Attended,
-    Encoding,
-    Floats,
-    HeadGrid,
-    Need,
-    Picture,
-    Rows,
-    Span,
-    Tokens,
-    Verdict,
-)
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import HeadGrid, Picture
+from attnprobe.core.errors import MeasureError, SelectorError
+from attnprobe.core.needs import Need, Rows
+from attnprobe.core.texts import Encoding, Span, Tokens
+from attnprobe.core.verdicts import Attended, Verdict
+from attnprobe.core.wording import format_whole_percent
 from attnprobe.rules.base import (
     RULES,
     Demand,
@@ -52,9 +37,8 @@ from attnprobe.rules.base import (
     verdict_of,
 )
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, head_grid, sink_shares
-from attnprobe.wording import format_whole_percent
-
-__all__ = ["Aligns", "accuracy", "alignment_error_rate", "best_sources"]
+from attnprobe.words.positions import Group, groups, positions, word_matrix
+from attnprobe.words.selectors import Predicts, Selector, selector_of
 
 Link = tuple[int, int]
 Row = Literal["predicts", "own"]

@@ -12,56 +12,24 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from attnprobe.align import (
+from attnprobe.core.errors import MeasureError, SelectorError
+from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.registry import Registry
+from attnprobe.core.sites import Head, Site, SiteName
+from attnprobe.core.texts import Encoding, Sample, Span
+from attnprobe.core.units import MeasureUnit
+from attnprobe.core.verdicts import Bound, Outcome, Verdict
+from attnprobe.rules.chance import Bools, Pair, Trials
+from attnprobe.words.heads import Heads, How, parse_heads
+from attnprobe.words.locate import locate
+from attnprobe.words.segmentation import WHICH
+from attnprobe.words.selectors import (
     SPECIAL_NAMES,
-    WHICH,
     Predicts,
     Selector,
     check_in_target,
-    locate,
     parse_selector,
 )
-from attnprobe.errors import MeasureError, SelectorError
-from attnprobe.heads import Heads, How, parse_heads
-from attnprobe.records import (
-    Bound,
-    Encoding,
-    Head,
-    Need,
-    Outcome,
-    Readout,
-    Rows,
-    Sample,
-    Site,
-    SiteName,
-    Span,
-    Verdict,
-)
-from attnprobe.registry import Registry
-from attnprobe.rules.chance import Bools, Pair, Trials
-from attnprobe.units import MeasureUnit
-
-__all__ = [
-    "BAND",
-    "RULES",
-    "SELECTOR_PART_SCHEMA",
-    "SELECTOR_SCHEMA",
-    "SELECTOR_WORD_SCHEMA",
-    "Demand",
-    "End",
-    "HeadsField",
-    "Place",
-    "Rule",
-    "SelectorField",
-    "Tried",
-    "check_numbers",
-    "decide",
-    "hardest",
-    "is_unbreakable",
-    "outcome_of",
-    "parse_rule",
-    "verdict_of",
-]
 
 # A number this near to its bound is "borderline": noise of another machine could turn it.
 BAND = 1e-3

@@ -18,12 +18,12 @@ from typing import NamedTuple, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.align import Group, Predicts, Selector, Special, groups, parse_selector, positions
-from attnprobe.errors import SelectorError
-from attnprobe.records import Encoding, Sample, Site, SiteName, Tokens
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.sites import Site, SiteName
+from attnprobe.core.texts import Encoding, Sample, Tokens
 from attnprobe.rules.frame import sink_columns
-
-__all__ = ["Geometry", "Pair", "Reach", "Trials", "band", "columns_of", "trials"]
+from attnprobe.words.positions import Group, groups, positions
+from attnprobe.words.selectors import Predicts, Selector, Special, parse_selector
 
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]

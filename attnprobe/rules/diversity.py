@@ -12,20 +12,14 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.errors import SelectorError
-from attnprobe.records import (
-    WHOLE_PICTURE,
-    Chart,
-    Encoding,
-    Floats,
-    Head,
-    HeadMap,
-    LayerPanel,
-    Need,
-    Rows,
-    Site,
-    Verdict,
-)
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import WHOLE_PICTURE, Chart, HeadMap, LayerPanel
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.needs import Need, Rows
+from attnprobe.core.sites import Head, Site
+from attnprobe.core.texts import Encoding
+from attnprobe.core.verdicts import Verdict
+from attnprobe.core.wording import plural
 from attnprobe.rules.base import (
     RULES,
     Demand,
@@ -40,9 +34,6 @@ from attnprobe.rules.base import (
 from attnprobe.rules.frame import Doubles, Frame, sink_shares
 from attnprobe.rules.ranges import Range, divergence_range
 from attnprobe.rules.statistics import entropy
-from attnprobe.wording import plural
-
-__all__ = ["Diversity", "js_divergence", "plane"]
 
 Nats = Annotated[float, Field(gt=0, lt=float(np.log(2)))]
 STEPS = 300

@@ -25,29 +25,14 @@ from pydantic import (
     model_validator,
 )
 
-from attnprobe.align import Phrase, Predicts, Selector, positions
-from attnprobe.errors import MeasureError, SelectorError
-from attnprobe.heads import Heads
-from attnprobe.records import (
-    WHOLE_PICTURE,
-    Ablation,
-    Bound,
-    Control,
-    Encoding,
-    Head,
-    Need,
-    Picture,
-    Pool,
-    Prediction,
-    Readout,
-    Rows,
-    Sample,
-    Similarity,
-    Site,
-    SiteName,
-    Span,
-    Verdict,
-)
+from attnprobe.core.charts import WHOLE_PICTURE, Picture
+from attnprobe.core.errors import MeasureError, SelectorError
+from attnprobe.core.needs import Ablation, Need, Pool, Prediction, Readout, Rows, Similarity
+from attnprobe.core.sites import Head, Site, SiteName
+from attnprobe.core.texts import Encoding, Sample, Span
+from attnprobe.core.units import MeasureUnit
+from attnprobe.core.verdicts import Bound, Control, Verdict
+from attnprobe.core.wording import format_p, format_stated
 from attnprobe.rules.base import (
     BAND,
     RULES,
@@ -61,10 +46,9 @@ from attnprobe.rules.base import (
     verdict_of,
 )
 from attnprobe.rules.frame import sink_shares, strongest_words
-from attnprobe.units import MeasureUnit
-from attnprobe.wording import format_p, format_stated
-
-__all__ = ["Confirm", "ConfirmField", "Effect", "random_sets"]
+from attnprobe.words.heads import Heads
+from attnprobe.words.positions import positions
+from attnprobe.words.selectors import Phrase, Predicts, Selector
 
 Change = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]

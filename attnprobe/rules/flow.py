@@ -18,27 +18,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator
 
-from attnprobe.align import Group, groups, word_matrix
-from attnprobe.errors import SelectorError
-from attnprobe.heads import Heads, parse_heads
-from attnprobe.records import (
-    WHOLE_PICTURE,
-    Encoding,
-    Floats,
-    FlowGraph,
-    Head,
-    Need,
-    Rows,
-    Site,
-    SiteName,
-    Verdict,
-)
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import WHOLE_PICTURE, FlowGraph
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.needs import Need, Rows
+from attnprobe.core.sites import Head, Site, SiteName
+from attnprobe.core.texts import Encoding
+from attnprobe.core.verdicts import Verdict
 from attnprobe.rules.base import RULES, check_numbers
 from attnprobe.rules.chance import Pair, Trials
 from attnprobe.rules.ranges import Range, flow_range, visible_columns
 from attnprobe.rules.weight import Attending, Weight, Words
-
-__all__ = ["Flow", "flow_layers", "max_flow", "mixing", "rollout", "through"]
+from attnprobe.words.heads import Heads, parse_heads
+from attnprobe.words.positions import Group, groups, word_matrix
 
 # Capacities are whole numbers to scipy; this many stand for 1, so that a flow fits into 32 bits.
 UNIT = 2**30

@@ -12,25 +12,12 @@ from typing import Literal, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.align import Group, groups, word_matrix
-from attnprobe.errors import SelectorError
-from attnprobe.records import Attended, Encoding, Floats, Site, Tokens
-
-__all__ = [
-    "LEAST_CONTENT",
-    "SEEN_BY",
-    "Bools",
-    "Doubles",
-    "Frame",
-    "SinkKind",
-    "Unit",
-    "elsewhere",
-    "head_grid",
-    "row_mean",
-    "sink_columns",
-    "sink_shares",
-    "strongest_words",
-]
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.sites import Site
+from attnprobe.core.texts import Encoding, Tokens
+from attnprobe.core.verdicts import Attended
+from attnprobe.words.positions import Group, groups, word_matrix
 
 Unit = Literal["tokens", "words"]
 SinkKind = Literal["all", "special", "first", "learned"]

@@ -16,10 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from attnprobe.align import positions
-from attnprobe.errors import SelectorError
-from attnprobe.records import Chart, Encoding, Head, Rows, Site, Tokens
-from attnprobe.registry import did_you_mean
+from attnprobe.core.charts import Chart
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.needs import Rows
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.sites import Head, Site
+from attnprobe.core.texts import Encoding, Tokens
+from attnprobe.core.units import MeasureUnit
+from attnprobe.core.wording import format_short, format_stated
 from attnprobe.rules.base import RULES, Demand, Place, SelectorField
 from attnprobe.rules.frame import SEEN_BY, Bools, Doubles, Frame, Unit, row_mean
 from attnprobe.rules.ranges import (
@@ -32,23 +36,7 @@ from attnprobe.rules.ranges import (
 )
 from attnprobe.rules.score import Scored, layer_panel
 from attnprobe.rules.statistics import KEYS_SHARE, check_one_sequence, entropy, keys_holding
-from attnprobe.units import MeasureUnit
-from attnprobe.wording import format_short, format_stated
-
-__all__ = [
-    "Duplicate",
-    "Form",
-    "HeadPattern",
-    "Induction",
-    "Pattern",
-    "PatternName",
-    "Patterns",
-    "Shape",
-    "mass",
-    "match",
-    "name_patterns",
-    "pattern_scores",
-]
+from attnprobe.words.positions import positions
 
 PatternName = Literal[
     "diagonal",

@@ -16,26 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.records import Site
+from attnprobe.core.sites import Site
 from attnprobe.rules.frame import SEEN_BY, Bools, Doubles, Frame, SinkKind, sink_columns
-
-__all__ = [
-    "ADDED_TOKENS",
-    "Range",
-    "distance_range",
-    "divergence_range",
-    "entropy_range",
-    "flow_range",
-    "keys_range",
-    "mass_range",
-    "match_range",
-    "mean_weight",
-    "most_tokens",
-    "sink_range",
-    "stripe_range",
-    "visible_columns",
-    "weight_range",
-]
 
 # Tokens that stand for no character: start and end of the text, two or three separators of a pair,
 # language codes at either end, a mark of the first word. No tokenizer adds more than half of these.

@@ -10,20 +10,14 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.errors import MeasureError, SelectorError
-from attnprobe.records import (
-    WHOLE_PICTURE,
-    Chart,
-    Encoding,
-    Head,
-    HeadGrid,
-    LayerPanel,
-    Need,
-    Picture,
-    Rows,
-    Site,
-    Verdict,
-)
+from attnprobe.core.charts import WHOLE_PICTURE, Chart, HeadGrid, LayerPanel, Picture
+from attnprobe.core.errors import MeasureError, SelectorError
+from attnprobe.core.needs import Need, Rows
+from attnprobe.core.sites import Head, Site
+from attnprobe.core.texts import Encoding
+from attnprobe.core.units import MeasureUnit
+from attnprobe.core.verdicts import Verdict
+from attnprobe.core.wording import format_whole_percent
 from attnprobe.rules.base import (
     Demand,
     Place,
@@ -44,10 +38,6 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 from attnprobe.rules.ranges import Range
-from attnprobe.units import MeasureUnit
-from attnprobe.wording import format_whole_percent
-
-__all__ = ["Scored", "layer_panel"]
 
 
 class Scored(Rule):

@@ -8,16 +8,15 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from attnprobe.align import positions
-from attnprobe.errors import SelectorError
-from attnprobe.records import Encoding, Site
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.sites import Site
+from attnprobe.core.texts import Encoding
+from attnprobe.core.units import MeasureUnit
 from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Doubles, Frame, SinkKind, row_mean, sink_shares
 from attnprobe.rules.ranges import Range, sink_range
 from attnprobe.rules.score import Scored
-from attnprobe.units import MeasureUnit
-
-__all__ = ["Sink", "sink_rows"]
+from attnprobe.words.positions import positions
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 

@@ -13,25 +13,18 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.align import positions
-from attnprobe.errors import SelectorError
-from attnprobe.records import Chart, Curves, Encoding, Head, Rows, Site
+from attnprobe.core.charts import Chart, Curves
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.needs import Rows
+from attnprobe.core.sites import Head, Site
+from attnprobe.core.texts import Encoding
+from attnprobe.core.units import MeasureUnit
+from attnprobe.core.wording import format_short, format_stated
 from attnprobe.rules.base import RULES, Place, SelectorField
 from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, head_grid, row_mean
 from attnprobe.rules.ranges import Range, distance_range, entropy_range
 from attnprobe.rules.score import Scored
-from attnprobe.units import MeasureUnit
-from attnprobe.wording import format_short, format_stated
-
-__all__ = [
-    "KEYS_SHARE",
-    "Distance",
-    "Entropy",
-    "check_one_sequence",
-    "distance",
-    "entropy",
-    "keys_holding",
-]
+from attnprobe.words.positions import positions
 
 Amount = Annotated[float, Field(gt=0)]
 

@@ -15,20 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from attnprobe.align import Group, Predicts, Selector, groups, positions
-from attnprobe.errors import MeasureError, SelectorError
-from attnprobe.heads import How
-from attnprobe.records import (
-    Encoding,
-    Floats,
-    Head,
-    Need,
-    Picture,
-    Readout,
-    Rows,
-    Site,
-    Verdict,
-)
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import Picture
+from attnprobe.core.errors import MeasureError, SelectorError
+from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.sites import Head, Site
+from attnprobe.core.texts import Encoding
+from attnprobe.core.units import MeasureUnit
+from attnprobe.core.verdicts import Verdict
+from attnprobe.core.wording import format_whole_percent
 from attnprobe.rules.base import (
     BAND,
     RULES,
@@ -54,10 +49,9 @@ from attnprobe.rules.frame import (
     strongest_words,
 )
 from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
-from attnprobe.units import MeasureUnit
-from attnprobe.wording import format_whole_percent
-
-__all__ = ["Attending", "Attends", "Ignores", "Words"]
+from attnprobe.words.heads import How
+from attnprobe.words.positions import Group, groups, positions
+from attnprobe.words.selectors import Predicts, Selector
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]

@@ -18,30 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from attnprobe.align import visible
 from attnprobe.cases import LEAST
-from attnprobe.corpus import Corpus, matches
-from attnprobe.errors import ResultsError
-from attnprobe.looks import Among
-from attnprobe.names import SUFFIX
-from attnprobe.records import Head, HeadGrid
-from attnprobe.results import write_bytes
+from attnprobe.core.charts import HeadGrid
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import SUFFIX
+from attnprobe.core.sites import Head
+from attnprobe.relations.corpus import Corpus, matches
+from attnprobe.results.files import write_bytes
 from attnprobe.scan.report import SIGNIFICANT, RelationFigures, preference_json
 from attnprobe.scan.tally import Group, Tally, packed, unpacked
-
-__all__ = [
-    "GRIDS",
-    "RESULTS",
-    "STATE",
-    "SUITE",
-    "lock_entries",
-    "read_state",
-    "set_names",
-    "suite_names",
-    "suite_text",
-    "write_grids",
-    "write_state",
-]
+from attnprobe.words.looks import Among
+from attnprobe.words.show import visible
 
 RESULTS = "scan.json"
 STATE = "scan-state.npz"

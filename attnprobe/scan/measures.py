@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnprobe.records import Encoding, MapSums, MapView, Site
+from attnprobe.core.needs import MapSums, MapView
+from attnprobe.core.sites import Site
+from attnprobe.core.texts import Encoding
 from attnprobe.rules.frame import SEEN_BY, Doubles, Frame
 from attnprobe.rules.pattern import REPEATED, Shape
-
-__all__ = ["MEASURES", "Measure", "Totals", "Views"]
 
 LOCAL_WINDOW = 2
 PATTERNS: Mapping[str, Shape] = {

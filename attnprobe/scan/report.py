@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.looks import LEFT_OUT, OFFSETS
-from attnprobe.preference import Preference
-from attnprobe.records import Head
-from attnprobe.relations import best_place
+from attnprobe.core.sites import Head
+from attnprobe.core.stats import Interval, adjusted_p, paired_p, wilson
+from attnprobe.relations.arcs import best_place
+from attnprobe.relations.preference import Preference
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.sets import HeadSet, head_set
 from attnprobe.scan.tally import Group, Tally
-from attnprobe.stats import Interval, adjusted_p, paired_p, wilson
-
-__all__ = ["SIGNIFICANT", "Judged", "RelationFigures", "figures", "measure_rows", "within"]
+from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
 SIGNIFICANT = 0.05
 CHOSEN, JUDGED = 0, 1

@@ -16,17 +16,25 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.corpus import Corpus, Sentence, halves, matches, relation_names
-from attnprobe.errors import CorpusError, SelectorError
-from attnprobe.looks import LEFT_OUT, UNREADABLE, Among, Look, Looks, count_unknown, find_looks
-from attnprobe.names import BATCH_TOKENS
-from attnprobe.preference import other_looks
-from attnprobe.records import Encoding, MapNeed, MapSums, Sample, Site, SiteName
-from attnprobe.registry import did_you_mean
+from attnprobe.core.errors import CorpusError, SelectorError
+from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.needs import MapNeed, MapSums
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.sites import Site, SiteName
+from attnprobe.core.texts import Encoding, Sample
+from attnprobe.relations.corpus import Corpus, Sentence, halves, matches, relation_names
+from attnprobe.relations.preference import other_looks
 from attnprobe.scan.measures import Views
 from attnprobe.scan.tally import HALVES, Group, KeptArc, Tally, groups_of
-
-__all__ = ["Plan", "Surveyor", "make_plan", "scan_chunks"]
+from attnprobe.words.looks import (
+    LEFT_OUT,
+    UNREADABLE,
+    Among,
+    Look,
+    Looks,
+    count_unknown,
+    find_looks,
+)
 
 # A chunk ends after so many sentences, or before more cells of their maps than this.
 CHUNK = 256

@@ -12,34 +12,21 @@ from typing import Any, Protocol
 import numpy as np
 
 from attnprobe._version import __version__
-from attnprobe.corpus import Corpus
-from attnprobe.errors import MeasureError, ResultsError
-from attnprobe.looks import LEFT_OUT, MOST_UNKNOWN, Among
-from attnprobe.names import BATCH_TOKENS, LOCK
-from attnprobe.records import Head, SiteName
-from attnprobe.results import (
-    check_heads,
-    environment,
-    update_heads,
-    write_bytes,
-    write_json,
-)
+from attnprobe.core.errors import MeasureError, ResultsError
+from attnprobe.core.names import BATCH_TOKENS, LOCK
+from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.wording import format_percent, format_short
+from attnprobe.relations.corpus import Corpus
+from attnprobe.results.environment import environment
+from attnprobe.results.files import write_bytes, write_json
+from attnprobe.results.lock import check_heads, update_heads
 from attnprobe.rules.frame import Doubles
 from attnprobe.scan import files
 from attnprobe.scan.measures import MEASURES
-from attnprobe.scan.report import (
-    RelationFigures,
-    as_json,
-    figures,
-    measure_rows,
-    number,
-    within,
-)
+from attnprobe.scan.report import RelationFigures, as_json, figures, measure_rows, number, within
 from attnprobe.scan.run import SET_ARCS, Surveyor, make_plan, scan_chunks
 from attnprobe.scan.tally import Group, Tally
-from attnprobe.wording import format_percent, format_short
-
-__all__ = ["SCAN_SCHEMA", "Options", "Scan", "ScannedModel"]
+from attnprobe.words.looks import LEFT_OUT, MOST_UNKNOWN, Among
 
 SCAN_SCHEMA = "attnprobe/scan-1"
 # An unfinished scan is saved so often, and no more than a twentieth of the time goes into it.

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from attnprobe.core.stats import paired_p
 from attnprobe.scan.tally import KeptArc
-from attnprobe.stats import paired_p
-
-__all__ = ["MOST_HEADS", "HeadSet", "head_set"]
 
 MOST_HEADS = 6
 

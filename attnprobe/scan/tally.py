@@ -10,21 +10,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.looks import LEFT_OUT, OFFSETS
-from attnprobe.records import Floats
+from attnprobe.core.arrays import Floats
 from attnprobe.scan.measures import Totals
-
-__all__ = [
-    "DIRECTIONS",
-    "HALVES",
-    "Direction",
-    "Group",
-    "KeptArc",
-    "Tally",
-    "groups_of",
-    "packed",
-    "unpacked",
-]
+from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
 Direction = Literal["dependent-to-head", "head-to-dependent"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)

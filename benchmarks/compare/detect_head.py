@@ -114,13 +114,12 @@ def compare(path: Path) -> None:
     import transformers
 
     # The tokenizer is one of the tests' own, which are not installed.
-    sys.path.append(str(Path(__file__).parents[2] / "tests"))
-    from architectures.tiny import tiny_tokenizer
-
+    sys.path.append(str(Path(__file__).parents[2]))
     from attnprobe import __version__
     from attnprobe.attention import Attention
+    from attnprobe.core.texts import Sample
     from attnprobe.models import Model
-    from attnprobe.records import Sample
+    from tests.architectures.tiny import tiny_tokenizer
 
     kept = np.load(path)
     model = Model.of(_gpt2(kept), tiny_tokenizer(), name="gpt2")

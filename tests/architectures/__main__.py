@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from architectures import page, sweep
 from attnprobe.cli.base import out, print_table
-from attnprobe.results import write_bytes
+from attnprobe.results.files import write_bytes
+from tests.architectures import page, sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import torch
 import transformers
 
-from architectures.sweep import BAR, OUTCOMES, Family, Outcome
+from tests.architectures.sweep import BAR, OUTCOMES, Family, Outcome
 
 _PAGE = """# Architectures
 

@@ -26,15 +26,15 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING, MODEL_MAPPING_NAMES
 from transformers.utils import logging
 
-from architectures.small import small_config
-from architectures.tiny import random_network, tiny_tokenizer
-from attnprobe.errors import AttnprobeError
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.sites import Site, SiteName
 from attnprobe.models.check import CheckRow, check, random_ids
 from attnprobe.models.forward import batch_inputs, eager
 from attnprobe.models.layout import Layout, find_layout
 from attnprobe.models.model import Model
 from attnprobe.models.release import ReleaseRow, release_check
-from attnprobe.records import Site, SiteName
+from tests.architectures.small import small_config
+from tests.architectures.tiny import random_network, tiny_tokenizer
 
 BAR = 5e-5
 """Largest difference to eager weights, and of a batch to single texts."""

@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from architectures import sweep
-from architectures.__main__ import main
-from architectures.small import small_config
-from architectures.sweep import BAR, OUTCOMES, Family, examine
-from architectures.tiny import random_network, tiny_network, tiny_tokenizer
-from attnprobe.errors import ModelError, SelectorError
+from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.needs import Need
+from attnprobe.core.texts import Encoding, Sample
 from attnprobe.models import Model, attention_function, layout
-from attnprobe.records import Encoding, Need, Sample
 from attnprobe.rules import parse_rule
+from tests.architectures import sweep
+from tests.architectures.__main__ import main
+from tests.architectures.small import small_config
+from tests.architectures.sweep import BAR, OUTCOMES, Family, examine
+from tests.architectures.tiny import random_network, tiny_network, tiny_tokenizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 

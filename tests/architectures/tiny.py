@@ -17,8 +17,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.configuration_utils import PreTrainedConfig
 
-from attnprobe.errors import ModelError
-from attnprobe.registry import did_you_mean
+from attnprobe.core.errors import ModelError
+from attnprobe.core.registry import did_you_mean
 
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")
 _VOCABULARY = len(_SPECIAL) + 256

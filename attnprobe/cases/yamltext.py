@@ -1,0 +1,380 @@
+"""YAML text to plain values, with the place of every value and every key.
+
+Stricter than PyYAML, because whatever a case file leaves open is decided silently: no duplicate
+keys, anchors, aliases, merge keys, tags, second documents, tabs or invisible characters. The
+tree is built from the parser's events, so nothing unfolds and nothing is constructed that was
+not asked for. Plain scalars keep YAML 1.1's meaning (`no` is a truth value, `12:30` a number);
+`Document.explain_scalar` says so where a reader meant text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
+
+from attnprobe.core.errors import CaseError, Mark
+
+MAX_BYTES = 5_000_000
+MAX_DEPTH = 64
+# No number in a case file is longer, and long sexagesimal ones take quadratic time to read.
+_MAX_NUMBER = 100
+
+YamlPath = tuple[str | int, ...]
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# NEL, LS and PS end a line for YAML 1.1 but for no editor, and U+FEFF is a byte order mark.
+_REFUSED = re.compile(
+    "[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile("\r\n|\r|\n")
+
+# What to write instead, by a part of the problem in PyYAML's words or in libyaml's.
+_ADVICE = (
+    ("mapping values are not allowed", "check the indentation, and put text that holds a colon "
+                                       "and a space in quotes"),
+    ("cannot start any token", "put text that starts with this character in quotes"),
+    ("unknown escape", "write \\\\ for a backslash, or put the text in single quotes"),
+    ("escape", "write the character itself, or \\u and four hexadecimal digits"),
+    ("end of stream", "close the quote or the bracket"),
+    ("',' or", "separate entries by commas, close the bracket, and put text that holds , : [ ] "
+               "{ or } in quotes"),
+    ("could not find expected ':'", "write a key as `key: value`, with a space after the colon"),
+    ("alphabetic or numeric", "put text that starts with * or & in quotes"),
+    ("", "check the indentation, and put text that starts with { [ ' or \" in quotes as a whole"),
+)  # fmt: skip
+
+
+class Scalar(NamedTuple):
+    """A scalar as written; `quoted` is true of block scalars as well."""
+
+    text: str
+    quoted: bool
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML document as plain values; a path is the keys and indices that lead to a value.
+
+    Attributes:
+        file: the file name that the marks carry.
+        value: dict, list, str, int, float, bool and None, nested.
+        marks: where each value starts.
+        key_marks: where the key of each mapping entry starts.
+        raw: each scalar value as written.
+    """
+
+    file: str
+    value: object
+    marks: Mapping[YamlPath, Mark]
+    key_marks: Mapping[YamlPath, Mark]
+    raw: Mapping[YamlPath, Scalar]
+
+    def mark(self, path: YamlPath) -> Mark:
+        """Where the value at `path` starts, or else its nearest ancestor."""
+        while path not in self.marks:
+            path = path[:-1]
+        return self.marks[path]
+
+    def key_mark(self, path: YamlPath) -> Mark:
+        """Where the key of the entry at `path` starts; for anything else, `mark`."""
+        return self.key_marks.get(path) or self.mark(path)
+
+    def keys(self, path: YamlPath) -> set[str]:
+        """The keys of the mapping at `path`."""
+        return {str(place[-1]) for place in self.key_marks if place[:-1] == path}
+
+    def explain_scalar(self, path: YamlPath) -> str:
+        """How YAML came to read the scalar at `path` otherwise than it looks, and what to write.
+
+        Empty where there is nothing to explain: no scalar, or text that looks like text.
+        """
+        scalar = self.raw.get(path)
+        return "" if scalar is None or scalar.quoted else _explain(scalar.text)
+
+
+def load(path: Path, name: str) -> Document:
+    """Reads one case file.
+
+    Args:
+        name: the file name to print in marks.
+
+    Raises:
+        CaseError: the file cannot be read, or `loads` refuses it.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CaseError(f"cannot be read: {error.strerror}", Mark(name, 1, 1)) from None
+    return loads(data, name)
+
+
+def loads(data: bytes, name: str) -> Document:
+    """Reads one YAML document from UTF-8 bytes, with or without a byte order mark.
+
+    Raises:
+        CaseError: what is wrong, where, and what to write instead.
+    """
+    if len(data) > MAX_BYTES:
+        raise CaseError(
+            f"larger than {MAX_BYTES // 1_000_000} MB; split it into several files",
+            Mark(name, 1, 1),
+        )
+    text = _decode(data, name)
+    _check_characters(text, name)
+    try:
+        return _Builder(name, yaml.parse(text, Loader=_LOADER)).document()
+    except yaml.YAMLError as error:
+        raise _malformed(error, text, name) from None
+    except (ValueError, OverflowError) as error:  # PyYAML on escapes such as "\UFFFFFFFF"
+        raise CaseError(f"not valid YAML: {error}", Mark(name, 1, 1)) from None
+
+
+def _decode(data: bytes, name: str) -> str:
+    nul = data.find(b"\0")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        if nul < 0 or error.start < nul:
+            raise CaseError(
+                f"not UTF-8 at byte {error.start} (0x{data[error.start]:02x}); "
+                "save the file as UTF-8",
+                _mark_of(data[: error.start].decode(), name),
+            ) from None
+    if nul >= 0:
+        raise CaseError(
+            f"NUL byte at byte {nul}; save the file as UTF-8 text",
+            _mark_of(data[:nul].decode(), name),
+        )
+    return text.removeprefix("\ufeff")
+
+
+def _check_characters(text: str, name: str) -> None:
+    found = _REFUSED.search(text)
+    if found is None:
+        return
+    mark = _mark_of(text[: found.start()], name)
+    if found[0] == "\t":
+        raise CaseError('tab; indent with spaces, and in text write "\\t" in double quotes', mark)
+    code = ord(found[0])
+    raise CaseError(
+        f"invisible character U+{code:04X}; remove it, "
+        f'or write "\\u{code:04X}" in double quotes where it is meant',
+        mark,
+    )
+
+
+def _mark_of(before: str, name: str) -> Mark:
+    """The place just after the text `before`."""
+    lines = _LINE_END.split(before.removeprefix("\ufeff"))
+    return Mark(name, len(lines), len(lines[-1]) + 1)
+
+
+def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
+    """PyYAML's problem, where it is, and advice."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return CaseError(f"not valid YAML: {error}", Mark(name, 1, 1))
+    problem = error.problem or error.context or "unknown problem"
+    where = error.problem_mark or error.context_mark
+    begun = error.context_mark
+    if error.problem and error.context and begun:
+        problem += f", {error.context} on line {begun.line + 1}"
+    advice = next(advice for part, advice in _ADVICE if part in problem)
+    mark = Mark(name, where.line + 1, where.column + 1) if where else Mark(name, 1, 1)
+    return CaseError(f"not valid YAML: {problem}; {advice}", mark)
+
+
+class _Scalars(SafeConstructor, Resolver):
+    """What plain scalars mean. Built on PyYAML's bases: what others add to loaders stays out."""
+
+
+_SCALARS = _Scalars()
+_RESOLVE: Callable[[type[yaml.Node], str, tuple[bool, bool]], str] = _SCALARS.resolve
+
+
+def _kind(text: str) -> str:
+    """YAML 1.1's type of a plain scalar: `str`, `bool`, `int`, `float`, `null`, `merge`, ..."""
+    return _RESOLVE(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
+
+
+def _number(kind: str, text: str) -> int | float | None:
+    """The value of a plain `int` or `float`; None where it cannot be read: `0x_`."""
+    if len(text) > _MAX_NUMBER:
+        return None
+    node = yaml.ScalarNode(kind, text)
+    try:
+        if kind == "int":
+            return _SCALARS.construct_yaml_int(node)
+        return _SCALARS.construct_yaml_float(node)
+    except ValueError:
+        return None
+
+
+_MEANINGS = {"bool": "a truth value", "null": "nothing", "timestamp": "a date"}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _explain(text: str) -> str:
+    """The sentence of `Document.explain_scalar` for a plain scalar."""
+    if not text:
+        return 'nothing is written here; write "" where empty text is meant'
+    kind = _kind(text)
+    if kind in ("int", "float"):
+        number = _number(kind, text)
+        meaning = "a number" if number is None else f"the number {number}"
+    elif kind in _MEANINGS:
+        meaning = _MEANINGS[kind]
+    else:
+        return _explain_text(text)
+    return f'YAML reads {_short(text)} as {meaning}; write "{_short(text)}"'
+
+
+def _explain_text(text: str) -> str:
+    """YAML 1.1 wants a point and a signed exponent in a float: `1e-3` is text to it."""
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    return f"YAML reads {_short(text)} as text; write {yaml.safe_dump(number).split()[0]}"
+
+
+class _Builder:
+    """Builds one document from parser events, refusing what a case file may not hold."""
+
+    def __init__(self, name: str, events: Iterator[yaml.Event]) -> None:
+        self._name = name
+        self._events = events
+        self._marks: dict[YamlPath, Mark] = {}
+        self._key_marks: dict[YamlPath, Mark] = {}
+        self._raw: dict[YamlPath, Scalar] = {}
+
+    def document(self) -> Document:
+        next(self._events)  # start of the stream
+        event = next(self._events)
+        if isinstance(event, yaml.StreamEndEvent):
+            raise self._empty()
+        value = self._node(next(self._events), ())
+        next(self._events)  # end of the document
+        event = next(self._events)
+        if isinstance(event, yaml.DocumentStartEvent):
+            raise self._error("a second document; put it into a file of its own", event)
+        if self._raw.get(()) == Scalar("", quoted=False):
+            raise self._empty()
+        return Document(self._name, value, self._marks, self._key_marks, self._raw)
+
+    def _mark(self, event: yaml.Event) -> Mark:
+        start = event.start_mark
+        assert start is not None  # PyYAML marks every event that it parses
+        return Mark(self._name, start.line + 1, start.column + 1)
+
+    def _error(self, message: str, event: yaml.Event) -> CaseError:
+        return CaseError(message, self._mark(event))
+
+    def _empty(self) -> CaseError:
+        return CaseError("the file is empty; start it with version: 1", Mark(self._name, 1, 1))
+
+    def _node(self, event: yaml.Event, path: YamlPath) -> object:
+        self._check_node(event)
+        self._marks[path] = self._mark(event)
+        if isinstance(event, yaml.ScalarEvent):
+            self._raw[path] = Scalar(event.value, quoted=not event.implicit[0])
+            return self._scalar(event)
+        if len(path) >= MAX_DEPTH:
+            raise self._error(f"nested deeper than {MAX_DEPTH} levels", event)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        return self._mapping(path)
+
+    def _sequence(self, path: YamlPath) -> list[object]:
+        items: list[object] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, path: YamlPath) -> dict[str, object]:
+        entries: dict[str, object] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._key(event)
+            place = (*path, key)
+            if key in entries:
+                lines = self._key_marks[place].line, self._mark(event).line
+                where = f"on lines {lines[0]} and {lines[1]}"
+                if lines[0] == lines[1]:
+                    where = f"twice on line {lines[0]}"
+                raise self._error(
+                    f"duplicate key {_short(key)!r}, {where}; keep one",
+                    event,
+                )
+            self._key_marks[place] = self._mark(event)
+            entries[key] = self._node(next(self._events), place)
+        return entries
+
+    def _check_node(self, event: yaml.Event) -> None:
+        """Refuses what makes one node stand for another, or for more than it shows."""
+        anchor: str | None = getattr(event, "anchor", None)
+        tag: str | None = getattr(event, "tag", None)
+        if anchor is not None:
+            what = f"alias *{anchor}" if isinstance(event, yaml.AliasEvent) else f"anchor &{anchor}"
+        elif tag is not None:
+            what = f"tag {tag.replace('tag:yaml.org,2002:', '!!')}"
+        else:
+            return
+        raise self._error(
+            f"{_short(what)} is not read here; write the value out, or quote it if it is text",
+            event,
+        )
+
+    def _key(self, event: yaml.Event) -> str:
+        self._check_node(event)
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._error(
+                "a list or mapping as a key; write a name, and quote text that holds { or [", event
+            )
+        if event.implicit[0]:
+            if _kind(event.value) == "merge":
+                raise self._error("merge key <<; write the keys out", event)
+            if not event.value:
+                raise self._error("a key is missing; write a name before the colon", event)
+        key = self._scalar(event)
+        if not isinstance(key, str):
+            advice = _explain(event.value)
+            if type(key) is int:
+                advice += "; where a decimal number is meant, write a point: 0.3"
+            raise self._error(f"a key must be text: {advice}", event)
+        return key
+
+    def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
+        text = event.value
+        if _SURROGATE.search(text):
+            raise self._error(
+                "half of a surrogate pair; write the character itself, "
+                "or \\U and eight hexadecimal digits",
+                event,
+            )
+        kind = _kind(text) if event.implicit[0] else "str"
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return SafeConstructor.bool_values[text.lower()]
+        if kind in ("int", "float"):
+            number = _number(kind, text)
+            if number is not None:
+                return number
+        if kind in ("int", "float", "timestamp"):
+            raise self._error(_explain(text), event)
+        return text

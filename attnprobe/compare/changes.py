@@ -1,0 +1,638 @@
+"""Two runs side by side: what broke, what was mended, and what moved without changing its outcome.
+
+Pure data: results in, changes out. A case is known by its file, id, row and model name, never by
+its node id, which pytest-xdist and other selections of models rewrite.
+
+**Moved.** A number has moved where it changed by more than `TOLERANCE_SHARE` of what it was and by
+more than `TOLERANCE` in its own unit; a cast to bfloat16 stays within. Stronger is towards the side
+on which the bound holds: up for `>=` and `>`, down for `<=` and `<`.
+
+A number on another text is neither.
+
+**The same expectation.** It has the same rule and arguments but for the bounds that the rule
+declares: `min: 0.3` may become `min: 0.4`, and `offset: -1` may not become `offset: 2`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeGuard
+
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import Key
+from attnprobe.core.stats import paired_difference, paired_p
+from attnprobe.core.units import without_notes
+from attnprobe.core.verdicts import Bound
+from attnprobe.core.wording import format_stated, plural, shorten
+from attnprobe.results.records import (
+    CaseOutcome,
+    CaseResult,
+    ExpectationResult,
+    ModelResult,
+    RelationResult,
+    Results,
+)
+from attnprobe.rules import RULES, Rule
+
+Kind = Literal["kept", "fixed", "broken", "weaker", "stronger", "new", "gone"]
+# What a reader wants to see first comes first.
+KINDS: tuple[Kind, ...] = ("broken", "gone", "weaker", "fixed", "stronger", "new", "kept")
+
+TOLERANCE = 0.01
+TOLERANCE_SHARE = 0.05
+
+# What the bounds of a relation are filed under; the one argument of each is a bound.
+RELATION = "relation"
+_HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
+_NAMED = 3  # cases that a message names
+_DISTANCE = re.compile(r"distance [+-][0-9]+$")
+# How the names of bounds begin that ask for a least value; what `top` asks for is another thing in
+# `attends` and in `ignores`.
+_LEAST = ("min", "margin", "ratio", "accuracy", "above")
+
+
+class Step(NamedTuple):
+    """One bounded number, before and now; None where it was not measured."""
+
+    old: Bound | None
+    new: Bound | None
+
+    @property
+    def gain(self) -> float | None:
+        """Change towards the side on which the bound holds, in the number's own unit.
+
+        Two numbers of one unit, such as a weight and a margin, are compared by how far each is
+        from its bound; None where one was not measured or they have no unit in common (a rank and
+        a weight).
+        """
+        old, new = self.old, self.new
+        if old is None or new is None or not old.direction or not new.direction:
+            return None
+        if _number(old) == _number(new):
+            return new.direction * (new.observed - old.observed)
+        if old.unit == new.unit and old.slack is not None and new.slack is not None:
+            # Another of the rule's bounds is the nearest now: what they share is the room left.
+            return new.slack - old.slack
+        return None
+
+    @property
+    def by(self) -> float | None:
+        """The gain as a share of what the number was: -0.2 is a fifth weaker.
+
+        None where the two are numbers of two kinds, where one was not measured, or where it was 0.
+        """
+        old, new, gain = self.old, self.new, self.gain
+        if gain is None or old is None or new is None or not old.observed:
+            return None
+        return gain / abs(old.observed) if _measure(old) == _measure(new) else None
+
+    @property
+    def moved(self) -> Literal[-1, 0, 1]:
+        """-1 weaker, 1 stronger, 0 where the change is within the tolerances."""
+        if self.gain is None or self.old is None:
+            return 0
+        beyond = abs(self.gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(self.old.observed))
+        return _sign(self.gain if beyond else 0)
+
+    def falls_by(self, share: float) -> bool:
+        """Whether the number fell by more than a share of what it was; see `Move.weaker_than`."""
+        if self.old is None:
+            return False
+        if self.gain is None:
+            return True
+        return self.gain < -max(share * abs(self.old.observed), TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Move:
+    """One expectation, before and now.
+
+    Attributes:
+        moved: -1 weaker, 1 stronger, 0 neither: whether the outcome is another, or the change of
+            the deciding number beyond the tolerances; of another text the outcome alone.
+    """
+
+    old: ExpectationResult
+    new: ExpectationResult
+    moved: Literal[-1, 0, 1]
+
+    @property
+    def deciding(self) -> Step:
+        """The number that decided before, and the one that decides now."""
+        return Step(self.old.deciding, self.new.deciding)
+
+    @property
+    def weights(self) -> tuple[Step, ...]:
+        """Each weight that was bounded before, whether it decided or not, before and now.
+
+        A weight that is bounded no longer is paired with the number that decides now.
+        """
+        now = {_number(bound): bound for bound in self.new.bounds if bound.unit == "weight"}
+        return tuple(
+            Step(bound, now.get(_number(bound), self.new.deciding))
+            for bound in self.old.bounds
+            if bound.unit == "weight"
+        )
+
+    def weaker_than(self, share: float) -> bool:
+        """Whether a number fell by more than a share of what it was, or might have.
+
+        The numbers are the one that decided and each bounded weight. What can now not be measured,
+        or is decided by a number of another unit, might have fallen. A fall of at most `TOLERANCE`
+        never counts, however little there was before; nor does what was not measured before.
+
+        Args:
+            share: 0 or more: 0.2 is a fifth.
+        """
+        return any(step.falls_by(share) for step in (self.deciding, *self.weights))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one case, or relation, on one model.
+
+    Attributes:
+        key: with the model's name in the new run.
+        kind: `broken` held before and holds no longer (failed, xfailed or not measured), or was a
+            measured known gap and can now not be measured; `gone` and `new` stand in one run alone,
+            or were skipped in the other, and `gone` is what no longer states all that it did;
+            `fixed` held not before and does now; `weaker` and `stronger` have the outcome of
+            before, but a number moved; else `kept`.
+        by: the largest fall of a deciding number, or where none fell the largest rise, relative
+            to what it was: -0.2 is a fifth weaker. See `Step.by`; None where nothing can be
+            compared, or the text is another.
+        moves: the expectations that both runs judged.
+        lost: expectations of the old run that the case no longer states, or not of the same words.
+    """
+
+    key: Key
+    kind: Kind
+    old: CaseResult | None
+    new: CaseResult | None
+    by: float | None
+    moves: tuple[Move, ...] = ()
+    lost: tuple[ExpectationResult, ...] = ()
+
+    @property
+    def is_retexted(self) -> bool:
+        """Whether the case is known to have another text than before."""
+        return self.old is not None and self.new is not None and _retexted(self.old, self.new)
+
+    @property
+    def loosened(self) -> tuple[str, ...]:
+        """Bounds that ask for less than before: `min 0.3 → 0.2`."""
+        return tuple(told for move in self.moves for told in _loosened(move.old, move.new))
+
+    @property
+    def name(self) -> str:
+        """The id, with the row of a template: `it-animal[dog]`."""
+        return self.key.name
+
+    def weaker_than(self, share: float) -> bool:
+        """Whether a number fell by more than a share of what it was, or might have unseen.
+
+        See `Move.weaker_than`. A case that no longer states all that it did might have.
+
+        Args:
+            share: 0 or more: 0.2 is a fifth.
+        """
+        return bool(self.lost) or any(move.weaker_than(share) for move in self.moves)
+
+
+@dataclass(frozen=True)
+class SuiteTest:
+    """The cases of one suite that both runs executed, as pairs.
+
+    Attributes:
+        n: how many pairs; skipped cases are in none.
+        old_passed, new_passed: how many held.
+        p: exact McNemar test, two-sided: that so uneven a split of broken and fixed is chance.
+        low, high: 95 % interval of the change of the pass rate, new less old (Newcombe 1998,
+            paired, method 10).
+    """
+
+    suite: str
+    model: str
+    n: int
+    old_passed: int
+    new_passed: int
+    p: float
+    low: float
+    high: float
+
+    @property
+    def change(self) -> float:
+        """Change of the pass rate, -1 to 1."""
+        return (self.new_passed - self.old_passed) / self.n
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        changes: every case of either run, in the order of their keys.
+        suites: those with at least one pair, in the order of their names.
+        warnings: what else differs: versions, number type, weights, cases that cannot be compared.
+    """
+
+    changes: tuple[Change, ...]
+    suites: tuple[SuiteTest, ...]
+    warnings: tuple[str, ...]
+
+    def of(self, *kinds: Kind) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.kind in kinds)
+
+    def counts(self) -> dict[Kind, int]:
+        """How many there are of each kind, none left out."""
+        found = Counter(change.kind for change in self.changes)
+        return {kind: found[kind] for kind in KINDS}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "counts": self.counts(),
+            "changes": [_change_dict(change) for change in self.changes],
+            "suites": [{**vars(suite), "change": suite.change} for suite in self.suites],
+            "warnings": list(self.warnings),
+        }
+
+
+def compare_results(
+    old: Results, new: Results, *, models: Mapping[str, str] | None = None
+) -> Comparison:
+    """Compares two runs, relations as cases are.
+
+    Args:
+        models: the old run's name of a model to the new run's, where they differ.
+
+    Raises:
+        ResultsError: a run did not finish, has a case twice, or has no model of a name in
+            `models`.
+    """
+    renamed = dict(models or {})
+    _check_names(old, new, renamed)
+    before = _by_key("old", old, renamed)
+    after = _by_key("new", new, {})
+    keys = sorted(before.keys() | after.keys(), key=lambda key: key.order)
+    changes = tuple(_change(key, before.get(key), after.get(key)) for key in keys)
+    return Comparison(
+        changes, tuple(_suites(changes)), tuple(_warnings(old, new, renamed, changes))
+    )
+
+
+def check_baseline(run: Results) -> None:
+    """Refuses results that nothing should be held against.
+
+    Raises:
+        ResultsError: the run did not finish, has a case twice, could not measure a case, or had no
+            model.
+    """
+    _by_key("old", run, {})
+    errors = [item for item in run.items if item.outcome == "error"]
+    if errors:
+        them = plural(len(errors), "case")
+        raise ResultsError(f"{them} could not be measured: {_join_places(errors)}")
+    if not run.models:
+        raise ResultsError("no model was judged")
+
+
+def _join_places(items: Sequence[CaseResult]) -> str:
+    return "; ".join(shorten([item.key.place for item in items], _NAMED))
+
+
+def compare_models(run: Results, old: str, new: str) -> Comparison:
+    """Compares two models of one run, on the cases that ran on both.
+
+    Raises:
+        ResultsError: the run has no model of one of the names, has a case twice, or did not
+            finish.
+    """
+    _check_finished("the run", run)
+    _check_names(run, run, {old: new})
+    ran = [
+        {item.key._replace(model=new) for item in run.items if item.model == name}
+        for name in (old, new)
+    ]
+    shared = ran[0] & ran[1]
+    return compare_results(
+        _only(run, old, {key._replace(model=old) for key in shared}),
+        _only(run, new, shared),
+        models={old: new} if old != new else None,
+    )
+
+
+def pair_models(old: Results, new: Results) -> dict[str, str]:
+    """Which model of the old run is which of the new one: of the same name, or the only ones left.
+
+    Models that are left over on either side are in no pair.
+    """
+    before, after = _model_names(old), _model_names(new)
+    pairs = {name: name for name in before if name in after}
+    rest_before = [name for name in before if name not in pairs]
+    rest_after = [name for name in after if name not in pairs]
+    if len(rest_before) == len(rest_after) == 1:
+        pairs[rest_before[0]] = rest_after[0]
+    return pairs
+
+
+def _model_names(run: Results) -> list[str]:
+    return sorted({item.model for item in run.items} | {model.name for model in run.models})
+
+
+def _only(run: Results, model: str, keys: Collection[Key]) -> Results:
+    """The run as if it had been on this model and these of its cases alone."""
+    wanted = [item for item in run.items if item.key in keys]
+    return replace(
+        run,
+        models=tuple(entry for entry in run.models if entry.name == model),
+        cases=tuple(item for item in wanted if not isinstance(item, RelationResult)),
+        relations=tuple(item for item in wanted if isinstance(item, RelationResult)),
+        collected=len(wanted),
+    )
+
+
+def _check_names(old: Results, new: Results, renamed: Mapping[str, str]) -> None:
+    for name, run, which in [
+        *((name, old, "old") for name in renamed),
+        *((name, new, "new") for name in renamed.values()),
+    ]:
+        known = _model_names(run)
+        if name not in known:
+            raise ResultsError(f"the {which} run has no model {name!r}; it has: {', '.join(known)}")
+
+
+def _check_finished(which: str, run: Results) -> None:
+    missing = run.missing
+    if missing:
+        raise ResultsError(
+            f"{which} did not finish: {missing} of {run.collected} cases left no result; "
+            "run it again"
+        )
+
+
+def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, CaseResult]:
+    _check_finished(f"the {which} run", run)
+    found: dict[Key, CaseResult] = {}
+    for item in run.items:
+        key = item.key._replace(model=renamed.get(item.model, item.model))
+        if key in found:
+            raise ResultsError(
+                f"the {which} run has {key.place} twice: cases of one file need ids of their own"
+            )
+        found[key] = item
+    return found
+
+
+def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
+    judged_before = old is not None and old.outcome != "skipped"
+    judged_now = new is not None and new.outcome != "skipped"
+    if old is None or new is None or judged_before != judged_now:
+        # Skipped is as good as not there: nothing was measured.
+        kind: Kind = "new" if judged_now or old is None else "gone"
+        return Change(key, kind, old, new, None)
+    moves, lost = _moves(old, new)
+    by = _largest([move.deciding.by for move in moves if move.deciding.by is not None])
+    if _retexted(old, new):
+        by = None
+        moves = tuple(
+            replace(move, moved=_sign(_rank(move.new) - _rank(move.old))) for move in moves
+        )
+    return Change(key, _kind(old, new, moves, lost), old, new, by, moves, lost)
+
+
+def _retexted(old: CaseResult, new: CaseResult) -> bool:
+    return len({old.text_sha256, new.text_sha256} - {None}) > 1
+
+
+def _kind(
+    old: CaseResult, new: CaseResult, moves: Sequence[Move], lost: Sequence[ExpectationResult]
+) -> Kind:
+    held, holds = old.outcome in _HELD, new.outcome in _HELD
+    if (held and not holds) or (old.outcome == "xfailed" and new.outcome == "error"):
+        return "broken"
+    if lost and new.outcome != "error":
+        # A case that states less holds more easily: it is not the one that it was.
+        return "gone"
+    if holds and not held:
+        return "fixed"
+    if (old.outcome == "error") != (new.outcome == "error"):
+        return "weaker" if new.outcome == "error" else "stronger"
+    moved = {move.moved for move in moves}
+    if -1 in moved:
+        return "weaker"
+    return "stronger" if 1 in moved else "kept"
+
+
+def _largest(changes: Sequence[float]) -> float | None:
+    """The largest fall; without one, the largest rise."""
+    if not changes:
+        return None
+    return min(changes) if min(changes) < 0 else max(changes)
+
+
+def _moves(
+    old: CaseResult, new: CaseResult
+) -> tuple[tuple[Move, ...], tuple[ExpectationResult, ...]]:
+    """Pairs of expectations that state the same but for their bounds, in the new order.
+
+    Returns:
+        The pairs, and the old expectations that are in none.
+    """
+    before, now = _by_statement(old.expectations), _by_statement(new.expectations)
+    moves = tuple(
+        _move(before[statement], expectation)
+        for statement, expectation in now.items()
+        if statement in before
+    )
+    return moves, tuple(before[statement] for statement in before if statement not in now)
+
+
+def _by_statement(
+    expectations: Iterable[ExpectationResult],
+) -> dict[tuple[str, str, int], ExpectationResult]:
+    """Expectations by rule and arguments, bounds left out so that a new bound is no new case."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = {}
+    for expectation in expectations:
+        bounds = _bounds(expectation)
+        stated = {
+            name: value for name, value in expectation.arguments.items() if name not in bounds
+        }
+        if expectation.rule == RELATION:
+            stated = dict.fromkeys(expectation.arguments)
+        statement = expectation.rule, json.dumps(stated, sort_keys=True, default=str)
+        found[(*statement, seen[statement])] = expectation
+        seen[statement] += 1
+    return found
+
+
+def _bounds(expectation: ExpectationResult) -> frozenset[str]:
+    """The arguments of an expectation that bound its number."""
+    rule = expectation.rule
+    return RULES[rule].bounds if rule in RULES else Rule.bounds
+
+
+def _loosened(old: ExpectationResult, new: ExpectationResult) -> Iterator[str]:
+    """Bounds of an expectation that ask for less than before, or for nothing any more."""
+    for name in sorted(old.arguments if old.rule == RELATION else _bounds(old)):
+        before, now = old.arguments.get(name), new.arguments.get(name)
+        if _is_number(before) and now is None:
+            yield f"{name} {format_stated(before)} → none"
+        elif _is_number(before) and _is_number(now):
+            asks_for_more = _asks_for_more(old, name, before)
+            if asks_for_more is not None and (now < before if asks_for_more else now > before):
+                yield f"{name} {format_stated(before)} → {format_stated(now)}"
+
+
+def _asks_for_more(expectation: ExpectationResult, name: str, demanded: float) -> bool | None:
+    """Whether a bound is a least value; None where neither its name nor a record tells."""
+    if expectation.rule == RELATION and name.endswith("_p"):
+        return False
+    if name.startswith((*_LEAST, "max")):
+        return name.startswith(_LEAST)
+    for bound in expectation.bounds:
+        if bound.demanded == demanded and bound.direction:
+            return bound.direction > 0
+    return None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
+    turned = _sign(_rank(new) - _rank(old))
+    return Move(old, new, turned or Step(old.deciding, new.deciding).moved)
+
+
+def _rank(expectation: ExpectationResult) -> int:
+    """How good an outcome is; a close call counts with what holds."""
+    return {"error": 0, "failed": 1}.get(expectation.outcome, 2)
+
+
+def _sign(number: float) -> Literal[-1, 0, 1]:
+    if number == 0:
+        return 0
+    return 1 if number > 0 else -1
+
+
+def _number(bound: Bound) -> tuple[str, int]:
+    """What a bounded number is known by: its measure, and on which side its bound holds."""
+    return _measure(bound), bound.direction
+
+
+def _measure(bound: Bound) -> str:
+    """What the number is, without notes such as `, 2 of 9 rows left out`.
+
+    The lead over the best fixed distance is one kind of number, whichever distance that is.
+    """
+    return _DISTANCE.sub("distance", without_notes(bound.measure))
+
+
+def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
+    pairs: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+    for change in changes:
+        if change.old is None or change.new is None or change.kind in ("new", "gone"):
+            continue
+        if change.new.outcome != "skipped":
+            held = change.old.outcome in _HELD, change.new.outcome in _HELD
+            pairs.setdefault((change.new.suite, change.key.model), []).append(held)
+    for (suite, model), found in sorted(pairs.items()):
+        counts = Counter(found)
+        fixed, broken = counts[False, True], counts[True, False]
+        both, neither = counts[True, True], counts[False, False]
+        interval = paired_difference(both, fixed, broken, neither)
+        yield SuiteTest(
+            suite=suite,
+            model=model,
+            n=len(found),
+            old_passed=both + broken,
+            new_passed=both + fixed,
+            p=paired_p(fixed, broken),
+            low=interval.low,
+            high=interval.high,
+        )
+
+
+def _warnings(
+    old: Results, new: Results, renamed: Mapping[str, str], changes: Sequence[Change]
+) -> Iterator[str]:
+    if old.attnprobe != new.attnprobe:
+        yield f"attnprobe {old.attnprobe} before, {new.attnprobe} now"
+    # Another commit is what a comparison is for.
+    for name in sorted({*old.environment, *new.environment} - {"git_commit"}):
+        before, after = old.environment.get(name), new.environment.get(name)
+        if before != after:
+            yield f"{name} {before or 'unknown'} before, {after or 'unknown'} now"
+    models = {model.name: model for model in new.models}
+    for model in sorted(old.models, key=lambda model: model.name):
+        name = renamed.get(model.name, model.name)
+        if name in models:
+            yield from _model_warnings(model, models[name])
+    retexted = [change.new for change in changes if change.is_retexted and change.new]
+    if retexted:
+        them = plural(len(retexted), "case")
+        yield f"the text of {them} is another than before: {_join_places(retexted)}"
+    loosened = [f"{change.key.place}: {told}" for change in changes for told in change.loosened]
+    if loosened:
+        them = plural(len(loosened), "bound is", "bounds are")
+        yield f"{them} looser than before: {'; '.join(shorten(loosened, _NAMED))}"
+    uncompared = sum(
+        move.deciding.gain is None
+        for change in changes
+        for move in change.moves
+        if move.old.bounds and move.new.bounds
+    )
+    if uncompared:
+        them = plural(uncompared, "expectation was", "expectations were")
+        yield f"{them} decided by another kind of number than before: compared by outcome alone"
+
+
+def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
+    name = old.name if old.name == new.name else f"{old.name} → {new.name}"
+    before, now = _network(old), _network(new)
+    if before != now:
+        yield (
+            f"{name}: another network: {before} before, {now} now; L0H0 of one is not L0H0 of the "
+            "other, so compare them only where a case names no head"
+        )
+    if old.ignored_code or new.ignored_code:
+        yield f"{name}: measured without the code that came with the model"
+    facts = {
+        "revision": (old.revision, new.revision),
+        "weights sha256": (old.weights_sha256, new.weights_sha256),
+        "tokenizer sha256": (old.tokenizer_sha256, new.tokenizer_sha256),
+        "source language": (old.source_language, new.source_language),
+        "target language": (old.target_language, new.target_language),
+    }
+    for fact, (was, is_) in facts.items():
+        if was != is_:
+            yield f"{name}: {fact} {_short(was)} before, {_short(is_)} now"
+
+
+def _network(model: ModelResult) -> str:
+    """What kind of network a model is, down to the number of its heads."""
+    return (
+        f"{model.architecture} with {model.layers} layers of {model.heads} heads "
+        f"({', '.join(model.sites)})"
+    )
+
+
+def _short(value: str | None) -> str:
+    return "unknown" if value is None else value if len(value) < 24 else f"{value[:12]}…"
+
+
+def _change_dict(change: Change) -> dict[str, Any]:
+    return {
+        **change.key._asdict(),
+        "kind": change.kind,
+        "by": change.by,
+        "lost": [entry.as_dict() for entry in change.lost],
+        "old": change.old and change.old.as_dict(),
+        "new": change.new and change.new.as_dict(),
+    }

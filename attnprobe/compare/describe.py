@@ -1,0 +1,162 @@
+"""A comparison in words, the same in the terminal, the report and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnprobe.compare.changes import KINDS, Change, Comparison, Move, Step, SuiteTest
+from attnprobe.core.verdicts import Outcome
+from attnprobe.core.wording import (
+    format_change,
+    format_number,
+    format_p,
+    format_percent_change,
+    plural,
+    shorten,
+)
+from attnprobe.render.changes import ChangeRow, SuiteRow
+from attnprobe.results.records import ExpectationResult
+
+_MOST_LINES = 40
+_NOT_HELD = ("failed", "xfailed", "error")
+
+
+def telling(change: Change) -> Move | None:
+    """The expectation that tells most of a change: what fell, failed or moved furthest."""
+    if not change.moves:
+        return None
+    by_amount = [
+        move
+        for move in change.moves
+        if move.deciding.by is not None and move.deciding.by == change.by
+    ]
+    turned = [move for move in change.moves if move.old.outcome != move.new.outcome]
+    return (turned or by_amount or list(change.moves))[0]
+
+
+def counts_line(comparison: Comparison) -> str:
+    """How many of each kind: `1 broken, 2 weaker, 12 kept`."""
+    counts = comparison.counts()
+    return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) or "no cases"
+
+
+def sentence(comparison: Comparison) -> str:
+    """What a release needs to know: `2 of 61 checks that held before no longer hold, 1 is gone.`"""
+    gone, lost, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
+    gaps = [change for change in lost if change.old and change.old.outcome == "xfailed"]
+    broken = [change for change in lost if change not in gaps]
+    held = [
+        change
+        for change in comparison.changes
+        if change.kind != "gone" and change.old and change.old.outcome in ("passed", "xpassed")
+    ]
+    checks = plural(len(held), "check")
+    if not held:
+        told = ["No check held before"]
+    elif broken:
+        verb = "holds" if len(broken) == 1 else "hold"
+        told = [f"{len(broken)} of {checks} that held before no longer {verb}"]
+    elif len(held) == 1:
+        told = ["The one check that held before still holds"]
+    else:
+        told = [f"All {checks} that held before still hold"]
+    for count, what in ((len(gone), "gone"), (len(weaker), "weaker")):
+        if count:
+            told.append(f"{plural(count, 'is', 'are')} {what}")
+    if gaps:
+        told.append(f"{plural(len(gaps), 'known gap')} could not be measured")
+    return f"{', '.join(told)}."
+
+
+def change_rows(comparison: Comparison) -> list[ChangeRow]:
+    """All that is not as before, what matters most first."""
+    changed = [change for change in comparison.changes if change.kind != "kept"]
+    return [
+        change_row(change) for change in sorted(changed, key=lambda item: KINDS.index(item.kind))
+    ]
+
+
+def change_row(change: Change) -> ChangeRow:
+    """A change as a table shows it."""
+    move = telling(change)
+    before: str = change.old.outcome if change.old else "not there"
+    now: str = change.new.outcome if change.new else "not there"
+    rule = "" if move is None else move.new.rule
+    if change.kind == "gone" and change.lost:
+        first, *others = change.lost
+        more = f", nor are {len(others)} more" if len(others) > 1 else ", nor is 1 more"
+        move, rule = None, first.rule
+        before = _told(before, first)
+        now = f"{now}, of these words no longer stated{more if others else ''}"
+    elif move is not None:
+        before = _told(before, move.old)
+        now = _told(now, move.new)
+    return ChangeRow(
+        kind=change.kind,
+        case=change.name,
+        file=change.key.file,
+        model=change.key.model,
+        rule=rule,
+        before=before,
+        now=now,
+        by="" if move is None else _share(move.deciding),
+    )
+
+
+def _share(step: Step) -> str:
+    """The change of an attention weight as a share of what it was; nothing for another number."""
+    if step.old is None or step.old.unit != "weight" or step.by is None:
+        return ""
+    return format_percent_change(step.by)
+
+
+def suite_rows(comparison: Comparison) -> list[SuiteRow]:
+    """Every suite as a table shows it."""
+    return [_suite_row(suite) for suite in comparison.suites]
+
+
+def lines(comparison: Comparison) -> Iterator[str]:
+    """The whole comparison as lines of text."""
+    yield counts_line(comparison)
+    yield from shorten([_change_line(row) for row in change_rows(comparison)], _MOST_LINES)
+    for suite in suite_rows(comparison):
+        yield (
+            f"suite {suite.suite} on {suite.model}: {suite.before} → {suite.now} passed, change "
+            f"{suite.change} (95 % {suite.interval}), p = {suite.p}"
+        )
+    for warning in comparison.warnings:
+        yield f"note: {warning}"
+
+
+def _change_line(row: ChangeRow) -> str:
+    rule = f"{row.rule}: " if row.rule else ""
+    by = f" ({row.by})" if row.by else ""
+    return (
+        f"{row.kind:<8} {row.file}: {row.case} on {row.model}: {rule}{row.before} → {row.now}{by}"
+    )
+
+
+def _suite_row(suite: SuiteTest) -> SuiteRow:
+    return SuiteRow(
+        suite=suite.suite,
+        model=suite.model,
+        before=f"{suite.old_passed} of {suite.n}",
+        now=f"{suite.new_passed} of {suite.n}",
+        change=format_change(suite.change),
+        interval=f"{format_change(suite.low)} to {format_change(suite.high)}",
+        p=format_p(suite.p),
+    )
+
+
+def _told(outcome: str, expectation: ExpectationResult) -> str:
+    """The outcome of a case and the number that it is told by."""
+    bound = expectation.deciding
+    if bound is None:
+        return outcome
+    own: Outcome = expectation.outcome
+    head = f" by {expectation.head}" if expectation.head else ""
+    # A case may fail by another of its expectations than the one that tells of the change.
+    said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
+    doubts = " and ".join(expectation.doubts)
+    note = f" ({'holds' if own == 'passed' else doubts or own})" if said else ""
+    return f"{outcome}, {bound.measure} {format_number(bound.observed)}{head}{note}"

@@ -1,0 +1,1 @@
+"""What every room speaks of: errors, names, texts, needs, verdicts, statistics, wording."""

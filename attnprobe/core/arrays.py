@@ -1,0 +1,8 @@
+"""Array types that several rooms share."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]

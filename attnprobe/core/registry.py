@@ -1,0 +1,59 @@
+"""A named registry that refuses shadowing and suggests the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from attnprobe.core.errors import AttnprobeError
+
+T = TypeVar("T")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest known name, else all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "none is known"
+
+
+class Registry(Generic[T]):
+    """Maps names to things of one kind.
+
+    Args:
+        noun: what is registered, for messages: "rule".
+    """
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that files a thing under `name`; a name is given once."""
+
+        def file(entry: T) -> T:
+            if name in self._entries:
+                raise AttnprobeError(
+                    f"{self._noun} {name!r} is already registered by {self._entries[name]!r}"
+                )
+            self._entries[name] = entry
+            return entry
+
+        return file
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise AttnprobeError(
+                f"unknown {self._noun} {name!r}; {did_you_mean(name, self._entries)}"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))

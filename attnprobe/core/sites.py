@@ -1,0 +1,77 @@
+"""Sites of attention and their heads.
+
+Layers and heads are 0-based; a head is always a query head and is written `L3H1`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+_HEAD = re.compile(r"L([0-9]{1,6})H([0-9]{1,6})")
+SiteName = Literal["encoder", "decoder", "cross"]
+SITES: tuple[SiteName, ...] = ("encoder", "decoder", "cross")
+
+
+class Head(NamedTuple):
+    """One query head of one layer."""
+
+    layer: int
+    head: int
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """The head that is written `L3H1`.
+
+        Raises:
+            ValueError: it is not written so.
+        """
+        match = _HEAD.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is no head; write L3H1")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"L{self.layer}H{self.head}"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One kind of attention that a model offers.
+
+    Attributes:
+        heads: number of query heads of each layer that has attention here; a hybrid stack keeps
+            its true layer numbers, so the keys need not be contiguous.
+        causal: whether a row sees no later position.
+        windows: of the layers with a sliding window, how many positions a row sees on one side,
+            itself included.
+        learned_sinks: the layers where a learned sink takes a share of each row.
+    """
+
+    name: SiteName
+    heads: Mapping[int, int]
+    causal: bool
+    windows: Mapping[int, int] = field(default_factory=dict)
+    learned_sinks: frozenset[int] = frozenset()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return tuple(sorted(self.heads))
+
+    def sees(self, layer: int | None, query: int, key: int) -> bool:
+        """Whether the mask of a layer lets the row `query` see the column `key`.
+
+        Args:
+            layer: None asks for causality alone, whatever the window.
+        """
+        if self.causal and key > query:
+            return False
+        window = None if layer is None else self.windows.get(layer)
+        return window is None or abs(query - key) < window
+
+    def all_heads(self) -> tuple[Head, ...]:
+        return tuple(
+            Head(layer, head) for layer in self.layers for head in range(self.heads[layer])
+        )

@@ -1,0 +1,98 @@
+"""How counts, names and measured numbers are printed, the same in every output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def plural(count: int, one: str, several: str | None = None) -> str:
+    """`1 case`, `2 cases`, or what else stands for several: `0 entries`, `2 cases are`."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def join_names(names: Sequence[str], most: int) -> str:
+    """The first names in a sentence, and how many more there are: `a, b and 3 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def shorten(texts: Sequence[str], most: int) -> list[str]:
+    """The first of several lines or clauses, and how many more there are: `and 3 more`."""
+    more = len(texts) - most
+    return [*texts[:most], *([f"and {more} more"] if more > 0 else [])]
+
+
+def format_number(value: float) -> str:
+    """A measured number or its bound: `3`, `0.121`, `5.96e-08`.
+
+    Whole numbers, such as ranks, have no decimals; others have three decimals, or three digits
+    where they are very small or very large.
+    """
+    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
+        return f"{value:.3g}"
+    return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
+
+
+def format_decimals(value: float) -> str:
+    """A number in a text that compares several: `0.000`, `0.121`."""
+    return f"{value:.3f}"
+
+
+def format_short(value: float) -> str:
+    """A number in a cell, where there is little room: `0.12`; empty where none was measured."""
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def format_tick(value: float) -> str:
+    """A number beside a scale: `0.25`, `−1`."""
+    return _minus(f"{value:.3g}")
+
+
+def format_stated(value: float) -> str:
+    """A number as whoever demanded it wrote it: `0.3`."""
+    return f"{value:g}"
+
+
+def format_p(p: float) -> str:
+    """The p value of a test: `0.016`, `7.6e-06`."""
+    return f"{p:.2g}"
+
+
+def format_percent(share: float) -> str:
+    """A share, 0 to 1: `12.5%`."""
+    return f"{share:.1%}"
+
+
+def format_whole_percent(share: float) -> str:
+    """A share, 0 to 1, in a sentence: `12%`."""
+    return f"{share:.0%}"
+
+
+def format_floor_percent(share: float) -> str:
+    """A share, rounded down, so that only a whole one is `100 %`: `99.9 %`."""
+    return f"{math.floor(round(share * 1000, 6)) / 10:g} %"
+
+
+def format_interval(ends: tuple[float, float]) -> str:
+    """Both ends of the confidence interval of a share: `79.7% to 94.8%`."""
+    return " to ".join(map(format_percent, ends))
+
+
+def format_change(difference: float) -> str:
+    """A difference of two numbers: `+0.291`, `−0.333`."""
+    return _minus(f"{difference:+.3f}")
+
+
+def format_percent_change(share: float, *, decimals: int = 0) -> str:
+    """A change of a share, or relative to what there was: `+5%`, `−61%`."""
+    return _minus(f"{share:+.{decimals}%}")
+
+
+def format_seconds(duration: float) -> str:
+    """A duration in seconds: `1.2 s`."""
+    return f"{duration:.1f} s"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

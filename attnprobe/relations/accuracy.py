@@ -1,0 +1,561 @@
+"""How often a head gets a relation right, over many sentences, beside two habits.
+
+One is the best fixed distance, the other a liking for certain words, whoever looks at them.
+
+A head that is the best of many on some sentences is not as good on others: the choice is part of
+the luck. So `how: best` chooses on one half of the sentences and judges on the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from attnprobe.attention import Reader
+from attnprobe.cases import CorpusArcs, LabelledArcs, Relation, Threshold
+from attnprobe.core.charts import HeadGrid
+from attnprobe.core.errors import AttnprobeError, CaseError, MeasureError, SelectorError
+from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.needs import Need, Rows
+from attnprobe.core.registry import did_you_mean
+from attnprobe.core.sites import Head, Site, SiteName
+from attnprobe.core.stats import Interval, paired_p, wilson
+from attnprobe.core.texts import Sample, Span
+from attnprobe.core.verdicts import Bound, Outcome
+from attnprobe.core.wording import format_percent, plural
+from attnprobe.relations.arcs import Hits, best_place, measure
+from attnprobe.relations.corpus import (
+    Arc,
+    Corpus,
+    Sentence,
+    halves,
+    matches,
+    read_corpus,
+    relation_names,
+)
+from attnprobe.relations.preference import Preference
+from attnprobe.rules.base import Demand, hardest
+from attnprobe.words.heads import HeadSet
+from attnprobe.words.looks import MOST_UNKNOWN, OFFSETS, Looks, Pair, Words, find_looks
+
+# Arcs that went wrong and are shown.
+MOST_MISTAKES = 5
+
+ReadCorpus = Callable[[Path, str], Corpus]
+
+
+@dataclass(frozen=True)
+class Arcs:
+    """The arcs of one relation.
+
+    Attributes:
+        words: of each sample, as its treebank has them.
+        groups: of each sample; samples of one group are on the same side of a split.
+        left_out: how many arcs were not taken, by reason.
+        notes: what is to be known of the file that they come from.
+        sha256: of that file; None for arcs of the case file itself.
+    """
+
+    samples: tuple[Sample, ...]
+    words: tuple[Words, ...]
+    groups: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An arc that the head got wrong.
+
+    Attributes:
+        looked_at: the word that got the most attention, in the text of the key; the piece of a
+            token that stands for no character, such as `[SEP]`.
+    """
+
+    sample: Sample
+    query: Span
+    key: Span
+    looked_at: Span | str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What was measured, on the arcs that were judged.
+
+    Attributes:
+        right: of `n` arcs, for how many the word that got the most attention is the right one.
+        interval: the 95 % Wilson interval of their share.
+        best_offset: the fixed distance in words that does best on the same arcs, and for how
+            many of them it is right.
+        better, worse: arcs that only the head, or only the fixed distance, gets right.
+        p: exact McNemar test of the two, two-sided.
+        preference: the head beside itself when another word looks; None where no other word can.
+        head: `L3H1`, or `mean of 3 heads`.
+        heads_tried: before it was chosen; 1 where nothing was chosen.
+        chosen_on: number of arcs that it was chosen on.
+        left_out: how many arcs were not judged, by reason.
+        unknown: share of the tokens of all texts, but special ones, that the model does not know.
+        mistakes: a few arcs that the head got wrong, in the order of the corpus; none where the
+            relation holds.
+        tried: the accuracy of each head that was tried, on the arcs that one was chosen on; None
+            where the head was named.
+    """
+
+    n: int
+    right: int
+    interval: Interval
+    best_offset: int
+    offset_right: int
+    better: int
+    worse: int
+    p: float
+    preference: Preference | None
+    head: str
+    heads_tried: int
+    chosen_on: int
+    left_out: Mapping[str, int]
+    unknown: float
+    notes: tuple[str, ...]
+    sha256: str | None
+    mistakes: tuple[Mistake, ...] = ()
+    tried: HeadGrid | None = field(default=None, compare=False)
+
+    @property
+    def share(self) -> float:
+        """The accuracy, 0 to 1."""
+        return self.right / self.n
+
+    @property
+    def offset_share(self) -> float:
+        """The accuracy of the best fixed distance on the same arcs, 0 to 1."""
+        return self.offset_right / self.n
+
+
+class Judgement(NamedTuple):
+    """What a relation states of one number, and what became of it.
+
+    Attributes:
+        bounds: the measured numbers, the deciding one first.
+    """
+
+    stated: Threshold
+    bounds: tuple[Bound, ...]
+
+    @property
+    def deciding(self) -> Bound:
+        """The bound that decided."""
+        return self.bounds[0]
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.deciding.outcome
+
+
+@dataclass(frozen=True)
+class RelationFinding:
+    """What became of a relation: its bounds, judged, or why they could not be.
+
+    Attributes:
+        chosen_elsewhere: as in `Finding`.
+    """
+
+    relation: Relation
+    accuracy: Accuracy | None
+    judgements: tuple[Judgement, ...]
+    error: AttnprobeError | None
+    chosen_elsewhere: tuple[HeadSet, ...] = ()
+
+
+def judge(
+    relation: Relation,
+    model: Reader,
+    *,
+    read: ReadCorpus = read_corpus,
+    batch_tokens: int = BATCH_TOKENS,
+) -> RelationFinding:
+    """Measures a relation and judges its bounds.
+
+    Args:
+        read: reads a corpus file under the name that messages call it by.
+    """
+    try:
+        arcs = gather(relation, read)
+        accuracy, judgements = judge_arcs(relation, model, arcs, batch_tokens=batch_tokens)
+    except AttnprobeError as error:
+        return RelationFinding(relation, None, (), error)
+    return RelationFinding(relation, accuracy, judgements, None)
+
+
+def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
+    """The arcs that a relation is about.
+
+    Raises:
+        CorpusError: the corpus cannot be read.
+        CaseError: the corpus has no such relation, or it cannot be asked in this way.
+    """
+    if isinstance(relation.source, LabelledArcs):
+        arcs = relation.source.arcs
+        groups: dict[Sample, str] = {}
+        for arc in arcs:
+            groups.setdefault(arc.sample, arc.group)
+        numbers = {sample: number for number, sample in enumerate(groups)}
+        return Arcs(
+            tuple(groups),
+            (None,) * len(groups),
+            tuple(groups.values()),
+            tuple(Pair(numbers[arc.sample], *arc[1:4]) for arc in arcs),
+            relation.source.left_out,
+        )
+    return _corpus_arcs(relation, relation.source, read)
+
+
+def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Arcs:
+    corpus = read(source.path, source.shown)
+    known = {arc.relation for one in corpus.sentences for arc in one.arcs}
+    for label, mark in source.labels:
+        if not any(matches(name, label) for name in known):
+            near = did_you_mean(label, relation_names(known))
+            raise CaseError(f"no relation {label!r} in {corpus.name}; {near}", mark)
+    found = [
+        (_spoken(sentence, source), list(_matching(sentence.arcs, source)))
+        for sentence in corpus.sentences
+    ]
+    found = [(one, arcs) for one, arcs in found if arcs]
+    two_texts = any(one.sample.target is not None for one, _ in found)
+    if two_texts and (relation.site != "cross" or source.backwards):
+        raise CaseError(
+            f"the sentences of {corpus.name} have a target text, and its words look at those of "
+            "the text; write site: cross and direction: dependent-to-head",
+            relation.mark,
+        )
+    # The same sentence twice is on one side of a split, whatever it is called.
+    groups: dict[Sample, str] = {}
+    for one, _ in found:
+        groups.setdefault(one.sample, one.id)
+    texts = tuple(dict.fromkeys((one.sample, one.words) for one, _ in found))
+    numbers = {text: number for number, text in enumerate(texts)}
+    return Arcs(
+        tuple(sample for sample, _ in texts),
+        tuple(words for _, words in texts),
+        tuple(groups[sample] for sample, _ in texts),
+        tuple(
+            arc.pair(numbers[one.sample, one.words], backwards=source.backwards)
+            for one, arcs in found
+            for arc in arcs
+        ),
+        {},
+        corpus.notes,
+        corpus.sha256,
+    )
+
+
+def _spoken(sentence: Sentence, source: CorpusArcs) -> Sentence:
+    """The sentence in the languages of its corpus."""
+    sample = replace(
+        sentence.sample,
+        source_language=source.source_language,
+        target_language=sentence.sample.target and source.target_language,
+    )
+    return replace(sentence, sample=sample)
+
+
+def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:
+    for arc in arcs:
+        if any(matches(arc.relation, label) for label, _ in source.labels):
+            yield arc
+
+
+def judge_arcs(
+    relation: Relation, model: Reader, arcs: Arcs, *, batch_tokens: int = BATCH_TOKENS
+) -> tuple[Accuracy, tuple[Judgement, ...]]:
+    """The accuracy on these arcs, and the verdict on each bound.
+
+    Raises:
+        MeasureError: too few arcs can be judged, or weights that are no numbers.
+        SelectorError, ModelError: heads or a site that the model does not have.
+    """
+    site = _site(model, arcs, relation.site)
+    heads = relation.heads.resolve(site)
+    tried = 1
+    judged: Sequence[Pair] = arcs.pairs
+    chosen: Hits | None = None
+    if relation.choose:
+        other, judged = _split(arcs, relation.seed)
+        candidates = [(head,) for head in heads]
+        chosen = measure(
+            model,
+            arcs.samples,
+            other,
+            site=site.name,
+            sets=candidates,
+            words=arcs.words,
+            among=relation.among,
+            batch_tokens=batch_tokens,
+        )
+        if not len(chosen.right):
+            _unknown([chosen])
+            raise MeasureError("no arc is left to choose a head on" + _told(_sum(arcs, chosen)))
+        tried = len(candidates)
+        # Of heads that are right equally often, the first.
+        heads = candidates[int(chosen.right.sum(axis=0).argmax())]
+    hits = measure(
+        model,
+        arcs.samples,
+        judged,
+        site=site.name,
+        sets=[heads],
+        words=arcs.words,
+        among=relation.among,
+        seed=relation.seed,
+        batch_tokens=batch_tokens,
+    )
+    measured = [hits, *([chosen] if chosen else [])]
+    unknown = _unknown(measured)
+    left_out = _sum(arcs, *measured)
+    if len(hits.right) < relation.least:
+        half = " in the half to judge on" if relation.choose else ""
+        raise MeasureError(
+            f"only {plural(len(hits.right), 'arc')} can be judged{half}, "
+            "which is under least: "
+            f"{relation.least}; take more sentences, or say with least: that fewer will do"
+            + _told(left_out)
+        )
+    compared = int(hits.compared.sum())
+    if compared < relation.least and any(bound.name in OF_PREFERENCE for bound in relation.bounds):
+        raise MeasureError(
+            f"of {len(hits.right)} judged arcs only {compared} have another word in the sentence "
+            f"that can look at the same word, which is under least: {relation.least}; take longer "
+            "sentences, or drop above_preference" + _told(left_out)
+        )
+    accuracy = _accuracy(
+        hits,
+        head=str(heads[0]) if len(heads) == 1 else f"mean of {len(heads)} heads",
+        heads_tried=tried,
+        chosen_on=len(chosen.right) if chosen else 0,
+        left_out=left_out,
+        unknown=unknown,
+        arcs=arcs,
+        tried=_grid(chosen, site, heads) if chosen else None,
+    )
+    judgements = tuple(_judgement(bound, accuracy) for bound in relation.bounds)
+    if any(one.outcome != "passed" for one in judgements):
+        wrong = _mistakes(relation, model, arcs, judged, hits, heads, site.name, batch_tokens)
+        accuracy = replace(accuracy, mistakes=wrong)
+    return accuracy, judgements
+
+
+def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
+    """The site, as the first text that the model can take has it."""
+    refused: AttnprobeError = MeasureError("there is no arc to judge")
+    for sample in arcs.samples:
+        try:
+            return model.encode(sample).site(name)
+        except SelectorError as error:
+            refused = error
+    raise refused
+
+
+def _split(arcs: Arcs, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """The arcs to choose a head on, and those to judge it on."""
+    judge_on = halves(arcs.groups, seed=seed)
+    chosen = [pair for pair in arcs.pairs if not judge_on[pair.sample]]
+    return chosen, [pair for pair in arcs.pairs if judge_on[pair.sample]]
+
+
+def _sum(arcs: Arcs, *measured: Hits) -> dict[str, int]:
+    """How many arcs were left out on the way, by reason."""
+    total = Counter(arcs.left_out)
+    for hits in measured:
+        total.update(hits.left_out)
+    return dict(sorted(total.items()))
+
+
+def _unknown(measured: Sequence[Hits]) -> float:
+    """The share of unknown tokens of the texts.
+
+    Raises:
+        MeasureError: it is above one half.
+    """
+    tokens = sum(hits.tokens for hits in measured)
+    share = sum(hits.unknown for hits in measured) / tokens if tokens else 0.0
+    if share > MOST_UNKNOWN:
+        raise MeasureError(
+            f"{format_percent(share)} of the tokens of these texts are unknown to the model, more "
+            "than half; take a corpus in a language that its tokenizer knows"
+        )
+    return share
+
+
+def _told(left_out: Mapping[str, int]) -> str:
+    listed = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
+    return f"\n  left out: {listed}" if listed else ""
+
+
+def _accuracy(
+    hits: Hits,
+    *,
+    head: str,
+    heads_tried: int,
+    chosen_on: int,
+    left_out: Mapping[str, int],
+    unknown: float,
+    arcs: Arcs,
+    tried: HeadGrid | None,
+) -> Accuracy:
+    right = hits.right[:, 0]
+    totals = hits.offsets.sum(axis=0)
+    best = best_place(totals)
+    offset = hits.offsets[:, best]
+    better, worse = int((right & ~offset).sum()), int((offset & ~right).sum())
+    return Accuracy(
+        n=len(right),
+        right=int(right.sum()),
+        interval=wilson(int(right.sum()), len(right)),
+        best_offset=OFFSETS[best],
+        offset_right=int(offset.sum()),
+        better=better,
+        worse=worse,
+        p=paired_p(better, worse),
+        preference=hits.preference(),
+        head=head,
+        heads_tried=heads_tried,
+        chosen_on=chosen_on,
+        left_out=left_out,
+        unknown=unknown,
+        notes=arcs.notes,
+        sha256=arcs.sha256,
+        tried=tried,
+    )
+
+
+def head_grid(
+    relation: Relation,
+    model: Reader,
+    found: Accuracy,
+    *,
+    read: ReadCorpus = read_corpus,
+    batch_tokens: int = BATCH_TOKENS,
+) -> HeadGrid:
+    """The accuracy of single heads, for a picture; the head that was judged is marked.
+
+    Of a head that was chosen, all that were tried, on the arcs that it was chosen on. Of heads that
+    were named, all heads of their layers, on the arcs that were judged, by a pass of its own.
+
+    Args:
+        found: what `judge` found of the relation.
+    """
+    if found.tried is not None:
+        return found.tried
+    arcs = gather(relation, read)
+    site = _site(model, arcs, relation.site)
+    judged = relation.heads.resolve(site)
+    layers = {head.layer for head in judged}
+    beside = [(head,) for head in site.all_heads() if head.layer in layers]
+    hits = measure(
+        model,
+        arcs.samples,
+        arcs.pairs,
+        site=site.name,
+        sets=beside,
+        words=arcs.words,
+        among=relation.among,
+        batch_tokens=batch_tokens,
+    )
+    return _grid(hits, site, judged)
+
+
+def _grid(hits: Hits, site: Site, judged: Sequence[Head]) -> HeadGrid:
+    """The accuracy of each head of the hits, whose sets are single heads."""
+    layers = tuple(sorted({head.layer for (head,) in hits.sets}))
+    scores = np.full((len(layers), max(site.heads[layer] for layer in layers)), np.nan, np.float32)
+    for (head,), share in zip(hits.sets, hits.right.mean(axis=0), strict=True):
+        scores[layers.index(head.layer), head.head] = share
+    return HeadGrid(f"accuracy on {len(hits.right)} arcs", layers, scores, tuple(judged))
+
+
+# What a lead over a control must be significant at.
+PAIRED_P = 0.05
+# Bounds that need another word to look.
+OF_PREFERENCE = ("above_preference", "above_preference_p")
+
+
+def _judgement(stated: Threshold, found: Accuracy) -> Judgement:
+    if stated.name == "accuracy":
+        demand = Demand.of("accuracy", "share", found.share, ">=", stated.demanded)
+        return Judgement(stated, (demand.bound,))
+    above, lead = "lead over the best fixed distance", (found.right - found.offset_right) / found.n
+    p = found.p
+    if stated.name in OF_PREFERENCE:
+        assert found.preference is not None  # else it would have been an error
+        above, lead = "lead over another word that looks", found.preference.lead
+        p = found.preference.p
+    if stated.name in ("above_best_offset", "above_preference"):
+        # On the same arcs: a lead that a few of them make may be luck.
+        luck = Demand.of("exact McNemar p", "p", p, "<=", PAIRED_P)
+        enough = Demand.of(above, "share", lead, ">=", stated.demanded)
+        # The worse outcome decides, else the lead: a lead and a p have no common unit.
+        demands: Sequence[Demand] = sorted((enough, luck), key=lambda demand: demand.ease[0])
+    else:
+        # The test is two-sided: a small p must not be that of the control being the better one.
+        demands = hardest(
+            [
+                Demand.of(above, "share", lead, ">", 0.0),
+                Demand.of("exact McNemar p", "p", p, "<=", stated.demanded),
+            ]
+        )
+    return Judgement(stated, tuple(demand.bound for demand in demands))
+
+
+def _mistakes(
+    relation: Relation,
+    model: Reader,
+    arcs: Arcs,
+    judged: Sequence[Pair],
+    hits: Hits,
+    heads: Sequence[Head],
+    name: SiteName,
+    batch_tokens: int,
+) -> tuple[Mistake, ...]:
+    """The first arcs that went wrong, with the word that got the most attention instead."""
+    layers = tuple(sorted({head.layer for head in heads}))
+    wrong: list[tuple[Pair, Need, Looks]] = []
+    right = iter(hits.right[:, 0])
+    for pair in sorted(judged, key=lambda pair: pair.sample):  # the order of the hits
+        try:
+            encoding = model.encode(arcs.samples[pair.sample])
+        except SelectorError:
+            continue
+        site = encoding.site(name)
+        words = arcs.words[pair.sample]
+        looks = find_looks(encoding, site, [pair], layers, words=words, among=relation.among)
+        if not looks.looks or next(right):
+            continue
+        rows = looks.looks[0].rows
+        wrong.append((pair, Need(encoding.sample, site.name, layers, rows), looks))
+        if len(wrong) == MOST_MISTAKES:
+            break
+    found = model.collect([need for _, need, _ in wrong], batch_tokens=batch_tokens)
+    return tuple(
+        Mistake(need.sample, pair.query, pair.key, _looked_at(rows, looks, heads))
+        for (pair, need, looks), rows in zip(wrong, found, strict=True)
+    )
+
+
+def _looked_at(rows: Rows, looks: Looks, heads: Sequence[Head]) -> Span | str:
+    """The word with the most attention, of those that could be chosen."""
+    mean = np.mean([rows.weights[head.layer][head.head].mean(axis=0) for head in heads], axis=0)
+    masses = np.array([mean[list(word)].sum() for word in looks.words])
+    word = looks.words[int(np.where(looks.looks[0].candidates, masses, -1).argmax())]
+    spans = [span for span in (rows.keys.spans[at] for at in word) if span]
+    if not spans:
+        return rows.keys.pieces[word[0]]
+    start, end = min(span.start for span in spans), max(span.end for span in spans)
+    covered = rows.keys.text[start:end]
+    return Span(start + len(covered) - len(covered.lstrip()), start + len(covered.rstrip()))

@@ -1,0 +1,273 @@
+"""A run in short, and what GitHub shows of it: a job summary, annotations beside the case files.
+
+Texts, names and paths come from anybody: none of it can end a table cell, become a tag or a link,
+or be taken for a workflow command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from attnprobe.core.names import Key
+from attnprobe.core.verdicts import Bound
+from attnprobe.core.wording import format_number, format_percent, plural
+from attnprobe.render.overview import SuiteCount
+from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
+from attnprobe.words.show import visible
+
+# GitHub takes 1 MiB of summary from a step.
+MOST_BYTES = 2**20
+MOST_ANNOTATIONS = 10
+_LONGEST_CELL = 200
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+_FAILING = ("failed", "error", "xpassed")
+_DOUBTFUL = ("vacuous", "borderline")
+_CHECK = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
+_ROOM = 200  # for the line that tells what was left out
+
+
+def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") -> str:
+    """The run as GitHub-flavoured Markdown, worst checks first, in less than `room` bytes.
+
+    Args:
+        sentence: what is to stand on top, such as the decision of the gate.
+    """
+    parts = ["## Attention checks\n"]
+    told = _escaped(sentence).strip()
+    if told:
+        parts.append(f"**{told}**\n")
+    parts.append(f"{in_words(results)}.\n")
+    text = "\n".join(parts)
+    items = sorted(results.items, key=lambda item: (_badness(item), item.place))
+    checks = [(*_check_rows(item),) for item in items]
+    models = [(_model_row(model),) for model in results.models]
+    suites = [(_suite_row(one),) for one in suite_counts(results.items)]
+    # The checks that fail are the reason to read on: half of the room is theirs.
+    for noun, columns, rows, share in (
+        ("model", ("model", "from", "revision", "weights"), models, 1 / 8),
+        ("suite", ("suite", "model", "hold", "pass rate", "95 % interval"), suites, 1 / 2),
+        ("check", _CHECK, checks, 1),
+    ):
+        text += _fitting(noun, columns, rows, int(room * share) - len(text.encode()))
+    return text
+
+
+def in_words(results: Results) -> str:
+    """What became of the checks: `2 of 9 attention checks do not hold, 1 known gap`."""
+    counts = results.summary()
+    failing = counts["failed"] + counts["xpassed"]
+    judged = counts["passed"] + failing
+    if not results.collected and not results.items:
+        return "No attention check ran"
+    if not judged:
+        first = "No attention check was judged"
+    elif failing:
+        checks = plural(judged, "attention check")
+        first = f"{failing} of {checks} {'does' if failing == 1 else 'do'} not hold"
+    else:
+        first = "1 attention check holds" if judged == 1 else f"All {judged} attention checks hold"
+    told = [first]
+    idle = sum(entry.unbreakable for item in results.items for entry in item.expectations)
+    if counts["xpassed"]:
+        closed = plural(
+            counts["xpassed"], "is a known gap that holds now", "are known gaps that hold now"
+        )
+        told.append(f"of these {closed}")
+    for count, one, several in (
+        (counts["error"], "could not be measured", "could not be measured"),
+        (results.missing, "left no result", "left no result"),
+        (counts["xfailed"], "is a known gap", "are known gaps"),
+        (counts["skipped"], "was skipped", "were skipped"),
+        (results.deselected, "was deselected", "were deselected"),
+        (counts["vacuous"] - idle, "holds by chance as well", "hold by chance as well"),
+        (idle, "holds whatever the model does", "hold whatever the model does"),
+        (counts["borderline"], "is too near to call", "are too near to call"),
+    ):
+        if count:
+            told.append(plural(count, one, several))
+    return ", ".join(told)
+
+
+def _fitting(
+    noun: str, columns: Sequence[str], items: Sequence[Sequence[Sequence[str]]], room: int
+) -> str:
+    """A table, cut between two items where it would not fit; an item has one row or several.
+
+    Args:
+        room: in bytes.
+    """
+    lines = [*_table(columns, [])[:-1]]
+    size = sum(len(line.encode()) + 1 for line in lines) + 2
+    for number, item in enumerate(items):
+        rows = [_row(cells) for cells in item]
+        size += sum(len(row.encode()) + 1 for row in rows)
+        if size > room - _ROOM:
+            left = len(items) - number
+            note = plural(left, f"{noun} is left out", f"{noun}s are left out")
+            return "\n".join([*(lines if number else []), f"\n{note}: no room.\n"])
+        lines += rows
+    return "\n" + "\n".join(lines) + "\n" if items else ""
+
+
+def _model_row(model: ModelResult) -> list[str]:
+    return [
+        _code(model.name),
+        _code(model.ref) + (" without its own code" if model.ignored_code else ""),
+        _code(model.revision or ""),
+        _code((model.weights_sha256 or "")[:12]),
+    ]
+
+
+def suite_counts(items: Iterable[CaseResult]) -> list[SuiteCount]:
+    """The suites, those in which something fails first, so that a cut leaves them in."""
+    suites: dict[tuple[str, str], list[CaseResult]] = {}
+    for item in items:
+        suites.setdefault((item.suite, item.model), []).append(item)
+    counts = [_count(*names, own) for names, own in suites.items()]
+    return sorted(counts, key=lambda one: (one.held == one.judged, one.suite, one.model))
+
+
+def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
+    judged = [item for item in items if item.outcome in ("passed", *_FAILING)]
+    heads = Counter(
+        entry.head for item in judged for entry in item.expectations if entry.head is not None
+    )
+    return SuiteCount(
+        suite,
+        model,
+        held=sum(item.outcome == "passed" for item in judged),
+        judged=len(judged),
+        gaps=sum(item.outcome == "xfailed" for item in items),
+        heads=tuple(name for name, _ in sorted(heads.items(), key=lambda one: (-one[1], one[0]))),
+    )
+
+
+def _suite_row(one: SuiteCount) -> list[str]:
+    rate = format_percent(one.held / one.judged) if one.judged else ""
+    return [_code(one.suite), _code(one.model), one.hold, rate, one.interval]
+
+
+def _check_rows(item: CaseResult) -> Iterator[list[str]]:
+    start = [
+        _code(item.name),
+        _code(f"{item.file}:{item.line}"),
+        _code(item.model),
+    ]
+    if not item.expectations:
+        yield [*start, item.outcome, "", "", "", "", ""]
+    failed = any(entry.outcome == "failed" for entry in item.expectations)
+    for entry in item.expectations:
+        own = item.outcome == "passed" or (failed and item.outcome == "failed")
+        outcome = _outcome(entry) if own else item.outcome
+        yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
+        for bound in entry.bounds[1:]:
+            if own and bound.outcome != "passed":
+                rest = [_code(entry.head or ""), ""]
+                yield [*start, bound.outcome, _code(entry.rule), *_against(bound), *rest]
+
+
+def _outcome(entry: ExpectationResult) -> str:
+    """The outcome of an expectation, with what it leaves out: `vacuous, borderline`."""
+    return ", ".join([entry.outcome, *(one for one in entry.doubts if one != entry.outcome)])
+
+
+def _against(bound: Bound) -> list[str]:
+    return [
+        _code(f"{bound.measure} {format_number(bound.observed)}"),
+        _code(f"{bound.relation} {format_number(bound.demanded)}"),
+    ]
+
+
+def _numbers(entry: ExpectationResult) -> list[str]:
+    if entry.deciding is None:
+        message = " ".join(line.strip() for line in entry.message.split("\n"))
+        return [_code(message), "", "", ""]
+    chance = entry.chance
+    return [
+        *_against(entry.deciding),
+        _code(entry.head or ""),
+        "" if chance is None or chance.rate is None else format_percent(chance.rate),
+    ]
+
+
+def _badness(item: CaseResult) -> int:
+    """0 for what fails a release, 3 for what holds."""
+    if item.outcome in _FAILING:
+        return 0 if item.severity == "blocking" else 1
+    if any(entry.outcome in _DOUBTFUL for entry in item.expectations):
+        return 2
+    return 3
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return ["", _row(columns), _row(["---"] * len(columns)), *map(_row, rows), ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _code(text: str) -> str:
+    """A text of a stranger's as one table cell, which shows it and does nothing else."""
+    return f"<code>{_escaped(text)}</code>" if text else ""
+
+
+def _escaped(text: str) -> str:
+    shown = visible(text)
+    if len(shown) > _LONGEST_CELL:
+        shown = shown[: _LONGEST_CELL - 1] + "…"
+    return _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", shown)
+
+
+def workflow_commands(
+    results: Results,
+    *,
+    folder: str = "",
+    accepted: Mapping[Key, str] = MappingProxyType({}),
+) -> list[str]:
+    """At most ten workflow commands, the worst first: each marks the line of a failed expectation.
+
+    Args:
+        folder: where the run took place, relative to the repository.
+        accepted: checks that the gate lets fail, and why: these are notices, and come last.
+    """
+    items = [item for item in results.items if _badness(item) < 3]
+    bad = sorted(
+        ((item, accepted.get(item.key)) for item in items),
+        key=lambda one: (one[1] is not None, _badness(one[0]), one[0].place),
+    )
+    return [_annotation(item, folder, why) for item, why in bad[:MOST_ANNOTATIONS]]
+
+
+def _annotation(item: CaseResult, folder: str, why: str | None) -> str:
+    worst = [
+        entry
+        for entry in item.expectations
+        if entry.outcome in ("failed", "error", *_DOUBTFUL) or item.outcome == "xpassed"
+    ]
+    line = worst[0].line if worst else item.line
+    message = "\n".join(
+        visible(f"{entry.rule} {entry.outcome}: {entry.message}") for entry in worst
+    )
+    properties = {
+        "file": str(PurePosixPath(folder) / item.file),
+        "line": str(line),
+        "title": f"{item.suite}: {item.name} on {item.model}: {item.outcome}"
+        + (f", {why}" if why else ""),
+    }
+    told = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
+    command = "notice" if why else "error" if _badness(item) == 0 else "warning"
+    return f"::{command} {told}::{_data(message or item.outcome)}"
+
+
+def _data(text: str) -> str:
+    """A message as GitHub's own toolkit escapes it."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,432 @@
+"""Judges cases against one model: plan, one pass over the texts, verdicts.
+
+Texts are measured in blocks, in the order in which cases name them, each block with all cases on
+its texts: one forward pass serves all that is asked of a text. The blocks depend on the suite
+alone, not on which case is judged first, so a worker of pytest-xdist gets the same numbers as a
+run in one process. Each worker measures the blocks of its items, so a block whose cases two workers
+judge is measured in both.
+
+Rows are kept until their case is judged. With the next block those of all cases that come before it
+are let go, which other workers judge; such a block is measured anew if it is wanted after all.
+
+What a rule on two words passes for by chance is taken over the texts of its file, whatever cases
+are selected; of a large file over some texts, drawn by a fixed seed, which come first in its
+blocks. Their rows are captured in the same passes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from attnprobe.attention import Reader, answers, mean_rows
+from attnprobe.cases import Case, Expectation
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import WHOLE_PICTURE, LayerPanel, Picture
+from attnprobe.core.errors import AttnprobeError, MeasureError
+from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.texts import Encoding, Sample
+from attnprobe.core.verdicts import Chance, Verdict
+from attnprobe.rules.base import Rule
+from attnprobe.rules.chance import Pair, Trials
+from attnprobe.words.heads import HeadSet
+
+# Texts that are measured together.
+BLOCK = 64
+# Rules on two words of one row. Where one does not hold, the other heads of its layer are of
+# interest; other rules have charts of their own.
+WORD_PAIRS = ("attends", "ignores")
+# Texts of a file that chance rates are taken over, at most.
+CONTROLS = 64
+SEED = 0
+
+
+# What became of a case by its expectations alone, whatever mark it has.
+CaseFound = Literal["passed", "failed", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one expectation: a verdict, or why there is none.
+
+    Attributes:
+        matrix: `[target, source]` for the verdict's picture, where pictures were asked for; rows
+            that were not captured are NaN.
+        panel: all heads of the layer that decided, beside that picture.
+        chosen_elsewhere: head sets of the lock file that were chosen on other weights than those
+            of this model, where that is known.
+    """
+
+    expectation: Expectation
+    encoding: Encoding | None
+    verdict: Verdict | None
+    error: AttnprobeError | None
+    matrix: Floats | None = None
+    panel: LayerPanel | None = None
+    chosen_elsewhere: tuple[HeadSet, ...] = ()
+
+
+@dataclass
+class _Plan:
+    """One expectation on its way: its needs, then what they gave, or the error that ended it.
+
+    Attributes:
+        pictured: the rows that a picture of the verdict may show.
+    """
+
+    encoding: Encoding | None = None
+    needs: tuple[Need | Readout, ...] = ()
+    pictured: tuple[Need, ...] = ()
+    found: Mapping[Need | Readout, Rows | float] = field(default_factory=dict)
+    error: AttnprobeError | None = None
+
+    @property
+    def asked(self) -> tuple[Need | Readout, ...]:
+        return self.needs + self.pictured
+
+
+@dataclass
+class _Control:
+    """A rule to be tried on the other word pairs of one text."""
+
+    rule: Rule
+    kind: Hashable
+    tried: Trials
+    plan: _Plan
+
+
+@dataclass(eq=False)
+class _Suite:
+    """The rules and texts of one file for one model, and what its rules pass for by chance.
+
+    Attributes:
+        related: every rule of the file and its text.
+        controls: the texts that chance rates are taken over; token ids hold no words.
+        cases: those of the run.
+        block: in which the controls are measured; None for a case that is in no block.
+        chances: by the kind of a pair, or why it could not be measured; None until it is tried.
+    """
+
+    related: Sequence[tuple[Sample, Rule]]
+    controls: tuple[Sample, ...]
+    cases: list[Case] = field(default_factory=list)
+    block: int | None = None
+    chances: dict[Hashable, Chance | str] | None = None
+
+    @classmethod
+    def of(cls, case: Case) -> _Suite:
+        """The suite of a case; a probe in Python is alone with its own text."""
+        related = case.related or tuple((case.sample, one.rule) for one in case.expectations)
+        texts = list(dict.fromkeys(sample for sample, _ in related if sample.ids is None))
+        if len(texts) > CONTROLS:
+            chosen = random.Random(SEED).sample(range(len(texts)), CONTROLS)
+            texts = [texts[index] for index in sorted(chosen)]
+        return cls(related, tuple(texts))
+
+
+class Runner:
+    """Measures and judges cases, each once if they are judged in their order.
+
+    Args:
+        batch_tokens: tokens in one forward pass, padding included.
+        pictures: also capture what the pictures of all verdicts need, in the same pass.
+        block: how many texts are measured at a time.
+        chance_max: a verdict whose rule passes for more of the other word pairs of the suite than
+            this share is vacuous; None takes no chance rates.
+    """
+
+    def __init__(
+        self,
+        model: Reader,
+        cases: Sequence[Case],
+        *,
+        batch_tokens: int = BATCH_TOKENS,
+        pictures: bool = False,
+        block: int = BLOCK,
+        chance_max: float | None = None,
+    ) -> None:
+        self.model = model
+        self._batch_tokens = batch_tokens
+        self._pictures = pictures
+        self._chance_max = chance_max
+        self._pairs: dict[Expectation, Pair | None] = {}
+        suites: dict[int, _Suite] = {}
+        self._suites: dict[Case, _Suite] = {}
+        for case in cases:
+            # The cases of a file share one table of rules.
+            key = id(case.related or case)
+            if key not in suites:
+                suites[key] = _Suite.of(case)
+            suites[key].cases.append(case)
+            self._suites[case] = suites[key]
+        self._blocks: list[list[Case]] = []
+        self._block_of: dict[Case, int] = {}
+        self._broken: set[int] = set()
+        self._assign(suites.values(), block)
+        self._order = {case: place for place, case in enumerate(cases)}
+        self._plans: dict[Case, list[_Plan]] = {}
+
+    def _assign(self, suites: Iterable[_Suite], block: int) -> None:
+        """Gives every text its block, the controls of a suite together at its start."""
+        numbers: dict[Sample, int] = {}
+        count = 0
+        for suite in suites:
+            texts = dict.fromkeys(case.sample for case in suite.cases)
+            if self._chance_max is not None:
+                controls = [text for text in suite.controls if text in texts]
+                if count % block + len(controls) > block:
+                    count += -count % block
+                texts = dict.fromkeys((*controls, *texts))
+            for text in texts:
+                if text not in numbers:
+                    numbers[text] = count // block
+                    count += 1
+            # Texts that another file has as well may all stand in its blocks.
+            suite.block = numbers[next(iter(texts))]
+            for case in suite.cases:
+                self._block_of[case] = numbers[case.sample]
+        self._blocks = [[] for _ in range(count // block + 1)]
+        for case, number in self._block_of.items():
+            self._blocks[number].append(case)
+
+    def judge(self, case: Case) -> tuple[Finding, ...]:
+        """What became of each expectation of the case, in their order."""
+        if case not in self._suites:
+            self._suites[case] = _Suite.of(case)
+            self._suites[case].cases.append(case)
+        suite = self._suites[case]
+        if self._chance_max is not None and suite.chances is None:
+            self._measure(suite.block, case)
+        if case not in self._plans:
+            self._measure(self._block_of.get(case), case)
+        plans = self._plans.pop(case)
+        return tuple(
+            self._finding(expectation, plan, suite)
+            for expectation, plan in zip(case.expectations, plans, strict=True)
+        )
+
+    def pictured(self, finding: Finding) -> Finding:
+        """The finding with the weights that its picture shows, by a pass of their own."""
+        if finding.verdict is None or finding.verdict.picture is None or finding.encoding is None:
+            return finding
+        picture = finding.verdict.picture
+        layers = tuple(sorted({head.layer for head in picture.heads}))
+        need = Need(finding.encoding.sample, picture.site, layers, picture.rows)
+        need = _whole(need, finding.encoding)
+        (rows,) = self.model.collect([need], batch_tokens=self._batch_tokens)
+        panel = _panel(rows, expectation=finding.expectation, verdict=finding.verdict)
+        return replace(finding, matrix=_matrix(rows, picture), panel=panel)
+
+    def _let_go(self, *, before: Case) -> None:
+        place = self._order.get(before, -1)
+        self._plans = {
+            case: plans for case, plans in self._plans.items() if self._order.get(case, -1) > place
+        }
+
+    def _measure(self, number: int | None, case: Case) -> None:
+        """Measures a block with all of its cases and controls, for the sake of a case.
+
+        Args:
+            number: None, or that of a block with a fault in it, measures the case by itself.
+        """
+        self._let_go(before=case)
+        block = None if number in self._broken else number
+        cases = [case] if block is None else self._blocks[block]
+        suites = [
+            suite
+            for suite in dict.fromkeys(self._suites.values())
+            if suite.chances is None
+            and self._chance_max is not None
+            and (suite is self._suites[case] if block is None else suite.block == block)
+        ]
+        try:
+            plans = {one: [self._plan(one, entry) for entry in one.expectations] for one in cases}
+            controls = {suite: list(self._controls(suite)) for suite in suites}
+            asked = [plan for own in plans.values() for plan in own]
+            asked += [control.plan for own in controls.values() for control in own]
+            self._collect([plan for plan in asked if plan.error is None])
+        except Exception:
+            # A fault, as of one case's rule: from now on each case of the block is on its own.
+            if block is not None:
+                self._broken.add(block)
+            raise
+        for suite in suites:
+            suite.chances = _tally(controls[suite])
+        self._plans |= plans
+
+    def _controls(self, suite: _Suite) -> Iterator[_Control]:
+        """Each kind of rule of the suite's cases with each text that it is tried on."""
+        kinds: dict[Hashable, tuple[Rule, Pair]] = {}
+        for case in suite.cases:
+            for expectation in case.expectations:
+                pair = self._pair(case.sample, expectation.rule)
+                self._pairs[expectation] = pair
+                if pair is not None:
+                    kinds.setdefault(pair.kind, (expectation.rule, pair))
+        if not kinds:
+            return
+        stated: dict[Sample, list[Pair]] = {text: [] for text in suite.controls}
+        for sample, rule in suite.related:
+            pair = self._pair(sample, rule) if sample in stated else None
+            if pair is not None:
+                stated[sample].append(pair)
+        tried: dict[Hashable, Trials | None] = {}
+        for text, pairs in stated.items():
+            for rule, pair in kinds.values():
+                try:
+                    encoding = self.model.encode(text)
+                    key = text, pair.trials
+                    if key not in tried:
+                        tried[key] = rule.trials(encoding, pair, pair.excluded(pairs))
+                    own = tried[key]
+                    needs = rule.chance_needs(encoding, own) if own else ()
+                except AttnprobeError:
+                    continue  # an error of its own case, if it is one of the run
+                if own:
+                    yield _Control(rule, pair.kind, own, _Plan(encoding, needs))
+
+    def _pair(self, sample: Sample, rule: Rule) -> Pair | None:
+        try:
+            return rule.pair(self.model.encode(sample))
+        except AttnprobeError:
+            return None  # told as an error of the expectation, by `needs`
+
+    def _plan(self, case: Case, expectation: Expectation) -> _Plan:
+        encoding = None
+        try:
+            encoding = self.model.encode(case.sample)
+            needs = expectation.rule.needs(encoding)
+        except AttnprobeError as error:
+            return _Plan(encoding, error=error)
+        needs = tuple(_over(need, case.reference) for need in needs)
+        rows = [need for need in needs if self._pictures and isinstance(need, Need)]
+        return _Plan(encoding, needs, tuple(_whole(need, encoding) for need in rows))
+
+    def _collect(self, plans: Sequence[_Plan]) -> None:
+        """Gets what all plans need in one go, each need once."""
+        asked = [need for plan in plans for need in plan.asked]
+        try:
+            found = answers(self.model, asked, batch_tokens=self._batch_tokens)
+        except AttnprobeError as error:
+            if len(plans) == 1:
+                plans[0].error = error
+                return
+            # One bad text must not take the others along: halves find out whose error it is.
+            middle = len(plans) // 2
+            self._collect(plans[:middle])
+            self._collect(plans[middle:])
+            return
+        for plan in plans:
+            plan.found = {need: found[need] for need in plan.asked}
+
+    def _finding(self, expectation: Expectation, plan: _Plan, suite: _Suite) -> Finding:
+        if plan.error is not None:
+            return Finding(expectation, plan.encoding, None, plan.error)
+        try:
+            verdict = expectation.rule.judge([plan.found[need] for need in plan.needs])
+            verdict = self._with_chance(verdict, self._pairs.get(expectation), suite)
+        except AttnprobeError as error:
+            return Finding(expectation, plan.encoding, None, error)
+        if not self._pictures or verdict.picture is None:
+            return Finding(expectation, plan.encoding, verdict, None)
+        rows = _at_site([plan.found[need] for need in plan.pictured], verdict.picture)
+        matrix = _matrix(rows, verdict.picture)
+        panel = _panel(rows, expectation=expectation, verdict=verdict)
+        return Finding(expectation, plan.encoding, verdict, None, matrix, panel)
+
+    def _with_chance(self, verdict: Verdict, pair: Pair | None, suite: _Suite) -> Verdict:
+        """The verdict with its chance rate; one that holds, but for too many pairs, is vacuous."""
+        if pair is None or self._chance_max is None or suite.chances is None:
+            return verdict
+        chance = suite.chances.get(pair.kind, Chance(0, 0, 0))
+        if isinstance(chance, str):
+            raise MeasureError(f"how often this passes by chance cannot be measured: {chance}")
+        idle = chance.rate is not None and chance.rate > self._chance_max
+        holds = verdict.outcome in ("passed", "borderline")
+        return replace(
+            verdict,
+            chance=chance,
+            outcome="vacuous" if idle and holds else verdict.outcome,
+        )
+
+
+def sum_up(findings: Sequence[Finding]) -> CaseFound:
+    """What became of a case: what was not measured comes before what failed."""
+    if any(finding.verdict is None for finding in findings):
+        return "error"
+    failed = any(one.verdict is not None and one.verdict.outcome == "failed" for one in findings)
+    return "failed" if failed else "passed"
+
+
+def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
+    """The chances of each kind over all texts that could be measured, or what a rule did wrong."""
+    passed: Counter[Hashable] = Counter()
+    pairs: Counter[Hashable] = Counter()
+    words: dict[Hashable, set[tuple[str, str]]] = {}
+    faults: dict[Hashable, str] = {}
+    for control in controls:
+        if control.plan.error is not None:
+            continue  # an error of its own case as well
+        rows = [control.plan.found[need] for need in control.plan.needs]
+        try:
+            here = control.rule.chance(rows, control.tried)
+        except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
+            faults[control.kind] = f"{type(error).__name__}: {error}"
+            continue
+        passed[control.kind] += int(here.held[here.judged].sum())
+        pairs[control.kind] += int(here.judged.sum())
+        own = words.setdefault(control.kind, set())
+        own.update(control.tried.words[index] for index in np.flatnonzero(here.judged))
+    rates = {kind: Chance(passed[kind], pairs[kind], len(own)) for kind, own in words.items()}
+    return {**rates, **faults}
+
+
+def _whole(need: Need, encoding: Encoding) -> Need:
+    """The need widened to all rows, if the picture will show them all."""
+    length = len(encoding.queries(need.site))
+    if length > WHOLE_PICTURE:
+        return need
+    return Need(need.sample, need.site, need.layers, tuple(range(length)))
+
+
+def _over(need: Need | Readout, reference: tuple[Sample, ...]) -> Need | Readout:
+    """A readout whose mean ablation is over these texts; anything else as it is."""
+    if isinstance(need, Readout) and need.ablation and need.ablation.how == "mean":
+        return replace(need, ablation=replace(need.ablation, reference=reference))
+    return need
+
+
+def _at_site(rows: Sequence[Rows | float], picture: Picture) -> Rows:
+    for found in rows:
+        if isinstance(found, Rows) and found.site == picture.site:
+            return found
+    raise MeasureError(f"no rows were captured at {picture.site} for the picture")
+
+
+def _matrix(rows: Rows, picture: Picture) -> Floats:
+    mean = mean_rows(rows.weights, picture.heads)
+    matrix = np.full((len(rows.queries), len(rows.keys)), np.nan, np.float32)
+    matrix[list(rows.positions)] = mean
+    return matrix
+
+
+def _panel(rows: Rows, *, expectation: Expectation, verdict: Verdict) -> LayerPanel | None:
+    """All heads of the layer that decided, where a word pair did not pass: which head does better?
+
+    None where heads of several layers decided together, and for a text that is not drawn whole.
+    """
+    picture = verdict.picture
+    if picture is None or verdict.outcome == "passed" or expectation.rule.kind not in WORD_PAIRS:
+        return None
+    layers = {head.layer for head in picture.heads}
+    whole = len(rows.positions) == len(rows.queries)
+    if len(layers) > 1 or not whole or len(rows.keys) > WHOLE_PICTURE:
+        return None
+    (layer,) = layers
+    return LayerPanel(rows.site, layer, rows.weights[layer], picture.heads)

@@ -1,0 +1,1 @@
+"""From words in a text to token positions, by character offsets; head selectors."""

@@ -1,0 +1,314 @@
+"""Which words compete when one word looks at another: the pairs of a text as token positions.
+
+Both words of a pair are labelled spans, and each is measured as it is labelled: from the first the
+mean over its tokens, to the second the sum over its tokens (Clark et al. 2019, "What Does BERT Look
+At?", section 4.1). The second competes, as one candidate, with the words of the text that touch
+neither span.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.sites import Site
+from attnprobe.core.texts import Encoding, Span, Tokens
+from attnprobe.words.positions import groups, positions
+from attnprobe.words.segmentation import words as words_of
+from attnprobe.words.selectors import selector_of
+
+OFFSETS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
+"""Fixed distances that heads are compared with, in words; below zero to the left."""
+
+# Why a pair is not judged.
+UNREADABLE = "the model cannot take the text"
+UNKNOWN = "a word of the arc is an unknown token, which the model cannot see"
+SPLIT = "no token boundary at an end of a word"
+SAME = "both words share characters"
+FIRST = "the word looked for holds the first token, a sink that does not compete here"
+LATER = "the word looked for comes later, and this site sees only what came before"
+FAR = "outside of the sliding window of every layer looked at"
+ALONE = "no other word to choose from"
+LEFT_OUT = (UNREADABLE, UNKNOWN, SPLIT, SAME, FIRST, LATER, FAR, ALONE)
+
+Among = Literal["words", "all"]
+"""What competes: words, without special tokens and, at a causal site, the first token; or these
+sinks as well. The word that looks never competes."""
+
+MOST_UNKNOWN = 0.5
+"""Largest share of unknown tokens that a corpus may have."""
+
+Words = tuple[Span, ...] | None
+"""The words of a text as a treebank has them, in order; None for those of `align.words`."""
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Which word looks (a row), and at which (a column).
+
+    Attributes:
+        sample: index of the sample.
+        query, key: characters of the text that the site's rows and columns are tokens of.
+        candidates: the only words that compete with `key`; all words of the text where empty.
+    """
+
+    sample: int
+    query: Span
+    key: Span
+    candidates: tuple[Span, ...] = ()
+
+
+def other_candidates(named: Sequence[Span], query: Span | None, key: Span) -> tuple[Span, ...]:
+    """The words that compete with `key`, from a list that may name it as well.
+
+    Args:
+        query: the word that looks; None where it stands in another text.
+
+    Raises:
+        ValueError: no other word is named, or words that share characters.
+    """
+    others = tuple(dict.fromkeys(span for span in named if span != key))
+    if not others:
+        raise ValueError("name at least one other word than to:")
+    apart = sorted([*others, key, *([] if query is None else [query])])
+    if any(left.end > right.start for left, right in pairwise(apart)):
+        raise ValueError("share characters with one another, with from: or with to:")
+    return others
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One pair in one text.
+
+    Attributes:
+        rows: token positions of the word that looks.
+        expected: which of the words of `Looks` is the other end.
+        candidates: `[words]`, what can be chosen, the expected word included; behind a window a
+            word weighs nothing.
+    """
+
+    rows: tuple[int, ...]
+    expected: int
+    candidates: Bools
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """The pairs of one text that can be judged.
+
+    Attributes:
+        words: the token positions of each column that a look can choose: the words of the text,
+            and labelled spans that are no word of it. Candidates of one look have no token in
+            common.
+        offsets: `[looks, offsets]`, whether the word at this distance is the expected one.
+        pairs: which of the pairs each look is.
+        refused: of each of the other pairs, why it cannot be judged.
+    """
+
+    words: tuple[tuple[int, ...], ...]
+    looks: tuple[Look, ...]
+    offsets: Bools
+    pairs: tuple[int, ...]
+    refused: Mapping[int, str]
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many pairs were refused, by the reason why."""
+        return Counter(self.refused.values())
+
+
+def find_looks(
+    encoding: Encoding,
+    site: Site,
+    pairs: Sequence[Pair],
+    layers: Sequence[int],
+    *,
+    words: Words = None,
+    among: Among = "words",
+) -> Looks:
+    """The pairs of one text as token positions and words.
+
+    Args:
+        pairs: their sample is not looked at.
+        layers: a pair behind the windows of all of them is left out.
+        words: what competes and what distances count, in a sample of one text.
+        among: whether sinks compete as well.
+    """
+    text = _Text(encoding, site, layers, words, among)
+    found: dict[int, _Choice] = {}
+    refused: dict[int, str] = {}
+    for number, pair in enumerate(pairs):
+        choice = text.choice(pair)
+        if isinstance(choice, str):
+            refused[number] = choice
+        else:
+            found[number] = choice
+    columns = tuple(text.columns)
+    distances = np.array([text.distance(pairs[number]) for number in found], np.int64)
+    return Looks(
+        columns,
+        tuple(choice.look(len(columns)) for choice in found.values()),
+        distances[:, None] == np.array(OFFSETS),
+        tuple(found),
+        refused,
+    )
+
+
+def count_unknown(encoding: Encoding, site: Site) -> tuple[int, int]:
+    """How many tokens of the site's texts are unknown, and how many there are but special ones."""
+    texts = [encoding.keys(site.name)]
+    if site.name == "cross":
+        texts.append(encoding.queries(site.name))
+    unknown = sum(len(tokens.unknown) for tokens in texts)
+    return unknown, sum(
+        special is None or at in tokens.unknown
+        for tokens in texts
+        for at, special in enumerate(tokens.special)
+    )
+
+
+class _Side:
+    """The words of one side of a site, as characters and as tokens."""
+
+    def __init__(self, tokens: Tokens, spans: Words, among: Among) -> None:
+        self.tokens = tokens
+        spans = words_of(tokens.text) if spans is None else spans
+        self._starts = [span.start for span in spans]
+        self._ends = [span.end for span in spans]
+        inked = [span and tokens.text[slice(*span)].strip() for span in tokens.spans]
+        self.words = tuple(
+            group.positions
+            for group in groups(tokens, spans)
+            if among == "all" or (not group.special and any(inked[at] for at in group.positions))
+        )
+        self.owner = {at: number for number, word in enumerate(self.words) for at in word}
+        self._tokens_of: dict[Span, tuple[int, ...]] = {}
+
+    def tokens_of(self, span: Span) -> tuple[int, ...]:
+        """Token positions of a span; none where it is unknown or begins or ends inside a token."""
+        if span not in self._tokens_of:
+            try:
+                found = positions(selector_of(span, self.tokens.pair_start), self.tokens)
+            except SelectorError:
+                found = ()
+            self._tokens_of[span] = found
+        return self._tokens_of[span]
+
+    def unknown(self, span: Span) -> bool:
+        """Whether a token of a span is unknown."""
+        covered = [self.tokens.spans[at] for at in self.tokens.unknown]
+        return any(at and at.start < span.end and span.start < at.end for at in covered)
+
+    def before(self, span: Span) -> int:
+        """How many words end before a span."""
+        return bisect_right(self._ends, span.start)
+
+    def between(self, left: Span, right: Span) -> int:
+        """How many words lie between two spans and touch neither."""
+        return max(0, self.before(right) - bisect_left(self._starts, left.end))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A look whose text may still get columns."""
+
+    rows: tuple[int, ...]
+    expected: int
+    candidates: Collection[int]
+
+    def look(self, columns: int) -> Look:
+        candidates = np.zeros(columns, np.bool_)
+        candidates[list(self.candidates)] = True
+        return Look(self.rows, self.expected, candidates)
+
+
+class _Text:
+    """One text, with what several of its pairs have in common."""
+
+    def __init__(
+        self, encoding: Encoding, site: Site, layers: Sequence[int], spans: Words, among: Among
+    ) -> None:
+        self.site = site
+        self.one_text = site.name != "cross"
+        self.keys = _Side(encoding.keys(site.name), spans, among)
+        self.queries = (
+            self.keys if self.one_text else _Side(encoding.queries(site.name), None, among)
+        )
+        self.columns = {word: number for number, word in enumerate(self.keys.words)}
+        # Position 0 takes what a row of a causal site has no use for.
+        self._sink = 0 if site.causal and among == "words" else None
+        # Layers of one window see alike.
+        self._layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
+        self._open: dict[tuple[int, ...], frozenset[int]] = {}
+
+    def choice(self, pair: Pair) -> _Choice | str:
+        """What a pair can choose from, or why it cannot be judged."""
+        rows, expected = self.queries.tokens_of(pair.query), self.keys.tokens_of(pair.key)
+        named = [self.keys.tokens_of(span) for span in pair.candidates]
+        if not rows or not expected or not all(named):
+            ends = pair.key, *pair.candidates
+            unknown = self.queries.unknown(pair.query) or any(map(self.keys.unknown, ends))
+            return UNKNOWN if unknown else SPLIT
+        if self.one_text and not set(rows).isdisjoint(expected):
+            return SAME
+        if self._sink in expected:
+            return FIRST
+        if not self._sees(None, rows, expected):
+            return LATER
+        if not any(self._sees(layer, rows, expected) for layer in self._layers):
+            return FAR
+        if named:
+            others = {self._column(word) for word in named if self._competes(rows, word)}
+        else:
+            touched = {self.keys.owner.get(at, -1) for at in expected}
+            others = set(self._words(rows) - touched)
+        if not others:
+            return ALONE
+        number = self._column(expected)
+        return _Choice(rows, number, {*others, number})
+
+    def distance(self, pair: Pair) -> int:
+        """How many words the key stands to the right of the query; labelled spans count as one."""
+        if not self.one_text:
+            # Across two texts, words are counted in each from its start.
+            return self.keys.before(pair.key) - self.queries.before(pair.query)
+        if pair.query.start < pair.key.start:
+            return self.keys.between(pair.query, pair.key) + 1
+        return -self.keys.between(pair.key, pair.query) - 1
+
+    def _column(self, word: tuple[int, ...]) -> int:
+        return self.columns.setdefault(word, len(self.columns))
+
+    def _words(self, rows: tuple[int, ...]) -> frozenset[int]:
+        """The words of the text that can be chosen from these rows."""
+        if rows not in self._open:
+            self._open[rows] = frozenset(
+                number for number, word in enumerate(self.keys.words) if self._competes(rows, word)
+            )
+        return self._open[rows]
+
+    def _competes(self, rows: tuple[int, ...], word: tuple[int, ...]) -> bool:
+        """Whether a word can be chosen: seen, no sink, and not part of the word that looks."""
+        if self._sink in word or (self.one_text and not set(rows).isdisjoint(word)):
+            return False
+        return self._sees(None, rows, word)
+
+    def _sees(self, layer: int | None, rows: tuple[int, ...], word: tuple[int, ...]) -> bool:
+        """Whether any of the rows sees any token of a word.
+
+        Args:
+            layer: None asks for causality alone, whatever the window.
+        """
+        if layer is None or layer not in self.site.windows:
+            return not self.site.causal or min(word) <= max(rows)
+        return any(self.site.sees(layer, row, at) for row in rows for at in word)

