@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +13,6 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from attnprobe._version import __version__
-from attnprobe.core.per_model import values_by_model
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -102,25 +101,6 @@ def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
         return run
 
     return decorate
-
-
-def load_options_by_model(
-    common: LoadOptions, models: Collection[str], given: Mapping[str, Sequence[str] | None]
-) -> dict[str, LoadOptions]:
-    """The load options of each model, by its name.
-
-    Args:
-        common: what holds for all of them.
-        given: for an option of one model, such as `tokenizer`, its `[NAME=]VALUE` entries.
-
-    Raises:
-        AttnprobeError: as `values_by_model`.
-    """
-    values = {
-        option: values_by_model(entries or (), models, option=f"--{option}")
-        for option, entries in given.items()
-    }
-    return common.by_model(models, values)
 
 
 def warn_of(*models: Model) -> None:

@@ -10,18 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import (
-    app,
-    load_options_by_model,
-    out,
-    print_table,
-    warn_of,
-    with_load_options,
-)
+from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import LOCK, SUFFIX, short_name
 from attnprobe.core.per_model import split_name
-from attnprobe.models.options import LoadOptions
+from attnprobe.models.options import LoadOptions, load_options_by_model
 from attnprobe.mutants.kinds import KINDS, Mutation, parse_head, parse_kind
 from attnprobe.results.lock import read_heads
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from attnprobe.core.names import BATCH_TOKENS
+from attnprobe.core.per_model import values_by_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +44,22 @@ class LoadOptions:
             }
             found[model] = replace(self, **given)
         return found
+
+
+def load_options_by_model(
+    common: LoadOptions, models: Collection[str], given: Mapping[str, Sequence[str] | None]
+) -> dict[str, LoadOptions]:
+    """The load options of each model, by its name.
+
+    Args:
+        common: what holds for all of them.
+        given: for an option of one model, such as `tokenizer`, its `[NAME=]VALUE` entries.
+
+    Raises:
+        AttnprobeError: as `values_by_model`.
+    """
+    values = {
+        option: values_by_model(entries or (), models, option=f"--{option}")
+        for option, entries in given.items()
+    }
+    return common.by_model(models, values)

@@ -72,13 +72,9 @@ def run_pytest(
         environment = os.environ | (variables or {})
         sys.stdout.flush()
         # The plugin writes the file when the run is over: a run that was killed leaves none.
-        if captures:
-            done = subprocess.run(
-                command, check=False, env=environment, capture_output=True, text=True
-            )
-            output = done.stdout + done.stderr
-        else:
-            done = subprocess.run(command, check=False, env=environment, text=True)
-            output = ""
+        done = subprocess.run(
+            command, check=False, env=environment, capture_output=captures, text=True
+        )
+        output = done.stdout + done.stderr if captures else ""
         went_through = done.returncode in _WENT_THROUGH and file.exists()
         return PytestRun(done.returncode, read_results(file) if went_through else None, output)
