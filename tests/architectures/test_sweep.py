@@ -236,9 +236,7 @@ def needs(encoding: Encoding, kind: str, **fields: Any) -> tuple[Need, ...]:
     ("kind", "bound"),
     [("attends", {"min": 0.1}), ("ignores", {"max": 0.1}), ("attends", {"max": 0.1})],
 )
-def test_promise_21_a_word_outside_of_the_window_is_an_error(
-    kind: str, bound: dict[str, float]
-) -> None:
+def test_a_word_outside_of_the_window_is_an_error_p21(kind: str, bound: dict[str, float]) -> None:
     encoding = read(Model.of(tiny_network("mistral"), tiny_tokenizer(end=False), name="mistral"))
     asked = {"heads": "L1H0", **bound}
     with pytest.raises(SelectorError, match="outside of the sliding window of 6 tokens"):
@@ -247,7 +245,7 @@ def test_promise_21_a_word_outside_of_the_window_is_an_error(
     assert need.layers == (1,)
 
 
-def test_promise_21_the_window_is_exact_to_the_token() -> None:
+def test_the_window_is_exact_to_the_token_p21() -> None:
     model = Model.of(tiny_network("mistral"), tiny_tokenizer(end=False), name="mistral")
     site = model.sites["decoder"]
     assert site.windows == {0: 6, 1: 6, 2: 6}
@@ -260,7 +258,7 @@ def test_promise_21_the_window_is_exact_to_the_token() -> None:
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3_text"])
-def test_promise_21_alternating_layers_are_told_apart(name: str) -> None:
+def test_alternating_layers_are_told_apart_p21(name: str) -> None:
     model = model_of(name)
     encoding = read(model)
     (local,) = model.sites["decoder"].windows
@@ -285,7 +283,7 @@ def test_promise_21_alternating_layers_are_told_apart(name: str) -> None:
         ),
     ],
 )
-def test_promise_23_a_layer_without_attention_is_an_error(name: str, sizes: dict[str, Any]) -> None:
+def test_a_layer_without_attention_is_an_error_p23(name: str, sizes: dict[str, Any]) -> None:
     model = model_of(name, **sizes)
     assert model.sites["decoder"].layers == (1, 3)
     encoding = read(model)
@@ -297,7 +295,7 @@ def test_promise_23_a_layer_without_attention_is_an_error(name: str, sizes: dict
     assert set(model.collect([need])[0].weights) == {3}
 
 
-def test_promise_20_what_a_learned_sink_takes_is_reported() -> None:
+def test_what_a_learned_sink_takes_is_reported_p20() -> None:
     network = tiny_network("gpt_oss")
     for path, parameter in network.named_parameters():
         if path.endswith("sinks"):

@@ -222,7 +222,7 @@ def test_target_and_site() -> None:
 # What a case is not -----------------------------------------------------------------------------
 
 
-def test_promise_03_a_duplicate_key_names_both_lines() -> None:
+def test_a_duplicate_key_of_a_case_names_both_lines_p3() -> None:
     text = one("attends: {from: it, to: animal, min: 0.3}") + "    id: b\n"
     (message,) = errors(text)
     assert message.startswith("9:5: duplicate key 'id', on lines 5 and 9")
@@ -255,7 +255,7 @@ CASE = "    expect: [{attends: {from: b, to: a, min: 0.3}}]\n"
         ),
     ],
 )
-def test_promise_04_a_duplicate_case(text: str, message: str) -> None:
+def test_a_duplicate_case_id_is_refused_p4(text: str, message: str) -> None:
     assert errors(START + text) == [message]
 
 
@@ -276,7 +276,9 @@ def test_promise_04_a_duplicate_case(text: str, message: str) -> None:
         ("attends: {from: {word: no}, to: it, min: 0.3}", "not False; quote it"),
     ],
 )
-def test_promise_07_a_word_that_yaml_reads_otherwise(entry: str, message: str) -> None:
+def test_a_word_that_yaml_reads_as_something_else_must_be_quoted_p7(
+    entry: str, message: str
+) -> None:
     (found,) = errors(one(entry))
     assert found.startswith("8:25: from: ")
     assert message in found
@@ -308,7 +310,9 @@ def test_promise_07_a_word_that_yaml_reads_otherwise(entry: str, message: str) -
         ),
     ],
 )
-def test_promise_07_text_that_yaml_reads_otherwise(text: str, message: str) -> None:
+def test_a_text_that_yaml_reads_as_something_else_must_be_quoted_p7(
+    text: str, message: str
+) -> None:
     (found,) = errors(START + text)
     assert found.startswith(message)
 
@@ -353,7 +357,7 @@ def test_a_number_that_yaml_reads_as_text() -> None:
         ),
     ],
 )
-def test_promise_08_an_unknown_key_or_rule(text: str, message: str) -> None:
+def test_an_unknown_key_or_rule_is_refused_p8(text: str, message: str) -> None:
     if text.endswith(START):
         text = text + "  - {id: a, text: a, expect: [{}]}"
     found = errors(text)
@@ -391,11 +395,11 @@ def test_promise_08_an_unknown_key_or_rule(text: str, message: str) -> None:
         ),
     ],
 )
-def test_promise_09_nothing_where_something_is_needed(text: str, message: str) -> None:
+def test_an_empty_value_where_one_is_needed_is_refused_p9(text: str, message: str) -> None:
     assert errors(text) == [message]
 
 
-def test_promise_11_a_missing_word_shows_the_sentence_and_the_nearest_word() -> None:
+def test_a_missing_word_shows_the_sentence_and_the_nearest_word_p11() -> None:
     assert errors(one("attends: {from: it, to: anmial, min: 0.3}")) == [
         "8:33: to: 'anmial' does not stand in the text; nearest: 'animal'\n"
         f"  {SENTENCE}\n"
@@ -403,7 +407,7 @@ def test_promise_11_a_missing_word_shows_the_sentence_and_the_nearest_word() -> 
     ]
 
 
-def test_promise_11_a_missing_word_of_a_row_shows_the_row() -> None:
+def test_a_missing_word_of_a_row_shows_the_row_p11() -> None:
     found = errors(
         TEMPLATE.replace("{subject: key, ", "{subject: lock, ").replace(
             'to: ["{subject}"', "to: [key"
@@ -413,7 +417,7 @@ def test_promise_11_a_missing_word_of_a_row_shows_the_row() -> None:
     assert "  The lock {of} the cabinets is old." in found[0]
 
 
-def test_promise_12_an_ambiguous_word_lists_its_places() -> None:
+def test_an_ambiguous_word_lists_its_places_p12() -> None:
     text = "It rained and it stopped, so it is dry."
     assert errors(one("attends: {from: it, to: dry, min: 0.3}", text)) == [
         "8:25: from: 'it' stands 2 times in the text; say which one, such as {word: it, nth: 2}\n"
@@ -434,21 +438,21 @@ def test_promise_12_an_ambiguous_word_lists_its_places() -> None:
         ("[]", "an empty list names no head"),
     ],
 )
-def test_promise_22_heads_that_are_none(heads: str, message: str) -> None:
+def test_what_is_no_head_selector_is_refused_p22(heads: str, message: str) -> None:
     (found,) = errors(one(f"attends: {{from: it, to: animal, min: 0.3, heads: {heads}}}"))
     assert found.startswith(f"8:58: heads: {message}")
     (inherited,) = errors(one("attends: {from: it, to: animal, min: 0.3}").replace("L0H0", heads))
     assert inherited.startswith(f"3:19: heads: {message}")
 
 
-def test_promise_26_a_target_needs_a_site() -> None:
+def test_a_target_needs_a_site_p26() -> None:
     text = one("attends: {from: it, to: animal, min: 0.3}") + "    target: il\n"
     assert errors(text) == [
         "8:9: site: is missing; beside a target: name it: encoder, decoder or cross"
     ]
 
 
-def test_promise_26_cross_attention_needs_a_target() -> None:
+def test_cross_attention_needs_a_target_p26() -> None:
     assert errors(one("attends: {from: it, to: animal, min: 0.3, site: cross}")) == [
         "8:51: cross attention needs a target text; write target: beside text:"
     ]

@@ -106,7 +106,7 @@ def test_load_names_the_file_as_told(tmp_path: Path) -> None:
         ("a: x\ufeffy", 1, 5, "U+FEFF"),
     ],
 )
-def test_promise_01_malformed_text_is_located_and_advised(
+def test_malformed_text_is_located_and_advised_p1(
     text: str, line: int | None, column: int | None, said: str
 ) -> None:
     error = refusal(text)
@@ -118,17 +118,17 @@ def test_promise_01_malformed_text_is_located_and_advised(
         assert error.mark.column == column
 
 
-def test_promise_01_the_parser_is_quoted() -> None:
+def test_a_syntax_error_quotes_the_yaml_parser_p1() -> None:
     assert "mapping values are not allowed" in refusal("a: b: c").message
     assert "while parsing a flow sequence on line 2" in refusal("a:\n  [1, 2").message
 
 
-def test_promise_01_what_is_refused_raw_can_be_written_as_an_escape() -> None:
+def test_what_is_refused_raw_can_be_written_as_an_escape_p1() -> None:
     document = read('a: "\\t \\u001B \\u2028 \\uFEFF \\U0001F600"')
     assert document.value == {"a": "\t \x1b \u2028 \ufeff 😀"}
 
 
-def test_promise_02_not_utf8_or_nul_gives_the_byte_offset() -> None:
+def test_not_utf8_or_nul_gives_the_byte_offset_p2() -> None:
     error = refusal("a: 1\nb: 猫".encode() + b"\xff")
     assert "not UTF-8 at byte 11 (0xff)" in error.message
     assert error.mark == Mark("c.attn.yaml", 2, 5)
@@ -140,14 +140,14 @@ def test_promise_02_not_utf8_or_nul_gives_the_byte_offset() -> None:
     assert "NUL byte at byte 1" in refusal(b"a\0b\xff").message
 
 
-def test_promise_02_a_byte_order_mark_is_accepted() -> None:
+def test_a_byte_order_mark_is_accepted_p2() -> None:
     document = loads("\ufeffa: 1".encode(), "c.attn.yaml")
     assert document.value == {"a": 1}
     assert document.key_mark(("a",)) == Mark("c.attn.yaml", 1, 1)
     assert refusal(b"\xef\xbb\xbfa\0").mark == Mark("c.attn.yaml", 1, 2)
 
 
-def test_promise_03_duplicate_key_names_both_lines() -> None:
+def test_duplicate_key_names_both_lines_p3() -> None:
     error = refusal("cases:\n  - id: a\n    text: x\n    id: b\n")
     assert "duplicate key 'id', on lines 2 and 4" in error.message
     assert error.mark == Mark("c.attn.yaml", 4, 5)
@@ -165,13 +165,13 @@ def test_promise_03_duplicate_key_names_both_lines() -> None:
         ("<<: {a: 1}", 1, "write the keys out"),
     ],
 )
-def test_promise_05_anchors_aliases_and_merge_keys(text: str, column: int, said: str) -> None:
+def test_anchors_aliases_and_merge_keys_are_refused_p5(text: str, column: int, said: str) -> None:
     error = refusal(text)
     assert said in error.message
     assert error.mark == Mark("c.attn.yaml", 1, column)
 
 
-def test_promise_05_a_small_bomb_never_unfolds() -> None:
+def test_a_small_bomb_never_unfolds_p5() -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{key}: &{key} [{', '.join([f'*{last}'] * 9)}]\n"
         for last, key in zip("abcde", "bcdef", strict=True)
@@ -179,7 +179,7 @@ def test_promise_05_a_small_bomb_never_unfolds() -> None:
     assert "anchor &a" in refusal(bomb).message
 
 
-def test_promise_05_size_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_is_capped_p5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "larger than 5 MB" in refusal(b"a: 1\n".ljust(MAX_BYTES + 1, b"#")).message
     path = tmp_path / "c.attn.yaml"
     monkeypatch.setattr(yamltext, "MAX_BYTES", 100)
@@ -190,7 +190,7 @@ def test_promise_05_size_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load(path, "c")
 
 
-def test_promise_05_depth_is_capped() -> None:
+def test_depth_is_capped_p5() -> None:
     value = read("[" * MAX_DEPTH + "]" * MAX_DEPTH).value
     for _ in range(MAX_DEPTH - 1):
         assert isinstance(value, list)
@@ -212,7 +212,7 @@ def test_promise_05_depth_is_capped() -> None:
         ("a: ! 12", "!"),
     ],
 )
-def test_promise_06_any_tag_is_refused(text: str, shown: str) -> None:
+def test_any_tag_is_refused_p6(text: str, shown: str) -> None:
     error = refusal(text)
     assert f"tag {shown} is not read here" in error.message
     assert error.mark == Mark("c.attn.yaml", 1, 4)
@@ -236,7 +236,7 @@ def test_promise_06_any_tag_is_refused(text: str, shown: str) -> None:
         ("=", "=", ""),
     ],
 )
-def test_promise_07_what_yaml_makes_of_a_plain_scalar(
+def test_the_message_says_how_yaml_reads_a_plain_scalar_p7(
     written: str, value: object, sentence: str
 ) -> None:
     document = read(f"from: {written}")
@@ -258,12 +258,12 @@ def test_promise_07_what_yaml_makes_of_a_plain_scalar(
         ("a: {{x}: 1}", "a list or mapping as a key"),
     ],
 )
-def test_promise_07_no_reading_is_left_that_nobody_means(text: str, said: str) -> None:
+def test_surprising_values_and_keys_are_refused_p7(text: str, said: str) -> None:
     assert said in refusal(text).message
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n", "--- # x\n...\n"])
-def test_promise_09_empty_file(text: str) -> None:
+def test_an_empty_file_is_refused_p9(text: str) -> None:
     error = refusal(text)
     assert "the file is empty" in error.message
     assert error.mark == Mark("c.attn.yaml", 1, 1)

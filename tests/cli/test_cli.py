@@ -121,7 +121,7 @@ def test_lint_shows_each_error_by_line(attn: Attn, write_cases: Write) -> None:
     assert printed.endswith("\n2 files, 2 cases, 1 file with errors\n")
 
 
-def test_promise_33_lint_prints_nothing_that_acts(attn: Attn, write_cases: Write) -> None:
+def test_lint_prints_nothing_that_acts_p33(attn: Attn, write_cases: Write) -> None:
     hostile = BAD.replace("The dog barks.", r'"::error file=x::dog \e[31mred \u202e barks"')
     write_cases(hostile, name="cases/a.attn.yaml")
     write_cases(GOOD.replace("- id: one", r'- id: "\e[31m"'), name="cases/\x1b[31m.attn.yaml")
@@ -197,7 +197,7 @@ def test_errors_are_messages_and_exit_code_2(
     )
 
 
-def test_promise_33_errors_print_nothing_that_acts(
+def test_errors_print_nothing_that_acts_p33(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["attnprobe", "models", "./\x1b[31m\n::error::x"])

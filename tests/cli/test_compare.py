@@ -117,7 +117,7 @@ def test_what_is_gone_is_1_unless_it_is_let_go(compare: Attn) -> None:
     assert compare(files[1], files[0])[0] == 0  # what is new is not gone
 
 
-def test_promise_36_what_is_no_results_file_cannot_be_compared(compare: Attn) -> None:
+def test_what_is_no_results_file_cannot_be_compared_p36(compare: Attn) -> None:
     good = saved("a.json", run(HOLD))
     Path("bad.json").write_text('{"schema": "attnprobe/results-9"}', encoding="utf-8")
     for other, message in (
@@ -148,7 +148,7 @@ def test_the_only_models_are_compared_whatever_their_names(compare: Attn) -> Non
     assert "1 kept" in compare(old, new)[1]
 
 
-def test_promise_31_and_33_nothing_of_a_user_acts(compare: Attn) -> None:
+def test_nothing_of_a_user_acts_p31_p33(compare: Attn) -> None:
     old = run(*(case(id=f"c{n}", row=text, suite=text) for n, text in enumerate(HOSTILE)))
     new = run(
         *(case(expected(0.4), id=f"c{n}", row=text, suite=text) for n, text in enumerate(HOSTILE))
@@ -445,7 +445,7 @@ def test_many_changes_are_folded_in_a_report() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_promise_31_page_and_section_escape_everything(text: str) -> None:
+def test_page_and_section_escape_everything_p31(text: str) -> None:
     row = ChangeRow("broken", text, text, text, text, text, text, text)
     suite = SuiteRow(text, text, text, text, text, text, text)
     head = HeadRow(text, text, text, text, 1)

@@ -225,7 +225,7 @@ def parsed(html: str) -> list[tuple[str, dict[str, str | None]]]:
 @pytest.mark.parametrize(
     "hostile", [text for text in HOSTILE if "\x00" not in text and len(text) < 100]
 )
-def test_promise_31_pages_and_tables_hold_no_markup_of_the_text(
+def test_pages_and_tables_hold_no_markup_of_the_text_p31(
     attn: Attn, folders: dict[str, Path], hostile: str
 ) -> None:
     if "\ud800" in hostile:

@@ -395,9 +395,7 @@ def test_whether_a_change_is_weaker_than_a_share(
         (run(case(), case()), "twice"),
     ],
 )
-def test_promise_36_nothing_is_held_against_a_run_that_measured_nothing(
-    bad: Results, message: str
-) -> None:
+def test_a_baseline_that_measured_nothing_is_refused_p36(bad: Results, message: str) -> None:
     check_baseline(run(case(), FAIL_TOO))
     with pytest.raises(ResultsError, match=message):
         check_baseline(bad)
@@ -473,7 +471,7 @@ def test_a_key_twice_is_refused() -> None:
         compare_results(run(), run(case(row="a"), case(row="a", nodeid="other")))
 
 
-def test_promise_38_an_unfinished_run_is_refused() -> None:
+def test_an_unfinished_run_is_refused_p38() -> None:
     whole, cut = run(case()), run(case(), collected=3)
     with pytest.raises(ResultsError, match="the old run did not finish: 2 of 3 cases"):
         compare_results(cut, whole)
@@ -544,7 +542,7 @@ def test_another_network_is_said_first() -> None:
     )
 
 
-def test_promise_39_the_order_of_a_file_does_not_matter() -> None:
+def test_the_order_of_a_results_file_does_not_matter_p39() -> None:
     cases = [case(id=name, row=row) for name in "ab" for row in (None, "x", "y")]
     forth, back = run(*cases), run(*reversed(cases))
     assert compare_results(forth, back) == compare_results(back, forth)
@@ -787,7 +785,7 @@ ENTROPY = expected(1.2, measure="entropy (nats)", relation="<=", demanded=2.0)
         ("rate:-0.1", case(), None, "no suite to compare"),
     ],
 )
-def test_promise_52_a_limit_that_sees_nothing_of_what_it_limits_is_an_error(
+def test_a_limit_that_sees_nothing_of_what_it_limits_is_an_error_p52(
     limit: str, old: CaseResult, new: CaseResult | None, message: str
 ) -> None:
     comparison = compare_results(run(old), run(*filter(None, [new])))
@@ -811,7 +809,7 @@ WEIGHTS = (
 
 
 @pytest.mark.parametrize("measure", WEIGHTS)
-def test_promise_52_a_limit_of_weights_sees_every_kind_of_weight(measure: str) -> None:
+def test_a_limit_of_weights_sees_every_kind_of_weight_p52(measure: str) -> None:
     old, new = (case(expected(number, measure=measure)) for number in (0.9, 0.35))
     comparison = compare_results(run(old), run(new))
     found = exceeded(parse_limit("weight:-20%"), comparison)
@@ -821,7 +819,7 @@ def test_promise_52_a_limit_of_weights_sees_every_kind_of_weight(measure: str) -
     assert only(old, new).weaker_than(0.2)
 
 
-def test_promise_52_a_limit_of_weights_sees_those_that_did_not_decide() -> None:
+def test_a_limit_of_weights_sees_those_that_did_not_decide_p52() -> None:
     def ranked(weight: float) -> CaseResult:
         bound = made.bound(measure="weight among words", observed=weight)
         rank = expected(1, measure="rank", relation="<=", demanded=1, others=(bound,))

@@ -592,7 +592,7 @@ def gate(
     return invoke
 
 
-def test_promise_43_the_command_reads_with_the_tokenizer_of_the_run(
+def test_the_command_reads_with_the_tokenizer_of_the_run_p43(
     gate: Gate, minilm: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []

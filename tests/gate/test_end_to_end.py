@@ -221,7 +221,7 @@ def conftest(project: Project) -> Iterator[Callable[[str], None]]:
     file.unlink()
 
 
-def test_promise_35_a_killed_run_leaves_the_baseline(
+def test_a_killed_run_leaves_the_baseline_p35(
     project: Project, conftest: Callable[[str], None]
 ) -> None:
     before = (project.folder / "baseline.json").read_bytes()
@@ -251,7 +251,7 @@ def test_a_failed_check_does_not_hide_a_failed_test(project: Project) -> None:
     assert "note: policy: pyproject.toml" in done.lines
 
 
-def test_promise_38_a_crashed_worker_is_not_judged(
+def test_a_crashed_worker_is_not_judged_p38(
     project: Project, conftest: Callable[[str], None]
 ) -> None:
     conftest(

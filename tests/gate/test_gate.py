@@ -217,7 +217,7 @@ def test_the_gates_own_bound_on_chance_counts_not_that_of_the_run() -> None:
     assert decide(run(unknown)).exit_code == 1
 
 
-def test_promise_40_a_number_too_near_to_its_bound_fails() -> None:
+def test_a_number_too_near_to_its_bound_fails_p40() -> None:
     near = case("near", expectations=(expectation("borderline"),))
     decision = decide(run(*many(3), near))
     assert (decision.exit_code, kinds(decision)) == (1, ["borderline"])
@@ -231,21 +231,21 @@ def test_promise_40_a_number_too_near_to_its_bound_fails() -> None:
 
 
 @pytest.mark.parametrize("outcomes", [(), ("skipped",), ("xfailed",), ("skipped", "xfailed")])
-def test_promise_10_nothing_judged_is_no_pass(outcomes: tuple[str, ...]) -> None:
+def test_nothing_judged_is_no_pass_p10(outcomes: tuple[str, ...]) -> None:
     decision = decide(run(*(case(f"c{n}", outcome) for n, outcome in enumerate(outcomes))))
     assert decision.exit_code == 2
     assert kinds(decision)[0] == "nothing judged"
     assert decision.sentence.startswith("Cannot judge: no attention check")
 
 
-def test_promise_10_nothing_that_blocks_is_no_pass() -> None:
+def test_nothing_that_blocks_is_no_pass_p10() -> None:
     advisory = run(*many(9, severity="advisory"))
     assert decide(advisory).exit_code == 2
     everything = Waiver(case="cases/*", reason="r", owner="o", expires=TODAY)
     assert decide(run(*many(9, 3)), Policy(waivers=(everything,))).exit_code == 2
 
 
-def test_promise_10_cases_for_a_model_that_was_not_given_are_missed() -> None:
+def test_cases_for_a_model_that_was_not_given_are_missed_p10() -> None:
     found = run(*many(9), absent={"smollm2": 4})
     decision = decide(found)
     assert (decision.exit_code, kinds(decision)) == (2, ["absent model"])
@@ -268,7 +268,7 @@ def test_promise_10_cases_for_a_model_that_was_not_given_are_missed() -> None:
         ),
     ],
 )
-def test_promise_10_checks_that_were_deselected_are_missed_unless_the_policy_lets_them(
+def test_checks_that_were_deselected_are_missed_unless_the_policy_lets_them_p10(
     left_out: dict[str, Any], told: str, others: str
 ) -> None:
     found = run(*many(3), **left_out)
@@ -297,13 +297,13 @@ def test_results_from_before_deselected_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("collected", [8, 10, 50])
-def test_promise_38_executed_must_equal_collected(collected: int) -> None:
+def test_executed_must_equal_collected_p38(collected: int) -> None:
     decision = decide(run(*many(9), collected=collected))
     assert (decision.exit_code, kinds(decision)) == (2, ["lost"])
     assert f"9 of {collected} attention checks were executed" in decision.sentence
 
 
-def test_promise_38_skipped_cases_are_not_lost() -> None:
+def test_skipped_cases_are_not_lost_p38() -> None:
     decision = decide(run(*many(9), case("later", "skipped")))
     assert decision.exit_code == 0
     assert decision.notes == ("1 attention check was skipped",)
@@ -328,7 +328,7 @@ def test_a_case_that_stands_twice_is_not_judged() -> None:
     assert (decision.exit_code, kinds(decision)) == (2, ["inconsistent"])
 
 
-def test_promise_10_a_probe_that_states_nothing_is_no_check() -> None:
+def test_a_probe_that_states_nothing_is_no_check_p10() -> None:
     empty = case("p", file="probes/test_x.py", expectations=())
     decision = decide(run(empty))
     assert (decision.exit_code, kinds(decision)[0]) == (2, "nothing judged")
@@ -395,7 +395,7 @@ def test_a_known_gap_that_only_a_strict_run_fails_is_one(outcome: str) -> None:
     assert decide(run(*many(3), gap)).exit_code == 0
 
 
-def test_promise_10_what_an_xfail_kept_from_being_measured_is_no_known_gap(
+def test_what_an_xfail_kept_from_being_measured_is_no_known_gap_p10(
     probe: Callable[..., pytest.RunResult],
     write_cases: Callable[..., Path],
     pytester: pytest.Pytester,
@@ -441,7 +441,7 @@ def test_promise_10_what_an_xfail_kept_from_being_measured_is_no_known_gap(
         (LOADS_TINY, ("-k", "holds", "-n2"), 3),
     ],
 )
-def test_promise_10_the_results_count_what_was_deselected(
+def test_the_results_count_what_was_deselected_p10(
     probe: Callable[..., pytest.RunResult],
     write_cases: Callable[..., Path],
     pytester: pytest.Pytester,
@@ -931,18 +931,18 @@ def test_a_rate_does_not_excuse_chance_errors_or_other_suites() -> None:
 # Models and where they ran
 
 
-def test_promise_27_pickled_weights_are_refused() -> None:
+def test_pickled_weights_are_refused_p27() -> None:
     decision = decide(run(*many(3), models=(replace(MODEL, weights_format="pickle"),)))
     assert (decision.exit_code, kinds(decision)) == (1, ["pickle"])
 
 
-def test_promise_28_remote_code_is_refused() -> None:
+def test_remote_code_is_refused_p28() -> None:
     decision = decide(run(*many(3), models=(replace(MODEL, remote_code=True),)))
     assert (decision.exit_code, kinds(decision)) == (1, ["remote code"])
 
 
 @pytest.mark.parametrize("asked", [None, "main", "b" * 39])
-def test_promise_29_a_hub_model_without_its_commit_is_refused(asked: str | None) -> None:
+def test_a_hub_model_without_its_commit_is_refused_p29(asked: str | None) -> None:
     hub = replace(MODEL, ref="org/model", revision="b" * 40, asked_revision=asked)
     decision = decide(run(*many(3), models=(hub,)))
     assert (decision.exit_code, kinds(decision)) == (1, ["unpinned"])
@@ -1231,7 +1231,7 @@ def test_a_check_that_was_demoted_is_judged_as_it_was(outcome: str, code: int) -
     assert [note for note in decision.notes if note.startswith("judged as blocking, as in the ")]
 
 
-def test_promise_37_a_case_missing_on_either_side_fails() -> None:
+def test_a_case_missing_on_either_side_fails_p37() -> None:
     decision = against(run(*many(3)), run(*many(4)))
     assert (decision.exit_code, kinds(decision)) == (1, ["new"])
     assert against(run(*many(3)), run(*many(4)), new=1).exit_code == 0
@@ -1707,7 +1707,7 @@ def test_a_decision_that_cannot_be_written_is_none(gate: Gate) -> None:
     [None, "", "{", "[]", '{"schema": "attnprobe/results-2"}', '{"schema": "other"}', "summary"],
 )
 @pytest.mark.parametrize("which", ["results", "baseline"])
-def test_promise_36_a_corrupt_or_foreign_file_is_not_judged(
+def test_a_corrupt_or_foreign_file_is_not_judged_p36(
     gate: Gate, which: str, content: str | None
 ) -> None:
     good = run(*many(5), environment={}).to_json()
@@ -1753,7 +1753,7 @@ def test_a_broken_policy_is_not_judged(gate: Gate) -> None:
     assert "tool.attnprobe.gate.suits: unknown key" in lines[1]
 
 
-def test_promise_33_what_the_gate_prints_does_nothing(gate: Gate) -> None:
+def test_what_the_gate_prints_does_nothing_p33(gate: Gate) -> None:
     hostile = "::error file=x::\x1b[31m\u202e\n::warning::y\r%0A"
     odd = case("c", "failed", file=hostile, expectations=(expectation("failed", message=hostile),))
     named = replace(MODEL, name=hostile)
@@ -1783,7 +1783,7 @@ def test_arguments_that_would_be_dropped_are_refused(gate: Gate) -> None:
     [("--attn-allow-pickle",), ("-o", "attn_allow_pickle=true"), ("-oattn_allow_pickle=1",)],
 )
 @pytest.mark.parametrize("where", ["arguments", "addopts"])
-def test_promise_27_the_gate_does_not_run_with_pickle_allowed(
+def test_the_gate_does_not_run_with_pickle_allowed_p27(
     gate: Gate, arguments: tuple[str, ...], where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("conftest.py").write_text("open('ran', 'w').close()")
@@ -1796,7 +1796,7 @@ def test_promise_27_the_gate_does_not_run_with_pickle_allowed(
     assert not Path("ran").exists()
 
 
-def test_promise_27_the_run_of_the_gate_refuses_pickle_in_an_ini_file(
+def test_the_run_of_the_gate_refuses_pickle_in_an_ini_file_p27(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("conftest.py").write_text(

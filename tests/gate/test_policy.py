@@ -116,9 +116,7 @@ def results(**changes: Any) -> None:
         ),
     ],
 )
-def test_promise_57_no_policy_is_not_judged(
-    gate: Gate, file: str | None, text: str, told: str
-) -> None:
+def test_no_policy_is_not_judged_p57(gate: Gate, file: str | None, text: str, told: str) -> None:
     results()
     if file is not None:
         Path(file).write_text(text)
@@ -138,7 +136,7 @@ def test_promise_57_no_policy_is_not_judged(
         "[tool.attnprobe.gate]\nleast = 1",
     ],
 )
-def test_promise_57_a_policy_file_of_its_own_is_one_too(gate: Gate, text: str) -> None:
+def test_a_policy_file_of_its_own_is_one_too_p57(gate: Gate, text: str) -> None:
     results()
     Path("p.toml").write_text(text)
     assert gate("--results", "r.json", "--policy", "p.toml")[0] == 2
@@ -161,7 +159,7 @@ def test_tables_of_other_tools_are_no_slips(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nearer", ["", "[project]\nname = 'x'\n", TABLE, TABLE + "skipped = 0\n"])
-def test_promise_57_a_nearer_file_hides_no_policy(
+def test_a_nearer_file_hides_no_policy_p57(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, nearer: str
 ) -> None:
     Path("pyproject.toml").write_text(TABLE + "least = 9\n")
@@ -178,7 +176,7 @@ def test_promise_57_a_nearer_file_hides_no_policy(
 # The first policy
 
 
-def test_promise_57_init_demands_what_was_judged(gate: Gate) -> None:
+def test_init_demands_what_was_judged_p57(gate: Gate) -> None:
     suite_file("cases/a.attn.yaml", "a", HOLDS, HOLDS, HOLDS)
     suite_file("cases/b.attn.yaml", "b.c", HOLDS.replace("0.99", "0.98"))
     suite_file("cases/gaps.attn.yaml", "a", FAILS, FAILS, more="xfail: not yet")
@@ -263,7 +261,7 @@ def test_the_first_policy_counts_the_model_with_fewest() -> None:
 
 
 @pytest.mark.parametrize("key", ["skipped", "advisory", "known_gaps"])
-def test_promise_57_more_than_the_first_run_had_blocks(gate: Gate, key: str) -> None:
+def test_more_than_the_first_run_had_blocks_p57(gate: Gate, key: str) -> None:
     odd = {
         "skipped": case("x", "skipped"),
         "advisory": case("x", severity="advisory"),
@@ -280,7 +278,7 @@ def test_promise_57_more_than_the_first_run_had_blocks(gate: Gate, key: str) -> 
 # A candidate
 
 
-def test_promise_58_the_models_of_the_ini_file_are_no_candidate(
+def test_the_models_of_the_ini_file_are_no_candidate_p58(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite_file("a.attn.yaml", "a", HOLDS)
@@ -297,7 +295,7 @@ def test_promise_58_the_models_of_the_ini_file_are_no_candidate(
 
 
 @pytest.mark.parametrize("given", [(), ("minilm",)])
-def test_promise_58_results_tell_whether_a_candidate_was_given(
+def test_results_record_whether_a_candidate_was_given_p58(
     gate: Gate, given: tuple[str, ...]
 ) -> None:
     results(given=given)
@@ -308,7 +306,7 @@ def test_promise_58_results_tell_whether_a_candidate_was_given(
 
 
 @pytest.mark.parametrize("outcome", ["passed", "failed", "error"])
-def test_promise_58_the_last_line_names_what_was_judged(gate: Gate, outcome: str) -> None:
+def test_the_last_line_names_what_was_judged_p58(gate: Gate, outcome: str) -> None:
     other = MODEL.__class__(
         **vars(MODEL) | {"name": "b", "ref": "runs/b", "weights_sha256": "cd" * 32}
     )
@@ -508,7 +506,7 @@ def lossy(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_promise_57_no_accident_ends_in_0(lossy: Gate, lost: str) -> None:
+def test_no_mistake_with_a_policy_ends_in_exit_0_p57(lossy: Gate, lost: str) -> None:
     accident, arguments = LOST[lost]
     accident()
     code, lines = lossy(*arguments)
@@ -521,7 +519,7 @@ def test_without_an_accident_the_failure_is_seen(lossy: Gate) -> None:
     assert (code, "in suite b 2 of 2 attention checks" in lines[-1]) == (1, True)
 
 
-def test_promise_57_what_was_not_collected_is_named_and_may_be_let_go(lossy: Gate) -> None:
+def test_what_was_not_collected_is_named_and_may_be_let_go_p57(lossy: Gate) -> None:
     for name in ("cases/build/old.attn.yaml", "cases/.venv/x.attn.yaml", "cases/.git/y.attn.yaml"):
         suite_file(name, "old", HOLDS)
     Path("cases/.venv/pyvenv.cfg").write_text("")
@@ -549,7 +547,7 @@ def test_a_pattern_that_lets_every_file_go_is_refused(tmp_path: Path, pattern: s
 
 
 @pytest.mark.parametrize("pattern", [".", "./", "cas*", "**/cases", "{here}/cases", "{here}/c*"])
-def test_promise_57_testpaths_are_read_as_pytest_reads_them(lossy: Gate, pattern: str) -> None:
+def test_testpaths_are_read_as_pytest_reads_them_p57(lossy: Gate, pattern: str) -> None:
     below_testpaths()
     suite_file("elsewhere/build/c.attn.yaml", "c", HOLDS)
     Path("pytest.ini").write_text(f"[pytest]\ntestpaths = {pattern.format(here=Path.cwd())}\n")
@@ -600,9 +598,7 @@ def test_a_folder_that_cannot_be_read_is_told(lossy: Gate, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["loop", "zz"])
-def test_promise_59_a_file_reached_twice_through_links_is_judged_once(
-    lossy: Gate, name: str
-) -> None:
+def test_a_file_reached_twice_through_links_is_judged_once_p59(lossy: Gate, name: str) -> None:
     Path("cases", name).symlink_to(".")
     Path("cases/again").symlink_to("sub")
     Path("cases/c.attn.yaml").symlink_to("a.attn.yaml")
@@ -628,7 +624,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("stated", [*SAME, *OTHER])
-def test_promise_59_a_check_that_equals_another_counts_once(gate: Gate, stated: str) -> None:
+def test_a_check_that_equals_another_counts_once_p59(gate: Gate, stated: str) -> None:
     is_same = stated in SAME
     rule = (SAME | OTHER)[stated]
     suite_file("a.attn.yaml", "a", HOLDS)
@@ -667,7 +663,7 @@ def stated(id: str, *digests: str | None, outcome: Any = "passed", **changes: An
         ([stated("a", "x"), stated("b", "x", severity="advisory")], 1),
     ],
 )
-def test_promise_59_what_counts_once(cases: list[CaseResult], count: int) -> None:
+def test_equal_checks_count_once_p59(cases: list[CaseResult], count: int) -> None:
     decision = decide(run(*cases))
     assert (decision.exit_code, decision.checks, decision.holding) == (0, count, count)
     assert decide(run(*cases), Policy(least=count)).exit_code == 0
@@ -675,14 +671,14 @@ def test_promise_59_what_counts_once(cases: list[CaseResult], count: int) -> Non
     assert first_policy(run(*cases)).suite["coreference"].least == count
 
 
-def test_promise_59_equal_checks_on_two_models_are_two() -> None:
+def test_equal_checks_on_two_models_are_two_p59() -> None:
     cases = [stated("a", "x"), stated("a", "x", model="b")]
     other = MODEL.__class__(**vars(MODEL) | {"name": "b"})
     found = run(*cases, models=(MODEL, other), given=("minilm", "b"))
     assert decide(found, Policy(least=1)).holding == 2
 
 
-def test_promise_59_no_copy_hides_a_failure() -> None:
+def test_no_copy_hides_a_failure_p59() -> None:
     cases = [stated("a", "x"), stated("b", "x", outcome="failed"), stated("c", "x")]
     decision = decide(run(*cases))
     assert decision.exit_code == 1
@@ -694,7 +690,7 @@ def test_promise_59_no_copy_hides_a_failure() -> None:
     assert decide(run(*cases[:2]), Policy(waivers=(waiver,), least=2)).exit_code == 2
 
 
-def test_promise_59_a_suite_of_copies_alone_is_missed() -> None:
+def test_a_suite_of_copies_alone_is_missed_p59() -> None:
     copies = [stated(id, id, suite="smoke", file="s.attn.yaml") for id in ("a", "b")]
     found = run(stated("a", "a"), stated("b", "b"), *copies)
     decision = decide(found, Policy(suites=("coreference", "smoke")))

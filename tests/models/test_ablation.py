@@ -352,7 +352,7 @@ def test_a_question_that_cannot_be_asked_is_an_error(
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "marian"])
-def test_promise_15_a_bad_word_that_is_too_long_is_an_error(architecture: str) -> None:
+def test_a_bad_word_that_is_too_long_is_an_error_p15(architecture: str) -> None:
     room = {"n_positions": 64} if architecture == "gpt2" else {"max_position_embeddings": 64}
     network = headed(architecture, **room)
     tokenizer = tiny_tokenizer(start=architecture != "marian")
@@ -422,7 +422,7 @@ def test_a_decoder_needs_something_before_the_word() -> None:
         found.read_out([Prediction(Sample(TEXT), Span(0, 3))])
 
 
-def test_promise_19_a_probability_that_is_no_number_is_an_error() -> None:
+def test_a_probability_that_is_no_number_is_an_error_p19() -> None:
     network = headed("gpt2")
     found = Model.of(network, tiny_tokenizer(), name="gpt2")
     network.lm_head.weight.data[7] = float("nan")
@@ -469,7 +469,7 @@ def needs(count: int) -> Sequence[Need]:
     return [Need(Sample(f"The keys {n:02}"), "decoder", (0,), (1,)) for n in range(count)]
 
 
-def test_promise_34_out_of_memory_is_tried_again_at_half_the_batch(
+def test_out_of_memory_is_tried_again_at_half_the_batch_p34(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = model("llama").collect(needs(4))
@@ -480,7 +480,7 @@ def test_promise_34_out_of_memory_is_tried_again_at_half_the_batch(
         assert one.weights[0] == pytest.approx(other.weights[0], abs=1e-6)
 
 
-def test_promise_34_then_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_at_half_the_batch_is_an_error_p34(monkeypatch: pytest.MonkeyPatch) -> None:
     short_of_memory(monkeypatch, 5)
     with pytest.raises(MeasureError, match="out of memory, also with 26 tokens"):
         model("llama").collect(needs(4), batch_tokens=52)

@@ -112,7 +112,7 @@ def largest_difference(model: Model, network: Any, *, of: str = "attentions") ->
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_promise_49_base_and_adapter_are_measured_as_their_merged_weights(
+def test_base_and_adapter_are_measured_as_their_merged_weights_p49(
     beside: bool, lora: Path
 ) -> None:
     """The merged weights are computed here: W + alpha / r * B A."""
@@ -131,7 +131,7 @@ def test_promise_49_base_and_adapter_are_measured_as_their_merged_weights(
     assert largest_difference(model, network) < 1e-5
 
 
-def test_promise_49_the_model_s_prediction_has_the_adapter_as_well(made: Path) -> None:
+def test_predictions_have_the_adapter_as_well_p49(made: Path) -> None:
     config = LoraConfig(task_type="CAUSAL_LM", target_modules=["v_proj", "lm_head"], **LORA)
     network = adapted(AutoModelForCausalLM, made / "base", made / "with-head", config)
     model = load(str(made / "with-head"))
@@ -179,7 +179,7 @@ def test_promise_49_the_model_s_prediction_has_the_adapter_as_well(made: Path) -
     ],
     ids=["classifier", "base", "masked", "dora", "pattern", "ia3"],
 )
-def test_promise_49_adapters_of_many_kinds_are_measured_as_peft_applies_them(
+def test_adapters_of_many_kinds_are_measured_as_peft_applies_them_p49(
     architecture: str, kind: Any, config: Any, of: str, tmp_path: Path
 ) -> None:
     base = save_base(kind, architecture, tmp_path / "base")
@@ -190,7 +190,7 @@ def test_promise_49_adapters_of_many_kinds_are_measured_as_peft_applies_them(
     assert largest_difference(model, network, of=of) < 1e-5
 
 
-def test_promise_49_an_encoder_decoder_whose_head_wraps_nothing(tmp_path: Path) -> None:
+def test_an_adapter_on_an_encoder_decoder_is_measured_p49(tmp_path: Path) -> None:
     base = save_base(AutoModelForSeq2SeqLM, "t5", tmp_path / "base", wide=1)
     config = LoraConfig(task_type="SEQ_2_SEQ_LM", target_modules=["q", "v"], **LORA)
     network = adapted(AutoModelForSeq2SeqLM, base, tmp_path / "adapter", config)
@@ -204,7 +204,7 @@ def test_promise_49_an_encoder_decoder_whose_head_wraps_nothing(tmp_path: Path) 
     np.testing.assert_allclose(found, eager[1][0, 2].numpy(), atol=1e-5)
 
 
-def test_promise_49_rounding_comes_after_the_merge_and_spares_the_positions(lora: Path) -> None:
+def test_rounding_comes_after_the_merge_and_spares_the_positions_p49(lora: Path) -> None:
     exact, rounded = load(str(lora / "adapter")), load(str(lora / "adapter"), dtype="bfloat16")
     buffers = dict(rounded.network.named_buffers())
     assert {buffers[name].dtype for name in buffers if "inv_freq" in name} == {torch.float32}
@@ -212,7 +212,7 @@ def test_promise_49_rounding_comes_after_the_merge_and_spares_the_positions(lora
     assert all(torch.equal(ours[name], theirs[name].bfloat16()) for name in theirs)
 
 
-def test_promise_49_the_tokenizer_is_the_adapter_s_or_else_the_base_s(lora: Path) -> None:
+def test_the_tokenizer_is_that_of_the_adapter_or_else_of_the_base_p49(lora: Path) -> None:
     base, before = load(str(lora / "base")), load(str(lora / "adapter"))
     assert before.tokenizer_sha256 == base.tokenizer_sha256
     tiny_tokenizer(end=False).save_pretrained(lora / "adapter")
@@ -237,7 +237,7 @@ def expected_hash(lora: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def test_promise_49_base_and_adapter_are_hashed_together(lora: Path) -> None:
+def test_base_and_adapter_are_hashed_together_p49(lora: Path) -> None:
     found = [load(str(lora / name), check=False).weights_sha256 for name in ("adapter", "base")]
     assert found[0] == expected_hash(lora)
     assert load(str(both(lora)), check=False).weights_sha256 == found[0]
@@ -254,7 +254,7 @@ def test_promise_49_base_and_adapter_are_hashed_together(lora: Path) -> None:
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_promise_49_without_peft_an_adapter_is_refused(
+def test_without_peft_an_adapter_is_refused_p49(
     beside: bool, lora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = both(lora) if beside else lora / "adapter"
@@ -270,7 +270,7 @@ def test_a_peft_that_does_not_fit_is_refused(lora: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", ADAPTER])
-def test_promise_51_a_pickled_adapter_is_refused_unless_allowed(name: str, lora: Path) -> None:
+def test_a_pickled_adapter_is_refused_unless_allowed_p51(name: str, lora: Path) -> None:
     exact = load(str(lora / "adapter"), check=False)
     weights = load_file(lora / "adapter" / ADAPTER)
     (lora / "adapter" / ADAPTER).unlink()
@@ -285,14 +285,14 @@ def test_promise_51_a_pickled_adapter_is_refused_unless_allowed(name: str, lora:
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_promise_51_a_pickled_base_is_refused(lora: Path) -> None:
+def test_a_pickled_base_is_refused_p51(lora: Path) -> None:
     torch.save(load_file(lora / "base" / WEIGHTS), lora / "base" / "pytorch_model.bin")
     (lora / "base" / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=r"base/pytorch_model\.bin holds pickled weights"):
         load(str(lora / "adapter"))
 
 
-def test_promise_49_a_base_with_code_of_its_own_is_refused(lora: Path) -> None:
+def test_a_base_with_code_of_its_own_is_refused_p49(lora: Path) -> None:
     config = json.loads((lora / "base" / "config.json").read_text())
     config["auto_map"] = {"AutoModel": "modeling_x.XModel"}
     (lora / "base" / "config.json").write_text(json.dumps(config))
@@ -315,7 +315,7 @@ def test_promise_49_a_base_with_code_of_its_own_is_refused(lora: Path) -> None:
         ("../adapter", "holds an adapter itself"),
     ],
 )
-def test_promise_49_a_base_is_a_reference_of_its_own(
+def test_the_base_of_an_adapter_is_a_reference_of_its_own_p49(
     base: Any, message: str, online: bool, lora: Path
 ) -> None:
     update(lora / "adapter", base_model_name_or_path=base)
@@ -325,7 +325,7 @@ def test_promise_49_a_base_is_a_reference_of_its_own(
     assert (way in str(refused.value)) == (online and base == "someone/nowhere")
 
 
-def test_promise_49_an_adapter_of_tied_embeddings_is_refused(tmp_path: Path) -> None:
+def test_an_adapter_of_tied_embeddings_is_refused_p49(tmp_path: Path) -> None:
     """Merged, it would change the embeddings and the head, and peft changes one of them."""
     kind = AutoModelForCausalLM
     torch.manual_seed(0)
@@ -342,7 +342,7 @@ def test_promise_49_an_adapter_of_tied_embeddings_is_refused(tmp_path: Path) -> 
     assert largest_difference(load(str(tmp_path / "plain")), network) < 1e-5
 
 
-def test_promise_49_what_does_not_fit_its_base_is_refused(lora: Path) -> None:
+def test_what_does_not_fit_its_base_is_refused_p49(lora: Path) -> None:
     path = lora / "adapter" / ADAPTER
     weights = load_file(path)
     name = sorted(weights)[0]
@@ -371,7 +371,7 @@ def test_promise_49_what_does_not_fit_its_base_is_refused(lora: Path) -> None:
         ),
     ],
 )
-def test_promise_49_what_cannot_be_merged_is_refused(
+def test_what_cannot_be_merged_is_refused_p49(
     values: dict[str, Any], message: str, lora: Path
 ) -> None:
     update(lora / "adapter", **values)
@@ -379,7 +379,7 @@ def test_promise_49_what_cannot_be_merged_is_refused(
         load(str(lora / "adapter"))
 
 
-def test_promise_49_an_adapter_that_repeats_layers_is_refused(lora: Path) -> None:
+def test_an_adapter_that_repeats_layers_is_refused_p49(lora: Path) -> None:
     config = LoraConfig(
         task_type="CAUSAL_LM", target_modules=["q_proj"], layer_replication=[(0, 2), (1, 3)]
     )
@@ -388,14 +388,14 @@ def test_promise_49_an_adapter_that_repeats_layers_is_refused(lora: Path) -> Non
         load(str(lora / "longer"))
 
 
-def test_promise_49_a_learned_prompt_is_refused(made: Path) -> None:
+def test_a_learned_prompt_is_refused_p49(made: Path) -> None:
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     adapted(AutoModelForCausalLM, made / "base", made / "prompt", config)
     with pytest.raises(ModelError, match="adapters of type PROMPT_TUNING are not read"):
         load(str(made / "prompt"))
 
 
-def test_promise_49_a_mutant_of_an_adapter_is_refused(lora: Path, tmp_path: Path) -> None:
+def test_a_mutant_of_an_adapter_is_refused_p49(lora: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds an adapter, so its weights lie in no file"):
         write_mutant(str(lora / "adapter"), Mutation("resave"), tmp_path / "mutant")
 

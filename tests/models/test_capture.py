@@ -65,12 +65,12 @@ def test_every_row_of_every_head_equals_eager(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_promise_24_padding_right_equals_single(name: str) -> None:
+def test_padding_right_equals_single_p24(name: str) -> None:
     assert max(row.batch for row in checked(name)) <= 1e-5
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES.keys() - OWN_POSITIONS))
-def test_promise_24_padding_left_equals_single(name: str) -> None:
+def test_padding_left_equals_single_p24(name: str) -> None:
     where = layout_of(name)
     site = next(iter(where.sites))
     wanted = {(site, layer): [range(6), range(19)] for layer in where.sites[site].layers}
@@ -115,7 +115,7 @@ def test_grouped_queries_are_reported_as_query_heads() -> None:
     assert layout_of("llama").sites["decoder"].heads == {0: 4, 1: 4, 2: 4}
 
 
-def test_promise_20_a_learned_sink_is_the_only_excuse_for_a_sum_below_one() -> None:
+def test_a_learned_sink_is_the_only_excuse_for_a_sum_below_one_p20() -> None:
     network, inputs = tiny("gpt_oss"), inputs_of("gpt_oss", TEXT)
     traced = trace(network, inputs)
     for one in traced:
@@ -228,7 +228,7 @@ def test_results_are_read_only() -> None:
 # Layers -----------------------------------------------------------------------------------------
 
 
-def test_promise_23_a_hybrid_stack_keeps_its_true_layer_numbers() -> None:
+def test_a_hybrid_stack_keeps_its_true_layer_numbers_p23() -> None:
     config = AutoConfig.for_model(
         "lfm2",
         vocab_size=261,
@@ -296,7 +296,7 @@ def test_an_unknown_keyword_is_refused_by_name() -> None:
         attention_function.attention(nn.Identity(), query, query, query, None, tilt=0.5)
 
 
-def test_promise_18_no_attention_at_all_names_the_model_and_the_way_out() -> None:
+def test_no_attention_at_all_names_the_model_and_the_way_out_p18() -> None:
     config = AutoConfig.for_model(
         "fnet", vocab_size=261, hidden_size=32, intermediate_size=64, num_hidden_layers=2
     )
@@ -305,7 +305,7 @@ def test_promise_18_no_attention_at_all_names_the_model_and_the_way_out() -> Non
         find_layout(network, batch_inputs(network, [TEXT]))
 
 
-def test_promise_19_nan_names_layer_and_head() -> None:
+def test_nan_names_layer_and_head_p19() -> None:
     network = tiny_network("bert")
     where = find_layout(network, inputs_of("bert", TEXT))
     with torch.no_grad():
@@ -328,7 +328,7 @@ def broken_rows(
     monkeypatch.setattr(attention_function, "attention_weights", broken)
 
 
-def test_promise_20_a_row_that_does_not_sum_to_one_is_refused(
+def test_a_row_that_does_not_sum_to_one_is_refused_p20(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     where = layout_of("bert")

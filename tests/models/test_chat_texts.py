@@ -59,7 +59,7 @@ def chat() -> Model:
 # How they are read --------------------------------------------------------------------------------
 
 
-def test_promise_47_a_chat_text_is_read_as_its_template_reads_it(chat: Model) -> None:
+def test_a_chat_text_is_read_as_its_template_reads_it_p47(chat: Model) -> None:
     tokenizer = chat_tokenizer()
     text = rendered(tokenizer)
     sample = Sample(text, allow_special_tokens=True)
@@ -131,7 +131,7 @@ def language_first() -> PreTrainedTokenizerFast:
         (language_first, "<s>keys", False),
     ],
 )
-def test_promise_47_only_a_start_token_that_would_be_added_again_is_read_once(
+def test_only_a_start_token_that_would_be_added_again_is_read_once_p47(
     build: Callable[[], PreTrainedTokenizerFast], text: str, as_spelled: bool
 ) -> None:
     tokenizer = build()
@@ -147,7 +147,7 @@ def test_promise_47_only_a_start_token_that_would_be_added_again_is_read_once(
         model.encode(Sample(text))
 
 
-def test_promise_47_an_unknown_word_is_no_start_token() -> None:
+def test_an_unknown_word_is_no_start_token_p47() -> None:
     """GPT-2's start, end and unknown token are one."""
     tokenizer = gpt2_like()
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
@@ -172,7 +172,7 @@ def test_promise_47_an_unknown_word_is_no_start_token() -> None:
         ("t5", "<pad>clefs</s>", lambda read: read("<pad>clefs</s>", add=False)),
     ],
 )
-def test_promise_47_a_target_that_spells_its_start_has_it_once(
+def test_a_target_that_spells_its_start_has_it_once_p47(
     architecture: str, target: str, ids: Callable[[Any], list[int]]
 ) -> None:
     tokenizer = tiny_tokenizer(start=architecture == "bart")
@@ -195,7 +195,7 @@ def test_promise_47_a_target_that_spells_its_start_has_it_once(
 # What a model says is asked of the same ids -------------------------------------------------------
 
 
-def test_promise_47_a_word_of_a_chat_text_is_predicted_from_the_ids_of_the_template() -> None:
+def test_a_word_of_a_chat_text_is_predicted_from_the_ids_of_the_template_p47() -> None:
     network = headed("llama", vocab_size=len(chat_tokenizer()))
     tokenizer = chat_tokenizer()
     text = rendered(tokenizer)
@@ -211,7 +211,7 @@ def test_promise_47_a_word_of_a_chat_text_is_predicted_from_the_ids_of_the_templ
     assert found == [pytest.approx(expected, abs=1e-4)]
 
 
-def test_promise_47_texts_are_embedded_as_they_are_spelled() -> None:
+def test_texts_are_embedded_as_they_are_spelled_p47() -> None:
     network, tokenizer = tiny_network("bert"), tiny_tokenizer()
     texts = ["<s>The keys", "<s>Old keys</s>"]
     asked = Similarity(Sample(texts[0], allow_special_tokens=True), texts[1], None, "mean")
@@ -226,7 +226,7 @@ def test_promise_47_texts_are_embedded_as_they_are_spelled() -> None:
 
 
 @pytest.mark.parametrize("target", ["clefs rouges", "<s>clefs rouges", "</s><s>clefs rouges"])
-def test_promise_47_a_word_of_a_target_is_predicted_behind_one_start(target: str) -> None:
+def test_a_word_of_a_target_is_predicted_behind_one_start_p47(target: str) -> None:
     network = headed("marian", decoder_start_token_id=2)
     tokenizer = tiny_tokenizer()  # labels: <s> text </s>
     start = target.index("rouges")
@@ -266,7 +266,7 @@ REFUSED = (
 )
 
 
-def test_promise_47_a_notebook_allows_what_the_message_names(chat: Model) -> None:
+def test_a_notebook_allows_what_the_message_names_p47(chat: Model) -> None:
     text = rendered(chat_tokenizer())
     with pytest.raises(SelectorError, match=REFUSED):
         chat.attention(text)
@@ -274,12 +274,12 @@ def test_promise_47_a_notebook_allows_what_the_message_names(chat: Model) -> Non
     assert found.tokens[:2] == ("<s>", "<|role|>")
 
 
-def test_promise_47_a_mark_that_the_tokenizer_does_not_list_is_refused_as_well(chat: Model) -> None:
+def test_a_mark_that_the_tokenizer_does_not_list_is_refused_as_well_p47(chat: Model) -> None:
     with pytest.raises(SelectorError, match=r"spells out the special token '<\|turn\|>'"):
         chat.attention("The keys<|turn|>are old.")
 
 
-def test_promise_47_cases_and_the_fixture_allow_it(
+def test_cases_and_the_fixture_allow_a_spelled_start_p47(
     probe: Run, pytester: pytest.Pytester, write_cases: Callable[..., Path]
 ) -> None:
     write_cases(
@@ -310,7 +310,7 @@ def test_promise_47_cases_and_the_fixture_allow_it(
     assert "allow_special_tokens=True in Python" in result.stdout.str()
 
 
-def test_promise_47_spans_allow_it() -> None:
+def test_spans_allow_a_spelled_start_p47() -> None:
     text = """
         version: 1
         suite: spans
@@ -331,7 +331,9 @@ def test_promise_47_spans_allow_it() -> None:
     assert dict(found.accuracy.left_out) == {"the model cannot take the text": 1}
 
 
-def test_promise_47_show_allows_it(attn: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_show_allows_a_spelled_start_p47(
+    attn: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     tiny_network("bert").save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)

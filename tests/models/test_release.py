@@ -59,7 +59,7 @@ def scale_beyond(keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt_oss", "mistral", "deberta_v2", "bart"])
-def test_promise_50_texts_are_read_as_a_fresh_network_returns_them(name: str) -> None:
+def test_texts_are_read_as_a_fresh_network_returns_them_p50(name: str) -> None:
     rows = checked(partial(tiny_network, name))
     decoder = name in ("gpt_oss", "mistral")
     assert [*rows] == ["text", "long text"] + ["text pair"] * (not decoder)
@@ -72,7 +72,7 @@ def test_promise_50_texts_are_read_as_a_fresh_network_returns_them(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "deberta_v2", "roberta", "xlnet", "bart"])
-def test_promise_46_two_texts_are_read_as_the_tokenizer_puts_them_together(
+def test_two_texts_are_read_as_the_tokenizer_puts_them_together_p46(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = pair_models.model(name)
@@ -92,7 +92,7 @@ def test_promise_46_two_texts_are_read_as_the_tokenizer_puts_them_together(
         assert "text pair: encoder L" in problems[0]
 
 
-def test_promise_50_the_long_text_is_longer_than_the_windows() -> None:
+def test_the_long_text_is_longer_than_the_windows_p50() -> None:
     def build(**sizes: int) -> Callable[[], PreTrainedModel]:
         return partial(tiny_network, "mistral", sliding_window=150, **sizes)
 
@@ -102,7 +102,7 @@ def test_promise_50_the_long_text_is_longer_than_the_windows() -> None:
     assert short.remark == "not longer than the widest window or block of 150 tokens"
 
 
-def test_promise_50_another_network_than_the_released_one_is_found() -> None:
+def test_another_network_than_the_released_one_is_found_p50() -> None:
     model = Model.of(tiny_network("llama"), tiny_tokenizer(end=False), name="tiny")
     first, second = release_check(model, partial(tiny_network, "llama", seed=1))
     assert first.problem.startswith("tiny, text: decoder L")
@@ -112,7 +112,7 @@ def test_promise_50_another_network_than_the_released_one_is_found() -> None:
     assert shallow.problem.endswith("LlamaModel returns weights of other sites or layers")
 
 
-def test_promise_50_what_is_wrong_in_long_texts_alone_is_found(
+def test_what_is_wrong_in_long_texts_alone_is_found_p50(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scale_beyond(60, monkeypatch)
@@ -125,7 +125,7 @@ def test_promise_50_what_is_wrong_in_long_texts_alone_is_found(
     assert family.reason.startswith("llama, long text: decoder L")
 
 
-def test_promise_50_what_is_wrong_beyond_a_window_is_refused_at_load(
+def test_what_is_wrong_beyond_a_window_is_refused_at_load_p50(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scale_beyond(60, monkeypatch)
@@ -135,7 +135,7 @@ def test_promise_50_what_is_wrong_beyond_a_window_is_refused_at_load(
         Model.of(tiny_network("mistral", sliding_window=60), tokenizer, name="wide")
 
 
-def test_promise_50_other_ids_than_the_tokenizer_gives_are_found(
+def test_other_ids_than_the_tokenizer_gives_are_found_p50(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     call = PreTrainedTokenizerFast.__call__
@@ -152,7 +152,7 @@ def test_promise_50_other_ids_than_the_tokenizer_gives_are_found(
     )
 
 
-def test_promise_47_a_chat_is_read_as_its_template_tokenises_it() -> None:
+def test_a_chat_is_read_as_its_template_tokenises_it_p47() -> None:
     row = checked(partial(tiny_network, "llama"), chat_template=TEMPLATE)["chat"]
     assert row.problem == row.remark == ""
     expected = "<s>user: The keys near the cabinet are old. assistant:"
@@ -171,7 +171,7 @@ def test_promise_47_a_chat_is_read_as_its_template_tokenises_it() -> None:
         ({"rag": "x"}, "multiple chat templates with no default"),
     ],
 )
-def test_promise_50_a_template_that_renders_no_plain_chat_is_a_remark(
+def test_a_template_that_renders_no_plain_chat_is_a_remark_p50(
     template: object, reason: str
 ) -> None:
     rows = checked(partial(tiny_network, "llama"), chat_template=template)
@@ -181,7 +181,7 @@ def test_promise_50_a_template_that_renders_no_plain_chat_is_a_remark(
     assert [row.problem for row in rows.values()] == ["", "", ""]
 
 
-def test_promise_50_the_class_that_the_configuration_names_is_asked(tmp_path: Path) -> None:
+def test_the_class_that_the_configuration_names_is_asked_p50(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = T5ForConditionalGeneration(tiny_network("t5").config)
     model = of_text("t5", network, tmp_path)
@@ -205,7 +205,7 @@ def test_promise_50_the_class_that_the_configuration_names_is_asked(tmp_path: Pa
         (T5ForSequenceClassification, "T5ForSequenceClassification", "T5Model"),
     ],
 )
-def test_promise_50_a_head_that_is_not_there_or_classifies_is_left_out(
+def test_a_head_that_is_not_there_or_classifies_is_left_out_p50(
     kind: Any, named: str, used: str, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
@@ -218,13 +218,13 @@ def test_promise_50_a_head_that_is_not_there_or_classifies_is_left_out(
     assert [(row.architecture, row.problem) for row in rows] == [(used, "")] * 3
 
 
-def test_promise_50_a_network_that_was_handed_over_has_no_files() -> None:
+def test_a_network_that_was_handed_over_has_no_files_p50() -> None:
     model = Model.of(tiny_network("bert"), tiny_tokenizer(), name="mine")
     with pytest.raises(ModelError, match="mine was handed over as a network"):
         network_as_released(model)
 
 
-def test_promise_50_models_check_prints_a_line_for_each_kind_and_fails_on_a_difference(
+def test_models_check_prints_a_line_for_each_kind_and_fails_on_a_difference_p50(
     attn: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_text("bert", tiny_network("bert"), tmp_path)

@@ -55,7 +55,7 @@ def update(path: Path, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_promise_45_code_of_its_own_is_refused_though_the_type_is_known(
+def test_code_of_its_own_is_refused_though_the_type_is_known_p45(
     check: bool, two_way: Path
 ) -> None:
     with pytest.raises(
@@ -66,7 +66,7 @@ def test_promise_45_code_of_its_own_is_refused_though_the_type_is_known(
         load(str(two_way), check=check)
 
 
-def test_promise_45_what_is_ignored_is_told_and_the_stock_class_is_loaded(
+def test_ignored_code_is_reported_and_the_stock_class_is_loaded_p45(
     two_way: Path, qwen: Path
 ) -> None:
     model, plain = load(str(two_way), ignore_remote_code=True), load(str(qwen))
@@ -90,7 +90,7 @@ def test_promise_45_what_is_ignored_is_told_and_the_stock_class_is_loaded(
         ("video_preprocessor_config.json", {"auto_map": {"AutoVideoProcessor": "video.V"}}),
     ],
 )
-def test_promise_45_wherever_the_code_is_named(
+def test_code_is_found_in_whichever_file_names_it_p45(
     name: str, value: dict[str, Any], qwen: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(qwen, tmp_path / "own"))
@@ -100,7 +100,7 @@ def test_promise_45_wherever_the_code_is_named(
     assert load(str(folder), ignore_remote_code=True, check=False).ignored_code == (name,)
 
 
-def test_promise_45_a_configuration_for_newer_versions_counts(qwen: Path, tmp_path: Path) -> None:
+def test_a_configuration_for_newer_versions_counts_p45(qwen: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(qwen, tmp_path / "own"))
     newer = shutil.copy(folder / "config.json", folder / "config.4.0.0.json")
     update(Path(newer), auto_map=OWN)
@@ -111,7 +111,7 @@ def test_promise_45_a_configuration_for_newer_versions_counts(qwen: Path, tmp_pa
         load(str(folder))
 
 
-def test_promise_45_code_of_a_tokenizer_counts_where_that_tokenizer_is_used(
+def test_code_of_a_tokenizer_counts_where_that_tokenizer_is_used_p45(
     qwen: Path, tmp_path: Path
 ) -> None:
     own = Path(shutil.copytree(qwen, tmp_path / "own"))
@@ -130,7 +130,7 @@ def test_an_empty_auto_map_names_no_code(value: Any, qwen: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("ignore", [False, True])
 @pytest.mark.parametrize("kind", ["two_way", None, ["qwen2"]])
-def test_promise_45_a_type_that_transformers_lacks_stays_refused(
+def test_a_type_that_transformers_lacks_stays_refused_p45(
     ignore: bool, kind: Any, two_way: Path
 ) -> None:
     update(two_way / "config.json", model_type=kind)
@@ -138,9 +138,7 @@ def test_promise_45_a_type_that_transformers_lacks_stays_refused(
         load(str(two_way), ignore_remote_code=ignore)
 
 
-def test_promise_45_an_unknown_type_without_code_is_one_sentence(
-    qwen: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_type_without_code_is_one_sentence_p45(qwen: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(qwen, tmp_path / "unknown"))
     update(folder / "config.json", model_type="two_way")
     with pytest.raises(ModelError, match=r"cannot be loaded: .*model type `two_way`") as refused:
@@ -148,7 +146,7 @@ def test_promise_45_an_unknown_type_without_code_is_one_sentence(
     assert "\n" not in str(refused.value)
 
 
-def test_promise_45_a_mutant_is_made_only_of_a_model_that_can_be_measured(
+def test_a_mutant_is_made_only_of_a_model_that_can_be_measured_p45(
     qwen: Path, two_way: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="comes with code of its own"):
@@ -170,7 +168,7 @@ CASES = """
 
 
 @pytest.mark.parametrize("by", ["option", "ini"])
-def test_promise_45_a_run_warns_and_the_results_tell(
+def test_a_run_and_its_results_report_ignored_code_p45(
     by: str, two_way: Path, pytester: pytest.Pytester
 ) -> None:
     pytester.makefile(".attn.yaml", x=CASES)
@@ -193,7 +191,7 @@ def test_promise_45_a_run_warns_and_the_results_tell(
     assert "without its own code" in markdown(found)
 
 
-def test_promise_45_without_the_option_the_case_is_an_error(
+def test_code_of_a_model_is_an_error_of_its_cases_p45(
     two_way: Path, pytester: pytest.Pytester
 ) -> None:
     pytester.makefile(".attn.yaml", x=CASES)
@@ -202,7 +200,7 @@ def test_promise_45_without_the_option_the_case_is_an_error(
     done.stdout.fnmatch_lines(["*two-way comes with code of its own*"])
 
 
-def test_promise_45_the_commands_take_the_option(
+def test_the_commands_take_the_option_to_ignore_code_p45(
     two_way: Path, attn: Callable[..., tuple[int, str]]
 ) -> None:
     with pytest.raises(ModelError, match="comes with code of its own"):
@@ -215,7 +213,7 @@ def test_promise_45_the_commands_take_the_option(
 # In the gate -------------------------------------------------------------------------------------
 
 
-def test_promise_45_the_gate_wants_leave_and_its_last_line_says_so() -> None:
+def test_the_gate_needs_its_policy_to_allow_ignored_code_p45() -> None:
     found = run(*many(3), models=(IGNORED,))
     decision = decide(found)
     assert (decision.exit_code, kinds(decision)) == (2, ["ignored code"])
@@ -226,7 +224,7 @@ def test_promise_45_the_gate_wants_leave_and_its_last_line_says_so() -> None:
     assert "the code that came" not in plain.sentence
 
 
-def test_promise_45_the_gate_does_not_run_with_the_option_alone(
+def test_the_gate_does_not_ignore_code_by_option_alone_p45(
     attn: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("conftest.py").write_text("open('ran', 'w').close()")
@@ -241,6 +239,6 @@ def test_promise_45_the_gate_does_not_run_with_the_option_alone(
     assert not Path("ran").exists()
 
 
-def test_promise_45_no_card_is_written_of_another_model() -> None:
+def test_no_card_is_written_of_another_model_p45() -> None:
     with pytest.raises(ResultsError, match="measured without the code that comes with it"):
         card_yaml(run(*many(3), models=(IGNORED,)))

@@ -71,7 +71,7 @@ def word_level(count: int, **declared: Any) -> PreTrainedTokenizerFast:
     "files",
     [{}, {"README.md": "A model."}, {"modules.json": "[]"}],
 )
-def test_promise_43_a_folder_without_tokenizer_files_is_refused(
+def test_a_folder_without_tokenizer_files_is_refused_p43(
     bare: Path, tmp_path: Path, files: dict[str, str]
 ) -> None:
     folder = tmp_path / "saved"
@@ -85,7 +85,7 @@ def test_promise_43_a_folder_without_tokenizer_files_is_refused(
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "roberta", "t5", "gemma", "deberta_v2"])
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
-def test_promise_43_the_vocabulary_that_transformers_makes_up_is_refused(
+def test_the_vocabulary_that_transformers_makes_up_is_refused_p43(
     tmp_path: Path, architecture: str, name: str
 ) -> None:
     tiny_network(architecture).save_pretrained(tmp_path)
@@ -105,7 +105,9 @@ def test_promise_43_the_vocabulary_that_transformers_makes_up_is_refused(
         (300, 261, True),  # those of a larger model
     ],
 )
-def test_promise_43_the_size_of_the_vocabulary(size: int, rows: int, refused: bool) -> None:
+def test_a_vocabulary_larger_than_the_embedding_is_refused_p43(
+    size: int, rows: int, refused: bool
+) -> None:
     network, tokenizer = tiny_network("bert", vocab_size=rows), word_level(size - 1)
     assert len(tokenizer) == size
     if not refused:
@@ -133,7 +135,7 @@ def test_promise_43_the_size_of_the_vocabulary(size: int, rows: int, refused: bo
     ],
     ids=["special", "merges", "spaces"],
 )
-def test_promise_43_a_tokenizer_that_reads_nothing_is_refused(
+def test_a_tokenizer_that_reads_nothing_is_refused_p43(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     network = tiny_network("bert", vocab_size=len(tokenizer))
@@ -141,7 +143,7 @@ def test_promise_43_a_tokenizer_that_reads_nothing_is_refused(
         Model.of(network, tokenizer, name="tiny")
 
 
-def test_promise_43_bytes_without_merges_are_refused_in_a_large_vocabulary() -> None:
+def test_bytes_without_merges_are_refused_in_a_large_vocabulary_p43() -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*alphabet, *(first + second for first in alphabet[:20] for second in alphabet[:20])]
     backend = Tokenizer(models.BPE({piece: n for n, piece in enumerate(pieces)}, []))
@@ -154,7 +156,7 @@ def test_promise_43_bytes_without_merges_are_refused_in_a_large_vocabulary() -> 
         Model.of(tiny_network("bert", vocab_size=len(pieces)), tokenizer, name="tiny")
 
 
-def test_promise_43_small_and_foreign_vocabularies_are_no_fault(minilm: Model) -> None:
+def test_small_and_foreign_vocabularies_are_no_fault_p43(minilm: Model) -> None:
     assert Model.of(tiny_network("gpt2", vocab_size=4), word_level(3), name="tiny")
     # No word of an English sentence is known to it.
     foreign = {char: n for n, char in enumerate(["<unk>", *map(chr, range(0x4E00, 0x4F00))])}
@@ -165,7 +167,7 @@ def test_promise_43_small_and_foreign_vocabularies_are_no_fault(minilm: Model) -
     assert len(minilm.tokenizer) == 30522
 
 
-def test_promise_43_an_encoder_decoder_counts_by_side() -> None:
+def test_an_encoder_decoder_checks_both_vocabularies_p43() -> None:
     with pytest.raises(ModelError, match="261 entries for 900 embedding rows of the target"):
         Model.of(
             tiny_network("marian", decoder_vocab_size=900, share_encoder_decoder_embeddings=False),
@@ -176,7 +178,7 @@ def test_promise_43_an_encoder_decoder_counts_by_side() -> None:
     assert Model.of(apart, tiny_tokenizer(start=False), name="marian")
 
 
-def test_promise_43_every_command_refuses(
+def test_every_command_refuses_a_model_without_tokenizer_p43(
     bare: Path, attn: Callable[..., tuple[int, str]], words: Path
 ) -> None:
     for command in (
@@ -201,7 +203,7 @@ def with_added(*added: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def test_promise_43_a_token_beyond_the_rows_is_an_error_of_its_text() -> None:
+def test_a_token_beyond_the_rows_is_an_error_of_its_text_p43() -> None:
     model = Model.of(tiny_network("bert"), with_added("<doc>"), name="tiny")
     assert model.encode(Sample("abc def"))
     message = "the token <doc> has the id 261, and tiny has only 261 embedding rows"
@@ -214,7 +216,7 @@ def test_promise_43_a_token_beyond_the_rows_is_an_error_of_its_text() -> None:
         bart.encode(Sample("abc", target="def <doc>"))
 
 
-def test_promise_43_readouts_with_such_a_token_are_errors() -> None:
+def test_readouts_with_such_a_token_are_errors_p43() -> None:
     network = tiny_network("llama")
 
     def load_head(kind: Any) -> Any:
@@ -227,7 +229,7 @@ def test_promise_43_readouts_with_such_a_token_are_errors() -> None:
         model.read_out([Prediction(Sample("a b c"), Span(2, 3), instead="doc")])
 
 
-def test_promise_43_other_texts_of_the_block_are_judged(
+def test_other_texts_of_the_block_are_judged_p43(
     probe: Run, write_cases: Write, tmp_path: Path
 ) -> None:
     write_cases(
@@ -272,7 +274,7 @@ def sha256_of(folder: Path, *names: str) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def test_promise_43_another_tokenizer_is_read_with(bare: Path, words: Path) -> None:
+def test_a_named_tokenizer_is_used_p43(bare: Path, words: Path) -> None:
     model = load(str(bare), tokenizer=str(words))
     assert model.tokenizer_ref == str(words)
     names = sorted(path.name for path in words.iterdir())
@@ -288,7 +290,9 @@ def test_promise_43_another_tokenizer_is_read_with(bare: Path, words: Path) -> N
     np.testing.assert_allclose(rows.weights[1], expected, atol=5e-5)
 
 
-def test_promise_43_a_wrong_reference_is_refused(bare: Path, words: Path, tmp_path: Path) -> None:
+def test_a_wrong_tokenizer_reference_is_refused_p43(
+    bare: Path, words: Path, tmp_path: Path
+) -> None:
     for ref, message in (
         (str(tmp_path), "no tokenizer in"),
         (str(words / "tokenizer.json"), "is a file; name the folder"),
@@ -302,9 +306,7 @@ def test_promise_43_a_wrong_reference_is_refused(bare: Path, words: Path, tmp_pa
             load(str(bare), tokenizer=ref)
 
 
-def test_promise_43_code_beside_a_tokenizer_is_never_run(
-    bare: Path, words: Path, tmp_path: Path
-) -> None:
+def test_code_beside_a_tokenizer_is_never_run_p43(bare: Path, words: Path, tmp_path: Path) -> None:
     folder = tmp_path / "words"
     shutil.copytree(words, folder)
     (folder / "own.py").write_text("raise SystemExit('remote code ran')")
@@ -316,7 +318,7 @@ def test_promise_43_code_beside_a_tokenizer_is_never_run(
         load(str(bare), tokenizer=str(folder))
 
 
-def test_promise_43_the_option_names_a_tokenizer_and_results_say_which(
+def test_the_option_names_a_tokenizer_and_results_say_which_p43(
     probe: Run, write_cases: Write, bare: Path, words: Path
 ) -> None:
     write_cases(CASE)
@@ -333,7 +335,7 @@ def test_promise_43_the_option_names_a_tokenizer_and_results_say_which(
     assert model.tokenizer_sha256 == load(str(bare), tokenizer=str(words)).tokenizer_sha256
 
 
-def test_promise_43_the_ini_file_names_one_for_each_model(
+def test_the_ini_file_names_a_tokenizer_for_each_model_p43(
     probe: Run, write_cases: Write, bare: Path, words: Path, pytester: pytest.Pytester
 ) -> None:
     write_cases(CASE)
@@ -359,7 +361,7 @@ def test_promise_43_the_ini_file_names_one_for_each_model(
         ),
     ],
 )
-def test_promise_43_a_tokenizer_for_no_model_is_a_usage_error(
+def test_a_tokenizer_for_no_model_is_a_usage_error_p43(
     probe: Run, options: list[str], message: str
 ) -> None:
     result = probe(*options)
@@ -375,7 +377,7 @@ def test_values_by_model() -> None:
     assert values_by_model([], two, option="--o") == {}
 
 
-def test_promise_43_a_loader_of_the_projects_own_brings_its_tokenizer(
+def test_a_loader_of_the_projects_own_brings_its_tokenizer_p43(
     probe: Run, write_cases: Write, words: Path
 ) -> None:
     write_cases(CASE)
@@ -384,7 +386,7 @@ def test_promise_43_a_loader_of_the_projects_own_brings_its_tokenizer(
     result.stdout.fnmatch_lines(["*tiny is built by the project's own loader*"])
 
 
-def test_promise_43_a_scan_tells_its_tokenizer(
+def test_a_scan_records_its_tokenizer_p43(
     attn: Callable[..., tuple[int, str]], bare: Path, words: Path
 ) -> None:
     arc = {"from": [0, 1], "to": [2, 3], "relation": "next"}
@@ -398,7 +400,7 @@ def test_promise_43_a_scan_tells_its_tokenizer(
     assert (told["tokenizer"], told["ref"]) == (str(words), str(bare))
 
 
-def test_promise_43_a_variant_gets_the_other_tokenizer(
+def test_a_damaged_variant_gets_the_named_tokenizer_p43(
     bare: Path, words: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "variant"

@@ -67,9 +67,7 @@ def all_rows(found: Model, samples: Sequence[Sample], **how: Any) -> list[Rows]:
 
 @pytest.mark.parametrize("pair", [PAIR, None])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_promise_46_weights_are_those_of_the_tokenizers_own_pair(
-    name: str, pair: str | None
-) -> None:
+def test_weights_are_those_of_the_tokenizers_own_pair_p46(name: str, pair: str | None) -> None:
     sample = Sample(TEXT, pair=pair)
     read = model(name).encode(sample).source
     assert list(read.ids) == tokenizer(name)(TEXT, pair)["input_ids"]
@@ -79,7 +77,7 @@ def test_promise_46_weights_are_those_of_the_tokenizers_own_pair(
 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "xlnet", "gpt2-bert"])
-def test_promise_46_segments_reach_the_network(name: str) -> None:
+def test_segments_reach_the_network_p46(name: str) -> None:
     # Else the test above could not fail: with segments of zeros the weights are others.
     inputs = tokenizer(name)(TEXT, PAIR, return_tensors="pt")
     inputs["token_type_ids"] = torch.zeros_like(inputs["token_type_ids"])
@@ -104,7 +102,7 @@ def test_promise_46_segments_reach_the_network(name: str) -> None:
         ("bart", "right"),
     ],
 )
-def test_promise_46_pairs_in_a_batch_with_longer_and_single_texts(name: str, padding: str) -> None:
+def test_pairs_in_a_batch_equal_pairs_alone_p46(name: str, padding: str) -> None:
     samples = [BOTH, Sample(TEXT), Sample(PAIR, pair=TEXT), Sample(TEXT, pair=f"{PAIR} {PAIR}")]
     for rows, sample in zip(all_rows(model(name), samples, padding=padding), samples, strict=True):
         expected = weights_as_released(name, sample.text, sample.pair)
@@ -112,7 +110,7 @@ def test_promise_46_pairs_in_a_batch_with_longer_and_single_texts(name: str, pad
             np.testing.assert_allclose(rows.weights[layer], weights, atol=1e-5)
 
 
-def test_promise_46_the_demo_model(minilm: Model) -> None:
+def test_the_demo_model_reads_pairs_as_its_tokenizer_does_p46(minilm: Model) -> None:
     from transformers import AutoModel
 
     fresh = AutoModel.from_config(minilm.network.config, attn_implementation="eager")
@@ -129,7 +127,7 @@ def test_promise_46_the_demo_model(minilm: Model) -> None:
     assert max(apart) > 0.1
 
 
-def test_promise_46_a_segment_that_the_network_has_not_is_an_error() -> None:
+def test_a_segment_that_the_network_has_not_is_an_error_p46() -> None:
     one = network("bert")
     one.config.type_vocab_size = 1
     found = Model.of(one, tokenizer("bert"), name="x", check=False)
@@ -142,7 +140,7 @@ def test_promise_46_a_segment_that_the_network_has_not_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_promise_46_words_are_found_in_either_text(name: str) -> None:
+def test_words_are_found_in_either_text_p46(name: str) -> None:
     tokens = model(name).encode(BOTH).source
     labels = " ".join(group.label for group in groups(tokens) if not group.special)
     assert labels == "The keys near the cabinet are old . The animal was tired ."
@@ -174,7 +172,7 @@ def test_promise_46_words_are_found_in_either_text(name: str) -> None:
         ({"text": {"chars": [4, 8]}}, "keys", False),
     ],
 )
-def test_promise_46_selectors(written: object, word: str, pair: bool) -> None:
+def test_selectors_find_words_in_the_named_text_p46(written: object, word: str, pair: bool) -> None:
     tokens = model("bert").encode(BOTH).source
     found = positions(parse_selector(written), tokens)
     own = PAIR if pair else TEXT
@@ -185,7 +183,7 @@ def test_promise_46_selectors(written: object, word: str, pair: bool) -> None:
     assert covered == set(range(start, start + len(word))) - spaces
 
 
-def test_promise_46_lists_and_special_tokens() -> None:
+def test_lists_of_words_and_special_tokens_span_both_texts_p46() -> None:
     tokens = model("bert").encode(BOTH).source
 
     def at(written: object) -> tuple[int, ...]:
@@ -235,7 +233,9 @@ def test_promise_46_lists_and_special_tokens() -> None:
         ({"pair": {"chars": [10, 30]}}, "chars: [10, 30] lies outside text_pair of 21 characters"),
     ],
 )
-def test_promise_46_what_cannot_be_meant_says_how_to_name_it(written: object, message: str) -> None:
+def test_a_selector_that_finds_nothing_says_how_to_name_the_word_p46(
+    written: object, message: str
+) -> None:
     tokens = model("bert").encode(BOTH).source
     with pytest.raises(SelectorError) as caught:
         positions(parse_selector(written), tokens)
@@ -250,7 +250,7 @@ def test_promise_46_what_cannot_be_meant_says_how_to_name_it(written: object, me
         ("dog", "such as {pair: {word: key, nth: 2}}"),
     ],
 )
-def test_promise_46_several_places_in_one_of_the_texts(text: str, message: str) -> None:
+def test_an_ambiguous_word_names_its_places_in_both_texts_p46(text: str, message: str) -> None:
     sample = Sample(text, pair="a key, a key")
     tokens = model("llama").encode(sample).source
     with pytest.raises(SelectorError, match="say which one") as caught:
@@ -269,7 +269,7 @@ def test_promise_46_several_places_in_one_of_the_texts(text: str, message: str) 
         ({"pari": "a"}, "did you mean 'pair'"),
     ],
 )
-def test_promise_46_selectors_that_have_no_meaning(written: object, message: str) -> None:
+def test_selectors_without_a_meaning_are_refused_p46(written: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_selector(written)
 
@@ -282,7 +282,7 @@ ADVICE = "write what follows as a second text: text_pair: in a case file, pair= 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "deberta_v2", "xlnet"])
 @pytest.mark.parametrize("allow", [False, True])
-def test_promise_46_a_typed_separator_is_refused(name: str, allow: bool) -> None:
+def test_a_typed_separator_is_refused_p46(name: str, allow: bool) -> None:
     typed = f"{TEXT} [SEP] {PAIR}"
     with pytest.raises(SelectorError, match=ADVICE):
         model(name).encode(Sample(typed, allow_special_tokens=allow))
@@ -296,7 +296,7 @@ def test_promise_46_a_typed_separator_is_refused(name: str, allow: bool) -> None
         assert list(read.ids) == tokenizer(name)(sample.text, sample.pair)["input_ids"]
 
 
-def test_promise_46_without_segments_a_separator_is_a_special_token_as_any() -> None:
+def test_without_segments_a_separator_is_a_special_token_as_any_p46() -> None:
     typed = f"{TEXT}</s></s>{PAIR}"
     with pytest.raises(SelectorError, match="allow_special_tokens: true"):
         model("roberta").encode(Sample(typed))
@@ -304,13 +304,13 @@ def test_promise_46_without_segments_a_separator_is_a_special_token_as_any() -> 
     assert list(read.ids) == tokenizer("roberta")(typed)["input_ids"]
 
 
-def test_promise_46_other_special_tokens_are_declared_as_before() -> None:
+def test_other_special_tokens_are_declared_as_before_p46() -> None:
     with pytest.raises(SelectorError, match="allow_special_tokens: true"):
         model("bert").encode(Sample("The [MASK] are old.", one_segment=True))
     model("bert").encode(Sample("The [MASK] are old.", allow_special_tokens=True))
 
 
-def test_promise_46_a_mask_behind_a_typed_separator_is_refused_as_a_word_is() -> None:
+def test_a_mask_behind_a_typed_separator_is_refused_as_a_word_is_p46() -> None:
     typed = f"{TEXT} [SEP] [MASK]"
     with pytest.raises(SelectorError, match="gets the segment of what precedes it"):
         model("bert").encode(Sample(typed, allow_special_tokens=True))
@@ -321,7 +321,7 @@ def test_promise_46_a_mask_behind_a_typed_separator_is_refused_as_a_word_is() ->
     assert model("bert").encode(sample).source.ids == ids
 
 
-def test_promise_46_token_ids_with_a_separator_inside() -> None:
+def test_a_separator_among_token_ids_is_refused_p46() -> None:
     ids = tuple(tokenizer("bert")(TEXT, PAIR)["input_ids"])
     with pytest.raises(SelectorError, match="the separator 3 stands between tokens"):
         model("bert").encode(Sample("", ids=ids))
@@ -351,7 +351,7 @@ def complaints(body: str) -> list[str]:
     return [str(error) for error in caught.value.errors]
 
 
-def test_promise_46_a_case_with_a_pair() -> None:
+def test_a_case_states_a_second_text_p46() -> None:
     (case,) = cases_of(
         f"cases:\n- id: a\n  text: {TEXT}\n  text_pair: {PAIR}\n  one_segment: true\n  expect:\n"
         "  - attends: {from: animal, to: {text: The}, over: {pair: The}, top: 1}\n"
@@ -359,7 +359,7 @@ def test_promise_46_a_case_with_a_pair() -> None:
     assert case.sample == Sample(TEXT, pair=PAIR, one_segment=True)
 
 
-def test_promise_46_rows_fill_the_pair() -> None:
+def test_rows_fill_the_second_text_p46() -> None:
     found = cases_of(
         'cases:\n- id: a\n  template: "The {noun} slept."\n'
         '  text_pair: "A {other} saw the {noun}."\n'
@@ -415,12 +415,12 @@ CASE = "cases:\n- id: a\n  text: The keys.\n"
         ),
     ],
 )
-def test_promise_46_mistakes_are_found_when_the_file_is_read(body: str, message: str) -> None:
+def test_mistakes_with_a_second_text_are_found_at_collection_p46(body: str, message: str) -> None:
     found = complaints(body)
     assert any(one.startswith(message) for one in found), found
 
 
-def test_promise_46_the_editor_knows_the_keys() -> None:
+def test_the_json_schema_knows_the_keys_of_a_second_text_p46() -> None:
     checker = jsonschema.Draft7Validator(schema())
     case: dict[str, Any] = {
         "id": "a",
@@ -444,7 +444,7 @@ def test_promise_46_the_editor_knows_the_keys() -> None:
         assert list(checker.iter_errors({**file, "cases": [wrong]}))
 
 
-def test_promise_46_labelled_spans_of_a_relation() -> None:
+def test_labelled_spans_of_a_relation_read_both_texts_p46() -> None:
     contents = parse_contents(
         document(
             "relations:\n- id: a\n  heads: L0H0\n  expect: {accuracy: 0.1}\n  spans:\n"
@@ -461,7 +461,7 @@ def test_promise_46_labelled_spans_of_a_relation() -> None:
 # What else knows of the pair --------------------------------------------------------------------
 
 
-def test_promise_46_a_changed_pair_is_a_changed_text() -> None:
+def test_a_changed_pair_is_a_changed_text_p46() -> None:
     texts = [
         Sample(TEXT),
         BOTH,
@@ -494,9 +494,7 @@ def with_words(name: str, kind: Any) -> tuple[Model, Any]:
 
 @pytest.mark.parametrize("word", ["cabinet", "tired"])
 @pytest.mark.parametrize("instead", [None, "key"])
-def test_promise_46_an_encoder_predicts_a_word_of_either_text(
-    word: str, instead: str | None
-) -> None:
+def test_an_encoder_predicts_a_word_of_either_text_p46(word: str, instead: str | None) -> None:
     found, plain = with_words("bert", AutoModelForMaskedLM)
     spans = {"cabinet": TEXT.index("cabinet"), "tired": len(TEXT) + 1 + PAIR.index("tired")}
     span = Span(spans[word], spans[word] + len(word))
@@ -520,7 +518,7 @@ def test_promise_46_an_encoder_predicts_a_word_of_either_text(
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("word", ["cabinet", "tired"])
-def test_promise_46_a_decoder_predicts_a_word_from_all_before_it(name: str, word: str) -> None:
+def test_a_decoder_predicts_a_word_from_all_before_it_p46(name: str, word: str) -> None:
     found, plain = with_words(name, AutoModelForCausalLM)
     read = found.encode(BOTH).source
     first, *_ = at = positions(parse_selector(word), read)
@@ -534,7 +532,7 @@ def test_promise_46_a_decoder_predicts_a_word_from_all_before_it(name: str, word
     assert first > 0
 
 
-def test_promise_46_embeddings_and_ablation_read_the_pair() -> None:
+def test_embeddings_and_ablation_read_the_pair_p46() -> None:
     found = model("bert")
 
     def states(text: str, pair: str | None, hook: Any = None) -> Any:
@@ -574,7 +572,7 @@ def test_promise_46_embeddings_and_ablation_read_the_pair() -> None:
     )
 
 
-def test_promise_46_relations_and_scans_read_the_pair(tmp_path: Path) -> None:
+def test_relations_and_scans_read_the_pair_p46(tmp_path: Path) -> None:
     """Both count what a plain loop over the eager weights counts."""
     line = {
         "text": TEXT,
@@ -626,7 +624,7 @@ def test_promise_46_relations_and_scans_read_the_pair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"from": {"pair": [0, 99]}}, {"from": {"pear": [0, 2]}}])
-def test_promise_46_characters_of_a_pair_that_are_not_there(
+def test_spans_beyond_the_second_text_are_refused_p46(
     wrong: dict[str, Any], tmp_path: Path
 ) -> None:
     arc = {"from": [0, 3], "to": [4, 8], "relation": "x", **wrong}
@@ -686,20 +684,20 @@ def tried(from_: object, to: object, over: object = None) -> tuple[set[str], Enc
         ("dog said", "author", None, "pair → text"),
     ],
 )
-def test_promise_46_control_pairs_lie_in_the_texts_of_the_rule(
+def test_control_pairs_lie_in_the_texts_of_the_rule_p46(
     from_: object, to: object, over: object, expected: str
 ) -> None:
     assert tried(from_, to, over)[0] == {expected}
 
 
-def test_promise_46_a_word_of_both_texts_has_no_control_pairs() -> None:
+def test_a_word_of_both_texts_has_no_control_pairs_p46() -> None:
     rule = parse_rule(
         "attends", {"heads": "L0H0", "from": "animal", "to": ["keys", "dog"], "min": 0.1}
     )
     assert rule.pair(model("bert").encode(LONG)) is None
 
 
-def test_promise_46_control_pairs_of_a_decoder_start_at_the_seam() -> None:
+def test_control_pairs_of_a_decoder_start_at_the_seam_p46() -> None:
     encoding = model("llama").encode(LONG)
     seam = "{pair: {chars: [0, 3]}}"
     rule = parse_rule(
@@ -720,7 +718,7 @@ def test_promise_46_control_pairs_of_a_decoder_start_at_the_seam() -> None:
     assert max(max(found.keys[key]) for key in found.key) < second
 
 
-def test_promise_46_habits_of_position_count_through_both_texts() -> None:
+def test_habits_of_position_count_through_both_texts_p46() -> None:
     written = [
         f"- id: c{number}\n  text: The {noun} slept.\n  text_pair: It was old.\n  expect:\n"
         f"  - attends: {{from: It, to: {noun}, min: 0.1}}\n"
@@ -733,7 +731,7 @@ def test_promise_46_habits_of_position_count_through_both_texts() -> None:
     assert '"to" stands 3 words back from "from"' in str(found)
 
 
-def test_promise_46_what_a_reader_sees() -> None:
+def test_messages_show_both_texts_p46() -> None:
     (case,) = cases_of(
         f"cases:\n- id: a\n  text: {TEXT}\n  text_pair: {PAIR}\n  expect:\n"
         "  - attends: {from: animal, to: {text: The}, over: {pair: The}, min: 0.99, heads: L0H0}\n"
@@ -767,7 +765,7 @@ def test_promise_46_what_a_reader_sees() -> None:
     assert "\x1f" not in svg
 
 
-def test_promise_46_wrong_arcs_are_shown_in_their_text(minilm: Model) -> None:
+def test_wrong_arcs_are_shown_in_their_text_p46(minilm: Model) -> None:
     from attnprobe.relations.accuracy import judge
     from attnprobe.run.explain import explain_relation
 
@@ -784,7 +782,7 @@ def test_promise_46_wrong_arcs_are_shown_in_their_text(minilm: Model) -> None:
     assert "1F" not in told
 
 
-def test_promise_46_on_the_command_line(
+def test_the_command_line_reads_both_texts_p46(
     attn: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     from tests.conftest import MINILM
@@ -810,7 +808,7 @@ class PairModel:
         return model("bert")
 
 
-def test_promise_46_in_a_test_and_in_a_report(
+def test_python_probes_and_reports_read_both_texts_p46(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     case = """
@@ -852,7 +850,7 @@ def test_promise_46_in_a_test_and_in_a_report(
 # Edges ------------------------------------------------------------------------------------------
 
 
-def test_promise_46_a_separator_with_nothing_behind_it_is_a_special_token_as_any() -> None:
+def test_a_separator_with_nothing_behind_it_is_a_special_token_as_any_p46() -> None:
     closing = Sample(f"{TEXT} [SEP]")
     with pytest.raises(SelectorError, match="allow_special_tokens: true"):
         model("bert").encode(closing)
@@ -864,13 +862,13 @@ def test_promise_46_a_separator_with_nothing_behind_it_is_a_special_token_as_any
         assert list(read.ids) == tokenizer("bert")(closing.text)["input_ids"]
 
 
-def test_promise_46_a_start_token_before_two_texts() -> None:
+def test_a_start_token_spelled_before_two_texts_is_refused_p46() -> None:
     spelled = Sample(f"[CLS] {TEXT}", pair=PAIR, allow_special_tokens=True)
     with pytest.raises(SelectorError, match="start token, which the tokenizer itself puts before"):
         model("bert").encode(spelled)
 
 
-def test_promise_46_a_separator_in_the_target_of_a_tokenizer_with_segments() -> None:
+def test_a_separator_typed_into_a_target_is_refused_p46() -> None:
     plain = tokenizer("bert")
     found = Model.of(network("bart"), tokenizer("bart"), name="bart")
     read = tokenize_target(plain, PAIR, start=2)
@@ -887,7 +885,7 @@ def test_promise_46_a_separator_in_the_target_of_a_tokenizer_with_segments() -> 
         )
 
 
-def test_promise_46_texts_that_touch_at_the_seam() -> None:
+def test_no_word_crosses_the_seam_of_two_texts_p46() -> None:
     """Marks, joiners and line ends at the seam join no word of one text to one of the other."""
     for text, pair in (
         ("well-", "known"),

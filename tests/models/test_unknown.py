@@ -55,7 +55,7 @@ def unigram_tokenizer(*, byte_fallback: bool) -> PreTrainedTokenizerFast:
 # Which tokens are unknown -------------------------------------------------------------------------
 
 
-def test_promise_44_the_tokens_of_a_text_tell_which_are_unknown(minilm: Model) -> None:
+def test_unknown_tokens_of_a_text_are_found_p44(minilm: Model) -> None:
     tokens = minilm.encode(Sample("The 🐶 met a 🐱, and 1,000 keys.")).source
     assert [tokens.pieces[index] for index in tokens.unknown] == ["[UNK]", "[UNK]"]
     assert tokens.unknown == tuple(
@@ -80,7 +80,7 @@ def test_promise_44_the_tokens_of_a_text_tell_which_are_unknown(minilm: Model) -
         (tiny_tokenizer(), "The keys Ω 🐶", ()),
     ],
 )
-def test_promise_44_unknown_tokens_of_every_family(
+def test_unknown_tokens_are_found_in_every_tokenizer_family_p44(
     tokenizer: Any, text: str, unknown: tuple[int, ...]
 ) -> None:
     tokens = tokenize(tokenizer, text)
@@ -91,7 +91,7 @@ def test_promise_44_unknown_tokens_of_every_family(
     assert shifted == tuple(position + 1 for position in unknown)
 
 
-def test_promise_44_an_unknown_token_that_the_text_spells_is_what_it_says(minilm: Model) -> None:
+def test_an_unknown_token_that_the_text_spells_is_what_it_says_p44(minilm: Model) -> None:
     text = Sample("The [UNK] met a 🐶.", allow_special_tokens=True)
     tokens = minilm.encode(text).source
     assert [index for index, token_id in enumerate(tokens.ids) if token_id == 100] == [2, 5]
@@ -100,7 +100,7 @@ def test_promise_44_an_unknown_token_that_the_text_spells_is_what_it_says(minilm
     assert rule.needs(minilm.encode(text))
 
 
-def test_promise_44_token_ids_tell_which_are_unknown(minilm: Model) -> None:
+def test_unknown_token_ids_are_found_p44(minilm: Model) -> None:
     assert minilm.encode(Sample("", ids=(101, 100, 1996, 100, 102))).source.unknown == (1, 3)
     # What is the end of a text as well is that, where it is given by its id.
     ends = words_tokenizer(unk_token="<oov>", eos_token="<oov>")
@@ -111,7 +111,7 @@ def test_promise_44_token_ids_tell_which_are_unknown(minilm: Model) -> None:
     "model",
     [models.WordLevel({"the": 1, "keys": 2}, unk_token="<unk>"), models.Unigram([("a", 0)])],
 )
-def test_promise_44_a_tokenizer_that_cannot_read_a_text_is_an_error_of_the_case(
+def test_a_tokenizer_that_cannot_read_a_text_is_an_error_of_the_case_p44(
     model: Any,
 ) -> None:
     backend = Tokenizer(model)
@@ -144,7 +144,7 @@ def test_promise_44_a_tokenizer_that_cannot_read_a_text_is_an_error_of_the_case(
         ("attends", {"from": "🐶", "to": "keys", "min": 0.1, "confirm": "effect"}),
     ],
 )
-def test_promise_44_a_rule_that_names_an_unknown_token_is_an_error(
+def test_a_rule_that_names_an_unknown_token_is_an_error_p44(
     minilm: Model, kind: str, arguments: dict[str, Any]
 ) -> None:
     rule = parse_rule(kind, {"heads": "L1H0", **arguments})
@@ -153,7 +153,7 @@ def test_promise_44_a_rule_that_names_an_unknown_token_is_an_error(
         rule.needs(minilm.encode(Sample(EMOJI)))
 
 
-def test_promise_44_other_words_of_such_a_text_are_judged(minilm: Model) -> None:
+def test_other_words_of_such_a_text_are_judged_p44(minilm: Model) -> None:
     rule = parse_rule("attends", {"heads": "L3H1", "from": "are", "to": "keys", "min": 0.1})
     (need,) = rule.needs(minilm.encode(Sample(EMOJI)))
     assert isinstance(need, Need)
@@ -169,7 +169,7 @@ def test_promise_44_other_words_of_such_a_text_are_judged(minilm: Model) -> None
         {"gold": "1-1 2-2"},
     ],
 )
-def test_promise_44_alignments_of_an_unknown_token_are_an_error(arguments: dict[str, Any]) -> None:
+def test_alignments_of_an_unknown_token_are_an_error_p44(arguments: dict[str, Any]) -> None:
     model = Model.of(tiny_network("bart"), build("unigram"), name="bart")
     rule = parse_rule("aligns", {"heads": "L0H0", "min_accuracy": 0.5, **arguments})
     read = model.encode(Sample("The keys Ω", target="les clefs Ω"))
@@ -177,7 +177,7 @@ def test_promise_44_alignments_of_an_unknown_token_are_an_error(arguments: dict[
         rule.needs(read)
 
 
-def test_promise_44_a_word_that_is_predicted_cannot_be_unknown() -> None:
+def test_a_word_that_is_predicted_cannot_be_unknown_p44() -> None:
     model = Model.of(tiny_network("llama", vocab_size=4), words_tokenizer(), name="llama")
     read = model.encode(Sample("the keys are cloths"))
     arguments = {"heads": "L0H0", "from": {"predicts": "cloths"}, "to": "keys", "min": 0.1}
@@ -185,7 +185,7 @@ def test_promise_44_a_word_that_is_predicted_cannot_be_unknown() -> None:
         parse_rule("attends", arguments).needs(read)
 
 
-def test_promise_44_a_readout_of_an_unknown_token_is_an_error() -> None:
+def test_a_readout_of_an_unknown_token_is_an_error_p44() -> None:
     network = tiny_network("llama", vocab_size=4)
 
     def load_head(kind: Any) -> Any:
@@ -198,7 +198,7 @@ def test_promise_44_a_readout_of_an_unknown_token_is_an_error() -> None:
         model.read_out([Prediction(sample, Span(4, 8), instead="clefs")])
 
 
-def test_promise_44_no_control_pair_has_an_unknown_token() -> None:
+def test_no_control_pair_has_an_unknown_token_p44() -> None:
     read = encoding("The animals slept near the old river .")
     arguments = {"heads": "L0H0", "from": "animals", "to": "slept", "over": "near", "min": 0.1}
     rule = parse_rule("attends", arguments)
@@ -230,7 +230,7 @@ def _words_tried(rule: Any, read: Encoding) -> list[str]:
 # Other unknown tokens are reported ----------------------------------------------------------------
 
 
-def test_promise_44_the_unknown_words_of_both_texts() -> None:
+def test_unknown_words_of_source_and_target_are_reported_p44() -> None:
     model = Model.of(tiny_network("bart"), build("unigram"), name="bart")
     read = model.encode(Sample("The keys Ω are Σ", target="les clefs Ψ Ω"))
     assert read.unknown_words == ("Ω", "Σ", "Ψ", "Ω")
@@ -242,7 +242,7 @@ def test_promise_44_the_unknown_words_of_both_texts() -> None:
     assert unknown_line(many)[0].endswith("Ⴇ and 3 more")
 
 
-def test_promise_44_unknown_tokens_of_a_text_stand_in_report_and_results(
+def test_unknown_tokens_of_a_text_stand_in_report_and_results_p44(
     minilm: Model, probe: Run, write_cases: Write
 ) -> None:
     write_cases(

@@ -133,7 +133,7 @@ PLUGINS = {
 
 
 @pytest.mark.parametrize("why", UNFINISHED)
-def test_promise_35_an_unfinished_run_saves_no_baseline(
+def test_an_unfinished_run_saves_no_baseline_p35(
     probe: Run,
     write_cases: Write,
     pytester: pytest.Pytester,
@@ -150,7 +150,7 @@ def test_promise_35_an_unfinished_run_saves_no_baseline(
     assert not MAIN.exists()
 
 
-def test_promise_35_a_run_with_a_file_that_cannot_be_read_saves_no_baseline(
+def test_a_run_with_a_file_that_cannot_be_read_saves_no_baseline_p35(
     probe: Run, write_cases: Write
 ) -> None:
     write_cases(CASES)
@@ -254,7 +254,7 @@ def test_what_is_skipped_in_both_runs_holds_nothing_up(
     assert [entry.id for entry in read_results(MAIN).cases] == ["rows", "rows"]
 
 
-def test_promise_35_a_run_that_measured_nothing_replaces_no_baseline(
+def test_a_run_that_measured_nothing_replaces_no_baseline_p35(
     probe: Run, write_cases: Write, baseline: Make
 ) -> None:
     baseline(CASES)
@@ -283,7 +283,7 @@ def test_promise_35_a_run_that_measured_nothing_replaces_no_baseline(
         (lambda data: data.update(models=[]), "no model was judged; delete the file*"),
     ],
 )
-def test_promise_36_a_baseline_that_measured_nothing_exits_2(
+def test_a_baseline_that_measured_nothing_exits_2_p36(
     probe: Run, baseline: Make, change: Callable[[dict[str, Any]], None], complaint: str
 ) -> None:
     baseline(FEWER)
@@ -308,7 +308,7 @@ def test_promise_36_a_baseline_that_measured_nothing_exits_2(
     ],
 )
 @pytest.mark.parametrize("option", ["save", "compare"])
-def test_promise_36_a_corrupt_or_foreign_baseline_exits_2(
+def test_a_corrupt_or_foreign_baseline_exits_2_p36(
     probe: Run, write_cases: Write, text: str, complaint: str, option: str
 ) -> None:
     write_cases(CASES)
@@ -324,7 +324,7 @@ def test_promise_36_a_corrupt_or_foreign_baseline_exits_2(
     assert not Path("r.json").exists()
 
 
-def test_promise_36_a_baseline_of_an_unfinished_run_exits_2(probe: Run, baseline: Make) -> None:
+def test_a_baseline_of_an_unfinished_run_exits_2_p36(probe: Run, baseline: Make) -> None:
     baseline(CASES)
 
     def cut(data: dict[str, Any]) -> None:
@@ -336,14 +336,14 @@ def test_promise_36_a_baseline_of_an_unfinished_run_exits_2(probe: Run, baseline
     result.stderr.fnmatch_lines(["ERROR: *main.json: the old run did not finish: 2 of 5 *"])
 
 
-def test_promise_36_a_missing_baseline_exits_2(probe: Run, write_cases: Write) -> None:
+def test_a_missing_baseline_exits_2_p36(probe: Run, write_cases: Write) -> None:
     write_cases(CASES)
     result = probe("--attn-compare=main")
     assert result.ret == 2
     result.stderr.fnmatch_lines(["ERROR: *main.json is not there; save it with --attn-save"])
 
 
-def test_promise_36_a_corrupt_baseline_in_the_ini_file_exits_2(
+def test_a_corrupt_baseline_in_the_ini_file_exits_2_p36(
     probe: Run, pytester: pytest.Pytester, write_cases: Write
 ) -> None:
     write_cases(CASES)
@@ -358,9 +358,7 @@ def test_promise_36_a_corrupt_baseline_in_the_ini_file_exits_2(
         assert (result.ret, result.errlines) == (0, [])
 
 
-def test_promise_36_pytest_ends_as_a_process_with_2(
-    pytester: pytest.Pytester, write_cases: Write
-) -> None:
+def test_pytest_ends_as_a_process_with_2_p36(pytester: pytest.Pytester, write_cases: Write) -> None:
     write_cases(CASES)
     MAIN.parent.mkdir()
     MAIN.write_text("{")
@@ -484,7 +482,7 @@ def test_a_limit_that_nobody_knows_is_a_usage_error(probe: Run, write_cases: Wri
     result.stderr.fnmatch_lines(["ERROR: unknown limit 'wieght:-20%'; did you mean 'weight'*"])
 
 
-def test_promise_37_a_case_that_the_baseline_does_not_have_fails(
+def test_a_case_that_the_baseline_does_not_have_fails_p37(
     probe: Run, write_cases: Write, baseline: Make
 ) -> None:
     baseline(FEWER)
@@ -497,7 +495,7 @@ def test_promise_37_a_case_that_the_baseline_does_not_have_fails(
     )
 
 
-def test_promise_37_an_entry_without_a_case_is_listed_and_fails_if_strict(
+def test_an_entry_without_a_case_is_listed_and_fails_if_strict_p37(
     probe: Run, write_cases: Write, baseline: Make
 ) -> None:
     baseline(CASES)
@@ -561,7 +559,7 @@ def fewer(probe: Run, write_cases: Write) -> None:
     ],
 )
 @pytest.mark.usefixtures("fewer")
-def test_promise_37_a_deleted_case_is_stale_whatever_else_is_left_out(
+def test_a_deleted_case_is_stale_whatever_else_is_left_out_p37(
     probe: Run, pytester: pytest.Pytester, part: tuple[str, ...], count: int
 ) -> None:
     pytester.makeconftest(LOADS_TINY)
@@ -660,7 +658,7 @@ def test_a_baseline_of_the_ini_file_that_is_not_there_yet(
 # The report
 
 
-def test_promise_31_the_report_has_the_comparison_escaped(probe: Run, baseline: Make) -> None:
+def test_the_report_has_the_comparison_escaped_p31(probe: Run, baseline: Make) -> None:
     baseline(CASES)
 
     def hostile(data: dict[str, Any]) -> None:
@@ -729,7 +727,9 @@ if point == "after rename":
 @pytest.mark.parametrize(
     "point", ["before write", "half written", "before fsync", "before rename", "after rename"]
 )
-def test_promise_35_killed_while_saving(probe: Run, point: str, baseline: Make) -> None:
+def test_a_run_killed_while_saving_leaves_a_whole_baseline_p35(
+    probe: Run, point: str, baseline: Make
+) -> None:
     baseline(FEWER)
     old = MAIN.read_bytes()
     done = subprocess.run([sys.executable, "-c", _KILLED, point, str(MAIN)], check=False)
@@ -759,9 +759,7 @@ for number in range(40):
 """
 
 
-def test_promise_42_two_runs_that_save_at_once_leave_a_whole_file(
-    probe: Run, baseline: Make
-) -> None:
+def test_two_runs_that_save_at_once_leave_a_whole_file_p42(probe: Run, baseline: Make) -> None:
     baseline(FEWER)
     runs = [
         subprocess.Popen(
@@ -791,9 +789,7 @@ def test_promise_42_two_runs_that_save_at_once_leave_a_whole_file(
     assert re.fullmatch(r"(a 39 a{50000})|(b 39 b{50000})", written)
 
 
-def test_promise_42_of_two_parts_under_one_name_none_is_lost(
-    probe: Run, write_cases: Write
-) -> None:
+def test_of_two_parts_under_one_name_none_is_lost_p42(probe: Run, write_cases: Write) -> None:
     write_cases(CASES)
     assert probe("--attn-save=main", "-k", "rows").ret == pytest.ExitCode.OK
     first = MAIN.read_bytes()

@@ -161,7 +161,7 @@ def test_the_start_of_the_report_counts_what_was_not_judged(probe: Run, write_ca
     )
 
 
-def test_promise_31_the_start_of_the_report_shows_names_as_they_are() -> None:
+def test_the_start_of_the_report_shows_names_as_they_are_p31() -> None:
     name = "<script>alert(1)</script>\x1b"
     count = SuiteCount(name, name, held=1, judged=2, gaps=0, heads=(name,) * 9)
     made = str(overview_section(name, [count]))
@@ -373,7 +373,7 @@ def test_python_probes_are_in_the_report(probe: Run, pytester: pytest.Pytester) 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def test_promise_31_hostile_names_and_texts_are_escaped(probe: Run, write_cases: Write) -> None:
+def test_hostile_names_and_texts_are_escaped_p31(probe: Run, write_cases: Write) -> None:
     write_cases(
         f"""
         - id: hostile
@@ -421,7 +421,7 @@ def test_promise_31_hostile_names_and_texts_are_escaped(probe: Run, write_cases:
     assert {case.file for case in read_results(Path("r.json")).cases} == {f"{HOSTILE}.attn.yaml"}
 
 
-def test_promise_32_the_report_writes_into_its_folder_alone(
+def test_the_report_writes_into_its_folder_alone_p32(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     write_cases(CASES.replace("id: fails", "id: .."), name="a/../x.attn.yaml")

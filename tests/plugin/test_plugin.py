@@ -370,7 +370,7 @@ def test_the_line_of_a_loaded_model_names_its_commit(
     )
 
 
-def test_promise_29_results_tell_the_revision_that_was_asked_for(
+def test_results_record_the_requested_revision_p29(
     probe: Run, write_cases: Write, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_cases(ROWS)
@@ -666,7 +666,7 @@ def test_head_sets_of_other_weights_are_told_where_a_case_fails(
         assert own.model == (None if weights == "not told" else "minilm")
 
 
-def test_promise_22_a_head_set_that_does_not_fit_is_an_error(
+def test_a_head_set_that_does_not_fit_is_an_error_p22(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     write_cases(
@@ -723,7 +723,7 @@ def test_an_empty_model_is_a_usage_error(probe: Run, write_cases: Write, given: 
     result.stderr.fnmatch_lines(["ERROR: --attn-model is empty; is a variable not set?"])
 
 
-def test_promise_40_borderline_passes_and_fails_under_strict(
+def test_borderline_passes_and_fails_under_strict_p40(
     probe: Run, write_cases: Write, tiny: TinyModels
 ) -> None:
     bound = round(weight(tiny, "The dog barks.", "barks", "dog"), 4)
@@ -766,7 +766,7 @@ SKIPPED = f"""
 """
 
 
-def test_promise_10_a_strict_run_that_judged_nothing_fails(
+def test_a_strict_run_that_judged_nothing_fails_p10(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     nothing = "*no probe was judged, which a strict run does not let pass*"
@@ -793,7 +793,7 @@ def test_promise_10_a_strict_run_that_judged_nothing_fails(
     result.stdout.no_fnmatch_line(nothing)
 
 
-def test_promise_10_a_strict_run_that_left_out_cases_for_want_of_a_model_fails(
+def test_a_strict_run_that_left_out_cases_for_want_of_a_model_fails_p10(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     write_cases(NAMED)
@@ -944,7 +944,7 @@ def without_time(path: str) -> str:
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 
 
-def test_promise_39_two_runs_give_the_same_bytes(
+def test_two_runs_give_the_same_bytes_p39(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     write_cases(BOTH + ROWS, name="b.attn.yaml", head="marks: [z, a]\n")
@@ -1006,7 +1006,7 @@ def test_results_name_files_with_forward_slashes(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["<img src=x>", "a b", "é", "../up", "a::b", "x\n", "[x]"])
-def test_promise_31_hostile_ids_are_refused(probe: Run, write_cases: Write, name: str) -> None:
+def test_hostile_ids_are_refused_p31(probe: Run, write_cases: Write, name: str) -> None:
     write_cases(f"- {{id: {json.dumps(name)}, text: A b., expect: [{{ignores: {{from: b, to: A, "
                 "max: 0.9}}]}")  # fmt: skip
     result = probe()
@@ -1014,7 +1014,7 @@ def test_promise_31_hostile_ids_are_refused(probe: Run, write_cases: Write, name
     result.stdout.fnmatch_lines(["x.attn.yaml:5:*: id: *"])
 
 
-def test_promise_31_junit_stays_parseable(probe: Run, write_cases: Write) -> None:
+def test_junit_stays_parseable_p31(probe: Run, write_cases: Write) -> None:
     name = "<img src=x onerror=alert(1)>.attn.yaml"
     write_cases(
         """
@@ -1033,7 +1033,7 @@ def test_promise_31_junit_stays_parseable(probe: Run, write_cases: Write) -> Non
     assert [child.tag for child in case] == ["properties", "failure"]
 
 
-def test_promise_33_text_is_no_command_to_terminal_or_ci(probe: Run, write_cases: Write) -> None:
+def test_text_is_no_command_to_terminal_or_ci_p33(probe: Run, write_cases: Write) -> None:
     write_cases(
         r"""
         - id: hostile
@@ -1073,7 +1073,7 @@ HOSTILE = r"::error file=x::barks \x1b[31mred \u202e dog"
         f"attn('The dog barks.', site='{HOSTILE}')",
     ],
 )
-def test_promise_33_errors_of_python_probes_are_safe_to_print(
+def test_errors_of_python_probes_are_safe_to_print_p33(
     probe: Run, pytester: pytest.Pytester, call: str
 ) -> None:
     pytester.makepyfile(f"def test_it(attn):\n    {call}\n")
@@ -1085,7 +1085,7 @@ def test_promise_33_errors_of_python_probes_are_safe_to_print(
 
 
 @pytest.mark.parametrize("kind", ["case", "python"])
-def test_promise_33_errors_in_loading_are_safe_to_print(
+def test_errors_in_loading_are_safe_to_print_p33(
     probe: Run, pytester: pytest.Pytester, write_cases: Write, kind: str
 ) -> None:
     class Loader:
@@ -1103,7 +1103,7 @@ def test_promise_33_errors_in_loading_are_safe_to_print(
     assert "\x1b" not in str(result.stdout)
 
 
-def test_promise_32_nothing_is_written_elsewhere(
+def test_nothing_is_written_elsewhere_p32(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:
     write_cases(

@@ -205,7 +205,7 @@ def test_what_is_wrong_is_told_when_the_file_is_collected(probe: Run, write: Wri
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_promise_32_the_corpus_lies_below_the_root_of_the_run(probe: Run, write: Write) -> None:
+def test_the_corpus_lies_below_the_root_of_the_run_p32(probe: Run, write: Write) -> None:
     write(HOLDS.replace("data/x.jsonl", "../data/x.jsonl"), name="sub/x.attn.yaml")
     write("- {id: a}", name="y.attn.yaml")
     probe("sub").assert_outcomes(passed=1)
@@ -223,7 +223,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error(probe: Run, write: Write) -> 
     assert (found.outcome, found.n, found.accuracy) == ("error", None, None)
 
 
-def test_promise_40_borderline_fails_under_strict(probe: Run, write: Write) -> None:
+def test_borderline_fails_under_strict_p40(probe: Run, write: Write) -> None:
     write(relation("close", "least: 12", bound="accuracy: 0.3330"))
     probe("--attn-json=r.json").assert_outcomes(passed=1)
     found = read_results(Path("r.json"))
@@ -301,7 +301,7 @@ def timeless(path: str) -> str:
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 
 
-def test_promise_39_two_workers_give_what_one_process_gives(
+def test_two_workers_give_what_one_process_gives_p39(
     pytester: pytest.Pytester, probe: Run, write: Write
 ) -> None:
     write(SUITE)
@@ -431,7 +431,7 @@ def test_a_fault_in_measuring_other_heads_is_a_note(
     assert shown("r.html", "fails").count(note) == 1
 
 
-def test_promise_31_what_a_corpus_says_acts_nowhere(
+def test_what_a_corpus_says_acts_nowhere_p31(
     probe: Run, write: Write, pytester: pytest.Pytester
 ) -> None:
     evil = "<img src=x onerror=alert(1)>\x1b[31m"

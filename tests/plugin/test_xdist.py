@@ -58,7 +58,7 @@ def timeless(path: str) -> str:
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 
 
-def test_promise_39_two_workers_give_what_one_process_gives(
+def test_two_workers_give_what_one_process_gives_p39(
     pytester: pytest.Pytester, probe: Callable[..., pytest.RunResult], write_cases: Write
 ) -> None:
     pytester.makepyfile(test_probes=PROBES)
@@ -85,7 +85,7 @@ def test_promise_39_two_workers_give_what_one_process_gives(
         assert Path(path).read_text(encoding="utf-8").count("data:image/svg+xml;base64,") == 1
 
 
-def test_promise_38_a_crashed_worker_leaves_a_gap_and_no_baseline(
+def test_a_crashed_worker_leaves_a_gap_and_no_baseline_p38(
     pytester: pytest.Pytester, write_cases: Write
 ) -> None:
     pytester.makeconftest(LOADS_TINY)
@@ -103,14 +103,16 @@ def test_promise_38_a_crashed_worker_leaves_a_gap_and_no_baseline(
     assert (summary["collected"], summary["executed"], summary["passed"]) == (4, 3, 3)
 
 
-def test_promise_10_strict_holds_under_xdist(pytester: pytest.Pytester, write_cases: Write) -> None:
+def test_a_strict_run_that_judged_nothing_fails_under_xdist_too_p10(
+    pytester: pytest.Pytester, write_cases: Write
+) -> None:
     write_cases(CASES)
     result = run(pytester, "--attn-strict", "-n1", "-k", "later")
     result.assert_outcomes(skipped=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_promise_10_strict_misses_a_model_under_xdist(
+def test_a_strict_run_misses_a_model_under_xdist_too_p10(
     pytester: pytest.Pytester, write_cases: Write
 ) -> None:
     pytester.makeconftest(LOADS_TINY)

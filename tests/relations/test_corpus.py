@@ -290,7 +290,7 @@ def test_lines_of_one_text_are_one_sentence(write: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.conllu", "a.jsonl", "a.tsv"])
-def test_promise_02_what_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_corpus_that_is_not_utf8_text_is_refused_p2(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"\xef\xbb\xbffirst line\n\xff\n")
     with pytest.raises(CorpusError, match=r":2:1: not UTF-8: byte 14 is 0xFF"):

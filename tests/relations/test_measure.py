@@ -425,7 +425,7 @@ def test_what_is_left_out_is_counted_by_reason(minilm: Model) -> None:
     assert hits.left_out == {UNREADABLE: 1, SPLIT: 1, SAME: 1, ALONE: 1}
 
 
-def test_promise_55_an_arc_with_an_unknown_word_is_left_out(minilm: Model) -> None:
+def test_an_arc_with_an_unknown_word_is_left_out_p55(minilm: Model) -> None:
     text = "The 🦤 saw a 🦤 near the old clock"
     assert minilm.encode(Sample(text)).source.unknown == (2, 5)
     clock, other = span(text, "clock"), Span(12, 13)

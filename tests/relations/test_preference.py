@@ -72,7 +72,7 @@ def fit(
 
 
 @pytest.mark.parametrize("architecture", ["bert", "llama", "gemma2"])
-def test_promise_56_another_word_of_the_sentence_looks(architecture: str) -> None:
+def test_the_control_draws_another_word_of_the_sentence_p56(architecture: str) -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.post_processor = None
     model = Model.of(tiny_network(architecture), tokenizer, name="tiny")
@@ -101,7 +101,7 @@ def test_promise_56_another_word_of_the_sentence_looks(architecture: str) -> Non
     assert [one and one.rows for one in again] == [one and one.rows for one in others]
 
 
-def test_promise_56_the_other_word_is_judged_as_the_true_one(minilm: Model) -> None:
+def test_the_other_word_is_judged_as_the_true_one_p56(minilm: Model) -> None:
     sentences = read_corpus(ROOT / "cases" / "data" / "english.conllu").sentences[:6]
     samples = [one.sample for one in sentences]
     spelled = [one.words for one in sentences]
@@ -256,7 +256,7 @@ def rejected(hits: Hits) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("looking", [True, False])
-def test_promise_56_a_liking_is_no_relation(looking: bool, causal: bool) -> None:
+def test_a_word_preference_is_no_relation_p56(looking: bool, causal: bool) -> None:
     """The rate of false alarms is at its level in both directions."""
     samples, pairs = shuffled(looking=looking, causal=causal)
     sets = [(Head(layer, head),) for layer in COUNT for head in range(12)]
@@ -269,7 +269,7 @@ def test_promise_56_a_liking_is_no_relation(looking: bool, causal: bool) -> None
         assert beyond_offset > tests / 4
 
 
-def test_promise_56_a_relation_is_more_than_a_liking() -> None:
+def test_a_relation_beats_a_word_preference_p56() -> None:
     """Heads that find the noun from the verb alone are told from those that like it."""
 
     class Finds(Likes):
@@ -309,7 +309,7 @@ relations:
 """
 
 
-def test_promise_56_bounds_over_another_word(minilm: Model, tmp_path: Path) -> None:
+def test_a_relation_may_demand_a_lead_over_another_word_p56(minilm: Model, tmp_path: Path) -> None:
     data = ROOT / "cases" / "data" / "english.conllu"
     (tmp_path / "english.conllu").write_bytes(data.read_bytes())
     file = tmp_path / "a.attn.yaml"

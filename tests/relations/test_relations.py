@@ -295,7 +295,7 @@ def test_what_cannot_be_meant_is_told_by_line(body: str, told: str) -> None:
 @pytest.mark.parametrize(
     "path", ["../../out.conllu", "../secret.conllu", "{tmp}/secret.conllu", "link.conllu"]
 )
-def test_promise_32_a_corpus_lies_in_the_project(path: str, tmp_path: Path) -> None:
+def test_a_corpus_lies_in_the_project_p32(path: str, tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "cases").mkdir(parents=True)
     secret = tmp_path / "secret.conllu"
@@ -321,7 +321,7 @@ def test_a_corpus_may_lie_beside_the_cases_below_the_root(tmp_path: Path) -> Non
         assert "lies outside of the project" in found
 
 
-def test_promise_04_an_id_is_given_once_in_a_file() -> None:
+def test_a_duplicate_relation_id_is_refused_p4() -> None:
     text = f"{START}relations:\n  - {{id: gap, {PLAIN}}}\n  - {{id: b, {PLAIN}}}\n"
     with pytest.raises(CaseErrors) as caught:
         read(text + f"  - {{id: b, {PLAIN}}}\n" + CASES)
@@ -331,7 +331,7 @@ def test_promise_04_an_id_is_given_once_in_a_file() -> None:
     )
 
 
-def test_promise_09_a_file_holds_something() -> None:
+def test_a_file_without_cases_and_relations_is_refused_p9() -> None:
     with pytest.raises(CaseErrors, match="cases: is missing; a file holds cases:, relations: or"):
         read(START)
     with pytest.raises(CaseErrors, match="relations: is empty"):
@@ -777,7 +777,7 @@ def test_weights_that_are_no_numbers_are_an_error() -> None:
     ("bound", "outcome"),
     [(-0.0005, "borderline"), (0.0005, "borderline"), (-0.0015, "passed"), (0.0015, "failed")],
 )
-def test_promise_40_a_number_near_its_bound_is_borderline(bound: float, outcome: str) -> None:
+def test_a_number_near_its_bound_is_borderline_p40(bound: float, outcome: str) -> None:
     share = judge(labelled(40), FakeReader()).accuracy
     assert share is not None
     body = f"heads: L0H1, expect: {{accuracy: {share.share + bound:.6f}}}"
@@ -919,7 +919,7 @@ class Short(FakeReader):
         return super().encode(sample)
 
 
-def test_promise_15_a_text_that_is_too_long_is_left_out_and_counted() -> None:
+def test_a_text_that_is_too_long_is_left_out_and_counted_p15() -> None:
     found = judge(labelled(31), Short()).accuracy
     assert found is not None
     assert (found.n, found.left_out) == (30, {"the model cannot take the text": 1})
@@ -928,7 +928,9 @@ def test_promise_15_a_text_that_is_too_long_is_left_out_and_counted() -> None:
 
 
 @pytest.mark.parametrize(("more", "share"), [(0, 0.0), (3, 0.5), (4, 4 / 7)])
-def test_promise_55_unknown_tokens_of_the_texts(minilm: Model, more: int, share: float) -> None:
+def test_texts_of_mostly_unknown_tokens_are_refused_p55(
+    minilm: Model, more: int, share: float
+) -> None:
     texts = [f"we see {noun} {' '.join('🦤' * more)}" for noun in ("it", "them")]
     ids = minilm.tokenizer(texts[0], add_special_tokens=False)["input_ids"]
     assert ids.count(minilm.tokenizer.unk_token_id) / len(ids) == share

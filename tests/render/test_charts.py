@@ -149,12 +149,12 @@ def test_title_and_what_is_measured_are_text(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("chart", EVERY, ids=lambda chart: type(chart).__name__)
-def test_promise_39_the_same_chart_has_the_same_bytes(chart: Chart) -> None:
+def test_the_same_chart_has_the_same_bytes_p39(chart: Chart) -> None:
     drawing = drawn(chart)
     assert to_svg(drawing) == to_svg(drawing) == svg_of(chart)
 
 
-def test_promise_39_another_process_draws_the_same_bytes() -> None:
+def test_another_process_draws_the_same_bytes_p39() -> None:
     program = (
         "import sys, tests.render.test_charts as here\n"
         "sys.stdout.write(''.join(map(here.svg_of, here.EVERY)))"
@@ -169,7 +169,7 @@ def test_promise_39_another_process_draws_the_same_bytes() -> None:
     assert elsewhere.replace("\r\n", "\n") == "".join(map(svg_of, EVERY))
 
 
-def test_promise_31_hostile_text_is_harmless_in_every_chart() -> None:
+def test_hostile_text_is_harmless_in_every_chart_p31() -> None:
     count, everything = len(HOSTILE), "".join(HOSTILE)
     charts: tuple[Chart, ...] = (
         HeadGrid(everything, (0,), rows(1, 2)),

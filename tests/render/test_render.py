@@ -273,14 +273,14 @@ def test_global_settings_are_left_alone() -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_promise_14_foreign_scripts_stay_text_and_raise_no_warning() -> None:
+def test_foreign_scripts_stay_text_and_raise_no_warning_p14() -> None:
     tokens = ["动物", "הַכֶּלֶב", "الحيوان", "🎉", "👨‍👩‍👧", "é", "می‌روم"]
     found = texts(to_svg(drawn(tokens, title="它 → 动物")))
     assert all(found.count(token) == 2 for token in tokens)
     assert "它 → 动物" in found
 
 
-def test_promise_31_hostile_text_is_harmless_in_the_svg() -> None:
+def test_hostile_text_is_harmless_in_the_svg_p31() -> None:
     svg = to_svg(drawn(HOSTILE, title="".join(HOSTILE)))
     root = ElementTree.fromstring(svg)
     assert {element.tag.rpartition("}")[2] for element in root.iter()}.isdisjoint(
@@ -329,7 +329,7 @@ def finding(text: str) -> Finding:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_promise_31_hostile_text_is_harmless_in_html(text: str) -> None:
+def test_hostile_text_is_harmless_in_html_p31(text: str) -> None:
     page = parsed(expectations_table([finding(text)]) + picture_figure("<svg/>", text))
     assert set(page.tags) == {
         *("table", "thead", "tbody", "tr", "th", "td", "span", "figure", "img", "figcaption")
@@ -338,7 +338,7 @@ def test_promise_31_hostile_text_is_harmless_in_html(text: str) -> None:
     assert page.text.count(visible(text)) >= 7
 
 
-def test_promise_31_what_no_template_made_is_escaped_even_as_a_part_of_a_page() -> None:
+def test_what_no_template_made_is_escaped_even_as_a_part_of_a_page_p31() -> None:
     made = page("<b>", texts=["<b>"], parts=["<script>", Markup("<i>x</i>")])  # type: ignore[list-item]
     assert "<script" not in made
     assert "<b>" not in made
@@ -374,7 +374,7 @@ def test_picture_carries_the_svg_and_says_what_it_shows() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_promise_33_nothing_that_acts_is_left_in_text(text: str) -> None:
+def test_nothing_that_acts_is_left_in_text_p33(text: str) -> None:
     (line,) = bars([Attended(text, 0.5)], mark={text: "expected"})
     for shown in (line, visible(text), shortened(text)):
         assert shown.isprintable()
@@ -396,7 +396,7 @@ def test_long_token_is_shortened_to_eighteen_columns() -> None:
     assert cell_len(shortened("动" * 30)) <= 18
 
 
-def test_promise_39_the_same_picture_has_the_same_bytes() -> None:
+def test_the_same_picture_has_the_same_bytes_p39() -> None:
     program = (
         "import sys, numpy as np\n"
         "from attnprobe.render.heatmap import Cells, heatmap\n"

@@ -167,7 +167,7 @@ def test_an_error_of_several_lines_is_one_in_its_cell() -> None:
 @given(st.text(max_size=60))
 @example(" ")
 @settings(deadline=None)
-def test_promise_31_texts_stand_in_their_cells(text: str) -> None:
+def test_hostile_texts_stay_in_their_table_cells_p31(text: str) -> None:
     for hostile in (text, HOSTILE):
         odd = case(f"x{hostile}", "failed", file=f"y{hostile}", suite=f"z{hostile}")
         page = Page(markdown(run(odd, models=(replace(MODEL, ref=f"r{hostile}"),)), sentence=text))
@@ -274,7 +274,7 @@ def test_what_the_gate_accepts_is_a_notice_after_all_else() -> None:
 
 
 @given(st.text(max_size=40))
-def test_promise_33_a_text_is_no_command(text: str) -> None:
+def test_a_text_adds_no_workflow_command_p33(text: str) -> None:
     for hostile in (text, HOSTILE):
         odd = case("c", "failed", file=f"f{hostile}", suite=f"s{hostile}")
         worst = replace(odd.expectations[0], message=f"m{hostile}")

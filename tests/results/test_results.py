@@ -290,7 +290,7 @@ KILLED = """
 """
 
 
-def test_promise_35_killed_at_any_step_leaves_a_whole_file(tmp_path: Path) -> None:
+def test_killed_at_any_step_leaves_a_whole_file_p35(tmp_path: Path) -> None:
     """A process is killed with half of the file written, then before each line of the writer."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "results.json")],
@@ -308,14 +308,14 @@ def test_promise_35_killed_at_any_step_leaves_a_whole_file(tmp_path: Path) -> No
     assert found == sorted(found, reverse=True)  # old up to the rename, new from there on
 
 
-def test_promise_35_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_written_over_p35(tmp_path: Path) -> None:
     (tmp_path / ".results.json.tmp").write_text("torn" * 1000)
     write_json(tmp_path / "results.json", [])
     assert (tmp_path / "results.json").read_text() == "[]\n"
     assert not (tmp_path / ".results.json.tmp").exists()
 
 
-def test_promise_35_a_failed_write_leaves_nothing_behind(
+def test_a_failed_write_leaves_nothing_behind_p35(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.json"
@@ -331,7 +331,7 @@ def test_promise_35_a_failed_write_leaves_nothing_behind(
     assert not (tmp_path / ".results.json.tmp").exists()
 
 
-def test_promise_36_missing_corrupt_and_foreign_files(tmp_path: Path) -> None:
+def test_missing_corrupt_and_foreign_results_are_refused_p36(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
 
     def refused(content: str | bytes) -> str:
@@ -373,7 +373,7 @@ def test_promise_36_missing_corrupt_and_foreign_files(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.permutations(FEW), st.booleans())
-def test_promise_39_order_of_running_leaves_no_trace(
+def test_order_of_running_leaves_no_trace_p39(
     tmp_path_factory: Any, cases: list[CaseResult], turned: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("order")
@@ -403,7 +403,7 @@ WRITER = """
 """
 
 
-def test_promise_42_two_runs_write_at_once(tmp_path: Path) -> None:
+def test_two_runs_write_at_once_p42(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_json(path, ["none"])
     writers = [
@@ -437,7 +437,7 @@ for _ in range(60):
 """
 
 
-def test_promise_42_any_two_ways_of_writing_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_any_two_ways_of_writing_one_file_do_not_meet_p42(tmp_path: Path) -> None:
     path = tmp_path / "page"
     write_bytes(path, b"a" * 200_000)
     writers = [
@@ -465,7 +465,7 @@ def test_promise_42_any_two_ways_of_writing_one_file_do_not_meet(tmp_path: Path)
 
 
 @pytest.mark.parametrize("way", ["bytes", "json"])
-def test_promise_35_the_folder_is_on_the_disk_after_the_rename(
+def test_the_folder_is_on_the_disk_after_the_rename_p35(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     path, steps = tmp_path / "page", list[str]()
@@ -488,7 +488,7 @@ def test_promise_35_the_folder_is_on_the_disk_after_the_rename(
     assert steps == ["file", "rename", "folder"]
 
 
-def test_promise_42_a_writer_that_never_lets_go_is_named(
+def test_a_writer_that_never_lets_go_is_named_p42(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("attnprobe.results.files._LOCK_TIMEOUT_S", 0)
@@ -574,7 +574,7 @@ def test_head_sets_of_a_lock_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_promise_36_a_foreign_lock_file(tmp_path: Path, content: object, said: str) -> None:
+def test_a_foreign_lock_file_is_refused_p36(tmp_path: Path, content: object, said: str) -> None:
     path = tmp_path / "lock.json"
     write_json(path, content)
     with pytest.raises(ResultsError, match=said):

@@ -275,7 +275,7 @@ def test_nothing_predicts_the_first_token() -> None:
         judge(read, pairs=[["la", "the"]], min_accuracy=0.5)
 
 
-def test_promise_19_no_alignment_from_what_is_no_number() -> None:
+def test_no_alignment_from_what_is_no_number_p19() -> None:
     weights = distributions(READ, 0)
     weights[0][1, 1, 2] = np.nan
     with pytest.raises(MeasureError, match="L0H1 has attention weights that are no numbers"):

@@ -229,7 +229,7 @@ def test_more_layers_than_there_are() -> None:
         judge(heads={"in": "all", "how": {"at_least": 4}}, min=0.1)
 
 
-def test_promise_19_no_divergence_of_what_is_no_number() -> None:
+def test_no_divergence_of_what_is_no_number_p19() -> None:
     weights = distributions(READ, 0)
     weights[1][2, 4, 2] = np.inf
     with pytest.raises(MeasureError, match="L1H2 has attention weights that are no numbers"):

@@ -170,7 +170,7 @@ def test_the_rank_counts_the_draws_that_change_it_as_much() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_promise_19_a_readout_that_is_no_number_is_an_error(bad: float) -> None:
+def test_a_readout_that_is_no_number_is_an_error_p19(bad: float) -> None:
     for values in ([bad, 1, 1, 1, 1], [1, bad, 1, 1, 1], [1, 1, 1, bad, 1]):
         with pytest.raises(MeasureError, match="no number"):
             judge(rule(max=1), values[0], values[1], values[2:])

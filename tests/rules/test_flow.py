@@ -310,7 +310,7 @@ def test_the_mean_may_be_named() -> None:
     assert named.observed == judge(READ, 1, from_="slept", to="near", min=0.1).observed
 
 
-def test_promise_25_no_flow_from_the_future() -> None:
+def test_no_flow_from_the_future_p25() -> None:
     with pytest.raises(SelectorError, match="slept cannot attend to river: it comes later"):
         judge(CAUSAL, from_="slept", to="river", min=0.1)
 
@@ -319,7 +319,7 @@ FAR = encoding("The keys near the old door of the house are small .", site="deco
 
 
 @pytest.mark.parametrize("method", ["rollout", "maxflow"])
-def test_promise_21_no_flow_past_the_windows_of_all_layers(method: str) -> None:
+def test_no_flow_past_the_windows_of_all_layers_p21(method: str) -> None:
     """From "are", at 10, "keys" at 2 is 8 away: three layers must carry 8, and two cannot."""
     narrow = with_site(FAR, windows={0: 4, 1: 4, 2: 3})
     asked = {"from_": "are", "to": "keys", "max": 0.6, "method": method}
@@ -361,19 +361,19 @@ def test_a_window_of_each_layer_does_not_narrow_the_chance_rate() -> None:
     assert tried["narrow"] == tried["wide"] > 10
 
 
-def test_promise_22_a_layer_that_is_not_there() -> None:
+def test_a_layer_that_is_not_there_names_the_last_one_p22() -> None:
     with pytest.raises(SelectorError, match="no layer 7; the last with attention is 2"):
         judge(READ, from_="slept", to="near", min=0.1, layers="L0-L7")
 
 
-def test_promise_23_a_layer_without_attention_breaks_the_flow() -> None:
+def test_a_layer_without_attention_breaks_the_flow_p23() -> None:
     hybrid = encoding("The keys are old .", heads={0: 2, 2: 2}, site="decoder", causal=True)
     with pytest.raises(SelectorError, match="layer 1 mixes positions without attention weights"):
         judge(hybrid, from_="are", to="keys", min=0.1)
     assert judge(hybrid, from_="are", to="keys", min=0.01, layers="L0").heads_tried == 2
 
 
-def test_promise_19_no_flow_of_what_is_no_number() -> None:
+def test_no_flow_of_what_is_no_number_p19() -> None:
     weights = distributions(READ, 0)
     weights[1][1, 4, 2] = np.nan
     with pytest.raises(MeasureError, match="L1H1 has attention weights that are no numbers"):

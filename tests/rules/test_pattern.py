@@ -348,7 +348,7 @@ def test_repetition_can_hold_and_can_fail(kind: str) -> None:
     assert judge(kind, read, bad, min=0.1).outcome == "failed"
 
 
-def test_promise_40_near_its_bound_a_score_is_borderline() -> None:
+def test_near_its_bound_a_score_is_borderline_p40() -> None:
     assert judge("pattern", weights=FLAT, min=1 / 11 + 5e-4, **{"is": "diagonal"}).outcome == (
         "borderline"
     )
@@ -417,7 +417,7 @@ def test_arguments_that_do_not_fit(stated: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.parametrize("stated", [{"is": "next"}, {"is": "offset", "offset": 2}])
-def test_promise_25_a_causal_site_has_no_pattern_ahead(stated: dict[str, Any]) -> None:
+def test_a_causal_site_has_no_pattern_ahead_p25(stated: dict[str, Any]) -> None:
     read = encoding("The keys are old .", site="decoder", causal=True)
     with pytest.raises(SelectorError, match="no head can look ahead here"):
         judge("pattern", read, **stated)
@@ -462,7 +462,7 @@ def test_a_head_that_leaves_words_nothing_cannot_be_judged_on_words() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_promise_19_no_score_of_what_is_no_number(value: float) -> None:
+def test_no_score_of_what_is_no_number_p19(value: float) -> None:
     weights = distributions(READ, 0)
     weights[0][1, 4, 4] = value
     with pytest.raises(MeasureError, match="L0H1 has attention weights that are no numbers"):
@@ -589,9 +589,7 @@ def test_a_head_of_the_demo_model_looks_at_repeated_words(minilm: Model) -> None
         ("induction", {}),
     ],
 )
-def test_promise_21_a_pattern_behind_the_window_is_an_error(
-    kind: str, stated: dict[str, Any]
-) -> None:
+def test_a_pattern_behind_the_window_is_an_error_p21(kind: str, stated: dict[str, Any]) -> None:
     """With a window of 6 nothing lies six back, and what repeats does so after seven or more."""
     plain = repeating("a b c d e f g h a b", ends=False, site="decoder", causal=True)
     read = with_site(plain, windows={0: 6, 1: 6})
@@ -609,9 +607,7 @@ def test_promise_21_a_pattern_behind_the_window_is_an_error(
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.booleans(), st.integers(2, 6))
-def test_promise_21_what_a_row_cannot_see_does_not_count(
-    seed: int, causal: bool, window: int
-) -> None:
+def test_what_a_row_cannot_see_does_not_count_p21(seed: int, causal: bool, window: int) -> None:
     read = with_site(encoding("The ani|mals slept near .", causal=causal), windows={0: window})
     weights = distributions(read, seed)
     length = 8
@@ -631,7 +627,7 @@ def test_promise_21_what_a_row_cannot_see_does_not_count(
     assert far.observed == pytest.approx(reach, abs=1e-5)
 
 
-def test_promise_21_words_are_seen_if_any_of_their_pieces_is() -> None:
+def test_words_are_seen_if_any_of_their_pieces_is_p21() -> None:
     """Window 2: river (7, 8) sees the (6) and . (9), and no other word."""
     site = with_site(READ, windows={0: 2}).site(None)
     frame = Frame.of(READ, site, unit="words")
@@ -642,7 +638,7 @@ def test_promise_21_words_are_seen_if_any_of_their_pieces_is() -> None:
     assert frame.in_layer(site, 1).visible.all()
 
 
-def test_promise_21_attention_tells_layers_by_what_they_see() -> None:
+def test_attention_tells_layers_by_what_they_see_p21() -> None:
     attention = Attention(
         Model.of(tiny_network("mistral"), tiny_tokenizer(end=False), name="mistral"),
         Sample("abcdefghijkl"),

@@ -184,7 +184,7 @@ ENDS: tuple[tuple[Encoding, str, dict[str, Any], str, float, dict[int, Floats]],
 
 
 @pytest.mark.parametrize(("read", "kind", "stated", "name", "end", "weights"), ENDS)
-def test_promise_53_a_bound_at_the_end_of_its_range_holds_whatever_the_model_does(
+def test_a_bound_at_the_end_of_its_range_holds_whatever_the_model_does_p53(
     read: Encoding,
     kind: str,
     stated: dict[str, Any],
@@ -200,14 +200,14 @@ def test_promise_53_a_bound_at_the_end_of_its_range_holds_whatever_the_model_doe
         assert (broken.outcome, broken.unbreakable) == ("failed", False)
 
 
-def test_promise_53_one_of_two_bounds_that_nothing_can_break_is_told_and_does_not_decide() -> None:
+def test_one_of_two_bounds_that_nothing_can_break_is_reported_and_does_not_decide_p53() -> None:
     verdict = judge(PLAIN, even(PLAIN), "entropy", min=1.0, max=2.2)
     assert (verdict.outcome, verdict.relation, verdict.unbreakable) == ("passed", ">=", False)
     _, other = verdict.bounds
     assert (other.outcome, other.demanded) == ("vacuous", 2.2)
 
 
-def test_promise_53_a_set_of_heads_is_unbreakable_by_how_it_is_judged() -> None:
+def test_a_set_of_heads_is_unbreakable_by_how_it_is_judged_p53() -> None:
     """Layer 1 sees three tokens and no farther than two; the others see all nine."""
     read = with_site(PLAIN, windows={1: 3})
     weights = pointing(read, near)
@@ -221,7 +221,7 @@ def test_promise_53_a_set_of_heads_is_unbreakable_by_how_it_is_judged() -> None:
         assert verdict.unbreakable is unbreakable
 
 
-def test_promise_53_an_alignment_to_one_source_word_holds_whatever_the_model_does() -> None:
+def test_an_alignment_to_one_source_word_holds_whatever_the_model_does_p53() -> None:
     stated = {"pairs": [["b", "a"], ["c", "a"]], "site": "cross"}
     for bound in ({"min_accuracy": 1.0}, {"max_aer": 0.0}):
         assert judge(CROSS, even(CROSS), "aligns", **stated, **bound).unbreakable
@@ -314,7 +314,7 @@ def extreme(read: Encoding, seed: int) -> dict[int, Floats]:
     st.integers(0, 1000),
     st.data(),
 )
-def test_promise_53_what_is_called_unbreakable_never_fails(
+def test_what_is_called_unbreakable_never_fails_p53(
     text: str,
     ruled: tuple[str, dict[str, Any], tuple[str, ...]],
     heads: Any,
@@ -373,7 +373,7 @@ def told(rule: str, text: str = "The keys are old.") -> str:
         ("pattern: {is: sparse, keys: 30}", r"8:\d+: keys: 30 cannot be broken: .* 30 of them"),
     ],
 )
-def test_promise_53_a_bound_that_no_tokenizer_can_break_is_refused_before_any_run(
+def test_a_bound_that_no_tokenizer_can_break_is_refused_before_any_run_p53(
     rule: str, message: str
 ) -> None:
     assert re.search(message, told(rule))

@@ -149,14 +149,14 @@ def test_learned_sinks_are_found_in_the_network() -> None:
     assert not plain.learned_sinks
 
 
-def test_promise_21_a_sink_behind_the_window_decides_nothing() -> None:
+def test_a_sink_behind_the_window_decides_nothing_p21() -> None:
     read = with_site(READ, windows={0: 3})
     with pytest.raises(SelectorError, match=r"no row sees the first token \(in layer 0, with a"):
         judge(read, into="first", **{"from": "are"})
     assert judge(read, into="first", heads="L1H0", **{"from": "are"}).head == "L1H0"
 
 
-def test_promise_19_no_sink_of_what_is_no_number() -> None:
+def test_no_sink_of_what_is_no_number_p19() -> None:
     weights = distributions(READ, 0)
     weights[0][0, 3, 3] = np.nan
     with pytest.raises(MeasureError, match="L0H0 has attention weights that are no numbers"):

@@ -227,7 +227,7 @@ def test_special_rows_of_words_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["entropy", "distance"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_promise_19_no_statistic_of_what_is_no_number(kind: str, value: float) -> None:
+def test_no_statistic_of_what_is_no_number_p19(kind: str, value: float) -> None:
     weights = distributions(READ, 0)
     weights[0][0, 4, 4] = value
     with pytest.raises(MeasureError, match="L0H0 has attention weights that are no numbers"):

@@ -314,7 +314,9 @@ def test_a_set_of_heads_passes_by_any_for_attends_and_by_all_for_ignores() -> No
         (float("nan"), True, "failed"),
     ],
 )
-def test_promise_40_the_band_around_a_bound(slack: float, strict: bool, outcome: str) -> None:
+def test_the_borderline_band_lies_around_the_bound_p40(
+    slack: float, strict: bool, outcome: str
+) -> None:
     assert outcome_of(slack, strict=strict) == outcome
 
 
@@ -380,7 +382,7 @@ def test_the_first_token_of_a_causal_site_is_a_sink() -> None:
         ("ignores", {"top": 3, "heads": {"in": "all", "how": {"at_least": 1}}}),
     ],
 )
-def test_promise_19_no_verdict_on_what_is_no_number(
+def test_no_verdict_on_what_is_no_number_p19(
     kind: str, stated: dict[str, Any], value: float, column: int
 ) -> None:
     weights = spread(_5=0.5)
@@ -397,14 +399,14 @@ def test_promise_19_no_verdict_on_what_is_no_number(
         ("L3", "layer 3 has no attention at the encoder site; layers with attention: 0 to 2"),
     ],
 )
-def test_promise_22_a_rule_on_a_head_that_is_not_there(heads: str, message: str) -> None:
+def test_a_rule_on_a_head_that_is_not_there_is_an_error_p22(heads: str, message: str) -> None:
     rule = parse_rule("attends", {"from": "slept", "to": "near", "min": 0.1, "heads": heads})
     with pytest.raises(SelectorError) as caught:
         rule.needs(READ)
     assert message in str(caught.value)
 
 
-def test_promise_23_a_rule_on_a_layer_without_attention() -> None:
+def test_a_rule_on_a_layer_without_attention_is_an_error_p23() -> None:
     read = encoding("The keys are old", heads={0: 2, 3: 2})
     rule = parse_rule("attends", {"from": "are", "to": "keys", "min": 0.1, "heads": "L1H0"})
     with pytest.raises(SelectorError, match="layers with attention: 0, 3"):
@@ -421,7 +423,7 @@ def test_promise_23_a_rule_on_a_layer_without_attention() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["attends", "ignores"])
-def test_promise_25_a_causal_site_cannot_look_ahead(kind: str, stated: dict[str, Any]) -> None:
+def test_a_causal_site_cannot_look_ahead_p25(kind: str, stated: dict[str, Any]) -> None:
     read = encoding("The keys are old .", site="decoder", causal=True)
     stated = {
         key.replace("min", "max") if kind == "ignores" else key: stated[key] for key in stated
@@ -435,14 +437,14 @@ def test_promise_25_a_causal_site_cannot_look_ahead(kind: str, stated: dict[str,
 
 
 @pytest.mark.parametrize("kind", ["attends", "ignores"])
-def test_promise_25_each_word_of_a_union_must_be_visible(kind: str) -> None:
+def test_each_word_of_a_union_must_be_visible_p25(kind: str) -> None:
     read = encoding("The keys are old .", site="decoder", causal=True)
     for union in ({"from": "are", "to": ["keys", "old"]}, {"from": ["The", "are"], "to": "keys"}):
         with pytest.raises(SelectorError, match=r"cannot attend to .*: it comes later"):
             parse_rule(kind, {"heads": "L0H0", "max": 0.1, **union}).needs(read)
 
 
-def test_promise_21_each_word_of_a_union_must_lie_in_the_window() -> None:
+def test_each_word_of_a_union_must_lie_in_the_window_p21() -> None:
     read = with_site(READ, windows={0: 4})
     for union in ({"from": "near", "to": ["The", "slept"]}, {"from": ["near", "."], "to": "slept"}):
         rule = parse_rule("ignores", {"heads": "L0H0", "max": 0.1, **union})
@@ -451,7 +453,7 @@ def test_promise_21_each_word_of_a_union_must_lie_in_the_window() -> None:
         assert rule.needs(with_site(READ, windows={1: 4}))
 
 
-def test_promise_21_only_words_in_the_window_compete_for_a_rank() -> None:
+def test_only_words_in_the_window_compete_for_a_rank_p21() -> None:
     """From near (5) a window of 3 shows ##mals (3) to river's first piece (7)."""
     read = with_site(READ, windows={0: 3})
     stated: dict[str, Any] = {"from_": "near", "to": "slept"}
@@ -620,7 +622,7 @@ def test_arguments_that_cannot_be_meant(kind: str, stated: dict[str, Any], messa
     assert message in str(caught.value)
 
 
-def test_promise_08_an_unknown_rule_names_the_nearest() -> None:
+def test_an_unknown_rule_names_the_nearest_p8() -> None:
     with pytest.raises(AttnprobeError, match="unknown rule 'attend'; did you mean 'attends'"):
         parse_rule("attend", {})
 

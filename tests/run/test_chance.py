@@ -382,7 +382,7 @@ def test_one_pass_a_text_serves_verdicts_and_chances() -> None:
 
 
 @pytest.mark.parametrize("count", [10, CONTROLS + 40])
-def test_promise_39_the_rate_does_not_depend_on_what_is_selected(count: int) -> None:
+def test_the_chance_rate_does_not_depend_on_what_is_selected_p39(count: int) -> None:
     cases = suite(count)
     expected = chances(Runner(FakeReader(), cases, chance_max=0.05), cases)
     for chosen in ([cases[-1]], [cases[3], cases[0]], random.Random(1).sample(cases, 5)):
@@ -429,7 +429,7 @@ def test_a_text_that_cannot_be_read_is_left_out_of_the_control() -> None:
     assert 0 < rate.pairs < whole.pairs
 
 
-def test_promise_39_files_with_the_same_texts_each_have_their_rates() -> None:
+def test_files_with_the_same_texts_have_chance_rates_of_their_own_p39() -> None:
     first, second = suite(40), suite(40, "min: 0.001")
     alone = chances(Runner(FakeReader(), second, chance_max=0.05), second)
     runner = Runner(FakeReader(), [*first, *second], chance_max=0.05)

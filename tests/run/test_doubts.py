@@ -76,7 +76,7 @@ def judged(rule: str, model: Even, count: int = 1) -> list[Verdict]:
     return [verdict for verdict in found if verdict is not None]
 
 
-def test_promise_54_a_verdict_that_is_vacuous_and_borderline_is_both() -> None:
+def test_a_verdict_that_is_vacuous_and_borderline_is_both_p54() -> None:
     bound = 1 / 8 + BAND / 4
     verdicts = judged(f"attends: {{from: b<>, to: g<>, min: {bound}}}", Even(), count=12)
     assert {verdict.outcome for verdict in verdicts} == {"vacuous"}
@@ -87,7 +87,7 @@ def test_promise_54_a_verdict_that_is_vacuous_and_borderline_is_both() -> None:
     assert chance.passed == chance.pairs > 0
 
 
-def test_promise_54_letter_over_class_and_class_over_letter_hold_by_chance_alike() -> None:
+def test_letter_over_class_and_class_over_letter_hold_by_chance_alike_p54() -> None:
     """Both orders of a near tie hold by the band, so the control of either must hold as well."""
     for to, over in (("f<>", "g<>"), ("g<>", "f<>")):
         rule = f"attends: {{from: b<>, to: {to}, over: {over}, margin: 0.0002}}"
@@ -150,7 +150,7 @@ def reasons(entry: ExpectationResult, **policy: Any) -> dict[str, str]:
         ),
     ],
 )
-def test_promise_54_the_gate_gives_both_reasons(
+def test_the_gate_gives_both_reasons_p54(
     entry: ExpectationResult, policy: dict[str, Any], kinds: set[str]
 ) -> None:
     found = reasons(entry, **policy)
@@ -159,7 +159,7 @@ def test_promise_54_the_gate_gives_both_reasons(
         assert "too near to call" in found["borderline"]
 
 
-def test_promise_53_the_gate_says_that_nothing_can_break_the_bounds() -> None:
+def test_the_gate_says_that_nothing_can_break_the_bounds_p53() -> None:
     found = reasons(IDLE)
     assert (
         "1 attention check holds whatever the model does: nothing can break its bounds"
@@ -168,7 +168,7 @@ def test_promise_53_the_gate_says_that_nothing_can_break_the_bounds() -> None:
     assert "entropy holds whatever the model does: nothing can break" in found["vacuous"]
 
 
-def test_promise_54_both_are_counted_and_read_back(tmp_path: Path) -> None:
+def test_vacuous_and_borderline_are_both_counted_and_read_back_p54(tmp_path: Path) -> None:
     run = made.run(made.case("a", stated=NEAR), made.case("b", stated=IDLE))
     assert (run.summary()["vacuous"], run.summary()["borderline"]) == (2, 1)
     text = markdown(run)
@@ -231,9 +231,7 @@ def verdict(doubt: set[Doubt]) -> Verdict:
         ),
     ],
 )
-def test_promise_54_the_terminal_names_every_doubt(
-    doubt: set[Doubt], first: str, line: str
-) -> None:
+def test_the_terminal_names_every_doubt_p54(doubt: set[Doubt], first: str, line: str) -> None:
     rule = "attends: {from: b, to: c, min: 0.3}"
     text = f"{CASE}  - id: a\n    text: {WORDS}\n    expect:\n      - {rule}\n"
     (case,) = parse(yamltext.loads(text.encode(), "a.attn.yaml"))
@@ -250,7 +248,7 @@ IDLE_CASE = """
 """
 
 
-def test_promise_53_a_run_says_which_tests_hold_whatever_the_model_does(
+def test_a_run_says_which_tests_hold_whatever_the_model_does_p53(
     probe: Run, write_cases: Write, tmp_path: Path
 ) -> None:
     write_cases(IDLE_CASE)

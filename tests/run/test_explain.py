@@ -362,7 +362,7 @@ def is_harmless(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_promise_33_a_verdict_on_a_hostile_text(text: str) -> None:
+def test_a_verdict_on_a_hostile_text_is_harmless_p33(text: str) -> None:
     assert not is_harmless(f"  {text}")
     found = case("attends: {from: it, to: animal, min: 0.3}", text)
     top = (Attended("::error::pwned", 0.5), Attended("\x1b[31m", 0.25))
@@ -372,21 +372,21 @@ def test_promise_33_a_verdict_on_a_hostile_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_promise_33_an_error_about_a_hostile_text(text: str) -> None:
+def test_an_error_about_a_hostile_text_is_harmless_p33(text: str) -> None:
     found = case("attends: {from: it, to: animal, min: 0.3}", text)
     assert is_harmless(told(found, MeasureError(f"a word is missing\n  {text}")))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("word", ["anmial", "nowhere", "\x1b[2J", "it it"])
-def test_promise_33_a_case_error_about_a_hostile_text(text: str, word: str) -> None:
+def test_a_case_error_about_a_hostile_text_is_harmless_p33(text: str, word: str) -> None:
     with pytest.raises((CaseError, CaseErrors)) as caught:
         case(f"attends: {{from: it, to: {json.dumps(word)}, min: 0.3}}", text)
     assert not is_harmless(f"::{caught.value}")
     assert is_harmless(harmless(str(caught.value)))
 
 
-def test_promise_33_a_file_may_be_called_anything() -> None:
+def test_a_hostile_file_name_prints_no_command_p33() -> None:
     assert harmless("::error.attn.yaml:3:1: no\n  ::warning\x1b") == (
         "│ ::error.attn.yaml:3:1: no\n  │ ::warning<U+001B>"
     )

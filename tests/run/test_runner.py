@@ -137,7 +137,7 @@ def test_the_order_does_not_matter(block: int) -> None:
         assert [found[index] for index in range(len(cases))] == expected
 
 
-def test_promise_39_the_passes_do_not_depend_on_which_case_comes_first() -> None:
+def test_the_passes_do_not_depend_on_which_case_comes_first_p39() -> None:
     cases = suite(*((f"The keys are {number}x", TO_KEYS) for number in range(6)))
     expected = None
     for order in ([0, 1, 2, 3, 4, 5], [5, 0], [3, 2, 1]):

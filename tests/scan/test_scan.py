@@ -359,7 +359,7 @@ def test_texts_that_are_too_long_are_counted(bert: Model) -> None:
     assert plan.groups == (Group("det", "dependent-to-head"), Group("det", "head-to-dependent"))
 
 
-def test_promise_19_weights_that_are_no_numbers_end_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_no_numbers_end_a_scan_p19(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("bert")
     for name, weight in model.network.named_parameters():
         if "layer.1" in name and "query.weight" in name:
@@ -368,9 +368,7 @@ def test_promise_19_weights_that_are_no_numbers_end_a_scan(monkeypatch: pytest.M
         scanned(model, corpus(3))
 
 
-def test_promise_34_out_of_memory_halves_the_batch(
-    bert: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_halves_the_batch_p34(bert: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     _, expected = scanned(bert, corpus(9))
     real = Model._survey_batch
     sizes = []
@@ -675,7 +673,7 @@ def test_a_scan_that_goes_on_gives_the_same_bytes(
         assert folder_of(folder) == uninterrupted
 
 
-def test_promise_35_a_kill_leaves_a_partial_file_that_says_so(
+def test_a_kill_leaves_a_partial_file_that_says_so_p35(
     bert: Model,
     uninterrupted: dict[str, bytes],
     tmp_path: Path,
@@ -801,7 +799,9 @@ def test_a_suite_tells_what_an_untrained_twin_does_as_well(bert: Model, tmp_path
     assert f"{told}: {', '.join(as_good)}." in " ".join(comments)
 
 
-def test_promise_56_a_suite_demands_more_than_a_liking(bert: Model, tmp_path: Path) -> None:
+def test_a_scanned_suite_demands_a_lead_over_word_preference_p56(
+    bert: Model, tmp_path: Path
+) -> None:
     own = corpus(400)
     options = Options(output=tmp_path / "scan", lock=tmp_path / LOCK)
     scan = Scan(bert, None, [own], [tmp_path / "made_up.tsv"], options)
@@ -840,7 +840,7 @@ def test_promise_56_a_suite_demands_more_than_a_liking(bert: Model, tmp_path: Pa
     ],
 )
 @pytest.mark.parametrize("arcs", [24, 48])
-def test_promise_56_a_suite_says_why_it_demands_no_lead_over_a_liking(
+def test_a_scanned_suite_says_why_it_demands_no_lead_over_word_preference_p56(
     arcs: int, compared: int, other: bool, demanded: float | None, told: str
 ) -> None:
     tally = Tally.empty(1, 1)
@@ -1029,7 +1029,7 @@ def odd(name: str, texts: Sequence[str]) -> Corpus:
     return Corpus(name, tuple(found), f"{len(texts):064x}", ())
 
 
-def test_promise_55_unknown_tokens_are_reported_and_refused_above_one_half(
+def test_unknown_tokens_are_reported_and_refused_above_one_half_p55(
     minilm: Model, tmp_path: Path
 ) -> None:
     plain, half = odd("plain", ["we see it"] * 3), odd("half", ["we see it 🦤 🦤 🦤"] * 3)
@@ -1060,7 +1060,7 @@ def test_promise_55_unknown_tokens_are_reported_and_refused_above_one_half(
 
 @pytest.mark.parametrize("name", ["0_n", "0_totals_rows", "1_kept_places", "fingerprint", "done"])
 @pytest.mark.parametrize("harm", ["missing", "of another shape"])
-def test_promise_36_a_damaged_state_is_told(
+def test_a_damaged_state_of_a_scan_is_refused_p36(
     bert: Model, tmp_path: Path, name: str, harm: str
 ) -> None:
     folder = tmp_path / "scan"

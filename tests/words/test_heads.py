@@ -122,14 +122,14 @@ def test_a_reader_recognises_what_he_wrote(value: object, shown: str) -> None:
         ("L999999H0", "layer 999999 has no attention"),
     ],
 )
-def test_promise_22_out_of_range_gives_the_valid_range(value: str, message: str) -> None:
+def test_out_of_range_gives_the_valid_range_p22(value: str, message: str) -> None:
     with pytest.raises(SelectorError) as caught:
         parse_heads(value).resolve(SITE)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["L2H0", "L2", "L0-L1", "L1-L4"])
-def test_promise_23_a_layer_without_attention(value: str) -> None:
+def test_a_head_of_a_layer_without_attention_is_refused_p23(value: str) -> None:
     with pytest.raises(SelectorError, match=r"layers with attention: 1, 3$"):
         parse_heads(value).resolve(HYBRID)
 
@@ -186,7 +186,7 @@ def test_sets_of_other_weights_are_told_apart() -> None:
         (Head(2, 0), "layer 2 has no attention at the encoder site; layers with attention: 0 to 1"),
     ],
 )
-def test_promise_22_a_set_that_does_not_fit_says_where_it_comes_from(head: Head, why: str) -> None:
+def test_a_set_that_does_not_fit_says_where_it_comes_from_p22(head: Head, why: str) -> None:
     sets = {"far": HeadSet("far", (Head(0, 0), head), "minilm", None, "53aa51172d142c89" * 4)}
     with pytest.raises(SelectorError) as caught:
         parse_heads(["L0H1", "@far"], sets).resolve(SITE)

@@ -168,7 +168,7 @@ def test_chars_outside_the_text_or_empty(chars: list[int], message: str) -> None
     assert message in refusal({"chars": chars}, ANIMAL)
 
 
-def test_promise_11_missing_word_names_the_nearest() -> None:
+def test_missing_word_names_the_nearest_p11() -> None:
     message = refusal("anmial", ANIMAL)
     assert message.split("\n") == [
         "'anmial' does not stand in the text; nearest: 'animal'",
@@ -180,7 +180,7 @@ def test_promise_11_missing_word_names_the_nearest() -> None:
     assert refusal("zebra", "") == "'zebra' does not stand in the text:\n  "
 
 
-def test_promise_11_part_of_a_word_is_missing_and_named() -> None:
+def test_part_of_a_word_is_missing_and_named_p11() -> None:
     message = refusal("tree", ANIMAL)
     assert message.split("\n") == [
         "'tree' stands in the text only as a part of 'street'",
@@ -191,7 +191,7 @@ def test_promise_11_part_of_a_word_is_missing_and_named() -> None:
     assert f"only as a part of '{FAMILY}'" in refusal("👧", f"a {FAMILY}")
 
 
-def test_promise_12_ambiguous_word_lists_each_place() -> None:
+def test_ambiguous_word_lists_each_place_p12() -> None:
     assert refusal("the", "the cat saw the dog by the door").split("\n") == [
         "'the' stands 3 times in the text; say which one, such as {word: the, nth: 2}",
         "  nth: 1  the cat saw the dog by the door",
@@ -222,7 +222,7 @@ def test_promise_12_ambiguous_word_lists_each_place() -> None:
         ("well-known", "{word: well-known, nth: 2}"),
     ],
 )
-def test_promise_12_advice_is_valid_yaml(phrase: str, form: str) -> None:
+def test_advice_on_an_ambiguous_word_is_valid_yaml_p12(phrase: str, form: str) -> None:
     text = f"{phrase} {phrase}"
     assert form in refusal(phrase, text)
     selector = parse_selector(yaml.safe_load(form))
@@ -279,7 +279,7 @@ def test_promise_12_advice_is_valid_yaml(phrase: str, form: str) -> None:
         ),
     ],
 )
-def test_promise_13_look_alikes_show_code_points(
+def test_look_alikes_show_code_points_p13(
     phrase: str, text: str, difference: str, advice: str
 ) -> None:
     message = refusal(phrase, text)
@@ -290,7 +290,7 @@ def test_promise_13_look_alikes_show_code_points(
     assert len(line) >= carets.count("^") > 0
 
 
-def test_promise_13_only_zero_width_characters_select_nothing() -> None:
+def test_only_zero_width_characters_select_nothing_p13() -> None:
     assert "'<U+200B>' does not stand in the text" in refusal("\u200b", "it")
 
 
@@ -419,7 +419,7 @@ def test_positions_of_special_tokens() -> None:
         ("ไม่ดี", "ม่"),
     ],
 )
-def test_promise_14_right_spans_in_every_script(kind: Kind, text: str, word: str) -> None:
+def test_right_spans_in_every_script_p14(kind: Kind, text: str, word: str) -> None:
     tokens = tokenise(kind, text)
     span = locate(parse_selector(word), text)[0]
     assert text[span.start : span.end] == word
@@ -493,7 +493,7 @@ def checked(kind: Kind, text: str, spans: tuple[Span | None, ...] | None = None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_promise_16_shifted_offsets_are_refused(kind: Kind) -> None:
+def test_shifted_offsets_are_refused_p16(kind: Kind) -> None:
     spans = tokenise(kind, ANIMAL).spans
     checked(kind, ANIMAL)
     for shift in (-1, 1):
@@ -505,7 +505,7 @@ def test_promise_16_shifted_offsets_are_refused(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_promise_16_missing_or_empty_offsets_are_refused(kind: Kind) -> None:
+def test_missing_or_empty_offsets_are_refused_p16(kind: Kind) -> None:
     spans = tokenise(kind, ANIMAL).spans
     for absent in (None, Span(0, 0)):
         with pytest.raises(ModelError, match="the tokenizer reports wrong offsets"):
@@ -515,7 +515,7 @@ def test_promise_16_missing_or_empty_offsets_are_refused(kind: Kind) -> None:
         checked(kind, ANIMAL, starts)
 
 
-def test_promise_16_the_error_names_token_spelling_and_offsets() -> None:
+def test_the_error_names_token_spelling_and_offsets_p16() -> None:
     text = "the keys are"
     spans = (Span(0, 3), Span(3, 8), Span(7, 11))
     tokens = Tokens(text, (1, 2, 3), ("the", "keys", "are"), spans, (None,) * 3)
@@ -540,7 +540,7 @@ def test_promise_16_the_error_names_token_spelling_and_offsets() -> None:
         ("it is", ["it", "is", "so"], [(0, 2), (3, 5)], "another number of offsets"),
     ],
 )
-def test_promise_16_offsets_that_cannot_be(
+def test_impossible_offsets_are_refused_p16(
     text: str, spelled: list[str], spans: list[tuple[int, int] | None], message: str
 ) -> None:
     where = tuple(span and Span(*span) for span in spans)
@@ -565,7 +565,7 @@ def test_promise_16_offsets_that_cannot_be(
         ("각", ["ᄀ", "##ᅡ", "##ᆨ"], [(0, 1), (0, 1), (0, 1)]),
     ],
 )
-def test_promise_16_true_offsets_of_every_convention_pass(
+def test_true_offsets_of_every_convention_pass_p16(
     text: str, spelled: list[str], spans: list[tuple[int, int] | None]
 ) -> None:
     where = tuple(span and Span(*span) for span in spans)
@@ -579,7 +579,7 @@ def test_promise_16_true_offsets_of_every_convention_pass(
     )
 
 
-def test_promise_17_special_tokens_in_the_text_are_refused() -> None:
+def test_special_tokens_in_the_text_are_refused_p17() -> None:
     tokenizer = TOKENIZERS["wordpiece"]
     special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     for mark in ("[SEP]", "[CLS]", "[UNK]"):
