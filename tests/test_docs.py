@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shutil
 from pathlib import Path
@@ -11,9 +12,10 @@ from _pytest.mark import ParameterSet
 
 from attnprobe import cases
 from attnprobe.cases import yamltext
-from attnprobe.core.names import CHANCE_MAX
+from attnprobe.core.names import CHANCE_MAX, LOCK
 from attnprobe.models import Model
 from attnprobe.plugin.options import settings
+from attnprobe.plugin.reports import PROPERTY
 from attnprobe.relations.accuracy import judge
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.results.files import write_json
@@ -28,6 +30,19 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _OPTION = re.compile(r"--attn-[a-z]+(?:-[a-z]+)*")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PROSE = [*PAGES, ROOT / "CONTRIBUTING.md"]
+_PATH = re.compile(r"(?<![\w./-])(?:\.ci|attnprobe|benchmarks|cases|docs|probes|tests)/[\w./*-]*")
+_DOTTED = re.compile(r"(?<![\w./-])attnprobe(?:\.\w+)+")
+# Case files that examples make up, and the schema of the results of a scan.
+MADE_UP = {"attnprobe/scan-1", "cases/coref.attn.yaml", "cases/old/*", "cases/x.attn.yaml"}
+# The lock file, and the properties in a JUnit file.
+NO_CODE = {LOCK, f"{PROPERTY}observed.2"} | {
+    PROPERTY + name
+    for name in (
+        *("model", "revision", "rule", "outcome", "observed", "demanded", "head", "chance"),
+        *("borderline", "unbreakable"),
+    )
+}
 
 
 def blocks(language: str) -> list[ParameterSet]:
@@ -77,11 +92,59 @@ def test_ini_examples_are_accepted(text: str, pytester: pytest.Pytester) -> None
     assert settings(config).models
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert not missing
+    links = re.findall(r"\]\(([^):#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    assert not [link for link, _ in links if not (page.parent / link).exists()]
+    assert not [
+        (link, anchor)
+        for link, anchor in links
+        if anchor and anchor not in anchors(page.parent / link if link else page)
+    ]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_paths_exist(page: Path) -> None:
+    assert missing_paths(page.read_text(encoding="utf-8")) == []
+
+
+def missing_paths(text: str) -> list[str]:
+    """Paths below a folder of the project that are not there."""
+    paths = [found.rstrip(".") for found in _PATH.findall(text)]
+    return [path for path in paths if path not in MADE_UP and not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_dotted_names_exist(page: Path) -> None:
+    assert missing_names(page.read_text(encoding="utf-8")) == []
+
+
+def missing_names(text: str) -> list[str]:
+    """Names such as `attnprobe.core.texts.Sample` that cannot be imported."""
+    return [name for name in _DOTTED.findall(text) if name not in NO_CODE and not importable(name)]
+
+
+def importable(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True
+
+
+def test_what_does_not_exist_is_found() -> None:
+    text = "`attnprobe/core/gone.py`, `tests/core/`, `cases/data/english.conllu`, docs/gone.md."
+    assert missing_paths(text) == ["attnprobe/core/gone.py", "docs/gone.md"]
+    text = (
+        "attnprobe.core.gone, `attnprobe.load`, `attnprobe.core.texts.Gone`, attnprobe.lock.json."
+    )
+    assert missing_names(text) == ["attnprobe.core.gone", "attnprobe.core.texts.Gone"]
 
 
 @pytest.mark.parametrize("text", blocks("console"))
