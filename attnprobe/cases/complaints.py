@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from attnprobe.cases.yamltext import Document
-from attnprobe.core.complaints import in_words, meant, told
+from attnprobe.core.complaints import in_words, meant, without_seeming_empty
 from attnprobe.core.errors import CaseError, CaseErrors, Mark
 from attnprobe.rules import RULES
 
@@ -69,7 +69,7 @@ class Complaints:
         inherited: Mapping[str, Any] | None = None,
     ) -> None:
         """Files each finding of pydantic under its line, in our words."""
-        for finding in told(error.errors(include_url=False)):
+        for finding in without_seeming_empty(error.errors(include_url=False)):
             loc = tuple(part for part in finding["loc"] if isinstance(part, int | str))
             path = (*base, *loc)
             reason = in_words(finding)

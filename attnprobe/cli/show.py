@@ -228,7 +228,7 @@ def _safe(text: str) -> str:
     """A text from outside as a cell of a table: no markup, nothing that acts."""
     from rich.markup import escape
 
-    from attnprobe.render.text import shortened
+    from attnprobe.core.printing import shortened
 
     return escape(shortened(text, 40))
 

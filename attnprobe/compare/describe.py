@@ -6,14 +6,7 @@ from collections.abc import Iterator
 
 from attnprobe.compare.changes import KINDS, Change, Comparison, Move, Step, SuiteTest
 from attnprobe.core.verdicts import Outcome
-from attnprobe.core.wording import (
-    format_change,
-    format_number,
-    format_p,
-    format_percent_change,
-    plural,
-    shorten,
-)
+from attnprobe.core.wording import format_change, format_p, format_percent_change, plural, shorten
 from attnprobe.render.changes import ChangeRow, SuiteRow
 from attnprobe.results.records import ExpectationResult
 
@@ -86,11 +79,11 @@ def change_row(change: Change) -> ChangeRow:
         first, *others = change.lost
         more = f", nor are {len(others)} more" if len(others) > 1 else ", nor is 1 more"
         move, rule = None, first.rule
-        before = _told(before, first)
+        before = _describe_outcome(before, first)
         now = f"{now}, of these words no longer stated{more if others else ''}"
     elif move is not None:
-        before = _told(before, move.old)
-        now = _told(now, move.new)
+        before = _describe_outcome(before, move.old)
+        now = _describe_outcome(now, move.new)
     return ChangeRow(
         kind=change.kind,
         case=change.name,
@@ -148,7 +141,7 @@ def _suite_row(suite: SuiteTest) -> SuiteRow:
     )
 
 
-def _told(outcome: str, expectation: ExpectationResult) -> str:
+def _describe_outcome(outcome: str, expectation: ExpectationResult) -> str:
     """The outcome of a case and the number that it is told by."""
     bound = expectation.deciding
     if bound is None:
@@ -159,4 +152,4 @@ def _told(outcome: str, expectation: ExpectationResult) -> str:
     said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
     doubts = " and ".join(expectation.doubts)
     note = f" ({'holds' if own == 'passed' else doubts or own})" if said else ""
-    return f"{outcome}, {bound.measure} {format_number(bound.observed)}{head}{note}"
+    return f"{outcome}, {bound.number}{head}{note}"

@@ -20,9 +20,8 @@ from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
-from attnprobe.core.wording import format_decimals, format_number, shorten
+from attnprobe.core.wording import format_decimals, shorten
 from attnprobe.render.compare_page import ChangePictures, HeadRow
-from attnprobe.run.explain import limit
 from attnprobe.run.runner import Finding, Runner
 
 # Texts that heads are matched over; more tell little more.
@@ -130,7 +129,7 @@ def draw_change(
     captions: list[str] = []
     for one, other in zip(before, after, strict=True):
         rule = one.expectation.rule.describe()
-        lines.append(f"{rule}: before {_told(one)}; now {_told(other)}")
+        lines.append(f"{rule}: before {_describe_finding(one)}; now {_describe_finding(other)}")
         if _same(one, other):
             continue
         try:
@@ -151,13 +150,13 @@ def _same(one: Finding, other: Finding) -> bool:
     return one.verdict.observed == other.verdict.observed and one.verdict.head == other.verdict.head
 
 
-def _told(finding: Finding) -> str:
+def _describe_finding(finding: Finding) -> str:
     if finding.verdict is None:
         return f"not measured ({finding.error})"
     verdict = finding.verdict
     return (
-        f"{verdict.outcome}, {verdict.measure} {format_number(verdict.observed)} by {verdict.head} "
-        f"(demanded {limit(verdict.deciding)})"
+        f"{verdict.outcome}, {verdict.deciding.number} by {verdict.head} "
+        f"(demanded {verdict.deciding.limit})"
     )
 
 

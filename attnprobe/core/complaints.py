@@ -29,13 +29,13 @@ def in_words(finding: Mapping[str, Any], *, quoted: bool = False) -> str:
         return _list(value, quoted=quoted)
     if kind in _BOUNDS:
         (limit,) = limits.values()
-        return f"{_shown(value)} is out of range; it must be {_BOUNDS[kind]} {format_stated(limit)}"
+        return f"{_quote(value)} is out of range; it must be {_BOUNDS[kind]} {format_stated(limit)}"
     if kind in _NUMBERS:
         return _number(value, _NUMBERS[kind])
     if kind == "string_pattern_mismatch" and limits["pattern"] in _PATTERNS:
-        return f"{_shown(value)} {_PATTERNS[limits['pattern']]}"
+        return f"{_quote(value)} {_PATTERNS[limits['pattern']]}"
     if kind in _SENTENCES:
-        return _SENTENCES[kind].format(value=_shown(value))
+        return _SENTENCES[kind].format(value=_quote(value))
     return str(finding["msg"]).removeprefix("Value error, ")
 
 
@@ -46,7 +46,7 @@ def meant(model: Any, key: str) -> str:
     return misplaced.get(key) or did_you_mean(key, known)
 
 
-def told(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def without_seeming_empty(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The findings without those of a list that only seems empty: its entries are refused."""
     every = list(findings)
     return [
@@ -92,7 +92,7 @@ _SENTENCES = {
 }
 
 
-def _shown(value: object) -> str:
+def _quote(value: object) -> str:
     """A value as its writer knows it."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -105,7 +105,7 @@ def _choice(value: object, expected: str) -> str:
     known = expected.replace(" or ", ", ").replace("'", "").split(", ")
     near = did_you_mean(value.lower(), known) if isinstance(value, str) else "known: "
     advice = f"it takes {expected}" if near.startswith("known: ") else near
-    return f"{_shown(value)} is not known; {advice}"
+    return f"{_quote(value)} is not known; {advice}"
 
 
 def _list(value: object, *, quoted: bool) -> str:
@@ -121,15 +121,15 @@ def _list(value: object, *, quoted: bool) -> str:
 
 def _number(value: object, wanted: str) -> str:
     if not isinstance(value, str):
-        return f"{_shown(value)} is not {wanted}"
+        return f"{_quote(value)} is not {wanted}"
     for plain, meant in _READINGS:
         try:
             number = meant(value)
         except ValueError:
             continue
         if math.isfinite(number):
-            return f"{_shown(value)} is text; write {format_stated(number)}{plain}"
-    return f"{_shown(value)} is text; it takes {wanted}"
+            return f"{_quote(value)} is text; write {format_stated(number)}{plain}"
+    return f"{_quote(value)} is text; it takes {wanted}"
 
 
 def _percent(text: str) -> float:

@@ -11,7 +11,7 @@ from pydantic import StrictFloat
 from attnprobe.core.charts import Chart, Picture
 from attnprobe.core.stats import Interval, wilson
 from attnprobe.core.units import OWN_SLACK, MeasureUnit
-from attnprobe.core.wording import format_decimals, format_interval, format_percent
+from attnprobe.core.wording import format_decimals, format_interval, format_number, format_percent
 
 # A chance rate needs at least so many word pairs, and so many that differ.
 LEAST_PAIRS = 50
@@ -158,6 +158,19 @@ class Bound:
         A rank or a ratio holds by a difference of weights, an accuracy of links by their count.
         """
         return self.distance if self.direction and self.unit in OWN_SLACK else None
+
+    @property
+    def number(self) -> str:
+        """The number for a reader: `rank 3`."""
+        return f"{self.measure} {format_number(self.observed, self.unit)}"
+
+    @property
+    def limit(self) -> str:
+        """What is demanded, for a reader: `>= 0.300`."""
+        return f"{self.relation} {format_number(self.demanded, self.unit)}"
+
+    def __str__(self) -> str:
+        return f"{self.number}, demanded {self.limit}"
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,19 @@ def shorten(texts: Sequence[str], most: int) -> list[str]:
     return [*texts[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
-def format_number(value: float) -> str:
-    """A measured number or its bound: `3`, `0.121`, `5.96e-08`.
+def one_line(text: str) -> str:
+    """A text of several lines as one."""
+    return " ".join(line.strip() for line in text.split("\n"))
+
+
+def format_number(value: float, unit: str | None = None) -> str:
+    """A measured number or what is demanded of it: `3`, `0.121`, `1.2e-05`.
 
     Whole numbers, such as ranks, have no decimals; others have three decimals, or three digits
-    where they are very small or very large.
+    where they are very small or very large. A p value has two digits.
     """
+    if unit == "p":
+        return format_p(value)
     if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
         return f"{value:.3g}"
     return str(int(value)) if float(value).is_integer() else f"{value:.3f}"
@@ -50,7 +57,7 @@ def format_tick(value: float) -> str:
 
 
 def format_stated(value: float) -> str:
-    """A number as whoever demanded it wrote it: `0.3`."""
+    """A number as its author wrote it: `0.3`, where three decimals would say more or less."""
     return f"{value:g}"
 
 

@@ -85,7 +85,7 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
     Args:
         moved: where a failed check holds at the new place of its heads.
     """
-    unmeasured = _told(item, _is("error"))
+    unmeasured = _describe_expectations(item, _is("error"))
     match item.outcome:
         case "skipped":
             return Check(item, "skipped", "was skipped")
@@ -104,7 +104,7 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
             why = f"{moved.where}, and it holds there"
             return Check(item, "moved", why, moved.chances, moved.where)
         case "failed":
-            why = _told(item, _is("failed")) or (
+            why = _describe_expectations(item, _is("failed")) or (
                 "failed, though each expectation holds: a known gap that holds now, or an "
                 "assertion of its own"
             )
@@ -112,7 +112,7 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
     if all(entry.outcome == "failed" for entry in item.expectations):
         # Only a probe in Python can pass like this, which expected them to fail.
         return Check(item, "unstated", "states nothing by a rule that holds")
-    near = _told(item, is_borderline) if policy.borderline == "fail" else ""
+    near = _describe_expectations(item, is_borderline) if policy.borderline == "fail" else ""
     too_near = [f"{near}, too near to call"] if near else []
     for entry in item.expectations:
         if why := _vacuous(entry, policy.chance_max):
@@ -130,7 +130,7 @@ def _is(outcome: Outcome) -> Callable[[ExpectationResult], bool]:
     return lambda entry: entry.outcome == outcome
 
 
-def _told(item: CaseResult, wanted: Callable[[ExpectationResult], bool]) -> str:
+def _describe_expectations(item: CaseResult, wanted: Callable[[ExpectationResult], bool]) -> str:
     """The expectations of an item that are wanted, in words."""
     found = [entry for entry in item.expectations if wanted(entry)]
     return "; ".join(

@@ -9,11 +9,11 @@ from typing import Any
 
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
+from attnprobe.core.printing import visible
 from attnprobe.core.wording import plural
 from attnprobe.gate.control import Control
 from attnprobe.gate.reasons import Reason, left_out
 from attnprobe.results.files import read_json
-from attnprobe.words.show import visible
 
 GATE_SCHEMA = "attnprobe/gate-1"
 

@@ -196,7 +196,7 @@ def _of_file(
         if there is not None:
             chances = tuple(one.chance.rate if one.chance else None for one in there)
             measured = tuple(map(_measured, items[key].expectations, there))
-            found[key] = Moved(_told(pinned[key], matches), chances, measured)
+            found[key] = Moved(_describe_moves(pinned[key], matches), chances, measured)
     return found
 
 
@@ -240,7 +240,7 @@ def _holding(runner: Runner, case: Case) -> list[Verdict] | None:
     return passed if len(passed) == len(verdicts) else None
 
 
-def _told(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> str:
+def _describe_moves(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> str:
     moves = dict.fromkeys(
         f"{match.old} moved to {match.new}"
         for rule in _rules(case)

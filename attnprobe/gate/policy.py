@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from attnprobe.core.complaints import in_words, told
+from attnprobe.core.complaints import in_words, without_seeming_empty
 from attnprobe.core.errors import PolicyError
 from attnprobe.core.registry import did_you_mean
 
@@ -222,7 +222,10 @@ def parse_policy(data: Any, file: Path, table: str) -> Policy:
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:
-        lines = [_complaint(one, file, table) for one in told(error.errors(include_url=False))]
+        lines = [
+            _complaint(one, file, table)
+            for one in without_seeming_empty(error.errors(include_url=False))
+        ]
         raise PolicyError("\n".join(lines)) from None
     if policy.baseline is None:
         return policy

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterator
 
 from attnprobe.core.verdicts import LEAST_DISTINCT, LEAST_PAIRS, Bound, Outcome
+from attnprobe.core.wording import format_stated
 from attnprobe.results.records import ExpectationResult
 from attnprobe.rules import BAND
 
@@ -45,8 +46,8 @@ def _contradictions(bound: Bound | None, outcome: Outcome) -> Iterator[str]:
     if bound is None or not bound.direction:
         yield f"is {outcome} without a number and a bound"
     elif outcome not in _outcomes(bound):
-        demanded = f"{bound.relation} {bound.demanded:g}"
-        yield f"is {outcome} with {bound.observed:g}, demanded {demanded}"
+        demanded = f"{bound.relation} {format_stated(bound.demanded)}"
+        yield f"is {outcome} with {format_stated(bound.observed)}, demanded {demanded}"
 
 
 def _outcomes(bound: Bound) -> set[Outcome]:
@@ -83,4 +84,4 @@ def chance_contradictions(entry: ExpectationResult) -> Iterator[str]:
     elif chance.pairs < LEAST_PAIRS or not math.isclose(
         chance.rate, chance.passed / chance.pairs, rel_tol=_ROUNDING, abs_tol=_ROUNDING
     ):
-        yield f"{told} and a rate of {chance.rate:g}"
+        yield f"{told} and a rate of {format_stated(chance.rate)}"

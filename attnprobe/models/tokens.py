@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from tokenizers.models import Unigram
 
 from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.printing import visible
 from attnprobe.core.texts import Sample, Span, Tokens
-from attnprobe.words.show import visible
 from attnprobe.words.spelling import (
     check_no_separator,
     check_no_special_in_text,

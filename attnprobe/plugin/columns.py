@@ -6,8 +6,8 @@ import html
 
 import pytest
 
+from attnprobe.core.printing import visible
 from attnprobe.plugin.keys import REPORT
-from attnprobe.render.text import visible
 
 _AFTER_TEST = 2
 

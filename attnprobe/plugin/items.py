@@ -32,7 +32,7 @@ class CaseFile(pytest.File):
             return  # a second way to a file whose cases are there already
         contents = cases.load_contents(
             self.path,
-            _shown(self.path, self.config),
+            _display_path(self.path, self.config),
             head_sets=session.head_sets,
             root=self.config.rootpath,
         )
@@ -113,7 +113,7 @@ def _is_reached_otherwise(path: Path, session: pytest.Session) -> bool:
     return False
 
 
-def _shown(path: Path, config: pytest.Config) -> str:
+def _display_path(path: Path, config: pytest.Config) -> str:
     """The file as messages and results name it: relative to the root where it lies below it."""
     if path.is_relative_to(config.rootpath):
         return path.relative_to(config.rootpath).as_posix()

@@ -198,10 +198,10 @@ def header(config: pytest.Config) -> list[str]:
 
 
 def _models(config: pytest.Config) -> dict[str, str]:
-    return _named(config.getoption(_MODEL) or config.getini(_MODEL))
+    return _named_refs(config.getoption(_MODEL) or config.getini(_MODEL))
 
 
-def _named(entries: Iterable[str]) -> dict[str, str]:
+def _named_refs(entries: Iterable[str]) -> dict[str, str]:
     """The reference of each model, by the name that its entry gives it."""
     from attnprobe.core.per_model import split_name
 
@@ -243,7 +243,7 @@ def given_models(config: pytest.Config) -> tuple[str, ...]:
     entries = {word.removeprefix(start) for word in arguments if word.startswith(start)}
     entries |= {value for option, value in pairwise(arguments) if option == "--attn-model"}
     entries &= set(config.getoption(_MODEL) or ())
-    return tuple(name for entry in sorted(entries) for name in _named([entry]))
+    return tuple(name for entry in sorted(entries) for name in _named_refs([entry]))
 
 
 def _baseline(config: pytest.Config, name: str) -> Path | None:

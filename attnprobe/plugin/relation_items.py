@@ -32,7 +32,7 @@ class RelationItem(FileItem):
             raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
         self.stash[relation_key] = finding
         if finding.error is not None:
-            pytest.fail(_told(finding, ()), pytrace=False)
+            pytest.fail(_describe_finding(finding, ()), pytrace=False)
 
     def runtest(self) -> None:
         finding = self.stash[relation_key]
@@ -40,9 +40,9 @@ class RelationItem(FileItem):
         session = session_of(self.config)
         failing = [one for one in finding.judgements if session.fails_as(one.outcome)]
         if failing:
-            raise ExpectationFailed(_told(finding, failing))
+            raise ExpectationFailed(_describe_finding(finding, failing))
 
 
-def _told(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
+def _describe_finding(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
     """A line for pytest's summary, then the finding in words."""
     return f"{relation_headline(finding, failing)}\n{explain_relation(finding)}"

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from attnprobe.attention import draw
 from attnprobe.cases import Case, Relation
 from attnprobe.core.charts import Chart, HeadGrid, LayerPanel
+from attnprobe.core.printing import visible
 from attnprobe.core.texts import Encoding
 from attnprobe.core.verdicts import Bound, Chance, Verdict
-from attnprobe.core.wording import format_interval, format_number, format_percent
+from attnprobe.core.wording import format_interval, format_percent, one_line
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
@@ -35,18 +36,8 @@ from attnprobe.results.records import (
     ModelResult,
     text_sha256,
 )
-from attnprobe.run.explain import (
-    DOUBTS,
-    demanded,
-    figures,
-    harmless,
-    limit,
-    measured,
-    other_bounds,
-    unknown_line,
-)
+from attnprobe.run.explain import DOUBTS, demanded, figures, harmless, other_bounds, unknown_line
 from attnprobe.words.heads import Heads
-from attnprobe.words.show import visible
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -101,7 +92,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             head_sets=_head_sets(stated.rule.heads),
             check_sha256=expectation_sha256(judged.finding),
         )
-    said = [measured(verdict.deciding)]
+    said = [str(verdict.deciding)]
     said += [DOUBTS[doubt] for doubt in verdict.doubts if doubt != "vacuous"]
     said += other_bounds(verdict.bounds[1:])
     said += verdict.ablated
@@ -319,10 +310,8 @@ def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding
         rule="relation",
         relation=finding.relation.describe(),
         heads=str(finding.relation.heads),
-        observed=f"{bound.measure} {format_number(bound.observed)}"
-        if bound
-        else str(finding.error),
-        demanded=limit(bound) if bound else "",
+        observed=bound.number if bound else one_line(str(finding.error)),
+        demanded=bound.limit if bound else "",
         head=finding.accuracy.head if finding.accuracy else "",
         sink=None,
         chance="",
@@ -332,10 +321,7 @@ def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding
 
 
 def _bound_rows(bounds: Sequence[Bound]) -> tuple[BoundRow, ...]:
-    return tuple(
-        BoundRow(f"{bound.measure} {format_number(bound.observed)}", limit(bound), bound.outcome)
-        for bound in bounds
-    )
+    return tuple(BoundRow(bound.number, bound.limit, bound.outcome) for bound in bounds)
 
 
 def _plain(value: Any) -> Any:
@@ -405,7 +391,7 @@ def _row(judged: Judged) -> Finding:
             rule=rule.kind,
             relation=rule.relation(),
             heads=str(rule.heads),
-            observed=str(judged.finding.error),
+            observed=one_line(str(judged.finding.error)),
             demanded="",
             head="",
             chance="",
@@ -416,8 +402,8 @@ def _row(judged: Judged) -> Finding:
         rule=rule.kind,
         relation=rule.relation(),
         heads=str(rule.heads),
-        observed=f"{verdict.measure} {format_number(verdict.observed)}",
-        demanded=limit(verdict.deciding),
+        observed=verdict.deciding.number,
+        demanded=verdict.deciding.limit,
         head=verdict.head,
         chance=_rate(verdict.chance),
         sink=verdict.sink,

@@ -301,7 +301,9 @@ def judge_arcs(
         )
         if not len(chosen.right):
             _unknown([chosen])
-            raise MeasureError("no arc is left to choose a head on" + _told(_sum(arcs, chosen)))
+            raise MeasureError(
+                "no arc is left to choose a head on" + _describe_left_out(_sum(arcs, chosen))
+            )
         tried = len(candidates)
         # Of heads that are right equally often, the first.
         heads = candidates[int(chosen.right.sum(axis=0).argmax())]
@@ -325,14 +327,14 @@ def judge_arcs(
             f"only {plural(len(hits.right), 'arc')} can be judged{half}, "
             "which is under least: "
             f"{relation.least}; take more sentences, or say with least: that fewer will do"
-            + _told(left_out)
+            + _describe_left_out(left_out)
         )
     compared = int(hits.compared.sum())
     if compared < relation.least and any(bound.name in OF_PREFERENCE for bound in relation.bounds):
         raise MeasureError(
             f"of {len(hits.right)} judged arcs only {compared} have another word in the sentence "
             f"that can look at the same word, which is under least: {relation.least}; take longer "
-            "sentences, or drop above_preference" + _told(left_out)
+            "sentences, or drop above_preference" + _describe_left_out(left_out)
         )
     accuracy = _accuracy(
         hits,
@@ -393,7 +395,7 @@ def _unknown(measured: Sequence[Hits]) -> float:
     return share
 
 
-def _told(left_out: Mapping[str, int]) -> str:
+def _describe_left_out(left_out: Mapping[str, int]) -> str:
     listed = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
     return f"\n  left out: {listed}" if listed else ""
 

@@ -23,11 +23,11 @@ from conllu.parser import parse_comment_line, parse_token_and_metadata
 
 from attnprobe.core.errors import CorpusError, Mark
 from attnprobe.core.jsontext import distinct
+from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Sample, Span
 from attnprobe.core.wording import plural
 from attnprobe.words.looks import Pair, Words, other_candidates
-from attnprobe.words.show import visible
 
 CONLLU_COLUMNS = 10
 # Dependents of these are left out: no head is expected to find the mark that a sentence ends with.
@@ -116,7 +116,7 @@ def read_corpus(path: Path, name: str | None = None) -> Corpus:
     _check_ids(sentences, file)
     if not any(sentence.arcs for sentence in sentences):
         raise CorpusError("no relation between two words stands in this file", Mark(name, 1, 1))
-    return Corpus(name, sentences, hashlib.sha256(data).hexdigest(), file.told())
+    return Corpus(name, sentences, hashlib.sha256(data).hexdigest(), file.notes())
 
 
 def halves(ids: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:
@@ -183,7 +183,7 @@ class _File:
     def wrong(self, message: str, line: int, column: int = 1) -> CorpusError:
         return CorpusError(message, Mark(self.name, line, column))
 
-    def told(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         return tuple(
             f"{plural(self.counts[key], noun)}{rest}"
             for key, (noun, rest) in _NOTES.items()

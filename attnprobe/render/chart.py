@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.cells import cell_len
-
+from attnprobe.core.printing import display_width, shortened
 from attnprobe.core.verdicts import Attended
 from attnprobe.core.wording import format_short
-from attnprobe.render.text import shortened
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -28,7 +26,7 @@ def bars(
     """
     notes = {shortened(word): note for word, note in (mark or {}).items()}
     words = [shortened(one.word) for one in attended]
-    column = max(map(cell_len, words), default=0)
+    column = max(map(display_width, words), default=0)
     largest = max((one.weight for one in attended), default=0.0) or 1.0
     lines = []
     for word, one in zip(words, attended, strict=True):
@@ -36,6 +34,6 @@ def bars(
         bar = ("█" * full + _EIGHTHS[eighths]).rstrip()
         note = f"{' ' * (width - len(bar))} ← {notes[word]}" if word in notes else ""
         lines.append(
-            f"{format_short(one.weight)}  {word}{' ' * (column - cell_len(word))}  {bar}{note}"
+            f"{format_short(one.weight)}  {word}{' ' * (column - display_width(word))}  {bar}{note}"
         )
     return lines

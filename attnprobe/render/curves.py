@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from attnprobe.core.charts import Curves
+from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.core.wording import format_tick
 from attnprobe.render.frame import (
@@ -28,7 +29,6 @@ from attnprobe.render.frame import (
 from attnprobe.render.labels import spots
 from attnprobe.render.palette import CARD, EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
-from attnprobe.render.text import visible
 
 _ACROSS = 3
 _WIDTH, _HEIGHT = 250.0, 150.0

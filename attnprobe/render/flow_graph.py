@@ -9,10 +9,10 @@ from matplotlib.collections import PathCollection
 from matplotlib.path import Path
 
 from attnprobe.core.charts import FlowGraph
+from attnprobe.core.printing import shortened
 from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, Key, add_axes, frame, step_of
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
-from attnprobe.render.text import shortened
 
 WIDEST = 20.0  # points of a line that carries the whole flow, where columns have the room
 LEAST = 0.003  # a line that carries less is left out: it is thinner than a hair

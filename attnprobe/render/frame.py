@@ -25,11 +25,11 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from attnprobe.core.arrays import Floats
+from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.core.wording import format_short, format_tick
 from attnprobe.render.palette import CARD, EXPECTED, INK, MAP, MUTED, RULE, SIGNED
 from attnprobe.render.style import Drawing, width_of
-from attnprobe.render.text import visible
 
 PAD = 16.0
 LINE = 15.0

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from attnprobe.core.charts import HeadGrid
+from attnprobe.core.printing import shortened
 from attnprobe.core.sites import Head
 from attnprobe.render.frame import (
     BAR_ROOM,
@@ -31,7 +32,6 @@ from attnprobe.render.frame import (
 )
 from attnprobe.render.palette import MUTED
 from attnprobe.render.style import Drawing, width_of
-from attnprobe.render.text import shortened
 
 _LEFT = 48.0  # room for the names of the layers and of their axis
 _NUMBER = (25.0, 11.0)  # the smallest cell that holds a number

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from attnprobe.core.charts import HeadMap
+from attnprobe.core.printing import shortened
 from attnprobe.render.frame import (
     BAR_ROOM,
     LINE,
@@ -22,7 +23,6 @@ from attnprobe.render.frame import (
 from attnprobe.render.labels import spots
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE
 from attnprobe.render.style import Drawing
-from attnprobe.render.text import shortened
 
 _WIDTH = 520.0
 _MARGIN = 26.0  # room for names beside the outermost points

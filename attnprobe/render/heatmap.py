@@ -18,6 +18,7 @@ from matplotlib.path import Path
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE
+from attnprobe.core.printing import shortened
 from attnprobe.core.wording import format_short
 from attnprobe.render.frame import (
     BAR_ROOM,
@@ -41,7 +42,6 @@ from attnprobe.render.frame import (
 )
 from attnprobe.render.palette import CARD, CONTRAST, EXPECTED, INK, MUTED, RULE
 from attnprobe.render.style import Drawing, width_of
-from attnprobe.render.text import shortened
 
 MOST_WITH_DIGITS = 14
 

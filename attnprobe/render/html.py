@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from attnprobe.core.printing import visible
 from attnprobe.core.wording import format_short
 from attnprobe.render import palette
-from attnprobe.render.text import visible
 
 
 def _finalized(value: Any) -> Any:

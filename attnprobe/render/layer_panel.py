@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from attnprobe.core.charts import LayerPanel
+from attnprobe.core.printing import shortened
 from attnprobe.core.sites import Head
 from attnprobe.render.frame import (
     BAR_ROOM,
@@ -27,7 +28,6 @@ from attnprobe.render.frame import (
 )
 from attnprobe.render.palette import INK, MUTED
 from attnprobe.render.style import Drawing, width_of
-from attnprobe.render.text import shortened
 
 _ROOM = 640.0  # all panels of a row
 _GAP = 11.0

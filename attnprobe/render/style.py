@@ -19,8 +19,8 @@ from matplotlib.cbook import file_requires_unicode, open_file_cm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Affine2D, Transform
-from rich.cells import cell_len
 
+from attnprobe.core.printing import display_width
 from attnprobe.render.compact import compact
 from attnprobe.render.palette import CARD, INK
 
@@ -44,7 +44,7 @@ def _drawing() -> Iterator[None]:
 
 def width_of(text: str, size: float) -> float:
     """Width of a text in points, estimated: 0.62 em for a terminal column."""
-    return 0.62 * size * cell_len(text)
+    return 0.62 * size * display_width(text)
 
 
 class Drawing(Figure):

@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from attnprobe.core.names import Key
+from attnprobe.core.printing import visible
 from attnprobe.core.verdicts import Bound
-from attnprobe.core.wording import format_number, format_percent, plural
+from attnprobe.core.wording import format_percent, one_line, plural
 from attnprobe.render.overview import SuiteCount
 from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
-from attnprobe.words.show import visible
 
 # GitHub takes 1 MiB of summary from a step.
 MOST_BYTES = 2**20
@@ -176,16 +176,12 @@ def _outcome(entry: ExpectationResult) -> str:
 
 
 def _against(bound: Bound) -> list[str]:
-    return [
-        _code(f"{bound.measure} {format_number(bound.observed)}"),
-        _code(f"{bound.relation} {format_number(bound.demanded)}"),
-    ]
+    return [_code(bound.number), _code(bound.limit)]
 
 
 def _numbers(entry: ExpectationResult) -> list[str]:
     if entry.deciding is None:
-        message = " ".join(line.strip() for line in entry.message.split("\n"))
-        return [_code(message), "", "", ""]
+        return [_code(one_line(entry.message)), "", "", ""]
     chance = entry.chance
     return [
         *_against(entry.deciding),

@@ -479,7 +479,7 @@ def name_patterns(
         scores = {name: float(values[number]) for name, values in tried.items()}
         stripe = frame.columns[int(columns[number])].label
         striped = float(np.mean(matrix[:, columns[number]] > 0.5)) > 0.5
-        pattern = _named(
+        pattern = _name_pattern(
             {name: scores[name] for name in pointing if name in scores}, scores, striped
         )
         score = scores[pattern if pattern in scores else "entropy"]
@@ -488,7 +488,7 @@ def name_patterns(
     return tuple(found)
 
 
-def _named(pointing: Mapping[str, float], scores: Mapping[str, float], striped: bool) -> str:
+def _name_pattern(pointing: Mapping[str, float], scores: Mapping[str, float], striped: bool) -> str:
     entropy_ = scores["entropy"]
     if np.isnan(entropy_):
         return "sink"

@@ -363,7 +363,7 @@ class _Weight(Rule):
             else:
                 rivals = np.zeros((len(chosen), 0), bool)
             if len(chosen):
-                own = self._held(found, tried, chosen, distributions, rivals, named)
+                own = self._passes(found, tried, chosen, distributions, rivals, named)
                 held[chosen], judged[chosen] = own
         return Tried(held, judged)
 
@@ -386,7 +386,7 @@ class _Weight(Rule):
         rivals: Bools = possible[tried.query[chosen]] & ~shared[tried.key[chosen]]
         return rivals
 
-    def _held(
+    def _passes(
         self,
         found: Rows,
         tried: Trials,

@@ -9,11 +9,12 @@ import regex
 
 from attnprobe.cases import Case
 from attnprobe.core.errors import first_line
+from attnprobe.core.printing import display_width, visible
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Span
 from attnprobe.core.verdicts import Bound, Doubt, Outcome, Verdict
 from attnprobe.core.wording import (
     format_interval,
-    format_number,
+    format_p,
     format_percent,
     format_stated,
     format_whole_percent,
@@ -27,7 +28,6 @@ from attnprobe.run.runner import Finding
 from attnprobe.words.heads import HeadSet
 from attnprobe.words.positions import groups
 from attnprobe.words.segmentation import words
-from attnprobe.words.show import visible, width
 
 _COMMAND = re.compile(r"^( *)::")
 # Columns of a text in a line: with what stands before it, a terminal of 80 does not break it.
@@ -71,6 +71,7 @@ def headline(failing: Sequence[Finding], judged: int = 1) -> str:
     first, verdict = failing[0], failing[0].verdict
     kind = first.expectation.rule.kind
     if verdict is None:
+        assert first.error is not None  # a finding has a verdict or an error
         line = f"{first_line(first.error)} ({kind})"
     elif verdict.outcome == "vacuous":
         why = DOUBTS["unbreakable"]
@@ -92,6 +93,7 @@ def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) ->
     """
     name, found = finding.relation.id, finding.accuracy
     if not failing or found is None:
+        assert finding.error is not None
         return harmless(f"{first_line(finding.error)} ({name})")
     first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
     line = f"{_state(first.outcome)}{_against(first.deciding)} ({name}, {found.head})"
@@ -106,10 +108,7 @@ def _state(outcome: Outcome) -> str:
 
 def _against(one: Bound) -> str:
     """A number against its bound, that as it was stated: `weight 0.121, demanded >= 0.3`."""
-    return (
-        f"{one.measure} {format_number(one.observed)}, demanded {one.relation} "
-        f"{format_stated(one.demanded)}"
-    )
+    return f"{one.number}, demanded {one.relation} {format_stated(one.demanded)}"
 
 
 def explain(case: Case, finding: Finding) -> str:
@@ -175,17 +174,12 @@ def chosen_elsewhere(heads: HeadSet) -> str:
 
 def demanded(bound: Bound) -> str:
     """A bound of a relation against what was measured: `accuracy 0.310, demanded >= 0.500`."""
-    return measured(bound) + (f": {_CLOSE}" if bound.outcome == "borderline" else "")
+    return str(bound) + (f": {_CLOSE}" if bound.outcome == "borderline" else "")
 
 
 def other_bounds(bounds: Sequence[Bound]) -> list[str]:
     """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
-    return [f"{measured(bound)}: {_STATES.get(bound.outcome, bound.outcome)}" for bound in bounds]
-
-
-def measured(bound: Bound) -> str:
-    """A number and its bound: `rank 3, demanded <= 1`."""
-    return f"{bound.measure} {format_number(bound.observed)}, demanded {limit(bound)}"
+    return [f"{bound}: {_STATES.get(bound.outcome, bound.outcome)}" for bound in bounds]
 
 
 def figures(found: Accuracy) -> list[str]:
@@ -199,7 +193,7 @@ def figures(found: Accuracy) -> list[str]:
         f"the best fixed distance, {distance} to the {'left' if found.best_offset < 0 else 'right'}"
         f", is right for {found.offset_right} ({format_percent(found.offset_share)}); only the "
         f"head is right for {found.better}, only the distance for {found.worse}, exact McNemar p "
-        f"{format_number(found.p)}",
+        f"{format_p(found.p)}",
     ]
     lines.append(_preference(found))
     if found.unknown:
@@ -221,7 +215,7 @@ def _preference(found: Accuracy) -> str:
         f"with another word of the sentence looking, it is right for {liking.other}{arcs} "
         f"({format_percent(liking.share)}){itself}; only the true word is right for "
         f"{liking.right - liking.both}, only the other for {liking.other - liking.both}, exact "
-        f"McNemar p {format_number(liking.p)}"
+        f"McNemar p {format_p(liking.p)}"
     )
 
 
@@ -247,11 +241,6 @@ def harmless(message: str) -> str:
     """
     lines = (visible(line) for line in message.split("\n"))
     return "\n".join(_COMMAND.sub(r"\1│ ::", line) for line in lines)
-
-
-def limit(bound: Bound) -> str:
-    """What a bound demands: `>= 0.300`."""
-    return f"{bound.relation} {format_number(bound.demanded)}"
 
 
 def _sentence(case: Case, rule: Rule) -> list[str]:
@@ -314,8 +303,10 @@ def _piece_underlined(text: str, piece: Span, spans: Sequence[tuple[Span, str]])
     marked: set[int] = set()
     labels: list[str] = []
     for span, label in spans:
-        column = width(visible(text[piece.start : span.start]))
-        marked.update(range(column, max(width(visible(text[piece.start : span.end])), column + 1)))
+        column = display_width(visible(text[piece.start : span.start]))
+        marked.update(
+            range(column, max(display_width(visible(text[piece.start : span.end])), column + 1))
+        )
         for index, line in enumerate(labels):
             if len(line) < column:
                 labels[index] = line.ljust(column) + label
@@ -334,7 +325,7 @@ def _pieces(text: str) -> list[Span]:
     pieces = [Span(0, 0)]
     for start, end in _parts(text):
         first = pieces[-1].start
-        if width(visible(text[first:end].rstrip())) > _WIDEST and end > start > first:
+        if display_width(visible(text[first:end].rstrip())) > _WIDEST and end > start > first:
             pieces.append(Span(start, end))
         else:
             pieces[-1] = Span(first, end)
@@ -344,7 +335,7 @@ def _pieces(text: str) -> list[Span]:
 def _parts(text: str) -> Iterator[tuple[int, int]]:
     """Words with the spaces after them; of what has no space for a whole line, the graphemes."""
     for word in _SPACED.finditer(text):
-        if width(visible(word[0].rstrip())) <= _WIDEST:
+        if display_width(visible(word[0].rstrip())) <= _WIDEST:
             yield word.span()
         else:
             yield from (part.span() for part in _GRAPHEME.finditer(text, *word.span()))
@@ -380,7 +371,7 @@ def _unranked(rule: Rule, encoding: Encoding) -> str | None:
 
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
-    lines = [measured(verdict.deciding)]
+    lines = [str(verdict.deciding)]
     if verdict.doubts:
         lines[0] += ": " + "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
     lines += other_bounds(verdict.bounds[1:])

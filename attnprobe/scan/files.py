@@ -22,13 +22,13 @@ from attnprobe.cases import LEAST
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import SUFFIX
+from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.relations.corpus import Corpus, matches
 from attnprobe.results.files import write_bytes
 from attnprobe.scan.report import SIGNIFICANT, RelationFigures, preference_json
 from attnprobe.scan.tally import Group, Tally, packed, unpacked
 from attnprobe.words.looks import Among
-from attnprobe.words.show import visible
 
 RESULTS = "scan.json"
 STATE = "scan-state.npz"

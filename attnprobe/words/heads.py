@@ -217,7 +217,7 @@ def parse_heads(value: object, head_sets: Mapping[str, HeadSet] | None = None) -
     if value in ("any", "all", "mean"):
         how: How = value
         return Heads((Layers(),), how, 0, str(value))
-    return Heads(_parse_members(value, sets), None, 0, _text(value), _named(value, sets))
+    return Heads(_parse_members(value, sets), None, 0, _text(value), _named_sets(value, sets))
 
 
 def _parse_long(value: dict[object, object], sets: Mapping[str, HeadSet]) -> Heads:
@@ -232,7 +232,7 @@ def _parse_long(value: dict[object, object], sets: Mapping[str, HeadSet]) -> Hea
         raise ValueError(f"in: takes heads, not {value['in']}; write in: all, how: {value['in']}")
     members = _parse_members(value["in"], sets)
     how = value.get("how")
-    text, named = _text(value["in"]), _named(value["in"], sets)
+    text, named = _text(value["in"]), _named_sets(value["in"], sets)
     if how is None:
         return Heads(members, None, 0, text, named)
     if isinstance(how, dict) and set(how) == {"at_least"}:
@@ -273,10 +273,10 @@ def _parse_members(value: object, sets: Mapping[str, HeadSet]) -> tuple[Head | L
     raise ValueError(f"{value!r} is no head; {ADVICE}")
 
 
-def _named(value: object, sets: Mapping[str, HeadSet]) -> tuple[HeadSet, ...]:
+def _named_sets(value: object, sets: Mapping[str, HeadSet]) -> tuple[HeadSet, ...]:
     """The head sets that a selector names, each once; all of them are there."""
     if isinstance(value, list):
-        return tuple(dict.fromkeys(own for item in value for own in _named(item, sets)))
+        return tuple(dict.fromkeys(own for item in value for own in _named_sets(item, sets)))
     return (sets[value[1:]],) if isinstance(value, str) and value.startswith("@") else ()
 
 

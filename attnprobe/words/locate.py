@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from attnprobe.core.errors import SelectorError
+from attnprobe.core.printing import clip, display_width
 from attnprobe.core.texts import Span
 from attnprobe.words.segmentation import (
     GRAPHEME,
@@ -31,16 +32,7 @@ from attnprobe.words.selectors import (
     Special,
     quoted,
 )
-from attnprobe.words.show import (
-    LINE,
-    as_yaml,
-    clip,
-    describe_code_points,
-    escape,
-    indent,
-    underline,
-    width,
-)
+from attnprobe.words.show import LINE, as_yaml, describe_code_points, escape, indent, underline
 
 MOST_PLACES = 10  # places of an ambiguous word that a message shows
 
@@ -174,7 +166,7 @@ def _listed(
     for number, (own, span) in enumerate(places[:MOST_PLACES]):
         label = f"  nth: {number + 1}  " if len(texts) == 1 else f"  {forms[number]}  "
         line, carets = underline(own.text, span).split("\n")
-        lines += [label + line, " " * width(label) + carets]
+        lines += [label + line, " " * display_width(label) + carets]
     if len(places) > MOST_PLACES:
         lines.append(f"  and {len(places) - MOST_PLACES} more")
     return "\n".join(lines)
@@ -203,7 +195,7 @@ def _missing(phrase: str, texts: Sequence[TextPart]) -> str:
     where = texts[0].name if len(texts) == 1 else "either text"
     nearest = [(own.text, span) for own in texts for span in _nearest(phrase, own.text)]
     if not nearest:
-        shown = "\n".join(f"  {clip(own.text, LINE, from_end=False)}" for own in texts)
+        shown = "\n".join(f"  {clip(own.text, LINE)}" for own in texts)
         return f"{quoted(phrase)} does not stand in {where}{_meant(phrase)}:\n{shown}"
     names = ", ".join(quoted(text[span.start : span.end]) for text, span in nearest)
     place = indent(underline(*nearest[0]))

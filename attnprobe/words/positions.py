@@ -10,11 +10,12 @@ import numpy as np
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import SelectorError
+from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.segmentation import has_ink, strip_span, words
 from attnprobe.words.selectors import Predicts, Selector, Special, quoted
-from attnprobe.words.show import indent, underline, visible
+from attnprobe.words.show import indent, underline
 
 
 @lru_cache(maxsize=4096)

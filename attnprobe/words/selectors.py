@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from attnprobe.core.errors import SelectorError
+from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Span
 from attnprobe.words.segmentation import WHICH, Which
-from attnprobe.words.show import visible
 
 SpecialName = Literal["first", "cls", "sep", "bos", "eos"]
 SPECIAL_NAMES: tuple[str, ...] = get_args(SpecialName)

@@ -6,36 +6,12 @@ import unicodedata
 
 import regex
 
+from attnprobe.core.printing import clip, display_width, visible
 from attnprobe.core.texts import Span
-from attnprobe.words.segmentation import GRAPHEME, split_texts
+from attnprobe.words.segmentation import split_texts
 
 LINE = 96  # columns of text that a message shows whole
 MARGIN = 44  # columns that it shows on either side of a word in a longer text
-# Join controls between letters or emoji belong to their spelling and stay as they are.
-_HIDDEN = regex.compile(
-    r"(?!(?<=[^\x00-\x7f])[\u200c\u200d][^\x00-\x7f])"
-    r"[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Zs}--\ ]",
-    regex.VERSION1 | regex.DOTALL,
-)
-
-
-def visible(text: str) -> str:
-    """The text with control, zero-width and unusual space characters as `<U+200B>`.
-
-    Safe to print: no escape sequence and no change of direction survives.
-    """
-    return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
-
-
-def width(text: str) -> int:
-    """Columns that a visible text takes in a terminal: 2 for wide graphemes, 0 for marks."""
-    return sum(_columns(grapheme) for grapheme in GRAPHEME.findall(text))
-
-
-def _columns(grapheme: str) -> int:
-    if unicodedata.east_asian_width(grapheme[0]) in "WF" or "\ufe0f" in grapheme:
-        return 2
-    return sum(unicodedata.category(char) not in ("Mn", "Me", "Cf") for char in grapheme)
 
 
 def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
@@ -47,26 +23,12 @@ def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
     if pair_start is not None:
         own = split_texts(text, pair_start)[span.start >= pair_start]
         text, span = own.text, Span(span.start - own.start, span.end - own.start)
-    margin = MARGIN if width(visible(text)) > LINE else LINE
+    margin = MARGIN if display_width(visible(text)) > LINE else LINE
     before = clip(text[: span.start], margin, from_end=True)
-    after = clip(text[span.end :], margin, from_end=False)
+    after = clip(text[span.end :], margin)
     marked = visible(text[span.start : span.end])
-    return f"{before}{marked}{after}\n{' ' * width(before)}{'^' * max(1, width(marked))}"
-
-
-def clip(text: str, room: int, *, from_end: bool) -> str:
-    """What fits into so many columns of one end of a text, made visible."""
-    graphemes = [visible(grapheme) for grapheme in GRAPHEME.findall(text)]
-    if from_end:
-        graphemes.reverse()
-    kept: list[str] = []
-    for grapheme in graphemes:
-        room -= width(grapheme)
-        if room < 0:
-            kept.append("…")
-            break
-        kept.append(grapheme)
-    return "".join(reversed(kept) if from_end else kept)
+    carets = " " * display_width(before) + "^" * max(1, display_width(marked))
+    return f"{before}{marked}{after}\n{carets}"
 
 
 def indent(lines: str, by: str = "  ") -> str:

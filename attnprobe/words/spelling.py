@@ -13,10 +13,11 @@ from functools import lru_cache
 import regex
 
 from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.segmentation import split_graphemes, strip_span, word_boundaries
 from attnprobe.words.selectors import quoted
-from attnprobe.words.show import indent, underline, visible
+from attnprobe.words.show import indent, underline
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -10,7 +10,8 @@ from attnprobe.cases import parse, yamltext
 from attnprobe.compare.changes import compare_results
 from attnprobe.compare.describe import lines
 from attnprobe.core import wording
-from attnprobe.core.verdicts import Outcome, Verdict
+from attnprobe.core.units import read_unit
+from attnprobe.core.verdicts import Bound, Outcome, Verdict
 from attnprobe.plugin.keys import Judged
 from attnprobe.plugin.reports import expectation, html
 from attnprobe.results.summary import markdown, workflow_commands
@@ -34,10 +35,7 @@ def judged(measure: str, observed: float, demanded: float, outcome: Outcome) -> 
     (case,) = parse(yamltext.loads(CASE.encode(), "cases/a.attn.yaml"))
     verdict = Verdict(
         outcome=outcome,
-        measure=measure,
-        observed=observed,
-        relation=">=",
-        demanded=demanded,
+        bounds=(Bound(measure, read_unit(measure), observed, ">=", demanded, outcome),),
         head="L3H1",
         heads_tried=1,
         sink=0.25,

@@ -167,7 +167,7 @@ def test_the_start_of_the_report_shows_names_as_they_are_p31() -> None:
     made = str(overview_section(name, [count]))
     assert "<script" not in made
     assert "\x1b" not in made
-    assert made.count("&lt;script&gt;alert(1)&lt;/script&gt;\\x1b") == 6
+    assert made.count("&lt;script&gt;alert(1)&lt;/script&gt;&lt;U+001B&gt;") == 6
     assert "and 6 more" in made
 
 

@@ -119,7 +119,7 @@ def test_outcomes_are_those_of_cases(probe: Run, write: Write) -> None:
             "x.attn.yaml:9: failed: fails",
             "  any, dependent → head, L0H1",
             "  lead over the best fixed distance 0, demanded >= 0.100",
-            "  exact McNemar p 1, demanded <= 0.050: does not hold",
+            "  exact McNemar p 1, demanded <= 0.05: does not hold",
             "  accuracy 0.333, demanded >= 0.200",
             "  L0H1 is right for 4 of 12 arcs (33.3%, 95 % interval 13.8% to 60.9%)",
             "  the best fixed distance, 1 word to the left, is right for 4 (33.3%); only the head "
@@ -285,7 +285,7 @@ def test_the_results_file_tells_all(probe: Run, write: Write) -> None:
     assert (above.outcome, lead.observed, lead.demanded) == ("failed", 0.0, 0.1)
     assert above.message == (
         "lead over the best fixed distance 0, demanded >= 0.100; "
-        "exact McNemar p 1, demanded <= 0.050: does not hold"
+        "exact McNemar p 1, demanded <= 0.05: does not hold"
     )
     assert (luck.outcome, luck.observed, luck.demanded) == ("failed", 1.0, 0.05)
     few = found["few"]

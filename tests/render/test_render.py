@@ -22,6 +22,7 @@ from matplotlib.image import imread
 from rich.cells import cell_len
 
 from attnprobe.core.arrays import Floats
+from attnprobe.core.printing import shortened, visible
 from attnprobe.core.verdicts import Attended
 from attnprobe.render.chart import bars
 from attnprobe.render.heatmap import Cells, heatmap
@@ -29,7 +30,6 @@ from attnprobe.render.page import page
 from attnprobe.render.palette import CONTRAST, EXPECTED
 from attnprobe.render.style import Drawing, to_svg
 from attnprobe.render.table import BoundRow, Finding, expectations_table, picture_figure
-from attnprobe.render.text import shortened, visible
 from tests.support.svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -384,9 +384,11 @@ def test_nothing_that_acts_is_left_in_text_p33(text: str) -> None:
     assert line.endswith("← expected")
 
 
-def test_visible_writes_what_cannot_be_shown_as_its_escape() -> None:
-    assert visible("a\x1b[0m\n\ud800\u202e") == r"a\x1b[0m\n\ud800\u202e"
-    assert visible("  ") == "␣␣"
+def test_visible_names_what_cannot_be_shown() -> None:
+    assert visible("a\x1b[0m\n\ud800\u202e\uffff") == (
+        "a<U+001B>[0m<U+000A><U+D800><U+202E><U+FFFF>"
+    )
+    assert shortened("  ") == "␣␣"
     assert visible("naïve 动物 👨‍👩‍👧") == "naïve 动物 👨‍👩‍👧"
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from attnprobe.cases import Case, parse, yamltext
 from attnprobe.core.errors import CaseError, CaseErrors, MeasureError
+from attnprobe.core.printing import display_width
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.verdicts import Attended, Bound, Chance, Verdict
-from attnprobe.run.explain import explain, harmless, headline, limit
+from attnprobe.run.explain import explain, harmless, headline
 from attnprobe.run.runner import Finding, Runner
 from attnprobe.words.heads import HeadSet
-from attnprobe.words.show import width
 from tests.support.made_up import FakeReader, encoding
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
@@ -183,9 +183,9 @@ def test_a_text_in_parts_loses_nothing_and_carets_stand_under_the_words(
             column = 0
             for grapheme in regex.findall(r"\X", above):
                 marked += grapheme if line[column : column + 1] == "^" else ""
-                column += width(grapheme)
+                column += display_width(grapheme)
         elif not re.fullmatch(r"( *(from|to))+", line):
-            assert width(line) <= 72
+            assert display_width(line) <= 72
             shown += line
     assert shown.replace(" ", "") == text.replace(" ", "")
     assert marked == ("q" if start == 0 else "q" + text[start:end])
@@ -236,7 +236,7 @@ def test_numbers_in_words(changes: dict[str, Any], lines: list[str]) -> None:
 
 
 def test_bound() -> None:
-    assert limit(replace(VERDICT.deciding, relation=">", demanded=0.0)) == "> 0"
+    assert replace(VERDICT.deciding, relation=">", demanded=0.0).limit == "> 0"
 
 
 def test_every_bound_is_told_the_hardest_first() -> None:

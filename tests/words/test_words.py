@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnprobe.core.errors import ModelError, SelectorError
+from attnprobe.core.printing import display_width, visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.positions import groups, positions
 from attnprobe.words.segmentation import words
 from attnprobe.words.selectors import Chars, Phrase, Predicts, Selector, Special, parse_selector
-from attnprobe.words.show import underline, visible, width
+from attnprobe.words.show import underline
 from attnprobe.words.spelling import check_no_special_in_text, check_round_trip, display_pieces
 from tests.support.tokenizers_small import KINDS, Kind, build, tokens_of
 
@@ -317,7 +318,7 @@ def test_messages_hide_no_control_character() -> None:
     ],
 )
 def test_width_in_a_terminal(text: str, columns: int) -> None:
-    assert width(text) == columns
+    assert display_width(text) == columns
 
 
 def test_carets_line_up_under_wide_and_zero_width_characters() -> None:
