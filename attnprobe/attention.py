@@ -7,7 +7,7 @@ a case file does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from attnprobe.core.charts import LayerPanel, Picture
 from attnprobe.core.errors import MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.verdicts import Attended, Verdict
@@ -39,6 +40,41 @@ from attnprobe.words.selectors import parse_selector
 
 if TYPE_CHECKING:
     from attnprobe.render.style import Drawing
+
+
+class TextOptions(TypedDict, total=False):
+    """How a text is read, in Python; each is left out where it does not apply.
+
+    Attributes:
+        pair: a second text, read behind the first as `tokenizer(text, pair)` puts them.
+        target: the target text, for an encoder-decoder.
+        source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`; by
+            default those that the model was loaded with.
+        allow_special_tokens: whether the text may spell special tokens, as the text of a chat
+            template does.
+        one_segment: the text may spell out separators, which start no second segment.
+    """
+
+    pair: str | None
+    target: str | None
+    source_language: str | None
+    target_language: str | None
+    allow_special_tokens: bool
+    one_segment: bool
+
+
+def text_sample(text: str, **options: Unpack[TextOptions]) -> Sample:
+    """A text as a sample.
+
+    Raises:
+        TypeError: an option that `TextOptions` does not have.
+    """
+    __tracebackhide__ = True
+    known = TextOptions.__annotations__
+    for option in options:
+        if option not in known:
+            raise TypeError(f"unknown argument {option!r}; {did_you_mean(option, known)}")
+    return Sample(text, **options)
 
 
 class Reader(Protocol):

@@ -185,3 +185,12 @@ def test_a_drawing_names_its_case() -> None:
     picture = Picture("encoder", (Head(0, 0),), (3,), (2,))
     svg = to_svg(draw(reader.weights(read)[0][0], picture, read, "tiny", "keys-old"))
     assert "tiny · L0H0 · keys-old" in svg
+
+
+def test_an_unknown_argument_of_a_text_is_refused() -> None:
+    model = Model.of(tiny_network("bert"), tiny_tokenizer(), name="tiny")
+    with pytest.raises(TypeError, match="unknown argument 'pairs'; did you mean 'pair'"):
+        model.attention("The dog barks.", pairs="It is old.")  # type: ignore[call-arg]
+    # Ids are no text, and only cases give them.
+    with pytest.raises(TypeError, match="unknown argument 'ids'"):
+        model.attention("", ids=(5, 6))  # type: ignore[call-arg]

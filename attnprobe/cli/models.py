@@ -63,7 +63,7 @@ def models(
 
 
 def _print_differences(rows: Sequence[CheckRow]) -> None:
-    from attnprobe.models.compare import TOLERANCE
+    from attnprobe.models.self_check import TOLERANCE
 
     table = Table("architecture", "site", "layers", "heads", "served by")
     for column in ("unpadded", "right padding", "left padding", "batch"):

@@ -1,4 +1,4 @@
-"""Heads that are ablated in the sequences of a batch, and what stands in for them."""
+"""Ablation of heads in the sequences of a batch: zeros or mean outputs take their place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from attnprobe.models.forward import batch_inputs
 from attnprobe.models.layout import Layout
 from attnprobe.models.plan import pack
 
-# Sets of reference texts whose mean outputs are kept.
+# Sets of reference texts whose mean outputs stay in memory.
 MOST_REFERENCES = 256
 
 Ids = tuple[int, ...]
@@ -29,9 +29,10 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Pass:
-    """One sequence on its way through the model; equal passes are made once.
+    """One sequence that goes through the model; equal passes are made once.
 
     Attributes:
+        source, target: token ids of the text, and of the decoder's input where it has a target.
         segments: of each source token; empty where the tokenizer numbers none.
     """
 
@@ -42,13 +43,12 @@ class Pass:
 
 
 def alike(passes: Mapping[Pass, Any]) -> list[list[Pass]]:
-    """Passes that can share a forward: those whose heads are replaced by the same vectors."""
+    """Groups of passes that can share a forward: the same vectors replace their heads."""
     groups: dict[object, list[Pass]] = {}
-    for one in passes:
-        key = None
-        if one.ablation is not None and one.ablation.how == "mean":
-            key = one.ablation.reference
-        groups.setdefault(key, []).append(one)
+    for sequence in passes:
+        ablation = sequence.ablation
+        key = ablation.reference if ablation is not None and ablation.how == "mean" else None
+        groups.setdefault(key, []).append(sequence)
     return list(groups.values())
 
 
@@ -56,8 +56,8 @@ class Ablator:
     """Makes the inputs of passes, and the edits that ablate their heads.
 
     Args:
-        network: what `where` is the layout of.
-        encode: how the model reads a sample.
+        where: the layout of `network`.
+        encode: reads a sample.
         start: id that opens a decoder's input; None for a network that is no encoder-decoder.
         shared: as in `pack`.
         on_forward: called for each forward pass.
@@ -83,13 +83,13 @@ class Ablator:
         self._pad_id = pad_id
         self._name = name
         self.on_forward = on_forward
-        # Mean output of each head over the tokens of some texts, `[heads, depth]`; those of the
-        # texts that were used last.
+        # Mean output of each head over the tokens of reference texts, `[heads, depth]`; the texts
+        # that were used last stand last.
         self._means: OrderedDict[tuple[Sample, ...], dict[tuple[SiteName, int], Tensor]]
         self._means = OrderedDict()
 
-    def checked(self, ablation: Ablation | None, sample: Sample) -> Ablation | None:
-        """The ablation; a mean without reference texts is over the sample itself.
+    def resolve(self, ablation: Ablation | None, sample: Sample) -> Ablation | None:
+        """The ablation with its reference texts; a mean without any is over the sample itself.
 
         Raises:
             ModelError: the model has no such head, or its heads cannot be ablated.
@@ -113,22 +113,29 @@ class Ablator:
 
     def inputs(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
         """Padded input tensors of a forward; a decoder without a target gets its start alone."""
+        start = self.start
         return batch_inputs(
             self.network,
-            [one.source for one in passes],
-            None if self.start is None else [one.target or (self.start,) for one in passes],
-            segments=[one.segments for one in passes],
+            [sequence.source for sequence in passes],
+            None if start is None else [sequence.target or (start,) for sequence in passes],
+            segments=[sequence.segments for sequence in passes],
             pad_id=self._pad_id,
         )
 
     def edits(
         self, passes: Sequence[Pass], *, batch_tokens: int
     ) -> dict[tuple[SiteName, int], Edit]:
-        """What to do to each layer's heads; the passes share how and the reference."""
+        """The edit of each layer in which heads are ablated.
+
+        Args:
+            passes: of one group of `alike`.
+        """
         rows: dict[tuple[SiteName, int], Tensor] = {}
-        for row, one in enumerate(passes):
-            for layer, head in one.ablation.heads if one.ablation else ():
-                site = one.ablation.site if one.ablation else "encoder"
+        for row, sequence in enumerate(passes):
+            if sequence.ablation is None:
+                continue
+            site = sequence.ablation.site
+            for layer, head in sequence.ablation.heads:
                 size = (len(passes), self.where.sites[site].heads[layer])
                 chosen = rows.setdefault((site, layer), torch.zeros(size, dtype=torch.bool))
                 chosen[row, head] = True
@@ -155,17 +162,13 @@ class Ablator:
             self._means.popitem(last=False)
         missing = [key for key in layers if key not in means]
         if missing:
-            read = [self.encode(sample) for sample in reference]
-            passes = [
-                Pass(
-                    one.source.ids,
-                    one.target.ids if one.target else None,
-                    None,
-                    one.source.segments,
-                )
-                for one in read
-            ]
-            lengths = [(len(one.source), len(one.target or ())) for one in passes]
+            passes = []
+            for sample in reference:
+                encoding = self.encode(sample)
+                source, target = encoding.source, encoding.target
+                ids = None if target is None else target.ids
+                passes.append(Pass(source.ids, ids, None, source.segments))
+            lengths = [(len(sequence.source), len(sequence.target or ())) for sequence in passes]
             sums: dict[tuple[SiteName, int], Tensor] = {}
             counts: dict[tuple[SiteName, int], int] = {}
             for batch in pack(lengths, batch_tokens, shared=self.shared):

@@ -1,4 +1,4 @@
-"""Adapters in the format of peft: found beside or apart from their base, checked, and merged."""
+"""Adapters in the format of peft: found, checked, and merged into their base."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from attnprobe.models.files import SAFE, check_safe, read_json_object, sha256
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_SAFE_WEIGHTS_NAME = "adapter_model.safetensors"
 ADAPTER_WEIGHTS_NAME = "adapter_model.bin"
-# Those whose effect is a change of the base's weights, and that peft can merge exactly.
+# Types that change nothing but the base's weights, and that peft merges exactly.
 TYPES = ("LORA", "IA3")
-# The class that an adapter of a task is trained on, which its weights are named after.
+# The class that an adapter of a task is trained on; the names of its weights follow from it.
 _KINDS: Mapping[str, Any] = {
     "FEATURE_EXTRACTION": AutoModel,
     "CAUSAL_LM": AutoModelForCausalLM,
@@ -41,11 +41,11 @@ _KINDS: Mapping[str, Any] = {
     "TOKEN_CLS": AutoModelForTokenClassification,
     "QUESTION_ANS": AutoModelForQuestionAnswering,
 }
-# Their heads are trained from scratch and read what attention has made; no attention reads them.
+# Tasks whose heads are trained from scratch and act behind all attention.
 _CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
-# How peft begins the names of weights.
+# Start of the names of weights in peft's files.
 _START = "base_model.model."
-# Options that say where the base was, or how the file was written, and nothing of the weights.
+# Options that do not change the weights.
 _NO_WEIGHTS = ("base_model_name_or_path", "inference_mode", "peft_version", "revision")
 
 
@@ -54,9 +54,9 @@ class Adapter:
     """An adapter whose files have been checked.
 
     Attributes:
-        file: its weights.
-        options: what adapter_config.json says.
-        base: reference of the model that it is for; None where that lies in the same folder.
+        file: the adapter's weights.
+        options: the content of adapter_config.json.
+        base: reference of its base model; None where that lies in the same folder.
         revision: commit of a base on the hub.
     """
 
@@ -68,10 +68,11 @@ class Adapter:
 
     @property
     def is_pickled(self) -> bool:
+        """Whether opening the weights could run code."""
         return self.file.suffix != SAFE
 
     def sha256(self, base: str) -> str:
-        """The digest over base and adapter: over both weights, and over the adapter's options.
+        """SHA-256 over the weights of base and adapter and over the adapter's options.
 
         Args:
             base: the digest of the base's weights.
@@ -87,7 +88,7 @@ class Adapter:
 
     @property
     def kind(self) -> Any:
-        """The class that the adapter was trained on."""
+        """The class of transformers that the adapter was trained on."""
         task = self.options.get("task_type")
         if task is not None:
             return _KINDS[task]
@@ -104,7 +105,7 @@ class Adapter:
         return self.folder / ADAPTER_CONFIG_NAME
 
     def merged_into(self, network: PreTrainedModel) -> PreTrainedModel:
-        """The network with the adapter's change in its weights; it takes the network over.
+        """The network with the adapter merged into its weights; the given network is used up.
 
         Args:
             network: of the class `kind`, in float32.
@@ -160,7 +161,7 @@ class Adapter:
         return found
 
     def _check_tied(self, network: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
-        """Refuses a change of embeddings that are the head as well: merged, both would change."""
+        """Raises ModelError where embeddings that the head shares would change with it."""
         parts = [network.get_input_embeddings(), network.get_output_embeddings()]
         if None in parts or parts[0].weight is not parts[1].weight:
             return
@@ -179,11 +180,11 @@ class Adapter:
         known: Mapping[str, torch.Tensor],
         inside: str,
     ) -> dict[str, torch.Tensor]:
-        """The weights that have a place in the network; only heads of classifiers may lack one.
+        """The weights that fit into the network. Only heads of classifiers may be left out.
 
         Args:
             needed, known: weights that the file must have, and that it may have.
-            inside: how the names of weights begin that are no head's.
+            inside: start of the names of weights that do not belong to a head.
         """
         taken = {
             name: weight
@@ -210,7 +211,7 @@ def has_adapter(folder: Path) -> bool:
 
 
 def find_adapter(folder: Path, *, allow_pickle: bool) -> Adapter | None:
-    """The adapter that a folder holds, alone or beside its base; None where there is none.
+    """The adapter in a folder, which may hold its base as well; None where there is none.
 
     Raises:
         ModelError: peft is missing, or the adapter cannot be applied or opened safely.

@@ -36,8 +36,8 @@ ReadWhole = Callable[[Tensor, Tensor | None], None]
 ROW_SUM_TOLERANCE = 1e-4
 LEAK_TOLERANCE = 1e-6
 
-# Keywords that change a row are handled below. These change none: dropout is off outside training,
-# a sliding window and packed positions have already gone into the mask, the others are bookkeeping.
+# `_HANDLED` keywords change a row and are taken into account. `_HARMLESS` ones change none: the
+# sliding window and packed positions are in the mask already, the others are bookkeeping.
 _HANDLED = frozenset({"position_bias", "softcap", "s_aux", "sinks", "indices"})
 _HARMLESS = frozenset(
     {
@@ -164,7 +164,7 @@ def attention(
         attention_mask: bool (True: seen) or additive float, `[batch, 1 or heads, queries, keys]`.
 
     Raises:
-        ModelError: a keyword that is not known to leave the rows as they are.
+        ModelError: a keyword that may change the rows in an unknown way.
     """
     unknown = sorted(
         name
@@ -182,7 +182,7 @@ def attention(
     # Sparse attention masks by itself under the names eager and sdpa alone.
     indices = kwargs.pop("indices", None)
     if indices is not None:
-        attention_mask = _only(indices, attention_mask, query, key, causal=causal)
+        attention_mask = _mask_all_but(indices, attention_mask, query, key, causal=causal)
     watch = _watch.get()
     edit: Edit | None = None
     if watch is not None:
@@ -223,28 +223,34 @@ def attention(
             raise ModelError(
                 f"{type(module).__name__} has no eager_attention_forward to fall back to"
             )
-        mask = _additive(attention_mask, query, key, causal=causal)
+        mask = _additive_mask(attention_mask, query, key, causal=causal)
         result = eager(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
     output, returned = result
     return (output if edit is None else edit(output)), returned
 
 
-def _only(
+def _mask_all_but(
     indices: Tensor, mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool
 ) -> Tensor:
-    """The additive mask, with all keys hidden but those at `indices` `[batch, queries, chosen]`."""
+    """The additive mask that also hides all keys but those at `indices`.
+
+    Args:
+        indices: `[batch, queries, chosen]`, as sparse attention chooses them.
+    """
     batch, _, queries, _ = query.shape
     if indices.dim() != 3 or indices.shape[:2] != (batch, queries):
         raise ModelError(f"sparse attention of an unknown shape: indices {list(indices.shape)}")
     hidden = torch.ones(batch, queries, key.shape[2], dtype=torch.bool, device=query.device)
     hidden.scatter_(2, indices.long(), False)
-    given = _additive(mask, query, key, causal=causal)
+    given = _additive_mask(mask, query, key, causal=causal)
     if given is None:
         given = torch.zeros((), dtype=query.dtype, device=query.device)
     return torch.where(hidden[:, None], torch.finfo(query.dtype).min, given)
 
 
-def _additive(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
+def _additive_mask(
+    mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool
+) -> Tensor | None:
     """The mask that eager attention adds to its scores."""
     if mask is None and causal:
         mask = torch.ones(
@@ -270,10 +276,13 @@ def attention_weights(
     sinks: Tensor | None = None,
     **_harmless: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention weights of the rows `[batch, rows]`, and what a learned sink takes of each.
+    """Attention weights of some rows, and the mass that a learned sink takes of each.
 
     Args:
-        rows: None for every row.
+        rows: query positions `[batch, rows]`; None for every row.
+
+    Returns:
+        float32 `[batch, heads, rows, keys]` and `[batch, heads, rows]`; None without a sink.
     """
     odd = rows is not None and query.shape[0] != rows.shape[0]
     if query.dim() != 4 or key.dim() != 4 or odd:
@@ -340,9 +349,10 @@ def check_rows(
     keys: Tensor | None = None,
     future: Tensor | None = None,
 ) -> None:
-    """Refuses rows that are no distribution over the keys that they may see.
+    """Raises MeasureError where rows are not distributions over the keys that they may see.
 
     Args:
+        weights, sink: as in `Traced`.
         real: `[batch, rows]`, rows that are not filling; all without it.
         keys: `[batch, keys]`, columns that are not padding.
         future: `[batch, rows]`, the padded position of each row; later columns must be empty.

@@ -1,4 +1,4 @@
-"""How exactly the attention of a network is read: architecture by site."""
+"""The comparison of every row of a network with its eager attention, site by site."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from transformers import PreTrainedModel
 from attnprobe.core.arrays import Floats
 from attnprobe.core.sites import SiteName
 from attnprobe.models.capture import capture
-from attnprobe.models.compare import differences
 from attnprobe.models.forward import Padding, batch_inputs, is_encoder_decoder
 from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.model import Model
 from attnprobe.models.plan import pack
+from attnprobe.models.self_check import differences
 
-# The longest exceeds the small windows of the tiny networks; sources and targets differ.
+# Lengths. The longest exceeds the windows of tiny networks; sources and targets differ.
 SOURCES = (19, 11, 4)
 TARGETS = (13, 5, 17)
 FIRST_ORDINARY_ID = 5
@@ -26,17 +26,17 @@ FIRST_ORDINARY_ID = 5
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One site of one network.
+    """The comparison at one site of a network.
 
     Attributes:
         architecture: the network's class.
         layers: true numbers of the layers with attention here.
-        heads: query heads of its first layer.
+        heads: number of query heads in the first of them.
         unpadded, right, left: largest absolute difference to eager `output_attentions` of a single
             text, and of a batch padded on the right and on the left.
         batch: largest absolute difference between the batch padded on the right and single texts.
-            Texts that the network forbids to share a batch are in batches of their own.
-        served: `function` or `eager`; in the latter case the differences say nothing.
+            Texts that must not share a batch are in batches of their own.
+        served: `function`, or `eager`, where the differences say nothing.
     """
 
     architecture: str
@@ -78,8 +78,8 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
     def worst(chosen: Sequence[Sequence[int]], padding: Padding) -> dict[SiteName, float]:
         found: dict[SiteName, float] = {}
         for batch in chosen:
-            for one in differences(network, where, inputs(batch, padding)):
-                found[one.site] = max(found.get(one.site, 0.0), one.value)
+            for site, _, value in differences(network, where, inputs(batch, padding)):
+                found[site] = max(found.get(site, 0.0), value)
         return found
 
     def all_rows(batch: Sequence[int]) -> dict[tuple[SiteName, int], list[Floats]]:
@@ -120,7 +120,7 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
 def random_ids(
     network: PreTrainedModel, seed: int
 ) -> tuple[list[list[int]], list[list[int]] | None]:
-    """Token ids of some sources and, for an encoder-decoder, targets; the same for a seed."""
+    """Random token ids of sources and, for an encoder-decoder, targets, from a seed."""
     # CANINE reads code points and has no vocabulary.
     words = getattr(network.config.get_text_config(), "vocab_size", 256)
     draw = torch.Generator().manual_seed(seed)

@@ -17,9 +17,9 @@ from attnprobe.models.layout import Layout
 
 
 def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:
-    """An edit that puts zeros, or the vectors `by`, in the place of some heads' outputs.
+    """An edit that replaces the outputs of some heads by zeros, or by the vectors `by`.
 
-    What a head gives is replaced before the output projection; behind it, heads are mixed.
+    It acts before the output projection, which mixes the heads.
 
     Args:
         chosen: bool `[batch, heads]`.
@@ -28,8 +28,8 @@ def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:
 
     def edit(output: Tensor) -> Tensor:
         _check_output(output, chosen.shape[1])
-        other = torch.zeros((), device=output.device) if by is None else by
-        return torch.where(chosen[:, None, :, None], other.to(output.dtype), output)
+        instead = torch.zeros((), device=output.device) if by is None else by
+        return torch.where(chosen[:, None, :, None], instead.to(output.dtype), output)
 
     return edit
 
@@ -48,7 +48,7 @@ def head_sums(
     inputs: Mapping[str, Tensor],
     layers: Sequence[tuple[SiteName, int]],
 ) -> dict[tuple[SiteName, int], tuple[Tensor, int]]:
-    """What each head of some layers gives, summed over all tokens of a batch.
+    """The output of each head of some layers, summed over all tokens of a batch.
 
     Returns:
         For each site and layer float64 `[heads, depth]`, and the number of tokens.

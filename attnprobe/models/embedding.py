@@ -1,4 +1,4 @@
-"""How alike a model finds texts, by their embeddings, with heads ablated or not."""
+"""The similarity of texts by their embeddings, with heads ablated or not."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from attnprobe.models.plan import pack
 
 
 class Embedder:
-    """Answers similarities.
+    """Computes similarities.
 
     Raises:
-        ModelError: an encoder-decoder, whose decoder is no part of an embedding.
+        ModelError: the model is an encoder-decoder, which embeds no text as one vector.
     """
 
     def __init__(self, ablator: Ablator, *, name: str) -> None:
@@ -33,45 +33,48 @@ class Embedder:
         self._name = name
 
     def answer(self, asked: Sequence[Similarity], *, batch_tokens: int) -> list[float]:
-        """The number of each similarity, a difference of cosines."""
-        terms = [self._texts(one) for one in asked]
+        """Of each similarity the cosine with the positive text, less that with the negative one."""
+        terms = [self._texts(similarity) for similarity in asked]
         pools = dict.fromkeys(
-            (text, one.pool) for one, texts in zip(asked, terms, strict=True) for text in texts
+            (text, similarity.pool)
+            for similarity, texts in zip(asked, terms, strict=True)
+            for text in texts
         )
         wanted: dict[Pass, list[Pool]] = {}
         for text, pool in pools:
             wanted.setdefault(text, []).append(pool)
         found: dict[tuple[Pass, Pool], Tensor] = {}
         for passes in alike(wanted):
-            lengths = [(len(one.source), 0) for one in passes]
+            lengths = [(len(text.source), 0) for text in passes]
             for batch in pack(lengths, batch_tokens, shared=self._ablator.shared):
                 chosen = [passes[index] for index in batch]
                 states = self._states(chosen, batch_tokens=batch_tokens)
-                for one, own in zip(chosen, states, strict=True):
-                    found |= {(one, pool): pooled(own, pool) for pool in wanted[one]}
+                for text, of_text in zip(chosen, states, strict=True):
+                    found |= {(text, pool): pooled(of_text, pool) for pool in wanted[text]}
 
-        def cosine(one: Similarity, text: Pass, other: Pass) -> float:
-            value = cosine_similarity(found[text, one.pool], found[other, one.pool], dim=0, eps=0.0)
+        def cosine(pool: Pool, text: Pass, second: Pass) -> float:
+            value = cosine_similarity(found[text, pool], found[second, pool], dim=0, eps=0.0)
             if not bool(value.isfinite()):
                 raise MeasureError(f"{self._name} gives texts an embedding that is no number")
             return float(value)
 
         return [
-            cosine(one, text, positive) - sum(cosine(one, text, other) for other in negative)
-            for one, (text, positive, *negative) in zip(asked, terms, strict=True)
+            cosine(similarity.pool, text, positive)
+            - sum(cosine(similarity.pool, text, second) for second in negative)
+            for similarity, (text, positive, *negative) in zip(asked, terms, strict=True)
         ]
 
     def _texts(self, asked: Similarity) -> list[Pass]:
-        """The text, the positive one, and the negative one if there is one."""
+        """The text, the positive text, and the negative text if there is one."""
         if asked.pool == "cls" and "decoder" in self._ablator.where.sites:
             raise SelectorError(
                 f"the first token of {self._name} sees none of the others; write pool: mean or "
                 "pool: lasttoken"
             )
-        ablation = self._ablator.checked(asked.ablation, asked.sample)
-        others = [asked.positive, *([] if asked.negative is None else [asked.negative])]
+        ablation = self._ablator.resolve(asked.ablation, asked.sample)
+        compared = [asked.positive, *([] if asked.negative is None else [asked.negative])]
         alone = replace(asked.sample, ids=None, pair=None)
-        samples = [asked.sample, *(replace(alone, text=text) for text in others)]
+        samples = [asked.sample, *(replace(alone, text=text) for text in compared)]
         return [self._pass(sample, ablation) for sample in samples]
 
     def _pass(self, sample: Sample, ablation: Ablation | None) -> Pass:
@@ -90,7 +93,8 @@ class Embedder:
             ablator.edits(passes, batch_tokens=batch_tokens),
         )
         ablator.on_forward()
-        return [own[: len(one.source)] for own, one in zip(states.float(), passes, strict=True)]
+        texts = zip(states.float(), passes, strict=True)
+        return [padded[: len(text.source)] for padded, text in texts]
 
 
 def pooled(states: Tensor, pool: Pool) -> Tensor:

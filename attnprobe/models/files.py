@@ -1,4 +1,4 @@
-"""The files that the weights of a folder come from: chosen, checked, hashed and staged."""
+"""The files of a model's weights: which ones count, whether they are safe, and their hash."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from attnprobe.results.records import WeightsFormat
 SAFE = ".safetensors"
 INDEX = ".index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-# How a zip file (as torch writes it) and a bare pickle begin.
+# First bytes of a zip file, as torch writes it, and of a bare pickle.
 _PICKLED_HEADS = (b"PK\x03\x04", b"\x80")
 # Files of torch.distributed.checkpoint, which transformers prefers to all others.
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
-# What a network is built from besides its weights.
+# Files that a network is built from besides its weights.
 _CONFIGS = ("config*.json", "generation_config.json")
 
 
@@ -42,7 +42,7 @@ class Weights:
     """The files that the weights of a folder come from.
 
     Attributes:
-        files: ordered by name; they alone are hashed and read.
+        files: ordered by name. No other file is hashed or read.
         index: the file that names them, where they are shards.
     """
 
@@ -52,7 +52,7 @@ class Weights:
 
     @property
     def format(self) -> WeightsFormat:
-        """How the weights lie on disk; pickled as soon as one of the files is."""
+        """The format of the files: pickle as soon as one of them is pickled."""
         safe = all(path.suffix == SAFE for path in self.files)
         return "safetensors" if safe else "pickle"
 
@@ -60,12 +60,12 @@ class Weights:
     def staged(self) -> Iterator[Path]:
         """A temporary folder with these files and the configuration, and nothing else.
 
-        transformers loads from it, so that it reads what was chosen here: neither spare weights
-        nor an adapter beside them have a say.
+        transformers loads from it, so that it reads these files and neither spare weights nor an
+        adapter beside them.
         """
         files = [*self.files, *([self.index] if self.index else [])]
         files += [path for name in _CONFIGS for path in self.folder.glob(name) if path.is_file()]
-        # The network may still map the weights; Windows then keeps a file that is no link.
+        # While the network maps the weights, Windows does not delete a file that is no link.
         with tempfile.TemporaryDirectory(
             prefix="attnprobe-", ignore_cleanup_errors=True
         ) as scratch:
@@ -97,13 +97,14 @@ def find_weights(folder: Path, *, allow_pickle: bool) -> Weights:
 
 
 def check_safe(path: Path, *, allow_pickle: bool, index: Path | None = None) -> None:
-    """Looks whether a file of weights can be opened without running code.
+    """Checks that a file of weights can be opened without running code.
 
     Args:
-        index: the file that names it, where another does.
+        index: the index that names the file, if one does.
 
     Raises:
-        ModelError: it is missing, or pickled and that is not allowed, or not what its name says.
+        ModelError: the file is missing, or pickled without `allow_pickle`, or its content does not
+            agree with its name.
     """
     if not path.is_file():
         by = f"; {index.name} names it" if index else ""
@@ -114,12 +115,12 @@ def check_safe(path: Path, *, allow_pickle: bool, index: Path | None = None) -> 
         by = f", named in {index.name}," if index else ""
         raise ModelError(
             f"{path}{by} holds pickled weights, and opening those can run any code; convert them "
-            f"to safetensors{_leave()}"
+            f"to safetensors{_advise_pickle()}"
         )
 
 
 def _first(folder: Path, *, allow_pickle: bool) -> Path:
-    """The file of the weights, or their index."""
+    """The file of the weights, or the index of its shards."""
     names = sorted(path.name for path in folder.iterdir())
     if distributed := [name for name in names if _DISTRIBUTED.fullmatch(name)]:
         raise ModelError(
@@ -158,7 +159,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 
 def _file_name(name: Any, where: Path) -> str:
-    """The name of a file that lies in the same folder as the one that names it."""
+    """A file name that `where` gives, which must stay within its folder."""
     plain = isinstance(name, str) and all(
         kind(name).name == name and name not in ("", ".", "..")
         for kind in (PurePosixPath, PureWindowsPath)
@@ -190,7 +191,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def _check_content(path: Path) -> None:
-    """Raises ModelError where a file does not begin as safetensors do, whatever its name says."""
+    """Raises ModelError where the content of a file is not safetensors, whatever its name says."""
     with path.open("rb") as stream:
         head = stream.read(9)
     header = int.from_bytes(head[:8], "little")
@@ -204,14 +205,15 @@ def _check_content(path: Path) -> None:
     raise ModelError(f"{path} is no safetensors file, or it is broken")
 
 
-def _leave() -> str:
+def _advise_pickle() -> str:
+    """How to allow pickled weights, where the environment does not forbid them."""
     if os.environ.get(NO_PICKLE):
         return ""
     return ", or allow them if you trust their source: --attn-allow-pickle"
 
 
 def sha256(files: Sequence[Path]) -> str:
-    """Digest of a file; of several, the digest over their names and digests."""
+    """SHA-256 of a file; of several files, the SHA-256 of their digests and names."""
     digests = []
     for path in files:
         with path.open("rb") as stream:
@@ -223,7 +225,7 @@ def sha256(files: Sequence[Path]) -> str:
 
 
 def link_into(folder: Path, path: Path) -> Path:
-    """A link to a file in a folder, under its name there; a copy where links cannot be made."""
+    """Puts a file into a folder under its own name, as a link, or as a copy if links fail."""
     link = folder / path.name
     for put in (os.symlink, os.link, shutil.copyfile):
         try:

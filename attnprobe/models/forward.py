@@ -41,9 +41,9 @@ def configurations(network: PreTrainedModel) -> list[PreTrainedConfig]:
 
 @contextmanager
 def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """Evaluation mode without gradients and with this attention; all restored afterwards.
+    """Puts a network into evaluation mode, without gradients, with this attention implementation.
 
-    What the network changes in itself while it runs is restored as well.
+    Afterwards the network is as it was, including what it changed in itself while it ran.
     """
     # Set directly: set_attn_implementation refuses networks that declare no SDPA, such as gpt_oss.
     before = [(config, config._attn_implementation) for config in configurations(network)]
@@ -62,6 +62,7 @@ def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
 
 
 def accepted_inputs(network: PreTrainedModel) -> frozenset[str]:
+    """Names of the arguments that a network's forward takes."""
     return frozenset(inspect.signature(network.forward).parameters)
 
 
@@ -78,10 +79,12 @@ def segment_count(network: PreTrainedModel) -> int | None:
 
 
 def is_encoder_decoder(network: PreTrainedModel) -> bool:
+    """Whether a network reads a source text and a target text."""
     return bool(getattr(network.config, "is_encoder_decoder", False))
 
 
 def call_network(network: PreTrainedModel, inputs: Mapping[str, Tensor], **flags: Any) -> Any:
+    """Runs a forward on those of the inputs that the network takes, without a cache."""
     accepted = accepted_inputs(network)
     if "use_cache" in accepted:
         flags["use_cache"] = False
@@ -141,7 +144,8 @@ def batch_inputs(
         sources: token ids of each sample.
         targets: ids at the decoder's input positions; None for a network without an encoder.
         segments: the segment of each source token (`token_type_ids`), where the tokenizer numbers
-            them; a network that takes none is given none.
+            them; networks that take no segments get none.
+        padding: the side on which short sequences are filled.
     """
     device = next(network.parameters()).device
 
@@ -149,10 +153,11 @@ def batch_inputs(
         width = max(map(len, ids))
         table = torch.full((len(ids), width), fill)
         mask = torch.zeros_like(table)
-        for index, one in enumerate(ids):
-            place = slice(0, len(one)) if padding == "right" else slice(width - len(one), width)
-            table[index, place] = torch.tensor(one)
-            mask[index, place] = 1
+        for row, sequence in enumerate(ids):
+            start = 0 if padding == "right" else width - len(sequence)
+            place = slice(start, start + len(sequence))
+            table[row, place] = torch.tensor(sequence)
+            mask[row, place] = 1
         return table.to(device), mask.to(device)
 
     ids, mask = pad(sources)
@@ -167,7 +172,7 @@ def batch_inputs(
 
 
 def position_offset(network: PreTrainedModel) -> int:
-    """The first position of a text: 0, but padding_idx + 1 for RoBERTa and its kin."""
+    """The first position of a text: padding_idx + 1 for RoBERTa and its kin, 0 for others."""
     for path, module in network.named_modules():
         if path.endswith("position_embeddings") and type(module) is nn.Embedding:
             return 0 if module.padding_idx is None else module.padding_idx + 1
@@ -239,19 +244,19 @@ def returned_weights(
 
 
 def _attention_layers(network: PreTrainedModel, returned: Sequence[Any]) -> list[Any]:
-    """What a hybrid stack returns, without the layers that have no attention weights.
+    """The returned weights of those layers of a hybrid stack that have attention.
 
-    Those return None, or decays of linear attention, which are no weights on positions.
+    The other layers return None, or decays of linear attention, which are not weights on positions.
     """
     kinds = getattr(network.config.get_text_config(), "layer_types", None) or ()
     if len(kinds) != len(returned):
         kinds = [""] * len(returned)
-    pairs = zip(returned, kinds, strict=True)
-    return [one for one, kind in pairs if one is not None and kind != "linear_attention"]
+    layers = zip(returned, kinds, strict=True)
+    return [layer for layer, kind in layers if layer is not None and kind != "linear_attention"]
 
 
 def _form(weights: object) -> tuple[int, ...]:
-    """Batch, target and source length of `[batch, heads, target, source]`; else nothing."""
+    """Batch, target and source length of weights `[batch, heads, target, source]`, else empty."""
     if not isinstance(weights, Tensor) or weights.dim() != 4:
         return ()
     return weights.shape[0], weights.shape[2], weights.shape[3]

@@ -1,4 +1,4 @@
-"""GGUF files: unpacked once into a folder of safetensors, which loads in a second.
+"""GGUF files: converted once into a folder of safetensors, which loads in a second.
 
 The folder lies in `$ATTNPROBE_CACHE`, by default `~/.cache/attnprobe`, under the hash of the file
 and the versions that made it. It appears whole or not at all, and a damaged one is made again.
@@ -33,10 +33,10 @@ from attnprobe.core.errors import ModelError
 from attnprobe.models.files import link_into
 
 VERSIONS = (2, 3)
-# A hostile header may announce more than any model has; reading it would take for ever.
+# A hostile header may announce more than any model has, and reading that would never end.
 MOST_TENSORS = 2**17
 MOST_VALUES = 2**20
-# Of the folders made here; one more whenever what is written into them changes.
+# Version of the folders that are written here; it rises whenever their content changes.
 FORMAT = 1
 MANIFEST = "attnprobe.json"
 WEIGHTS = "model.safetensors"
@@ -44,17 +44,17 @@ BLOCK = 2**24
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept."""
+    """The folder of converted models."""
     given = os.environ.get("ATTNPROBE_CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return Path(given).expanduser() if given else home / "attnprobe"
 
 
 def check_gguf(path: Path) -> None:
-    """Looks at the head of a file.
+    """Checks the header of a file.
 
     Raises:
-        ModelError: it is no GGUF file, or the packages to read one are missing.
+        ModelError: it is no GGUF file, or packages that read such files are missing.
     """
     with path.open("rb") as stream:
         head = stream.read(24)
@@ -71,11 +71,11 @@ def check_gguf(path: Path) -> None:
 
 
 def unpacked(path: Path, sha256: str) -> Path:
-    """The folder that a GGUF file was converted to, now or before.
+    """The folder that holds a GGUF file as safetensors; the first call converts the file.
 
     Args:
-        sha256: of the file; the folder is named after it and the versions at work, so that
-            environments with other versions share a cache and leave each other's folders alone.
+        sha256: of the file. The folder's name has it and the versions of the packages, so that
+            environments with different versions can share a cache.
 
     Raises:
         ModelError: the file cannot be read.
@@ -99,7 +99,7 @@ def _convert(path: Path, folder: Path, sha256: str) -> None:
         made = Path(scratch) / "model"
         made.mkdir()
         try:
-            # Alone in its folder, for transformers reads what lies beside a file as well.
+            # Alone in its folder, since transformers also reads files beside it.
             alone = Path(scratch) / "source"
             alone.mkdir()
             _write(link_into(alone, path), made)
@@ -115,14 +115,14 @@ def _convert(path: Path, folder: Path, sha256: str) -> None:
 
 
 def _write(path: Path, folder: Path) -> None:
-    """Weights in float32, configuration and tokenizer of a GGUF file."""
+    """Writes weights in float32, configuration and tokenizer of a GGUF file into a folder."""
     where: dict[str, Any] = {
         "gguf_file": path.name,
         "local_files_only": True,
         "trust_remote_code": False,
     }
     config = AutoConfig.from_pretrained(path.parent, **where)
-    # With its head if it has one: the model's own prediction may be asked for as well.
+    # With its head if it has one, since the model may have to predict words.
     kind: Any = AutoModel
     if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         kind = AutoModelForSeq2SeqLM
@@ -134,7 +134,7 @@ def _write(path: Path, folder: Path) -> None:
     absent = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
     if absent:
         raise ValueError(f"{len(absent)} weights are missing, such as {absent[0]}")
-    # save_pretrained refuses what was quantised once, though by now it is plain numbers.
+    # save_pretrained refuses networks that were quantised, although these are plain numbers now.
     weights: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, weight in network.state_dict().items():
@@ -159,7 +159,7 @@ def _is_sound(folder: Path, sha256: str) -> bool:
 
 
 def _sums(folder: Path) -> dict[str, int]:
-    """A checksum of each file: damage is what it finds; forgery is not what a cache fears."""
+    """A checksum of each file; it finds damage, and forgery is no risk in one's own cache."""
     found = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:

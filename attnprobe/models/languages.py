@@ -1,4 +1,4 @@
-"""The languages that a multilingual tokenizer marks texts with: which there are, which is meant."""
+"""The languages that a multilingual tokenizer marks texts with, and the choice of one."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from attnprobe.core.wording import join_names
 from attnprobe.models.tokens import special_tokens
 
 LanguageKey = Literal["source_language", "target_language"]
-# What transformers calls them.
+# Their names in transformers.
 _ATTRIBUTES: dict[LanguageKey, str] = {
     "source_language": "src_lang",
     "target_language": "tgt_lang",
 }
 _ROLES = ("bos", "eos", "sep", "cls", "unk", "pad", "mask")
-# What transformers reads a text as where nobody named its language.
+# The languages that transformers falls back to where nobody names one.
 _DEFAULTS = ("en_XX", "eng_Latn", "en")
-# The most codes that a message lists.
-_LISTED = 8
+# Codes that a message lists at most.
+_MOST_CODES = 8
 
 
 class Languages:
     """The languages of one tokenizer.
 
     Args:
-        source, target: codes that count where a sample names none, before the tokenizer's own.
+        source, target: codes for samples that name none; they go before the tokenizer's own.
         name: of the model, for messages.
 
     Attributes:
-        codes: of the languages that it knows; none where it marks none.
-        stated: the language of a text, and of a target, that names none; None where the tokenizer
-            has its default alone.
+        codes: of the languages that the tokenizer knows; empty where it marks none.
+        stated: the language of texts, and of targets, that name none; None where the tokenizer has
+            nothing but its default.
 
     Raises:
-        ModelError: it marks no language, or does not know a code.
+        ModelError: the tokenizer marks no language, or does not know a code.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class Languages:
             return None
         attribute = _ATTRIBUTES[key]
         found: str | None = getattr(self._tokenizer, attribute)
-        # A tokenizer that was saved without a language has the default in its file ever after, and
-        # one that has read a target has the source's language for it. Who names a target means
-        # the source as well.
+        # A tokenizer that was saved without a language has the default in its file, and one that
+        # has read a target has the source's language for it. A tokenizer that names the language of
+        # targets means that of sources as well.
         source, target = self._tokenizer.src_lang, self._tokenizer.tgt_lang
         is_named = self._tokenizer.init_kwargs.get("tgt_lang") or target not in (None, source)
         return found if found not in _DEFAULTS or is_named else None
 
     def of(self, sample: Sample, key: LanguageKey) -> str | None:
-        """The language to read a text or its target in; None where the tokenizer marks none.
+        """The language of a sample's text or target; None where the tokenizer marks none.
 
         Raises:
             ModelError: the tokenizer needs a language and none is named, or it does not know it.
@@ -89,8 +89,8 @@ class Languages:
         return found
 
     @contextmanager
-    def spoken(self, key: LanguageKey, code: str | None) -> Iterator[None]:
-        """Texts, or targets, are read in a language meanwhile; the tokenizer is left as it was."""
+    def reading(self, key: LanguageKey, code: str | None) -> Iterator[None]:
+        """Runs a block in which the tokenizer reads texts, or targets, in a language."""
         if code is None:
             yield
             return
@@ -109,10 +109,11 @@ class Languages:
                 "nothing; leave it out"
             )
         if code not in self.codes:
-            near = difflib.get_close_matches(code, self.codes, n=_LISTED, cutoff=0.4)
+            near = difflib.get_close_matches(code, self.codes, n=_MOST_CODES, cutoff=0.4)
             raise ModelError(
                 f"the tokenizer of {self._name} knows no {_words(key)} {code!r}; "
-                f"{'near it' if near else 'it knows'}: {join_names(near or self.codes, _LISTED)}"
+                f"{'near it' if near else 'it knows'}: "
+                f"{join_names(near or self.codes, _MOST_CODES)}"
             )
 
 

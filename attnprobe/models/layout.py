@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Literal
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from attnprobe.core.sites import SITES, Site, SiteName
 from attnprobe.models.attention_function import Call, Traced, check_rows
 from attnprobe.models.forward import eager, is_encoder_decoder, trace
 
-# What the code of a network raises where it cannot do what is asked of it.
+# The code of a network raises these where it cannot do what it is asked to.
 NETWORK_FAILURES = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -23,9 +24,11 @@ class Layout:
     """Where in a network each site and layer is computed.
 
     Attributes:
+        calls: the attention call of each site and layer, where the attention function serves it.
         order: all attention calls of a forward, in the order in which they happen.
-        served: by the attention function, or from the network's own eager weights.
-        reason: why it is not the attention function, else empty.
+        served: how weights are read: by the attention function, or from the network's own eager
+            weights.
+        reason: why the attention function cannot read them, else empty.
     """
 
     sites: Mapping[SiteName, Site]
@@ -36,7 +39,7 @@ class Layout:
 
 
 def _is_causal(weights: Tensor) -> bool:
-    # NaN says nothing here, and is refused by name afterwards.
+    # NaN says nothing here; `check_rows` refuses it.
     return not bool(weights.nan_to_num().triu(1).any())
 
 
@@ -44,8 +47,8 @@ def find_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layou
     """Finds the sites and layers of a network in one short unpadded forward.
 
     Args:
-        inputs: one sample of at least three tokens; of an encoder-decoder source and target must
-            differ in length, which is how its sites are told apart.
+        inputs: one sample of at least three tokens. Source and target of an encoder-decoder must
+            differ in length, since their lengths tell its sites apart.
 
     Raises:
         ModelError: attention that cannot be read, with the way out.
@@ -58,8 +61,8 @@ def find_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layou
     try:
         seen = trace(network, inputs)
         found: dict[SiteName, list[Traced]] = {}
-        for one in seen:
-            found.setdefault(_site_of(network, one, source, target), []).append(one)
+        for traced in seen:
+            found.setdefault(_site_name(network, traced, source, target), []).append(traced)
     except (ModelError, *NETWORK_FAILURES) as error:
         return _eager_layout(network, inputs, str(error))
     missing = [site for site in SITES if site not in found]
@@ -67,30 +70,51 @@ def find_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layou
         part = f" its {missing[0]} attention" if seen else ""
         reason = f"{type(network).__name__} does not dispatch{part} through AttentionInterface"
         return _eager_layout(network, inputs, reason)
-    if target is None and all(_is_causal(one.weights) for one in seen):
+    if target is None and all(_is_causal(traced.weights) for traced in seen):
         found = {"decoder": seen}
     sites: dict[SiteName, Site] = {}
     calls: dict[tuple[SiteName, int], Call] = {}
-    for site in SITES:
-        if site in found:
-            numbers = _layer_numbers([one.call for one in found[site]])
-            numbered = sorted(zip(numbers, found[site], strict=True), key=lambda pair: pair[0])
-            causal = site != "cross" and all(_is_causal(one.weights) for one in found[site])
-            heads = {number: one.weights.shape[1] for number, one in numbered}
-            # A window counts tokens of one text, so it means nothing across two.
-            own = numbered if site != "cross" else []
-            windows = {number: _window(network, number, causal, one.window) for number, one in own}
-            told = {number: window for number, window in windows.items() if window is not None}
-            sinks = frozenset(number for number, one in numbered if one.sink is not None)
-            sites[site] = Site(site, heads, causal, told, sinks)
-            for number, one in numbered:
-                calls[site, number] = one.call
-                check_rows(site, number, one.weights, one.sink)
-    return Layout(sites, calls, tuple(one.call for one in seen))
+    for name in SITES:
+        if name in found:
+            numbers = _layer_numbers([traced.call for traced in found[name]])
+            layers = dict(sorted(zip(numbers, found[name], strict=True), key=itemgetter(0)))
+            sites[name] = _site(network, name, layers)
+            calls.update({(name, number): traced.call for number, traced in layers.items()})
+    return Layout(sites, calls, tuple(traced.call for traced in seen))
 
 
-def _site_of(network: PreTrainedModel, one: Traced, source: int, target: int | None) -> SiteName:
-    shape = (one.queries, one.weights.shape[3])
+def _site(network: PreTrainedModel, name: SiteName, layers: Mapping[int, Traced]) -> Site:
+    """The site that these layers make up.
+
+    Raises:
+        MeasureError: weights that are no distribution, such as NaN.
+    """
+    causal = name != "cross" and all(_is_causal(layer.weights) for layer in layers.values())
+    windows: dict[int, int] = {}
+    for number, layer in layers.items():
+        check_rows(name, number, layer.weights, layer.sink)
+        window = _window(network, number, causal, layer.window)
+        # A window counts tokens of one text, so it means nothing across two.
+        if window is not None and name != "cross":
+            windows[number] = window
+    return Site(
+        name,
+        {number: layer.weights.shape[1] for number, layer in layers.items()},
+        causal,
+        windows,
+        frozenset(number for number, layer in layers.items() if layer.sink is not None),
+    )
+
+
+def _site_name(
+    network: PreTrainedModel, traced: Traced, source: int, target: int | None
+) -> SiteName:
+    """The site of an attention call, by its numbers of queries and keys.
+
+    Args:
+        source, target: tokens of the text, and of the target of an encoder-decoder.
+    """
+    shape = (traced.queries, traced.weights.shape[3])
     if shape == (source, source):
         return "encoder"
     if target is not None and shape == (target, target):
@@ -99,12 +123,12 @@ def _site_of(network: PreTrainedModel, one: Traced, source: int, target: int | N
         return "cross"
     raise ModelError(
         f"{type(network).__name__} computes attention of {shape[0]} × {shape[1]} positions at "
-        f"{one.call.path} for {source} tokens; attnprobe reads one position a token"
+        f"{traced.call.path} for {source} tokens; attnprobe reads one position a token"
     )
 
 
 def _layer_numbers(calls: Sequence[Call]) -> list[int]:
-    """The number in the paths that tells the layers apart, else the running number of the call."""
+    """The number of each call's layer: the one in its path that differs, else the call's own."""
     parts = [call.path.split(".") for call in calls]
     numbers = [tuple(int(part) for part in path if part.isdigit()) for path in parts]
     running = list(range(len(calls)))
@@ -118,6 +142,11 @@ def _layer_numbers(calls: Sequence[Call]) -> list[int]:
 
 
 def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason: str) -> Layout:
+    """The layout of a network that is read from its eager weights.
+
+    Args:
+        reason: why the attention function cannot read it.
+    """
     try:
         found = eager(network, inputs)
     except ModelError as error:
@@ -135,31 +164,32 @@ def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason
             f"{type(network).__name__} has {depth} layers but returns attention weights of "
             f"{len(next(iter(found.values())))}, and {reason}; attnprobe cannot tell which they are"
         )
-    sites: dict[SiteName, Site] = {}
-    for site, layers in found.items():
-        causal = site != "cross" and all(map(_is_causal, layers))
-        heads = {number: one.shape[1] for number, one in enumerate(layers)}
-        windows = {number: _window(network, number, causal) for number in heads}
-        told = {number: window for number, window in windows.items() if window is not None}
-        sites[site] = Site(site, heads, causal, told)
-        for number, one in enumerate(layers):
-            check_rows(site, number, one, None)
+    sites = {
+        name: _site(
+            network,
+            name,
+            {
+                number: Traced(Call(name, number), layer, None, 0)
+                for number, layer in enumerate(site)
+            },
+        )
+        for name, site in found.items()
+    }
     return Layout(sites, served="eager", reason=reason)
 
 
-def _window(
-    network: PreTrainedModel, layer: int, causal: bool, told: int | None = None
-) -> int | None:
-    """How far a layer with a sliding window sees on one side, the row's own position included.
+def _window(network: PreTrainedModel, layer: int, causal: bool, given: int | None) -> int | None:
+    """Positions that a layer with a sliding window sees on one side, the row itself included.
 
     Args:
-        told: what the layer gave its attention; without it the configuration says.
+        given: the window that the layer handed to its attention; without it the configuration
+            decides.
     """
-    # As a plain table: some configurations refuse to tell one value for all layers.
+    # As a plain table: attributes of some configurations raise where layers differ.
     config = network.config.get_text_config().to_dict()
     common = config.get("sliding_window")
-    window = told
-    if told is None:
+    window = given
+    if given is None:
         window = common
         for kinds, local, size in (
             ("layer_types", "sliding_attention", common),

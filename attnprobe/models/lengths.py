@@ -1,4 +1,4 @@
-"""How the length of a text, or of the longest one beside it, changes what a network computes."""
+"""How the length of a text, or of a longer one beside it, changes what a network computes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LengthRules:
     """Which texts may share a forward, and which are too long to be read.
 
     Attributes:
-        shared: texts of up to so many tokens may share a forward, whatever their lengths; a longer
-            one shares it only with texts of its own length. None where all texts may.
+        shared: texts of up to this many tokens may share a forward, whatever their lengths. A
+            longer text shares it only with texts of its own length. None where all texts may.
         readable: tokens of the longest text whose attention can be read; None without a limit.
         beyond: what the network does with longer texts.
     """
@@ -38,23 +38,23 @@ class LengthRules:
 
 
 def length_rules(network: PreTrainedModel) -> LengthRules:
-    """The rules of a network, as its configuration states them.
+    """The rules of a network, from its configuration.
 
     - Rotary positions of the kinds `dynamic` and `longrope` take other frequencies from some length
       on, and the longest text of a batch decides for all.
-    - Sparse attention keeps the best so many positions; which of several equal ones are kept
+    - Sparse attention keeps a number of best positions. Which of several equal ones it keeps
       depends on the padded length.
     - BigBird attends in blocks from some length on. In evaluation it counts the first block twice
-      and returns weights that do not say so.
+      and returns weights that do not show it.
     - Reformer attends in chunks, by random hashes in some layers.
-    - Llama 4 attends within chunks of the text, which the rules do not know: a word outside of the
-      row's chunk would count as ignored.
+    - Llama 4 attends within chunks of the text. The rules do not know chunks, so a word outside of
+      the row's chunk would count as ignored.
     """
     shared: list[int] = []
     readable: int | None = None
     beyond = ""
     for config in configurations(network):
-        # As a plain table: some configurations refuse to tell one value for all layers.
+        # As a plain table: attributes of some configurations raise where layers differ.
         values: dict[str, Any] = config.to_dict()
         shared.extend(_sparse_from(values))
         shared.extend(_rotary_from(values.get("rope_parameters"), values))
@@ -74,7 +74,7 @@ def length_rules(network: PreTrainedModel) -> LengthRules:
 
 
 def _sparse_from(values: Mapping[str, Any]) -> Iterator[int]:
-    """How many positions each kind of sparse attention keeps."""
+    """The numbers of positions that each kind of sparse attention keeps."""
     yield from filter(None, map(values.get, ("index_topk", "indexer_budget", "keep_window_size")))
     blocks, size = values.get("index_topk_blocks"), values.get("index_block_size")
     if blocks and size:
@@ -82,7 +82,7 @@ def _sparse_from(values: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _rotary_from(rope: object, values: Mapping[str, Any]) -> Iterator[int]:
-    """The length from which rotary positions change, of all layers or of each kind of layer."""
+    """The lengths from which rotary positions change, of all layers or of each kind of layer."""
     if not isinstance(rope, Mapping):
         return
     for part in rope.values():

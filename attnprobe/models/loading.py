@@ -1,4 +1,4 @@
-"""From a reference to a checked model."""
+"""Loading: from a reference to a model whose attention has been checked."""
 
 from __future__ import annotations
 
@@ -59,11 +59,12 @@ def load(
     Args:
         ref: a folder, a `.gguf` file, `pkg://package/path` (weights inside an installed package,
             which is not imported), or a hub id.
-        name: how results call the model; by default the part of `ref` that says most.
-        tokenizer: a reference as `ref` to the tokenizer, where it is not in the model's folder. A
+        name: of the model in results; by default the part of `ref` that says most.
+        tokenizer: a reference like `ref` to the tokenizer, where it is not in the model's folder. A
             hub id is written with its commit, `org/name@COMMIT`.
         revision: commit of a hub id; must be given with `online`.
-        device: as in torch, or `auto`: the GPU where there is one; `auto:3` shares out several.
+        device: as in torch, or `auto`: the GPU where there is one. `auto:3` is the fourth GPU, and
+            starts over where there are fewer.
         dtype: float32, float16 or bfloat16.
         online: whether the hub may be asked; otherwise a hub id must lie in the local cache.
         allow_pickle: whether pickled weights may be opened, which can run any code. Where the
@@ -95,7 +96,7 @@ def load(
 
 
 def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Model:
-    """The same as `load`, with the options as one value."""
+    """The same as `load`, with its options as one value."""
     if options.dtype not in DTYPES:
         raise ModelError(f"unknown dtype {options.dtype!r}; {did_you_mean(options.dtype, DTYPES)}")
     device = _device(options.device)
@@ -126,7 +127,7 @@ def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Mo
 
         def build(kind: Any) -> PreTrainedModel:
             with _quiet():
-                network: Any = _built(kind, source, DTYPES[options.dtype])
+                network: Any = _build(kind, source, DTYPES[options.dtype])
                 moved: PreTrainedModel = network.to(device)
                 return moved
 
@@ -148,10 +149,10 @@ def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Mo
 
 
 def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
-    """The weights of a model as files of safetensors, a GGUF file unpacked.
+    """The weights of a model as files of safetensors; a GGUF file is converted.
 
     Raises:
-        ModelError: as `load`; pickled weights are refused, and adapters.
+        ModelError: as `load`, or the model is pickled or an adapter.
     """
     place = locate(ref, revision=None, online=False, allow_pickle=False)
     with _quiet():
@@ -166,12 +167,11 @@ def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a network is loaded from.
+    """The files that a network is loaded from.
 
     Attributes:
-        place: where the weights lie, those of the base where there is an adapter.
-        sha256: of the files that were given, hence of the GGUF file where `weights` are unpacked.
-        format: theirs as well.
+        place: the place of the weights; of an adapter that of its base.
+        sha256, format: of the given files, hence of a GGUF file and not of its conversion.
         ignored_code: the files that name code of the model's own, which is not run.
     """
 
@@ -184,7 +184,7 @@ class _Source:
 
 
 def _open(place: Place, options: LoadOptions) -> _Source:
-    """What a place is loaded from: its weights, or those of a base and an adapter for it."""
+    """The files of a place: its weights, or those of a base and its adapter."""
     try:
         adapter = None
         if not place.is_gguf:
@@ -218,7 +218,9 @@ def _open_weights(place: Place, options: LoadOptions) -> _Source:
 
 
 def _base_place(adapter: Adapter, options: LoadOptions) -> Place:
-    """Where the base of an adapter lies: a relative path counts from here, else from the adapter.
+    """The place of an adapter's base.
+
+    A relative path counts from the working directory, else from the adapter's folder.
 
     Raises:
         ModelError: there is no such place, or it holds an adapter itself.
@@ -251,19 +253,19 @@ def _base_place(adapter: Adapter, options: LoadOptions) -> Place:
     return place
 
 
-def _built(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:
-    """The network as one of transformers' `AutoModel…` classes builds it, its adapter merged."""
+def _build(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:
+    """The network as one of transformers' `AutoModel…` classes, with its adapter merged."""
     if source.adapter is None:
         return _network(kind, source.weights, dtype)
-    # Merged in float32, whatever it is to compute in: numbers are rounded last, and once.
+    # Merged in float32 whatever the number type, so that numbers are rounded once, at the end.
     trained = _network(source.adapter.kind, source.weights, torch.float32, with_head=False)
     merged = source.adapter.merged_into(trained)
     same = kind is source.adapter.kind
     if same and dtype == torch.float32:
         return merged
     network = _network(kind, source.weights, dtype, with_head=not same)
-    into, made = (network, merged) if same else (network.base_model, merged.base_model)
-    found = into.load_state_dict(made.state_dict(), strict=False)
+    receiver, giver = (network, merged) if same else (network.base_model, merged.base_model)
+    found = receiver.load_state_dict(giver.state_dict(), strict=False)
     absent = sorted(name for name in found.missing_keys if "pooler" not in name)
     if absent:
         raise ModelError(f"{source.adapter.folder} cannot be merged: {absent[0]} is left out")
@@ -271,6 +273,7 @@ def _built(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _device(device: str) -> torch.device:
+    """The device of a name; `auto` takes a GPU where there is one."""
     kind, _, number = device.partition(":")
     if kind == "auto":
         count = torch.cuda.device_count()
@@ -284,7 +287,7 @@ def _device(device: str) -> torch.device:
 def _network(
     kind: Any, weights: Weights, dtype: torch.dtype, *, with_head: bool = True
 ) -> PreTrainedModel:
-    """The network of these weights as one of transformers' classes builds it.
+    """The network of these weights as one of transformers' classes.
 
     Args:
         with_head: whether the weights of its head must be there as well.
@@ -306,7 +309,7 @@ def _network(
                 f"{folder} cannot be loaded: {type(error).__name__}: {reason}"
             ) from error
     absent = [str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])]
-    # Marian's positions are computed, hence in no file; its code lists them under the names that
+    # Marian computes its positions, so no file has them. Its code lists them under the names that
     # they have in the network with a head.
     computed = network._keys_to_ignore_on_load_missing or ()
     body = network.base_model_prefix
@@ -337,11 +340,11 @@ def _tokenizer(folder: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No log lines, warnings and progress bars meanwhile; verbosity is restored afterwards."""
+    """Runs a block without log lines, warnings and progress bars."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.CRITICAL)
     try:
-        # Not all bars go through transformers' own switch: that of a GGUF file does not.
+        # transformers' own switch does not stop all bars: that of a GGUF file goes on.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield

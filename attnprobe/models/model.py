@@ -7,12 +7,12 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import torch
 from transformers import PreTrainedModel
 
-from attnprobe.attention import Attention
+from attnprobe.attention import Attention, TextOptions, text_sample
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import MeasureError, ModelError
 from attnprobe.core.names import BATCH_TOKENS
@@ -21,13 +21,6 @@ from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Sample, Tokens
 from attnprobe.models.ablation import Ablator
 from attnprobe.models.capture import capture, survey
-from attnprobe.models.compare import (
-    applied_windows,
-    beyond_windows,
-    in_float32,
-    padding_check,
-    self_check,
-)
 from attnprobe.models.embedding import Embedder
 from attnprobe.models.forward import (
     Padding,
@@ -42,14 +35,21 @@ from attnprobe.models.options import LoadOptions
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
+from attnprobe.models.self_check import (
+    applied_windows,
+    beyond_windows,
+    in_float32,
+    padding_check,
+    self_check,
+)
 from attnprobe.models.survey import survey_batch
 from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokenizer
 from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
 from attnprobe.results.records import WeightsFormat
 
-# Samples whose tokens are kept.
+# Samples whose tokens stay in memory.
 MOST_ENCODINGS = 4096
-# The package under which transformers imports code that came with weights.
+# The package under which transformers imports code that comes with weights.
 REMOTE_MODULES = "transformers_modules"
 T = TypeVar("T")
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
@@ -76,21 +76,19 @@ class Origin:
 
 
 class Model:
-    """A network and its tokenizer, ready to be asked for attention rows.
+    """A network and its tokenizer, ready to give attention rows.
 
     Attributes:
-        ref: what was asked for; `revision` the commit of a hub model.
+        ref, revision, weights_sha256, tokenizer_sha256, weights_format, ignored_code: as in
+            `Origin`.
         tokenizer_ref: reference of the tokenizer, where it is not the model's own.
-        weights_format: how the weights lay on disk; None where the network was handed over.
-        ignored_code: files of the model that name code of its own, which was not run: transformers'
-            class for its type stands in its place.
         architecture: the network's class, such as `BertModel`.
-        sites: kinds of attention on offer.
+        sites: the kinds of attention that the network has.
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
         lengths: which texts may share a forward, and which are too long to be read.
         served: how rows are read: by the attention function, or from eager weights.
         batch_tokens: padded tokens that one forward may hold.
-        forwards: forward passes made for `collect` and `read_out` so far.
+        forwards: number of forwards that rows, sums and readouts took so far.
     """
 
     def __init__(
@@ -153,7 +151,7 @@ class Model:
                     self._check(inputs, long, source, target)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-                # In its own precision, with a wider bound.
+                # In the network's own precision, with a wider bound.
                 self._check(inputs, long, source, target)
 
     def _check(
@@ -165,7 +163,7 @@ class Model:
     ) -> None:
         """Compares one sentence, and a text beyond small windows, with eager attention.
 
-        The sentence is compared with itself beside a longer one, too.
+        The sentence is also compared with itself beside a longer one.
         """
         self_check(self.network, self._layout, inputs, name=self.name)
         if long is not None:
@@ -196,10 +194,11 @@ class Model:
     ) -> Model:
         """A model from a network and a fast tokenizer that are already built.
 
-        The tokenizer is copied, for it is to cut and pad nothing here.
+        The tokenizer is copied, since truncation and padding are switched off here.
 
         Args:
-            load_head: builds the network with a language-model head, where it comes without one.
+            load_head: builds the network as a given class of transformers with a language-model
+                head, where `network` has none.
             source_language, target_language: of samples that name none, for a multilingual
                 tokenizer; by default those that the tokenizer names.
         """
@@ -219,12 +218,12 @@ class Model:
 
     @property
     def source_language(self) -> str | None:
-        """The language of texts that name none; None where they must, or where none is marked."""
+        """The language of texts that name none; None where there is no such language."""
         return self._reader.languages.stated["source_language"]
 
     @property
     def target_language(self) -> str | None:
-        """The language of targets that name none; None as of `source_language`."""
+        """The language of targets that name none; None where there is no such language."""
         return self._reader.languages.stated["target_language"]
 
     @property
@@ -260,7 +259,7 @@ class Model:
         source, target = self._tokens(sample)
         for side, tokens in (("text", source), ("target", target)):
             if tokens is not None:
-                # The second of two texts begins behind a mark that a message is not to show.
+                # A mark separates two texts; messages show a space in its place.
                 count, text = len(tokens), tokens.text.replace(PAIR_BREAK, " ")
                 check_length(count, side, self.max_tokens, name=self.name, text=text)
         self.lengths.check(len(source), name=self.name, text=source.text.replace(PAIR_BREAK, " "))
@@ -280,40 +279,21 @@ class Model:
         self,
         text: str,
         *,
-        pair: str | None = None,
-        target: str | None = None,
         site: SiteName | None = None,
-        source_language: str | None = None,
-        target_language: str | None = None,
-        allow_special_tokens: bool = False,
-        one_segment: bool = False,
+        **options: Unpack[TextOptions],
     ) -> Attention:
         """The attention on one text, or two, for probes in Python and for notebooks.
 
         Args:
-            pair: a second text, read behind the first as `tokenizer(text, pair)` puts them.
-            target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
-            source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`;
-                by default those that the model was loaded with.
-            allow_special_tokens: whether the text may spell special tokens, as the text of a chat
-                template does.
-            one_segment: the text may spell out separators, which start no second segment.
+            options: `pair`, `target`, `source_language`, `target_language`, `allow_special_tokens`
+                and `one_segment`, as `TextOptions` describes them.
 
         Raises:
             SelectorError: longer than the model takes, or a special token spelled in the text.
             ModelError: the tokenizer needs a language and none is named.
         """
-        sample = Sample(
-            text,
-            target,
-            allow_special_tokens,
-            source_language=source_language,
-            target_language=target_language,
-            pair=pair,
-            one_segment=one_segment,
-        )
-        return Attention(self, sample, site)
+        return Attention(self, text_sample(text, **options), site)
 
     def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
         source = self._reader.source(sample)
@@ -330,13 +310,13 @@ class Model:
     ) -> list[Rows]:
         """The rows of each need, in the order of the needs.
 
-        One forward serves all needs of a sample. Rows of one sample may share memory, hence they
-        are read-only.
+        One forward serves all needs of a sample. Rows are read-only, since those of one sample may
+        share memory.
 
         Args:
             batch_tokens: padded tokens that one forward may hold; the model's own by default.
-            padding: which side short samples of a batch are filled on. Left is for tests: a network
-                that counts positions from the edge of the batch, such as BART, needs right.
+            padding: the side on which short samples of a batch are filled. Left is for tests: a
+                network that counts positions from the edge of the batch, such as BART, needs right.
 
         Raises:
             ModelError, SelectorError: a need outside the model or the sample.
@@ -345,7 +325,7 @@ class Model:
         encodings = {need.sample: self.encode(need.sample) for need in needs}
         for need in needs:
             check_need(need, encodings[need.sample])
-        return _with_less(
+        return _retry_smaller(
             lambda tokens: self._collect(needs, encodings, tokens, padding),
             batch_tokens or self.batch_tokens,
         )
@@ -361,7 +341,7 @@ class Model:
             MeasureError: a row that is no distribution over the keys that it may see.
         """
         encodings = [self.encode(need.sample) for need in needs]
-        lengths = [(len(one.source), len(one.target or ())) for one in encodings]
+        lengths = [(len(read.source), len(read.target or ())) for read in encodings]
         size = batch_tokens or self.batch_tokens
         for batch in pack(lengths, size, shared=self.lengths.shared):
             yield from self._survey(needs, encodings, batch)
@@ -369,7 +349,7 @@ class Model:
     def _survey(
         self, needs: Sequence[MapNeed], encodings: Sequence[Encoding], batch: Sequence[int]
     ) -> list[MapSums]:
-        """One forward; where memory does not suffice, one for each half of the batch."""
+        """The sums of one forward; where memory does not suffice, of one for each half of it."""
         try:
             return [self._survey_batch(needs, encodings, batch)]
         except (torch.OutOfMemoryError, MemoryError):
@@ -408,12 +388,12 @@ class Model:
         start = self._start
         return batch_inputs(
             self.network,
-            [one.source.ids for one in encodings],
-            # Where only the encoder is looked at, the decoder gets its start alone.
+            [read.source.ids for read in encodings],
+            # Without a target, only the encoder is measured, and the decoder gets its start alone.
             None
             if start is None
-            else [one.target.ids if one.target else (start,) for one in encodings],
-            segments=[one.source.segments for one in encodings],
+            else [read.target.ids if read.target else (start,) for read in encodings],
+            segments=[read.source.segments for read in encodings],
             pad_id=self._pad_id,
             padding=padding,
         )
@@ -421,29 +401,29 @@ class Model:
     def read_out(
         self, readouts: Sequence[Readout], *, batch_tokens: int | None = None
     ) -> list[float]:
-        """What the model itself says, in the order of the readouts.
+        """The model's own output, a number for each readout, in their order.
 
-        Of a prediction how likely it finds a word, in nats; of a similarity a difference of
+        A prediction gives the log probability of a word in nats, a similarity gives a difference of
         cosines. The language-model head is loaded for the first prediction.
 
         Raises:
-            ModelError: a model that cannot be asked so, or heads that it does not have.
-            SelectorError: a word or text that the model cannot be asked for.
+            ModelError: the model makes no such output, or lacks the heads to ablate.
+            SelectorError: a word or text that the model cannot predict or embed.
             MeasureError: a probability or an embedding that is no number.
         """
-        words = [one for one in readouts if isinstance(one, Prediction)]
-        texts = [one for one in readouts if isinstance(one, Similarity)]
+        words = [readout for readout in readouts if isinstance(readout, Prediction)]
+        texts = [readout for readout in readouts if isinstance(readout, Similarity)]
         size = batch_tokens or self.batch_tokens
         found: dict[Readout, float] = {}
         if words:
             predict = self._predictor.answer
-            values = _with_less(lambda tokens: predict(words, batch_tokens=tokens), size)
+            values = _retry_smaller(lambda tokens: predict(words, batch_tokens=tokens), size)
             found.update(zip(words, values, strict=True))
         if texts:
             compare = self._embedder.answer
-            values = _with_less(lambda tokens: compare(texts, batch_tokens=tokens), size)
+            values = _retry_smaller(lambda tokens: compare(texts, batch_tokens=tokens), size)
             found.update(zip(texts, values, strict=True))
-        return [found[one] for one in readouts]
+        return [found[readout] for readout in readouts]
 
     @functools.cached_property
     def _with_head(self) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -452,7 +432,7 @@ class Model:
 
     @property
     def whole(self) -> PreTrainedModel:
-        """The network with its language-model head; as it is where it has none."""
+        """The network with its language-model head, or without where the model has none."""
         try:
             return self._with_head[0]
         except ModelError:
@@ -504,8 +484,8 @@ class Model:
             self.forwards += 1
             for (site, layer), weights in found.items():
                 rows = batch.wanted[site, layer]
-                for sample, positions, own in zip(batch.samples, rows, weights, strict=True):
-                    captured[sample, site, layer] = positions, own
+                for sample, positions, taken in zip(batch.samples, rows, weights, strict=True):
+                    captured[sample, site, layer] = positions, taken
         return [
             Rows(
                 encodings[need.sample],
@@ -520,8 +500,8 @@ class Model:
         ]
 
 
-def _with_less(work: Callable[[int], T], batch_tokens: int) -> T:
-    """The work at a batch size, and once more at half of it if memory does not suffice."""
+def _retry_smaller(work: Callable[[int], T], batch_tokens: int) -> T:
+    """Does work at a batch size, and once more at half of it if memory does not suffice."""
     try:
         return work(batch_tokens)
     except (torch.OutOfMemoryError, MemoryError):
@@ -537,7 +517,7 @@ def _with_less(work: Callable[[int], T], batch_tokens: int) -> T:
 
 
 def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) -> Floats:
-    """The wanted of the captured rows: a view where all are wanted, else a read-only copy."""
+    """The wanted rows among captured ones: a view where all are wanted, else a read-only copy."""
     if rows == positions:
         return weights
     index = {position: place for place, position in enumerate(positions)}
@@ -547,7 +527,7 @@ def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) ->
 
 
 def _pad_id(rows: EmbeddingRows, tokenizer: Any) -> int:
-    """The tokenizer's padding, unless the network was never given an embedding for it."""
+    """The tokenizer's padding id, or 0 where the network has no embedding for it."""
     found = getattr(tokenizer, "pad_token_id", None)
     if not isinstance(found, int):
         return 0
@@ -555,7 +535,7 @@ def _pad_id(rows: EmbeddingRows, tokenizer: Any) -> int:
 
 
 def _max_tokens(network: PreTrainedModel, tokenizer: Any) -> int | None:
-    """What the position embeddings hold, and no more than the tokenizer allows."""
+    """The longest text in tokens: as many as there are positions and the tokenizer allows."""
     limit = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None

@@ -1,9 +1,9 @@
-"""What a forward changes in a network besides its output, and how it is undone.
+"""Leaves a network as it was before a forward.
 
 Some networks change themselves while they run: BigBird turns to full attention at the first short
 text and stays there, dynamic rotary positions keep the frequencies of the longest text so far,
-Reformer chooses its number of buckets at the first call. A measurement must not depend on the ones
-before it, and a network that was handed over must come back as it was.
+Reformer chooses its number of buckets at the first call. A measurement must not depend on earlier
+ones, and the owner of a network must get it back unchanged.
 
 Attributes, submodules, hooks, buffers and configurations are restored. Weights are not copied: a
 network that writes to its own weights is refused.
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from attnprobe.core.errors import ModelError
 
 _CONTAINERS = (dict, OrderedDict, list, set)
-# Elements of the largest tensor that is copied. Tables of rotary frequencies are far smaller;
-# whole attention masks are larger, and no known network writes to those.
+# Elements of the largest tensor that is copied. Tables of rotary frequencies are far smaller. Whole
+# attention masks are larger, and no known network writes to those.
 MOST_COPIED = 2**16
 
 
@@ -67,7 +67,7 @@ def preserved(network: nn.Module, configs: Iterable[object]) -> Iterator[None]:
 
 
 def _add_contents(container: Any, filled: list[tuple[Any, Any]], empty: list[Any]) -> None:
-    """Adds a container and those inside of it; the filled ones with a shallow copy."""
+    """Adds a container and those within it to the lists; filled ones with a shallow copy."""
     filled.append((container, container.copy()))
     for value in container.values() if isinstance(container, dict) else container:
         if type(value) in _CONTAINERS:
@@ -78,7 +78,7 @@ def _add_contents(container: Any, filled: list[tuple[Any, Any]], empty: list[Any
 
 
 def _restore(container: Any, before: Any) -> None:
-    """Gives a container the contents of its copy, if they are not the same objects."""
+    """Puts the contents of its copy back into a container, unless they are the same objects."""
     if isinstance(container, set):
         same = container == before
     else:
@@ -97,7 +97,7 @@ def _restore(container: Any, before: Any) -> None:
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The parameters, the buffers and the attributes that are tensors, with their names."""
+    """Parameters, buffers and other attributes that are tensors, with their names."""
     for path, module in network.named_modules():
         attributes = vars(module)
         for table in (attributes["_parameters"], attributes["_buffers"], attributes):
@@ -107,7 +107,7 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _version(tensor: Tensor) -> int | None:
-    """How often a tensor was written to; None for one that does not count."""
+    """How often a tensor was written to; None for a tensor that does not count it."""
     return None if tensor.is_inference() else tensor._version
 
 

@@ -1,4 +1,4 @@
-"""From a model reference to the folder or file that holds the model."""
+"""From the reference of a model to the folder or file that holds it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOKENIZER_FILES = (
     "*.model",
     "*.spm",
 )
-# As the two command lines call it.
+# The options of both command lines.
 _FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PINNED = re.compile(rf"(?P<id>{_HUB_ID.pattern})@(?P<commit>[0-9a-f]{{40}})")
@@ -49,6 +49,7 @@ class Place:
 
     @property
     def is_gguf(self) -> bool:
+        """Whether it is a GGUF file."""
         return self.path.is_file()
 
 
@@ -75,7 +76,7 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
 
 
 def locate_tokenizer(ref: str, *, online: bool) -> Place:
-    """The place of a tokenizer that is not the model's own; one of the hub is given by its commit.
+    """The place of a tokenizer that is not the model's own. A hub id must name its commit.
 
     Raises:
         ModelError: as `locate`.
@@ -96,10 +97,10 @@ def locate_tokenizer(ref: str, *, online: bool) -> Place:
 
 
 def tokenizer_files(place: Place) -> list[Path]:
-    """The files of the tokenizer that lies in a place; a GGUF file as a whole.
+    """The files of the tokenizer in a place; of a GGUF file the file itself.
 
     Raises:
-        ModelError: there are none. transformers would make up a vocabulary of a few entries.
+        ModelError: there are none, where transformers would invent a vocabulary of a few entries.
     """
     if place.is_gguf:
         return [place.path]
@@ -110,7 +111,7 @@ def tokenizer_files(place: Place) -> list[Path]:
 
 
 def has_tokenizer(place: Place) -> bool:
-    """Whether a tokenizer lies in a place."""
+    """Whether a place holds a tokenizer."""
     return place.is_gguf or bool(_tokenizer_files(place.path))
 
 

@@ -1,4 +1,4 @@
-"""Which samples go through a model together, and which rows each is asked for.
+"""The plan of forwards: which samples share one, and which rows it must give.
 
 Pure planning: no torch, no model.
 """
@@ -27,7 +27,7 @@ class Batch:
 
 
 def check_need(need: Need, encoding: Encoding) -> None:
-    """Raises ModelError or SelectorError where a need lies outside the model or the sample."""
+    """Raises ModelError or SelectorError where the model or the sample has no such rows."""
     site = encoding.site(need.site)
     if encoding.target is None and "cross" in encoding.sites and need.site != "encoder":
         raise ModelError(f"{need.site} attention needs a target text; write target: beside text:")
@@ -81,15 +81,16 @@ def plan_batches(
 def pack(
     lengths: Sequence[tuple[int, int]], batch_tokens: int, *, shared: int | None = None
 ) -> list[list[int]]:
-    """Batches of samples, by their indices, from the lengths of their source and target.
+    """Batches of samples, as their indices.
 
     Args:
-        shared: a longer source or target is never padded: it shares a batch with those of its own
-            length alone. None where a network computes the same beside any other text.
+        lengths: tokens of each sample's source and target.
+        shared: a longer source or target is never padded: it shares a batch only with those of its
+            own length. None where a network computes the same beside any other text.
     """
 
     def fixed(index: int) -> tuple[int, ...]:
-        """The lengths of a sample that its batch must keep, 0 for those that it may pad."""
+        """The lengths of a sample that its batch must not pad, and 0 for those that it may."""
         return tuple(n if shared is not None and n > shared else 0 for n in lengths[index])
 
     batches: list[list[int]] = []
@@ -116,5 +117,8 @@ def _batch(
     keys = sorted({key for sample in samples for key in rows[sample]})
     return Batch(
         tuple(samples),
-        {key: tuple(tuple(sorted(rows[one].get(key, ()))) for one in samples) for key in keys},
+        {
+            key: tuple(tuple(sorted(rows[sample].get(key, ()))) for sample in samples)
+            for key in keys
+        },
     )

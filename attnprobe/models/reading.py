@@ -1,4 +1,4 @@
-"""How one model reads samples: the tokens of a text, and of a target behind the decoder's start."""
+"""Samples as one model reads them: the tokens of a text, and of a target behind the start token."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from attnprobe.models.vocabulary import check_rows, embedding_rows
 
 
 class TextReader:
-    """Reads texts with a model's tokenizer; all that is measured of a text is read here.
+    """Reads texts with a model's tokenizer. Every measurement of a text reads it here.
 
     Args:
-        source_language, target_language: of samples that name none.
+        source_language, target_language: of samples that name no language.
 
     Attributes:
         start: id that opens a decoder's input; None for a network that is no encoder-decoder.
-        rows: how many token ids the network has an embedding for.
+        rows: rows of the network's embedding tables.
         languages: of the tokenizer.
     """
 
@@ -50,51 +50,49 @@ class TextReader:
         """The tokens of a sample's text and pair, or of the ids that it gives instead.
 
         Raises:
-            SelectorError: also where the network has no embedding for a token.
-            SelectorError, ModelError: as `attnprobe.models.tokens.tokenize`.
-            ModelError: also where the tokenizer needs the language of the text and none is named.
+            SelectorError: as `tokenize`, or the network has no embedding for a token.
+            ModelError: as `tokenize`, or the tokenizer needs a language and the sample names none.
         """
         if sample.ids is not None:
             tokens = given(self.tokenizer, sample.ids, one_segment=sample.one_segment)
             check_rows(tokens, self.rows.source, name=self._name)
             return tokens
         language = self.languages.of(sample, "source_language")
-        with self.languages.spoken("source_language", language):
+        with self.languages.reading("source_language", language):
             return self._source(sample)
 
     def target(self, sample: Sample, text: str) -> Tokens:
-        """The tokens of a target text behind the decoder's start, closing ones included.
+        """The tokens of a target text behind the decoder's start, closing special tokens included.
 
-        The sequence is what transformers trains on and generates: the labels that the tokenizer
-        makes of the target, one to the right.
+        transformers trains on and generates this sequence: the labels that the tokenizer makes of
+        the target, one position to the right.
 
         Args:
-            sample: whose target it is, or stands in for.
+            sample: has this text as its target, or another that the text replaces.
 
         Raises:
             SelectorError: as `source`.
-            ModelError: also where the model is no encoder-decoder, or the tokenizer needs the
-                language of the target and none is named.
+            ModelError: as `source`, or the model is no encoder-decoder.
         """
         if self.start is None:
             raise ModelError(f"{self._name} takes no target text; it is no encoder-decoder")
         language = self.languages.of(sample, "target_language")
-        with self.languages.spoken("target_language", language):
+        with self.languages.reading("target_language", language):
             tokens = self._target(sample, text, self.start)
         if language is None:
             self._check_no_language(tokens)
         return tokens
 
     def in_any_language(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
-        """A text and its target, where there is a decoder, in the language that comes first.
+        """A text and, where there is a decoder, its target in the tokenizer's first language.
 
-        For checks of the network, which takes any tokens.
+        This is for checks of the network, which takes any tokens.
         """
         source = self._source(sample)
         if sample.target is None or self.start is None:
             return source, None
         language = next(iter(self.languages.codes), None)
-        with self.languages.spoken("target_language", language):
+        with self.languages.reading("target_language", language):
             return source, decoder_inputs(self._target(sample, sample.target, self.start))
 
     def _source(self, sample: Sample) -> Tokens:
@@ -121,7 +119,7 @@ class TextReader:
         return tokens
 
     def _check_no_language(self, target: Tokens) -> None:
-        """Refuses the target of a multilingual model whose tokenizer cannot be told a language."""
+        """Raises ModelError where a target is marked with a language that nobody can choose."""
         added = zip(target.pieces, target.spans, target.special, strict=True)
         marks = [piece for piece, span, name in added if span is None and name == "special"]
         if marks:
@@ -147,7 +145,7 @@ def _start_id(network: PreTrainedModel) -> int | None:
 def _wraps(network: PreTrainedModel) -> bool:
     """Whether the last token of the labels opens a decoder's input, as mBART's language does.
 
-    transformers' code of such a network shifts labels without a `decoder_start_token_id`.
+    The code of such a network shifts labels without a `decoder_start_token_id`.
     """
     for kind in type(network).__mro__:
         if kind.__module__.startswith("transformers.models."):

@@ -1,8 +1,8 @@
-"""What a model would say next: log probabilities of words, with heads ablated or not.
+"""Log probabilities that a model gives to words, with heads ablated or not.
 
-A decoder is asked after the text before a word, an encoder with the word's pieces masked all
-together, an encoder-decoder after its source and the target before the word. The log probability
-of a word of several pieces is the sum over its pieces.
+A decoder predicts a word from the text before it, an encoder with all pieces of the word masked,
+an encoder-decoder from its source and the target before the word. The log probability of a word
+of several pieces is the sum over its pieces.
 """
 
 from __future__ import annotations
@@ -31,13 +31,18 @@ from attnprobe.models.tokens import check_length
 from attnprobe.words.positions import positions
 from attnprobe.words.selectors import selector_of
 
-# Logits of one forward where the network returns those of all positions: 1 GiB of float32.
+# Logits of a forward, of networks that return those of all positions: 1 GiB of float32.
 MOST_LOGITS = 2**28
 
 
 @dataclass(frozen=True)
 class _Term:
-    """A log probability: of tokens, each at the position that predicts it."""
+    """The log probability of a word.
+
+    Attributes:
+        by: the sequence that predicts the word.
+        places: of each piece, the position that predicts it and its token id.
+    """
 
     by: Pass
     places: tuple[tuple[int, int], ...]
@@ -50,9 +55,9 @@ def with_head(
     causal: bool,
     name: str,
 ) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """The network with its language-model head, and the part of it that `network` describes.
+    """The network with its language-model head, and the part of it that is the network without.
 
-    The head is put on the network that is there, so that its weights are in memory once.
+    The head is put on the given network, so that its weights are in memory once.
 
     Args:
         load: builds the network from its files as one of transformers' `AutoModelFor…` classes.
@@ -84,11 +89,11 @@ def with_head(
 
 
 class Predictor:
-    """Answers predictions of words.
+    """Computes predictions of words.
 
     Args:
         head: the network with its language-model head, from `with_head`.
-        ablator: of the part of it, or all of it, that the model describes.
+        ablator: of its body, from `with_head` as well.
         reader: of the model.
         max_tokens: longest text in tokens; None where there is no limit.
     """
@@ -110,7 +115,7 @@ class Predictor:
         self._name = name
 
     def answer(self, asked: Sequence[Prediction], *, batch_tokens: int) -> list[float]:
-        """The number of each prediction, in nats."""
+        """Of each prediction the log probability in nats, less that of the word to compare with."""
         terms = [self._terms(prediction) for prediction in asked]
         wanted: dict[Pass, dict[tuple[int, int], None]] = {}
         for good, bad in terms:
@@ -119,7 +124,7 @@ class Predictor:
                     wanted.setdefault(term.by, {}).update(dict.fromkeys(term.places))
         found: dict[Pass, dict[tuple[int, int], float]] = {}
         for passes in alike(wanted):
-            lengths = [(len(one.source), len(one.target or ())) for one in passes]
+            lengths = [(len(sequence.source), len(sequence.target or ())) for sequence in passes]
             budget = self._budget(batch_tokens)
             for batch in pack(lengths, budget, shared=self._ablator.shared):
                 chosen = [passes[index] for index in batch]
@@ -141,7 +146,7 @@ class Predictor:
         *,
         batch_tokens: int,
     ) -> dict[Pass, dict[tuple[int, int], float]]:
-        kept = sorted({position for one in passes for position, _ in wanted[one]})
+        kept = sorted({position for sequence in passes for position, _ in wanted[sequence]})
         column = {position: index for index, position in enumerate(kept)}
         logits = predict(
             self._head,
@@ -153,20 +158,21 @@ class Predictor:
         )
         self._ablator.on_forward()
         found: dict[Pass, dict[tuple[int, int], float]] = {}
-        for row, one in enumerate(passes):
-            # Of the wanted rows alone: a softmax over all would double the memory of the logits.
-            rows = [column[position] for position, _ in wanted[one]]
-            tokens = torch.tensor([token for _, token in wanted[one]], device=logits.device)
+        for row, sequence in enumerate(passes):
+            places = wanted[sequence]
+            # The wanted rows alone: a softmax over all would double the memory of the logits.
+            rows = [column[position] for position, _ in places]
+            tokens = torch.tensor([token for _, token in places], device=logits.device)
             logs = logits[row, rows].float().log_softmax(dim=-1)
             values = logs.gather(1, tokens[:, None])[:, 0]
             if not bool(values.isfinite().all()):
                 raise MeasureError(f"{self._name} gives words a probability that is no number")
-            found[one] = dict(zip(wanted[one], values.tolist(), strict=True))
+            found[sequence] = dict(zip(places, values.tolist(), strict=True))
         return found
 
     def _terms(self, asked: Prediction) -> tuple[_Term, _Term | None]:
         sample, span = asked.sample, asked.span
-        ablation = self._ablator.checked(asked.ablation, sample)
+        ablation = self._ablator.resolve(asked.ablation, sample)
         if self._start is not None:
             if sample.target is None:
                 raise SelectorError("effect needs a target text; write target: beside text:")
@@ -181,8 +187,8 @@ class Predictor:
         span = span or Span(0, len(text))
         put = Span(span.start, span.start + len(asked.instead))
         if self._start is not None:
-            other = f"{text[: span.start]}{asked.instead}{text[span.end :]}"
-            bad = self._translated(sample, other, put, ablation)
+            changed = f"{text[: span.start]}{asked.instead}{text[span.end :]}"
+            bad = self._translated(sample, changed, put, ablation)
         else:
             bad = self._word(sample.with_word(span, asked.instead), put, ablation)
         if self._masks and len(bad.places) != len(good.places):
@@ -199,7 +205,7 @@ class Predictor:
         return good, bad
 
     def _around(self, term: _Term) -> Ids:
-        """What the model sees of a text but the word: all behind masks, else what is before."""
+        """What the model sees besides the word: the masked text, or what is before the word."""
         if self._masks:
             return term.by.source
         ids = term.by.source if self._start is None else term.by.target or ()
@@ -213,7 +219,7 @@ class Predictor:
         tokens = self._reader.source(sample if self._masks else sample.until(span.end))
         first, end = _pieces(tokens, span)
         ids, segments = tokens.ids, tokens.segments
-        # A decoder is not given the last piece, nor what comes after it.
+        # A decoder gets neither the last piece nor what comes after it.
         count = len(ids) if self._masks else end - 1
         word = tokens.text[slice(*span)]
         check_length(count, "text", self._max_tokens, name=self._name, text=word)
@@ -235,7 +241,7 @@ class Predictor:
     def _translated(
         self, sample: Sample, target: str, span: Span | None, ablation: Ablation | None
     ) -> _Term:
-        # One longer than the decoder's input: each token is predicted where the one before stands.
+        # One token longer than the decoder's input: the token before predicts each token.
         tokens = self._reader.target(sample, target)
         first, end = _pieces(tokens, span) if span else (1, len(tokens))
         if tokens.unknown and span is None:

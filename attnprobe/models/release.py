@@ -1,8 +1,8 @@
-"""What attnprobe reads, beside the model as its own tokenizer and class use it.
+"""The comparison with the model as its own tokenizer and class use it.
 
-The self-check at load compares attnprobe with the network that attnprobe loaded. Here both sides
-start anew: token ids come from the tokenizer's public calls, and weights from a network that was
-just built from the same files and in which only transformers' own code has run.
+The self-check at load compares attnprobe with the network that attnprobe loaded. Here the other
+side starts anew: token ids come from the tokenizer's public calls, and weights come from a network
+that was just built from the same files and that only transformers' own code has run.
 """
 
 from __future__ import annotations
@@ -25,38 +25,36 @@ from transformers import AutoModel, PreTrainedModel
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import AttnprobeError, ModelError, first_line
 from attnprobe.core.needs import Need
-from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
-from attnprobe.models.compare import Difference, tolerance
 from attnprobe.models.forward import configurations, returned_weights, segment_count
 from attnprobe.models.model import PROBE, Model
+from attnprobe.models.self_check import Difference, largest, layer_difference, tolerance
 
 SENTENCES = (
     "The keys near the cabinet are old, and nobody knows which door they open.",
     "A letter that the author sent to her sisters was lost on the way.",
     "Because the street was too wide, the animal did not cross it.",
 )
-# Heads that read what attention has made; some take no plain text, or no target beside it.
+# Classes whose head reads the final states; some of them take no plain text, or no target.
 CLASSIFIERS = ("ForMultipleChoice", "ForSequenceClassification")
-# Tokens of the long text where the configuration names neither windows nor blocks, and how many
-# there are beyond the widest of them.
+# Tokens of the long text: `LONG`, or `BEYOND` more than the widest window or block of the model.
 LONG = 96
 BEYOND = 8
-# Weights of the long text, over all layers and heads: 1 GB in float32, on either side.
+# Weights of the long text, over all layers and heads: 1 GB in float32 on each side.
 MOST_WEIGHTS = 2**28
 
 
 @dataclass(frozen=True)
 class ReleaseRow:
-    """One kind of input.
+    """The comparison on one kind of input.
 
     Attributes:
         architecture: the class that the model's configuration names.
         kind: `text`, `long text`, `text pair` or `chat`.
-        tokens: how many tokens the tokenizer makes of it.
+        tokens: how many tokens the tokenizer makes of the input.
         difference: largest absolute difference of a weight; None where nothing was compared.
-        remark: why nothing was compared, or what the long text does not reach.
-        problem: what attnprobe reads otherwise than the model; empty where nothing differs.
+        remark: why nothing was compared, or which window the long text does not reach.
+        problem: the ids or weights that differ; empty where none do.
     """
 
     architecture: str
@@ -69,11 +67,12 @@ class ReleaseRow:
 
 @dataclass(frozen=True)
 class _Input:
-    """A sample, and what the tokenizer's own calls make of its text and of its target.
+    """A sample, and what the tokenizer's own calls return for it.
 
     Attributes:
+        encoded: inputs of the network, by their names.
         labels: ids of the target; empty where there is none.
-        refusal: why the model's own code makes no input of this kind; empty where it does.
+        refusal: why the model's own code cannot make this input; empty where it can.
     """
 
     kind: str
@@ -86,8 +85,8 @@ class _Input:
 def network_as_released(model: Model) -> PreTrainedModel:
     """A new network from the model's files, of the class that its configuration names.
 
-    It is of the class without a head where the files lack the head's weights, as those of a body
-    that was saved alone do, and where the head is a classifier.
+    The class without a head takes its place where the files lack the head's weights, as after a
+    body was saved alone, and where the head is a classifier.
 
     Raises:
         ModelError: the model was handed over as a network.
@@ -104,10 +103,10 @@ def network_as_released(model: Model) -> PreTrainedModel:
 
 
 def release_check(model: Model, build: Callable[[], PreTrainedModel]) -> list[ReleaseRow]:
-    """Compares token ids and every weight, on one input of each kind that the model takes.
+    """Compares token ids and every weight on one input of each kind that the model takes.
 
     Args:
-        build: makes a network that nothing has run on; called once for each kind.
+        build: makes a network that nothing has run on. It is called once for each kind.
     """
     return [_row(model, build, given) for given in _inputs(model)]
 
@@ -156,10 +155,10 @@ def _tokenizer(model: Model) -> Any:
 
 
 def _long_text(model: Model) -> str:
-    """The longest text, of whole words, up to what windows ask for and the model takes."""
+    """The longest text of whole words that `_long_length`, the model and memory allow."""
     heads = sum(sum(site.heads.values()) for site in model.sites.values())
     limits = (model.max_tokens, model.lengths.readable, math.isqrt(MOST_WEIGHTS // heads))
-    most = min(_reach(model), *(limit for limit in limits if limit is not None))
+    most = min(_long_length(model), *(limit for limit in limits if limit is not None))
     words = " ".join(SENTENCES).split()
 
     def text(count: int) -> str:
@@ -171,8 +170,8 @@ def _long_text(model: Model) -> str:
     return text(max(1, bisect_right(range(1, most + 1), most, key=tokens)))
 
 
-def _reach(model: Model) -> int:
-    """Tokens of a text that is longer than every window and block of the model."""
+def _long_length(model: Model) -> int:
+    """Tokens of a text that exceeds every window and block of the model."""
     windows = [window for site in model.sites.values() for window in site.windows.values()]
     return max(LONG, BEYOND + max((*windows, model.lengths.shared or 0)))
 
@@ -201,14 +200,14 @@ def _row(model: Model, build: Callable[[], PreTrainedModel], given: _Input) -> R
             f"from {row.architecture} as transformers loads and calls it, allowed {allowed:.0e}"
         )
         return replace(row, problem=problem)
-    widest = _reach(model) - BEYOND
+    widest = _long_length(model) - BEYOND
     if given.kind == "long text" and LONG < len(ids) <= widest:
         return replace(row, remark=f"not longer than the widest window or block of {widest} tokens")
     return row
 
 
 def _check_ids(what: str, ours: Sequence[int], theirs: Sequence[int]) -> None:
-    """Raises ModelError where attnprobe reads other ids than transformers makes."""
+    """Raises ModelError where ids differ from those of the model's own tokenizer."""
     for place, (our, their) in enumerate(itertools.zip_longest(ours, theirs)):
         if our != their:
             raise ModelError(
@@ -218,7 +217,7 @@ def _check_ids(what: str, ours: Sequence[int], theirs: Sequence[int]) -> None:
 
 
 def _tensors(network: PreTrainedModel, encoding: Encoding, given: _Input) -> dict[str, Tensor]:
-    """What the tokenizer's call returned, as far as the network takes it, and a decoder's ids."""
+    """The tokenizer's output that the network takes, and the ids of the decoder."""
     takes = inspect.signature(network.forward).parameters
     device = next(network.parameters()).device
     inputs = {
@@ -240,15 +239,15 @@ def _tensors(network: PreTrainedModel, encoding: Encoding, given: _Input) -> dic
 def _worst_difference(
     model: Model, network: PreTrainedModel, encoding: Encoding, inputs: Mapping[str, Tensor]
 ) -> Difference:
-    """The weight that differs most between what attnprobe reads and what the network returns.
+    """The largest difference between attnprobe's weights and those that the network returns.
 
     Raises:
         ModelError: the network has other sites, layers or heads.
     """
-    # As if built with it: set_attn_implementation refuses Falcon, which reads it all the same.
+    # Set directly: set_attn_implementation refuses Falcon, whose code has an eager implementation.
     for config in configurations(network):
         config._attn_implementation_internal = "eager"
-    # A cache is for texts that are read piece by piece: with one, FSMT leaves out the causal mask.
+    # With a cache, which is for reading a text piece by piece, FSMT leaves out the causal mask.
     takes = inspect.signature(network.forward).parameters
     flags = {"use_cache": False} if "use_cache" in takes else {}
     with torch.no_grad():
@@ -271,18 +270,11 @@ def _worst_difference(
         rows = tuple(range(len(encoding.queries(name))))
         ours = model.collect([Need(encoding.sample, name, numbers, rows)])[0].weights
         for number, weights in zip(numbers, returned[name], strict=True):
-            found.append(_difference(name, number, ours[number], weights[0].cpu()))
-    # NaN first: it is no small difference.
-    return max(found, key=lambda layer: (math.isnan(layer.value), layer.value))
-
-
-def _difference(site: SiteName, layer: int, ours: Floats, expected: Tensor) -> Difference:
-    """The head of a layer that differs most; weights are `[heads, target, source]`."""
-    if ours.shape != tuple(expected.shape):
-        raise ModelError(
-            f"{site} layer {layer} has weights of the shape {list(ours.shape)} as attnprobe reads "
-            f"it, and {list(expected.shape)} as the network returns them"
-        )
-    apart = (torch.tensor(ours) - expected).abs().amax(dim=(1, 2))
-    head = int(apart.argmax())
-    return Difference(site, Head(layer, head), float(apart[head]))
+            expected: Floats = weights[0].cpu().numpy()
+            if ours[number].shape != expected.shape:
+                raise ModelError(
+                    f"{name} layer {number} has weights of the shape {list(ours[number].shape)} as "
+                    f"attnprobe reads it, and {list(expected.shape)} as the network returns them"
+                )
+            found.append(layer_difference(name, number, ours[number], expected))
+    return largest(found)

@@ -1,4 +1,4 @@
-"""Code that came with a model: it is never run, and a model that names some is refused."""
+"""Code that comes with a model: attnprobe never runs it, and refuses models that name some."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from transformers.utils import (
 from attnprobe.core.errors import ModelError
 from attnprobe.models.files import read_json_object
 
-# The files in which transformers looks for classes that came with a model.
+# The files in which transformers looks for classes that come with a model.
 NETWORK_FILES = (CONFIG_NAME, PROCESSOR_NAME, FEATURE_EXTRACTOR_NAME, VIDEO_PROCESSOR_NAME)
 TOKENIZER_FILES = ("tokenizer_config.json",)
 KEY = "auto_map"
-# With this key, config.json names others that take its place from some version of transformers on.
+# With this key, config.json names files that newer versions of transformers read in its place.
 VERSIONED = "configuration_files"
 
 
 def check_remote_code(folder: Path, files: Sequence[str], *, ignore: bool) -> tuple[str, ...]:
-    """The files of a folder that name classes of the model's own, by their `auto_map`.
+    """The files of a folder whose `auto_map` names classes of the model's own.
 
-    transformers replaces these classes by its own where it knows the model type, and does not say
-    so. The result is another model: a two-way one may be read as causal.
+    transformers silently replaces these classes by its own where it knows the model type. The
+    result may be another model: a two-way one may be read as causal.
 
     Args:
-        files: names of those to look into.
-        ignore: whether that is wanted.
+        files: names of the files to look into.
+        ignore: whether the model is to be read without its code.
 
     Raises:
-        ModelError: there are such files and that is not wanted, or transformers has no class.
+        ModelError: there are such files without `ignore`, or transformers has no class.
     """
     config = folder / CONFIG_NAME
     settings = read_json_object(config) if config.is_file() else {}
@@ -50,7 +50,7 @@ def check_remote_code(folder: Path, files: Sequence[str], *, ignore: bool) -> tu
     }
     if not named:
         return ()
-    where = ", ".join(f"{KEY} of {name}: {', '.join(own)}" for name, own in named.items())
+    where = ", ".join(f"{KEY} of {name}: {', '.join(classes)}" for name, classes in named.items())
     start = f"{folder} comes with code of its own ({where}), which is never run"
     kind = settings.get("model_type")
     known = isinstance(kind, str) and kind in CONFIG_MAPPING

@@ -1,7 +1,7 @@
 """Sums over the whole maps of many samples, on the model's device, a batch at a time.
 
-Each layer's maps are summed while the forward runs, by matrix products, and let go: memory does
-not depend on how many samples there are.
+Matrix products sum each layer's maps while the forward runs, and no map is kept: memory does not
+depend on the number of samples.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class _Views:
     def __init__(self, views: Sequence[MapView], queries: int, keys: int, device: str) -> None:
         def pad(parts: Sequence[npt.NDArray[np.generic]], *shape: int) -> Tensor:
             table = np.zeros((len(parts), *shape), np.float32)
-            for one, part in zip(table, parts, strict=True):
-                one[tuple(slice(length) for length in part.shape)] = part
+            for row, part in zip(table, parts, strict=True):
+                row[tuple(slice(length) for length in part.shape)] = part
             return torch.from_numpy(table).to(device)
 
         cells = len(views[0].cells)
-        self.cells = pad([one.cells for one in views], cells, queries, keys)
-        self.rows = pad([one.rows for one in views], len(views[0].rows), queries)
-        self.entropies = pad([one.entropies for one in views], len(views[0].entropies), queries)
-        self.visible = pad([one.visible for one in views], queries, keys)
-        self.stripe = pad([one.stripe for one in views], keys)
-        # Of rows that mean nothing, as those of padding, none sees a column.
+        self.cells = pad([view.cells for view in views], cells, queries, keys)
+        self.rows = pad([view.rows for view in views], len(views[0].rows), queries)
+        self.entropies = pad([view.entropies for view in views], len(views[0].entropies), queries)
+        self.visible = pad([view.visible for view in views], queries, keys)
+        self.stripe = pad([view.stripe for view in views], keys)
+        # Rows without a meaning, such as those of padding, see no column.
         self.real = self.visible.amax(dim=-1)
 
 
@@ -66,7 +66,11 @@ class _Questions:
         self.asked = torch.tensor(asked, dtype=torch.long, device=device)
         self.expected = torch.tensor(expected, dtype=torch.long, device=device)[:, None, None]
         starts = np.cumsum([0, *(len(need.asked) for need in needs)])
-        kept = [int(starts[n]) + one for n, need in enumerate(needs) for one in need.kept]
+        kept = [
+            int(start) + question
+            for start, need in zip(starts, needs, strict=False)
+            for question in need.kept
+        ]
         self.kept = torch.tensor(kept, dtype=torch.long, device=device)
 
 
@@ -82,19 +86,19 @@ def survey_batch(
     """The sums of one forward.
 
     Args:
-        needs: of its samples, whose tokens are padded on the right.
-        indices: what the result calls them.
+        needs: of the forward's samples, whose tokens are padded on the right.
+        indices: of these needs, for the result.
         shape: padded number of queries and keys.
-        run: makes the forward, and shows each layer's maps.
+        run: makes the forward and hands over each layer's maps.
     """
     queries, keys = shape
     kinds: dict[tuple[int, ...], _Views] = {}
     views: dict[int, _Views] = {}
     for layer in site.layers:
-        own = [need.views[layer] for need in needs]
-        kind = tuple(map(id, own))
+        of_layer = [need.views[layer] for need in needs]
+        kind = tuple(map(id, of_layer))
         if kind not in kinds:
-            kinds[kind] = _Views(own, queries, keys, device)
+            kinds[kind] = _Views(of_layer, queries, keys, device)
         views[layer] = kinds[kind]
     questions = _Questions(needs, queries, keys, device)
     found: dict[int, tuple[Tensor, ...]] = {}

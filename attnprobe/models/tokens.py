@@ -1,4 +1,4 @@
-"""Texts to tokens, as one tokenizer reads them."""
+"""From texts to tokens, with the model's own tokenizer."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from attnprobe.words.spelling import (
     has_content,
 )
 
-# No vocabulary has a piece for it.
+# No vocabulary has a piece for this character.
 _NONCHARACTER = "\U0010ffff"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NAMES = ("cls", "sep", "bos", "eos", "pad")
 
 
 def prepare_tokenizer(tokenizer: Any) -> None:
-    """Switches off the truncation and padding that a tokenizer file may carry.
+    """Switches off the truncation and padding that a tokenizer's file may ask for.
 
     Raises:
-        ModelError: the tokenizer tells no character offsets.
+        ModelError: the tokenizer returns no character offsets.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
@@ -43,12 +43,12 @@ def prepare_tokenizer(tokenizer: Any) -> None:
     tokenizer.backend_tokenizer.no_padding()
 
 
-class _Read(NamedTuple):
-    """What a tokenizer makes of a text.
+class _Encoded(NamedTuple):
+    """What a tokenizer returns for a text, or for two.
 
     Attributes:
-        added: whether the tokenizer put the token there; a token of the text is none of these.
-        offsets: the characters of each token, `[start, end)`; of two texts in the joined one.
+        added: whether the tokenizer added the token; tokens of the text are not added.
+        offsets: the characters of each token, `[start, end)`, counted in `Sample.joined`.
         segments: of each token; empty where the tokenizer numbers none.
     """
 
@@ -68,26 +68,27 @@ def tokenize(
 ) -> Tokens:
     """The tokens of a text, or of two, with the special ones that the tokenizer adds.
 
-    A text that spells the start token itself, such as a rendered chat template, gets none added:
-    its ids are those of `apply_chat_template(tokenize=True)`.
+    A text that spells the start token itself, such as a rendered chat template, gets no special
+    tokens: its ids are those of `apply_chat_template(tokenize=True)`.
 
     Args:
-        pair: a second text, put behind the first by the tokenizer's own encoding of pairs.
-        one_segment: a separator that is spelled is meant to start no second segment.
+        pair: a second text; the tokenizer's own encoding of pairs puts it behind the first.
+        allow_special_tokens: whether the text may spell special tokens.
+        one_segment: whether the text may spell separators, which start no second segment.
 
     Raises:
-        SelectorError: the text spells a special token and that was not declared, or has half of a
-            surrogate pair, which is no character.
+        SelectorError: the text spells a special token without leave, or has half of a surrogate
+            pair, which is no character.
         ModelError: the tokenizer's offsets do not spell the text, or it cannot read the text.
     """
-    read = _read(tokenizer, text, pair)
-    if _opening(tokenizer, read, text) in _start(read):
+    read = _encode(tokenizer, text, pair)
+    if _opening(tokenizer, read, text) in _start_token(read):
         if pair is not None:
             raise SelectorError(
                 "the text spells out the start token, which the tokenizer itself puts before two "
                 "texts; leave it out"
             )
-        read = _read(tokenizer, text, add_special_tokens=False)
+        read = _encode(tokenizer, text, add_special_tokens=False)
     sample = Sample(text, pair=pair)
     tokens = _tokens(tokenizer, sample.joined, read, pair_start=sample.pair_start)
     _check_spelled(
@@ -111,22 +112,22 @@ def tokenize_target(
 ) -> Tokens:
     """The tokens of a target text behind the decoder's start, closing special tokens included.
 
-    A target that spells the decoder's start is the whole sequence, as `generate` takes it; one that
-    spells the first token of the labels gets no special tokens but the decoder's start.
+    A target that spells the decoder's start is the whole sequence, as `generate` takes it. One that
+    spells the first token of the labels gets no special token but the decoder's start.
 
     Args:
         start: id that opens the decoder's input.
-        wraps: the last token that the tokenizer adds opens it instead.
+        wraps: whether the last token that the tokenizer adds opens it instead.
 
     Raises:
         SelectorError, ModelError: as `tokenize`.
     """
-    read = _read(tokenizer, text, target=True)
+    read = _encode(tokenizer, text, target=True)
     if wraps and read.added[-1:] == (True,):
         start = read.ids[-1]
     opening = _opening(tokenizer, read, text)
-    if opening in (start, *_start(read)):
-        read = _read(tokenizer, text, target=True, add_special_tokens=False)
+    if opening in (start, *_start_token(read)):
+        read = _encode(tokenizer, text, target=True, add_special_tokens=False)
     labels = _tokens(tokenizer, text, read)
     _check_spelled(
         tokenizer,
@@ -152,9 +153,9 @@ def tokenize_target(
 
 
 def decoder_inputs(target: Tokens) -> Tokens:
-    """What the decoder is given of a sequence of `tokenize_target`.
+    """The decoder's input positions of a sequence of `tokenize_target`.
 
-    All but a closing special token; a sequence whose start is spelled in the text is given whole.
+    These are all but a closing special token, and all of a sequence whose text spells its start.
     """
     if target.spans[0] is not None or target.special[-1] is None or len(target) == 1:
         return target
@@ -168,14 +169,14 @@ def decoder_inputs(target: Tokens) -> Tokens:
     )
 
 
-def _read(
+def _encode(
     tokenizer: Any,
     text: str,
     pair: str | None = None,
     *,
     target: bool = False,
     add_special_tokens: bool = True,
-) -> _Read:
+) -> _Encoded:
     for name, written in (("the text", text), ("text_pair", pair or "")):
         half = _SURROGATE.search(written)
         if half is not None:
@@ -201,7 +202,7 @@ def _read(
     # The tokenizer's offsets count in each text from its own start.
     second = Sample(text, pair=pair).pair_start or 0
     starts = [second if number == 1 else 0 for number in encoded.sequence_ids()]
-    return _Read(
+    return _Encoded(
         tuple(encoded["input_ids"]),
         tuple(bool(flag) for flag in encoded["special_tokens_mask"]),
         tuple(
@@ -212,13 +213,13 @@ def _read(
     )
 
 
-def _start(read: _Read) -> tuple[int, ...]:
-    """The token that the tokenizer puts before a text, if it does."""
+def _start_token(read: _Encoded) -> tuple[int, ...]:
+    """The token that the tokenizer adds before a text; empty where it adds none."""
     return read.ids[:1] if read.added[:1] == (True,) else ()
 
 
-def _opening(tokenizer: Any, read: _Read, text: str) -> int | None:
-    """The token that a text itself begins with, but for white space; None for an unknown word."""
+def _opening(tokenizer: Any, read: _Encoded, text: str) -> int | None:
+    """The first token of the text itself, white space left out; None where it is unknown."""
     for token_id, added, offsets in zip(read.ids, read.added, read.offsets, strict=True):
         covered = text[slice(*offsets)].strip()
         if not added and covered:
@@ -228,7 +229,7 @@ def _opening(tokenizer: Any, read: _Read, text: str) -> int | None:
     return None
 
 
-def _tokens(tokenizer: Any, text: str, read: _Read, *, pair_start: int | None = None) -> Tokens:
+def _tokens(tokenizer: Any, text: str, read: _Encoded, *, pair_start: int | None = None) -> Tokens:
     ids = read.ids
     spans = tuple(
         None if added else Span(*offsets)
@@ -268,7 +269,7 @@ def _check_spelled(
     one_segment: bool,
     alone: bool,
 ) -> None:
-    """Raises SelectorError where the text spells a special token and that was not declared."""
+    """Raises SelectorError where the text spells a special token without leave."""
     spelled = special_tokens(tokenizer)
     separator = _separator(tokenizer)
     if separator is not None and one_segment:
@@ -280,18 +281,20 @@ def _check_spelled(
 
 
 def given(tokenizer: Any, ids: tuple[int, ...], *, one_segment: bool = False) -> Tokens:
-    """Token ids that a sample gives instead of a text; they have no characters.
+    """The tokens of ids that a sample gives instead of a text; they have no characters.
 
-    They are all of the first segment, as the tokens of one text are.
+    All of them belong to the first segment, as the tokens of one text do.
 
     Raises:
         SelectorError: an id that the vocabulary does not have, or a separator with more behind it,
             as between two texts.
     """
     size = len(tokenizer)
-    for one in ids:
-        if one >= size:
-            raise SelectorError(f"no token has the id {one}: the vocabulary has {size}, from 0")
+    for token_id in ids:
+        if token_id >= size:
+            raise SelectorError(
+                f"no token has the id {token_id}: the vocabulary has {size}, from 0"
+            )
     names = _special_names(tokenizer)
     fallbacks = unknown_ids(tokenizer)
     special = tuple(names.get(token_id) for token_id in ids)
@@ -319,24 +322,24 @@ def given(tokenizer: Any, ids: tuple[int, ...], *, one_segment: bool = False) ->
 
 
 def _numbers_segments(tokenizer: Any) -> bool:
-    """Whether the tokenizer tells the model which of two texts a token is of."""
+    """Whether the tokenizer numbers the segments of two texts for the model."""
     return "token_type_ids" in tokenizer.model_input_names
 
 
 def _separator(tokenizer: Any) -> int | None:
-    """Id of the separator of a tokenizer that numbers segments, else None."""
+    """The separator's id of a tokenizer that numbers segments, else None."""
     found = getattr(tokenizer, "sep_token_id", None)
     return found if isinstance(found, int) and _numbers_segments(tokenizer) else None
 
 
-# A model's tokenizer keeps its vocabulary, and each text asks for these.
+# The following are read for every text, and a model's tokenizer keeps its vocabulary.
 
 
 @lru_cache(maxsize=8)
 def unknown_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids that the tokenizer puts in place of characters that its vocabulary lacks.
+    """Ids that replace characters which the tokenizer's vocabulary lacks.
 
-    Byte fallback spells such characters byte by byte and so has none.
+    Tokenizers with byte fallback spell such characters byte by byte and have no such id.
     """
     found = {getattr(tokenizer, "unk_token_id", None)}
     model = tokenizer.backend_tokenizer.model
@@ -350,7 +353,7 @@ def unknown_ids(tokenizer: Any) -> frozenset[int]:
 
 
 def _unigram_unknown(model: Unigram) -> Iterator[int]:
-    """The id of the unknown piece, which the model tells only by falling back to it."""
+    """The id of the unknown piece, found by reading a character that no vocabulary has."""
     try:
         pieces = model.tokenize(_NONCHARACTER)
     except Exception:  # noqa: BLE001  tokenizers has no exception class of its own
@@ -364,7 +367,8 @@ def _unigram_unknown(model: Unigram) -> Iterator[int]:
 def special_tokens(tokenizer: Any) -> Mapping[int, str]:
     """Spelling of each special token, by its id.
 
-    Most marks of a chat template are special in the vocabulary alone: Llama 3 lists two of its 256.
+    Most marks of a chat template are special in the vocabulary alone: Llama 3's tokenizer lists two
+    of its 256 as special tokens.
     """
     added = {
         token_id: token.content
@@ -377,12 +381,12 @@ def special_tokens(tokenizer: Any) -> Mapping[int, str]:
 
 @lru_cache(maxsize=8)
 def _special_names(tokenizer: Any) -> Mapping[int | None, str]:
-    """Id of each special token to its name; an unknown token that is nothing else has none."""
+    """Name of each special token by its id; a token that is only the unknown one has none."""
     names: dict[int | None, str] = dict.fromkeys(special_tokens(tokenizer), "special")
     for name in reversed(_NAMES):
-        one = getattr(tokenizer, f"{name}_token_id", None)
-        if one is not None:
-            names[one] = name
+        token_id = getattr(tokenizer, f"{name}_token_id", None)
+        if token_id is not None:
+            names[token_id] = name
     unknown = getattr(tokenizer, "unk_token_id", None)
     if names.get(unknown) == "special":
         del names[unknown]
@@ -394,8 +398,8 @@ def check_length(count: int, side: str, most: int | None, *, name: str, text: st
 
     Args:
         side: text or target, for the message.
-        most: None where there is no limit.
-        text: what is to be shortened.
+        most: tokens that the model takes; None where there is no limit.
+        text: the text to shorten, for the message.
     """
     if most is not None and count > most:
         start = text if len(text) <= 60 else f"{text[:60]}…"

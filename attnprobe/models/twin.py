@@ -1,4 +1,4 @@
-"""A random-initialised twin of a model: what its architecture and its words do by themselves."""
+"""A randomly initialised twin of a model, which shows what the architecture does by itself."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from attnprobe.models.model import Model
 
 
 def random_twin(model: Model, *, seed: int) -> Model:
-    """A model of the same configuration and tokenizer, its weights as before any training.
+    """A model of the same configuration and tokenizer with weights as before any training.
 
-    The same seed gives the same twin. Its language-model head is untrained as well, and drawn when
-    it is first asked for a prediction.
+    The same seed gives the same twin. Its language-model head is untrained as well, and is drawn at
+    the first prediction.
 
     Raises:
         ModelError: transformers cannot build the network from its configuration alone.
@@ -32,7 +32,7 @@ def random_twin(model: Model, *, seed: int) -> Model:
         whole = build(kind)
         part = whole.base_model_prefix
         if type(getattr(whole, part, None)) is type(network):
-            # So that a head which shares its weights with the embeddings shares these.
+            # A head that is tied to the embeddings is then tied to those of this network.
             setattr(whole, part, network)
             whole.tie_weights()
         return whole

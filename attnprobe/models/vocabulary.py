@@ -1,4 +1,4 @@
-"""Whether a tokenizer and a network belong together, as far as their vocabularies can tell."""
+"""Checks of a tokenizer's vocabulary against the embedding rows of a network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NAME_ANOTHER = (
     "name the tokenizer that the network was trained with: --attn-tokenizer REF (pytest), "
     "--tokenizer REF (attnprobe), load(..., tokenizer=REF)"
 )
-# Entries without an embedding row that are no sign of another model's tokenizer: as many as this,
-# or as this share of the vocabulary.
+# A tokenizer may have this many entries without an embedding row, or this share of its vocabulary,
+# before it counts as that of another model.
 SPARE_ENTRIES = 16
 SPARE_SHARE = 0.1
-# Entries of the vocabulary that are read as texts, and the least share of them that must come out.
+# Entries of the vocabulary that are read as texts, and the share of them that must be found again.
 SAMPLED = 64
 LEAST_SHARE = 0.05
 
@@ -38,7 +38,7 @@ class EmbeddingRows(NamedTuple):
 
 
 def embedding_rows(network: PreTrainedModel) -> EmbeddingRows:
-    """How many token ids the network has an embedding for, on each side."""
+    """The numbers of token ids that the network has an embedding for."""
     if not is_encoder_decoder(network):
         return EmbeddingRows(_table_rows(network), None)
     encoder, decoder = network.get_encoder(), network.get_decoder()
@@ -55,11 +55,11 @@ def _table_rows(network: Any) -> int | None:
 
 
 def check_vocabulary(tokenizer: Any, rows: EmbeddingRows, *, name: str) -> None:
-    """Refuses a tokenizer that is not the network's own, or that reads nothing.
+    """Checks that a tokenizer is the network's own and can read texts.
 
     Raises:
         ModelError: the tokenizer fills less than half of the embedding rows, or has many more
-            entries than there are rows, or its own entries do not come out when they are read.
+            entries than there are rows, or does not find its own entries in texts.
     """
     size = len(tokenizer)
     for side, count in rows._asdict().items():
@@ -81,10 +81,10 @@ def check_vocabulary(tokenizer: Any, rows: EmbeddingRows, *, name: str) -> None:
 
 
 def _own_entries(tokenizer: Any) -> tuple[int, int]:
-    """How many entries of the vocabulary were read as a text, and how many of them came out.
+    """How many entries of the vocabulary were read as a text, and how many of them were found.
 
-    Entries of several characters tell more than single ones, which byte-level tokenizers have
-    without any training, so single ones are looked at only where there are no others.
+    Byte-level tokenizers have all single characters without any training. So entries of one
+    character are read only where there are no longer ones.
     """
     left_out = {*tokenizer.all_special_ids, *unknown_ids(tokenizer)}
     backend = tokenizer.backend_tokenizer
@@ -103,7 +103,7 @@ def _own_entries(tokenizer: Any) -> tuple[int, int]:
 
 
 def _reads_as(backend: Any, text: str, token_id: int) -> bool:
-    """Whether a token is among those that a text is read as."""
+    """Whether a text has the token among its own."""
     try:
         return token_id in backend.encode(text, add_special_tokens=False).ids
     except Exception:  # noqa: BLE001  the tokenizers library has no exception class of its own
@@ -111,11 +111,7 @@ def _reads_as(backend: Any, text: str, token_id: int) -> bool:
 
 
 def check_rows(tokens: Tokens, rows: int | None, *, name: str) -> None:
-    """Refuses a text with a token that the network has no embedding for.
-
-    Raises:
-        SelectorError: names the token.
-    """
+    """Raises SelectorError where the network has no embedding for a token, and names the token."""
     if rows is None:
         return
     for token_id, piece in zip(tokens.ids, tokens.pieces, strict=True):

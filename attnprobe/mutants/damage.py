@@ -31,7 +31,7 @@ from attnprobe.models.places import TOKENIZER_FILES, locate_tokenizer, tokenizer
 from attnprobe.mutants.kinds import Mutation
 
 WEIGHTS = "model.safetensors"
-# What a folder of weights holds besides them that a loader reads.
+# Files of a model's folder that a loader reads besides the weights.
 COPIED = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja")
 INDEX = "*.index.json"
 
@@ -42,7 +42,7 @@ class _Anatomy:
 
     Attributes:
         positions: table of position embeddings; None where positions are rotations.
-        besides: what else may lie in an attention block; it belongs to no head.
+        besides: further weights of an attention block, which belong to no head.
     """
 
     layer: str
@@ -85,19 +85,19 @@ def mutant(model: Model, mutation: Mutation) -> Model:
     Raises:
         ModelError: as `mutate`, or the variant's attention cannot be read exactly.
     """
-    changed = _copied(model)
+    changed = _copy(model)
     mutate(changed, mutation)
-    return _alike(changed, model)
+    return _same_reader(changed, model)
 
 
 def in_bfloat16(model: Model) -> Model:
     """A copy that computes in bfloat16."""
-    changed: Any = _copied(model)
-    return _alike(changed.to(torch.bfloat16), model)
+    changed: Any = _copy(model)
+    return _same_reader(changed.to(torch.bfloat16), model)
 
 
-def _alike(network: PreTrainedModel, model: Model) -> Model:
-    """Another network that reads texts as a model does."""
+def _same_reader(network: PreTrainedModel, model: Model) -> Model:
+    """A model of another network that reads texts as the given model does."""
     return Model.of(
         network,
         model.tokenizer,
@@ -108,9 +108,9 @@ def _alike(network: PreTrainedModel, model: Model) -> Model:
     )
 
 
-def _copied(model: Model) -> PreTrainedModel:
+def _copy(model: Model) -> PreTrainedModel:
     changed = copy.deepcopy(model.whole)
-    # A head that was loaded apart from its network has a copy of the embeddings that they share.
+    # A head that was loaded apart from its network has its own copy of the tied embeddings.
     changed.tie_weights()
     return changed
 
@@ -119,7 +119,7 @@ def mutate(network: PreTrainedModel, mutation: Mutation) -> None:
     """Changes the numbers of a network in place.
 
     Raises:
-        ModelError: an anatomy that is not known here, or a change that it does not allow.
+        ModelError: the anatomy is unknown, or does not allow the change.
     """
     with torch.no_grad():
         if mutation.kind == "halve-positions":
@@ -148,7 +148,7 @@ def write_mutant(
         ignore_remote_code: as for `load`.
 
     Returns:
-        What was done: where heads were swapped, with the head that was taken.
+        The mutation; where heads were swapped, with the second head.
 
     Raises:
         ModelError: as `mutate`, or `out` exists or cannot be written.
@@ -190,7 +190,7 @@ def write_mutant(
 
 
 def _files_beside(folder: Path, tokenizer: str | None) -> list[Path]:
-    """The files that a variant gets as they are, those of another tokenizer where one is named."""
+    """The files that a variant gets unchanged, with those of another tokenizer if one is named."""
     found = {path for pattern in COPIED for path in folder.glob(pattern)}
     if tokenizer is not None:
         found = {path for path in found if not any(map(path.match, TOKENIZER_FILES))}
@@ -202,10 +202,10 @@ def _files_beside(folder: Path, tokenizer: str | None) -> list[Path]:
 
 
 def swap_partner(model: Model, head: Head) -> Head:
-    """The head that `swap-heads` swaps a head with, unless another is named: the next one.
+    """The head that `swap-heads` swaps a head with by default.
 
-    The next query head of its layer that shares its keys and values, after the last the first;
-    where each head has keys of its own, the next of the layer.
+    It is the next query head of the layer that shares its keys and values, and after the last head
+    the first. Where each head has keys of its own, it is the next head of the layer.
 
     Raises:
         ModelError: as `mutate`.
@@ -215,7 +215,7 @@ def swap_partner(model: Model, head: Head) -> Head:
 
 
 def _write_config(path: Path, mutation: Mutation) -> None:
-    """What a change is to the configuration: the number type, or the rotation."""
+    """Writes the change of the configuration: the number type, or the rotation."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("transformers_weights", None)  # the weights have another name now
     if mutation.kind == "bfloat16":
@@ -238,16 +238,16 @@ def _refuse_halving(config: Any, body: _Body) -> None:
 
 
 def _first_query(anatomy: _Anatomy, tokens: str) -> str:
-    """How the query projection of the first layer is called beside this table of tokens."""
+    """Name of the first layer's query projection, given the name of the table of tokens."""
     prefix = tokens.removesuffix(anatomy.tokens)
     return f"{prefix}{anatomy.layer.format(0)}{anatomy.query}.weight"
 
 
 class _Body:
-    """Where the numbers of a network lie, by name.
+    """The weights of a network by their role.
 
     Args:
-        weights: tensors by name, changed in place.
+        weights: tensors by name, which are changed in place.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], config: Any) -> None:
@@ -275,7 +275,7 @@ class _Body:
             self.layers += 1
 
     def of_layer(self, layer: int) -> str:
-        """How the names of a layer's weights start."""
+        """Start of the names of a layer's weights."""
         return self.prefix + self.anatomy.layer.format(layer)
 
     def _check(self, layer: int) -> None:
@@ -328,11 +328,12 @@ class _Body:
                 yield whole[head * self.depth : (head + 1) * self.depth]
 
     def columns(self, head: Head) -> Tensor:
-        """What the output projection takes of a head, `[width, depth]`, as a view."""
+        """A head's columns of the output projection, `[width, depth]`, as a view."""
         whole = self.weights[f"{self.of_layer(head.layer)}{self.anatomy.output}.weight"]
         return whole[:, head.head * self.depth : (head.head + 1) * self.depth]
 
     def partner(self, head: Head) -> Head:
+        """The head to swap a head with, as `swap_partner` describes it."""
         self.check_head(head)
         group = self.heads // self.key_heads
         if group == 1:
@@ -342,7 +343,7 @@ class _Body:
 
 
 def _change(weights: Mapping[str, Tensor], config: Any, mutation: Mutation) -> None:
-    """One change of weights, in place; what it draws depends on its seed alone."""
+    """Changes weights in place; random numbers depend on the mutation's seed alone."""
     body = _Body(weights, config)
     anatomy = body.anatomy
     draw = torch.Generator().manual_seed(mutation.seed)
@@ -389,10 +390,10 @@ def _change(weights: Mapping[str, Tensor], config: Any, mutation: Mutation) -> N
 
 
 def _order(count: int, draw: torch.Generator) -> Tensor:
-    """A random order that is not the one there is.
+    """A random order of so many things, other than the present one.
 
     Raises:
-        ModelError: one thing alone has no other order.
+        ModelError: there is but one thing.
     """
     if count < 2:
         raise ModelError("a head of depth 1 cannot be shuffled")
@@ -403,55 +404,55 @@ def _order(count: int, draw: torch.Generator) -> Tensor:
 
 
 def _reinitialise(body: _Body, start: str, seed: int) -> None:
-    """Weights whose names start so as before training: normal matrices, norms 1, biases 0.
+    """Resets the weights whose names start so: normal matrices, norms 1, biases 0.
 
-    Each weight draws from a generator of its own, seeded by its name, so that a network and the
-    folder that it was loaded from, whose names differ in front, get the same numbers.
+    Each weight draws from a generator of its own, which its name seeds. So a network and its
+    folder, where names have different prefixes, get the same numbers.
     """
     for name, weight in sorted(body.weights.items()):
         if not name.startswith(start) or not weight.is_floating_point():
             continue
         if weight.ndim > 1:
-            own = zlib.crc32(name.removeprefix(body.prefix).encode())
-            draw = torch.Generator().manual_seed(seed + own)
+            of_name = zlib.crc32(name.removeprefix(body.prefix).encode())
+            draw = torch.Generator().manual_seed(seed + of_name)
             weight.copy_(torch.randn(weight.shape, generator=draw) * body.spread)
         else:
             weight.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
 def _swap(body: _Body, mutation: Mutation) -> None:
-    """Two heads of a layer in each other's place, in all that belongs to them.
+    """Swaps two heads of a layer, with all weights that belong to them.
 
-    Heads that share keys and values need no swap of those; heads of two groups cannot change
-    places, for the others of their groups stay.
+    Heads that share keys and values swap none of those. Heads of two groups cannot change places,
+    since the others of their groups stay.
     """
-    one = mutation.the_head()
-    body.check_head(one)
-    other = mutation.other or body.partner(one)
-    body.check_head(other)
+    head = mutation.the_head()
+    body.check_head(head)
+    partner = mutation.other or body.partner(head)
+    body.check_head(partner)
     group = body.heads // body.key_heads
-    if one.layer != other.layer or one == other:
-        raise ModelError(f"swap-heads takes two heads of one layer, not {one} and {other}")
-    if group > 1 and one.head // group != other.head // group:
-        start = one.head // group * group
+    if head.layer != partner.layer or head == partner:
+        raise ModelError(f"swap-heads takes two heads of one layer, not {head} and {partner}")
+    if group > 1 and head.head // group != partner.head // group:
+        start = head.head // group * group
         raise ModelError(
-            f"{one} and {other} have other keys and values, which the heads beside them share; "
-            f"{one} can be swapped with another of {Head(one.layer, start)} to "
-            f"{Head(one.layer, start + group - 1)}"
+            f"{head} and {partner} have other keys and values, which the heads beside them share; "
+            f"{head} can be swapped with another of {Head(head.layer, start)} to "
+            f"{Head(head.layer, start + group - 1)}"
         )
     anatomy = body.anatomy
     parts = [anatomy.query] if group > 1 else [anatomy.query, anatomy.key, anatomy.value]
     for part in parts:
         for first, second in zip(
-            body.rows(one.layer, part, one.head),
-            body.rows(one.layer, part, other.head),
+            body.rows(head.layer, part, head.head),
+            body.rows(head.layer, part, partner.head),
             strict=True,
         ):
             _exchange(first, second)
-    _exchange(body.columns(one), body.columns(other))
+    _exchange(body.columns(head), body.columns(partner))
 
 
-def _exchange(one: Tensor, other: Tensor) -> None:
-    kept = one.clone()
-    one.copy_(other)
-    other.copy_(kept)
+def _exchange(first: Tensor, second: Tensor) -> None:
+    before = first.clone()
+    first.copy_(second)
+    second.copy_(before)

@@ -6,12 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 from pydantic import ValidationError
 
-from attnprobe.attention import Attention, Reader
+from attnprobe.attention import Attention, Reader, TextOptions, text_sample
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.complaints import in_words, meant
 from attnprobe.core.errors import AttnprobeError, Mark
@@ -45,25 +45,14 @@ class Probe:
         self,
         text: str,
         *,
-        pair: str | None = None,
-        target: str | None = None,
         site: SiteName | None = None,
-        source_language: str | None = None,
-        target_language: str | None = None,
-        allow_special_tokens: bool = False,
-        one_segment: bool = False,
+        **options: Unpack[TextOptions],
     ) -> ProbedAttention:
         """The attention on this text, or on two.
 
         Args:
-            pair: a second text, read behind the first as `tokenizer(text, pair)` puts them.
-            target: the target text, for an encoder-decoder.
             site: needed only where the model has several.
-            source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`;
-                by default those of the run.
-            allow_special_tokens: whether the text may spell special tokens, as the text of a chat
-                template does.
-            one_segment: the text may spell out separators, which start no second segment.
+            options: as for `Model.attention`; the languages are by default those of the run.
 
         Raises:
             AttnprobeError: the model cannot read the text.
@@ -75,17 +64,10 @@ class Probe:
             raise TypeError(f"attn takes one text, not {text!r}")
         if not text.strip():
             raise ValueError("attn: the text is empty; write a sentence")
+        pair = options.get("pair")
         if pair is not None and not pair.strip():
             raise ValueError("attn: the second text is empty; write a sentence or leave pair= out")
-        sample = Sample(
-            text,
-            target,
-            allow_special_tokens,
-            source_language=source_language,
-            target_language=target_language,
-            pair=pair,
-            one_segment=one_segment,
-        )
+        sample = text_sample(text, **options)
         with _HarmlessErrors():
             return ProbedAttention(self, sample, site)
 

@@ -18,9 +18,9 @@ from attnprobe.core.sites import Head
 from attnprobe.models import attention_function
 from attnprobe.models.capture import capture
 from attnprobe.models.check import CheckRow, check
-from attnprobe.models.compare import differences, padding_check, self_check
 from attnprobe.models.forward import batch_inputs, configurations, running, trace
 from attnprobe.models.layout import Layout, find_layout
+from attnprobe.models.self_check import differences, padding_check, self_check
 from tests.architectures.tiny import ARCHITECTURES, tiny_network
 
 EAGER = {"bloom", "deberta_v2"}

@@ -32,10 +32,10 @@ from attnprobe.core.needs import Need, Rows
 from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span, Tokens
 from attnprobe.models import Model, attention_function, load
-from attnprobe.models.compare import in_float32
 from attnprobe.models.forward import Padding
 from attnprobe.models.model import REMOTE_MODULES
 from attnprobe.models.plan import Batch, plan_batches
+from attnprobe.models.self_check import in_float32
 from tests.architectures.small import small_config
 from tests.architectures.tiny import random_network, tiny_network, tiny_tokenizer
 

@@ -1271,6 +1271,7 @@ def test_mistakes_in_python_probes(
         ("''", "ValueError: attn: the text is empty; write a sentence"),
         ("' '", "ValueError: attn: the text is empty; write a sentence"),
         ("['a b']", "TypeError: attn takes one text, not ['a b']"),
+        ("'a b', pairs='c'", "TypeError: unknown argument 'pairs'; did you mean 'pair'?"),
         (
             "'The dog barks.').attends('barks', 'cat', heads='L1H1', min=0.5",
             "SelectorError: 'cat' does not stand in the text",

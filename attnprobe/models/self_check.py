@@ -1,9 +1,10 @@
-"""Our attention rows against the network's own eager weights."""
+"""The comparison of attention rows with the network's own eager weights, made at every load."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from attnprobe.models.layout import Layout
 
 TOLERANCE = 5e-4
 TOLERANCE_HALF = 1e-2
-# The widest sliding window that is measured at load, in tokens.
+# Tokens of the widest sliding window that a load measures.
 WIDEST_WINDOW = 256
 
 
@@ -34,10 +35,22 @@ class Difference(NamedTuple):
     value: float
 
 
+def layer_difference(site: SiteName, layer: int, ours: Floats, expected: Floats) -> Difference:
+    """The head of a layer whose weights `[heads, target, source]` differ most."""
+    apart = np.abs(ours - expected).max(axis=(1, 2))
+    head = int(apart.argmax())
+    return Difference(site, Head(layer, head), float(apart[head]))
+
+
+def largest(found: Iterable[Difference]) -> Difference:
+    """The largest difference; NaN counts as larger than any number."""
+    return max(found, key=lambda difference: (math.isnan(difference.value), difference.value))
+
+
 def differences(
     network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor]
 ) -> list[Difference]:
-    """Every row of every layer against eager `output_attentions`, padding left out.
+    """The largest difference of each layer to eager `output_attentions`, padding left out.
 
     Raises:
         ModelError: eager gives no weights, or not of these sites and layers.
@@ -58,13 +71,11 @@ def differences(
             network, where, inputs, {(site, layer): rows for layer in where.sites[site].layers}
         )
         for layer, expected in zip(where.sites[site].layers, layers, strict=True):
-            worst = torch.zeros(expected.shape[1])
+            of_samples = []
             for sample, weights in enumerate(ours[site, layer]):
-                own = expected[sample][:, queries[sample]][:, :, keys[sample]].cpu()
-                apart = (torch.tensor(weights) - own).abs().amax(dim=(1, 2))
-                worst = torch.maximum(worst, apart)
-            head = int(worst.argmax())
-            found.append(Difference(site, Head(layer, head), float(worst[head])))
+                real = expected[sample][:, queries[sample]][:, :, keys[sample]]
+                of_samples.append(layer_difference(site, layer, weights, real.cpu().numpy()))
+            found.append(largest(of_samples))
     return found
 
 
@@ -74,10 +85,10 @@ def _count(where: Layout) -> str:
 
 @contextmanager
 def in_float32(network: PreTrainedModel) -> Iterator[None]:
-    """The network with its weights in float32 meanwhile; the same weights afterwards.
+    """Runs a block with the network's weights in float32; afterwards it has its own again.
 
-    What half precision rounds is no misreading: a score of some units is off by hundredths, in
-    eager attention as in ours. Takes the memory of a copy in float32.
+    Half precision puts a score of some units off by hundredths, in eager attention as in ours, and
+    such rounding must not count as misreading. The block takes the memory of a copy in float32.
     """
     halves = [
         (tensor, tensor.data)
@@ -97,8 +108,8 @@ def self_check(
     network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor], *, name: str
 ) -> None:
     """Raises ModelError where our rows differ from the network's own eager weights."""
-    for one in differences(network, where, inputs):
-        _refuse(network, one, "from the model's own eager attention", name)
+    for difference in differences(network, where, inputs):
+        _check(network, difference, "from the model's own eager attention", name)
 
 
 def padding_check(
@@ -112,11 +123,11 @@ def padding_check(
     shared: int | None = None,
     name: str,
 ) -> None:
-    """Raises ModelError where a text beside a longer one is read otherwise than alone.
+    """Raises ModelError where a text has other weights beside a longer one than alone.
 
     Args:
-        segments: of each source token; none where the tokenizer numbers none.
-        shared: as in `pack`; the texts are cut so that the longer one is no longer than this.
+        segments: of each source token; empty where the tokenizer numbers none.
+        shared: as in `pack`; the texts are cut so that the longer one stays within it.
     """
     end = None if shared is None else max(1, shared - 3)
     sources = _and_longer(source[:end])
@@ -140,24 +151,22 @@ def padding_check(
 
     alone, beside = first(1), first(2)
     for (site, layer), weights in alone.items():
-        apart = abs(weights[0] - beside[site, layer][0]).max(axis=(1, 2))
-        head = int(apart.argmax())
-        worst = Difference(site, Head(layer, head), float(apart[head]))
-        _refuse(network, worst, "beside a longer text from the same text alone", name)
+        worst = layer_difference(site, layer, weights[0], beside[site, layer][0])
+        _check(network, worst, "beside a longer text from the same text alone", name)
 
 
 def _and_longer(numbers: Sequence[int]) -> list[Sequence[int]]:
-    """Some tokens, and the same with three more behind them."""
+    """The numbers, and the same with the last three repeated."""
     return [numbers, [*numbers, *numbers[-3:]]]
 
 
 def beyond_windows(
     network: PreTrainedModel, where: Layout, *, max_tokens: int | None
 ) -> dict[str, Tensor] | None:
-    """Random ids that are a little longer than the windows of up to `WIDEST_WINDOW` tokens.
+    """Inputs of random ids, a little longer than the windows of up to `WIDEST_WINDOW` tokens.
 
     Returns:
-        None where there is no such window: wider ones would cost more than the rest of a load.
+        None where there is no such window. Wider ones would cost more than the rest of a load.
     """
     sizes = [window for *_, window in _small_windows(where)]
     if not sizes:
@@ -182,10 +191,10 @@ def _small_windows(where: Layout) -> list[tuple[Site, int, int]]:
 def applied_windows(
     network: PreTrainedModel, where: Layout, inputs: Mapping[str, Tensor] | None
 ) -> Layout:
-    """The layout without the sliding windows that a configuration tells and no layer applies.
+    """The layout without those sliding windows that the configuration names and no layer applies.
 
     Args:
-        inputs: of `beyond_windows`, in which the narrower windows are looked for.
+        inputs: from `beyond_windows`.
     """
     if inputs is None:
         return where
@@ -198,21 +207,24 @@ def applied_windows(
     steps = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
     for site, layer, window in small:
         if found[site.name, layer][0][:, steps >= window].any():
-            windows = {n: own for n, own in sites[site.name].windows.items() if n != layer}
+            windows = dict(sites[site.name].windows)
+            del windows[layer]
             sites[site.name] = replace(sites[site.name], windows=windows)
     return replace(where, sites=sites)
 
 
 def tolerance(network: PreTrainedModel) -> float:
-    """The largest difference of a weight that is allowed, by the network's precision."""
+    """The largest allowed difference of a weight, by the network's precision."""
     half = next(network.parameters()).dtype != torch.float32
     return TOLERANCE_HALF if half else TOLERANCE
 
 
-def _refuse(network: PreTrainedModel, one: Difference, than: str, name: str) -> None:
+def _check(network: PreTrainedModel, difference: Difference, than: str, name: str) -> None:
+    """Raises ModelError where a difference is larger than allowed, or NaN."""
     allowed = tolerance(network)
-    if not one.value <= allowed:
+    if not difference.value <= allowed:
+        site, head, value = difference
         raise ModelError(
-            f"{name}: {one.site} {one.head} differs {than} by {one.value:.2g}, allowed "
+            f"{name}: {site} {head} differs {than} by {value:.2g}, allowed "
             f"{allowed:.0e}; attnprobe cannot read it exactly"
         )
