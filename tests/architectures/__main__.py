@@ -16,7 +16,7 @@ from tests.architectures import page, sweep
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Sweeps over all architectures and writes what the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="python -m architectures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.architectures", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the table to this file as JSON")
     parser.add_argument("--page", type=Path, help="write the table to this file as Markdown")
     files = parser.parse_args(arguments)
