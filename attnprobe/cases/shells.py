@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from attnprobe.cases.entries import Severity
 from attnprobe.core.sites import SiteName
+from attnprobe.words.input_texts import TEXT_KEYS
 from attnprobe.words.looks import Among
-from attnprobe.words.segmentation import WHICH
 from attnprobe.words.selectors import Chars, Phrase, Selector, parse_selector
 
 # A relation is judged on at least so many arcs unless it says otherwise.
@@ -201,7 +201,7 @@ class CorpusShell(_Shell):
 
 
 def _names_a_text(value: object) -> TypeGuard[Mapping[str, object]]:
-    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in WHICH
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in TEXT_KEYS
 
 
 def _span_selector(value: object) -> Selector:

@@ -21,13 +21,13 @@ from attnprobe.core.units import MeasureUnit
 from attnprobe.core.verdicts import Bound, Outcome, Verdict
 from attnprobe.rules.chance import Bools, Pair, Trials
 from attnprobe.words.heads import Heads, How, parse_heads
+from attnprobe.words.input_texts import TEXT_KEYS
 from attnprobe.words.locate import locate
-from attnprobe.words.segmentation import WHICH
 from attnprobe.words.selectors import (
     SPECIAL_NAMES,
     Predicts,
     Selector,
-    check_in_target,
+    check_target_selector,
     parse_selector,
 )
 
@@ -91,7 +91,7 @@ SELECTOR_PART_SCHEMA: dict[str, Any] = {
     "anyOf": [
         _WORD,
         _form("special", special={"enum": list(SPECIAL_NAMES)}),
-        *(_form(which, **{which: _WORDS}) for which in WHICH),
+        *(_form(which, **{which: _WORDS}) for which in TEXT_KEYS),
     ]
 }
 SELECTOR_SCHEMA: dict[str, Any] = {
@@ -225,7 +225,7 @@ class Rule(BaseModel, ABC):
         """
         if not self._in_target(sample, end):
             return locate(selector, sample.joined, pair_start=sample.pair_start)
-        check_in_target(selector)
+        check_target_selector(selector)
         return locate(selector, sample.target or "")
 
     def _in_target(self, sample: Sample, end: End) -> bool:
@@ -245,7 +245,7 @@ class Rule(BaseModel, ABC):
         """
         for place in self.places():
             if self._in_target(encoding.sample, place.end):
-                check_in_target(place.selector)
+                check_target_selector(place.selector)
             if not any(isinstance(part, Predicts) for part in place.selector.parts):
                 continue
             if place.end == "key":

@@ -1,1 +1,1 @@
-"""From words in a text to token positions, by character offsets; head selectors."""
+"""Words of a text and their tokens, found by character offsets; selectors of words and of heads."""

@@ -1,4 +1,4 @@
-"""Head selectors: which heads a rule looks at, and how many of them must agree."""
+"""Head selectors: which heads a rule judges, and how many of them must pass."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ ADVICE = (
     "write a head as L3H1, a layer as L3, layers as L2-L4, a list of these, any, all or mean, "
     'or {in: [L2, L3H1], how: any}, or "@name" from a lock file'
 )
-# A head written otherwise: L3.H1, l3h1, 3-1.
+# Other spellings of a head, for advice: L3.H1, l3h1, 3-1.
 _NEARLY = re.compile(r"(?:[Ll]([0-9]{1,6})[-._ ]?[Hh]|([0-9]{1,6})[-._])([0-9]{1,6})")
-# Of a hash that a reader is shown.
-_DIGITS = 12
+_DIGITS = 12  # messages show so many digits of a hash
 _LAYERS = re.compile(r"L([0-9]{1,6})(?:-L([0-9]{1,6}))?")
 
-# Beside the forms of a head set, text with a column of a template in it.
+# The last pattern is text that contains a column of a template.
 HEAD_SET_SCHEMA = {
     "anyOf": [
         {"const": "all"},
@@ -92,7 +91,7 @@ RELATION_HEADS_SCHEMA = {
 
 @dataclass(frozen=True)
 class Layers:
-    """All heads of the layers `first` to `last`, both included; the whole model if unbounded."""
+    """All heads of the layers `first` to `last`, both included; `last` None is the last layer."""
 
     first: int = 0
     last: int | None = None
@@ -100,10 +99,11 @@ class Layers:
 
 @dataclass(frozen=True)
 class HeadSet:
-    """Heads that the lock file has under a name, as a scan chose them on some model.
+    """Heads with a name in the lock file: `@pronouns` for L3H1 and L5H2.
 
     Attributes:
-        model, revision, weights_sha256: of that model; None where the lock file does not say.
+        model, revision, weights_sha256: the model on which a scan chose the heads; None if the lock
+            file does not say.
     """
 
     name: str
@@ -117,12 +117,12 @@ class HeadSet:
 
     @property
     def origin(self) -> str:
-        """What the heads were chosen on: `minilm, weights 53aa51172d14`."""
+        """The model that the heads were chosen on: `minilm, weights 53aa51172d14`."""
         return origin_of(self.model, self.weights_sha256)
 
 
 def origin_of(model: str | None, weights_sha256: str | None) -> str:
-    """A model and its weights in words; the lock file may not tell them."""
+    """A model and its weights in words; None for what the lock file does not say."""
     if weights_sha256 is None:
         return model or "a model that the lock file does not name"
     return f"{model or 'a model'}, weights {weights_sha256[:_DIGITS]}"
@@ -130,13 +130,13 @@ def origin_of(model: str | None, weights_sha256: str | None) -> str:
 
 @dataclass(frozen=True)
 class Heads:
-    """A set of heads and how it is judged.
+    """A set of heads and how a rule judges it.
 
     Attributes:
-        how: None where the case does not say; the rule then chooses.
-        count: how many heads must pass, for `at_least`.
-        text: as a reader writes it, for messages.
-        sets: those of the lock file that it names.
+        how: None if the case does not say; then the rule chooses.
+        count: for `at_least`, how many heads must pass.
+        text: the selector in messages: `at least 2 of [L3, L5H2]`.
+        sets: the head sets of the lock file that the selector names.
     """
 
     members: tuple[Head | Layers, ...]
@@ -149,18 +149,19 @@ class Heads:
         return self.text
 
     def resolve(self, site: Site) -> tuple[Head, ...]:
-        """The heads meant at this site, in order, each once.
+        """The selected heads of a site, in order, each once.
 
         Raises:
-            SelectorError: a head or layer that the site does not have.
+            SelectorError: the site does not have a head or layer, or has too few heads for
+                `at_least`.
         """
-        for own in self.sets:
+        for head_set in self.sets:
             try:
-                Heads(own.heads, None, 0, str(own)).resolve(site)
+                Heads(head_set.heads, None, 0, str(head_set)).resolve(site)
             except SelectorError as error:
                 raise SelectorError(
-                    f"{error}; the head is of {own} in the lock file, chosen on {own.origin}: "
-                    "scan this model, or name its heads"
+                    f"{error}; the head is of {head_set} in the lock file, chosen on "
+                    f"{head_set.origin}: scan this model, or name its heads"
                 ) from None
         found: dict[Head, None] = {}
         for member in self.members:
@@ -185,31 +186,35 @@ class Heads:
         return tuple(found)
 
     def chosen_elsewhere(self, weights_sha256: str) -> tuple[HeadSet, ...]:
-        """The named sets that were chosen on other weights than these."""
-        return tuple(own for own in self.sets if own.weights_sha256 not in (None, weights_sha256))
+        """The named head sets that were chosen on other weights than these."""
+        return tuple(
+            head_set
+            for head_set in self.sets
+            if head_set.weights_sha256 not in (None, weights_sha256)
+        )
 
     @staticmethod
     def _check_layer(layer: int, site: Site) -> None:
         if layer in site.heads:
             return
         first, last = site.layers[0], site.layers[-1]
-        listed = ", ".join(map(str, site.layers))
+        layers = ", ".join(map(str, site.layers))
         if len(site.layers) == last - first + 1:
-            listed = f"{first} to {last}"
+            layers = f"{first} to {last}"
         raise SelectorError(
             f"layer {layer} has no attention at the {site.name} site; layers with attention: "
-            f"{listed}"
+            f"{layers}"
         )
 
 
 def parse_heads(value: object, head_sets: Mapping[str, HeadSet] | None = None) -> Heads:
-    """Reads a head selector as a case file writes it.
+    """Parses a head selector from its YAML value.
 
     Args:
-        head_sets: the named sets of the lock file, for `"@name"`.
+        head_sets: the head sets of the lock file by name, for `"@name"`.
 
     Raises:
-        ValueError: not a head selector; the message says what to write.
+        ValueError: the value is no head selector. The message says what to write.
     """
     sets = head_sets or {}
     if isinstance(value, dict):
@@ -274,9 +279,9 @@ def _parse_members(value: object, sets: Mapping[str, HeadSet]) -> tuple[Head | L
 
 
 def _named_sets(value: object, sets: Mapping[str, HeadSet]) -> tuple[HeadSet, ...]:
-    """The head sets that a selector names, each once; all of them are there."""
+    """The head sets that a valid selector names, each once."""
     if isinstance(value, list):
-        return tuple(dict.fromkeys(own for item in value for own in _named_sets(item, sets)))
+        return tuple(dict.fromkeys(named for item in value for named in _named_sets(item, sets)))
     return (sets[value[1:]],) if isinstance(value, str) and value.startswith("@") else ()
 
 

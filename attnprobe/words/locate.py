@@ -1,6 +1,6 @@
-"""Where a selector's word stands in a text, and what to say where it does not.
+"""The characters that a selector means in a text, and messages for a word that is not there.
 
-A phrase matches where both its ends are word boundaries.
+A phrase matches where both of its ends are word boundaries.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.printing import clip, display_width
 from attnprobe.core.texts import Span
+from attnprobe.words.input_texts import InputText, WhichText, input_texts
 from attnprobe.words.segmentation import (
     GRAPHEME,
-    TextPart,
-    Which,
     has_ink,
     split_graphemes,
-    split_texts,
     word_boundaries,
     words,
 )
@@ -30,29 +29,43 @@ from attnprobe.words.selectors import (
     Predicts,
     Selector,
     Special,
-    quoted,
 )
-from attnprobe.words.show import LINE, as_yaml, describe_code_points, escape, indent, underline
+from attnprobe.words.show import (
+    LINE,
+    as_yaml,
+    describe_code_points,
+    escape,
+    indent,
+    quoted,
+    underline,
+)
 
-MOST_PLACES = 10  # places of an ambiguous word that a message shows
+MOST_OCCURRENCES = 10  # a message shows so many occurrences of an ambiguous word
+
+
+class _Occurrence(NamedTuple):
+    """A word in one of the input texts; `span` counts from the start of that text."""
+
+    text: InputText
+    span: Span
 
 
 def locate(selector: Selector, text: str, *, pair_start: int | None = None) -> tuple[Span, ...]:
-    """The characters that a selector means, one span for each of its parts, in their order.
+    """The characters that a selector means: one span for each part, in order.
 
-    A `Special` has no characters and gives no span; a `Predicts` gives the word predicted. Of two
-    texts, a phrase without `nth` is sought in both; `nth` and `chars` count in the first unless the
-    selector says which.
+    A `Special` has no characters and yields no span. A `Predicts` yields the word that it predicts.
+    In a pair of texts, a phrase without `nth` is searched in both; `nth` and `chars` count in the
+    first text unless the selector names one.
 
     Args:
-        text: two texts as `Sample.joined`.
-        pair_start: where the second of two texts starts.
+        text: `Sample.joined`.
+        pair_start: the first character of the second text.
 
     Raises:
-        SelectorError: a word is missing, or ambiguous, or differs from the text in characters
-            that look alike; characters outside the text; `{pair: ...}` without a second text.
+        SelectorError: a word is missing or ambiguous, or the text spells it with other characters
+            that look alike; characters lie outside the text; `{pair: ...}` without a second text.
     """
-    texts = split_texts(text, pair_start)
+    texts = input_texts(text, pair_start)
     return tuple(
         _locate_chars(part, texts) if isinstance(part, Chars) else _locate_word(part, texts)
         for part in selector.parts
@@ -60,191 +73,183 @@ def locate(selector: Selector, text: str, *, pair_start: int | None = None) -> t
     )
 
 
-def _counted_in(part: Phrase | Predicts | Chars, texts: Sequence[TextPart]) -> TextPart:
-    """The text that a selector counts in: the one it names, else the first."""
-    for own in texts:
-        if own.which == (part.which or "text"):
-            return own
+def _locate_chars(part: Chars, texts: Sequence[InputText]) -> Span:
+    text = _text_of(part, texts)
+    if part.end > len(text.text):
+        raise SelectorError(
+            f"chars: [{part.start}, {part.end}] lies outside {text.name} of {len(text.text)} "
+            "characters"
+        )
+    if not has_ink(text.text[part.start : part.end]):
+        raise SelectorError(
+            f"chars: [{part.start}, {part.end}] selects only white space\n"
+            + indent(underline(text.text, Span(part.start, part.end)))
+        )
+    return Span(text.start + part.start, text.start + part.end)
+
+
+def _locate_word(part: Phrase | Predicts, texts: Sequence[InputText]) -> Span:
+    in_any_text = part.which is None and part.nth is None
+    searched = texts if in_any_text else [_text_of(part, texts)]
+    occurrences = _find_word(part.text, searched)
+    if not occurrences:
+        elsewhere = None if in_any_text else _explain_other_text(part, searched[0], texts)
+        raise SelectorError(elsewhere or _explain_missing(part.text, searched))
+    where = searched[0].name if len(searched) == 1 else "the two texts"
+    if part.nth is None and len(occurrences) > 1:
+        example = _selector_forms(part, occurrences, texts)[1]
+        raise SelectorError(
+            f"{quoted(part.text)} stands {len(occurrences)} times in {where}; "
+            f"say which one, such as {example}\n{_show_occurrences(part, occurrences, texts)}"
+        )
+    nth = part.nth or 1
+    if nth > len(occurrences):
+        times = "once" if len(occurrences) == 1 else f"{len(occurrences)} times"
+        raise SelectorError(
+            f"{quoted(part.text)} stands {times} in {where}, there is no nth: {nth}\n"
+            f"{_show_occurrences(part, occurrences, texts)}"
+        )
+    text, span = occurrences[nth - 1]
+    return Span(text.start + span.start, text.start + span.end)
+
+
+def _text_of(part: Phrase | Predicts | Chars, texts: Sequence[InputText]) -> InputText:
+    """The text that a selector names, or else the first."""
+    for text in texts:
+        if text.which == (part.which or "text"):
+            return text
     raise SelectorError(
         "{pair: ...} names a word of a second text, and there is none; write text_pair: beside "
         "text:, or name the word without pair:"
     )
 
 
-def _locate_chars(part: Chars, texts: Sequence[TextPart]) -> Span:
-    own = _counted_in(part, texts)
-    if part.end > len(own.text):
-        raise SelectorError(
-            f"chars: [{part.start}, {part.end}] lies outside {own.name} of {len(own.text)} "
-            "characters"
-        )
-    if not has_ink(own.text[part.start : part.end]):
-        raise SelectorError(
-            f"chars: [{part.start}, {part.end}] selects only white space\n"
-            + indent(underline(own.text, Span(part.start, part.end)))
-        )
-    return Span(own.start + part.start, own.start + part.end)
+def _find_word(phrase: str, texts: Sequence[InputText]) -> list[_Occurrence]:
+    """Every occurrence of a phrase between word boundaries."""
+    return [
+        _Occurrence(text, span)
+        for text in texts
+        for span in _find_substring(phrase, text.text)
+        if word_boundaries(text.text).issuperset(span)
+    ]
 
 
-def _locate_word(part: Phrase | Predicts, texts: Sequence[TextPart]) -> Span:
-    anywhere = part.which is None and part.nth is None
-    sought = texts if anywhere else [_counted_in(part, texts)]
-    places = [(own, span) for own in sought for span in _places(part.text, own.text)]
-    if not places:
-        elsewhere = None if anywhere else _elsewhere(part, sought[0], texts)
-        raise SelectorError(elsewhere or _missing(part.text, sought))
-    where = sought[0].name if len(sought) == 1 else "the two texts"
-    if part.nth is None and len(places) > 1:
-        form = _forms(part, places, texts)[1]
-        raise SelectorError(
-            f"{quoted(part.text)} stands {len(places)} times in {where}; "
-            f"say which one, such as {form}\n{_listed(part, places, texts)}"
-        )
-    nth = part.nth or 1
-    if nth > len(places):
-        times = "once" if len(places) == 1 else f"{len(places)} times"
-        raise SelectorError(
-            f"{quoted(part.text)} stands {times} in {where}, there is no nth: {nth}\n"
-            f"{_listed(part, places, texts)}"
-        )
-    own, span = places[nth - 1]
-    return Span(own.start + span.start, own.start + span.end)
-
-
-def _forms(
-    part: Phrase | Predicts, places: Sequence[tuple[TextPart, Span]], texts: Sequence[TextPart]
-) -> list[str]:
-    """How to write a selector of each place."""
-    kind = "word" if isinstance(part, Phrase) else "predicts"
-    counts = Counter(own.which for own, _ in places)
-    seen: Counter[Which] = Counter()
-    forms = []
-    for own, _ in places:
-        seen[own.which] += 1
-        nth = f", nth: {seen[own.which]}" if counts[own.which] > 1 else ""
-        plain = kind == "word" and not nth
-        form = as_yaml(part.text) if plain else f"{{{kind}: {as_yaml(part.text)}{nth}}}"
-        counted = len(texts) == 1 or (nth and own.which == "text")
-        forms.append(form if counted else f"{{{own.which}: {form}}}")
-    return forms
-
-
-def _elsewhere(part: Phrase | Predicts, own: TextPart, texts: Sequence[TextPart]) -> str | None:
-    """What to write for a word that stands in the other text alone."""
-    for other in texts:
-        places = [(other, span) for span in _places(part.text, other.text)]
-        if places:
-            return (
-                f"{quoted(part.text)} stands in {other.name}, not in {own.name}; write "
-                f"{_forms(part, places, texts)[0]}\n" + indent(underline(other.text, places[0][1]))
-            )
-    return None
-
-
-def _occurrences(phrase: str, text: str) -> Iterator[Span]:
-    """Every place of a substring; places may overlap."""
+def _find_substring(phrase: str, text: str) -> Iterator[Span]:
+    """Every occurrence of a substring; occurrences may overlap."""
     start = text.find(phrase)
     while start >= 0:
         yield Span(start, start + len(phrase))
         start = text.find(phrase, start + 1)
 
 
-def _places(phrase: str, text: str) -> list[Span]:
-    found = list(_occurrences(phrase, text))
-    if not found:
-        return []
-    boundaries = word_boundaries(text)
-    return [span for span in found if boundaries.issuperset(span)]
+def _selector_forms(
+    part: Phrase | Predicts, occurrences: Sequence[_Occurrence], texts: Sequence[InputText]
+) -> list[str]:
+    """The YAML selector of each occurrence: `{word: it, nth: 2}`."""
+    kind = "word" if isinstance(part, Phrase) else "predicts"
+    totals = Counter(text.which for text, _ in occurrences)
+    seen: Counter[WhichText] = Counter()
+    forms = []
+    for text, _ in occurrences:
+        seen[text.which] += 1
+        nth = f", nth: {seen[text.which]}" if totals[text.which] > 1 else ""
+        word_suffices = kind == "word" and not nth
+        form = as_yaml(part.text) if word_suffices else f"{{{kind}: {as_yaml(part.text)}{nth}}}"
+        unambiguous = len(texts) == 1 or (nth and text.which == "text")
+        forms.append(form if unambiguous else f"{{{text.which}: {form}}}")
+    return forms
 
 
-def _listed(
-    part: Phrase | Predicts, places: Sequence[tuple[TextPart, Span]], texts: Sequence[TextPart]
+def _show_occurrences(
+    part: Phrase | Predicts, occurrences: Sequence[_Occurrence], texts: Sequence[InputText]
 ) -> str:
-    """The places of a word, each with what names it; `nth` alone where there is one text."""
+    """The underlined occurrences, each behind its selector; in a single text behind its `nth`."""
     lines = []
-    forms = _forms(part, places, texts)
-    for number, (own, span) in enumerate(places[:MOST_PLACES]):
+    forms = _selector_forms(part, occurrences, texts)
+    for number, (text, span) in enumerate(occurrences[:MOST_OCCURRENCES]):
         label = f"  nth: {number + 1}  " if len(texts) == 1 else f"  {forms[number]}  "
-        line, carets = underline(own.text, span).split("\n")
+        line, carets = underline(text.text, span).split("\n")
         lines += [label + line, " " * display_width(label) + carets]
-    if len(places) > MOST_PLACES:
-        lines.append(f"  and {len(places) - MOST_PLACES} more")
+    if len(occurrences) > MOST_OCCURRENCES:
+        lines.append(f"  and {len(occurrences) - MOST_OCCURRENCES} more")
     return "\n".join(lines)
 
 
-def _missing(phrase: str, texts: Sequence[TextPart]) -> str:
-    """Why a phrase is not found, with the place in the texts that comes nearest."""
-    for own in texts:
-        alike = _look_alike(phrase, own.text)
-        if alike:
-            found = own.text[alike.start : alike.end]
+def _explain_other_text(
+    part: Phrase | Predicts, searched: InputText, texts: Sequence[InputText]
+) -> str | None:
+    """The message for a word that only the other text contains; None if neither does."""
+    for text in texts:
+        occurrences = _find_word(part.text, [text])
+        if occurrences:
+            form = _selector_forms(part, occurrences, texts)[0]
             return (
-                f"{quoted(phrase)} stands in {own.name} in other characters: "
-                f"{_differences(phrase, found)}; write it as in {own.name}: {escape(found)}\n"
-                + indent(underline(own.text, alike))
+                f"{quoted(part.text)} stands in {text.name}, not in {searched.name}; write {form}\n"
+                + indent(underline(text.text, occurrences[0].span))
             )
-    for own in texts:
-        inside = next(_occurrences(phrase, own.text), None)
-        if inside:
-            whole = _whole(inside, own.text)
+    return None
+
+
+def _explain_missing(phrase: str, texts: Sequence[InputText]) -> str:
+    """The message for a phrase that no text contains, with the nearest words."""
+    for text in texts:
+        alike = _find_look_alike(phrase, text.text)
+        if alike:
+            found = text.text[alike.start : alike.end]
             return (
-                f"{quoted(phrase)} stands in {own.name} only as a part of "
-                f"{quoted(own.text[whole.start : whole.end])}\n"
-                + indent(underline(own.text, whole))
+                f"{quoted(phrase)} stands in {text.name} in other characters: "
+                f"{_describe_differences(phrase, found)}; write it as in {text.name}: "
+                f"{escape(found)}\n" + indent(underline(text.text, alike))
+            )
+    for text in texts:
+        inside = next(_find_substring(phrase, text.text), None)
+        if inside:
+            whole = _extend_to_words(inside, text.text)
+            return (
+                f"{quoted(phrase)} stands in {text.name} only as a part of "
+                f"{quoted(text.text[whole.start : whole.end])}\n"
+                + indent(underline(text.text, whole))
             )
     where = texts[0].name if len(texts) == 1 else "either text"
-    nearest = [(own.text, span) for own in texts for span in _nearest(phrase, own.text)]
+    nearest = [(text.text, span) for text in texts for span in _nearest(phrase, text.text)]
     if not nearest:
-        shown = "\n".join(f"  {clip(own.text, LINE)}" for own in texts)
-        return f"{quoted(phrase)} does not stand in {where}{_meant(phrase)}:\n{shown}"
+        clipped = "\n".join(f"  {clip(text.text, LINE)}" for text in texts)
+        return f"{quoted(phrase)} does not stand in {where}{_advise(phrase)}:\n{clipped}"
     names = ", ".join(quoted(text[span.start : span.end]) for text, span in nearest)
-    place = indent(underline(*nearest[0]))
-    return f"{quoted(phrase)} does not stand in {where}; nearest: {names}\n{place}"
+    lines = indent(underline(*nearest[0]))
+    return f"{quoted(phrase)} does not stand in {where}; nearest: {names}\n{lines}"
 
 
-def _whole(span: Span, text: str) -> Span:
-    """The words that a span touches."""
-    touched = [word for word in words(text) if word.start < span.end and span.start < word.end]
+def _extend_to_words(span: Span, text: str) -> Span:
+    """The span together with every word that it overlaps."""
+    overlapped = [word for word in words(text) if word.start < span.end and span.start < word.end]
     return Span(
-        min([span.start, *(word.start for word in touched)]),
-        max([span.end, *(word.end for word in touched)]),
+        min([span.start, *(word.start for word in overlapped)]),
+        max([span.end, *(word.end for word in overlapped)]),
     )
 
 
 def _nearest(phrase: str, text: str) -> list[Span]:
-    """Up to three stretches of as many words as the phrase has, most alike first."""
+    """Up to three word sequences as long as the phrase, the most similar first."""
     count = max(1, len(words(phrase)))
     spans = words(text)
-    stretches: dict[str, Span] = {}
+    sequences: dict[str, Span] = {}
     for first, last in zip(spans, spans[count - 1 :], strict=False):
-        stretch = Span(first.start, last.end)
-        stretches.setdefault(text[stretch.start : stretch.end].casefold(), stretch)
-    return [stretches[name] for name in difflib.get_close_matches(phrase.casefold(), stretches)]
+        sequence = Span(first.start, last.end)
+        sequences.setdefault(text[sequence.start : sequence.end].casefold(), sequence)
+    return [sequences[name] for name in difflib.get_close_matches(phrase.casefold(), sequences)]
 
 
-_PLAIN = str.maketrans({"’": "'", "\u2010": "-", "\u2011": "-"})
-
-
-def _plain(grapheme: str) -> str:
-    """A grapheme without what the eye cannot tell: composition, zero width, kind of space."""
-    composed = unicodedata.normalize("NFKC", grapheme).translate(_PLAIN)
-    return "".join(
-        " " if char.isspace() else char
-        for char in composed
-        if unicodedata.category(char) != "Cf" and not 0xFE00 <= ord(char) <= 0xFE0F
-    )
-
-
-def _look_alike(phrase: str, text: str) -> Span | None:
-    """Where the text shows the phrase in other characters."""
-    graphemes = [span for span in split_graphemes(text) if _plain(text[span.start : span.end])]
-    plain = "".join(_plain(text[span.start : span.end]) for span in graphemes)
-    origin = [span for span in graphemes for _ in _plain(text[span.start : span.end])]
+def _find_look_alike(phrase: str, text: str) -> Span | None:
+    """The characters of the text that look like the phrase but differ from it."""
+    graphemes = [span for span in split_graphemes(text) if _skeleton(text[span.start : span.end])]
+    skeleton = "".join(_skeleton(text[span.start : span.end]) for span in graphemes)
+    origin = [span for span in graphemes for _ in _skeleton(text[span.start : span.end])]
     boundaries = word_boundaries(text)
-    sought = "".join(map(_plain, GRAPHEME.findall(phrase)))
-    if not sought:
+    searched = "".join(map(_skeleton, GRAPHEME.findall(phrase)))
+    if not searched:
         return None
-    for start, end in _occurrences(sought, plain):
+    for start, end in _find_substring(searched, skeleton):
         span = Span(origin[start].start, origin[end - 1].end)
         begins = start == 0 or origin[start - 1] != origin[start]
         ends = end == len(origin) or origin[end] != origin[end - 1]
@@ -253,7 +258,20 @@ def _look_alike(phrase: str, text: str) -> Span | None:
     return None
 
 
-def _differences(phrase: str, found: str) -> str:
+_PLAIN_PUNCTUATION = str.maketrans({"’": "'", "\u2010": "-", "\u2011": "-"})
+
+
+def _skeleton(grapheme: str) -> str:
+    """A form that graphemes of the same look share: composed, plain spaces, nothing invisible."""
+    composed = unicodedata.normalize("NFKC", grapheme).translate(_PLAIN_PUNCTUATION)
+    return "".join(
+        " " if char.isspace() else char
+        for char in composed
+        if unicodedata.category(char) != "Cf" and not 0xFE00 <= ord(char) <= 0xFE0F
+    )
+
+
+def _describe_differences(phrase: str, found: str) -> str:
     matcher = difflib.SequenceMatcher(a=found, b=phrase, autojunk=False)
     return "; ".join(
         f"the text has {describe_code_points(found[a:b])} "
@@ -263,8 +281,8 @@ def _differences(phrase: str, found: str) -> str:
     )
 
 
-def _meant(phrase: str) -> str:
-    """What to write instead of a phrase that spells a special token, or has curly quotes."""
+def _advise(phrase: str) -> str:
+    """Advice for a phrase that spells a special token or has curly quotes."""
     name = phrase.strip("[]<>").lower()
     if name in SPECIAL_NAMES and name != phrase.lower():
         return f"; write {{special: {name}}}"

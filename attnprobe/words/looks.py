@@ -1,9 +1,9 @@
-"""Which words compete when one word looks at another: the pairs of a text as token positions.
+"""Looks: the pairs of words that a relation labels, as token positions and competing words.
 
-Both words of a pair are labelled spans, and each is measured as it is labelled: from the first the
-mean over its tokens, to the second the sum over its tokens (Clark et al. 2019, "What Does BERT Look
-At?", section 4.1). The second competes, as one candidate, with the words of the text that touch
-neither span.
+In "The dog barked" the relation nsubj labels the pair dog → barked: dog looks, and a head is right
+if barked gets more of its weight than any other candidate. The weight from a word is the mean over
+its tokens, the weight to a word the sum (Clark et al. 2019, "What Does BERT Look At?", section
+4.1). The candidates are the expected word and the words of the text that overlap neither span.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from attnprobe.words.segmentation import words as words_of
 from attnprobe.words.selectors import selector_of
 
 OFFSETS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
-"""Fixed distances that heads are compared with, in words; below zero to the left."""
+"""Fixed distances in words that heads are compared with; negative ones lie to the left."""
 
-# Why a pair is not judged.
+# Reasons why a pair is not judged.
 UNREADABLE = "the model cannot take the text"
 UNKNOWN = "a word of the arc is an unknown token, which the model cannot see"
 SPLIT = "no token boundary at an end of a word"
@@ -40,26 +40,27 @@ ALONE = "no other word to choose from"
 LEFT_OUT = (UNREADABLE, UNKNOWN, SPLIT, SAME, FIRST, LATER, FAR, ALONE)
 
 Among = Literal["words", "all"]
-"""What competes: words, without special tokens and, at a causal site, the first token; or these
-sinks as well. The word that looks never competes."""
+"""What competes: `words` leaves out special tokens and, at a causal site, the first token; `all`
+lets these sinks compete as well. The word that looks never competes."""
 
 MOST_UNKNOWN = 0.5
 """Largest share of unknown tokens that a corpus may have."""
 
 Words = tuple[Span, ...] | None
-"""The words of a text as a treebank has them, in order; None for those of `align.words`."""
+"""The words of a text as its treebank divides it, in order; None for those of `segmentation`."""
 
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Which word looks (a row), and at which (a column).
+    """A word that looks and the word that it should look at, such as dog → barked.
 
     Attributes:
         sample: index of the sample.
-        query, key: characters of the text that the site's rows and columns are tokens of.
-        candidates: the only words that compete with `key`; all words of the text where empty.
+        query: the characters of the word that looks, in the text of the site's rows.
+        key: the characters of the expected word, in the text of the site's columns.
+        candidates: the only words that compete with `key`; if empty, all words of the text.
     """
 
     sample: int
@@ -69,13 +70,13 @@ class Pair:
 
 
 def other_candidates(named: Sequence[Span], query: Span | None, key: Span) -> tuple[Span, ...]:
-    """The words that compete with `key`, from a list that may name it as well.
+    """The words of a list that compete with `key`; the list may contain `key` itself.
 
     Args:
-        query: the word that looks; None where it stands in another text.
+        query: the word that looks; None if it stands in another text.
 
     Raises:
-        ValueError: no other word is named, or words that share characters.
+        ValueError: the list names no other word, or some of the words share characters.
     """
     others = tuple(dict.fromkeys(span for span in named if span != key))
     if not others:
@@ -88,13 +89,13 @@ def other_candidates(named: Sequence[Span], query: Span | None, key: Span) -> tu
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One pair in one text.
+    """One pair as a choice among the words of its text: from dog, between The and barked.
 
     Attributes:
         rows: token positions of the word that looks.
-        expected: which of the words of `Looks` is the other end.
-        candidates: `[words]`, what can be chosen, the expected word included; behind a window a
-            word weighs nothing.
+        expected: index of the right word in `Looks.words`.
+        candidates: `[words]`, which words can be chosen, the right one included. A candidate
+            outside of a layer's sliding window weighs 0 there.
     """
 
     rows: tuple[int, ...]
@@ -104,15 +105,14 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """The pairs of one text that can be judged.
+    """The looks of one text, one for each pair that can be judged.
 
     Attributes:
-        words: the token positions of each column that a look can choose: the words of the text,
-            and labelled spans that are no word of it. Candidates of one look have no token in
-            common.
-        offsets: `[looks, offsets]`, whether the word at this distance is the expected one.
-        pairs: which of the pairs each look is.
-        refused: of each of the other pairs, why it cannot be judged.
+        words: token positions of each word that a look can choose: the words of the text, then
+            labelled spans that are none of these. The candidates of one look share no token.
+        offsets: `[looks, offsets]`, whether the right word stands at this distance.
+        pairs: index of each look's pair.
+        refused: for the index of every other pair, the reason why it cannot be judged.
     """
 
     words: tuple[tuple[int, ...], ...]
@@ -123,7 +123,7 @@ class Looks:
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """How many pairs were refused, by the reason why."""
+        """How many pairs were refused, by reason."""
         return Counter(self.refused.values())
 
 
@@ -136,12 +136,12 @@ def find_looks(
     words: Words = None,
     among: Among = "words",
 ) -> Looks:
-    """The pairs of one text as token positions and words.
+    """The looks of one text.
 
     Args:
-        pairs: their sample is not looked at.
-        layers: a pair behind the windows of all of them is left out.
-        words: what competes and what distances count, in a sample of one text.
+        pairs: pairs of this text; `Pair.sample` is ignored.
+        layers: a pair outside of the sliding windows of all these layers is refused.
+        words: the words that compete and that distances count, for a sample of one text.
         among: whether sinks compete as well.
     """
     text = _Text(encoding, site, layers, words, among)
@@ -165,7 +165,7 @@ def find_looks(
 
 
 def count_unknown(encoding: Encoding, site: Site) -> tuple[int, int]:
-    """How many tokens of the site's texts are unknown, and how many there are but special ones."""
+    """The number of unknown tokens in the site's texts, and of all tokens but special ones."""
     texts = [encoding.keys(site.name)]
     if site.name == "cross":
         texts.append(encoding.queries(site.name))
@@ -178,7 +178,7 @@ def count_unknown(encoding: Encoding, site: Site) -> tuple[int, int]:
 
 
 class _Side:
-    """The words of one side of a site, as characters and as tokens."""
+    """The words of a site's rows or columns, as characters and as tokens."""
 
     def __init__(self, tokens: Tokens, spans: Words, among: Among) -> None:
         self.tokens = tokens
@@ -195,7 +195,7 @@ class _Side:
         self._tokens_of: dict[Span, tuple[int, ...]] = {}
 
     def tokens_of(self, span: Span) -> tuple[int, ...]:
-        """Token positions of a span; none where it is unknown or begins or ends inside a token."""
+        """Token positions of a span; empty if it is unknown, or begins or ends inside a token."""
         if span not in self._tokens_of:
             try:
                 found = positions(selector_of(span, self.tokens.pair_start), self.tokens)
@@ -206,21 +206,21 @@ class _Side:
 
     def unknown(self, span: Span) -> bool:
         """Whether a token of a span is unknown."""
-        covered = [self.tokens.spans[at] for at in self.tokens.unknown]
-        return any(at and at.start < span.end and span.start < at.end for at in covered)
+        unknown = [self.tokens.spans[position] for position in self.tokens.unknown]
+        return any(token and token.start < span.end and span.start < token.end for token in unknown)
 
     def before(self, span: Span) -> int:
         """How many words end before a span."""
         return bisect_right(self._ends, span.start)
 
     def between(self, left: Span, right: Span) -> int:
-        """How many words lie between two spans and touch neither."""
+        """How many words lie between two spans and overlap neither."""
         return max(0, self.before(right) - bisect_left(self._starts, left.end))
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """A look whose text may still get columns."""
+    """A look before all words of its text are known; `expected` and `candidates` are indices."""
 
     rows: tuple[int, ...]
     expected: int
@@ -233,7 +233,7 @@ class _Choice:
 
 
 class _Text:
-    """One text, with what several of its pairs have in common."""
+    """One text, and what its pairs have in common."""
 
     def __init__(
         self, encoding: Encoding, site: Site, layers: Sequence[int], spans: Words, among: Among
@@ -245,14 +245,14 @@ class _Text:
             self.keys if self.one_text else _Side(encoding.queries(site.name), None, among)
         )
         self.columns = {word: number for number, word in enumerate(self.keys.words)}
-        # Position 0 takes what a row of a causal site has no use for.
+        # Rows of a causal site put their spare weight on position 0.
         self._sink = 0 if site.causal and among == "words" else None
-        # Layers of one window see alike.
+        # One layer for each window size: layers of the same window see the same.
         self._layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
         self._open: dict[tuple[int, ...], frozenset[int]] = {}
 
     def choice(self, pair: Pair) -> _Choice | str:
-        """What a pair can choose from, or why it cannot be judged."""
+        """The choice of a pair, or the reason why it cannot be judged."""
         rows, expected = self.queries.tokens_of(pair.query), self.keys.tokens_of(pair.key)
         named = [self.keys.tokens_of(span) for span in pair.candidates]
         if not rows or not expected or not all(named):
@@ -270,17 +270,17 @@ class _Text:
         if named:
             others = {self._column(word) for word in named if self._competes(rows, word)}
         else:
-            touched = {self.keys.owner.get(at, -1) for at in expected}
-            others = set(self._words(rows) - touched)
+            overlapping = {self.keys.owner.get(at, -1) for at in expected}
+            others = set(self._words(rows) - overlapping)
         if not others:
             return ALONE
         number = self._column(expected)
         return _Choice(rows, number, {*others, number})
 
     def distance(self, pair: Pair) -> int:
-        """How many words the key stands to the right of the query; labelled spans count as one."""
+        """How many words the key lies to the right of the query; labelled spans count as one."""
         if not self.one_text:
-            # Across two texts, words are counted in each from its start.
+            # In two texts, each word's place counts from the start of its own text.
             return self.keys.before(pair.key) - self.queries.before(pair.query)
         if pair.query.start < pair.key.start:
             return self.keys.between(pair.query, pair.key) + 1
@@ -290,7 +290,7 @@ class _Text:
         return self.columns.setdefault(word, len(self.columns))
 
     def _words(self, rows: tuple[int, ...]) -> frozenset[int]:
-        """The words of the text that can be chosen from these rows."""
+        """The words of the text that these rows can choose."""
         if rows not in self._open:
             self._open[rows] = frozenset(
                 number for number, word in enumerate(self.keys.words) if self._competes(rows, word)
@@ -298,7 +298,7 @@ class _Text:
         return self._open[rows]
 
     def _competes(self, rows: tuple[int, ...], word: tuple[int, ...]) -> bool:
-        """Whether a word can be chosen: seen, no sink, and not part of the word that looks."""
+        """Whether these rows see a word that is neither a sink nor part of the word that looks."""
         if self._sink in word or (self.one_text and not set(rows).isdisjoint(word)):
             return False
         return self._sees(None, rows, word)
@@ -307,7 +307,7 @@ class _Text:
         """Whether any of the rows sees any token of a word.
 
         Args:
-            layer: None asks for causality alone, whatever the window.
+            layer: None ignores sliding windows.
         """
         if layer is None or layer not in self.site.windows:
             return not self.site.causal or min(word) <= max(rows)

@@ -1,4 +1,4 @@
-"""From characters to token positions, and from tokens to words."""
+"""From selectors to token positions, and from tokens to words."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.segmentation import has_ink, strip_span, words
-from attnprobe.words.selectors import Predicts, Selector, Special, quoted
-from attnprobe.words.show import indent, underline
+from attnprobe.words.selectors import Predicts, Selector, Special
+from attnprobe.words.show import indent, quoted, underline
 
 
 @lru_cache(maxsize=4096)
 def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
     """The token positions that a selector means, ascending.
 
-    A word's tokens are those whose visible characters lie in it: a token such as ` are` counts by
-    `are`, and byte-level pieces that share one character all count.
+    A token belongs to a word if all of its visible characters lie in the word. White space does not
+    count, so ` are` belongs to `are`; all byte-level tokens of one character belong to its word.
 
     Raises:
-        SelectorError: as `locate`; or a token covers more than the word, or none covers it, or it
-            is an unknown token; or there is no such special token, or no token before a predicted
-            word.
+        SelectorError: `locate` raises it; or a token covers more than the word, no token covers it,
+            or its token is unknown; or the text has no such special token, or no token before a
+            predicted word.
     """
     found: set[int] = set()
     for part in selector.parts:
@@ -39,7 +39,7 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
         pieces = _word_positions(span, tokens)
         _check_known(span, pieces, tokens)
         if isinstance(part, Predicts):
-            pieces = [_before(part, span, pieces[0], tokens)]
+            pieces = [_predicting_position(part, span, pieces[0], tokens)]
         found.update(pieces)
     return tuple(sorted(found))
 
@@ -52,10 +52,10 @@ def _special_positions(part: Special, tokens: Tokens) -> list[int]:
     if found:
         return found
     names = zip(tokens.special, tokens.pieces, strict=True)
-    here = sorted({f"{name} ({visible(piece)})" for name, piece in names if name is not None})
+    present = sorted({f"{name} ({visible(piece)})" for name, piece in names if name is not None})
     raise SelectorError(
         f"this model puts no {part.name} token around the text; "
-        f"special tokens there: {', '.join(here) or 'none'}"
+        f"special tokens there: {', '.join(present) or 'none'}"
     )
 
 
@@ -70,7 +70,7 @@ def _word_positions(span: Span, tokens: Tokens) -> list[int]:
             continue
         before, after = text[covered.start : inner.start], text[inner.end : covered.end]
         if has_ink(before) or has_ink(after):
-            raise SelectorError(_no_token_boundary(span, index, tokens))
+            raise SelectorError(_explain_no_boundary(span, index, tokens))
         found.append(index)
     if not found:
         raise SelectorError(
@@ -81,7 +81,7 @@ def _word_positions(span: Span, tokens: Tokens) -> list[int]:
 
 
 def _check_known(span: Span, pieces: Sequence[int], tokens: Tokens) -> None:
-    """Refuses a word that the vocabulary lacks: its token would be that of any such word."""
+    """Refuses a word outside the vocabulary: all such words share the unknown token."""
     unknown = [index for index in pieces if index in tokens.unknown]
     if unknown:
         raise SelectorError(
@@ -91,20 +91,20 @@ def _check_known(span: Span, pieces: Sequence[int], tokens: Tokens) -> None:
         )
 
 
-def _no_token_boundary(span: Span, index: int, tokens: Tokens) -> str:
+def _explain_no_boundary(span: Span, index: int, tokens: Tokens) -> str:
     text = tokens.text
     token = strip_span(tokens.spans[index] or span, text)
-    also = [text[token.start : span.start].strip(), text[span.end : token.end].strip()]
+    outside = [text[token.start : span.start].strip(), text[span.end : token.end].strip()]
     whole = Span(min(token.start, span.start), max(token.end, span.end))
     return (
         f"no token boundary there: the token {quoted(text[token.start : token.end])} also covers "
-        f"{' and '.join(quoted(rest) for rest in also if rest)}; "
+        f"{' and '.join(quoted(rest) for rest in outside if rest)}; "
         f"select the whole {quoted(text[whole.start : whole.end])}\n"
         + indent(underline(text, token, pair_start=tokens.pair_start))
     )
 
 
-def _before(part: Predicts, span: Span, first: int, tokens: Tokens) -> int:
+def _predicting_position(part: Predicts, span: Span, first: int, tokens: Tokens) -> int:
     if first == 0 or tokens.special[first - 1] == "pad":
         raise SelectorError(
             f"nothing predicts {quoted(part.text)}: no token stands before it\n"
@@ -115,12 +115,14 @@ def _before(part: Predicts, span: Span, first: int, tokens: Tokens) -> int:
 
 @dataclass(frozen=True)
 class Group:
-    """Token positions that belong together.
+    """The token positions of one word, of several words that share a token, or of one other token.
+
+    In `[CLS] it is unlikely [SEP]` the tokens `un` and `##likely` are one group.
 
     Attributes:
-        label: the word as in the text, or the special token, or white space made visible.
+        label: the word as in the text, the special token, or white space made visible.
         positions: token positions, ascending.
-        special: whether this is a special token.
+        special: whether the group is a special token.
     """
 
     label: str
@@ -130,19 +132,19 @@ class Group:
 
 @lru_cache(maxsize=256)
 def groups(tokens: Tokens, spans: tuple[Span, ...] | None = None) -> tuple[Group, ...]:
-    """All token positions, each in exactly one group, ordered by their first position.
+    """Divides all token positions into groups, ordered by their first position.
 
-    Tokens of one word form a group; words that share a token form one together. A special token,
-    and a token that shows nothing, stand alone.
+    Tokens of one word form a group, and so do tokens of words that share a token. A special token
+    or an invisible token is a group of its own.
 
     Args:
-        spans: the words of the text, in order and apart; those of `words` by default.
+        spans: the words of the text, in order, without overlap; by default those of `words`.
     """
     text = tokens.text
     spans = words(text) if spans is None else spans
     owner = {offset: number for number, word in enumerate(spans) for offset in range(*word)}
     touched: dict[int, list[int]] = {}
-    # The first of the words that a word shares tokens with; a token touches consecutive words.
+    # Of each word, the first word that it shares tokens with; a token touches consecutive words.
     first_of = list(range(len(spans)))
     for index, (span, special) in enumerate(zip(tokens.spans, tokens.special, strict=True)):
         if span is None or special is not None:
@@ -173,9 +175,10 @@ def groups(tokens: Tokens, spans: tuple[Span, ...] | None = None) -> tuple[Group
 
 
 def word_matrix(weights: Floats, rows: Sequence[Group], columns: Sequence[Group]) -> Floats:
-    """Token weights `[..., target, source]` to words: mean over row pieces, sum over column pieces.
+    """Word weights `[..., rows, columns]` from token weights `[..., target, source]`.
 
-    Clark et al. 2019, "What Does BERT Look At?", section 4.1.
+    A word's row is the mean over its tokens, its column the sum (Clark et al. 2019, "What Does BERT
+    Look At?", section 4.1).
     """
     summed = np.stack([weights[..., list(word.positions)].sum(-1) for word in columns], axis=-1)
     means = [summed[..., list(word.positions), :].mean(axis=-2) for word in rows]

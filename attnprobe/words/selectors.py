@@ -1,4 +1,4 @@
-"""Selectors: how a user names a word of a text, and how that is read."""
+"""Word selectors: the forms in which a user names words of a text, and their parser."""
 
 from __future__ import annotations
 
@@ -10,43 +10,45 @@ from attnprobe.core.errors import SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Span
-from attnprobe.words.segmentation import WHICH, Which
+from attnprobe.words.input_texts import TEXT_KEYS, WhichText
 
 SpecialName = Literal["first", "cls", "sep", "bos", "eos"]
 SPECIAL_NAMES: tuple[str, ...] = get_args(SpecialName)
+_KINDS = ("word", "chars", "special", "predicts")
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A word or phrase as it stands in the text; `nth` counts from 1.
+    """A word or phrase, spelled as in the text.
 
     Attributes:
-        which: the one of two texts that it stands in; None where the selector does not say.
+        nth: which occurrence is meant, from 1; None if the selector names none.
+        which: which of two texts contains it; None if the selector names none.
     """
 
     text: str
     nth: int | None = None
-    which: Which | None = None
+    which: WhichText | None = None
 
     def __str__(self) -> str:
-        return _named(self)
+        return _describe_word(self)
 
 
 @dataclass(frozen=True)
 class Chars:
-    """Characters `start` (included) to `end` (excluded) of the text."""
+    """The characters of the text from `start` up to, but not including, `end`."""
 
     start: int
     end: int
-    which: Which | None = None
+    which: WhichText | None = None
 
     def __str__(self) -> str:
-        return f"characters {self.start} to {self.end}{_side(self.which)}"
+        return f"characters {self.start} to {self.end}{_describe_which(self.which)}"
 
 
 @dataclass(frozen=True)
 class Special:
-    """A special token by its role, or the first token whatever it is."""
+    """The special tokens of one role, or the first token of any kind."""
 
     name: SpecialName
 
@@ -56,14 +58,14 @@ class Special:
 
 @dataclass(frozen=True)
 class Predicts:
-    """The token before a word: the position whose output predicts that word."""
+    """The token before a word, whose output predicts that word."""
 
     text: str
     nth: int | None = None
-    which: Which | None = None
+    which: WhichText | None = None
 
     def __str__(self) -> str:
-        return f"the token before {_named(self)}"
+        return f"the token before {_describe_word(self)}"
 
 
 Part: TypeAlias = Phrase | Chars | Special | Predicts
@@ -71,7 +73,7 @@ Part: TypeAlias = Phrase | Chars | Special | Predicts
 
 @dataclass(frozen=True)
 class Selector:
-    """A union of parts; as a string it reads well in a message."""
+    """The union of its parts. `str` describes it for a message: `it (nth: 2) + [SEP]`."""
 
     parts: tuple[Part, ...]
 
@@ -80,14 +82,14 @@ class Selector:
 
 
 def parse_selector(value: object) -> Selector:
-    """A selector from its YAML value.
+    """Parses a selector from its YAML value.
 
-    Forms: `it`, `{word: it, nth: 2}`, `{chars: [10, 16]}`, `{special: cls}`, `{predicts: are}`,
-    `{predicts: are, nth: 2}`, and a list of these, which is their union. Where there are two texts,
-    `{text: it}` and `{pair: it}` say which one a word stands in, and take all forms but special.
+    The forms are `it`, `{word: it, nth: 2}`, `{chars: [10, 16]}`, `{special: cls}`,
+    `{predicts: are}`, `{predicts: are, nth: 2}`, and a list of these, which is their union. For a
+    pair of texts, `{text: it}` and `{pair: it}` name the text; they take every form but `special`.
 
     Raises:
-        ValueError: the value has none of these forms; the message says what to write.
+        ValueError: the value has none of these forms. The message says what to write.
     """
     if isinstance(value, Selector):
         return value
@@ -98,21 +100,42 @@ def parse_selector(value: object) -> Selector:
     return Selector(_parse_parts(value))
 
 
+def check_target_selector(selector: Selector) -> None:
+    """Checks a selector of the target text.
+
+    Raises:
+        SelectorError: it names the encoder's text or its pair.
+    """
+    for part in selector.parts:
+        if not isinstance(part, Special) and part.which is not None:
+            raise SelectorError(
+                f"{{{part.which}: ...}} names a word of the text that the encoder reads, and this "
+                "is a word of the target; leave it out"
+            )
+
+
+def selector_of(span: Span, pair_start: int | None) -> Selector:
+    """The selector of these characters of `Sample.joined`."""
+    if pair_start is None or span.start < pair_start:
+        return Selector((Chars(*span),))
+    return Selector((Chars(span.start - pair_start, span.end - pair_start, "pair"),))
+
+
 def _parse_parts(value: object) -> tuple[Part, ...]:
-    """The parts of one entry: several where `{pair: [a, b]}` holds a list."""
-    which = next((name for name in WHICH if isinstance(value, Mapping) and name in value), None)
+    """The parts of one entry: several for a list in `{pair: [a, b]}`."""
+    which = next((key for key in TEXT_KEYS if isinstance(value, Mapping) and key in value), None)
     if which is None or not isinstance(value, Mapping):
         return (_parse_part(value),)
     if len(value) > 1:
-        other = next(str(key) for key in value if key != which)
+        extra = next(str(key) for key in value if key != which)
         raise ValueError(
-            f"{other!r} does not go beside {which!r}; a selector goes into it whole, such as "
+            f"{extra!r} does not go beside {which!r}; a selector goes into it whole, such as "
             f"{{{which}: {{word: the, nth: 2}}}}"
         )
-    return tuple(_in_text(part, which) for part in parse_selector(value[which]).parts)
+    return tuple(_assign_text(part, which) for part in parse_selector(value[which]).parts)
 
 
-def _in_text(part: Part, which: Which) -> Part:
+def _assign_text(part: Part, which: WhichText) -> Part:
     if isinstance(part, Special):
         raise ValueError(f"{part} stands in neither text; write {{special: {part.name}}} alone")
     if part.which is not None:
@@ -129,13 +152,13 @@ def _parse_part(value: object) -> Part:
         if value is None:
             raise ValueError("no word given; write the word as it stands in the text")
         raise ValueError(f"a word is text, not {value!r}; quote it as it stands in the text")
-    kinds = [key for key in value if key in ("word", "chars", "special", "predicts")]
+    kinds = [key for key in value if key in _KINDS]
     if len(kinds) != 1:
         unknown = [key for key in value if key not in (*kinds, "nth")]
         if not kinds and unknown:
-            near = did_you_mean(str(unknown[0]), ("word", "chars", "special", "predicts", *WHICH))
+            near = did_you_mean(str(unknown[0]), (*_KINDS, *TEXT_KEYS))
             raise ValueError(f"unknown word selector {unknown[0]!r}; {near}")
-        raise ValueError("a word selector has exactly one of: word, chars, special, predicts")
+        raise ValueError("a word selector has exactly one of: " + ", ".join(_KINDS))
     kind = kinds[0]
     allowed = (kind, "nth") if kind in ("word", "predicts") else (kind,)
     for key in value:
@@ -181,33 +204,13 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def quoted(text: str) -> str:
-    return f"'{visible(text)}'"
+def _describe_word(part: Phrase | Predicts) -> str:
+    word = visible(part.text)
+    if any(char.isspace() for char in word):
+        word = f'"{word}"'
+    nth = "" if part.nth is None else f" (nth: {part.nth})"
+    return f"{word}{nth}{_describe_which(part.which)}"
 
 
-def _named(part: Phrase | Predicts) -> str:
-    name = visible(part.text)
-    if any(char.isspace() for char in name):
-        name = f'"{name}"'
-    return f"{name}{'' if part.nth is None else f' (nth: {part.nth})'}{_side(part.which)}"
-
-
-def _side(which: Which | None) -> str:
+def _describe_which(which: WhichText | None) -> str:
     return "" if which is None else f" in the {which}"
-
-
-def check_in_target(selector: Selector) -> None:
-    """Raises SelectorError where a selector of the target text names the text or its pair."""
-    for part in selector.parts:
-        if not isinstance(part, Special) and part.which is not None:
-            raise SelectorError(
-                f"{{{part.which}: ...}} names a word of the text that the encoder reads, and this "
-                "is a word of the target; leave it out"
-            )
-
-
-def selector_of(span: Span, pair_start: int | None) -> Selector:
-    """The selector of some characters of a text, or of two as `Sample.joined`."""
-    if pair_start is None or span.start < pair_start:
-        return Selector((Chars(*span),))
-    return Selector((Chars(span.start - pair_start, span.end - pair_start, "pair"),))

@@ -1,4 +1,4 @@
-"""Text as messages show it: underlined, clipped, with code points where letters look alike."""
+"""Text in messages: underlined, clipped, escaped, with code points for letters that look alike."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ import regex
 
 from attnprobe.core.printing import clip, display_width, visible
 from attnprobe.core.texts import Span
-from attnprobe.words.segmentation import split_texts
+from attnprobe.words.input_texts import input_texts
 
-LINE = 96  # columns of text that a message shows whole
-MARGIN = 44  # columns that it shows on either side of a word in a longer text
+LINE = 96  # a message shows a text of up to so many columns whole
+MARGIN = 44  # of a longer text it shows so many columns on either side of a word
+
+
+def quoted(text: str) -> str:
+    """The visible text in single quotes."""
+    return f"'{visible(text)}'"
 
 
 def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
     """Two lines for a message: the text around a span, and carets under the span.
 
     Args:
-        pair_start: where the second of two texts starts; only the span's own is shown.
+        text: `Sample.joined`; of two texts, the lines show the one that contains the span.
+        pair_start: the first character of the second text.
     """
     if pair_start is not None:
-        own = split_texts(text, pair_start)[span.start >= pair_start]
-        text, span = own.text, Span(span.start - own.start, span.end - own.start)
+        shown = input_texts(text, pair_start)[span.start >= pair_start]
+        text, span = shown.text, Span(span.start - shown.start, span.end - shown.start)
     margin = MARGIN if display_width(visible(text)) > LINE else LINE
     before = clip(text[: span.start], margin, from_end=True)
     after = clip(text[span.end :], margin)
     marked = visible(text[span.start : span.end])
-    carets = " " * display_width(before) + "^" * max(1, display_width(marked))
-    return f"{before}{marked}{after}\n{carets}"
+    carets = "^" * max(1, display_width(marked))
+    return f"{before}{marked}{after}\n{' ' * display_width(before)}{carets}"
 
 
 def indent(lines: str, by: str = "  ") -> str:
@@ -36,6 +42,7 @@ def indent(lines: str, by: str = "  ") -> str:
 
 
 def describe_code_points(text: str) -> str:
+    """The characters of a text by number and name: `U+00E9 LATIN SMALL LETTER E WITH ACUTE`."""
     return (
         ", ".join(f"U+{ord(char):04X} {unicodedata.name(char, '(no name)')}" for char in text)
         or "nothing"
@@ -43,7 +50,7 @@ def describe_code_points(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """A YAML double-quoted scalar in ASCII."""
+    """The text as a double-quoted YAML scalar in ASCII."""
     escapes = {'"': '\\"', "\\": "\\\\"}
     inner = (
         escapes.get(char)
@@ -55,7 +62,7 @@ def escape(text: str) -> str:
 
 
 def as_yaml(text: str) -> str:
-    """A YAML scalar that reads back as this text inside a flow mapping."""
+    """The text as a YAML scalar for a flow mapping: `it`, `"a: b"`."""
     plain = regex.fullmatch(r"\p{L}[\p{L}\p{M}]*(?:[ '-][\p{L}\p{M}]+)*", text)
     words_of_yaml = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
     if plain and text.casefold() not in words_of_yaml:

@@ -1,6 +1,6 @@
-"""Whether a tokenizer's offsets can be trusted, and how its tokens are spelled.
+"""Checks of a tokenizer's offsets against the spelling of its tokens, and tokens for a reader.
 
-Offsets are trusted only after `check_round_trip`.
+attnprobe uses offsets only after `check_round_trip`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.segmentation import split_graphemes, strip_span, word_boundaries
-from attnprobe.words.selectors import quoted
-from attnprobe.words.show import indent, underline
+from attnprobe.words.show import indent, quoted, underline
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The characters that byte-level tokenizers write bytes as (GPT-2's `bytes_to_unicode`)."""
-    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(0x100) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {
-        chr(0x100 + number): byte for number, byte in enumerate(hidden)
+    """The byte of each character that byte-level tokenizers use (GPT-2's `bytes_to_unicode`)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + number): byte for number, byte in enumerate(others)
     }
 
 
@@ -33,63 +32,64 @@ _BYTES = _byte_alphabet()
 _BYTE_TOKEN = regex.compile(r"<0x([0-9A-F]{2})>")
 
 
-def _as_bytes(spelled: str) -> bytes:
-    """The bytes of a raw token, where the tokenizer writes bytes in one of the two usual ways."""
-    byte = _BYTE_TOKEN.fullmatch(spelled)
+def _as_bytes(token: str) -> bytes:
+    """The bytes of a raw token: `<0xE2>`, byte-level characters, or else UTF-8."""
+    byte = _BYTE_TOKEN.fullmatch(token)
     if byte:
         return bytes.fromhex(byte[1])
-    if all(char in _BYTES for char in spelled):
-        return bytes(_BYTES[char] for char in spelled)
-    return spelled.encode()
+    if all(char in _BYTES for char in token):
+        return bytes(_BYTES[char] for char in token)
+    return token.encode()
 
 
 @lru_cache(maxsize=8192)
 def _fold(text: str) -> str:
-    """A text less what normalisers change: case, composition, marks, spaces, controls."""
+    """The text without what normalisers change: case, composition, marks, spaces, controls."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(
         char for char in decomposed if unicodedata.category(char)[0] not in "MZC" and char != "▁"
     )
 
 
-def _read(spelled: Sequence[str], text: str) -> list[str] | None:
-    """Raw tokens in plain text, by the spelling convention that makes them spell `text`.
+def _plain_tokens(raw: Sequence[str], text: str) -> list[str] | None:
+    """Raw tokens as plain text, under the first spelling convention by which they spell `text`.
 
-    Conventions: WordPiece `##` and BPE `</w>`, none (and `▁`), bytes. None if no one fits.
+    The conventions are WordPiece's `##` and BPE's `</w>`, no marks or `▁`, and bytes. None if the
+    tokens spell another text under each of them.
     """
-    sought = _fold(text)
-    unmarked = [token.removeprefix("##").removesuffix("</w>") for token in spelled]
-    for plain in (unmarked, list(spelled)):
-        if _fold("".join(plain)) == sought:
+    folded = _fold(text)
+    unmarked = [token.removeprefix("##").removesuffix("</w>") for token in raw]
+    for plain in (unmarked, list(raw)):
+        if _fold("".join(plain)) == folded:
             return plain
-    pieces = [_as_bytes(token) for token in spelled]
-    if _fold(b"".join(pieces).decode(errors="replace")) == sought:
+    pieces = [_as_bytes(token) for token in raw]
+    if _fold(b"".join(pieces).decode(errors="replace")) == folded:
         return [piece.decode(errors="backslashreplace") for piece in pieces]
     return None
 
 
-def _reach(spans: Sequence[Span | None], text: str) -> list[Span | None]:
-    """Spans up to the end of their last grapheme, as far as no other token covers it.
+def _extend_to_graphemes(spans: Sequence[Span | None], text: str) -> list[Span | None]:
+    """Spans extended to the end of their last grapheme, or to the start of the next token.
 
     A normaliser that composes or drops marks reports only the base letter.
     """
     starts = sorted(span.start for span in spans if span is not None)
     ends = [grapheme.end for grapheme in split_graphemes(text)]
-    reach: list[Span | None] = []
+    extended: list[Span | None] = []
     for span in spans:
-        reach.append(span)
+        extended.append(span)
         if span is not None and span.start < span.end <= len(text):
-            whole = ends[bisect_left(ends, span.end)]
-            if whole > span.end:
-                later = starts[bisect_left(starts, span.end) :][:1]
-                reach[-1] = Span(span.start, min([whole, *later]))
-    return reach
+            end = ends[bisect_left(ends, span.end)]
+            if end > span.end:
+                next_start = starts[bisect_left(starts, span.end) :][:1]
+                extended[-1] = Span(span.start, min([end, *next_start]))
+    return extended
 
 
 def _clusters(spans: Sequence[Span | None]) -> Iterator[tuple[list[int], Span]]:
-    """Runs of tokens that share a character, and what they cover; most tokens are alone.
+    """Runs of tokens that share characters, each with the characters that it covers.
 
-    Tokens without a span are left out.
+    Most runs have one token. Tokens without a span are left out.
     """
     run: list[int] = []
     joint = Span(0, 0)
@@ -106,71 +106,70 @@ def _clusters(spans: Sequence[Span | None]) -> Iterator[tuple[list[int], Span]]:
 
 
 def display_pieces(
-    spelled: Sequence[str],
+    raw: Sequence[str],
     spans: Sequence[Span | None],
     text: str,
     *,
     unknown: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Each token as the reader should see it: the field `pieces` of `Tokens`.
+    """Each token as a reader should see it: the field `pieces` of `Tokens`.
 
-    A token shows its characters as they stand in the text, without the space before it, with `##`
-    in front where it goes on inside a run of letters; a token for a part of a character shows its
-    bytes (`\\xe2`), one that covers only white space shows that (`␣`, `<U+000A>`), the unknown
-    token and tokens without characters their raw form.
+    A token becomes its characters in the text, without the space before it; `##` precedes a token
+    that continues a word. A token for a part of a character becomes its bytes (`\\xe2`), a token of
+    white space a symbol (`␣`, `<U+000A>`). The unknown token and tokens without characters keep
+    their raw form.
 
     Args:
-        spelled: the tokenizer's raw tokens (`convert_ids_to_tokens`).
+        raw: the tokenizer's raw tokens (`convert_ids_to_tokens`).
         unknown: the raw forms of unknown tokens.
     """
     boundaries = word_boundaries(text)
-    shown = list(spelled)
-    for cluster, joint in _clusters(_reach(spans, text)):
+    pieces = list(raw)
+    for cluster, joint in _clusters(_extend_to_graphemes(spans, text)):
         covered = text[joint.start : joint.end]
         if len(cluster) > 1:
-            read = _read([spelled[index] for index in cluster], covered) or [covered] * len(cluster)
+            plain = _plain_tokens([raw[index] for index in cluster], covered)
+            plain = plain or [covered] * len(cluster)
         elif covered.strip():
-            inside = strip_span(joint, text).start not in boundaries
-            read = [f"##{covered}" if inside else covered]
+            continues_word = strip_span(joint, text).start not in boundaries
+            plain = [f"##{covered}" if continues_word else covered]
         else:
-            read = [visible(covered).replace(" ", "␣")]
-        for index, piece in zip(cluster, read, strict=True):
-            if spelled[index] not in unknown:
-                shown[index] = piece.strip() or spelled[index]
-    return tuple(visible(piece) for piece in shown)
+            plain = [visible(covered).replace(" ", "␣")]
+        for index, piece in zip(cluster, plain, strict=True):
+            if raw[index] not in unknown:
+                pieces[index] = piece.strip() or raw[index]
+    return tuple(visible(piece) for piece in pieces)
 
 
-def check_round_trip(
-    tokens: Tokens, spelled: Sequence[str], *, unknown: Collection[str] = ()
-) -> None:
-    """Refuses offsets that do not spell the tokens.
+def check_round_trip(tokens: Tokens, raw: Sequence[str], *, unknown: Collection[str] = ()) -> None:
+    """Checks that the offsets fit the spelling of the tokens.
 
-    Each ordinary token must spell the characters that its span covers (but for case, composition,
-    marks, spaces); tokens that share a character are read together; spans ascend; every letter,
-    digit, symbol and punctuation mark of the text is covered. Unknown tokens need not spell
+    Each ordinary token must spell the characters of its span, apart from case, composition, marks
+    and spaces; tokens that share a character must spell theirs together. Spans ascend. A token
+    covers every letter, digit, symbol and punctuation mark of the text. Unknown tokens may spell
     anything, but cover their characters like others.
 
     Args:
-        spelled: the tokenizer's raw tokens (`convert_ids_to_tokens`).
+        raw: the tokenizer's raw tokens (`convert_ids_to_tokens`).
         unknown: the raw forms of unknown tokens.
 
     Raises:
-        ModelError: the offsets are wrong, or the text has characters without a token.
+        ModelError: the offsets are wrong, or no token stands for a character.
     """
     text = tokens.text
-    if not len(tokens.ids) == len(tokens.spans) == len(tokens.special) == len(spelled):
+    if not len(tokens.ids) == len(tokens.spans) == len(tokens.special) == len(raw):
         raise ModelError("the tokenizer gives another number of offsets than of tokens")
     previous = Span(0, 0)
     for index, span in enumerate(tokens.spans):
         if span is None:
-            exempt = tokens.special[index] is not None or spelled[index] in unknown
-            if not exempt and _read([spelled[index]], "") is None:
-                raise _wrong_offsets(spelled[index], "that it stands for no character")
+            exempt = tokens.special[index] is not None or raw[index] in unknown
+            if not exempt and _plain_tokens([raw[index]], "") is None:
+                raise _wrong_offsets(raw[index], "that it stands for no character")
             continue
         if not 0 <= span.start <= span.end <= len(text):
             reason = f"characters {span.start} to {span.end} of a text of {len(text)}"
-            raise _wrong_offsets(spelled[index], reason)
-        # Pieces of one character share it; more than one grapheme in common is a wrong offset.
+            raise _wrong_offsets(raw[index], reason)
+        # Tokens of one character share its grapheme; sharing more than one is wrong.
         shared = text[span.start : previous.end].strip()
         if (
             span.start < previous.start
@@ -181,7 +180,7 @@ def check_round_trip(
                 f"characters {span.start} to {span.end}, after a token at "
                 f"{previous.start} to {previous.end}"
             )
-            raise _wrong_offsets(spelled[index], reason)
+            raise _wrong_offsets(raw[index], reason)
         previous = span
 
     missing = {
@@ -189,12 +188,12 @@ def check_round_trip(
         for offset, char in enumerate(text)
         if unicodedata.category(char)[0] in "LNPS" and char != "\ufffd"
     }
-    for cluster, joint in _clusters(_reach(tokens.spans, text)):
+    for cluster, joint in _clusters(_extend_to_graphemes(tokens.spans, text)):
         missing.difference_update(range(*joint))
-        raw = [spelled[index] for index in cluster]
-        must_spell = not any(piece in unknown for piece in raw)
-        if must_spell and _read(raw, text[joint.start : joint.end]) is None:
-            raise _wrong_offsets(" ".join(raw), quoted(text[joint.start : joint.end]))
+        covering = [raw[index] for index in cluster]
+        must_spell = not any(token in unknown for token in covering)
+        if must_spell and _plain_tokens(covering, text[joint.start : joint.end]) is None:
+            raise _wrong_offsets(" ".join(covering), quoted(text[joint.start : joint.end]))
     if missing:
         first = min(missing)
         grapheme = next(span for span in split_graphemes(text) if span.start <= first < span.end)
@@ -208,25 +207,25 @@ def check_round_trip(
 _ADVICE = "use the model's fast tokenizer (tokenizer.json), or declare another one"
 
 
-def _wrong_offsets(spelled: str, reported: str) -> ModelError:
-    raw = [*map(_as_bytes, spelled.split(" "))]
-    plain = b"".join(raw).decode(errors="replace").replace("▁", " ").strip()
-    means = f" (spelling {quoted(plain)})" if plain != spelled else ""
+def _wrong_offsets(raw: str, reported: str) -> ModelError:
+    pieces = [*map(_as_bytes, raw.split(" "))]
+    plain = b"".join(pieces).decode(errors="replace").replace("▁", " ").strip()
+    means = f" (spelling {quoted(plain)})" if plain != raw else ""
     return ModelError(
-        f"the tokenizer reports wrong offsets: for the token {quoted(spelled)}{means} "
+        f"the tokenizer reports wrong offsets: for the token {quoted(raw)}{means} "
         f"they say {reported}; {_ADVICE}"
     )
 
 
 def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None:
-    """Refuses a text that spells out special tokens: the model would take them for its own.
+    """Refuses a text that spells out special tokens, which the model would take for its own.
 
     Args:
-        special: raw form of each special token, by id. An unknown token is no offence where it
-            stands for an unknown word, only where the text spells it out.
+        special: the raw form of each special token, by id. An unknown token is refused only if the
+            text spells it out, not if it stands for an unknown word.
 
     Raises:
-        SelectorError: a token from the text is a special token.
+        SelectorError: the text spells out a special token.
     """
     for position, span in _spelled_out(tokens, special):
         spelled = special[tokens.ids[position]]
@@ -240,10 +239,10 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
 
 
 def has_content(special: Iterable[str | None]) -> bool:
-    """Whether tokens of a text are more than its frame: words, or `[MASK]` in the place of one.
+    """Whether any of the tokens is a word, or a `[MASK]` in the place of a word.
 
     Args:
-        special: as in `Tokens`.
+        special: `Tokens.special` of these tokens.
     """
     return any(name in (None, "special") for name in special)
 
@@ -256,21 +255,21 @@ _ONE_SEGMENT = (
 
 
 def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: bool) -> None:
-    """Refuses a text that goes on behind a separator, where the tokenizer numbers segments.
+    """Refuses a text with words behind a separator that it spells out.
 
-    What follows a typed separator is in the segment of what precedes it; the model was trained on
-    another one.
+    For a tokenizer that numbers segments: the words would get the segment of those before the
+    separator, and the model was trained on another one.
 
     Args:
-        spelled: raw form of the separator.
-        alone: the text could have a second one beside it.
+        spelled: the raw form of the separator.
+        alone: whether the sample has no second text, so that the message can advise one.
 
     Raises:
-        SelectorError: tokens of the text follow a separator that it spells out.
+        SelectorError: words of the text follow a separator that it spells out.
     """
     for position, span in _spelled_out(tokens, {separator: spelled}):
         behind = zip(tokens.spans[position + 1 :], tokens.special[position + 1 :], strict=True)
-        if has_content(name for other, name in behind if other is not None):
+        if has_content(name for later, name in behind if later is not None):
             raise SelectorError(
                 f"the text spells out the separator {quoted(spelled)}, but what follows it gets "
                 "the segment of what precedes it (token_type_ids); "
@@ -282,7 +281,7 @@ def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: b
 
 
 def _spelled_out(tokens: Tokens, special: Mapping[int, str]) -> Iterator[tuple[int, Span]]:
-    """Positions of these special tokens that the text spells out, with their characters."""
+    """The position and the characters of each special token that the text spells out."""
     for position, (token, span) in enumerate(zip(tokens.ids, tokens.spans, strict=True)):
         if span is None or token not in special:
             continue
