@@ -99,7 +99,7 @@ class Ablator:
         if self.where.served != "function":
             raise ModelError(
                 f"heads of {self._name} cannot be ablated: {self.where.reason}, so its attention "
-                "is read from the outside; use a model whose transformers code does"
+                "is read from its outputs; use a model whose transformers code dispatches attention"
             )
         site = self.where.sites.get(ablation.site)
         if site is None:

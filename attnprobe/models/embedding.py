@@ -26,8 +26,8 @@ class Embedder:
     def __init__(self, ablator: Ablator, *, name: str) -> None:
         if ablator.start is not None:
             raise ModelError(
-                f"{name} is an encoder-decoder, which embeds no text as one vector; ask it for a "
-                "word: good:"
+                f"{name} is an encoder-decoder, which embeds no text as one vector; compare "
+                "words with good:"
             )
         self._ablator = ablator
         self._name = name

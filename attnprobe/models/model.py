@@ -216,6 +216,26 @@ class Model:
             load_head=load_head,
         )
 
+    def with_network(
+        self,
+        network: PreTrainedModel,
+        *,
+        name: str | None = None,
+        check: bool = True,
+        load_head: Callable[[Any], PreTrainedModel] | None = None,
+    ) -> Model:
+        """A model of another network that reads texts as this one does."""
+        return Model.of(
+            network,
+            self.tokenizer,
+            name=name or self.name,
+            batch_tokens=self.batch_tokens,
+            check=check,
+            load_head=load_head,
+            source_language=self.source_language,
+            target_language=self.target_language,
+        )
+
     @property
     def source_language(self) -> str | None:
         """The language of texts that name none; None where there is no such language."""

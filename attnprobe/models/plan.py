@@ -39,7 +39,7 @@ def check_need(need: Need, encoding: Encoding) -> None:
         if not 0 <= row < length:
             raise SelectorError(f"no token {row}; {encoding.sample.text!r} has 0 to {length - 1}")
     if not need.layers or not need.rows:
-        raise SelectorError("nothing is asked for: a need without layers or without rows")
+        raise SelectorError("a need without layers or without rows reads nothing")
 
 
 def _layers(layers: Sequence[int]) -> str:

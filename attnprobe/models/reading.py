@@ -125,7 +125,7 @@ class TextReader:
         if marks:
             raise ModelError(
                 f"the tokenizer of {self._name} marks every text with {marks[0]}, targets too, and "
-                f"cannot be told another language: it is a {type(self.tokenizer).__name__}; use "
+                f"takes no other language: it is a {type(self.tokenizer).__name__}; use "
                 "the tokenizer class of the model, such as NllbTokenizer or MBart50Tokenizer"
             )
 

@@ -36,7 +36,7 @@ def prepare_tokenizer(tokenizer: Any) -> None:
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
-            f"{type(tokenizer).__name__} tells no character offsets, so words cannot be found in "
+            f"{type(tokenizer).__name__} returns no character offsets, so words cannot be found in "
             "its tokens; use a model with a fast tokenizer (a tokenizer.json)"
         )
     tokenizer.backend_tokenizer.no_truncation()

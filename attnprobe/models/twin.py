@@ -37,15 +37,8 @@ def random_twin(model: Model, *, seed: int) -> Model:
             whole.tie_weights()
         return whole
 
-    return Model.of(
-        network,
-        model.tokenizer,
-        name=f"{model.name}, random-init",
-        batch_tokens=model.batch_tokens,
-        check=False,
-        load_head=with_head,
-        source_language=model.source_language,
-        target_language=model.target_language,
+    return model.with_network(
+        network, name=f"{model.name}, random-init", check=False, load_head=with_head
     )
 
 

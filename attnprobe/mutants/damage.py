@@ -87,25 +87,13 @@ def mutant(model: Model, mutation: Mutation) -> Model:
     """
     changed = _copy(model)
     mutate(changed, mutation)
-    return _same_reader(changed, model)
+    return model.with_network(changed)
 
 
 def in_bfloat16(model: Model) -> Model:
     """A copy that computes in bfloat16."""
     changed: Any = _copy(model)
-    return _same_reader(changed.to(torch.bfloat16), model)
-
-
-def _same_reader(network: PreTrainedModel, model: Model) -> Model:
-    """A model of another network that reads texts as the given model does."""
-    return Model.of(
-        network,
-        model.tokenizer,
-        name=model.name,
-        batch_tokens=model.batch_tokens,
-        source_language=model.source_language,
-        target_language=model.target_language,
-    )
+    return model.with_network(changed.to(torch.bfloat16))
 
 
 def _copy(model: Model) -> PreTrainedModel:

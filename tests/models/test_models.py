@@ -157,7 +157,7 @@ def test_relative_positions_set_no_limit(t5: Model) -> None:
 
 
 def test_a_tokenizer_without_offsets_is_refused_p16() -> None:
-    with pytest.raises(ModelError, match="CanineTokenizer tells no character offsets"):
+    with pytest.raises(ModelError, match="CanineTokenizer returns no character offsets"):
         Model.of(tiny_network("bert"), CanineTokenizer(), name="bert")
 
 
@@ -367,7 +367,7 @@ def test_collected_rows_are_read_only(minilm: Model) -> None:
         (Need(KEYS, "encoder", (0,), (10,)), "no token 10; .* has 0 to 9"),
         (Need(KEYS, "encoder", (0,), (-1,)), "no token -1"),
         (Need(KEYS, "decoder", (0,), (0,)), "no decoder attention; it has: encoder"),
-        (Need(KEYS, "encoder", (), (0,)), "nothing is asked for"),
+        (Need(KEYS, "encoder", (), (0,)), "a need without layers or without rows"),
     ],
 )
 def test_a_need_outside_the_model_names_the_valid_range_p22(
