@@ -207,7 +207,7 @@ def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> N
     if options.settings(session.config).models:
         from attnprobe.render.html import style_sheet
 
-        prefix.insert(0, style_sheet())
+        prefix.insert(0, str(style_sheet()))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
-
 import pytest
 
-from attnprobe.core.printing import visible
 from attnprobe.plugin.keys import REPORT
+from attnprobe.render.html import piece
 
 _AFTER_TEST = 2
 
@@ -17,10 +15,10 @@ class ModelColumn:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:
-        cells.insert(_AFTER_TEST, '<th class="sortable" data-column-type="model">Model</th>')
+        cells.insert(_AFTER_TEST, str(piece("model_heading")))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
         facts = getattr(report, REPORT, None)
         name = facts["case"]["model"] if facts else ""
-        cells.insert(_AFTER_TEST, f'<td class="col-model">{html.escape(visible(name))}</td>')
+        cells.insert(_AFTER_TEST, str(piece("model_cell", name)))

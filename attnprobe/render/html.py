@@ -51,6 +51,6 @@ def piece(name: str, /, *values: Any, **more: Any) -> Markup:
     return made
 
 
-def style_sheet() -> str:
+def style_sheet() -> Markup:
     """The style element that pieces need, once in the page that they stand in."""
-    return f"<style>\n{fill('style.css')}\n</style>"
+    return piece("styles")

@@ -1,0 +1,57 @@
+"""All HTML comes from one environment, all styles from one sheet, all colours from one palette."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import attnprobe
+from attnprobe.compare.changes import Kind
+from attnprobe.core.verdicts import Outcome
+from attnprobe.render.html import piece, style_sheet
+from attnprobe.render.palette import BADGES
+
+PACKAGE = Path(attnprobe.__file__).parent
+TEMPLATES = PACKAGE / "render" / "templates"
+_COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}\b")
+_TAG = re.compile(r"</?(?:a|article|div|figure|h[1-6]|li|p|section|span|style|t[dhr]|table|ul)[ >]")
+
+
+def test_colours_stand_in_the_palette_alone() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix(): _COLOUR.findall(path.read_text(encoding="utf-8"))
+        for suffix in ("py", "css", "html")
+        for path in PACKAGE.rglob(f"*.{suffix}")
+    }
+    with_colours = {path for path, colours in found.items() if colours}
+    # SVG's own default, which the pictures leave out.
+    assert found["render/compact.py"] == ["#000000"]
+    assert with_colours == {"render/palette.py", "render/compact.py"}
+
+
+def test_tags_stand_in_templates_alone() -> None:
+    # The plugin looks for a cell of pytest-html.
+    lines = {
+        f"{path.relative_to(PACKAGE).as_posix()}: {line.strip()}"
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _TAG.search(line)
+    }
+    assert lines == {"plugin/__init__.py: if cell.startswith('<td class=\"col-testId\">'):"}
+
+
+def test_every_class_of_a_template_is_styled_and_every_style_is_used() -> None:
+    styled = set(re.findall(r"\.(attn[a-z-]*)", style_sheet()))
+    used = {
+        name
+        for path in TEMPLATES.glob("*.html")
+        for name in re.findall(r"\battn[a-z-]*\b(?!-)", path.read_text(encoding="utf-8"))
+    }
+    assert styled == used | {f"attn-{kind}" for kind in BADGES}
+
+
+def test_every_outcome_and_every_kind_of_change_has_a_badge() -> None:
+    assert {*get_args(Outcome), *get_args(Kind), "unjudged"} == set(BADGES)
+    for kind in BADGES:
+        assert piece("badge", kind) == f'<span class="attn-badge attn-{kind}">{kind}</span>'
