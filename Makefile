@@ -4,7 +4,7 @@
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help setup probe translator test breadth mutants promises lint clean distclean
+.PHONY: help setup probe translator test breadth mutants promises figures lint clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ mutants: $(READY)  ## damage the demo models, see which suites notice; rewrite i
 
 promises: $(READY)  ## write the links from docs/promises.md to its tests
 	@$(BIN)/python -m tests.support.promises
+
+figures: $(READY)  ## write the figures of docs/architecture.md again
+	@$(BIN)/python -m tests.house
 
 lint: $(READY)  ## ruff, mypy --strict, and the test of the floors
 	@$(BIN)/ruff check .

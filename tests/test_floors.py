@@ -1,143 +1,77 @@
-"""The house stands on floors: a module imports strictly lower ones, whatever the indentation."""
+"""The house stands on floors: a room imports strictly lower ones, whatever the indentation."""
 
 from __future__ import annotations
 
-import ast
-import graphlib
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-
-# A package is one entry: its modules may import each other as long as no circle closes.
-FLOORS = {
-    "_version": 0,
-    "core": 1,
-    "words": 2,
-    "render": 2,
-    "rules": 3,
-    "results": 3,
-    "cases": 4,
-    "attention": 4,
-    "models": 5,
-    "relations": 5,
-    "run": 6,
-    "scan": 6,
-    "compare": 7,
-    "gate": 8,
-    "mutants": 8,
-    "plugin": 8,
-    "cli": 9,
-    "__init__": 9,
-}
-
-# Who alone may import a library that is slow to import or that ties the house to one face.
-CONFINED = {
-    "torch": {"models", "mutants"},
-    "transformers": {"models", "mutants"},
-    "gguf": {"models"},
-    "peft": {"models"},
-    "huggingface_hub": {"models", "results"},
-    "safetensors": {"models", "mutants"},
-    "tokenizers": {"models"},
-    "matplotlib": {"render"},
-    "pytest": {"plugin"},
-    "pytest_html": {"plugin"},
-    "_pytest": set(),
-}
-
-DRAWERS = {"common", "helpers", "misc", "util", "utils"}
-
-
-def sources(root: Path) -> dict[str, str]:
-    """Dotted module names below the package, `render` for `render/__init__.py`, to their text."""
-    found = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        name = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
-        found[name] = path.read_text(encoding="utf-8")
-    return found
-
-
-def imports(source: str) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of all that a module imports; a leading dot marks a relative import.
-
-    `from a import b` yields `a.b`: whether `b` is a module is for the caller to say.
-    """
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Import(names=names):
-                yield from ((node.lineno, alias.name) for alias in names)
-            case ast.ImportFrom(module=module, names=names, level=level):
-                start = "." * level + (module or "")
-                yield from ((node.lineno, f"{start}.{alias.name}") for alias in names)
-            case ast.Call(
-                func=ast.Name(id="import_module" | "__import__")
-                | ast.Attribute(attr="import_module"),
-                args=[ast.Constant(value=str(name)), *_],
-            ):
-                yield node.lineno, name
-
-
-def resolve(name: str, modules: Mapping[str, str]) -> str | None:
-    """The module of the package that a dotted name leads to; None for another library."""
-    if name.split(".", maxsplit=1)[0] != "attnprobe":
-        return None
-    parts = name.split(".")[1:]
-    while parts and ".".join(parts) not in modules:
-        parts.pop()
-    return ".".join(parts) or "__init__"
-
-
-def violations(modules: Mapping[str, str], floors: Mapping[str, int]) -> list[str]:
-    """All that breaks the rules of the house, one line each; empty if nothing does."""
-    wrong = []
-    circles: dict[str, set[str]] = {name: set() for name in modules}
-    for module, source in modules.items():
-        unit = module.split(".")[0]
-        if unit not in floors:
-            wrong.append(f"{module}: has no floor; add it to FLOORS")
-            continue
-        if DRAWERS & set(module.split(".")):
-            wrong.append(f"{module}: name it after what it does")
-        for line, name in imports(source):
-            where, library = f"{module}:{line}", name.split(".")[0]
-            if name.startswith("."):
-                wrong.append(f"{where}: relative import; write the full name")
-            if unit not in CONFINED.get(library, {unit}):
-                wrong.append(f"{where}: {library} may not be imported here")
-            target = resolve(name, modules)
-            if target is None:
-                continue
-            below = target.split(".")[0]
-            if below == unit:
-                circles[module].add(target)
-            elif below in floors and floors[below] >= floors[unit]:
-                wrong.append(
-                    f"{where}: {unit} (floor {floors[unit]}) imports "
-                    f"{below} (floor {floors[below]})"
-                )
-    try:
-        graphlib.TopologicalSorter(circles).prepare()
-    except graphlib.CycleError as error:
-        wrong.append(f"import circle: {' -> '.join(reversed(error.args[1]))}")
-    return wrong
+from tests.house import (
+    CONFINED,
+    FLOORS,
+    ROOT,
+    arrows,
+    code_lines,
+    figures,
+    figures_on_page,
+    imports,
+    room_of,
+    sources,
+    violations,
+)
 
 
 def test_the_house_stands() -> None:
-    assert violations(sources(ROOT / "attnprobe"), FLOORS) == []
+    assert violations(sources(), FLOORS) == []
 
 
 def test_no_floor_is_listed_for_a_module_that_is_gone() -> None:
-    units = {name.split(".")[0] for name in sources(ROOT / "attnprobe")}
-    assert sorted(set(FLOORS) - units) == []
+    assert sorted(set(FLOORS) - {room_of(module) for module in sources()}) == []
+
+
+def test_the_architecture_page_has_the_figures_of_the_code() -> None:
+    assert figures_on_page() == figures(sources(), FLOORS), "make figures writes them"
+
+
+def test_a_new_arrow_a_new_room_and_more_code_change_the_figures() -> None:
+    floors = {"low": 0, "high": 1, "__init__": 2}
+    house = {"__init__": "", "low": "import re", "high": "import re"}
+    before = figures(house, floors)
+    assert "| 1 | `high` | 0 |  |" in before
+    assert "3 rooms on 3 floors, 0 arrows" in before
+    with_arrow = figures(house | {"high": "def f():\n    import attnprobe.low"}, floors)
+    assert "| 1 | `high` | 0 | low |" in with_arrow
+    assert "3 rooms on 3 floors, 1 arrows" in with_arrow
+    assert "4 rooms on 3 floors" in figures(house | {"new": ""}, {**floors, "new": 1})
+    assert "| 0 | `low` | 100 |" in figures(house | {"low": "x = 1\n" * 80}, floors)
+
+
+def test_only_code_counts_as_code() -> None:
+    source = '''"""What it is.
+
+Over two lines.
+"""
+
+import re  # for f
+
+
+def f() -> str:
+    """What it does."""
+    # Why.
+    return """
+    text
+    """
+'''
+    assert code_lines(source) == 5
+
+
+def test_arrows_lead_from_room_to_room() -> None:
+    house = {"a": "", "a.b": "from attnprobe.a import c\nimport attnprobe.low", "low": ""}
+    assert arrows(house) == {"a": {"low"}, "low": set()}
 
 
 def canonical(distribution: str) -> str:
@@ -151,11 +85,7 @@ def test_what_is_imported_is_declared() -> None:
     lines = [*project["dependencies"], *(x for k, v in extras.items() if k != "dev" for x in v)]
     declared = {canonical(re.split(r"[^\w.-]", line)[0]) for line in lines}
     providers = packages_distributions()
-    used = {
-        name.split(".")[0]
-        for source in sources(ROOT / "attnprobe").values()
-        for _, name in imports(source)
-    }
+    used = {room_of(name) for source in sources().values() for _, name in imports(source)}
     foreign = used - sys.stdlib_module_names - {"attnprobe"}
     undeclared = {
         library
