@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import StrictFloat
+from pydantic import StrictFloat, StrictInt
 
 from attnprobe.core.charts import Chart, Picture
 from attnprobe.core.stats import Interval, wilson
@@ -85,9 +85,9 @@ class Chance:
         distinct: how many of the pairs are of different words; the rows of a template repeat many.
     """
 
-    passed: int
-    pairs: int
-    distinct: int
+    passed: StrictInt
+    pairs: StrictInt
+    distinct: StrictInt
 
     @property
     def rate(self) -> float | None:

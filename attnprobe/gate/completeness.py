@@ -10,7 +10,7 @@ from attnprobe.core.wording import plural
 from attnprobe.gate.check import place_of
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, counted, left_out, unjudged
-from attnprobe.gate.records import chance_contradictions, contradictions, other_contradictions
+from attnprobe.gate.records import contradictions, other_contradictions
 from attnprobe.results.records import CaseResult, Results
 
 
@@ -96,7 +96,6 @@ def _contradictions(results: Results) -> Iterator[Reason]:
         for why in (
             *contradictions(entry),
             *other_contradictions(entry),
-            *chance_contradictions(entry),
         )
     ]
     if found:

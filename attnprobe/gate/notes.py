@@ -10,7 +10,6 @@ from attnprobe.gate.check import Check
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import counted
 from attnprobe.results.records import Results
-from attnprobe.words.heads import origin_of
 
 
 def notes_on(
@@ -76,7 +75,7 @@ def head_set_notes(results: Results) -> Iterator[str]:
             if own.weights_sha256 is None:
                 unknown[own.name, item.model] += 1
             elif model and model.weights_format and own.weights_sha256 != model.weights_sha256:
-                found[own.name, origin_of(own.model, own.weights_sha256), item.model] += 1
+                found[own.name, own.origin, item.model] += 1
     for (name, origin, ran), count in sorted(found.items()):
         yield (
             f"heads @{name} of {counted(count)} were chosen on {origin}; model {ran} has other "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterator
 
-from attnprobe.core.verdicts import LEAST_DISTINCT, LEAST_PAIRS, Bound, Outcome
+from attnprobe.core.verdicts import Bound, Outcome
 from attnprobe.core.wording import format_stated
 from attnprobe.results.records import ExpectationResult
 from attnprobe.rules import BAND
@@ -68,20 +67,3 @@ def _outcomes(bound: Bound) -> set[Outcome]:
     if not holds or abs(bound.distance) < _ROUNDING:
         allowed.add("failed")
     return allowed
-
-
-def chance_contradictions(entry: ExpectationResult) -> Iterator[str]:
-    """What a chance rate cannot be, by the pairs that it was counted on."""
-    chance = entry.chance
-    if chance is None:
-        return
-    told = f"has a chance of {chance.passed} of {chance.pairs} pairs"
-    if not 0 <= chance.passed <= chance.pairs:
-        yield told
-    elif chance.rate is None:
-        if chance.pairs >= LEAST_PAIRS and (chance.distinct or 0) >= LEAST_DISTINCT:
-            yield f"{told} and no rate"
-    elif chance.pairs < LEAST_PAIRS or not math.isclose(
-        chance.rate, chance.passed / chance.pairs, rel_tol=_ROUNDING, abs_tol=_ROUNDING
-    ):
-        yield f"{told} and a rate of {format_stated(chance.rate)}"

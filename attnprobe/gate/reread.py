@@ -11,10 +11,9 @@ from attnprobe import cases
 from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import ModelError, ResultsError
 from attnprobe.core.names import LOCK, SUFFIX, Key
-from attnprobe.core.sites import Head
 from attnprobe.results.lock import read_heads
 from attnprobe.results.records import CaseResult, ModelResult, Results, text_sha256
-from attnprobe.words.heads import HeadSet, parse_heads
+from attnprobe.words.heads import HeadSet
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -60,18 +59,12 @@ def recorded_sets(results: Results) -> dict[str, HeadSet]:
     """The head sets that checks of a run name, as they were then: the lock file may be another now.
 
     Raises:
-        ResultsError: a record names no heads, or two records name others.
+        ResultsError: two records of a set name other heads.
     """
     found: dict[str, HeadSet] = {}
     for item in results.items:
         for own in (own for entry in item.expectations for own in entry.head_sets):
-            try:
-                members = parse_heads(list(own.heads)).members
-            except ValueError as error:
-                raise ResultsError(f"head set {own.name!r} of {item.name}: {error}") from None
-            heads = tuple(member for member in members if isinstance(member, Head))
-            made = HeadSet(own.name, heads, own.model, own.revision, own.weights_sha256)
-            if len(heads) < len(members) or found.setdefault(own.name, made) != made:
+            if found.setdefault(own.name, own) != own:
                 raise ResultsError(f"the results contradict themselves on head set {own.name!r}")
     return found
 

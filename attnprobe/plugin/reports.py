@@ -29,15 +29,8 @@ from attnprobe.render.table import (
     picture_figure,
     texts,
 )
-from attnprobe.results.records import (
-    ChanceResult,
-    ExpectationResult,
-    HeadSetResult,
-    ModelResult,
-    text_sha256,
-)
+from attnprobe.results.records import ExpectationResult, ModelResult, text_sha256
 from attnprobe.run.explain import DOUBTS, demanded, figures, harmless, other_bounds, unknown_line
-from attnprobe.words.heads import Heads
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -89,7 +82,7 @@ def expectation(judged: Judged) -> ExpectationResult:
             outcome="error",
             message=str(judged.finding.error),
             line=stated.mark.line,
-            head_sets=_head_sets(stated.rule.heads),
+            head_sets=stated.rule.heads.sets,
             check_sha256=expectation_sha256(judged.finding),
         )
     said = [str(verdict.deciding)]
@@ -107,10 +100,10 @@ def expectation(judged: Judged) -> ExpectationResult:
         bounds=verdict.bounds,
         head=verdict.head,
         heads_tried=verdict.heads_tried,
-        chance=_chance(verdict.chance),
+        chance=verdict.chance,
         sink=verdict.sink,
         confirmed=verdict.confirmed,
-        head_sets=_head_sets(stated.rule.heads),
+        head_sets=stated.rule.heads.sets,
         borderline=verdict.borderline,
         unbreakable=verdict.unbreakable,
         check_sha256=expectation_sha256(judged.finding),
@@ -170,15 +163,6 @@ def properties(
     ]
 
 
-def _chance(chance: Chance | None) -> ChanceResult | None:
-    if chance is None:
-        return None
-    if chance.interval is None:
-        return ChanceResult(chance.passed, chance.pairs, distinct=chance.distinct)
-    found = chance.passed, chance.pairs, chance.rate, *chance.interval
-    return ChanceResult(*found, distinct=chance.distinct)
-
-
 def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:
     """What the results file says of a relation beside its identity.
 
@@ -196,7 +180,7 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
             outcome="error",
             message=str(finding.error),
             line=bound.mark.line,
-            head_sets=_head_sets(stated.heads),
+            head_sets=stated.heads.sets,
         )
         if found is None
         else _bound(judged[bound], found, stated)
@@ -240,21 +224,8 @@ def _bound(judgement: Judgement, found: Accuracy, stated: Relation) -> Expectati
         bounds=judgement.bounds,
         head=found.head,
         heads_tried=found.heads_tried,
-        head_sets=_head_sets(stated.heads),
+        head_sets=stated.heads.sets,
         check_sha256=bound_sha256(stated, bound.name, bound.demanded, found.sha256),
-    )
-
-
-def _head_sets(heads: Heads) -> tuple[HeadSetResult, ...]:
-    return tuple(
-        HeadSetResult(
-            name=own.name,
-            heads=tuple(map(str, own.heads)),
-            model=own.model,
-            revision=own.revision,
-            weights_sha256=own.weights_sha256,
-        )
-        for own in heads.sets
     )
 
 

@@ -9,29 +9,33 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     StrictFloat,
     StrictInt,
     TypeAdapter,
     ValidationError,
+    WrapValidator,
     model_validator,
 )
 
 from attnprobe._version import __version__
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
-from attnprobe.core.sites import SiteName
+from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.units import read_unit
-from attnprobe.core.verdicts import Bound, Doubt, Outcome, doubts
+from attnprobe.core.verdicts import Bound, Chance, Doubt, Outcome, doubts
 from attnprobe.results.files import read_json
+from attnprobe.words.heads import HeadSet
 
 RESULTS_SCHEMA = "attnprobe/results-1"
 # The fields of the deciding bound that an expectation of a file has among its own.
@@ -72,38 +76,40 @@ class _Record:
             raise ResultsError(f"{place}: {first['msg']}") from None
 
 
-@dataclass(frozen=True)
-class ChanceResult(_Record):
-    """How often a rule passes for word pairs that nobody expects it to pass for.
+def _read_chance(data: Any, check: Callable[[Any], Chance]) -> Chance:
+    """A chance of a file, whose rate and interval must be those of its counts.
 
-    Attributes:
-        passed, pairs: how many pairs were tried, and for how many the rule passed.
-        rate, low, high: the share that passed, 0 to 1, and its 95 % Wilson interval; None where
-            there were too few pairs to tell.
-        distinct: how many of the pairs are of different words.
+    Files that do not say how many pairs are of different words are read as if all were.
     """
+    if isinstance(data, dict) and data.get("distinct") is None:
+        data = {**data, "distinct": data.get("pairs")}
+    chance = check(data)
+    counts = f"a chance of {chance.passed} of {chance.pairs} pairs"
+    if not 0 <= chance.passed <= chance.pairs:
+        raise ValueError(f"{counts} cannot be")
+    for name, value in _shares(chance).items() if isinstance(data, dict) else ():
+        stored = data.get(name)
+        known = isinstance(stored, int | float)
+        if known != (value is not None) or not (
+            value is None or math.isclose(value, stored, abs_tol=1e-9)
+        ):
+            raise ValueError(f"{counts} and a {name} of {stored}")
+    return chance
 
-    passed: StrictInt
-    pairs: StrictInt
-    rate: StrictFloat | None = None
-    low: StrictFloat | None = None
-    high: StrictFloat | None = None
-    distinct: StrictInt | None = None
+
+def _shares(chance: Chance) -> dict[str, float | None]:
+    """What a file says of a chance beside its counts."""
+    low, high = chance.interval or (None, None)
+    return {"rate": chance.rate, "low": low, "high": high}
 
 
-@dataclass(frozen=True)
-class HeadSetResult(_Record):
-    """A head set of the lock file that an expectation names, as it was then.
-
-    Attributes:
-        model, revision, weights_sha256: of the model that its heads were chosen on.
-    """
-
-    name: str
-    heads: tuple[str, ...]
-    model: str | None = None
-    revision: str | None = None
-    weights_sha256: str | None = None
+def _read_head_set(data: Any) -> Any:
+    """A head set of a file, where heads are written `L3H1`."""
+    if isinstance(data, dict) and isinstance(data.get("heads"), list | tuple):
+        if not data["heads"]:
+            raise ValueError("a head set names no heads")
+        return {**data, "heads": tuple(Head.parse(str(head)) for head in data["heads"])}
+    return data
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,10 @@ class ExpectationResult(_Record):
     bounds: tuple[Bound, ...] = ()
     head: str | None = None
     heads_tried: StrictInt | None = None
-    chance: ChanceResult | None = None
+    chance: Annotated[Chance, WrapValidator(_read_chance)] | None = None
     sink: StrictFloat | None = None
     confirmed: str | None = None
-    head_sets: tuple[HeadSetResult, ...] = ()
+    head_sets: tuple[Annotated[HeadSet, BeforeValidator(_read_head_set)], ...] = ()
     borderline: bool = False
     unbreakable: bool = False
     check_sha256: str | None = None
@@ -159,7 +165,15 @@ class ExpectationResult(_Record):
         data = super().as_dict()
         first, *others = data.pop("bounds") or [dict.fromkeys(_NUMBERS)]
         first.pop("outcome", None)
-        return {**data, **first, "other_bounds": others}
+        return {
+            **data,
+            **first,
+            "other_bounds": others,
+            "chance": self.chance and vars(self.chance) | _shares(self.chance),
+            "head_sets": tuple(
+                vars(chosen) | {"heads": tuple(map(str, chosen.heads))} for chosen in self.head_sets
+            ),
+        }
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,8 @@ from typer.testing import CliRunner
 from attnprobe import cli
 from attnprobe.core.errors import ModelError, PolicyError, ResultsError
 from attnprobe.core.names import Key
+from attnprobe.core.sites import Head
+from attnprobe.core.verdicts import Chance
 from attnprobe.gate import (
     Decision,
     Moved,
@@ -36,22 +38,21 @@ from attnprobe.gate import (
 )
 from attnprobe.gate.moved import moved_checks
 from attnprobe.gate.policy import SuitePolicy
-from attnprobe.gate.records import chance_contradictions, contradictions
+from attnprobe.gate.records import contradictions
 from attnprobe.gate.reread import load_again
 from attnprobe.models import LoadOptions
 from attnprobe.results.environment import environment
 from attnprobe.results.files import write_json
 from attnprobe.results.records import (
     CaseResult,
-    ChanceResult,
     ExpectationResult,
-    HeadSetResult,
     OrderResult,
     RelationResult,
     Results,
     read_results,
 )
 from attnprobe.rules.base import Demand
+from attnprobe.words.heads import HeadSet
 from tests.conftest import LOADS_TINY
 from tests.support import made_up_results
 from tests.support.made_up_results import MODEL, run, said
@@ -59,7 +60,7 @@ from tests.support.made_up_results import MODEL, run, said
 TODAY = date(2026, 11, 24)
 # The model of the made-up runs, as the last line names it.
 ON = f"minilm (runs/best, sha256 {MODEL.weights_sha256[:12]})"
-RARELY = ChanceResult(passed=1, pairs=100, rate=0.01, low=0.002, high=0.05)
+RARELY = Chance(passed=1, pairs=100, distinct=100)
 
 
 def expectation(outcome: Any = "passed", **changes: Any) -> ExpectationResult:
@@ -101,7 +102,7 @@ def test_a_run_that_holds_may_go() -> None:
 
 
 def test_nothing_is_said_of_chance_where_it_is_not_known() -> None:
-    unknown = [None, ChanceResult(passed=1, pairs=7)]
+    unknown = [None, Chance(passed=1, pairs=7, distinct=7)]
     cases = [case(f"c{n}", expectations=(expectation(chance=c),)) for n, c in enumerate(unknown)]
     decision = decide(run(*cases, case("known")))
     assert decision.sentence == f"Release may go: 3 attention checks of 1 suite hold on {ON}."
@@ -119,9 +120,9 @@ def test_a_suite_that_position_gives_away_is_told() -> None:
 
 
 def test_heads_that_were_chosen_on_other_weights_are_told() -> None:
-    other = HeadSetResult("subject", ("L3H1",), "minilm", None, "53aa51172d142c89" * 4)
+    other = HeadSet("subject", (Head(3, 1),), "minilm", None, "53aa51172d142c89" * 4)
     own = replace(other, name="own", weights_sha256=MODEL.weights_sha256)
-    unknown = HeadSetResult("mine", ("L3H1",))
+    unknown = HeadSet("mine", (Head(3, 1),))
     cases = [
         case("a", expectations=(expectation(head_sets=(other, own)), expectation())),
         case("b", expectations=(expectation(head_sets=(other,)),) * 2),
@@ -200,7 +201,7 @@ def test_what_could_not_be_measured_is_not_judged() -> None:
 @pytest.mark.parametrize("rate", [0.051, 0.5])
 def test_a_rule_that_holds_by_chance_blocks(rate: float) -> None:
     passed = round(rate * 1000)
-    often = ChanceResult(passed=passed, pairs=1000, rate=rate, low=rate - 0.01, high=rate + 0.01)
+    often = Chance(passed=passed, pairs=1000, distinct=1000)
     lucky = case("lucky", expectations=(expectation(), expectation(chance=often)))
     decision = decide(run(*many(3), lucky))
     assert (decision.exit_code, kinds(decision)) == (1, ["vacuous"])
@@ -210,7 +211,7 @@ def test_a_rule_that_holds_by_chance_blocks(rate: float) -> None:
 
 
 def test_the_gates_own_bound_on_chance_counts_not_that_of_the_run() -> None:
-    often = ChanceResult(passed=8, pairs=100, rate=0.08, low=0.04, high=0.15)
+    often = Chance(passed=8, pairs=100, distinct=100)
     lenient = case("c", expectations=(expectation("vacuous", chance=often),))
     assert decide(run(lenient), Policy(chance_max=0.1)).exit_code == 0
     unknown = case("c", expectations=(expectation("vacuous", chance=None),))
@@ -773,10 +774,6 @@ def test_a_run_tells_its_models_and_the_suites_that_name_theirs(
         ("passed", {"measure": "rank", "observed": 3.0, "relation": "<=", "demanded": 2.0}),
         ("failed", {"measure": "ratio over x", "observed": 3.0, "demanded": 2.0}),
         ("passed", {"measure": "margin over x", "observed": 0.0, "relation": ">", "demanded": 0.0}),
-        ("passed", {"chance": ChanceResult(passed=90, pairs=100, rate=0.01)}),
-        ("passed", {"chance": ChanceResult(passed=1, pairs=7, rate=1 / 7)}),
-        ("passed", {"chance": ChanceResult(passed=101, pairs=100)}),
-        ("passed", {"chance": ChanceResult(passed=90, pairs=100, distinct=50)}),
     ],
 )
 def test_an_outcome_that_its_numbers_contradict_is_not_judged(
@@ -821,7 +818,7 @@ def test_the_projects_own_suites_do_not_contradict_themselves(tmp_path: Path) ->
     assert done.returncode == 0, done.stdout
     stated = [e for item in read_results(tmp_path / "r.json").items for e in item.expectations]
     assert len({entry.bounds[0].measure for entry in stated}) > 5
-    found = [why for e in stated for why in (*contradictions(e), *chance_contradictions(e))]
+    found = [why for e in stated for why in contradictions(e)]
     assert found == []
 
 

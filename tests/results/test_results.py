@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.sites import Head
-from attnprobe.core.verdicts import Bound
+from attnprobe.core.stats import wilson
+from attnprobe.core.verdicts import Bound, Chance
 from attnprobe.results.environment import environment
 from attnprobe.results.files import write_bytes, write_json
 from attnprobe.results.lock import read_heads
@@ -183,6 +184,51 @@ def test_files_without_units_are_read(tmp_path: Path) -> None:
         None,
         "weight",
     ]
+
+
+CHANCE = Chance(passed=30, pairs=100, distinct=80)
+SET = HeadSet("it", (Head(3, 1), Head(0, 2)), "minilm", None, "ab" * 32)
+NAMED = replace(EXPECTATION, chance=CHANCE, head_sets=(SET,))
+
+
+def test_a_file_says_the_rate_of_a_chance_and_the_heads_of_a_set() -> None:
+    written = json.loads(json.dumps(NAMED.as_dict()))
+    low, high = CHANCE.interval or (None, None)
+    assert written["chance"] == {
+        "passed": 30, "pairs": 100, "distinct": 80, "rate": 0.3, "low": low, "high": high,
+    }  # fmt: skip
+    assert written["head_sets"][0]["heads"] == ["L3H1", "L0H2"]
+    assert ExpectationResult.from_dict(written) == NAMED
+    # Files from before pairs that differ were counted.
+    older = {"passed": 1, "pairs": 100, "rate": 0.01}
+    older |= dict(zip(("low", "high"), wilson(1, 100), strict=True))
+    read = ExpectationResult.from_dict(written | {"chance": older})
+    assert read.chance == Chance(1, 100, 100)
+
+
+@pytest.mark.parametrize(
+    "chance",
+    [
+        {"passed": 90, "rate": 0.01},
+        {"passed": 1, "pairs": 7, "rate": 1 / 7},
+        {"passed": 101, "rate": None, "low": None, "high": None},
+        {"rate": None, "low": None, "high": None},
+        {"low": 0.1},
+        {"high": "much"},
+    ],
+)
+def test_a_chance_that_its_counts_contradict_is_refused(chance: dict[str, Any]) -> None:
+    written = NAMED.as_dict()
+    with pytest.raises(ResultsError, match=r"chance.*: Value error, a chance of [0-9]+ of "):
+        ExpectationResult.from_dict(written | {"chance": written["chance"] | chance})
+
+
+@pytest.mark.parametrize("heads", [["L3"], ["x"], [], [3], None])
+def test_a_head_set_without_heads_is_refused(heads: object) -> None:
+    with pytest.raises(ResultsError, match=r"^head_sets\.0"):
+        ExpectationResult.from_dict(
+            NAMED.as_dict() | {"head_sets": [{"name": "it", "heads": heads}]}
+        )
 
 
 def test_a_record_of_another_shape_is_refused() -> None:

@@ -20,7 +20,7 @@ from attnprobe.core.verdicts import Chance, Doubt, Verdict
 from attnprobe.gate import judge
 from attnprobe.gate.policy import Policy
 from attnprobe.results.files import write_json
-from attnprobe.results.records import ChanceResult, ExpectationResult, read_results
+from attnprobe.results.records import ExpectationResult, read_results
 from attnprobe.results.summary import markdown
 from attnprobe.rules import BAND, parse_rule
 from attnprobe.rules.base import Demand, Rule, verdict_of
@@ -109,7 +109,7 @@ NEAR = made.expectation(
     "vacuous",
     observed=0.3004,
     message="weight 0.300, demanded >= 0.300",
-    chance=ChanceResult(30, 100, 0.3, 0.2, 0.4, 80),
+    chance=Chance(30, 100, 80),
     borderline=True,
 )
 FAR = replace(made.renumbered(NEAR, observed=0.68, outcome="passed"), borderline=False)
