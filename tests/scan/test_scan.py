@@ -990,7 +990,7 @@ def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: 
         assert {one.outcome for one in finding.judgements} <= {"passed", "borderline"}
         # The bound is what this corpus alone allows.
         assert finding.accuracy is not None
-        bound = next(one.bound for one in finding.judgements if one.bound.name == "accuracy")
+        bound = next(one.stated for one in finding.judgements if one.stated.name == "accuracy")
         assert bound.demanded <= finding.accuracy.share
     large, small = ({finding.relation.id for finding in findings} for findings in judged)
     assert "obj-dependent-to-head" in large - small
