@@ -67,7 +67,7 @@ def test_yaml_examples_pass_on_their_model(
     runner = Runner(model, found.cases)
     outcomes = [finding.verdict.outcome for case in found.cases for finding in runner.judge(case)]
     for relation in found.relations:
-        outcomes += [one.outcome for one in judge(relation, model).judgements]
+        outcomes += [one.outcome for one in judge(relation, model).verdicts]
     assert outcomes
     assert set(outcomes) == {"passed"}
 

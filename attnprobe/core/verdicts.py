@@ -175,7 +175,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one expectation.
+    """What was found of one expectation of a case, or of one bound of a relation.
 
     Attributes:
         bounds: the measured numbers of one head and what is demanded of them; the first decided,
@@ -183,7 +183,7 @@ class Verdict:
         head: the head that decided or came nearest: `L3H1`, or `mean of 72 heads`.
         heads_tried: how many heads were looked at.
         sink: share of the row's mass on special tokens, learned sinks and, in a causal
-            site, the first token; 0 to 1.
+            site, the first token; 0 to 1. None for a verdict over many sentences.
         top: the strongest candidate words of that head, strongest first.
         control: of a rule that ablates heads, what random heads do.
         confirmed: of a rule that was to be confirmed by ablation, what that showed.
@@ -195,7 +195,7 @@ class Verdict:
     bounds: tuple[Bound, ...]
     head: str
     heads_tried: int
-    sink: float
+    sink: float | None
     top: tuple[Attended, ...] = ()
     picture: Picture | None = None
     charts: tuple[Chart, ...] = ()

@@ -18,7 +18,6 @@ from attnprobe.gate.control import TwinRun, wanted_on_twin
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reread import check_stated, load_again, reread, sets_of_run
 from attnprobe.relations import accuracy
-from attnprobe.relations.accuracy import RelationFinding
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.results.records import CaseResult, Results
 from attnprobe.run.runner import Finding, Runner, sum_up
@@ -81,10 +80,11 @@ def judge_twin(
     unmeasured: dict[Key, str] = {}
     for key, case in cases.items():
         findings = runner.judge(case)
-        if sum_up(findings) == "error":
+        found = sum_up([finding.verdict for finding in findings])
+        if found == "error":
             unmeasured[key] = _errors(findings)
         else:
-            held[key] = sum_up(findings) == "passed"
+            held[key] = found == "passed"
     read = functools.cache(read_corpus)
     for key, relation in stated.items():
         if isinstance(relation, Relation):
@@ -92,14 +92,10 @@ def judge_twin(
             if finding.error is not None:
                 unmeasured[key] = first_line(finding.error)
             else:
-                held[key] = _holds(finding)
+                held[key] = sum_up(finding.verdicts) == "passed"
     model = next(iter(items)).model
     return TwinRun(model, seed, held, unmeasured)
 
 
 def _errors(findings: tuple[Finding, ...]) -> str:
     return "; ".join(first_line(one.error) for one in findings if one.error is not None)
-
-
-def _holds(finding: RelationFinding) -> bool:
-    return all(one.outcome != "failed" for one in finding.judgements)

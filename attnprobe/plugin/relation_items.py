@@ -9,10 +9,11 @@ import pytest
 
 from attnprobe.cases import Relation
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.verdicts import Verdict
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import relation_key
 from attnprobe.plugin.session import session_of
-from attnprobe.relations.accuracy import Judgement, RelationFinding
+from attnprobe.relations.accuracy import RelationFinding
 from attnprobe.run.explain import ExpectationFailed, explain_relation, harmless, relation_headline
 
 
@@ -38,11 +39,11 @@ class RelationItem(FileItem):
         finding = self.stash[relation_key]
         assert finding is not None  # set up, or the setup would have failed
         session = session_of(self.config)
-        failing = [one for one in finding.judgements if session.fails_as(one.outcome)]
+        failing = [verdict for verdict in finding.verdicts if session.fails_as(verdict.outcome)]
         if failing:
             raise ExpectationFailed(_describe_finding(finding, failing))
 
 
-def _describe_finding(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
+def _describe_finding(finding: RelationFinding, failing: Sequence[Verdict]) -> str:
     """A line for pytest's summary, then the finding in words."""
     return f"{relation_headline(finding, failing)}\n{explain_relation(finding)}"

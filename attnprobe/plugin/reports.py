@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from attnprobe.attention import draw
-from attnprobe.cases import Case, Relation
+from attnprobe.cases import Case, Relation, Threshold
 from attnprobe.core.charts import Chart, HeadGrid, LayerPanel
+from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.printing import visible
 from attnprobe.core.texts import Encoding
-from attnprobe.core.verdicts import Bound, Chance, Verdict
+from attnprobe.core.verdicts import Chance, Verdict
 from attnprobe.core.wording import format_interval, format_percent, one_line
 from attnprobe.plugin.album import Album
 from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
-from attnprobe.relations.accuracy import Accuracy, Judgement, RelationFinding
+from attnprobe.relations.accuracy import Accuracy, RelationFinding
 from attnprobe.render.table import (
     BoundRow,
     Finding,
@@ -30,7 +33,7 @@ from attnprobe.render.table import (
     texts,
 )
 from attnprobe.results.records import ExpectationResult, ModelResult, text_sha256
-from attnprobe.run.explain import DOUBTS, demanded, figures, harmless, other_bounds, unknown_line
+from attnprobe.run.explain import DOUBTS, figures, harmless, other_bounds, unknown_line
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -74,39 +77,38 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
 
 def expectation(judged: Judged) -> ExpectationResult:
     """One expectation as it stands in the results file."""
-    stated, verdict = judged.finding.expectation, judged.finding.verdict
-    if verdict is None:
-        return ExpectationResult(
-            rule=stated.rule.kind,
-            arguments=_plain(stated.arguments),
-            outcome="error",
-            message=str(judged.finding.error),
-            line=stated.mark.line,
-            head_sets=stated.rule.heads.sets,
-            check_sha256=expectation_sha256(judged.finding),
-        )
+    stated, finding = judged.finding.expectation, judged.finding
+    alone = ExpectationResult(
+        rule=stated.rule.kind,
+        arguments=_plain(stated.arguments),
+        outcome="error",
+        message=str(finding.error),
+        line=stated.mark.line,
+        head_sets=stated.rule.heads.sets,
+        check_sha256=expectation_sha256(finding),
+    )
+    return _with_verdict(alone, finding.verdict) if finding.verdict else alone
+
+
+def _with_verdict(alone: ExpectationResult, verdict: Verdict) -> ExpectationResult:
     said = [str(verdict.deciding)]
     said += [DOUBTS[doubt] for doubt in verdict.doubts if doubt != "vacuous"]
-    said += other_bounds(verdict.bounds[1:])
+    said += other_bounds(verdict)
     said += verdict.ablated
     if verdict.chance is not None:
         said.append(str(verdict.chance))
-    return ExpectationResult(
-        rule=stated.rule.kind,
-        arguments=_plain(stated.arguments),
+    return replace(
+        alone,
         outcome=verdict.outcome,
         message="; ".join(said),
-        line=stated.mark.line,
         bounds=verdict.bounds,
         head=verdict.head,
         heads_tried=verdict.heads_tried,
         chance=verdict.chance,
         sink=verdict.sink,
         confirmed=verdict.confirmed,
-        head_sets=stated.rule.heads.sets,
         borderline=verdict.borderline,
         unbreakable=verdict.unbreakable,
-        check_sha256=expectation_sha256(judged.finding),
     )
 
 
@@ -172,21 +174,11 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     told: dict[str, Any] = {"relation": stated.describe(), "expectations": []}
     if finding is None:
         return told
-    found, judged = finding.accuracy, {one.stated: one for one in finding.judgements}
-    bounds = [
-        ExpectationResult(
-            rule="relation",
-            arguments={bound.name: bound.demanded},
-            outcome="error",
-            message=str(finding.error),
-            line=bound.mark.line,
-            head_sets=stated.heads.sets,
-        )
-        if found is None
-        else _bound(judged[bound], found, stated)
-        for bound in stated.bounds
+    found = finding.accuracy
+    told["expectations"] = [
+        _bound(stated, bound, finding, verdict).as_dict()
+        for bound, verdict in zip_longest(stated.bounds, finding.verdicts)
     ]
-    told["expectations"] = [entry.as_dict() for entry in bounds]
     if found is None:
         return told
     liking = found.preference
@@ -213,20 +205,27 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
     }
 
 
-def _bound(judgement: Judgement, found: Accuracy, stated: Relation) -> ExpectationResult:
-    bound = judgement.stated
-    return ExpectationResult(
+def _bound(
+    stated: Relation, bound: Threshold, finding: RelationFinding, verdict: Verdict | None
+) -> ExpectationResult:
+    """One bound of a relation as it stands in the results file, as an expectation of a case does.
+
+    Args:
+        verdict: None where the relation could not be measured.
+    """
+    alone = ExpectationResult(
         rule="relation",
         arguments={bound.name: bound.demanded},
-        outcome=judgement.outcome,
-        message="; ".join([demanded(judgement.deciding), *other_bounds(judgement.bounds[1:])]),
+        outcome="error",
+        message=str(finding.error),
         line=bound.mark.line,
-        bounds=judgement.bounds,
-        head=found.head,
-        heads_tried=found.heads_tried,
         head_sets=stated.heads.sets,
-        check_sha256=bound_sha256(stated, bound.name, bound.demanded, found.sha256),
     )
+    if verdict is None or finding.accuracy is None:
+        return alone
+    corpus = finding.accuracy.sha256
+    digest = bound_sha256(stated, bound.name, bound.demanded, corpus)
+    return replace(_with_verdict(alone, verdict), check_sha256=digest)
 
 
 def relation_html(
@@ -242,9 +241,9 @@ def relation_html(
         grid: measures the accuracy of single heads; None for no picture.
         album: pictures of earlier runs.
     """
-    rows = [_relation_row(finding, one) for one in finding.judgements]
-    if finding.error is not None:
-        rows = [_relation_row(finding, None)]
+    stated = ("relation", finding.relation.describe(), str(finding.relation.heads))
+    # A relation that could not be measured has one row, for its error.
+    rows = [_row(*stated, verdict, finding.error) for verdict in finding.verdicts or (None,)]
     gap = finding.relation.xfail
     lines = [f"known gap: {gap}"] if gap else []
     lines += figures(finding.accuracy) if finding.accuracy else []
@@ -273,26 +272,6 @@ def _accuracies(
     )
     svg = album.picture(lambda: to_svg(head_grid(chart, title=title)), chart, title)
     return picture_figure(svg, f"{relation.describe()} · {chart.measure}, {what}")
-
-
-def _relation_row(finding: RelationFinding, judged: Judgement | None) -> Finding:
-    bound = judged.deciding if judged else None
-    return Finding(
-        rule="relation",
-        relation=finding.relation.describe(),
-        heads=str(finding.relation.heads),
-        observed=bound.number if bound else one_line(str(finding.error)),
-        demanded=bound.limit if bound else "",
-        head=finding.accuracy.head if finding.accuracy else "",
-        sink=None,
-        chance="",
-        outcome=judged.outcome if judged else "error",
-        other_bounds=_bound_rows(judged.bounds[1:] if judged else ()),
-    )
-
-
-def _bound_rows(bounds: Sequence[Bound]) -> tuple[BoundRow, ...]:
-    return tuple(BoundRow(bound.number, bound.limit, bound.outcome) for bound in bounds)
 
 
 def _plain(value: Any) -> Any:
@@ -341,7 +320,7 @@ def html(
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
     told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
     told += [line for encoding in _encodings(judged) for line in unknown_line(encoding)]
-    table = _or_note("table", lambda: expectations_table([_row(entry) for entry in judged]))
+    table = _or_note("table", lambda: expectations_table(list(map(_case_row, judged))))
     table += notes(told)
     if pictured is None:
         return said + table
@@ -355,14 +334,21 @@ def _or_note(what: str, make: Callable[[], Markup]) -> Markup:
         return missing(what, harmless(f"{type(error).__name__}: {error}"))
 
 
-def _row(judged: Judged) -> Finding:
-    rule, verdict = judged.finding.expectation.rule, judged.finding.verdict
+def _case_row(judged: Judged) -> Finding:
+    rule, finding = judged.finding.expectation.rule, judged.finding
+    return _row(rule.kind, rule.relation(), str(rule.heads), finding.verdict, finding.error)
+
+
+def _row(
+    rule: str, relation: str, heads: str, verdict: Verdict | None, error: AttnprobeError | None
+) -> Finding:
+    """An expectation of a case, or a bound of a relation, as a row of the table."""
     if verdict is None:
         return Finding(
-            rule=rule.kind,
-            relation=rule.relation(),
-            heads=str(rule.heads),
-            observed=one_line(str(judged.finding.error)),
+            rule=rule,
+            relation=relation,
+            heads=heads,
+            observed=one_line(str(error)),
             demanded="",
             head="",
             chance="",
@@ -370,9 +356,9 @@ def _row(judged: Judged) -> Finding:
             outcome="error",
         )
     return Finding(
-        rule=rule.kind,
-        relation=rule.relation(),
-        heads=str(rule.heads),
+        rule=rule,
+        relation=relation,
+        heads=heads,
         observed=verdict.deciding.number,
         demanded=verdict.deciding.limit,
         head=verdict.head,
@@ -380,7 +366,9 @@ def _row(judged: Judged) -> Finding:
         sink=verdict.sink,
         outcome=verdict.outcome,
         doubts=tuple(DOUBTS[doubt] for doubt in verdict.doubts if doubt != verdict.outcome),
-        other_bounds=_bound_rows(verdict.bounds[1:]),
+        other_bounds=tuple(
+            BoundRow(bound.number, bound.limit, bound.outcome) for bound in verdict.bounds[1:]
+        ),
     )
 
 

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.stats import Interval, paired_p, wilson
 from attnprobe.core.texts import Sample, Span
-from attnprobe.core.verdicts import Bound, Outcome
+from attnprobe.core.verdicts import Verdict
 from attnprobe.core.wording import format_percent, plural
 from attnprobe.relations.arcs import Hits, best_place, measure
 from attnprobe.relations.corpus import (
@@ -39,7 +38,7 @@ from attnprobe.relations.corpus import (
     relation_names,
 )
 from attnprobe.relations.preference import Preference
-from attnprobe.rules.base import Demand, hardest
+from attnprobe.rules.base import Demand, hardest, verdict_of
 from attnprobe.words.heads import HeadSet
 from attnprobe.words.looks import MOST_UNKNOWN, OFFSETS, Looks, Pair, Words, find_looks
 
@@ -138,37 +137,18 @@ class Accuracy:
         return self.offset_right / self.n
 
 
-class Judgement(NamedTuple):
-    """What a relation states of one number, and what became of it.
-
-    Attributes:
-        bounds: the measured numbers, the deciding one first.
-    """
-
-    stated: Threshold
-    bounds: tuple[Bound, ...]
-
-    @property
-    def deciding(self) -> Bound:
-        """The bound that decided."""
-        return self.bounds[0]
-
-    @property
-    def outcome(self) -> Outcome:
-        return self.deciding.outcome
-
-
 @dataclass(frozen=True)
 class RelationFinding:
-    """What became of a relation: its bounds, judged, or why they could not be.
+    """What was found of a relation: a verdict on each of its bounds, or why there is none.
 
     Attributes:
+        verdicts: in the order of the relation's bounds; none where it could not be measured.
         chosen_elsewhere: as in `Finding`.
     """
 
     relation: Relation
     accuracy: Accuracy | None
-    judgements: tuple[Judgement, ...]
+    verdicts: tuple[Verdict, ...]
     error: AttnprobeError | None
     chosen_elsewhere: tuple[HeadSet, ...] = ()
 
@@ -187,10 +167,10 @@ def judge(
     """
     try:
         arcs = gather(relation, read)
-        accuracy, judgements = judge_arcs(relation, model, arcs, batch_tokens=batch_tokens)
+        accuracy, verdicts = judge_arcs(relation, model, arcs, batch_tokens=batch_tokens)
     except AttnprobeError as error:
         return RelationFinding(relation, None, (), error)
-    return RelationFinding(relation, accuracy, judgements, None)
+    return RelationFinding(relation, accuracy, verdicts, None)
 
 
 def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
@@ -274,7 +254,7 @@ def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:
 
 def judge_arcs(
     relation: Relation, model: Reader, arcs: Arcs, *, batch_tokens: int = BATCH_TOKENS
-) -> tuple[Accuracy, tuple[Judgement, ...]]:
+) -> tuple[Accuracy, tuple[Verdict, ...]]:
     """The accuracy on these arcs, and the verdict on each bound.
 
     Raises:
@@ -346,11 +326,19 @@ def judge_arcs(
         arcs=arcs,
         tried=_grid(chosen, site, heads) if chosen else None,
     )
-    judgements = tuple(_judgement(bound, accuracy) for bound in relation.bounds)
-    if any(one.outcome != "passed" for one in judgements):
+    verdicts = tuple(
+        verdict_of(
+            _demands(stated, accuracy),
+            head=accuracy.head,
+            heads_tried=accuracy.heads_tried,
+            sink=None,
+        )
+        for stated in relation.bounds
+    )
+    if any(verdict.outcome != "passed" for verdict in verdicts):
         wrong = _mistakes(relation, model, arcs, judged, hits, heads, site.name, batch_tokens)
         accuracy = replace(accuracy, mistakes=wrong)
-    return accuracy, judgements
+    return accuracy, verdicts
 
 
 def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
@@ -488,10 +476,10 @@ PAIRED_P = 0.05
 OF_PREFERENCE = ("above_preference", "above_preference_p")
 
 
-def _judgement(stated: Threshold, found: Accuracy) -> Judgement:
+def _demands(stated: Threshold, found: Accuracy) -> Sequence[Demand]:
+    """What a bound of a relation demands of its numbers, the demand that decides first."""
     if stated.name == "accuracy":
-        demand = Demand.of("accuracy", "share", found.share, ">=", stated.demanded)
-        return Judgement(stated, (demand.bound,))
+        return [Demand.of("accuracy", "share", found.share, ">=", stated.demanded)]
     above, lead = "lead over the best fixed distance", (found.right - found.offset_right) / found.n
     p = found.p
     if stated.name in OF_PREFERENCE:
@@ -503,16 +491,14 @@ def _judgement(stated: Threshold, found: Accuracy) -> Judgement:
         luck = Demand.of("exact McNemar p", "p", p, "<=", PAIRED_P)
         enough = Demand.of(above, "share", lead, ">=", stated.demanded)
         # The worse outcome decides, else the lead: a lead and a p have no common unit.
-        demands: Sequence[Demand] = sorted((enough, luck), key=lambda demand: demand.ease[0])
-    else:
-        # The test is two-sided: a small p must not be that of the control being the better one.
-        demands = hardest(
-            [
-                Demand.of(above, "share", lead, ">", 0.0),
-                Demand.of("exact McNemar p", "p", p, "<=", stated.demanded),
-            ]
-        )
-    return Judgement(stated, tuple(demand.bound for demand in demands))
+        return sorted((enough, luck), key=lambda demand: demand.ease[0])
+    # The test is two-sided: a small p must not be that of the control being the better one.
+    return hardest(
+        [
+            Demand.of(above, "share", lead, ">", 0.0),
+            Demand.of("exact McNemar p", "p", p, "<=", stated.demanded),
+        ]
+    )
 
 
 def _mistakes(

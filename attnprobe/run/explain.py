@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import regex
 
 from attnprobe.cases import Case
-from attnprobe.core.errors import first_line
+from attnprobe.core.errors import AttnprobeError, first_line
 from attnprobe.core.printing import display_width, visible
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Span
 from attnprobe.core.verdicts import Bound, Doubt, Outcome, Verdict
@@ -21,7 +21,7 @@ from attnprobe.core.wording import (
     join_names,
     plural,
 )
-from attnprobe.relations.accuracy import Accuracy, Judgement, Mistake, RelationFinding
+from attnprobe.relations.accuracy import Accuracy, Mistake, RelationFinding
 from attnprobe.render.chart import bars
 from attnprobe.rules import BAND, Rule
 from attnprobe.run.runner import Finding
@@ -68,37 +68,39 @@ def headline(failing: Sequence[Finding], judged: int = 1) -> str:
         failing: the findings that make it fail, the first of which is told.
         judged: how many expectations the case has.
     """
-    first, verdict = failing[0], failing[0].verdict
+    first = failing[0]
     kind = first.expectation.rule.kind
-    if verdict is None:
-        assert first.error is not None  # a finding has a verdict or an error
-        line = f"{first_line(first.error)} ({kind})"
-    elif verdict.outcome == "vacuous":
-        why = DOUBTS["unbreakable"]
-        if verdict.chance is not None and not verdict.unbreakable:
-            why = f"holds for {verdict.chance.passed} of {verdict.chance.pairs} other word pairs"
-        near = ", and borderline" if verdict.borderline else ""
-        line = f"vacuous{near}: {why} ({kind}, {verdict.head})"
-    else:
-        line = f"{_state(verdict.outcome)}{_against(verdict.deciding)} ({kind}, {verdict.head})"
+    line = _headline(first.verdict, first.error, kind)
     more = f"; {len(failing)} of {judged} expectations fail" if len(failing) > 1 else ""
     return harmless(line + more)
 
 
-def relation_headline(finding: RelationFinding, failing: Sequence[Judgement]) -> str:
+def relation_headline(finding: RelationFinding, failing: Sequence[Verdict]) -> str:
     """The same on a relation: `accuracy 0.31, demanded >= 0.5 (subject-of-verb, L4H7)`.
 
     Args:
-        failing: the bounds that make it fail; without any it could not be measured.
+        failing: the verdicts that make it fail; without any it could not be measured.
     """
-    name, found = finding.relation.id, finding.accuracy
-    if not failing or found is None:
-        assert finding.error is not None
-        return harmless(f"{first_line(finding.error)} ({name})")
-    first = min(failing, key=lambda one: _SEVEREST.index(one.outcome))
-    line = f"{_state(first.outcome)}{_against(first.deciding)} ({name}, {found.head})"
-    more = f"; {len(failing)} of {len(finding.judgements)} bounds fail" if len(failing) > 1 else ""
+    worst = min(failing, key=_severity, default=None)
+    line = _headline(worst, finding.error, finding.relation.id)
+    more = f"; {len(failing)} of {len(finding.verdicts)} bounds fail" if len(failing) > 1 else ""
     return harmless(line + more)
+
+
+def _headline(verdict: Verdict | None, error: AttnprobeError | None, name: str) -> str:
+    if verdict is None:
+        return f"{first_line(error)} ({name})" if error else name
+    if verdict.outcome != "vacuous":
+        return f"{_state(verdict.outcome)}{_against(verdict.deciding)} ({name}, {verdict.head})"
+    why = DOUBTS["unbreakable"]
+    if verdict.chance is not None and not verdict.unbreakable:
+        why = f"holds for {verdict.chance.passed} of {verdict.chance.pairs} other word pairs"
+    near = ", and borderline" if verdict.borderline else ""
+    return f"vacuous{near}: {why} ({name}, {verdict.head})"
+
+
+def _severity(verdict: Verdict) -> int:
+    return _SEVEREST.index(verdict.outcome)
 
 
 def _state(outcome: Outcome) -> str:
@@ -145,16 +147,14 @@ def unknown_line(encoding: Encoding) -> list[str]:
 def explain_relation(finding: RelationFinding) -> str:
     """The whole finding of a relation for a reader, several lines, the first with file and line."""
     relation, found = finding.relation, finding.accuracy
-    outcomes = [one.outcome for one in finding.judgements]
-    worst = min(outcomes, key=_SEVEREST.index, default="error")
+    ordered = sorted(finding.verdicts, key=_severity)
+    worst = ordered[0].outcome if ordered else "error"
     head = f"{relation.mark.file}:{relation.mark.line}: {worst}: {relation.id}"
     lines = [f"{relation.describe()}, {relation.heads}"]
     if finding.error is not None:
         lines += str(finding.error).split("\n")
     if found is not None:
-        ordered = sorted(finding.judgements, key=lambda one: _SEVEREST.index(one.outcome))
-        for one in ordered:
-            lines += [demanded(one.deciding), *other_bounds(one.bounds[1:])]
+        lines += [line for verdict in ordered for line in bound_lines(verdict)]
         lines += figures(found)
     if worst != "passed":
         lines += map(chosen_elsewhere, finding.chosen_elsewhere)
@@ -172,14 +172,16 @@ def chosen_elsewhere(heads: HeadSet) -> str:
     )
 
 
-def demanded(bound: Bound) -> str:
-    """A bound of a relation against what was measured: `accuracy 0.310, demanded >= 0.500`."""
-    return str(bound) + (f": {_CLOSE}" if bound.outcome == "borderline" else "")
+def bound_lines(verdict: Verdict) -> list[str]:
+    """Each bound against its number; of the first, which decided, also why it may say little."""
+    deciding = str(verdict.deciding)
+    doubts = "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
+    return [f"{deciding}: {doubts}" if doubts else deciding, *other_bounds(verdict)]
 
 
-def other_bounds(bounds: Sequence[Bound]) -> list[str]:
-    """Bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
-    return [f"{bound}: {_STATES.get(bound.outcome, bound.outcome)}" for bound in bounds]
+def other_bounds(verdict: Verdict) -> list[str]:
+    """The bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
+    return [f"{bound}: {_STATES.get(bound.outcome, bound.outcome)}" for bound in verdict.bounds[1:]]
 
 
 def figures(found: Accuracy) -> list[str]:
@@ -371,18 +373,13 @@ def _unranked(rule: Rule, encoding: Encoding) -> str | None:
 
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
-    lines = [str(verdict.deciding)]
-    if verdict.doubts:
-        lines[0] += ": " + "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
-    lines += other_bounds(verdict.bounds[1:])
+    lines = bound_lines(verdict)
     tried = "" if verdict.heads_tried == 1 else f", the nearest of {verdict.heads_tried} tried"
     if verdict.head.startswith("mean"):
         tried = ""
     lines += verdict.ablated
-    lines.append(
-        f"by {verdict.head}{tried}; {format_whole_percent(verdict.sink)} of its row is on special "
-        "or first tokens"
-    )
+    sink = format_whole_percent(verdict.sink or 0)
+    lines.append(f"by {verdict.head}{tried}; {sink} of its row is on special or first tokens")
     if verdict.chance is not None:
         lines.append(str(verdict.chance))
     if verdict.top:

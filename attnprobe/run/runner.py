@@ -356,12 +356,10 @@ class Runner:
         )
 
 
-def sum_up(findings: Sequence[Finding]) -> CaseFound:
-    """What became of a case: what was not measured comes before what failed."""
-    if any(finding.verdict is None for finding in findings):
-        return "error"
-    failed = any(one.verdict is not None and one.verdict.outcome == "failed" for one in findings)
-    return "failed" if failed else "passed"
+def sum_up(verdicts: Sequence[Verdict | None]) -> CaseFound:
+    """What was found of a case, or a relation: what was not measured comes before what failed."""
+    outcomes = {verdict.outcome if verdict else "error" for verdict in verdicts}
+    return "error" if "error" in outcomes else "failed" if "failed" in outcomes else "passed"
 
 
 def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:

@@ -482,7 +482,11 @@ def test_the_figures_of_the_page(untrained: Model) -> None:
     ]
     runner = Runner(untrained, loaded)
     of = Counter(one.suite for one in loaded)
-    held = Counter(one.suite for one in loaded if sum_up(runner.judge(one)) == "passed")
+    held = Counter(
+        one.suite
+        for one in loaded
+        if sum_up([entry.verdict for entry in runner.judge(one)]) == "passed"
+    )
     assert f"{held.total()} hold on its twin" in page
     for suite, words in (
         ("flow", "on the flow through the layers"),

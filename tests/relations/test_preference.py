@@ -328,7 +328,7 @@ def test_a_relation_may_demand_a_lead_over_another_word_p56(minilm: Model, tmp_p
             f"with another word of the sentence looking, it is right for {liking.other} "
             f"({liking.share:.1%}); only the true word is right for" in text
         )
-        (judged,) = finding.judgements
+        (judged,) = finding.verdicts
         if judged.outcome == "failed":
             assert "lead over another word that looks" in text
         return judged.outcome
@@ -353,7 +353,7 @@ def test_a_relation_may_demand_a_lead_over_another_word_p56(minilm: Model, tmp_p
     file_heads = SUITE.replace("L3H1", "L0H8")
     file.write_text(file_heads + "    expect: {above_preference_p: 0.05}\n", encoding="utf-8")
     (stated,) = load_contents(file, "a.attn.yaml").relations
-    (judged,) = judge(stated, minilm).judgements
+    (judged,) = judge(stated, minilm).verdicts
     assert judged.outcome == "failed"
 
 

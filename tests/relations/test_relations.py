@@ -495,7 +495,7 @@ def test_a_broken_corpus_is_an_error_by_its_line(tmp_path: Path) -> None:
         gather(relation)
     finding = judge(relation, FakeReader())
     assert isinstance(finding.error, CorpusError)
-    assert (finding.accuracy, finding.judgements) == (None, ())
+    assert (finding.accuracy, finding.verdicts) == (None, ())
 
 
 def test_a_corpus_of_two_texts_needs_cross_attention(tmp_path: Path) -> None:
@@ -621,8 +621,8 @@ def test_figures_are_those_of_eager_attention(
     tail = sum(math.comb(better + worse, i) for i in range(max(better, worse), better + worse + 1))
     assert found.p == pytest.approx(min(1.0, 2 * tail / 2 ** (better + worse)))
 
-    accuracy, above, tested = finding.judgements
-    bounds = [bound for judgement in finding.judgements for bound in judgement.bounds]
+    accuracy, above, tested = finding.verdicts
+    bounds = [bound for verdict in finding.verdicts for bound in verdict.bounds]
     assert [read_unit(bound.measure) for bound in bounds] == [bound.unit for bound in bounds]
     assert accuracy.deciding.observed == hits.mean()
     assert accuracy.outcome == ("passed" if hits.mean() > 0.5 else "failed")
@@ -728,7 +728,7 @@ def test_under_thirty_arcs_there_is_no_verdict() -> None:
     finding = judge(labelled(29), FakeReader())
     assert isinstance(finding.error, MeasureError)
     assert str(finding.error).startswith("only 29 arcs can be judged, which is under least: 30;")
-    assert finding.judgements == ()
+    assert finding.verdicts == ()
     assert judge(labelled(30), FakeReader()).error is None
 
 
@@ -782,8 +782,8 @@ def test_a_number_near_its_bound_is_borderline_p40(bound: float, outcome: str) -
     assert share is not None
     body = f"heads: L0H1, expect: {{accuracy: {share.share + bound:.6f}}}"
     finding = judge(labelled(40, body), FakeReader())
-    (judgement,) = finding.judgements
-    assert judgement.outcome == outcome
+    (verdict,) = finding.verdicts
+    assert verdict.outcome == outcome
     assert ("too near to call" in explain_relation(finding)) == (outcome == "borderline")
 
 
@@ -794,9 +794,9 @@ def test_a_significant_difference_to_the_worse_does_not_pass() -> None:
     assert found is not None
     assert (found.best_offset, found.offset_right, found.better) == (-3, 40, 0)
     assert found.p < 1e-4
-    (judgement,) = finding.judgements
-    assert judgement.outcome == "failed"
-    assert judgement.deciding.measure == "lead over the best fixed distance"
+    (verdict,) = finding.verdicts
+    assert verdict.outcome == "failed"
+    assert verdict.deciding.measure == "lead over the best fixed distance"
 
 
 def test_a_lead_too_near_to_call_must_be_no_luck_either(minilm: Model) -> None:
@@ -812,9 +812,9 @@ def test_a_lead_too_near_to_call_must_be_no_luck_either(minilm: Model) -> None:
     found = finding.accuracy
     assert found is not None
     assert (found.right - found.offset_right, found.p) == (0, 1)
-    (judgement,) = finding.judgements
-    assert (judgement.outcome, judgement.deciding.measure) == ("failed", "exact McNemar p")
-    _, lead = judgement.bounds
+    (verdict,) = finding.verdicts
+    assert (verdict.outcome, verdict.deciding.measure) == ("failed", "exact McNemar p")
+    _, lead = verdict.bounds
     assert (lead.outcome, lead.observed) == ("borderline", 0)
 
 
@@ -1104,7 +1104,7 @@ def test_the_shipped_figures_are_what_the_file_says(minilm: Model) -> None:
         finding = judge(relation, minilm)
         found = finding.accuracy
         assert found is not None
-        failed = any(one.outcome != "passed" for one in finding.judgements)
+        failed = any(one.outcome != "passed" for one in finding.verdicts)
         assert failed == (relation.xfail is not None)
         if relation.id in ("determiner-to-noun", "verb-to-object-chosen", "pronoun-to-antecedent"):
             assert f"{found.right} of {found.n}" in told

@@ -547,7 +547,7 @@ def test_a_writer_that_never_lets_go_is_named_p42(
 
 def test_the_environment_is_described_without_importing_it() -> None:
     script = (
-        "import json, sys; from attnprobe.results import environment; "
+        "import json, sys; from attnprobe.results.environment import environment; "
         "print(json.dumps([environment(device='cpu', dtype='float32'), "
         "sorted({'torch', 'transformers', 'matplotlib'} & set(sys.modules))]))"
     )

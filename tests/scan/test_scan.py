@@ -986,11 +986,11 @@ def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: 
         judged.append([accuracy.judge(relation, bert) for relation in suite.relations])
     for finding in (finding for findings in judged for finding in findings):
         assert finding.error is None, finding.error
-        assert finding.judgements
-        assert {one.outcome for one in finding.judgements} <= {"passed", "borderline"}
+        assert finding.verdicts
+        assert {one.outcome for one in finding.verdicts} <= {"passed", "borderline"}
         # The bound is what this corpus alone allows.
         assert finding.accuracy is not None
-        bound = next(one.stated for one in finding.judgements if one.stated.name == "accuracy")
+        bound = next(one for one in finding.relation.bounds if one.name == "accuracy")
         assert bound.demanded <= finding.accuracy.share
     large, small = ({finding.relation.id for finding in findings} for findings in judged)
     assert "obj-dependent-to-head" in large - small
@@ -1143,8 +1143,8 @@ def test_the_command_leaves_a_suite_that_passes(
     for relation in suite.relations:
         finding = accuracy.judge(relation, minilm)
         assert finding.error is None
-        assert {one.outcome for one in finding.judgements} <= {"passed", "borderline"}
-        assert finding.judgements
+        assert {one.outcome for one in finding.verdicts} <= {"passed", "borderline"}
+        assert finding.verdicts
     grids = {path.name for path in (tmp_path / "scan" / files.GRIDS).iterdir()}
     assert {"det-dependent-to-head.svg", "measure-previous.svg"} <= grids
     assert not any(path.name.endswith(".tmp") for path in tmp_path.rglob("*"))
