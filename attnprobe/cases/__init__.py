@@ -1,12 +1,11 @@
-"""From the values of a case file to its cases and relations, and the JSON Schema for editors.
+"""Case files: YAML text, parsers to cases and relations, and the JSON Schema for editors.
 
-All that can be wrong with a file is found here, before any model is loaded: shapes by pydantic,
-rules by their own models, words by looking for them in the sentence.
+This package finds every error in a file before a model is loaded: pydantic checks the shapes, rules
+check their arguments, and the parsers look up every word in its sentence.
 """
 
 from __future__ import annotations
 
-from attnprobe.cases.editor import schema
 from attnprobe.cases.entries import (
     Case,
     Contents,
@@ -18,8 +17,9 @@ from attnprobe.cases.entries import (
     Severity,
     Threshold,
 )
+from attnprobe.cases.json_schema import schema
 from attnprobe.cases.parser import load, load_contents, parse, parse_contents
-from attnprobe.cases.shells import LEAST
+from attnprobe.cases.shapes import LEAST
 
 __all__ = [
     "LEAST",

@@ -1,4 +1,4 @@
-"""One entry of `cases:` to `Case` records: rows put into their template, words looked up."""
+"""Parses an entry of `cases:`: fills rows into its template, parses its rules, looks up words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import Case, Expectation
-from attnprobe.cases.shells import CaseShell, Defaults, FileShell
+from attnprobe.cases.error_collector import ErrorCollector
+from attnprobe.cases.shapes import CaseShape, Defaults, FileShape
+from attnprobe.cases.yamltext import YamlPath
 from attnprobe.core.errors import Mark, SelectorError
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Sample
@@ -19,7 +20,7 @@ from attnprobe.rules import RULES, parse_rule
 from attnprobe.rules.ranges import most_tokens
 from attnprobe.words.heads import HeadSet
 
-Fill = Callable[[str, KeyPath], str]
+Fill = Callable[[str, YamlPath], str]
 
 _COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PLAIN = re.compile(r"[A-Za-z0-9. ]+")
@@ -27,46 +28,46 @@ _ROW_LABEL_LIMIT = 60
 
 
 class _Unfilled(Exception):
-    """A text has columns that the row does not fill; the errors are already noted."""
+    """The row does not fill a text; the errors have been added."""
 
 
 class CaseParser:
-    """Reads the cases of one file."""
+    """Parses the cases of one file."""
 
-    def __init__(self, complaints: Complaints, head_sets: Mapping[str, HeadSet]) -> None:
-        self.document = complaints.document
+    def __init__(self, errors: ErrorCollector, head_sets: Mapping[str, HeadSet]) -> None:
+        self.document = errors.document
         self.head_sets = head_sets
-        self._error = complaints.error
-        self._explain = complaints.explain
+        self._errors = errors
+        self._error = errors.add
 
     def cases(
-        self, shell: FileShell, defaults: Defaults, spec: CaseShell, path: KeyPath
+        self, file: FileShape, defaults: Defaults, shape: CaseShape, path: YamlPath
     ) -> Iterator[Case]:
-        """The case itself, or one for each row of its template."""
-        build = functools.partial(self._case, shell, defaults, spec, path)
-        inputs = [given for given in (spec.text, spec.template, spec.ids) if given is not None]
-        beside = [name for name in ("target", "text_pair") if getattr(spec, name) is not None]
+        """The case of an entry, or one case for each row of its template."""
+        build = functools.partial(self._case, file, defaults, shape, path)
+        inputs = [given for given in (shape.text, shape.template, shape.ids) if given is not None]
+        beside = [name for name in ("target", "text_pair") if getattr(shape, name) is not None]
         if len(inputs) != 1:
             self._error("a case has either text:, or template: with rows:, or ids:", path)
-        elif spec.repeat is not None and spec.ids is None:
+        elif shape.repeat is not None and shape.ids is None:
             self._error("repeat: goes with ids:, not with a text", (*path, "repeat"), key=True)
-        elif spec.ids is not None and beside:
+        elif shape.ids is not None and beside:
             self._error(f"ids: go without a {beside[0]}:", (*path, beside[0]), key=True)
-        elif spec.ids is not None and spec.source_language is not None:
+        elif shape.ids is not None and shape.source_language is not None:
             message = "ids: are read as they stand, so source_language: says nothing"
             self._error(message, (*path, "source_language"), key=True)
-        elif spec.target is None and spec.target_language is not None:
+        elif shape.target is None and shape.target_language is not None:
             message = "target_language: goes with a target:"
             self._error(message, (*path, "target_language"), key=True)
-        elif spec.template is None and spec.rows is not None:
+        elif shape.template is None and shape.rows is not None:
             self._error("rows: fill a template:, nothing else", (*path, "rows"), key=True)
-        elif spec.template is None:
+        elif shape.template is None:
             yield from build(None, path, lambda text, _: text)
-        elif spec.rows is None:
+        elif shape.rows is None:
             self._error("a template: needs rows: with its columns", (*path, "template"), key=True)
         else:
             first: dict[frozenset[tuple[str, str]], Mark] = {}
-            for number, row in enumerate(spec.rows):
+            for number, row in enumerate(shape.rows):
                 row_path = (*path, "rows", number)
                 mark = self.document.mark(row_path)
                 same = first.setdefault(frozenset(row.items()), mark)
@@ -77,11 +78,11 @@ class CaseParser:
                 else:
                     used: set[str] = set()
                     fill = functools.partial(self._fill, row=row, used=used)
-                    label = _row_label(number, [row.get(column, "") for column in spec.rows[0]])
+                    label = _row_label(number, [row.get(column, "") for column in shape.rows[0]])
                     yield from build(label, row_path, fill)
                     self._check_used(row, used, row_path)
 
-    def _check_used(self, row: dict[str, str], used: set[str], path: KeyPath) -> None:
+    def _check_used(self, row: dict[str, str], used: set[str], path: YamlPath) -> None:
         for column in row.keys() - used:
             self._error(
                 f"column {column!r} is not used: write {{{column}}} in the template, "
@@ -90,83 +91,88 @@ class CaseParser:
                 key=True,
             )
 
-    def _fill(self, text: str, path: KeyPath, *, row: dict[str, str], used: set[str]) -> str:
-        """The text with the row's columns in it.
+    def _fill(self, text: str, path: YamlPath, *, row: dict[str, str], used: set[str]) -> str:
+        """The text with the row's columns filled in; `used` gets the columns.
 
         Raises:
-            _Unfilled: something is wrong with the text's braces; the errors are noted.
+            _Unfilled: a brace or a column of the text is wrong; the errors have been added.
         """
-        wrong: list[str] = []
+        problems: list[str] = []
 
         def replace(match: re.Match[str]) -> str:
             column = match[1]
             if match[0] in ("{{", "}}"):
                 return match[0][0]
             if column is None:
-                wrong.append(f"a lone {match[0]!r}; write it twice to mean the character")
+                problems.append(f"a lone {match[0]!r}; write it twice to mean the character")
             elif column not in row:
-                wrong.append(f"no column {column!r} in the row; {did_you_mean(column, row)}")
+                problems.append(f"no column {column!r} in the row; {did_you_mean(column, row)}")
             else:
                 used.add(column)
                 return row[column]
             return match[0]
 
         filled = _COLUMN.sub(replace, text)
-        for message in wrong:
-            self._error(message, path)
-        if wrong:
+        for problem in problems:
+            self._error(problem, path)
+        if problems:
             raise _Unfilled
         return filled
 
     def _case(
         self,
-        shell: FileShell,
+        file: FileShape,
         defaults: Defaults,
-        spec: CaseShell,
-        path: KeyPath,
+        shape: CaseShape,
+        path: YamlPath,
         row: str | None,
-        where: KeyPath,
+        case_path: YamlPath,
         fill: Fill,
     ) -> Iterator[Case]:
-        """The case of one row; none where its text cannot be filled."""
-        key = "text" if spec.text is not None else "template"
+        """The case of one row; nothing if the row cannot fill its text.
+
+        Args:
+            path: path of the entry.
+            case_path: path of the row, or of the entry if it has no rows.
+        """
+        key = "text" if shape.text is not None else "template"
         try:
-            text = fill(spec.text or spec.template or "", (*path, key))
-            target = None if spec.target is None else fill(spec.target, (*path, "target"))
-            pair = None if spec.text_pair is None else fill(spec.text_pair, (*path, "text_pair"))
+            text = fill(shape.text or shape.template or "", (*path, key))
+            target = None if shape.target is None else fill(shape.target, (*path, "target"))
+            pair = None if shape.text_pair is None else fill(shape.text_pair, (*path, "text_pair"))
         except _Unfilled:
             return
-        ids = None if spec.ids is None else tuple(spec.ids * (spec.repeat or 1))
+        ids = None if shape.ids is None else tuple(shape.ids * (shape.repeat or 1))
         for name, written in ((key, text), ("target", target), ("text_pair", pair)):
             if written is not None and ids is None and not written.strip():
-                self._error(f"{name}: holds no word", where if row else (*path, name))
+                self._error(f"{name}: holds no word", case_path if row else (*path, name))
                 return
         sample = Sample(
             text,
             target,
-            spec.allow_special_tokens,
+            shape.allow_special_tokens,
             ids,
-            source_language=None if ids else spec.source_language or defaults.source_language,
-            target_language=target and (spec.target_language or defaults.target_language),
+            source_language=None if ids else shape.source_language or defaults.source_language,
+            target_language=target and (shape.target_language or defaults.target_language),
             pair=pair,
-            one_segment=spec.one_segment,
+            one_segment=shape.one_segment,
         )
         expectations = [
             self._expectation(defaults, entry, sample, (*path, "expect", index), fill)
-            for index, entry in enumerate(spec.expect)
+            for index, entry in enumerate(shape.expect)
         ]
         yield Case(
-            suite=shell.suite,
-            id=spec.id,
+            suite=file.suite,
+            id=shape.id,
             row=row,
-            mark=self.document.mark(where),
+            mark=self.document.mark(case_path),
             sample=sample,
             expectations=tuple(entry for entry in expectations if entry is not None),
-            marks=tuple(dict.fromkeys((*shell.marks, *spec.marks))),
-            severity=spec.severity or shell.severity,
-            xfail=spec.xfail,
-            skip=spec.skip,
-            model=spec.model or shell.model,
+            marks=tuple(dict.fromkeys((*file.marks, *shape.marks))),
+            severity=shape.severity or file.severity,
+            xfail=shape.xfail,
+            skip=shape.skip,
+            model=shape.model or file.model,
         )
 
     def _expectation(
@@ -174,7 +180,7 @@ class CaseParser:
         defaults: Defaults,
         entry: dict[str, Any],
         sample: Sample,
-        path: KeyPath,
+        path: YamlPath,
         fill: Fill,
     ) -> Expectation | None:
         if len(entry) != 1:
@@ -190,7 +196,7 @@ class CaseParser:
             self._error(f"{kind}: takes a mapping of arguments, such as {example}", path)
             return None
         try:
-            stated = cast(dict[str, Any], _filled(written, path, fill))
+            stated = cast(dict[str, Any], _fill_strings(written, path, fill))
         except _Unfilled:
             return None
         inherited = {
@@ -199,7 +205,7 @@ class CaseParser:
         try:
             rule = parse_rule(kind, {**inherited, **stated}, head_sets=self.head_sets)
         except ValidationError as error:
-            self._explain(error, path, RULES[kind], inherited)
+            self._errors.add_validation_error(error, path, RULES[kind], inherited)
             return None
         if sample.target is not None and rule.site is None:
             message = "site: is missing; beside a target: name it: encoder, decoder or cross"
@@ -222,19 +228,20 @@ class CaseParser:
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
 
 
-def _filled(value: object, path: KeyPath, fill: Callable[[str, KeyPath], str]) -> object:
+def _fill_strings(value: object, path: YamlPath, fill: Fill) -> object:
+    """A YAML value with every string filled."""
     match value:
         case str():
             return fill(value, path)
         case dict():
-            return {key: _filled(item, (*path, key), fill) for key, item in value.items()}
+            return {key: _fill_strings(item, (*path, key), fill) for key, item in value.items()}
         case list():
-            return [_filled(item, (*path, index), fill) for index, item in enumerate(value)]
+            return [_fill_strings(item, (*path, index), fill) for index, item in enumerate(value)]
     return value
 
 
 def _row_label(number: int, values: list[str]) -> str:
-    """The row's values where they are plain words, else its number; no two rows share one."""
+    """The row's values if they are plain words, or else its number; it differs between rows."""
     label = "-".join(value.replace(" ", "_") for value in values)
     plain = all(map(_PLAIN.fullmatch, values)) and not label.isdigit()
     return label if plain and len(label) <= _ROW_LABEL_LIMIT else str(number)

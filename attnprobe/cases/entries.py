@@ -1,4 +1,4 @@
-"""What a case file holds: cases and relations, frozen, with their places in the file."""
+"""The entries of a case file: cases and relations with their places, as frozen records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Severity = Literal["blocking", "advisory"]
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """One rule of a case, and where it stands."""
+    """One rule of a case, the arguments that the file gives it, and its place."""
 
     rule: Rule
     arguments: Mapping[str, Any]
@@ -29,15 +29,15 @@ class Expectation:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One item of the suite: a sample and all that is expected of it.
+    """One item of the suite: a sample and the expectations about it.
 
     Attributes:
-        row: the label of a template row, None for a plain case.
-        mark: where the case, or its row, stands.
-        model: short name of the model that the case is for; None for the run's first.
-        reference: the texts of the file for the same model, which a mean ablation is over.
-        related: every rule of the file for the same model, with its text: what a chance rate is
-            over.
+        row: the label of a template row; None for a case without a template.
+        mark: the place of the case, or of its row.
+        model: short name of the model that the case is for; None for the first model of the run.
+        reference: the file's texts for the same model; a mean ablation averages over them.
+        related: the file's rules for the same model, each with its text; the chance rate counts
+            word pairs of these.
     """
 
     suite: str
@@ -61,11 +61,11 @@ class Case:
 
 
 class LabelledArc(NamedTuple):
-    """A word of a text and the word that it should look at, both by their characters.
+    """A word of a text and the word that it should look at, by their characters.
 
     Attributes:
-        candidates: the only words that compete with `key`; all words of the text where empty.
-        group: arcs of one group are never split between choosing a head and judging it.
+        candidates: the only words that compete with `key`; if empty, all words of the text.
+        group: the arcs of one group are all used to choose a head, or all to judge it.
     """
 
     sample: Sample
@@ -77,10 +77,10 @@ class LabelledArc(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelledArcs:
-    """Arcs that the case file itself holds.
+    """Arcs from the case file itself.
 
     Attributes:
-        left_out: how many of its expectations are no arcs, by reason.
+        left_out: how many expectations are not arcs, by reason.
     """
 
     arcs: tuple[LabelledArc, ...]
@@ -89,13 +89,13 @@ class LabelledArcs:
 
 @dataclass(frozen=True)
 class CorpusArcs:
-    """Arcs of a corpus file, which is read when they are wanted.
+    """Arcs of a corpus file, which is read when the relation is measured.
 
     Attributes:
-        shown: the file as messages call it.
-        labels: names of the relation in the corpus; each with its place in the case file.
-        backwards: the head attends to its dependent, not the dependent to its head.
-        source_language, target_language: of all texts, and targets, of the file.
+        shown: the file's name in messages.
+        labels: names of the relation in the corpus, each with its place in the case file.
+        backwards: whether the head attends to its dependent, instead of the reverse.
+        source_language, target_language: of all texts, and of all targets, in the file.
     """
 
     path: Path
@@ -107,7 +107,7 @@ class CorpusArcs:
 
 
 class Threshold(NamedTuple):
-    """One number that a relation must reach: `accuracy`, 0.5, and where it stands."""
+    """One number that a relation must reach, and its place in the file: `accuracy`, 0.5."""
 
     name: str
     demanded: float
@@ -119,11 +119,12 @@ class Relation:
     """One item of the suite: how often a head gets a relation right, over many sentences.
 
     Attributes:
-        choose: the heads are candidates; the best on one half of the sentences is judged on the
-            other. Otherwise they are one head, or several whose mean is judged.
+        choose: whether the best of the heads on one half of the sentences is judged on the other;
+            otherwise their mean is judged.
         among: whether special tokens and, at a causal site, the first token compete with words.
-        seed: of the split.
-        least: with fewer judged arcs there is no verdict.
+        seed: seed of the split into halves.
+        least: the fewest judged arcs that give a verdict.
+        row: None; cases have rows, relations do not.
     """
 
     suite: str
@@ -158,7 +159,7 @@ class Relation:
 
 
 class Contents(NamedTuple):
-    """What a case file holds, each in its order."""
+    """The cases and the relations of a file, both in file order."""
 
     cases: tuple[Case, ...]
     relations: tuple[Relation, ...]

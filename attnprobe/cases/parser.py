@@ -1,4 +1,4 @@
-"""From the values of a case file to its cases and relations."""
+"""Parses a whole case file: its defaults, cases and relations."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from attnprobe.cases import yamltext
 from attnprobe.cases.case_parser import CaseParser
-from attnprobe.cases.complaints import Complaints, KeyPath
 from attnprobe.cases.entries import Case, Contents, Relation
+from attnprobe.cases.error_collector import ErrorCollector
 from attnprobe.cases.relation_parser import RelationParser
-from attnprobe.cases.shells import CaseShell, Defaults, FileShell, RelationShell
-from attnprobe.cases.yamltext import Document
-from attnprobe.core.errors import CaseError, CaseErrors, Mark
+from attnprobe.cases.shapes import CaseShape, Defaults, FileShape, RelationShape
+from attnprobe.cases.yamltext import Document, YamlPath
+from attnprobe.core.errors import CaseError, Mark
 from attnprobe.words.heads import HeadSet
 
 
 def load(
     path: Path, name: str, *, head_sets: Mapping[str, HeadSet] | None = None
 ) -> tuple[Case, ...]:
-    """The cases of one file, in its order; as `load_contents`."""
+    """The cases of a file, in file order; see `load_contents`."""
     return load_contents(path, name, head_sets=head_sets).cases
 
 
@@ -31,16 +31,17 @@ def load_contents(
     head_sets: Mapping[str, HeadSet] | None = None,
     root: Path | None = None,
 ) -> Contents:
-    """All that one file holds.
+    """The cases and relations of a file.
 
     Args:
-        name: how the file is called in messages and results.
-        head_sets: named head sets of the lock file.
-        root: the folder that no corpus may lie outside of; the file's own folder unless given, or
-            where the file itself lies outside of it.
+        name: the file's name in messages and results.
+        head_sets: the head sets of the lock file, by name.
+        root: the folder that must contain every corpus; by default, or if the case file lies
+            outside of it, the folder of the case file.
 
     Raises:
-        CaseError, CaseErrors: the file cannot be meant as it stands.
+        CaseError: the file cannot be read, or is not valid YAML.
+        CaseErrors: everything else that is wrong with the file.
     """
     document = yamltext.load(path, name)
     return parse_contents(document, head_sets=head_sets, folder=path.parent, root=root)
@@ -49,7 +50,7 @@ def load_contents(
 def parse(
     document: Document, *, head_sets: Mapping[str, HeadSet] | None = None
 ) -> tuple[Case, ...]:
-    """The cases of a document; all of its errors at once."""
+    """The cases of a document, in file order; see `parse_contents`."""
     return parse_contents(document, head_sets=head_sets).cases
 
 
@@ -60,7 +61,7 @@ def parse_contents(
     folder: Path | None = None,
     root: Path | None = None,
 ) -> Contents:
-    """The cases and relations of a document; all of its errors at once.
+    """The cases and relations of a document.
 
     Args:
         folder: where the paths of corpora start; the working directory unless given.
@@ -69,7 +70,7 @@ def parse_contents(
 
 
 class _Parser:
-    """Walks one document."""
+    """Parses one document."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class _Parser:
         root: Path | None,
     ) -> None:
         self.document = document
-        self.complaints = Complaints(document)
+        self.errors = ErrorCollector(document)
         self.head_sets = head_sets
         self.folder = folder.resolve()
         self.root = self.folder if root is None else root.resolve()
@@ -92,93 +93,90 @@ class _Parser:
             raise CaseError(
                 "a case file is a mapping that starts with version: 1", self.document.mark(())
             )
-        for path in _empty(value, ()):
-            self.complaints.nothing_written(path)
-        self.complaints.raise_all()
-        # Cases are not looked at below a broken head: most of their errors would be its own.
-        shell = self.complaints.validated(FileShell, value, ())
-        defaults = (
-            self.complaints.validated(Defaults, shell.defaults, ("defaults",)) if shell else None
-        )
-        if shell is None or defaults is None:
-            raise CaseErrors(list(self.complaints.errors.values()))
-        if shell.cases is None and shell.relations is None:
-            self.complaints.error("cases: is missing; a file holds cases:, relations: or both", ())
+        for path in _paths_of_empty_values(value, ()):
+            self.errors.add_empty_value(path)
+        self.errors.raise_all()
+        file = self.errors.validate(FileShape, value, ())
+        defaults = self.errors.validate(Defaults, file.defaults, ("defaults",)) if file else None
+        # Errors above the cases would come back in most of the cases.
+        self.errors.raise_all()
+        assert file is not None  # the error would have been raised
+        assert defaults is not None
+        if file.cases is None and file.relations is None:
+            self.errors.add("cases: is missing; a file holds cases:, relations: or both", ())
         ids: dict[str, Mark] = {}
-        cases = self._cases(shell, defaults, ids)
-        relations = self._relations(
-            shell, defaults, ids, cases=None if self.complaints.errors else cases
-        )
-        self.complaints.raise_all()
-        return Contents(_related(cases), tuple(relations))
+        cases = self._cases(file, defaults, ids)
+        relations = self._relations(file, defaults, ids, cases=None if self.errors else cases)
+        self.errors.raise_all()
+        return Contents(_with_related(cases), tuple(relations))
 
-    def _cases(self, shell: FileShell, defaults: Defaults, ids: dict[str, Mark]) -> list[Case]:
-        parser = CaseParser(self.complaints, self.head_sets)
-        found: list[Case] = []
-        for index, written in enumerate(shell.cases or []):
-            path: KeyPath = ("cases", index)
-            spec = self.complaints.validated(CaseShell, written, path)
-            if spec is not None:
-                self._check_id("case", spec.id, ids, path)
-                found += parser.cases(shell, defaults, spec, path)
-        return found
+    def _cases(self, file: FileShape, defaults: Defaults, ids: dict[str, Mark]) -> list[Case]:
+        parser = CaseParser(self.errors, self.head_sets)
+        cases: list[Case] = []
+        for index, written in enumerate(file.cases or []):
+            path: YamlPath = ("cases", index)
+            shape = self.errors.validate(CaseShape, written, path)
+            if shape is not None:
+                self._check_id("case", shape.id, ids, path)
+                cases += parser.cases(file, defaults, shape, path)
+        return cases
 
     def _relations(
         self,
-        shell: FileShell,
+        file: FileShape,
         defaults: Defaults,
         ids: dict[str, Mark],
         *,
         cases: Sequence[Case] | None,
     ) -> list[Relation]:
         parser = RelationParser(
-            self.complaints, self.head_sets, folder=self.folder, root=self.root, cases=cases
+            self.errors, self.head_sets, folder=self.folder, root=self.root, cases=cases
         )
-        found: list[Relation] = []
-        for index, written in enumerate(shell.relations or []):
-            path: KeyPath = ("relations", index)
-            spec = self.complaints.validated(RelationShell, written, path)
-            if spec is not None:
-                self._check_id("relation", spec.id, ids, path)
-                found += parser.relation(shell, defaults, spec, path)
-        return found
+        relations: list[Relation] = []
+        for index, written in enumerate(file.relations or []):
+            path: YamlPath = ("relations", index)
+            shape = self.errors.validate(RelationShape, written, path)
+            if shape is not None:
+                self._check_id("relation", shape.id, ids, path)
+                relations += parser.relation(file, defaults, shape, path)
+        return relations
 
-    def _check_id(self, noun: str, name: str, ids: dict[str, Mark], path: KeyPath) -> None:
+    def _check_id(self, noun: str, name: str, ids: dict[str, Mark], path: YamlPath) -> None:
         mark = self.document.mark((*path, "id"))
         first = ids.setdefault(name, mark)
         if first != mark:
             message = f"duplicate {noun} id {name!r}, first used in line {first.line}"
-            self.complaints.error(message, (*path, "id"))
+            self.errors.add(message, (*path, "id"))
 
 
-def _related(found: Sequence[Case]) -> tuple[Case, ...]:
-    """The cases, each with what the others for its model say."""
+def _with_related(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases, each with the texts and rules of all cases for the same model."""
     related = {
         model: tuple(
             (case.sample, expectation.rule)
-            for case in found
+            for case in cases
             if case.model == model
             for expectation in case.expectations
         )
-        for model in {case.model for case in found}
+        for model in {case.model for case in cases}
     }
     texts = {
-        model: tuple(dict.fromkeys(sample for sample, _ in pairs))
-        for model, pairs in related.items()
+        model: tuple(dict.fromkeys(sample for sample, _ in rules))
+        for model, rules in related.items()
     }
     return tuple(
-        replace(case, reference=texts[case.model], related=related[case.model]) for case in found
+        replace(case, reference=texts[case.model], related=related[case.model]) for case in cases
     )
 
 
-def _empty(value: object, path: KeyPath) -> Iterator[KeyPath]:
-    """Where a value is left out: `xfail:` without a reason must not read as no xfail."""
+def _paths_of_empty_values(value: object, path: YamlPath) -> Iterator[YamlPath]:
+    """The paths of keys without a value: `xfail:` without a reason must not mean no xfail."""
     match value:
         case None:
             yield path
         case dict():
             for key, item in value.items():
-                yield from _empty(item, (*path, key))
+                yield from _paths_of_empty_values(item, (*path, key))
         case list():
             for index, item in enumerate(value):
-                yield from _empty(item, (*path, index))
+                yield from _paths_of_empty_values(item, (*path, index))

@@ -1,10 +1,10 @@
-"""YAML text to plain values, with the place of every value and every key.
+"""Reads YAML text to plain values, with the place of every value and every key.
 
-Stricter than PyYAML, because whatever a case file leaves open is decided silently: no duplicate
-keys, anchors, aliases, merge keys, tags, second documents, tabs or invisible characters. The
-tree is built from the parser's events, so nothing unfolds and nothing is constructed that was
-not asked for. Plain scalars keep YAML 1.1's meaning (`no` is a truth value, `12:30` a number);
-`Document.explain_scalar` says so where a reader meant text.
+This reader is stricter than PyYAML, which resolves ambiguities silently: it refuses duplicate keys,
+anchors, aliases, merge keys, tags, second documents, tabs and invisible characters. It builds the
+values from the parser's events, so no alias expands and no tag constructs an object. Plain scalars
+have the types of YAML 1.1 (`no` is a truth value, `12:30` a number); `Document.explain_scalar`
+tells so to a user who meant text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attnprobe.core.errors import CaseError, Mark
 
 MAX_BYTES = 5_000_000
 MAX_DEPTH = 64
-# No number in a case file is longer, and long sexagesimal ones take quadratic time to read.
+# No number in a case file is longer; PyYAML takes quadratic time for long sexagesimal numbers.
 _MAX_NUMBER = 100
 
 YamlPath = tuple[str | int, ...]
@@ -38,7 +38,7 @@ _REFUSED = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n|\r|\n")
 
-# What to write instead, by a part of the problem in PyYAML's words or in libyaml's.
+# Advice for each problem, by a part of the message of PyYAML or libyaml.
 _ADVICE = (
     ("mapping values are not allowed", "check the indentation, and put text that holds a colon "
                                        "and a space in quotes"),
@@ -55,7 +55,7 @@ _ADVICE = (
 
 
 class Scalar(NamedTuple):
-    """A scalar as written; `quoted` is true of block scalars as well."""
+    """A scalar as the file spells it; block scalars count as quoted."""
 
     text: str
     quoted: bool
@@ -63,14 +63,14 @@ class Scalar(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML document as plain values; a path is the keys and indices that lead to a value.
+    """One YAML document as plain values. The keys and indices that lead to a value are its path.
 
     Attributes:
-        file: the file name that the marks carry.
-        value: dict, list, str, int, float, bool and None, nested.
-        marks: where each value starts.
-        key_marks: where the key of each mapping entry starts.
-        raw: each scalar value as written.
+        file: the file name in the marks.
+        value: nested dict, list, str, int, float, bool and None.
+        marks: the start of each value.
+        key_marks: the start of each key.
+        raw: each scalar as the file spells it.
     """
 
     file: str
@@ -80,13 +80,13 @@ class Document:
     raw: Mapping[YamlPath, Scalar]
 
     def mark(self, path: YamlPath) -> Mark:
-        """Where the value at `path` starts, or else its nearest ancestor."""
+        """The start of the value at `path`, or of its nearest ancestor."""
         while path not in self.marks:
             path = path[:-1]
         return self.marks[path]
 
     def key_mark(self, path: YamlPath) -> Mark:
-        """Where the key of the entry at `path` starts; for anything else, `mark`."""
+        """The start of the key at `path`; of the value if it has no key."""
         return self.key_marks.get(path) or self.mark(path)
 
     def keys(self, path: YamlPath) -> set[str]:
@@ -94,9 +94,9 @@ class Document:
         return {str(place[-1]) for place in self.key_marks if place[:-1] == path}
 
     def explain_scalar(self, path: YamlPath) -> str:
-        """How YAML came to read the scalar at `path` otherwise than it looks, and what to write.
+        """Why YAML reads a scalar otherwise than it looks, and what to write instead.
 
-        Empty where there is nothing to explain: no scalar, or text that looks like text.
+        Empty if nothing needs explaining: `path` has no scalar, or has text that looks like text.
         """
         scalar = self.raw.get(path)
         return "" if scalar is None or scalar.quoted else _explain(scalar.text)
@@ -106,10 +106,10 @@ def load(path: Path, name: str) -> Document:
     """Reads one case file.
 
     Args:
-        name: the file name to print in marks.
+        name: the file name for the marks.
 
     Raises:
-        CaseError: the file cannot be read, or `loads` refuses it.
+        CaseError: the file cannot be read, or `loads` raises it.
     """
     try:
         with path.open("rb") as file:
@@ -123,7 +123,8 @@ def loads(data: bytes, name: str) -> Document:
     """Reads one YAML document from UTF-8 bytes, with or without a byte order mark.
 
     Raises:
-        CaseError: what is wrong, where, and what to write instead.
+        CaseError: the text is too large, not UTF-8, not valid YAML, or breaks a rule of this
+            reader.
     """
     if len(data) > MAX_BYTES:
         raise CaseError(
@@ -175,13 +176,13 @@ def _check_characters(text: str, name: str) -> None:
 
 
 def _mark_of(before: str, name: str) -> Mark:
-    """The place just after the text `before`."""
+    """The place directly after the text `before`."""
     lines = _LINE_END.split(before.removeprefix("\ufeff"))
     return Mark(name, len(lines), len(lines[-1]) + 1)
 
 
 def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
-    """PyYAML's problem, where it is, and advice."""
+    """PyYAML's message with its place and advice."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return CaseError(f"not valid YAML: {error}", Mark(name, 1, 1))
     problem = error.problem or error.context or "unknown problem"
@@ -195,7 +196,7 @@ def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
 
 
 class _Scalars(SafeConstructor, Resolver):
-    """What plain scalars mean. Built on PyYAML's bases: what others add to loaders stays out."""
+    """The types of plain scalars, from PyYAML's base classes, which other plugins do not change."""
 
 
 _SCALARS = _Scalars()
@@ -208,7 +209,7 @@ def _kind(text: str) -> str:
 
 
 def _number(kind: str, text: str) -> int | float | None:
-    """The value of a plain `int` or `float`; None where it cannot be read: `0x_`."""
+    """The value of a plain `int` or `float`; None for a malformed one such as `0x_`."""
     if len(text) > _MAX_NUMBER:
         return None
     node = yaml.ScalarNode(kind, text)
@@ -243,7 +244,7 @@ def _explain(text: str) -> str:
 
 
 def _explain_text(text: str) -> str:
-    """YAML 1.1 wants a point and a signed exponent in a float: `1e-3` is text to it."""
+    """The explanation for a float that YAML 1.1 reads as text, such as `1e-3`; else empty."""
     try:
         number = float(text)
     except ValueError:
@@ -254,7 +255,7 @@ def _explain_text(text: str) -> str:
 
 
 class _Builder:
-    """Builds one document from parser events, refusing what a case file may not hold."""
+    """Builds one document from parser events, and refuses what a case file must not contain."""
 
     def __init__(self, name: str, events: Iterator[yaml.Event]) -> None:
         self._name = name
@@ -325,7 +326,7 @@ class _Builder:
         return entries
 
     def _check_node(self, event: yaml.Event) -> None:
-        """Refuses what makes one node stand for another, or for more than it shows."""
+        """Refuses anchors, aliases and tags."""
         anchor: str | None = getattr(event, "anchor", None)
         tag: str | None = getattr(event, "tag", None)
         if anchor is not None:

@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from attnprobe.core.complaints import in_words, without_seeming_empty
 from attnprobe.core.errors import PolicyError
+from attnprobe.core.pydantic_errors import describe_error, drop_implied_errors
 from attnprobe.core.registry import did_you_mean
 
 # Where a project keeps its policy.
@@ -224,7 +224,7 @@ def parse_policy(data: Any, file: Path, table: str) -> Policy:
     except ValidationError as error:
         lines = [
             _complaint(one, file, table)
-            for one in without_seeming_empty(error.errors(include_url=False))
+            for one in drop_implied_errors(error.errors(include_url=False))
         ]
         raise PolicyError("\n".join(lines)) from None
     if policy.baseline is None:
@@ -236,7 +236,7 @@ def _complaint(entry: Any, file: Path, table: str) -> str:
     """One error of pydantic's as `pyproject.toml: tool.attnprobe.gate.least: what is wrong`."""
     path = [str(part) for part in entry["loc"]]
     where = ".".join([*([table] if table else []), *path])
-    message = in_words(entry, quoted=True)
+    message = describe_error(entry, quoted=True)
     if entry["type"] == "extra_forbidden":
         message = _unknown(entry["loc"], file)
     elif path == ["waivers"] and isinstance(entry["input"], dict):

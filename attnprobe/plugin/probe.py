@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from attnprobe.attention import Attention, Reader, TextOptions, text_sample
 from attnprobe.cases import Case, Expectation
-from attnprobe.core.complaints import in_words, meant
 from attnprobe.core.errors import AttnprobeError, Mark
+from attnprobe.core.pydantic_errors import advise_key, describe_error
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Sample
@@ -188,5 +188,5 @@ def _finding(kind: str, finding: Mapping[str, Any]) -> str:
         case "missing" if where == ["heads"]:
             return 'name the heads, such as heads="L3H1"'
         case "extra_forbidden" if len(where) == 1:
-            return f"unknown argument {where[0]!r}; {meant(RULES[kind], where[0])}"
-    return ": ".join([*where, in_words(finding, quoted=True).removeprefix(f"{kind} ")])
+            return f"unknown argument {where[0]!r}; {advise_key(RULES[kind], where[0])}"
+    return ": ".join([*where, describe_error(finding, quoted=True).removeprefix(f"{kind} ")])

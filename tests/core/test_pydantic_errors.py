@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from attnprobe import cases
 from attnprobe.cases import yamltext
-from attnprobe.core.complaints import in_words
+from attnprobe.core.pydantic_errors import describe_error
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.gate.lookup import read_policy
 from attnprobe.gate.policy import Policy, Regressions, SuitePolicy, Waiver
@@ -64,10 +64,10 @@ def test_a_finding_in_words(kind: Any, value: object, sentence: str) -> None:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(kind).validate_python(value, strict=strict)
     (finding,) = caught.value.errors(include_url=False)
-    assert in_words(finding) == sentence
+    assert describe_error(finding) == sentence
 
 
-# No reader should have to know pydantic: every key, with values that cannot be meant there.
+# No reader should have to know pydantic: every key, with values that mean nothing there.
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 7, 1.5, 1e9, float("inf"), "", " ", "odd §", "0.3", "2026-12-31"),

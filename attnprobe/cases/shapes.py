@@ -1,4 +1,4 @@
-"""The shapes of a case file, checked by pydantic; editors get their schema from them."""
+"""The shapes of a case file as pydantic models, from which the JSON Schema is made too."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from attnprobe.words.input_texts import TEXT_KEYS
 from attnprobe.words.looks import Among
 from attnprobe.words.selectors import Chars, Phrase, Selector, parse_selector
 
-# A relation is judged on at least so many arcs unless it says otherwise.
+# The fewest arcs that a relation is judged on, unless it says otherwise.
 LEAST = 30
 CORPUS_FORMATS = ("conllu", "jsonl", "tsv")
-# These act on the item; a case says skip: or xfail: instead, and gives a reason.
+# Marks that pytest acts on; a case has skip: and xfail: instead, with a reason.
 _TAKEN_MARKS = (
     "filterwarnings",
     "parametrize",
@@ -38,13 +38,13 @@ _TAKEN_MARKS = (
 )
 
 
-def _version(number: int) -> int:
+def _check_version(number: int) -> int:
     if number != 1:
         raise ValueError("this attnprobe reads version: 1")
     return number
 
 
-def _mark(name: str) -> str:
+def _check_mark(name: str) -> str:
     if name in _TAKEN_MARKS:
         raise ValueError(
             f"{name!r} means something to pytest itself; take another name, and to leave a case "
@@ -61,7 +61,7 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Text = Annotated[str, Field(min_length=1)]
 Reason = Annotated[str, Field(min_length=1)]
 Marks = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_mark)]],
+    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_check_mark)]],
     Field(description="pytest marks, for -m."),
 ]
 AllowSpecialTokens = Annotated[
@@ -84,7 +84,7 @@ TargetLanguage = Annotated[
 ]
 
 
-# What is said of a key that belongs elsewhere.
+# Advice for a key in the wrong place.
 _MISPLACED = {
     "heads": "heads: goes under defaults: or into a rule",
     "source_language": "source_language: goes under defaults: or into a case or relation",
@@ -92,11 +92,11 @@ _MISPLACED = {
 }
 
 
-class _Shell(BaseModel):
+class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Defaults(_Shell):
+class Defaults(_Shape):
     """What every rule, case and relation of the file takes unless it says otherwise."""
 
     site: Annotated[SiteName | None, Field(description="Which attention.")] = None
@@ -105,12 +105,12 @@ class Defaults(_Shell):
     target_language: TargetLanguage = None
 
     def of_rules(self) -> dict[str, Any]:
-        """What a rule takes."""
+        """The defaults that rules have arguments for."""
         given = {"site": self.site, "heads": self.heads}
         return {field: value for field, value in given.items() if value is not None}
 
 
-class CaseShell(_Shell):
+class CaseShape(_Shape):
     """One case: a text, or a template with rows, and what is expected of it."""
 
     misplaced: ClassVar[Mapping[str, str]] = _MISPLACED
@@ -156,7 +156,7 @@ class CaseShell(_Shell):
     ]
 
 
-def _strings(value: object) -> object:
+def _as_list(value: object) -> object:
     if not isinstance(value, str | list):
         raise PydanticCustomError("string_type", "takes the name of a relation, or a list of them")
     return [value] if isinstance(value, str) else value
@@ -165,7 +165,7 @@ def _strings(value: object) -> object:
 Labels = Annotated[
     list[Text],
     Field(min_length=1),
-    BeforeValidator(_strings),
+    BeforeValidator(_as_list),
     WithJsonSchema(
         {
             "anyOf": [
@@ -181,7 +181,7 @@ Labels = Annotated[
 ]
 
 
-class CorpusShell(_Shell):
+class CorpusShape(_Shape):
     """A corpus file, and which of its arcs are meant."""
 
     conllu: Text | None = Field(
@@ -204,7 +204,7 @@ def _names_a_text(value: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in TEXT_KEYS
 
 
-def _span_selector(value: object) -> Selector:
+def _parse_span(value: object) -> Selector:
     which, inner = next(iter(value.items())) if _names_a_text(value) else (None, value)
     if isinstance(inner, list) and all(type(part) is int for part in inner):
         inner = {"chars": inner}
@@ -216,7 +216,7 @@ def _span_selector(value: object) -> Selector:
 
 _SpanField = Annotated[
     Selector,
-    PlainValidator(_span_selector),
+    PlainValidator(_parse_span),
     WithJsonSchema(
         {
             "anyOf": [
@@ -233,7 +233,7 @@ _SpanField = Annotated[
 ]
 
 
-class SpanShell(_Shell):
+class SpanShape(_Shape):
     """A text with two words in it: one that attends, and one that it should attend to."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -255,7 +255,7 @@ class SpanShell(_Shell):
     )
 
 
-class BoundsShell(_Shell):
+class BoundsShape(_Shape):
     """What is demanded; all of it must hold."""
 
     accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -283,14 +283,14 @@ class BoundsShell(_Shell):
     )
 
 
-def _case_ids(value: object) -> object:
+def _check_case_ids(value: object) -> object:
     names = isinstance(value, list) and value and all(isinstance(name, str) for name in value)
     if value == "all" or names:
         return value
     raise ValueError("takes all, or a list of case ids")
 
 
-class RelationShell(_Shell):
+class RelationShape(_Shape):
     """A relation between words, judged over many sentences."""
 
     id: Id
@@ -301,7 +301,7 @@ class RelationShell(_Shell):
     ] = None
     from_cases: Annotated[
         Literal["all"] | list[str] | None,
-        PlainValidator(_case_ids),
+        PlainValidator(_check_case_ids),
         WithJsonSchema(
             {
                 "anyOf": [
@@ -358,14 +358,14 @@ class RelationShell(_Shell):
     skip: Reason | None = Field(None, description="Why the relation is not run.")
 
 
-class FileShell(_Shell):
+class FileShape(_Shape):
     """A file of attention probes."""
 
     misplaced: ClassVar[Mapping[str, str]] = _MISPLACED
 
     version: Annotated[
         int,
-        AfterValidator(_version),
+        AfterValidator(_check_version),
         WithJsonSchema({"const": 1}),
         Field(description="The version of this format."),
     ]
@@ -376,7 +376,7 @@ class FileShell(_Shell):
     )
     marks: Marks = []
     severity: Severity = Field("blocking", description="What a failure means to a release gate.")
-    # Validated apart, so that one broken case does not hide what is wrong in the others.
+    # The parser validates defaults and entries one by one, so that no error hides another.
     defaults: Annotated[Any, WithJsonSchema({"definition": "defaults"})] = {}
     cases: (
         Annotated[list[Annotated[Any, WithJsonSchema({"definition": "case"})]], Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value that a user wrote, in plain words."""
+"""Errors of pydantic in plain words, for the user who wrote the value."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ _LONGEST = 60
 _MAPPING = "is no mapping of keys and values"
 
 
-def in_words(finding: Mapping[str, Any], *, quoted: bool = False) -> str:
-    """What is wrong with the value of a finding, without the name of its key.
+def describe_error(error: Mapping[str, Any], *, quoted: bool = False) -> str:
+    """What is wrong with a value, without the name of its key: `7 is out of range; ...`.
 
     Args:
-        finding: one of `ValidationError.errors()`.
-        quoted: text in a list needs quotes, as in TOML.
+        error: one of `ValidationError.errors()`.
+        quoted: whether text in a list needs quotes, as in TOML.
     """
-    kind, value, limits = finding["type"], finding["input"], finding.get("ctx", {})
+    kind, value, limits = error["type"], error["input"], error.get("ctx", {})
     if kind == "literal_error":
-        return _choice(value, limits["expected"])
+        return _describe_choice(value, limits["expected"])
     if kind in ("list_type", "tuple_type"):
-        return _list(value, quoted=quoted)
+        return _describe_list(value, quoted=quoted)
     if kind in _BOUNDS:
         (limit,) = limits.values()
         return f"{_quote(value)} is out of range; it must be {_BOUNDS[kind]} {format_stated(limit)}"
     if kind in _NUMBERS:
-        return _number(value, _NUMBERS[kind])
+        return _describe_number(value, _NUMBERS[kind])
     if kind == "string_pattern_mismatch" and limits["pattern"] in _PATTERNS:
         return f"{_quote(value)} {_PATTERNS[limits['pattern']]}"
     if kind in _SENTENCES:
         return _SENTENCES[kind].format(value=_quote(value))
-    return str(finding["msg"]).removeprefix("Value error, ")
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
-def meant(model: Any, key: str) -> str:
-    """What to write instead of a key that a pydantic model does not take."""
+def advise_key(model: Any, key: str) -> str:
+    """Advice for a key that a pydantic model does not have: `did you mean 'nth'?`."""
     misplaced: Mapping[str, str] = getattr(model, "misplaced", {})
     known = [field.alias or name for name, field in model.model_fields.items()]
     return misplaced.get(key) or did_you_mean(key, known)
 
 
-def without_seeming_empty(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The findings without those of a list that only seems empty: its entries are refused."""
-    every = list(findings)
+def drop_implied_errors(errors: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The errors without "too short" for a list whose entries have errors of their own."""
+    errors = list(errors)
     return [
-        one
-        for one in every
-        if one["type"] != "too_short"
-        or not any(other is not one and _within(other["loc"], one["loc"]) for other in every)
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(
+            entry is not error and _lies_within(entry["loc"], error["loc"]) for entry in errors
+        )
     ]
 
 
-def _within(place: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
-    return place[: len(other)] == other
+def _lies_within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
+    return inner[: len(outer)] == outer
 
 
 _PATTERNS = {
@@ -93,59 +95,59 @@ _SENTENCES = {
 
 
 def _quote(value: object) -> str:
-    """A value as its writer knows it."""
+    """A value as its author wrote it, cut where it is long."""
     if isinstance(value, bool):
         return str(value).lower()
     text = repr(value) if isinstance(value, str | list | dict) else str(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _choice(value: object, expected: str) -> str:
-    """`expected` is pydantic's list of the choices: `'blocking' or 'advisory'`."""
+def _describe_choice(value: object, expected: str) -> str:
+    """The message for a value besides the choices, which pydantic lists as `'a', 'b' or 'c'`."""
     known = expected.replace(" or ", ", ").replace("'", "").split(", ")
     near = did_you_mean(value.lower(), known) if isinstance(value, str) else "known: "
     advice = f"it takes {expected}" if near.startswith("known: ") else near
     return f"{_quote(value)} is not known; {advice}"
 
 
-def _list(value: object, *, quoted: bool) -> str:
+def _describe_list(value: object, *, quoted: bool) -> str:
     if isinstance(value, dict):
         return (
             "takes a list, not one mapping"
             if quoted
-            else ('takes a list; write "- " before each entry')
+            else 'takes a list; write "- " before each entry'
         )
     item = json.dumps(value, ensure_ascii=False) if quoted else value
     return f"takes a list, such as [{item}]" if isinstance(value, str) else "takes a list"
 
 
-def _number(value: object, wanted: str) -> str:
+def _describe_number(value: object, expected: str) -> str:
     if not isinstance(value, str):
-        return f"{_quote(value)} is not {wanted}"
-    for plain, meant in _READINGS:
+        return f"{_quote(value)} is not {expected}"
+    for advice, parse in _NUMBER_PARSERS:
         try:
-            number = meant(value)
+            number = parse(value)
         except ValueError:
             continue
         if math.isfinite(number):
-            return f"{_quote(value)} is text; write {format_stated(number)}{plain}"
-    return f"{_quote(value)} is text; it takes {wanted}"
+            return f"{_quote(value)} is text; write {format_stated(number)}{advice}"
+    return f"{_quote(value)} is text; it takes {expected}"
 
 
-def _percent(text: str) -> float:
+def _parse_percent(text: str) -> float:
     if not text.endswith("%"):
         raise ValueError(text)
     return float(text[:-1]) / 100
 
 
-def _with_comma(text: str) -> float:
+def _parse_comma(text: str) -> float:
     if re.search(",[0-9]{3}$", text):
-        raise ValueError(text)  # a thousand, perhaps
+        raise ValueError(text)  # the comma may separate thousands
     return float(text.replace(",", ".", 1))
 
 
-_READINGS: tuple[tuple[str, Callable[[str], float]], ...] = (
+_NUMBER_PARSERS: tuple[tuple[str, Callable[[str], float]], ...] = (
     (" without quotes", float),
-    ("", _percent),
-    ("", _with_comma),
+    ("", _parse_percent),
+    ("", _parse_comma),
 )
