@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from attnprobe import cases
 from attnprobe.cases import yamltext
-from attnprobe.core.pydantic_errors import describe_error
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.pydantic_errors import describe_error
 from attnprobe.gate.lookup import read_policy
 from attnprobe.gate.policy import Policy, Regressions, SuitePolicy, Waiver
 from attnprobe.rules import RULES
