@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from attnprobe.core.names import BATCH_TOKENS
-from attnprobe.core.per_model import values_by_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +57,8 @@ def load_options_by_model(
     Raises:
         AttnprobeError: as `values_by_model`.
     """
+    from attnprobe.core.per_model import values_by_model
+
     values = {
         option: values_by_model(entries or (), models, option=f"--{option}")
         for option, entries in given.items()

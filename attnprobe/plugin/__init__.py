@@ -18,7 +18,7 @@ from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin import hooks, options, order_control, selection
 from attnprobe.plugin.identity import is_probe
-from attnprobe.plugin.keys import REPORT, absent_key, judged_key, unreadable_key
+from attnprobe.plugin.keys import REPORT, judged_key, selection_of, unreadable_key
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -64,6 +64,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    options.store_settings(config)
     _register(config, selection, "attnprobe-selection")
     _register(config, order_control.OrderControl(config), "attnprobe-order")
     chosen = options.settings(config)
@@ -71,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     files = (chosen.json, chosen.save, chosen.compare)
     several = chosen.all_models and len(chosen.models) > 1
     report = config.getoption("htmlpath", None) and chosen.models
-    wanted = any((*files, chosen.strict, several, config.getoption("attn_compare_fail"), report))
+    wanted = any((*files, chosen.strict, several, "compare-fail" in chosen.given, report))
     if not wanted or on_worker or config.getoption("collectonly"):
         return
     from attnprobe.plugin.ledger import Ledger
@@ -121,7 +122,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for name, count in sorted(config.stash.get(absent_key, {}).items()):
+    for name, count in sorted(selection_of(config).absent.items()):
         terminalreporter.write_line(
             f"attnprobe: {plural(count, 'case')} deselected: for model {name}, which is not given; "
             f"--attn-model {name}=REF",

@@ -6,7 +6,6 @@ baseline that has measured what the run has not.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -25,7 +24,7 @@ from attnprobe.compare.limits import exceeded, parse_limit
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.core.wording import plural, shorten
-from attnprobe.plugin.keys import deselected_key, left_out_key, unreadable_key
+from attnprobe.plugin.keys import selection_of, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results.files import write_json
 from attnprobe.results.records import CaseResult, Results, read_results
@@ -56,14 +55,13 @@ class Coverage:
     @classmethod
     def of(cls, config: pytest.Config, chosen: Settings) -> Coverage:
         start = config.invocation_params.dir
-        left_out: list[str] = config.stash.get(left_out_key, [])
-        deselected: list[tuple[str, str, str | None, str]] = config.stash.get(deselected_key, [])
+        selection = selection_of(config)
         return cls(
             root=config.rootpath,
             roots=tuple((start / part).resolve() for part in config.args if "::" not in part),
             ignored=_ignored(config),
-            left_out=frozenset(map(Path, left_out)),
-            deselected=frozenset(itertools.starmap(Key, deselected)),
+            left_out=frozenset(map(Path, selection.left_out)),
+            deselected=frozenset(selection.deselected),
             models=frozenset(chosen.models),
         )
 
@@ -129,10 +127,10 @@ class Baseline:
     def __init__(self, config: pytest.Config, chosen: Settings) -> None:
         self._chosen = chosen
         self._config = config
-        if config.getoption("attn_compare_fail") and chosen.compare is None:
+        if "compare-fail" in chosen.given and chosen.compare is None:
             raise pytest.UsageError("--attn-compare-fail needs --attn-compare NAME")
         # With the baseline in the ini file, runs of other tests need none, and one run makes it.
-        asked = bool(config.getoption("attn_compare"))
+        asked = "compare" in chosen.given
         self._awaited = chosen.compare is not None and not (asked or chosen.compare.exists())
         self.compares = chosen.compare is not None and not (
             self._awaited and chosen.save == chosen.compare

@@ -19,13 +19,9 @@ from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import (
     REPORT,
-    absent_key,
-    absent_suites_key,
-    collected_key,
-    deselected_key,
-    left_out_key,
+    selection_of,
 )
-from attnprobe.plugin.options import given_models, settings
+from attnprobe.plugin.options import settings
 from attnprobe.plugin.order_control import habits_of
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.changes import changes_section
@@ -81,12 +77,11 @@ class Ledger:
         self._strict = chosen.strict
         self._baseline = Baseline(config, chosen)
         # With strict or a baseline in the ini file, a run of other tests alone is no mistake.
-        self._may_be_empty = not config.getoption("attn_strict")
-        self._asked = config.getoption("attn_save") or config.getoption("attn_compare")
+        self._may_be_empty = "strict" not in chosen.given
+        self._asked = bool({"save", "compare"} & chosen.given)
         self._cases: dict[str, dict[str, Any]] = {}
         self._relations: set[str] = set()
         self._models: dict[str, dict[str, Any]] = {}
-        self._given = given_models(config)
         # Suites with a case that runs on any model, and those with one that names its model.
         self._free: set[str] = set()
         self._bound: set[str] = set()
@@ -216,12 +211,9 @@ class Ledger:
         nothing = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
         if self._strict and nothing and (self._cases or not self._may_be_empty):
             self._complain(session, "no probe was judged, which a strict run does not let pass")
-        if self._strict and absent_key in session.config.stash:
+        selection = selection_of(session.config)
+        if self._strict and selection.absent:
             self._complain(session, "a strict run lets no case go for want of its model")
-        absent: dict[str, int] = session.config.stash.get(absent_key, {})
-        absent_suites: list[str] = session.config.stash.get(absent_suites_key, [])
-        collected: list[str] = session.config.stash.get(collected_key, [])
-        left_out: list[str] = session.config.stash.get(left_out_key, [])
         habits = habits_of(session.config)
         found = Results(
             environment=environment(
@@ -240,14 +232,15 @@ class Ledger:
             # A case file that cannot be read leaves no record: whoever compares the number
             # executed with the number collected must see that it is missing.
             collected=self._collected + len(self._broken_files),
-            absent=absent,
-            absent_suites=tuple(absent_suites),
-            deselected=len(session.config.stash.get(deselected_key, [])),
+            absent=selection.absent,
+            absent_suites=tuple(selection.absent_suites),
+            deselected=len(selection.deselected),
             left_out=tuple(
-                Path(os.path.relpath(file, session.config.rootpath)).as_posix() for file in left_out
+                Path(os.path.relpath(file, session.config.rootpath)).as_posix()
+                for file in selection.left_out
             ),
             order=tuple(OrderResult(**vars(habit)) for habit in habits),
-            given=self._given,
+            given=self._chosen.candidates,
             bound=tuple(self._bound - self._free),
             # A case that took its worker with it is missed by the count of those executed.
             other_failures=tuple(
@@ -256,7 +249,7 @@ class Ledger:
                 if not nodeid.partition("::")[0].endswith(SUFFIX)
             ),
             unread=tuple(self._unread),
-            uncollected=uncollected(session.config, {*collected, *left_out}),
+            uncollected=uncollected(session.config, {*selection.collected, *selection.left_out}),
         )
         try:
             if self._cases or self._broken_files or self._asked:

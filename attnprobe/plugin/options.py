@@ -71,6 +71,10 @@ class Settings:
         load: how models are loaded, and `load_of` how each of them is, by its name.
         all_models: with several models on the command line, too.
         compare_fail: limits of a comparison, as they were written.
+        given: options that the command line gives, such as `compare-fail`, and not the ini file
+            alone.
+        candidates: the models that the command line gives by itself, not by `addopts` or
+            PYTEST_ADDOPTS, which add to every run and choose no candidate for this one.
     """
 
     models: dict[str, str]
@@ -86,6 +90,8 @@ class Settings:
     compare: Path | None
     compare_fail: tuple[str, ...]
     lock: Path
+    given: frozenset[str]
+    candidates: tuple[str, ...]
 
     @property
     def default_models(self) -> tuple[str, ...]:
@@ -128,12 +134,28 @@ def add(parser: pytest.Parser) -> None:
         parser.addini(_ini(name), text, type="bool", default=False)
 
 
-def settings(config: pytest.Config) -> Settings:
-    """The options of this run.
+_settings_key = pytest.StashKey[Settings]()
+
+
+def store_settings(config: pytest.Config) -> None:
+    """Reads the options, once for the whole run: a conftest.py may have changed them by now.
 
     Raises:
         pytest.UsageError: a value that cannot be meant.
     """
+    config.stash[_settings_key] = _read(config)
+
+
+def settings(config: pytest.Config) -> Settings:
+    """The options of this run; before they are stored, as they stand.
+
+    Raises:
+        pytest.UsageError: a value that cannot be meant.
+    """
+    return config.stash.get(_settings_key, None) or _read(config)
+
+
+def _read(config: pytest.Config) -> Settings:
     batch_tokens = _value(config, "batch-tokens")
     if not re.fullmatch("0*[1-9][0-9]{0,11}", batch_tokens):
         raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
@@ -162,6 +184,12 @@ def settings(config: pytest.Config) -> Settings:
         compare=_baseline(config, "compare"),
         compare_fail=tuple(config.getoption(_FAIL) or config.getini(_FAIL)),
         lock=config.rootpath / _value(config, "lock"),
+        given=frozenset(
+            name
+            for name in ("compare-fail", *_BY_MODEL, *_VALUES, *_SWITCHES)
+            if config.getoption(_ini(name))
+        ),
+        candidates=_candidates(config),
     )
 
 
@@ -232,12 +260,8 @@ def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict
         raise pytest.UsageError(str(error)) from None
 
 
-def given_models(config: pytest.Config) -> tuple[str, ...]:
-    """The names of the models that the command line gives by itself.
-
-    `addopts` and PYTEST_ADDOPTS add to the options of every run, so a model that stands there is no
-    candidate that somebody chose for this one.
-    """
+def _candidates(config: pytest.Config) -> tuple[str, ...]:
+    """The names of the models that the command line gives by itself."""
     arguments = [str(argument) for argument in config.invocation_params.args]
     start = "--attn-model="
     entries = {word.removeprefix(start) for word in arguments if word.startswith(start)}

@@ -11,7 +11,7 @@ import pytest
 
 from attnprobe.core.names import Key
 from attnprobe.plugin import options
-from attnprobe.plugin.keys import REPORT, outcomes_key, pairs_key
+from attnprobe.plugin.keys import REPORT, outcomes_key, selection_of
 
 if TYPE_CHECKING:
     from attnprobe.run.order import Habit
@@ -32,7 +32,7 @@ class OrderControl:
 
 def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
     """The rules of position that do as well as the heads of the suites of a run."""
-    stated = config.stash.get(pairs_key, [])
+    stated = selection_of(config).pairs
     if not stated:
         return ()
     from attnprobe.run.order import StatedPair, habits

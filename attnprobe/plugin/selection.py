@@ -15,22 +15,11 @@ from attnprobe.core.names import Key
 from attnprobe.plugin import options
 from attnprobe.plugin.identity import identity, is_probe, key_of
 from attnprobe.plugin.keys import (
-    ABSENT,
-    ABSENT_SUITES,
-    COLLECTED,
-    DESELECTED,
-    LEFT_OUT,
-    PAIRS,
-    absent_key,
-    absent_suites_key,
     cases_key,
-    collected_key,
-    deselected_key,
     judged_key,
-    left_out_key,
     made_key,
-    pairs_key,
     seen_key,
+    selection_of,
 )
 
 if TYPE_CHECKING:
@@ -38,15 +27,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# What the workers of pytest-xdist tell when they end, and where it is kept.
-_TOLD: dict[str, pytest.StashKey[Any]] = {
-    ABSENT: absent_key,
-    ABSENT_SUITES: absent_suites_key,
-    COLLECTED: collected_key,
-    PAIRS: pairs_key,
-    DESELECTED: deselected_key,
-    LEFT_OUT: left_out_key,
-}
+# Name of the selection among what a worker of pytest-xdist sends when it ends.
+_MESSAGE = "attnprobe_selection"
 # What is left out for want of its model, which is told by that.
 _wanting_key = pytest.StashKey[frozenset[Key]]()
 
@@ -65,7 +47,7 @@ def pytest_make_collect_report(
     if isinstance(collector, pytest.File) and report.passed and config.getoption("lf", False):
         # pytest's own plugin of this name is there once files are skipped; else a file is empty.
         if not report.result and config.pluginmanager.hasplugin("lfplugin-collskip"):
-            config.stash.setdefault(left_out_key, []).append(str(collector.path.resolve()))
+            selection_of(config).left_out.append(str(collector.path.resolve()))
         elif not collector.session.isinitpath(collector.path):
             for node in report.result:
                 _see(node)
@@ -88,13 +70,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     items[:] = [item for item in items if _named_model(item) in (None, *given)]
     config.hook.pytest_deselected(items=absent)
-    config.stash[absent_key] = dict(Counter(_named_model(item) or "" for item in absent))
+    selection = selection_of(config)
+    selection.absent = dict(Counter(_named_model(item) or "" for item in absent))
     only = next(iter(given), "")
     suites = {identity(item, only)["suite"] for item in absent}
     seen: list[pytest.Item] = config.stash.get(seen_key, [])
     able = set(seen).difference(absent)
     others = {identity(item, only)["suite"] for item in able}
-    config.stash[absent_suites_key] = sorted(suites - others)
+    selection.absent_suites = sorted(suites - others)
     config.stash[_wanting_key] = frozenset(key_of(item, only) for item in absent)
 
 
@@ -106,36 +89,31 @@ def _named_model(item: pytest.Item) -> str | None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     chosen = options.settings(config)
+    selection = selection_of(config)
     if cases_key in config.stash:
         from attnprobe.run.order import stated_pairs
 
         cases: list[Case] = config.stash[cases_key]
-        config.stash[pairs_key] = [vars(pair) for pair in stated_pairs(cases)]
+        selection.pairs = [vars(pair) for pair in stated_pairs(cases)]
     only = next(iter(chosen.models), "")
     seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
     if seen:
         kept = {key_of(item, only) for item in session.items if is_probe(item)}
         wanting = config.stash.get(_wanting_key, None) or ()
-        config.stash[deselected_key] = [
-            (*key,) for key in seen if key not in kept and key not in wanting
-        ]
+        selection.deselected = [key for key in seen if key not in kept and key not in wanting]
     # Without a model no item is noted as seen; nothing is judged then.
     taken = {item.nodeid for item in config.stash.get(seen_key, [])}
-    config.stash[collected_key] = [
+    selection.collected = [
         file
         for file, (_, names) in config.stash.get(made_key, {}).items()
         if taken.issuperset(names) or not chosen.models
     ]
     if hasattr(config, "workeroutput"):
-        for name, stashed in _TOLD.items():
-            if stashed in config.stash:
-                config.workeroutput[name] = config.stash[stashed]
+        config.workeroutput[_MESSAGE] = selection.as_message()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     # Under pytest-xdist each worker collects, and leaves out, the same cases.
-    told = getattr(node, "workeroutput", {})
-    for name, stashed in _TOLD.items():
-        if told.get(name):
-            node.config.stash[stashed] = told[name]
+    message = getattr(node, "workeroutput", {}).get(_MESSAGE, {})
+    selection_of(node.config).take(message)

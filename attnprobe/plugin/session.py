@@ -66,7 +66,7 @@ class Session:
         lock = self.settings.lock
         if lock.exists():
             return read_heads(lock)
-        if self.config.getoption("attn_lock") is not None:
+        if "lock" in self.settings.given:
             raise ResultsError(f"--attn-lock: there is no file {lock}")
         return {}
 
