@@ -18,7 +18,7 @@ from attnprobe.cases.entries import (
     Threshold,
 )
 from attnprobe.cases.json_schema import schema
-from attnprobe.cases.parser import load, load_contents, parse, parse_contents
+from attnprobe.cases.parser import case_files, load, load_contents, parse, parse_contents
 from attnprobe.cases.shapes import LEAST
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Relation",
     "Severity",
     "Threshold",
+    "case_files",
     "load",
     "load_contents",
     "parse",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,17 @@ from attnprobe.cases.relation_parser import RelationParser
 from attnprobe.cases.shapes import CaseShape, Defaults, FileShape, RelationShape
 from attnprobe.cases.yamltext import Document, YamlPath
 from attnprobe.core.errors import CaseError, Mark
+from attnprobe.core.names import SUFFIX
 from attnprobe.words.heads import HeadSet
+
+
+def case_files(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are given, and of each folder the case files below it, in order."""
+    return [
+        file
+        for path in paths
+        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
+    ]
 
 
 def load(

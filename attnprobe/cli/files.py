@@ -11,9 +11,8 @@ import typer
 
 from attnprobe.cli.base import app, out
 from attnprobe.core.errors import AttnprobeError
-from attnprobe.core.names import LOCK, SUFFIX
+from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
-from attnprobe.results.lock import read_heads
 
 __all__: list[str] = []
 
@@ -45,14 +44,11 @@ def lint(
     from attnprobe import cases
     from attnprobe.relations import accuracy
     from attnprobe.relations.corpus import read_corpus
+    from attnprobe.results.lock import heads_here
     from attnprobe.run.explain import harmless
 
-    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
-    files = [
-        file
-        for path in paths or [Path("cases")]
-        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
-    ]
+    head_sets = heads_here()
+    files = cases.case_files(paths or [Path("cases")])
     read = functools.cache(read_corpus)
     count = relations = broken = 0
     for file in files:

@@ -12,11 +12,10 @@ from rich.table import Table
 
 from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
-from attnprobe.core.names import LOCK, SUFFIX, short_name
+from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.core.per_model import split_name
 from attnprobe.models.options import LoadOptions, load_options_by_model
 from attnprobe.mutants.kinds import KINDS, Mutation, parse_head, parse_kind
-from attnprobe.results.lock import read_heads
 
 if TYPE_CHECKING:
     from attnprobe.cases import Case
@@ -153,13 +152,10 @@ def mutants(
 
 def _cases(paths: Sequence[Path]) -> list[Case]:
     from attnprobe import cases
+    from attnprobe.results.lock import heads_here
 
-    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
-    ]
+    head_sets = heads_here()
+    files = cases.case_files(paths)
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
     return [case for file in files for case in cases.load(file, str(file), head_sets=head_sets)]

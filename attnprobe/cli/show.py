@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -117,6 +116,7 @@ def show(
         if written is not None:
             _check_text(option, written)
     from attnprobe.models import load_model
+    from attnprobe.results.files import write_bytes
     from attnprobe.run.explain import harmless
 
     loaded = load_model(model, options)
@@ -137,7 +137,7 @@ def show(
         found = attention.strongest(one, count=count, unit=unit, special=special)
         print_table(_target_table(one, found, count, attention.site))
     if output is not None:
-        _write(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
+        write_bytes(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
 
 
@@ -262,17 +262,3 @@ def _drawn(
             for one, drawing in zip(heads, drawings, strict=True)
         ],
     ).encode()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            scratch.write_bytes(data)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise AttnprobeError(f"{path}: cannot be written: {error}") from None

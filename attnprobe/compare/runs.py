@@ -15,10 +15,10 @@ from attnprobe.compare.describe import change_rows, sentence, suite_rows
 from attnprobe.compare.limits import Limit, exceeded, parse_limit
 from attnprobe.compare.side_by_side import draw_change, fates_sentence, head_fates, head_row
 from attnprobe.core.errors import AttnprobeError, ResultsError
-from attnprobe.core.names import LOCK, SUFFIX, short_name
+from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.models.options import LoadOptions, load_options_by_model
 from attnprobe.render.compare_page import ChangePictures, HeadRow, compare_page
-from attnprobe.results.lock import read_heads
+from attnprobe.results.lock import heads_here
 from attnprobe.results.records import Results, read_results
 from attnprobe.run.explain import harmless
 from attnprobe.run.pytest_run import run_pytest
@@ -220,16 +220,11 @@ def _compare_models(
 
 def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | None]]:
     """The cases of case files, each with its file, and the models that cases and relations name."""
-    head_sets = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
+    head_sets = heads_here()
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise AttnprobeError(f"no such file or folder: {', '.join(missing)}; give --cases PATH")
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
-        if file.name.endswith(SUFFIX)
-    ]
+    files = [file for file in cases.case_files(paths) if file.name.endswith(SUFFIX)]
     suite: list[tuple[Path, Case]] = []
     names: set[str | None] = set()
     for file in files:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from attnprobe import cases
 from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import ModelError, ResultsError
-from attnprobe.core.names import LOCK, SUFFIX, Key
-from attnprobe.results.lock import read_heads
+from attnprobe.core.names import SUFFIX, Key
+from attnprobe.results.lock import heads_here
 from attnprobe.results.records import CaseResult, ModelResult, Results, text_sha256
 from attnprobe.words.heads import HeadSet
 
@@ -51,8 +51,7 @@ def sets_of_run(results: Results) -> dict[str, HeadSet]:
     Raises:
         ResultsError: the lock file is corrupt, or the results contradict themselves.
     """
-    others = read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
-    return {**others, **recorded_sets(results)}
+    return {**heads_here(), **recorded_sets(results)}
 
 
 def recorded_sets(results: Results) -> dict[str, HeadSet]:

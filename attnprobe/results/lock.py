@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import LOCK
 from attnprobe.core.sites import Head
 from attnprobe.results.files import encode, locked, read_json, replace_file
 from attnprobe.words.heads import HeadSet
@@ -24,6 +25,15 @@ def read_heads(path: Path) -> Mapping[str, HeadSet]:
     if not isinstance(sets, dict):
         raise ResultsError(f"{path}: corrupt: heads is not an object")
     return {name: _head_set(path, name, entry) for name, entry in sets.items()}
+
+
+def heads_here() -> Mapping[str, HeadSet]:
+    """The head sets of the lock file in the working directory; none where there is none.
+
+    Raises:
+        ResultsError: it is corrupt or of another schema.
+    """
+    return read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
 
 
 def update_heads(
