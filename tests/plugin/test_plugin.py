@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from attnprobe.core.errors import ModelError
+from attnprobe.core.sites import Head
 from attnprobe.models.options import LoadOptions
 from attnprobe.results.records import read_results
 
@@ -661,7 +662,7 @@ def test_head_sets_of_other_weights_are_told_where_a_case_fails(
     assert result.stdout.str().count(said) == (weights == "other")
     for item in read_results(Path("r.json")).cases:
         (own,) = item.expectations[0].head_sets
-        assert (own.name, own.heads) == ("mine", ("L1H2",))
+        assert (own.name, own.heads) == ("mine", (Head(1, 2),))
         assert own.weights_sha256 == (None if weights == "not told" else digest)
         assert own.model == (None if weights == "not told" else "minilm")
 
