@@ -228,7 +228,7 @@ class RelationParser:
             backwards=shape.direction == "head-to-dependent",
         )
 
-    def _span_arc(
+    def _arc_of_spans(
         self, written: object, language: str | None, path: YamlPath
     ) -> LabelledArc | None:
         shape = self._validate(SpanShape, written, path)
