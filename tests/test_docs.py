@@ -32,6 +32,8 @@ _OPTION = re.compile(r"--attn-[a-z]+(?:-[a-z]+)*")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROSE = [*PAGES, ROOT / "CONTRIBUTING.md"]
 _PATH = re.compile(r"(?<![\w./-])(?:\.ci|attnprobe|benchmarks|cases|docs|probes|tests)/[\w./*-]*")
+_ROOMS = "|".join(face.parent.name for face in (ROOT / "attnprobe").glob("*/__init__.py"))
+_MODULE = re.compile(rf"(?<![\w./-])(?:{_ROOMS})/[\w/]+\.py\b")
 _DOTTED = re.compile(r"(?<![\w./-])attnprobe(?:\.\w+)+")
 # Case files that examples make up, and the schema of the results of a scan.
 MADE_UP = {"attnprobe/scan-1", "cases/coref.attn.yaml", "cases/old/*", "cases/x.attn.yaml"}
@@ -115,9 +117,18 @@ def test_paths_exist(page: Path) -> None:
 
 
 def missing_paths(text: str) -> list[str]:
-    """Paths below a folder of the project that are not there."""
-    paths = [found.rstrip(".") for found in _PATH.findall(text)]
-    return [path for path in paths if path not in MADE_UP and not (ROOT / path).exists()]
+    """Paths below a folder of the project, or modules of a room, that are not there.
+
+    Labels of links are left out: they may shorten the path that the link leads to.
+    """
+    text = re.sub(r"\[[^\]]*\]\(", "(", text)
+    paths = [found.rstrip(".") for found in _PATH.findall(text)] + _MODULE.findall(text)
+    folders = (ROOT, ROOT / "attnprobe")
+    return [
+        path
+        for path in paths
+        if path not in MADE_UP and not any((folder / path).exists() for folder in folders)
+    ]
 
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
@@ -139,8 +150,13 @@ def importable(name: str) -> bool:
 
 
 def test_what_does_not_exist_is_found() -> None:
-    text = "`attnprobe/core/gone.py`, `tests/core/`, `cases/data/english.conllu`, docs/gone.md."
-    assert missing_paths(text) == ["attnprobe/core/gone.py", "docs/gone.md"]
+    text = (
+        "`attnprobe/core/gone.py`, `tests/core/`, `cases/data/english.conllu`, docs/gone.md. "
+        "`core/texts.py`, `core/gone.py`, [core/gone.py](tests/gone.py)"
+    )
+    assert missing_paths(text) == [
+        *("attnprobe/core/gone.py", "docs/gone.md", "tests/gone.py", "core/gone.py")
+    ]
     text = (
         "attnprobe.core.gone, `attnprobe.load`, `attnprobe.core.texts.Gone`, attnprobe.lock.json."
     )
