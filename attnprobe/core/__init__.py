@@ -1,1 +1,1 @@
-"""What every room speaks of: errors, names, texts, needs, verdicts, statistics, wording."""
+"""Types and helpers of every other room: errors, names, texts, needs, verdicts, wording."""

@@ -1,4 +1,4 @@
-"""Array types that several rooms share."""
+"""Array types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a verdict, as data; `render` draws them."""
+"""The data of a verdict's pictures, which `render` draws."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from attnprobe.core.arrays import Floats
 from attnprobe.core.sites import Head, SiteName
 
-# Maps of texts with more tokens than this are not drawn whole.
+# The map of a text with more tokens than this is not drawn whole.
 WHOLE_PICTURE = 40
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The heatmap that shows a verdict: which heads, and which cells to mark.
+    """The heatmap of a verdict: its heads and the cells to mark.
 
     Attributes:
-        heads: one head, or several whose mean is shown.
-        rows: target positions of the row in question.
-        expected, contrast: source positions of the word that should get the weight, and of the
-            word that it is compared with.
+        heads: one head, or several of which the mean is drawn.
+        rows: target positions of the word that attends.
+        expected: source positions of the word that should get the weight.
+        contrast: source positions of the word that it is compared with.
     """
 
     site: SiteName
@@ -34,9 +34,9 @@ class HeadGrid:
     """A score of every head, drawn as a layer × head grid.
 
     Attributes:
-        measure: what the score is, with its unit: `previous-token score`, `entropy (nats)`.
+        measure: name and unit of the score: `previous-token score`, `entropy (nats)`.
         scores: `[layers, heads]`; NaN where a layer has fewer heads.
-        decided: the heads that decided a verdict, to be marked.
+        decided: the heads that decided the verdict; the drawing marks them.
     """
 
     measure: str
@@ -51,7 +51,7 @@ class LayerPanel:
 
     Attributes:
         weights: `[heads, target, source]`.
-        decided: the heads that decided a verdict, to be marked.
+        decided: the heads that decided the verdict; the drawing marks them.
     """
 
     site: SiteName
@@ -62,14 +62,14 @@ class LayerPanel:
 
 @dataclass(frozen=True, eq=False)
 class FlowGraph:
-    """How attention flows from words at the top through the layers to words of the input.
+    """The flow of attention from words at the top, through the layers, to words of the input.
 
     Attributes:
-        labels: the words, one a position.
-        edges: `[layers, words, words]`, from a word of a layer to the words below it; rows sum
-            to 1, the residual connection included.
-        start: positions at the top that are followed.
-        end: positions of the input to be marked.
+        labels: the words, by position.
+        edges: `[layers, words, words]`, the share that a word of a layer takes from each word of
+            the layer below; a row sums to 1, the residual connection included.
+        start: the positions at the top where the flow starts.
+        end: the positions of the input that the drawing marks.
     """
 
     labels: tuple[str, ...]
@@ -84,7 +84,7 @@ class Curves:
     """A statistic of every head over the layers, drawn as small multiples.
 
     Attributes:
-        measure: what the statistic is, with its unit: `entropy (nats)`.
+        measure: name and unit of the statistic: `entropy (nats)`.
         values: `[layers, heads]`; NaN where a layer has fewer heads.
     """
 
@@ -96,7 +96,7 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class HeadMap:
-    """Heads as points in the plane; near points are heads that attend alike.
+    """Heads as points in a plane; near points are heads with similar attention.
 
     Attributes:
         points: `[heads, 2]`.

@@ -1,6 +1,6 @@
-"""Error types. Each says what is wrong, where, and what to do instead.
+"""Error types. A message says what is wrong, where, and what to do instead.
 
-Nothing here is ever a pass: whatever could not be measured is raised as one of these.
+Whatever cannot be measured raises one of these errors, so that it never counts as a pass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Mark:
-    """A place in a file; line and column count from 1, as editors do."""
+    """A place in a file. Lines and columns count from 1, as in editors."""
 
     file: str
     line: int
@@ -25,11 +25,11 @@ class AttnprobeError(Exception):
 
 
 class FileError(AttnprobeError):
-    """A file of the user's says something that cannot be meant.
+    """A file of the user has an error.
 
     Args:
         message: what is wrong and what to write instead.
-        mark: where in the file; printed in front of the message.
+        mark: the place in the file, which precedes the printed message.
     """
 
     def __init__(self, message: str, mark: Mark | None = None) -> None:
@@ -42,11 +42,11 @@ class FileError(AttnprobeError):
 
 
 class CaseError(FileError):
-    """A case file says something that cannot be meant."""
+    """One error in a case file."""
 
 
 class CaseErrors(AttnprobeError):
-    """All that is wrong with one case file, in the order of its lines."""
+    """All errors in one case file, in the order of its lines."""
 
     def __init__(self, errors: list[CaseError]) -> None:
         self.errors = sorted(errors, key=lambda error: error.mark or Mark("", 0, 0))
@@ -57,11 +57,11 @@ class CaseErrors(AttnprobeError):
 
 
 class CorpusError(FileError):
-    """A file of sentences and relations says something that cannot be meant."""
+    """One error in a file of sentences and relations."""
 
 
 class SelectorError(AttnprobeError):
-    """A word selector matches no word, or several, or no whole tokens."""
+    """A selector matches no word, several words, or only parts of tokens; or no head or layer."""
 
 
 class ModelError(AttnprobeError):
@@ -77,9 +77,9 @@ class ResultsError(AttnprobeError):
 
 
 class PolicyError(AttnprobeError):
-    """The policy of the gate is missing, cannot be read, or says what cannot be meant."""
+    """The policy of the gate is missing, unreadable, or has an error."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its type where it has none."""
+    """The first line of an error's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

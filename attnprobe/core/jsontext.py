@@ -1,15 +1,15 @@
-"""JSON that says each thing once."""
+"""JSON objects without duplicate keys."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file, as `object_pairs_hook` of `json.loads`.
+def refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The `object_pairs_hook` of `json.loads` that refuses an ambiguous object.
 
     Raises:
-        ValueError: a key stands twice, of which JSON readers drop one unseen.
+        ValueError: a key stands twice; `json.loads` alone would silently drop the first.
     """
     entries = dict(pairs)
     if len(entries) < len(pairs):

@@ -1,4 +1,4 @@
-"""Names that the floors above agree on: of files, checks, and models that were given none."""
+"""Names of files, checks and models, and defaults, that several rooms must agree on."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-# The suffix of case files; other YAML plugins leave it alone.
+# The suffix of case files, which no other YAML plugin collects.
 SUFFIX = ".attn.yaml"
-# The file of named head sets, in the root of the project.
+# The file with the named head sets, in the root of the project.
 LOCK = "attnprobe.lock.json"
-# How a reference to weights inside an installed package starts.
+# The prefix of a reference to weights in an installed package.
 PACKAGE = "pkg://"
-# Environment variables that the gate sets for its run: with the first, no option and no ini key
-# opens pickled weights; the second names the baseline of the policy, which the run may not write.
+# Environment variables that the gate sets for its run. The first forbids pickled weights, whatever
+# options and ini keys say. The second names the policy's baseline, which the run may not write.
 NO_PICKLE = "ATTNPROBE_NO_PICKLE"
 PROTECTED = "ATTNPROBE_PROTECTED"
-# A rule that passes for more of the other word pairs than this share says little.
+# A rule that passes for a larger share of other word pairs says little about its own pair.
 CHANCE_MAX = 0.05
-# Tokens in one forward pass, padding included, unless told otherwise.
+# The default number of tokens in one forward pass, padding included.
 BATCH_TOKENS = 8192
 
 
 class Key(NamedTuple):
-    """What one check on one model is known by, from run to run.
+    """The identity of one check on one model, the same in every run.
 
-    A node id would not do: pytest-xdist and other selections of models rewrite it.
+    A node id cannot be the identity, because pytest-xdist and the selection of models change it.
 
     Attributes:
-        file: relative to the root of the run, with forward slashes.
-        row: the label of a template row, None for a plain case.
+        file: path from the root of the run, with forward slashes.
+        row: the label of a template row; None for a case without a template.
         model: the model's name in the run.
     """
 
@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Key:
-        """The key of a record that travels as a plain dict."""
+        """The key of a record in the form of a plain dict."""
         return cls(record["file"], record["id"], record["row"], record["model"])
 
     @property
@@ -56,7 +56,7 @@ class Key(NamedTuple):
 
     @property
     def order(self) -> tuple[str, str, str, str]:
-        """What keys are sorted by; a row can be None, which compares with no text."""
+        """The sort key: a row can be None, which Python does not compare with text."""
         return self.file, self.id, self.row or "", self.model
 
 
@@ -66,14 +66,14 @@ def check_name(id: str, row: str | None) -> str:
 
 
 def short_name(ref: str) -> str:
-    """A readable name for the model of a reference, of letters, digits, `_`, `.` and `-`.
+    """A readable name for a model reference, made of letters, digits, `_`, `.` and `-`.
 
-    `pkg://my_model/model` is called my_model, anything else by its last part that says something:
-    `runs/best/model` is best.
+    The name of `pkg://my_model/model` is my_model. The name of any other reference is its last part
+    besides `model`: best for `runs/best/model`.
     """
     if ref.startswith(PACKAGE):
         parts: tuple[str, ...] = (ref.removeprefix(PACKAGE).partition("/")[0],)
     else:
         parts = PurePosixPath(ref.replace("\\", "/")).parts
-    telling = [part for part in parts if part not in ("", "/", ".", "..", "model")]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", telling[-1]) if telling else "model"
+    distinctive = [part for part in parts if part not in ("", "/", ".", "..", "model")]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", distinctive[-1]) if distinctive else "model"

@@ -1,4 +1,4 @@
-"""What is wanted of a model: attention rows, sums over whole maps, readouts; and its rows."""
+"""Requests to a model, and its answers: attention rows, sums over whole maps, readouts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pool = Literal["mean", "cls", "lasttoken"]
 
 @dataclass(frozen=True)
 class Need:
-    """Attention rows that somebody wants of one sample.
+    """A request for attention rows of one sample: rows 3 and 4 of layers 0 to 5, say.
 
     Attributes:
         rows: target positions, ascending.
@@ -33,15 +33,15 @@ class Need:
 
 @dataclass(frozen=True, eq=False)
 class MapView:
-    """What is summed over the whole map of one sample, in layers that see alike.
+    """Coefficients of sums over the whole map of one sample, for layers with the same mask.
 
     Attributes:
-        cells: `[sums, target, source]`, what each weight counts in each sum.
-        rows: `[masses, target]`, what the sum of each row counts in each mass.
-        entropies: `[means, target]`, what each row's entropy counts in each mean.
+        cells: `[sums, target, source]`, the coefficient of each weight in each sum.
+        rows: `[masses, target]`, the coefficient of each row's sum in each mass.
+        entropies: `[means, target]`, the coefficient of each row's entropy in each mean.
         visible: `[target, source]`, whether the row can see the column.
-        stripe: `[source]`, what the sum of each column is divided by when the strongest column is
-            sought; 0 for a column that is not to be chosen.
+        stripe: `[source]`, the divisor of each column's sum in the search for the strongest column;
+            0 excludes a column.
     """
 
     cells: Floats
@@ -53,16 +53,19 @@ class MapView:
 
 @dataclass(frozen=True, eq=False)
 class MapNeed:
-    """What somebody wants of the whole maps of one sample, of every head of a site.
+    """A request for sums over the whole maps of one sample, and for answers to questions.
+
+    A question asks, for every head of a site, whether a word that looks gives the expected word
+    more weight than any other: does dog look at barked, in "The dog barked"?
 
     Attributes:
-        views: what is summed, by layer.
+        views: the sums of each layer.
         queries: `[queries, target]`, the mean over the tokens of each word that looks.
-        words: `[source, words]`, 1 where a token is a piece of a word.
-        asked: for each question the index of its query.
-        expected: for each question the word that is the right answer.
-        others: `[questions, words]`, what else can be chosen.
-        kept: the questions whose word weights are wanted as well.
+        words: `[source, words]`, 1 where a token belongs to a word.
+        asked: for each question, the index of its query.
+        expected: for each question, the index of the right word.
+        others: `[questions, words]`, the other words that can be chosen.
+        kept: the questions whose word weights are requested as well.
     """
 
     sample: Sample
@@ -78,17 +81,17 @@ class MapNeed:
 
 @dataclass(frozen=True, eq=False)
 class MapSums:
-    """What the samples of one forward gave; heads are all of the site's, layer by layer.
+    """The answers of one forward pass to several `MapNeed`s, for all heads of the site, by layer.
 
     Attributes:
-        needs: indices of the needs that it answers.
+        needs: indices of the needs.
         cells, rows, entropies: `[sums, heads]`, `[masses, heads]`, `[means, heads]`, summed over
             the samples; entropies in nats.
-        stripes: `[2, heads]`: the mass on the strongest column of each sample, and the mass of
-            the rows that see it.
-        right: `[questions, heads]` of all samples, one after the other: whether the expected word
-            gets more than any other candidate.
-        kept: for each need, in the order of its `kept`, `[heads, words]`.
+        stripes: `[2, heads]`, the mass on the strongest column of each sample and the mass of the
+            rows that see it, summed over the samples.
+        right: `[questions, heads]`, the questions of all samples one after the other: whether the
+            expected word gets more weight than any other candidate.
+        kept: for each need, the word weights `[heads, words]` of each of its `kept` questions.
     """
 
     needs: tuple[int, ...]
@@ -102,11 +105,11 @@ class MapSums:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Heads whose output is replaced before the output projection mixes it with the others.
+    """Heads whose output is replaced before the output projection mixes the heads.
 
     Attributes:
-        how: by zero, or by the head's mean output over all tokens of the `reference` texts.
-        reference: what a mean is taken over; the text itself where there are none.
+        how: the replacement: zero, or the head's mean output over all tokens of the `reference`.
+        reference: the texts of the mean; if empty, the text itself.
     """
 
     site: SiteName
@@ -117,15 +120,15 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Prediction:
-    """How likely the model finds a word where it stands, in nats; further from 0 is less likely.
+    """The log probability of a word at its place, in nats.
 
-    A decoder is asked after the text before the word, an encoder with the word masked, an
-    encoder-decoder after the source and the target before the word.
+    A decoder reads the text before the word, an encoder the text with the word masked, an
+    encoder-decoder the source and the target before the word.
 
     Attributes:
-        span: the word, in the target text where there is one; None for the whole target.
-        instead: another word in its place. The readout is then the difference of the two log
-            probabilities, which for words of one token is the difference of their logits.
+        span: the word, in the target text if there is one; None for the whole target.
+        instead: another word for the same place. The readout is then the difference of the two log
+            probabilities; for words of one token that is the difference of their logits.
         ablation: None for the intact model.
     """
 
@@ -137,16 +140,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How much closer a text is to one text than to another, by their embeddings: -2 to 2.
+    """How much closer the embedding of a text is to one text than to another, from -2 to 2.
 
-    The cosine of the embeddings of the text and of `positive`, less that of the text and of
-    `negative`. An embedding is made of the final hidden states of all tokens, special ones
+    The readout is the cosine of the embeddings of the text and `positive`, minus the cosine of the
+    text and `negative`. An embedding pools the final hidden states of all tokens, special ones
     included (Reimers & Gurevych 2019, "Sentence-BERT").
 
     Attributes:
         negative: None for the cosine to `positive` alone.
-        pool: the mean over the tokens, or the state of the first or of the last one.
-        ablation: None for the intact model; the heads are ablated in all texts.
+        pool: the mean over the tokens, or the state of the first or the last token.
+        ablation: the heads to ablate in all texts; None for the intact model.
     """
 
     sample: Sample
@@ -156,18 +159,18 @@ class Similarity:
     ablation: Ablation | None = None
 
 
-# What a model says by itself, with heads ablated or not, as one number.
+# A request for one number from the output of a model, intact or with heads ablated.
 Readout = Prediction | Similarity
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Attention rows of one sample at one site, read-only.
+    """Attention rows of one sample at one site; the arrays are read-only.
 
     Attributes:
         positions: target position of each row, ascending.
-        weights: for each layer float32 `[heads, rows, source]`; a row sums to 1, or to 1 less
-            the mass that the layer's learned sink takes.
+        weights: for each layer, float32 `[heads, rows, source]`; a row sums to 1 minus the mass of
+            the layer's learned sink, if there is one.
     """
 
     encoding: Encoding
@@ -184,7 +187,11 @@ class Rows:
         return self.encoding.keys(self.site)
 
     def at(self, layer: int, positions: Sequence[int]) -> Floats:
-        """Weights `[heads, len(positions), source]` of the rows at these target positions."""
+        """Weights `[heads, len(positions), source]` of the rows at these target positions.
+
+        Raises:
+            MeasureError: a row or the layer was not requested.
+        """
         try:
             picked = [self.positions.index(position) for position in positions]
             return self.weights[layer][:, picked]

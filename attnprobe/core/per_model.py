@@ -1,4 +1,4 @@
-"""Options of the form `[NAME=]VALUE`, which say something of one model of a run."""
+"""Options of the form `[NAME=]VALUE`, which give one model of a run a value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMED = re.compile(r"([A-Za-z0-9_.-]+)=(.+)")
 
 
 def split_name(entry: str) -> tuple[str | None, str]:
-    """The name and the value of `[NAME=]VALUE`; no name where none is given."""
+    """The name and the value of `[NAME=]VALUE`; the name is None if the entry has none."""
     named = _NAMED.match(entry)
     return (named[1], named[2]) if named else (None, entry)
 
@@ -19,19 +19,19 @@ def split_name(entry: str) -> tuple[str | None, str]:
 def values_by_model(
     entries: Iterable[str], models: Collection[str], *, option: str, other_models: bool = False
 ) -> dict[str, str]:
-    """The value that each model was given, by the model's name.
+    """The value of each model that has one, by the model's name.
 
     A value without a name is for the only model of the run.
 
     Args:
         models: names of the models of the run.
-        option: how the option is written, for messages: `--attn-tokenizer`.
-        other_models: whether an entry may name a model of another run, as in an ini file; it is
-            left out.
+        option: the option in messages: `--attn-tokenizer`.
+        other_models: whether to ignore entries for models that the run does not have, as in an ini
+            file.
 
     Raises:
-        AttnprobeError: an empty value, a name that is no model's, two values for one model, or a
-            value without a name where there are several models.
+        AttnprobeError: an empty value, a name that no model has, two values for one model, or a
+            value without a name in a run of several models.
     """
     found: dict[str, str] = {}
     for entry in entries:

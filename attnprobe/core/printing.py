@@ -1,6 +1,6 @@
-"""Text from users, made safe to show and measured, for terminals, pictures and pages alike.
+"""Text from users, made safe and measured for terminals, pictures and pages.
 
-Escaping for HTML or XML is left to whoever writes that.
+Code that writes HTML or XML must still escape it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import unicodedata
 import regex
 
 _GRAPHEME = regex.compile(r"\X")
-# What acts instead of being shown, what nobody sees, and what XML forbids. Join controls between
-# letters or emoji belong to their spelling and stay as they are.
+# Control characters, invisible characters, and characters that XML forbids. Join controls between
+# letters or emoji belong to their spelling, so they stay.
 _HIDDEN = regex.compile(
     r"(?!(?<=[^\x00-\x7f])[\u200c\u200d][^\x00-\x7f])"
     r"[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Zs}\ufdd0-\ufdef\ufffe\uffff--\ ]",
@@ -20,15 +20,15 @@ _HIDDEN = regex.compile(
 
 
 def visible(text: str) -> str:
-    """The text with control, zero-width and unusual space characters as `<U+200B>`.
+    """The text with control, zero-width and unusual space characters written as `<U+200B>`.
 
-    Safe to print: no escape sequence and no change of direction survives.
+    The result is safe to print: it contains no escape sequence and no change of direction.
     """
     return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
 
 
 def display_width(text: str) -> int:
-    """Columns that a visible text takes in a terminal: 2 for wide graphemes, 0 for marks."""
+    """The columns that a visible text takes in a terminal: 2 for wide graphemes, 0 for marks."""
     return sum(_columns(grapheme) for grapheme in _GRAPHEME.findall(text))
 
 
@@ -39,7 +39,7 @@ def _columns(grapheme: str) -> int:
 
 
 def clip(text: str, columns: int, *, from_end: bool = False) -> str:
-    """What fits into so many columns of one end of a text, made visible, and … for the rest."""
+    """The start or the end of the visible text, up to a number of columns; … marks a cut."""
     graphemes = [visible(grapheme) for grapheme in _GRAPHEME.findall(text)]
     if from_end:
         graphemes.reverse()
@@ -54,13 +54,13 @@ def clip(text: str, columns: int, *, from_end: bool = False) -> str:
 
 
 def shortened(text: str, columns: int = 18) -> str:
-    """The visible text as a label: of at most so many columns, closed with … where it is longer.
+    """The visible text as a label of at most so many columns; … marks a cut.
 
-    A text of nothing but spaces shows each as ␣.
+    A text of spaces becomes `␣` for each space.
     """
-    shown = visible(text)
-    if not shown.strip():
-        shown = "␣" * len(shown)
-    if display_width(shown) <= columns:
-        return shown
-    return clip(shown, columns - 1).removesuffix("…").rstrip() + "…"
+    label = visible(text)
+    if not label.strip():
+        label = "␣" * len(label)
+    if display_width(label) <= columns:
+        return label
+    return clip(label, columns - 1).removesuffix("…").rstrip() + "…"

@@ -1,4 +1,4 @@
-"""A named registry that refuses shadowing and suggests the nearest name."""
+"""A registry that refuses a second entry of one name and suggests the nearest name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, else all of them."""
+    """The end of an error message: the nearest known name, or else all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
@@ -21,10 +21,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Maps names to things of one kind.
+    """Maps names to entries of one kind.
 
     Args:
-        noun: what is registered, for messages: "rule".
+        noun: the kind in messages: "rule".
     """
 
     def __init__(self, noun: str) -> None:
@@ -32,9 +32,13 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a thing under `name`; a name is given once."""
+        """The decorator that registers an entry under `name`.
 
-        def file(entry: T) -> T:
+        Raises:
+            AttnprobeError: the name has an entry already.
+        """
+
+        def add(entry: T) -> T:
             if name in self._entries:
                 raise AttnprobeError(
                     f"{self._noun} {name!r} is already registered by {self._entries[name]!r}"
@@ -42,7 +46,7 @@ class Registry(Generic[T]):
             self._entries[name] = entry
             return entry
 
-        return file
+        return add
 
     def __getitem__(self, name: str) -> T:
         try:

@@ -23,10 +23,10 @@ class Head(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Head:
-        """The head that is written `L3H1`.
+        """The head of a text such as `L3H1`.
 
         Raises:
-            ValueError: it is not written so.
+            ValueError: the text has another form.
         """
         match = _HEAD.fullmatch(text)
         if match is None:
@@ -39,13 +39,13 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """One kind of attention that a model offers.
+    """One place of attention in a model: the encoder's, the decoder's, or cross attention.
 
     Attributes:
-        heads: number of query heads of each layer that has attention here; a hybrid stack keeps
-            its true layer numbers, so the keys need not be contiguous.
+        heads: number of query heads, by layer. Layers without attention are missing, so the numbers
+            of a hybrid stack have gaps.
         causal: whether a row sees no later position.
-        windows: of the layers with a sliding window, how many positions a row sees on one side,
+        windows: for each layer with a sliding window, how many positions a row sees on one side,
             itself included.
         learned_sinks: the layers where a learned sink takes a share of each row.
     """
@@ -64,7 +64,7 @@ class Site:
         """Whether the mask of a layer lets the row `query` see the column `key`.
 
         Args:
-            layer: None asks for causality alone, whatever the window.
+            layer: None ignores sliding windows.
         """
         if self.causal and key > query:
             return False

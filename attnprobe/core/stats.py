@@ -1,7 +1,7 @@
-"""Intervals and tests that verdicts carry, all from scipy.
+"""Confidence intervals and significance tests, all from scipy.
 
-scipy.stats takes a second to import, so each function does it when it is first called: collecting
-case files stays quick.
+Each function imports scipy.stats when it is first called. The import takes a second, and collecting
+case files should not wait for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """Both ends of a confidence interval of a share, 0 to 1."""
+    """The ends of a confidence interval of a share, 0 to 1, or of a difference of two shares."""
 
     low: float
     high: float
@@ -26,10 +26,12 @@ class Interval(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of a share (Wilson 1927), without continuity correction.
+    """Wilson's score interval of the share `hits / count`, without continuity correction.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: `count` is 0.
     """
     from scipy.stats import binomtest
 
@@ -38,11 +40,12 @@ def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def paired_p(better: int, worse: int, *, one_sided: bool = False) -> float:
-    """Exact McNemar test: how likely so uneven a split of the discordant pairs is.
+    """The p value of the exact McNemar test of two methods on the same items.
 
     Args:
-        better, worse: pairs in which only the first, or only the second, of two methods is right.
-        one_sided: asks whether the first is the better one, not whether they differ.
+        better: number of items on which only the first method is right.
+        worse: number of items on which only the second method is right.
+        one_sided: whether to test that the first method is better, instead of that they differ.
     """
     from scipy.stats import binomtest
 
@@ -55,40 +58,42 @@ def paired_p(better: int, worse: int, *, one_sided: bool = False) -> float:
 def paired_difference(
     both: int, first: int, second: int, neither: int, confidence: float = CONFIDENCE
 ) -> Interval:
-    """Interval of the difference of two shares of the same pairs, the first less the second.
+    """The interval of the difference of two shares of the same items, first minus second: -1 to 1.
 
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
-    based on paired data", method 10: Wilson's intervals of the two shares, joined by their
-    correlation. Both ends are -1 to 1.
+    based on paired data", method 10: Wilson's intervals of the two shares, combined through their
+    correlation.
 
     Args:
-        both, first, second, neither: how many pairs are hits in both, in one alone, in none.
+        both, first, second, neither: number of items that are hits in both, in one only, in none.
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: there are no items.
     """
     count = both + first + second + neither
     hits = both + first, both + second
-    one, two = (wilson(found, count, confidence) for found in hits)
-    share_one, share_two = (found / count for found in hits)
+    interval_one, interval_two = (wilson(count_of, count, confidence) for count_of in hits)
+    share_one, share_two = (count_of / count for count_of in hits)
     product = float(hits[0] * (count - hits[0]) * hits[1] * (count - hits[1]))
     agreement = float(both * neither - first * second)
     if agreement > 0:
         agreement = max(agreement - count / 2, 0.0)  # the continuity correction of the paper
     phi = agreement / math.sqrt(product) if product else 0.0
 
-    def joined(left: float, right: float) -> float:
+    def combine(left: float, right: float) -> float:
         return math.sqrt(max(left**2 - 2 * phi * left * right + right**2, 0.0))
 
     difference = share_one - share_two
     return Interval(
-        max(difference - joined(share_one - one.low, two.high - share_two), -1.0),
-        min(difference + joined(one.high - share_one, share_two - two.low), 1.0),
+        max(
+            difference - combine(share_one - interval_one.low, interval_two.high - share_two), -1.0
+        ),
+        min(difference + combine(interval_one.high - share_one, share_two - interval_two.low), 1.0),
     )
 
 
 def adjusted_p(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """P values adjusted for false discoveries among them (Benjamini & Hochberg 1995)."""
+    """P values adjusted for the false discovery rate (Benjamini & Hochberg 1995)."""
     from scipy.stats import false_discovery_control
 
     adjusted: npt.NDArray[np.float64] = false_discovery_control(values, method="bh")

@@ -1,7 +1,6 @@
-"""Texts as users give them, and as a model reads them.
+"""Samples that users write, and their tokens as a model reads them.
 
-Positions are token positions, 0-based, in the sequence as the model sees it, special tokens
-included.
+A position is the 0-based index of a token in the model's sequence, special tokens included.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Literal, NamedTuple
 from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import Site, SiteName
 
-# Stands between the two texts of a pair where both are counted in one string. A unit separator is
-# white space and a word boundary on both sides, whatever characters stand there.
+# Separates the two texts of a pair in `Sample.joined`. A unit separator counts as white space and
+# has a word boundary on both sides, whatever its neighbours.
 PAIR_BREAK = "\x1f"
 Side = Literal["source", "target"]
 
 
 class Span(NamedTuple):
-    """Characters `start` (included) to `end` (excluded) of a text."""
+    """The characters of a text from `start` up to, but not including, `end`."""
 
     start: int
     end: int
@@ -28,18 +27,17 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """The input of one forward pass: a text or two and, for an encoder-decoder, its target text.
+    """The input of one forward pass: one or two texts and, for an encoder-decoder, a target text.
 
-    The tokenizer puts a text and its pair into one sequence, so attnprobe counts in one string as
-    well, `joined`: words, spans and token positions of both texts lie in one row of numbers, and
-    whatever reads `Tokens` reads two texts as it reads one.
+    The tokenizer puts a text and its pair into one sequence. Therefore spans count in one string as
+    well, `joined`, and code that reads `Tokens` need not distinguish two texts from one.
 
     Attributes:
-        ids: token ids instead of a text, exactly as the model is to see them; the text is empty.
-        source_language, target_language: codes of the tokenizer, for the text and its target; None
-            where the model has none, or one for all texts.
+        ids: token ids instead of a text, exactly as the model sees them; the text is empty.
+        source_language, target_language: the tokenizer's codes of the languages of the text and of
+            the target; None for a model without languages, or with one for all texts.
         pair: a second text, which the model reads behind the first (`tokenizer(text, pair)`).
-        one_segment: a separator that a text spells out is meant to start no second segment.
+        one_segment: whether separators in the text start no second segment.
     """
 
     text: str
@@ -53,55 +51,56 @@ class Sample:
 
     @property
     def joined(self) -> str:
-        """The string that spans count in: the text, or both texts with PAIR_BREAK between them."""
+        """The string in which spans count: the text, or both texts around PAIR_BREAK."""
         return self.text if self.pair is None else f"{self.text}{PAIR_BREAK}{self.pair}"
 
     @property
     def pair_start(self) -> int | None:
-        """Where the second text starts in `joined`; None where there is no second text."""
+        """The first character of the second text in `joined`; None for one text."""
         return None if self.pair is None else len(self.text) + len(PAIR_BREAK)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts that a reader should see: the text, its pair, the target."""
-        return tuple(one for one in (self.text, self.pair, self.target) if one is not None)
+        """The text, the pair and the target, as far as there are any."""
+        return tuple(text for text in (self.text, self.pair, self.target) if text is not None)
 
     def with_word(self, span: Span, word: str) -> Sample:
-        """The sample with another word at these characters of `joined`."""
+        """The sample with a word instead of these characters of `joined`."""
         start = self.pair_start
         if self.pair is None or start is None or span.end < start:
-            return replace(self, text=_put(self.text, span, word))
-        return replace(self, pair=_put(self.pair, Span(span.start - start, span.end - start), word))
+            return replace(self, text=_replace_span(self.text, span, word))
+        in_pair = Span(span.start - start, span.end - start)
+        return replace(self, pair=_replace_span(self.pair, in_pair, word))
 
     def until(self, end: int) -> Sample:
-        """The sample up to a character of `joined`; a pair that would be empty is left out."""
+        """The sample cut before a character of `joined`; without a pair if that becomes empty."""
         start = self.pair_start
         if self.pair is None or start is None or end <= start:
             return replace(self, text=self.text[:end], pair=None)
         return replace(self, pair=self.pair[: end - start])
 
 
-def _put(text: str, span: Span, word: str) -> str:
+def _replace_span(text: str, span: Span, word: str) -> str:
     return f"{text[: span.start]}{word}{text[span.end :]}"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One tokenised text, or two that the model reads as one sequence.
+    """The tokens of one text, or of two that the model reads as one sequence.
 
     Attributes:
-        text: the text that `spans` count in; of two texts `Sample.joined`.
+        text: the string in which `spans` count, as `Sample.joined`.
         ids: token ids.
-        pieces: each token as the reader should see it, special tokens included.
-        spans: the characters that each token covers; None for a token that stands for no
-            character, such as `[CLS]`.
-        special: the name of each special token (`cls`, `sep`, `bos`, `eos`, `pad`, or `special`
-            where it has no such name), None for ordinary ones.
-        unknown: positions of the unknown tokens, ascending: those that stand for characters that
-            the vocabulary lacks. An unknown token that the text itself spells is none of them.
-        pair_start: where the second text starts in `text`; None for one text.
-        segments: the segment of each token (`token_type_ids`); empty where the tokenizer numbers
-            none.
+        pieces: each token as a reader should see it, special tokens included.
+        spans: the characters that each token covers; None for a token without characters, such as
+            `[CLS]`.
+        special: the role of each special token (`cls`, `sep`, `bos`, `eos`, `pad`, or `special` for
+            any other); None for ordinary tokens.
+        unknown: positions of the tokens for characters outside the vocabulary, ascending. An
+            unknown token that the text spells out does not count.
+        pair_start: the first character of the second text in `text`; None for one text.
+        segments: the segment of each token (`token_type_ids`); empty for a tokenizer without
+            segments.
     """
 
     text: str
@@ -118,7 +117,7 @@ class Tokens:
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """What each unknown token stands for, in order; of token ids the token itself."""
+        """The characters of each unknown token, in order; for token ids, the token itself."""
         spans = ((self.spans[at], self.pieces[at]) for at in self.unknown)
         return tuple(self.text[slice(*span)].strip() if span else piece for span, piece in spans)
 
@@ -130,7 +129,7 @@ class Encoding:
     Attributes:
         source: tokens of the text.
         target: tokens at the decoder's input positions; None without a target text.
-        sites: what the model offers, by name.
+        sites: the model's sites, by name.
     """
 
     sample: Sample
@@ -140,14 +139,14 @@ class Encoding:
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """The words that the model cannot see: what the unknown tokens of all texts stand for."""
+        """The words of all texts that the model reads as unknown tokens."""
         return self.source.unknown_words + (self.target.unknown_words if self.target else ())
 
     def site(self, name: SiteName | None) -> Site:
-        """The named site, or the only one there is.
+        """The named site; for None, the only site of the model.
 
         Raises:
-            ModelError: the model has no such site, or several and none was named.
+            ModelError: the model has no such site, or has several and `name` is None.
         """
         offered = ", ".join(self.sites)
         if name is None:
@@ -159,7 +158,11 @@ class Encoding:
         return self.sites[name]
 
     def queries(self, site: SiteName) -> Tokens:
-        """Tokens of the target positions (rows) of a site."""
+        """Tokens of the target positions (rows) of a site.
+
+        Raises:
+            ModelError: cross attention without a target text.
+        """
         if site == "encoder":
             return self.source
         if self.target is None and site == "cross":

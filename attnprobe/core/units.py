@@ -1,8 +1,8 @@
-"""The units of measured numbers, and how to read them from files that do not say them.
+"""The units of measured numbers.
 
-A rule says the unit of each of its numbers. Results files and baselines of earlier versions name
-each number in words alone: `weight among words`, `margin over street`, `entropy (nats), 2 of 9 rows
-left out`.
+A rule states the unit of each of its numbers. Results files and baselines of earlier versions have
+only the number's name: `weight among words`, `margin over street`, `entropy (nats), 2 of 9 rows
+left out`. `read_unit` derives the unit from it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-# `weight` stands for attention weights, their sums over words or rows (the mass on a pattern or a
-# sink, the share of a flow) and the differences of two (margins), scaled to words or not.
+# `weight` is the unit of attention weights, of their sums over words or rows (the mass on a pattern
+# or a sink, the share of a flow) and of differences (margins), renormalised or not.
 MeasureUnit = Literal[
     "weight", "rank", "ratio", "links", "match", "nats", "cosine", "distance", "share", "keys", "p"
 ]
-# The units whose numbers hold by their distance from the bound. A rank or a ratio holds by a
-# difference of weights, an accuracy of links by their count; of strange units nothing is known.
+# The units in which the distance from the bound says how safely it holds. A rank or a ratio depends
+# on a difference of weights, an accuracy of links on their count; units of other packages are
+# unknown.
 OWN_SLACK = frozenset(get_args(MeasureUnit)) - {"rank", "ratio", "links"}
 
 _NOTE = re.compile(r", [0-9]+ of [0-9]+ rows left out$")
-# In this order: a margin ends with a word of the text, which may read like the name of a number.
+# The order matters: a margin's name ends with a word of the text, which can look like another name.
 _NAMES: tuple[tuple[str, MeasureUnit], ...] = (
     (r"margin (over|below) .*", "weight"),
     (r"ratio (over|below) .*", "ratio"),
@@ -41,9 +42,9 @@ _NAMES: tuple[tuple[str, MeasureUnit], ...] = (
 
 
 def read_unit(measure: str) -> MeasureUnit | None:
-    """The unit of a number by its name; None for a name that no rule of attnprobe gives.
+    """The unit of a number by its name, for files without units.
 
-    Only for files that lack the unit.
+    None for a name that no rule of attnprobe gives.
     """
     name = without_notes(measure)
     matching = (unit for pattern, unit in _NAMES if re.fullmatch(pattern, name, re.DOTALL))

@@ -1,4 +1,4 @@
-"""What became of an expectation, with its numbers, controls and doubts."""
+"""Verdicts: the outcome of an expectation with its bounds, controls and doubts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from attnprobe.core.stats import Interval, wilson
 from attnprobe.core.units import OWN_SLACK, MeasureUnit
 from attnprobe.core.wording import format_decimals, format_interval, format_number, format_percent
 
-# A chance rate needs at least so many word pairs, and so many that differ.
+# The fewest word pairs, and the fewest different ones, that give a chance rate.
 LEAST_PAIRS = 50
 LEAST_DISTINCT = 20
 Outcome = Literal["passed", "failed", "borderline", "vacuous", "error"]
-# Why an expectation that holds may say little: it holds for other word pairs as well, it holds
-# whatever the model does, or its number is too near to the bound to call.
+# Why an expectation that holds may say little. Vacuous: it holds for other word pairs as well.
+# Unbreakable: it holds whatever the model does. Borderline: its number is too near to the bound.
 Doubt = Literal["vacuous", "unbreakable", "borderline"]
 
 
 def doubts(outcome: Outcome, *, borderline: bool, unbreakable: bool) -> tuple[Doubt, ...]:
-    """The doubts of an expectation by its outcome, which names one, and by what it leaves out."""
+    """The doubts about an expectation: its outcome names at most one, and may hide another.
+
+    Args:
+        borderline: whether the deciding bound is borderline.
+        unbreakable: whether no model could fail the expectation on this text.
+    """
     found: list[Doubt] = []
     if outcome == "vacuous":
         found.append("unbreakable" if unbreakable else "vacuous")
@@ -40,12 +45,13 @@ class Attended(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Control:
-    """The change of a readout by an ablation, beside that by as many random heads.
+class AblationControl:
+    """The change of a readout by an ablation, beside the change by as many random heads.
 
     Attributes:
-        intact, ablated: the readout before and after, in nats, or a difference of cosines.
-        change: what the verdict is on: by how much the readout fell, rose or moved.
+        intact, ablated: the readout before and after the ablation, in nats or as a difference of
+            cosines.
+        change: how much the readout fell, rose or moved; the verdict judges this number.
         draws: the same change for each draw of random heads of the same layers.
     """
 
@@ -81,8 +87,9 @@ class Chance:
     """How often a rule passes for other word pairs of the same texts.
 
     Attributes:
-        passed, pairs: how many pairs were tried, and for how many the rule passed.
-        distinct: how many of the pairs are of different words; the rows of a template repeat many.
+        passed: for how many pairs the rule passed.
+        pairs: how many pairs were tried.
+        distinct: how many different pairs of words these are; the rows of a template repeat many.
     """
 
     passed: StrictInt
@@ -91,12 +98,12 @@ class Chance:
 
     @property
     def rate(self) -> float | None:
-        """The share that passed, 0 to 1; None where too few pairs were tried, or differ."""
+        """The share that passed, 0 to 1; None for too few pairs, or too few different ones."""
         return self.passed / self.pairs if self._enough else None
 
     @property
     def interval(self) -> Interval | None:
-        """95 % Wilson interval of the rate, as if each distinct pair had been tried once."""
+        """The 95 % Wilson interval of the rate; it counts each different pair once."""
         if not self._enough:
             return None
         return wilson(round(self.passed / self.pairs * self.distinct), self.distinct)
@@ -122,13 +129,12 @@ class Chance:
 
 @dataclass(frozen=True)
 class Bound:
-    """A measured number beside what is demanded of it: weight 0.12, demanded >= 0.3.
+    """A measured number and the demand on it: weight 0.12, demanded >= 0.3.
 
     Attributes:
-        measure: what the number is, for a reader: `weight among words`, `margin over street`.
-        unit: the kind of number that it is, which decides what it is compared with. A rule of
-            another package may have a unit of its own; None in a file that was written before
-            there were units, for a measure that no rule of attnprobe has.
+        measure: the number's name: `weight among words`, `margin over street`.
+        unit: only numbers of the same unit can be compared. A rule of another package may have a
+            unit of its own. None for an unknown measure in a file from before there were units.
         outcome: `vacuous` for a bound that no model could break on this text.
     """
 
@@ -143,30 +149,30 @@ class Bound:
 
     @property
     def direction(self) -> int:
-        """1 for a least value, -1 for a largest one; 0 where the relation is neither."""
+        """1 if the number must be large, -1 if it must be small, 0 for any other relation."""
         return 1 if self.relation in (">=", ">") else -1 if self.relation in ("<=", "<") else 0
 
     @property
     def distance(self) -> float:
-        """How far the number is on the side where its bound holds, in its own unit."""
+        """The distance of the number from the bound in its unit; positive if the bound holds."""
         return self.direction * (self.observed - self.demanded)
 
     @property
     def slack(self) -> float | None:
-        """The distance, where it says by how much the bound holds; None where it does not.
+        """The distance, if it says how safely the bound holds; None if not.
 
-        A rank or a ratio holds by a difference of weights, an accuracy of links by their count.
+        A rank or a ratio depends on a difference of weights, an accuracy of links on their count.
         """
         return self.distance if self.direction and self.unit in OWN_SLACK else None
 
     @property
     def number(self) -> str:
-        """The number for a reader: `rank 3`."""
+        """The number in words: `rank 3`."""
         return f"{self.measure} {format_number(self.observed, self.unit)}"
 
     @property
     def limit(self) -> str:
-        """What is demanded, for a reader: `>= 0.300`."""
+        """The demand in words: `>= 0.300`."""
         return f"{self.relation} {format_number(self.demanded, self.unit)}"
 
     def __str__(self) -> str:
@@ -178,16 +184,15 @@ class Verdict:
     """What was found of one expectation of a case, or of one bound of a relation.
 
     Attributes:
-        bounds: the measured numbers of one head and what is demanded of them; the first decided,
-            the others follow, the hardest first.
+        bounds: the bounds of one head: the deciding one first, then the others, hardest first.
         head: the head that decided or came nearest: `L3H1`, or `mean of 72 heads`.
-        heads_tried: how many heads were looked at.
+        heads_tried: how many heads were judged.
         sink: share of the row's mass on special tokens, learned sinks and, in a causal
             site, the first token; 0 to 1. None for a verdict over many sentences.
         top: the strongest candidate words of that head, strongest first.
-        control: of a rule that ablates heads, what random heads do.
-        confirmed: of a rule that was to be confirmed by ablation, what that showed.
-        chance: of a rule on two words, how often it passes for others.
+        control: for a rule that ablates heads, the ablation beside random heads.
+        confirmed: for a rule with `confirm: effect`, what the ablation showed.
+        chance: for a rule on two words, how often it passes for other words.
         unbreakable: whether the verdict is vacuous because no model could fail it on this text.
     """
 
@@ -199,7 +204,7 @@ class Verdict:
     top: tuple[Attended, ...] = ()
     picture: Picture | None = None
     charts: tuple[Chart, ...] = ()
-    control: Control | None = None
+    control: AblationControl | None = None
     confirmed: str | None = None
     chance: Chance | None = None
     unbreakable: bool = False
@@ -211,7 +216,7 @@ class Verdict:
 
     @property
     def measure(self) -> str:
-        """What the deciding number is: `weight`, `margin over street`, `rank`."""
+        """The name of the deciding number: `weight`, `margin over street`, `rank`."""
         return self.deciding.measure
 
     @property
@@ -221,25 +226,25 @@ class Verdict:
 
     @property
     def relation(self) -> str:
-        """How the deciding number is to lie to `demanded`: `>=`."""
+        """The demanded relation of the deciding number to `demanded`: `>=`."""
         return self.deciding.relation
 
     @property
     def demanded(self) -> float:
-        """The deciding bound."""
+        """The limit that the deciding number must keep."""
         return self.deciding.demanded
 
     @property
     def borderline(self) -> bool:
-        """Whether the deciding number is too near to its bound to call; vacuous or not."""
+        """Whether the deciding number is too near to its bound, even in a vacuous verdict."""
         return self.deciding.outcome == "borderline"
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
-        """Why a verdict that holds may say little."""
+        """The reasons why a verdict that holds may say little."""
         return doubts(self.outcome, borderline=self.borderline, unbreakable=self.unbreakable)
 
     @property
     def ablated(self) -> tuple[str, ...]:
-        """What ablation showed, in words; empty where nothing was ablated."""
-        return tuple(str(one) for one in (self.confirmed, self.control) if one is not None)
+        """What the ablation showed, in words; empty if nothing was ablated."""
+        return tuple(str(note) for note in (self.confirmed, self.control) if note is not None)

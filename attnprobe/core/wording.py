@@ -1,4 +1,4 @@
-"""How counts, names and measured numbers are printed, the same in every output."""
+"""Formats counts, names and measured numbers, the same in every output."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Sequence
 
 
 def plural(count: int, one: str, several: str | None = None) -> str:
-    """`1 case`, `2 cases`, or what else stands for several: `0 entries`, `2 cases are`."""
+    """A count with its noun: `1 case`, `2 cases`; `several` replaces the plural: `0 entries`."""
     return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def join_names(names: Sequence[str], most: int) -> str:
-    """The first names in a sentence, and how many more there are: `a, b and 3 more`."""
+    """The first names, and the number of the others: `a, b and 3 more`."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def shorten(texts: Sequence[str], most: int) -> list[str]:
-    """The first of several lines or clauses, and how many more there are: `and 3 more`."""
+    """The first lines or clauses; a last one gives the number of the others: `and 3 more`."""
     more = len(texts) - most
     return [*texts[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
 def one_line(text: str) -> str:
-    """A text of several lines as one."""
+    """The lines of a text, joined by spaces."""
     return " ".join(line.strip() for line in text.split("\n"))
 
 
 def format_number(value: float, unit: str | None = None) -> str:
-    """A measured number or what is demanded of it: `3`, `0.121`, `1.2e-05`.
+    """A measured or demanded number: `3`, `0.121`, `1.2e-05`.
 
-    Whole numbers, such as ranks, have no decimals; others have three decimals, or three digits
-    where they are very small or very large. A p value has two digits.
+    Whole numbers, such as ranks, have no decimals. Others have three decimals, or three digits if
+    they are very small or very large. A p value has two digits.
     """
     if unit == "p":
         return format_p(value)
@@ -42,12 +42,12 @@ def format_number(value: float, unit: str | None = None) -> str:
 
 
 def format_decimals(value: float) -> str:
-    """A number in a text that compares several: `0.000`, `0.121`."""
+    """A number beside others, always with three decimals: `0.000`, `0.121`."""
     return f"{value:.3f}"
 
 
 def format_short(value: float) -> str:
-    """A number in a cell, where there is little room: `0.12`; empty where none was measured."""
+    """A number in a narrow cell: `0.12`; empty for NaN."""
     return "" if math.isnan(value) else f"{value:.2f}"
 
 
@@ -57,7 +57,7 @@ def format_tick(value: float) -> str:
 
 
 def format_stated(value: float) -> str:
-    """A number as its author wrote it: `0.3`, where three decimals would say more or less."""
+    """A number as its author wrote it, without fixed decimals: `0.3`."""
     return f"{value:g}"
 
 
@@ -77,22 +77,22 @@ def format_whole_percent(share: float) -> str:
 
 
 def format_floor_percent(share: float) -> str:
-    """A share, rounded down, so that only a whole one is `100 %`: `99.9 %`."""
+    """A share, rounded down, so that only 1 becomes `100 %`: `99.9 %`."""
     return f"{math.floor(round(share * 1000, 6)) / 10:g} %"
 
 
 def format_interval(ends: tuple[float, float]) -> str:
-    """Both ends of the confidence interval of a share: `79.7% to 94.8%`."""
+    """The ends of a confidence interval of a share: `79.7% to 94.8%`."""
     return " to ".join(map(format_percent, ends))
 
 
 def format_change(difference: float) -> str:
-    """A difference of two numbers: `+0.291`, `−0.333`."""
+    """A signed difference: `+0.291`, `−0.333`."""
     return _minus(f"{difference:+.3f}")
 
 
 def format_percent_change(share: float, *, decimals: int = 0) -> str:
-    """A change of a share, or relative to what there was: `+5%`, `−61%`."""
+    """A change of a share, or a relative change: `+5%`, `−61%`."""
     return _minus(f"{share:+.{decimals}%}")
 
 

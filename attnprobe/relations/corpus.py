@@ -22,7 +22,7 @@ from conllu.models import Token
 from conllu.parser import parse_comment_line, parse_token_and_metadata
 
 from attnprobe.core.errors import CorpusError, Mark
-from attnprobe.core.jsontext import distinct
+from attnprobe.core.jsontext import refuse_duplicate_keys
 from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Sample, Span
@@ -400,7 +400,7 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line, object_pairs_hook=distinct)
+            value = json.loads(line, object_pairs_hook=refuse_duplicate_keys)
         except json.JSONDecodeError as error:
             quotes = "; JSON needs double quotes" if line[error.pos :][:1] == "'" else ""
             raise file.wrong(f"no JSON: {error.msg}{quotes}", number, error.colno) from None

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from attnprobe.core.errors import ResultsError
-from attnprobe.core.jsontext import distinct
+from attnprobe.core.jsontext import refuse_duplicate_keys
 
 _LOCK_TIMEOUT_S = 60
 
@@ -137,7 +137,9 @@ def _parsed(path: Path, text: str, what: str) -> Any:
         ValueError, RecursionError: it does, and cannot be read on.
     """
     try:
-        return json.loads(text, object_pairs_hook=distinct, parse_constant=_refuse_constant)
+        return json.loads(
+            text, object_pairs_hook=refuse_duplicate_keys, parse_constant=_refuse_constant
+        )
     except json.JSONDecodeError as error:
         if not text.strip() or text.lstrip().startswith("{"):
             raise

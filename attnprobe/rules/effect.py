@@ -31,7 +31,7 @@ from attnprobe.core.needs import Ablation, Need, Pool, Prediction, Readout, Rows
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.units import MeasureUnit
-from attnprobe.core.verdicts import Bound, Control, Verdict
+from attnprobe.core.verdicts import AblationControl, Bound, Verdict
 from attnprobe.core.wording import format_p, format_stated
 from attnprobe.rules.base import (
     BAND,
@@ -231,7 +231,7 @@ class Effect(Asked, Rule):
         ablated = (Ablation(site.name, chosen, self.how) for chosen in (heads, *draws))
         return tuple(self._readout(encoding.sample, one) for one in (None, *ablated))
 
-    def control(self, values: Sequence[float]) -> Control:
+    def control(self, values: Sequence[float]) -> AblationControl:
         """What ablation changes, from the answers to `readouts`.
 
         Raises:
@@ -240,7 +240,7 @@ class Effect(Asked, Rule):
         intact, ablated, *random_ones = (float(value) for value in values)
         if not all(map(math.isfinite, (intact, ablated, *random_ones))):
             raise MeasureError("the model's own prediction is no number")
-        return Control(
+        return AblationControl(
             intact,
             ablated,
             self._change(intact, ablated),
@@ -304,7 +304,7 @@ class Effect(Asked, Rule):
         drop = intact - ablated
         return {"lowers": drop, "raises": -drop, "either": abs(drop)}[self.direction]
 
-    def _demands(self, control: Control) -> Iterator[Demand]:
+    def _demands(self, control: AblationControl) -> Iterator[Demand]:
         verb = {"lowers": "fall", "raises": "rise", "either": "change"}[self.direction]
         change = control.change
         name, unit = f"{verb} of {self.readout}", self.readout_unit
@@ -355,7 +355,7 @@ class Confirm(Asked):
         top = self._rank(self.draws)
         return Effect(heads=heads, site=site, draws=self.draws, top=top, **asked)
 
-    def judge(self, verdict: Verdict, control: Control, *, predicts: bool) -> Verdict:
+    def judge(self, verdict: Verdict, control: AblationControl, *, predicts: bool) -> Verdict:
         """The verdict on the attention, with what ablation says beside it.
 
         Args:
