@@ -53,14 +53,15 @@ def clip(text: str, columns: int, *, from_end: bool = False) -> str:
     return "".join(reversed(fitting) if from_end else fitting)
 
 
-def shortened(text: str, columns: int = 18) -> str:
-    """The visible text as a label of at most so many columns; … marks a cut.
+def not_blank(text: str) -> str:
+    """The visible text; a text of spaces becomes `␣` for each space."""
+    seen = visible(text)
+    return seen if seen.strip() else "␣" * len(seen)
 
-    A text of spaces becomes `␣` for each space.
-    """
-    label = visible(text)
-    if not label.strip():
-        label = "␣" * len(label)
+
+def shortened(text: str, columns: int = 18) -> str:
+    """The visible text as a label of at most so many columns, never blank; … marks a cut."""
+    label = not_blank(text)
     if display_width(label) <= columns:
         return label
     return clip(label, columns - 1).removesuffix("…").rstrip() + "…"

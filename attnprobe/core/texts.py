@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import Site, SiteName
@@ -15,7 +15,6 @@ from attnprobe.core.sites import Site, SiteName
 # Separates the two texts of a pair in `Sample.joined`. A unit separator counts as white space and
 # has a word boundary on both sides, whatever its neighbours.
 PAIR_BREAK = "\x1f"
-Side = Literal["source", "target"]
 
 
 class Span(NamedTuple):

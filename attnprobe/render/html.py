@@ -1,7 +1,7 @@
 """The one environment that all HTML comes from: `templates/`, filled in with values.
 
-Whatever a template inserts is escaped, and characters that act or cannot be shown are written as
-their escapes. Only what a template made (`Markup`) stands as it is.
+Whatever a template inserts is escaped; characters that act or cannot be shown are written as their
+escapes, and spaces alone as `␣`. Only what a template made (`Markup`) stands as it is.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from attnprobe.core.printing import visible
+from attnprobe.core.printing import not_blank
 from attnprobe.core.wording import format_short
 from attnprobe.render import palette
 
 
 def _finalized(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return not_blank(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _data_uri(svg: str) -> str:

@@ -55,3 +55,7 @@ def test_every_outcome_and_every_kind_of_change_has_a_badge() -> None:
     assert {*get_args(Outcome), *get_args(Kind), "unjudged"} == set(BADGES)
     for kind in BADGES:
         assert piece("badge", kind) == f'<span class="attn-badge attn-{kind}">{kind}</span>'
+
+
+def test_a_text_of_spaces_can_be_seen_on_a_page() -> None:
+    assert "␣␣" in piece("texts", ["  "])
