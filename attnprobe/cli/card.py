@@ -9,6 +9,8 @@ import typer
 
 from attnprobe.cli.base import app, out
 
+__all__: list[str] = []
+
 
 @app.command()
 def card(

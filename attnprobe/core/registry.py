@@ -29,7 +29,7 @@ class Registry(Generic[T]):
 
     def __init__(self, noun: str) -> None:
         self._noun = noun
-        self._entries: dict[str, T] = {}
+        self.entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """The decorator that registers an entry under `name`.
@@ -39,25 +39,25 @@ class Registry(Generic[T]):
         """
 
         def add(entry: T) -> T:
-            if name in self._entries:
+            if name in self.entries:
                 raise AttnprobeError(
-                    f"{self._noun} {name!r} is already registered by {self._entries[name]!r}"
+                    f"{self._noun} {name!r} is already registered by {self.entries[name]!r}"
                 )
-            self._entries[name] = entry
+            self.entries[name] = entry
             return entry
 
         return add
 
     def __getitem__(self, name: str) -> T:
         try:
-            return self._entries[name]
+            return self.entries[name]
         except KeyError:
             raise AttnprobeError(
-                f"unknown {self._noun} {name!r}; {did_you_mean(name, self._entries)}"
+                f"unknown {self._noun} {name!r}; {did_you_mean(name, self.entries)}"
             ) from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self.entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(sorted(self.entries))

@@ -130,19 +130,19 @@ class Watch:
         return [call for call in asked if self.counts[call.path] <= call.nth]
 
 
-_watch: ContextVar[Watch | None] = ContextVar("attnprobe_watch", default=None)
+current_watch: ContextVar[Watch | None] = ContextVar("attnprobe_watch", default=None)
 
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
     """Forwards in this block are watched; one that ends behind its last call ends the block."""
-    token = _watch.set(watch)
+    token = current_watch.set(watch)
     try:
         yield
     except _Stop:
         pass
     finally:
-        _watch.reset(token)
+        current_watch.reset(token)
 
 
 def attention(
@@ -183,7 +183,7 @@ def attention(
     indices = kwargs.pop("indices", None)
     if indices is not None:
         attention_mask = _mask_all_but(indices, attention_mask, query, key, causal=causal)
-    watch = _watch.get()
+    watch = current_watch.get()
     edit: Edit | None = None
     if watch is not None:
         call = watch.begin(module)

@@ -86,7 +86,7 @@ def unpacked(path: Path, sha256: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _is_sound(folder, sha256):
-                _convert(path, folder, sha256)
+                convert(path, folder, sha256)
     except OSError as error:
         raise ModelError(
             f"{path} cannot be converted: {error}; ATTNPROBE_CACHE names another cache folder"
@@ -94,7 +94,7 @@ def unpacked(path: Path, sha256: str) -> Path:
     return folder
 
 
-def _convert(path: Path, folder: Path, sha256: str) -> None:
+def convert(path: Path, folder: Path, sha256: str) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
         made = Path(scratch) / "model"
         made.mkdir()

@@ -93,7 +93,7 @@ def _site(network: PreTrainedModel, name: SiteName, layers: Mapping[int, Traced]
     windows: dict[int, int] = {}
     for number, layer in layers.items():
         check_rows(name, number, layer.weights, layer.sink)
-        window = _window(network, number, causal, layer.window)
+        window = window_of(network, number, causal, layer.window)
         # A window counts tokens of one text, so it means nothing across two.
         if window is not None and name != "cross":
             windows[number] = window
@@ -178,7 +178,7 @@ def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason
     return Layout(sites, served="eager", reason=reason)
 
 
-def _window(network: PreTrainedModel, layer: int, causal: bool, given: int | None) -> int | None:
+def window_of(network: PreTrainedModel, layer: int, causal: bool, given: int | None) -> int | None:
     """Positions that a layer with a sliding window sees on one side, the row itself included.
 
     Args:

@@ -34,7 +34,7 @@ class Album:
         """What `draw` draws from these facts: strings, numbers, arrays, and records of them."""
         if self._folder is None:
             return draw()
-        digest = hashlib.sha256(_drawing_code())
+        digest = hashlib.sha256(drawing_code())
         for part in _parts(facts):
             digest.update(len(part).to_bytes(8, "big") + part)
         path = self._folder / f"{digest.hexdigest()}.svg"
@@ -81,7 +81,7 @@ def _parts(fact: object) -> Iterator[bytes]:
 
 
 @functools.cache
-def _drawing_code() -> bytes:
+def drawing_code() -> bytes:
     """A digest of what draws: our own modules and the version of matplotlib."""
     digest = hashlib.sha256(metadata.version("matplotlib").encode())
     for folder in attnprobe.render.__path__:

@@ -270,7 +270,7 @@ def sweep(
     context = multiprocessing.get_context("spawn")
     while todo:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_serve, args=(theirs, todo[:chunk]), daemon=True)
+        process = context.Process(target=serve, args=(theirs, todo[:chunk]), daemon=True)
         process.start()
         theirs.close()
         for name in todo[:chunk]:
@@ -293,7 +293,7 @@ def sweep(
         ours.close()
 
 
-def _serve(connection: Connection, chosen: Sequence[str]) -> None:
+def serve(connection: Connection, chosen: Sequence[str]) -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     warnings.simplefilter("ignore")

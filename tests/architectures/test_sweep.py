@@ -158,7 +158,7 @@ def test_weights_too_even_to_show_a_wrong_scale_are_refused(
 
 
 def test_an_unknown_window_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_window", lambda *_: None)
+    monkeypatch.setattr(layout, "window_of", lambda *_: None)
     family = examine("mistral")
     assert family is not None
     assert family.outcome == "refused"
@@ -187,7 +187,7 @@ def crash(connection: Connection, _: list[str]) -> None:
 def test_a_crash_ends_one_family_and_the_next_gets_a_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "_serve", crash)
+    monkeypatch.setattr(sweep, "serve", crash)
     found = list(sweep.sweep(["bert", "llama", "bert"]))
     assert [(one.architecture, one.outcome) for one in found] == [
         ("bert", "function"),

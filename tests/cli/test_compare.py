@@ -35,7 +35,7 @@ from attnprobe.render.style import to_svg
 from attnprobe.results.files import write_json
 from attnprobe.results.records import Results
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.compare.test_changes import FAIL, GAP, HOLD, case, expected, model, run
+from tests.support.compared_results import FAIL, GAP, HOLD, case, expected, model, run
 from tests.support.svg import HOSTILE, SVG, texts
 
 Write = Callable[..., Path]

@@ -22,8 +22,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner as TyperRunner
 
-from attnprobe import cli
-from attnprobe._version import __version__
+from attnprobe import __version__, cli
 from attnprobe.core.stats import wilson
 from attnprobe.gate import Policy, read_policy
 from attnprobe.gate.policy import Regressions, SuitePolicy, Waiver

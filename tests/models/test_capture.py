@@ -269,7 +269,7 @@ def test_implementation_and_mode_are_restored(name: str) -> None:
     capture(network, where, inputs_of(name, TEXT), {(site, 0): [[0]]})
     assert implementations(network) == before
     assert all(module.training for module in network.modules())
-    assert attention_function._watch.get() is None
+    assert attention_function.current_watch.get() is None
 
 
 def test_implementation_is_restored_after_an_exception() -> None:
@@ -283,7 +283,7 @@ def test_implementation_is_restored_after_an_exception() -> None:
     with pytest.raises(RuntimeError, match="in the middle"):
         trace(network, inputs_of("llama", TEXT))
     assert implementations(network) == before
-    assert attention_function._watch.get() is None
+    assert attention_function.current_watch.get() is None
     assert not network.training
 
 

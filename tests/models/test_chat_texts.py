@@ -20,10 +20,9 @@ from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.relations.accuracy import judge
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.conftest import Run
-from tests.models.test_ablation import headed
-from tests.models.test_models import gpt2_like
 from tests.support import tokenizers_small
+from tests.support.inner_runs import Run
+from tests.support.tiny_lm import headed
 
 MESSAGES = [{"role": "user", "content": "The keys are old."}, {"role": "tool", "content": "ok"}]
 TEMPLATE = (
@@ -149,7 +148,7 @@ def test_only_a_start_token_that_would_be_added_again_is_read_once_p47(
 
 def test_an_unknown_word_is_no_start_token_p47() -> None:
     """GPT-2's start, end and unknown token are one."""
-    tokenizer = gpt2_like()
+    tokenizer = tokenizers_small.gpt2_like()
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )

@@ -21,8 +21,8 @@ from attnprobe.rules.base import Rule
 from attnprobe.run.explain import explain
 from attnprobe.run.runner import Runner
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.models.test_ablation import depth, hooked, model, put
 from tests.support.made_up import FakeReader, encoding, rows
+from tests.support.tiny_lm import depth, hooked, model, put
 
 TEXT = "The keys are old"
 POSITIVE = "Old keys"

@@ -97,13 +97,13 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were converted so far."""
     made: list[Path] = []
-    convert = ours._convert
+    convert = ours.convert
 
     def counted(path: Path, folder: Path, sha256: str) -> None:
         made.append(path)
         convert(path, folder, sha256)
 
-    monkeypatch.setattr(ours, "_convert", counted)
+    monkeypatch.setattr(ours, "convert", counted)
     return made
 
 

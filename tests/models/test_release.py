@@ -192,9 +192,12 @@ def test_the_class_that_the_configuration_names_is_asked_p50(tmp_path: Path) -> 
     assert [row.problem for row in rows] == ["", "", ""]
     assert rows[0].architecture == "T5ForConditionalGeneration"
     # The decoder's start of the file is not the one that attnprobe puts there.
-    model._reader.start = 5
-    model._encoded.cache_clear()
-    assert "decoder token 0 of " in release_check(model, lambda: fresh)[0].problem
+    for name in ("config.json", "generation_config.json"):
+        file = tmp_path / "t5" / name
+        facts = json.loads(file.read_text()) | {"decoder_start_token_id": 5}
+        file.write_text(json.dumps(facts))
+    other = load(str(tmp_path / "t5"))
+    assert "decoder token 0 of " in release_check(other, lambda: fresh)[0].problem
 
 
 @pytest.mark.parametrize(

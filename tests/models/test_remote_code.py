@@ -21,8 +21,8 @@ from attnprobe.results.card import card_yaml
 from attnprobe.results.records import read_results
 from attnprobe.results.summary import markdown
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.gate.test_gate import decide, kinds, many, run
-from tests.support.made_up_results import MODEL
+from tests.support.made_up_decisions import decide, kinds, many
+from tests.support.made_up_results import MODEL, run
 
 OWN = {"AutoModel": "modeling_two_way.TwoWayModel"}
 IGNORED = replace(MODEL, ignored_code=("config.json",))

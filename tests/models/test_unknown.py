@@ -23,7 +23,7 @@ from attnprobe.results.records import read_results
 from attnprobe.rules import parse_rule
 from attnprobe.run.explain import unknown_line
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.conftest import TinyModels
+from tests.support.inner_runs import TinyModels
 from tests.support.made_up import encoding
 from tests.support.tokenizers_small import build
 
@@ -217,7 +217,7 @@ def _with_unknown(read: Encoding, at: int) -> Any:
 
 def _words_tried(rule: Any, read: Encoding) -> list[str]:
     """Every word that takes part in a control pair."""
-    tried = rule.chance(read).controls(read, ())
+    tried = rule.trials(read, rule.pair(read), ())
     spelled = read.source.pieces
     chosen = [
         *(tried.queries[index] for index in tried.query),

@@ -57,7 +57,7 @@ def test_any_other_fact_is_drawn_anew(tmp_path: Path, other: tuple[object, ...])
 def test_another_way_of_drawing_draws_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artist = Artist()
     Album(tmp_path).picture(artist, "title")
-    monkeypatch.setattr(module, "_drawing_code", lambda: b"other")
+    monkeypatch.setattr(module, "drawing_code", lambda: b"other")
     assert Album(tmp_path).picture(artist, "title") == "<svg>2 ж</svg>"
 
 

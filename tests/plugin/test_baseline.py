@@ -16,7 +16,7 @@ import pytest
 from attnprobe.core.texts import Sample
 from attnprobe.results.files import write_json
 from attnprobe.results.records import read_results, text_sha256
-from tests.conftest import LOADS_TINY, SLOW
+from tests.support.inner_runs import LOADS_TINY, SLOW
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]

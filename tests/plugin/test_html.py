@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -16,7 +15,8 @@ import scipy.stats
 
 from attnprobe.render.overview import SuiteCount, overview_section
 from attnprobe.results.records import read_results
-from tests.conftest import LOADS_TINY, SLOW
+from tests.support.inner_runs import LOADS_TINY, SLOW
+from tests.support.report_pages import Page
 from tests.support.svg import texts
 
 Run = Callable[..., pytest.RunResult]
@@ -48,22 +48,6 @@ CASES = """
     - attends: {from: barks, to: dog, heads: L7H1, min: 0.99}
 """
 SVG = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
-
-
-class Page(HTMLParser):
-    """Every tag of a page with its attributes, and the data that pytest-html embeds."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.tests: dict[str, list[dict[str, Any]]] = {}
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        blob = dict(attrs).get("data-jsonblob")
-        if blob:
-            self.tests = json.loads(blob)["tests"]
 
 
 def report(path: str = "report.html") -> Page:

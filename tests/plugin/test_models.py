@@ -13,7 +13,7 @@ import torch
 from attnprobe.models import Model
 from attnprobe.results.records import read_results
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.plugin.test_html import Page
+from tests.support.report_pages import Page
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]

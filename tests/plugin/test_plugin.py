@@ -21,7 +21,7 @@ from attnprobe.models.options import LoadOptions
 from attnprobe.results.records import read_results
 
 if TYPE_CHECKING:
-    from tests.conftest import TinyModels
+    from tests.support.inner_runs import TinyModels
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]

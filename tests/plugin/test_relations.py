@@ -20,11 +20,11 @@ import scipy.stats  # before the inner runs: pytester forgets what they import
 
 from attnprobe.core.verdicts import Bound
 from attnprobe.results.records import CaseResult, RelationResult, read_results
-from tests.conftest import LOADS_TINY
+from tests.support.inner_runs import LOADS_TINY
 from tests.support.svg import texts
 
 if TYPE_CHECKING:
-    from tests.conftest import TinyModels
+    from tests.support.inner_runs import TinyModels
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attnprobe.results.records import read_results
-from tests.conftest import LOADS_TINY
+from tests.support.inner_runs import LOADS_TINY
 
 Write = Callable[..., Path]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import pytest
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import MeasureError, SelectorError
-from attnprobe.core.needs import Readout
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span, Tokens
 from attnprobe.models import Model
-from attnprobe.models.forward import batch_inputs, eager
 from attnprobe.relations.arcs import measure
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.words.looks import (
@@ -35,7 +32,8 @@ from attnprobe.words.looks import (
 )
 from attnprobe.words.segmentation import words
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.support.made_up import FakeReader, encoding
+from tests.support.eager import eager_weights
+from tests.support.made_up import Reading, encoding
 
 CORPUS = Path(__file__).parents[2] / "cases" / "data" / "english.conllu"
 
@@ -43,17 +41,6 @@ CORPUS = Path(__file__).parents[2] / "cases" / "data" / "english.conllu"
 def span(text: str, word: str) -> Span:
     start = text.index(word)
     return Span(start, start + len(word))
-
-
-@functools.cache
-def eager_weights(model: Model, sample: Sample, site: SiteName) -> dict[int, Floats]:
-    """Each layer's weights `[heads, target, source]` as the network itself returns them."""
-    read = model.encode(sample)
-    target = None if read.target is None else [read.target.ids]
-    inputs = batch_inputs(model.network, [read.source.ids], target)
-    layers = eager(model.network, inputs, alone=site)[site]
-    numbers = model.sites[site].layers
-    return {n: layer[0].numpy() for n, layer in zip(numbers, layers, strict=True)}
 
 
 def slow(
@@ -473,13 +460,6 @@ def test_offsets_count_in_words() -> None:
     looks = find_looks(read, read.site(None), pairs, [0])
     found = [[OFFSETS[at] for at in np.flatnonzero(row)] for row in looks.offsets]
     assert found == [[-2], [1], [1]]
-
-
-class Reading(FakeReader):
-    """A fake that relations can be measured on."""
-
-    def read_out(self, readouts: Sequence[Readout], *, batch_tokens: int = 0) -> list[float]:
-        raise NotImplementedError
 
 
 def test_a_tie_is_not_right() -> None:

@@ -24,8 +24,8 @@ from attnprobe.run.explain import explain_relation
 from attnprobe.words.looks import Pair, find_looks
 from attnprobe.words.segmentation import words
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.relations.test_measure import Reading, eager_weights
-from tests.support.made_up import FakeReader, distributions, encoding
+from tests.support.eager import eager_weights
+from tests.support.made_up import FakeReader, Reading, distributions, encoding
 
 ROOT = Path(__file__).parents[2]
 

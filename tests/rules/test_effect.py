@@ -21,8 +21,8 @@ from attnprobe.rules.base import Rule
 from attnprobe.rules.effect import Confirm, random_sets
 from attnprobe.run.explain import explain
 from attnprobe.run.runner import Runner
-from tests.models.test_ablation import model
 from tests.support.made_up import FakeReader, encoding, rows
+from tests.support.tiny_lm import model
 
 TEXT = "The keys to it are old"
 LAYERS = {0: 4, 1: 4, 2: 4}

@@ -24,15 +24,7 @@ from attnprobe.models import Model
 from attnprobe.results.records import read_results
 from attnprobe.rules import parse_rule
 from attnprobe.rules.base import Rule
-from attnprobe.rules.chance import (
-    PAIRS,
-    QUERIES,
-    PairOutcomes,
-    WordPair,
-    WordPairChance,
-    WordPairs,
-    band,
-)
+from attnprobe.rules.chance import PAIRS, QUERIES, Pair, band
 from attnprobe.rules.weight import Attends
 from attnprobe.run.runner import CONTROLS, Runner
 from attnprobe.words.positions import groups
@@ -51,27 +43,18 @@ def rule(from_: object, to: object, kind: str = "attends", **arguments: Any) -> 
     return parse_rule(kind, {"heads": "L0H0", "from": from_, "to": to, **arguments})
 
 
-def chance_rule(stated: Rule, read: Encoding = READ) -> WordPairChance:
-    chance = stated.chance(read)
-    assert chance is not None
-    return chance
-
-
-def pair_of(stated: Rule, read: Encoding = READ) -> WordPair:
-    return chance_rule(stated, read).pair
-
-
-def controls_of(
-    stated: Rule, read: Encoding = READ, excluded: Sequence[WordPair] = ()
-) -> WordPairs:
-    return chance_rule(stated, read).controls(read, excluded)
+def pair_of(stated: Rule, read: Encoding = READ) -> Pair:
+    pair = stated.pair(read)
+    assert pair is not None
+    return pair
 
 
 def tried(
-    stated: Rule, read: Encoding = READ, excluded: Sequence[WordPair] = ()
+    stated: Rule, read: Encoding = READ, excluded: Sequence[Pair] = ()
 ) -> list[tuple[str, str, str]]:
     """From, to and over of each pair, as they are spelled."""
-    found = controls_of(stated, read, excluded)
+    found = stated.trials(read, pair_of(stated, read), excluded)
+    assert found is not None
 
     def spell(positions: Sequence[int]) -> str:
         return " ".join(
@@ -92,16 +75,16 @@ def tried(
 
 
 def chance_of(
-    stated: Rule, weights: Any, read: Encoding = READ, excluded: Sequence[WordPair] | None = None
+    stated: Rule, weights: Any, read: Encoding = READ, excluded: Sequence[Pair] | None = None
 ) -> tuple[int, int]:
     """For how many pairs the rule passes, and how many were judged."""
-    chance = chance_rule(stated, read)
-    found = chance.controls(read, [chance.pair] if excluded is None else excluded)
+    pair = pair_of(stated, read)
+    found = stated.trials(read, pair, [pair] if excluded is None else excluded)
     if not found:
         return 0, 0
-    (need,) = chance.needs(read, found)
-    passed, judged = chance.judge([rows(read, need, weights)], found)
-    return int(passed[judged].sum()), int(judged.sum())
+    (need,) = stated.chance_needs(read, found)
+    held, judged = stated.chance([rows(read, need, weights)], found)
+    return int(held[judged].sum()), int(judged.sum())
 
 
 # Which pairs ------------------------------------------------------------------------------------
@@ -163,7 +146,10 @@ def test_special_tokens_are_no_words_unless_the_rule_names_one() -> None:
 
 def test_a_row_that_predicts_is_tried_on_rows_that_predict() -> None:
     read = encoding("The keys to it are old .", site="decoder", causal=True, ends=False)
-    found = controls_of(rule({"predicts": "are"}, "keys", min=0.3), read)
+    found = rule({"predicts": "are"}, "keys", min=0.3).trials(
+        read, pair_of(rule({"predicts": "are"}, "keys", min=0.3), read), ()
+    )
+    assert found is not None
     # Rows 1 to 5 predict "to" to "."; "it" stands two words behind "keys".
     steps = {
         (found.queries[query][0], found.keys[key][0])
@@ -203,14 +189,7 @@ def test_pairs_of_another_site_and_token_ids_are_no_pairs_of_this_one() -> None:
     elsewhere = replace(stated, site="cross")
     assert stated.excluded([stated, elsewhere]) == (stated,)
     read = replace(READ, sample=replace(READ.sample, ids=READ.source.ids))
-    assert rule("slept", "animals", min=0.3).chance(read) is None
-
-
-def test_a_text_with_fewer_words_than_the_contrast_has_no_control_pairs() -> None:
-    stated = rule("slept", "animals", over="old river .", min=0.3)
-    assert tried(stated)
-    short = chance_rule(stated).controls(encoding("river slept"), ())
-    assert len(short) == 0
+    assert rule("slept", "animals", min=0.3).pair(read) is None
 
 
 def test_a_rule_that_wants_nothing_is_not_tried_on_what_it_states() -> None:
@@ -222,8 +201,8 @@ def test_a_rule_that_wants_nothing_is_not_tried_on_what_it_states() -> None:
 
 
 def test_a_word_with_itself_and_a_mixed_union_have_no_control() -> None:
-    assert rule("river", "river", min=0.3).chance(READ) is None
-    assert rule("river", ["old", {"special": "cls"}], min=0.3).chance(READ) is None
+    assert rule("river", "river", min=0.3).pair(READ) is None
+    assert rule("river", ["old", {"special": "cls"}], min=0.3).pair(READ) is None
 
 
 def test_of_a_long_text_some_queries_are_drawn_always_the_same() -> None:
@@ -511,16 +490,10 @@ def test_a_rate_that_cannot_be_measured_is_an_error_of_its_own_rule(
     cases = suite(20, last="min: 0.7")
     chance = Attends.chance
 
-    class FaultyChance(WordPairChance):
-        def needs(self, encoding: Encoding, pairs: WordPairs) -> tuple[Need, ...]:
-            return (Need(encoding.sample, self.pair.site, self.pair.layers, pairs.queries[0]),)
-
-        def judge(self, rows: Sequence[Any], pairs: WordPairs) -> PairOutcomes:
+    def faulty(self: Attends, *given: Any) -> Any:
+        if self.min == 0.7:
             raise Faulty("no chance")
-
-    def faulty(self: Attends, encoding: Encoding) -> WordPairChance | None:
-        found = chance(self, encoding)
-        return FaultyChance(found.pair) if found and self.min == 0.7 else found
+        return chance(self, *given)
 
     monkeypatch.setattr(Attends, "chance", faulty)
     runner = Runner(FakeReader(), cases, chance_max=0.05)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ from attnprobe.cases import Case, parse, yamltext
 from attnprobe.results.records import read_results
 from attnprobe.run.order import Habit, best_offset, habits, stated_pairs
 from attnprobe.words.looks import OFFSETS
-from tests.conftest import LOADS_TINY
+from tests.support.habits import judged
+from tests.support.inner_runs import LOADS_TINY
 
 Write = Callable[..., Path]
 Run = Callable[..., pytest.RunResult]
@@ -28,20 +29,6 @@ def parsed(*cases: tuple[str, str], extra: str = "", model: str = "") -> list[Ca
     for number, (sentence, rule) in enumerate(cases):
         text += f"  - id: c{number}\n    text: {sentence}\n    expect: [{rule}]\n{extra}"
     return list(parse(yamltext.loads(text.encode(), "a.attn.yaml")))
-
-
-def judged(
-    cases: Sequence[Case], failed: Collection[int] = (), models: Sequence[str] = ("m",)
-) -> tuple[Habit, ...]:
-    """The habits where all expectations hold but those of the cases of these numbers."""
-    outcomes = {
-        (case.mark.file, case.id, case.row, model): [
-            "failed" if number in failed else "passed" for _ in case.expectations
-        ]
-        for number, case in enumerate(cases)
-        for model in ([case.model] if case.model else models)
-    }
-    return habits(stated_pairs(cases), outcomes, models)
 
 
 def told(*cases: tuple[str, str], extra: str = "") -> tuple[Habit, ...]:

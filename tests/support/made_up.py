@@ -12,11 +12,9 @@ import numpy as np
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import MeasureError
 from attnprobe.core.names import BATCH_TOKENS
-from attnprobe.core.needs import Need, Rows
+from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span, Tokens
-
-__all__ = ["FakeReader", "distributions", "encoding", "rows", "tokens", "with_site"]
 
 
 def tokens(marked: str, *, ends: bool = True) -> Tokens:
@@ -120,3 +118,10 @@ class FakeReader:
 
     def weights(self, read: Encoding) -> dict[int, Floats]:
         return distributions(read, zlib.crc32(read.sample.text.encode()))
+
+
+class Reading(FakeReader):
+    """A fake that relations can be measured on."""
+
+    def read_out(self, readouts: Sequence[Readout], *, batch_tokens: int = 0) -> list[float]:
+        raise NotImplementedError

@@ -12,8 +12,6 @@ from attnprobe.core.verdicts import Bound
 from attnprobe.gate import Decision
 from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
 
-__all__ = ["MODEL", "bound", "case", "expectation", "renumbered", "run", "said"]
-
 MODEL = ModelResult(
     name="minilm",
     ref="runs/best",

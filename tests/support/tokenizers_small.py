@@ -5,7 +5,7 @@ Other tests use them in place of a model's tokenizer: `build("wordpiece")`.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tokenizers import (
     AddedToken,
@@ -148,4 +148,17 @@ def _unigram() -> PreTrainedTokenizerFast:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="</s>"
+    )
+
+
+def gpt2_like() -> Any:
+    """Words that are cut at spaces; the unknown one, the start and the end are one token."""
+    words = ["<|endoftext|>", "the", "keys", "are"]
+    backend = Tokenizer(
+        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<|endoftext|>")
+    )
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token=end, bos_token=end, eos_token=end
     )
