@@ -13,6 +13,7 @@ import pytest
 from tests.house import (
     CONFINED,
     FLOORS,
+    PACKAGE,
     ROOT,
     arrows,
     code_lines,
@@ -35,6 +36,12 @@ def test_no_floor_is_listed_for_a_module_that_is_gone() -> None:
 
 def test_the_architecture_page_has_the_figures_of_the_code() -> None:
     assert figures_on_page() == figures(sources(), FLOORS), "make figures writes them"
+
+
+def test_only_the_faces_of_packages_say_what_they_export() -> None:
+    # In other modules the list would hide names that nobody uses from the linter.
+    leaves = (path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    assert [path for path in leaves if "__all__" in path.read_text(encoding="utf-8")] == []
 
 
 def test_a_new_arrow_a_new_room_and_more_code_change_the_figures() -> None:

@@ -9,8 +9,6 @@ import typer
 
 from attnprobe.cli.base import app, out
 
-__all__: list[str] = []
-
 
 @app.command()
 def card(

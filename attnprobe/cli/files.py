@@ -14,8 +14,6 @@ from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
 
-__all__: list[str] = []
-
 
 @app.command()
 def schema(

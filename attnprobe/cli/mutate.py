@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from attnprobe.models import Model
     from attnprobe.mutants.page import ModelFacts
 
-__all__: list[str] = []
-
 
 @app.command()
 @with_load_options("tokenizer", "ignore_remote_code")

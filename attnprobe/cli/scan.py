@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from attnprobe.scan.session import Scan
     from attnprobe.scan.sets import HeadSet
 
-__all__: list[str] = []
 
 # Ends of the table of measures: the heads that have most of one.
 STRONGEST = 3

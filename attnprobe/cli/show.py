@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from attnprobe.core.verdicts import Attended
     from attnprobe.rules.pattern import HeadPattern, Patterns
 
-__all__: list[str] = []
 
 FORMATS = (".html", ".svg", ".png")
 # Of the patterns that did not name a head, how many are shown, and from which score.

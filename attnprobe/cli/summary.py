@@ -11,8 +11,6 @@ import typer
 from attnprobe.cli.base import app, out
 from attnprobe.core.errors import ResultsError
 
-__all__: list[str] = []
-
 
 @app.command()
 def summary(

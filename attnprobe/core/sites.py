@@ -6,7 +6,7 @@ Layers and heads are 0-based; a head is always a query head and is written `L3H1
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -70,6 +70,12 @@ class Site:
             return False
         window = None if layer is None else self.windows.get(layer)
         return window is None or abs(query - key) < window
+
+    def connects(self, layer: int | None, queries: Collection[int], keys: Collection[int]) -> bool:
+        """Whether the mask of a layer lets any of these rows see any of these columns."""
+        if not self.causal and not self.windows:
+            return True
+        return any(self.sees(layer, query, key) for query in queries for key in keys)
 
     def all_heads(self) -> tuple[Head, ...]:
         return tuple(

@@ -25,7 +25,6 @@ from attnprobe.plugin.keys import (
 if TYPE_CHECKING:
     from attnprobe.cases import Case
 
-__all__: list[str] = []
 
 # Name of the selection among what a worker of pytest-xdist sends when it ends.
 _MESSAGE = "attnprobe_selection"

@@ -19,7 +19,7 @@ from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.units import MeasureUnit
 from attnprobe.core.verdicts import Bound, Outcome, Verdict
-from attnprobe.rules.chance import Bools, Pair, Trials
+from attnprobe.rules.chance import WordPairChance
 from attnprobe.words.heads import Heads, How, parse_heads
 from attnprobe.words.input_texts import TEXT_KEYS
 from attnprobe.words.locate import locate
@@ -119,17 +119,6 @@ class Place(NamedTuple):
     end: End
 
 
-class Tried(NamedTuple):
-    """Whether a rule passes for each pair that it was tried on, `[pairs]`.
-
-    Attributes:
-        judged: whether the pair could be judged; the others do not count.
-    """
-
-    held: Bools
-    judged: Bools
-
-
 class Rule(BaseModel, ABC):
     """Base of all rules. A rule sees tokens and rows, never a model."""
 
@@ -181,37 +170,15 @@ class Rule(BaseModel, ABC):
         """
         return
 
-    def pair(self, encoding: Encoding) -> Pair | None:
-        """The words that the rule relates in this text; None where there are no two words.
+    def chance(self, encoding: Encoding) -> WordPairChance | None:
+        """How a rule on two words of this text is tried on other word pairs of the suite.
 
-        What it passes for by chance is then told by `trials` and `chance`, on other pairs of the
-        suite's texts.
+        None for a rule, or a text, without two words that others can stand for.
 
         Raises:
             SelectorError: as `needs`.
         """
         return None
-
-    def trials(self, encoding: Encoding, pair: Pair, excluded: Collection[Pair]) -> Trials | None:
-        """The pairs of another text of the suite that lie as `pair` does; None for no text.
-
-        Args:
-            excluded: pairs of the text that do not count.
-        """
-        return None
-
-    def chance_needs(self, encoding: Encoding, tried: Trials) -> tuple[Need, ...]:
-        """The rows that `chance` will want of a text."""
-        return ()
-
-    def chance(self, rows: Sequence[Any], tried: Trials) -> Tried:
-        """Whether the rule passes for each of the pairs.
-
-        Args:
-            rows: what comes in the order of `chance_needs`.
-        """
-        nothing = np.zeros(len(tried), bool)
-        return Tried(nothing, nothing)
 
     def text_of(self, sample: Sample, end: End) -> str:
         """The text that spans at this end count in; two texts as `Sample.joined`."""

@@ -26,9 +26,10 @@ from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding
 from attnprobe.core.verdicts import Verdict
 from attnprobe.rules.base import RULES, check_numbers
-from attnprobe.rules.chance import Pair, Trials
+from attnprobe.rules.chance import PairTokens, WordPairChance
 from attnprobe.rules.ranges import Range, flow_range, visible_columns
-from attnprobe.rules.weight import Attending, Weight, Words
+from attnprobe.rules.weight import Attending, Weight
+from attnprobe.rules.word_weights import WordView
 from attnprobe.words.heads import Heads, parse_heads
 from attnprobe.words.positions import Group, groups, word_matrix
 
@@ -192,71 +193,71 @@ class Flow(Attending):
         return f"flow {self.relation()}, {self.method} through {layers}"
 
     def needs(self, encoding: Encoding) -> tuple[Need, ...]:
-        site = encoding.site(self.site)
-        queries = self._pair(encoding).queries
-        self._check_reach(encoding, site)
-        length = max(queries) + 1 if site.causal else len(encoding.queries(site.name))
+        view = self._view(encoding)
+        query = self._find_words(view).query
+        self._check_reach(view)
+        site = view.site
+        length = max(query) + 1 if site.causal else len(encoding.queries(site.name))
         if self.method == "maxflow" and length > MOST_TOKENS:
             raise SelectorError(
                 f"maxflow takes minutes on {length} tokens; write method: rollout, or a text of "
                 f"at most {MOST_TOKENS}"
             )
-        return (self._map(encoding, site, length),)
+        return (Need(encoding.sample, site.name, view.layers, tuple(range(length))),)
 
-    def pair(self, encoding: Encoding) -> Pair | None:
+    def chance(self, encoding: Encoding) -> WordPairChance | None:
         # A max-flow of every control pair would take longer than the suite.
-        return None if self.method == "maxflow" else super().pair(encoding)
+        return None if self.method == "maxflow" else super().chance(encoding)
 
-    def chance_needs(self, encoding: Encoding, tried: Trials) -> tuple[Need, ...]:
+    def _view(self, encoding: Encoding) -> WordView:
         site = encoding.site(self.site)
-        return (self._map(encoding, site, len(encoding.queries(site.name))),)
-
-    def _view(self, encoding: Encoding) -> tuple[Site, tuple[int, ...]]:
-        """The site with the window of a flow through all layers, and the layers."""
-        site = encoding.site(self.site)
-        layers = flow_layers(encoding, site, self._upper())
-        return through(site, layers), layers
-
-    def _check_reach(self, encoding: Encoding, site: Site) -> None:
-        """Refuses a word that no path reaches, where a share of 0 would say nothing."""
-        layers = flow_layers(encoding, site, self._upper())
+        upper = None if self.layers is None else int(self.layers.rpartition("L")[2])
+        layers = flow_layers(encoding, site, upper)
         reached = through(site, layers)
-        for from_, selector, _ in self._hidden(encoding, reached, layers[-1]):
-            most = reached.windows[layers[-1]] - 1
-            raise SelectorError(
-                f"nothing of {selector} reaches {from_}: the sliding windows of layers 0 to "
-                f"{layers[-1]} carry it {most} tokens at most; choose nearer words or more layers"
-            )
+        return WordView(encoding, reached, layers, self.among, self.renormalise is not None)
 
-    def _map(self, encoding: Encoding, site: Site, length: int) -> Need:
-        layers = flow_layers(encoding, site, self._upper())
-        return Need(encoding.sample, site.name, layers, tuple(range(length)))
+    def _need(self, view: WordView, rows: tuple[int, ...]) -> Need:
+        length = len(view.encoding.queries(view.site.name))
+        return super()._need(view, tuple(range(length)))
+
+    def _check_reach(self, view: WordView) -> None:
+        """Refuses a word that no path reaches, where a share of 0 would say nothing."""
+        last = view.layers[-1]
+        for from_, selector, _ in self._hidden(view, last):
+            raise SelectorError(
+                f"nothing of {selector} reaches {from_}: the sliding windows of layers 0 to {last} "
+                f"carry it {view.site.windows[last] - 1} tokens at most; choose nearer words or "
+                "more layers"
+            )
 
     def judge(self, rows: Sequence[Any]) -> Verdict:
         found: Rows = rows[0]
-        pair = self._pair(found.encoding)
-        edges = self._edges(found)
+        verdict = replace(super().judge(rows), picture=None)
         length = len(found.positions)
-        share = self._shares(edges, pair.queries, len(found.keys)).mean(axis=0, keepdims=True)
-        site = found.encoding.site(self.site)
-        heads = tuple(head for head in site.all_heads() if head.layer in found.weights)
-        verdict = self._verdict(found, pair, share, heads)
         words = [word for word in groups(found.keys) if word.positions[-1] < length]
+        if len(words) > WHOLE_PICTURE:
+            return verdict
+        related = self._find_words(self._view(found.encoding))
         chart = FlowGraph(
             labels=tuple(word.label for word in words),
             layers=tuple(sorted(found.weights)),
-            edges=word_matrix(edges, words, words),
-            start=_touched(words, pair.queries),
-            end=_touched(words, pair.expected),
+            edges=word_matrix(self._edges(found), words, words),
+            start=_touched(words, related.query),
+            end=_touched(words, related.key),
         )
-        return replace(
-            verdict,
-            picture=None,
-            charts=(chart,) if len(words) <= WHOLE_PICTURE else (),
-        )
+        return replace(verdict, charts=(chart,))
 
-    def _rows(self, found: Rows, heads: Sequence[Head], queries: Sequence[int]) -> Floats:
-        return self._shares(self._edges(found), queries, len(found.keys))[None]
+    def _heads(self, found: Rows) -> tuple[Head, ...]:
+        heads = found.encoding.site(self.site).all_heads()
+        return tuple(head for head in heads if head.layer in found.weights)
+
+    def _rows(self, found: Rows, wanted: Sequence[int]) -> Floats:
+        """What each word at the top has of each word of the input, `[1, wanted, source]`."""
+        edges, rows = self._edges(found), list(wanted)
+        shares = max_flow(edges, rows) if self.method == "maxflow" else rollout(edges)[-1][rows]
+        padded = np.zeros((1, len(rows), len(found.keys)), np.float32)
+        padded[0, :, : shares.shape[1]] = shares
+        return padded
 
     def _edges(self, found: Rows) -> Floats:
         check_numbers(found)
@@ -267,27 +268,14 @@ class Flow(Attending):
             causal=found.encoding.site(self.site).causal,
         )
 
-    def _shares(self, edges: Floats, queries: Sequence[int], keys: int) -> Floats:
-        """What each word at the top has of each word of the input, `[queries, source]`."""
-        rows = list(queries)
-        shares = max_flow(edges, rows) if self.method == "maxflow" else rollout(edges)[-1][rows]
-        padded = np.zeros((len(rows), keys), np.float32)
-        padded[:, : shares.shape[1]] = shares
-        return padded
-
-    def _ranges(self, encoding: Encoding, pair: Words, heads: Sequence[Head]) -> list[Range]:
-        site, layers = self._view(encoding)
-        length = len(encoding.keys(site.name))
-        words = None
-        if self.renormalise is not None:
-            words = self._word_columns(encoding, (*pair.expected, *pair.contrast))
-        visible = visible_columns(replace(site, windows={}), layers[-1], pair.queries, length)
+    def _ranges(self, view: WordView, words: PairTokens, heads: Sequence[Head]) -> list[Range]:
+        length = len(view.encoding.keys(view.site.name))
         through_all = flow_range(
-            visible,
-            pair.queries,
-            pair.expected,
-            words=words,
-            layers=len(layers),
+            visible_columns(replace(view.site, windows={}), view.layers[-1], words.query, length),
+            words.query,
+            words.key,
+            words=view.word_columns(words.columns) if view.renormalised else None,
+            layers=len(view.layers),
             maxflow=self.method == "maxflow",
         )
         return [through_all]
@@ -295,9 +283,6 @@ class Flow(Attending):
     @property
     def _weight(self) -> str:
         return super()._weight.replace("weight", "share of the flow")
-
-    def _upper(self) -> int | None:
-        return None if self.layers is None else int(self.layers.rpartition("L")[2])
 
 
 def _touched(words: Sequence[Group], positions: Sequence[int]) -> tuple[int, ...]:

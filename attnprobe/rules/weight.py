@@ -1,127 +1,60 @@
-"""`attends` and `ignores`: how much one word takes from another.
-
-The weight of a word pair is the sum over the pieces of the word attended to and the mean over the
-pieces of the word that attends (Clark et al. 2019, "What Does BERT Look At?", section 4.1).
-"""
+"""`attends` and `ignores`: how much one word takes from another."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import Picture
 from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.needs import Need, Readout, Rows
-from attnprobe.core.sites import Head, Site
+from attnprobe.core.sites import Head
 from attnprobe.core.texts import Encoding
-from attnprobe.core.units import MeasureUnit
 from attnprobe.core.verdicts import Verdict
 from attnprobe.core.wording import format_whole_percent
 from attnprobe.rules.base import (
-    BAND,
     RULES,
-    Demand,
     Place,
     Rule,
     SelectorField,
-    Tried,
     check_numbers,
     decide,
     hardest,
     verdict_of,
 )
-from attnprobe.rules.chance import Geometry, Pair, Reach, Trials, columns_of, trials
+from attnprobe.rules.chance import (
+    Geometry,
+    PairOutcomes,
+    PairTokens,
+    WordPair,
+    WordPairChance,
+    WordPairs,
+    draw_control_pairs,
+)
 from attnprobe.rules.effect import ConfirmField, Effect
 from attnprobe.rules.frame import (
     LEAST_CONTENT,
     Bools,
     Doubles,
     elsewhere,
-    sink_columns,
     sink_shares,
     strongest_words,
 )
 from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
+from attnprobe.rules.word_weights import Demands, WordView, WordWeights
 from attnprobe.words.heads import How
-from attnprobe.words.positions import Group, groups, positions
+from attnprobe.words.positions import positions
 from attnprobe.words.selectors import Predicts, Selector
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
-
-
-@dataclass(frozen=True)
-class Words:
-    """Where a rule looks in one text: token positions, and the words that compete for a rank."""
-
-    queries: tuple[int, ...]
-    expected: tuple[int, ...]
-    contrast: tuple[int, ...]
-    candidates: tuple[Group, ...]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Word-level weights that words are seen with; an entry is a head, or a head on one pair.
-
-    Attributes:
-        to, over: `[entries]`; over is None without a contrast.
-        others: `[entries, words]`, the words that compete with `to` for a rank; -1 for one that
-            does not.
-        silent: `[entries]`, whether words get so little of the row that their order is noise.
-        low, high: `[entries]`, the least and the largest value that `to` can have, where known.
-    """
-
-    to: Doubles
-    over: Doubles | None
-    others: Doubles
-    silent: Bools
-    low: Doubles | None = None
-    high: Doubles | None = None
-
-
-@dataclass(frozen=True)
-class _Demands:
-    """One bound on every entry of a `_Seen`: a `Demand` with arrays, `[entries]`."""
-
-    measure: str
-    unit: MeasureUnit
-    observed: Doubles
-    relation: str
-    demanded: float
-    slack: Doubles
-    strict: Bools
-    worst: Doubles | None = None
-
-    def on(self, entry: int) -> Demand:
-        return Demand.of(
-            self.measure,
-            self.unit,
-            float(self.observed[entry]),
-            self.relation,
-            self.demanded,
-            slack=float(self.slack[entry]),
-            strict=bool(self.strict[entry]),
-            worst=-math.inf if self.worst is None else float(self.worst[entry]),
-        )
-
-    @property
-    def holds(self) -> Bools:
-        """Whether a verdict on the entry would hold: passed or borderline, see `outcome_of`."""
-        tied = self.strict & (self.slack == 0)
-        held: Bools = (self.slack > -BAND) & ~tied
-        return held
-
-
-# The fields of a rule that name words; the others say what is asked of them.
-_WORDS = ("from_", "to", "over", "confirm")
+# The fields of a rule that name words; the others say what it demands of them.
+_WORD_FIELDS = ("from_", "to", "over", "confirm")
 
 
 class _Weight(Rule):
@@ -183,52 +116,29 @@ class _Weight(Rule):
         return f"{self.from_} → {self.to}{over}"
 
     def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
-        site, layers = self._view(encoding)
-        pair = self._pair(encoding)
-        self._check_windows(encoding, site, layers)
-        return (Need(encoding.sample, site.name, layers, pair.queries),)
+        view = self._view(encoding)
+        words = self._find_words(view)
+        self._check_windows(view)
+        return (self._need(view, words.query),)
 
     def judge(self, rows: Sequence[Any]) -> Verdict:
         found: Rows = rows[0]
-        site = found.encoding.site(self.site)
-        heads = self.heads.resolve(site)
-        pair = self._pair(found.encoding)
-        captured = self._rows(found, heads, pair.queries)
-        return self._verdict(found, pair, captured.mean(axis=1), heads)
-
-    @property
-    def _how(self) -> How:
-        return self.heads.how or ("any" if self.wanted else "all")
-
-    def _rows(self, found: Rows, heads: Sequence[Head], queries: Sequence[int]) -> Floats:
-        """What each position takes, `[heads, queries, source]`; one head where how is mean.
-
-        Raises:
-            MeasureError: a weight that is no number.
-        """
-        check_numbers(found, heads)
-        layers = {layer: found.at(layer, queries) for layer in {head.layer for head in heads}}
-        stacked = np.stack([layers[head.layer][head.head] for head in heads])
-        return stacked.mean(axis=0, keepdims=True) if self._how == "mean" else stacked
-
-    def _verdict(
-        self, found: Rows, pair: Words, distributions: Floats, heads: tuple[Head, ...]
-    ) -> Verdict:
-        """The verdict on `[heads, source]`; one row where how is mean."""
+        view = self._view(found.encoding)
+        words = self._find_words(view)
+        heads = self._heads(found)
         how = self._how
-        names = [f"mean of {len(heads)} heads"] if how == "mean" else [str(one) for one in heads]
-        named = (*pair.expected, *pair.contrast)
-        scaled, silent = self._scaled(distributions, found, named)
-        possible = self._ranges(found.encoding, pair, heads)
-        seen = _Seen(
-            to=_mass(scaled, pair.expected),
-            over=_mass(scaled, pair.contrast) if pair.contrast else None,
-            others=_masses(scaled, [word.positions for word in pair.candidates]),
-            silent=silent,
+        names = [f"mean of {len(heads)} heads"] if how == "mean" else [str(head) for head in heads]
+        distributions = self._distributions(found, (words.query,))
+        possible = self._ranges(view, words, heads)
+        pairs = words.pairs
+        named = words.columns
+        rivals = view.rivals(pairs, named) if self.top is not None else None
+        weights = replace(
+            view.weigh(distributions, pairs, named, rivals),
             low=np.array([entry.low for entry in possible]),
             high=np.array([entry.high for entry in possible]),
         )
-        void = self._void(seen)
+        (void,) = self._void(weights)
         judged = np.flatnonzero(~void).tolist()
         if len(judged) < self._least(len(void)):
             raise MeasureError(
@@ -236,203 +146,107 @@ class _Weight(Rule):
                 f"{format_whole_percent(LEAST_CONTENT)} of its row, the rest goes to special "
                 "tokens, to a sink or to the first token"
             )
-        bounds = list(self._bounds(seen))
-        demands = [hardest(bound.on(entry) for bound in bounds) for entry in judged]
-        best = int(np.argmax(seen.to[judged]) if self.wanted else np.argmin(seen.to[judged]))
+        bounds = list(self._bounds(weights))
+        demands = [hardest(bound.on(0, head) for bound in bounds) for head in judged]
+        to = weights.to[0, judged]
+        best = int(np.argmax(to) if self.wanted else np.argmin(to))
         place = decide(demands, how, self.heads.count, best=best)
         decider = judged[place]
+        distribution = distributions[0, decider]
         return verdict_of(
             demands[place],
             head=names[decider],
             heads_tried=len(heads),
             # A head that holds here whatever it does may say nothing at all in another model.
             unbreakable=all(hardest_on_head.idle for hardest_on_head, *_ in demands),
-            sink=_sink(found, distributions[decider]),
-            top=strongest_words(distributions[decider], found.keys),
+            sink=float(sink_shares(distribution, found.keys, causal=view.site.causal)),
+            top=strongest_words(distribution, found.keys),
             picture=Picture(
                 site=found.site,
                 heads=heads if how == "mean" else (heads[decider],),
-                rows=pair.queries,
-                expected=pair.expected,
-                contrast=pair.contrast,
+                rows=words.query,
+                expected=words.key,
+                contrast=words.contrast,
             ),
         )
 
-    def _scaled(
-        self, distributions: Floats, found: Rows, named: Sequence[int]
-    ) -> tuple[Doubles, Bools]:
-        """Rows `[entries, source]` as they are judged, and in which of them words get too little.
-
-        Args:
-            named: columns that the rule names; they count as words, whatever they are.
-        """
-        rows = distributions.astype(np.float64)
-        words = self._word_columns(found.encoding, named)
-        content = rows[:, words].sum(axis=1)
-        silent: Bools = content < LEAST_CONTENT
-        if self.renormalise is not None:
-            rows = np.where(words, rows, 0) / np.where(silent, 1, content)[:, None]
-        return rows, silent
-
-    def _word_columns(self, encoding: Encoding, named: Sequence[int]) -> Bools:
-        """The columns without sinks, `[source]`, but for those that the rule names."""
-        site = encoding.site(self.site)
-        words = ~sink_columns(encoding.keys(site.name), causal=site.causal)
-        words[list(named)] = True
-        return words
-
-    def _ranges(self, encoding: Encoding, pair: Words, heads: Sequence[Head]) -> list[Range]:
-        """Which weights `to` can get, whatever the model does, for each entry of a verdict."""
-        site = encoding.site(self.site)
-        length = len(encoding.keys(site.name))
-        words = None
-        if self.renormalise is not None:
-            words = self._word_columns(encoding, (*pair.expected, *pair.contrast))
-        layers = {
-            layer: weight_range(
-                visible_columns(site, layer, pair.queries, length),
-                pair.expected,
-                words=words,
-                leaky=layer in site.learned_sinks,
-            )
-            for layer in {head.layer for head in heads}
-        }
-        each = [layers[head.layer] for head in heads]
-        return [mean_weight(each, scaled=words is not None)] if self._how == "mean" else each
-
-    def _void(self, seen: _Seen) -> Bools:
-        """Entries that say nothing, `[entries]`."""
-        return seen.silent
-
-    # By chance ----------------------------------------------------------------------------------
-
-    def _view(self, encoding: Encoding) -> tuple[Site, tuple[int, ...]]:
-        """The site as the rule's rows see it, and the layers that are looked at."""
-        site = encoding.site(self.site)
-        return site, tuple(sorted({head.layer for head in self.heads.resolve(site)}))
-
-    def pair(self, encoding: Encoding) -> Pair | None:
-        site, layers = self._view(encoding)
-        pair = self._pair(encoding)
-        geometry = Geometry.of(encoding, site, self.from_, self.to, self.over)
+    def chance(self, encoding: Encoding) -> WordPairChance | None:
+        view = self._view(encoding)
+        words = self._find_words(view)
+        geometry = Geometry.of(encoding, view.site, self.from_, self.to, self.over)
         if geometry is None or encoding.sample.ids is not None:
             return None
-        bounds = tuple((name, value) for name, value in self if name not in _WORDS)
-        return Pair(
-            site.name,
-            frozenset(pair.queries),
-            frozenset(pair.expected),
+        bounds = tuple((name, value) for name, value in self if name not in _WORD_FIELDS)
+        pair = WordPair(
+            view.site.name,
+            frozenset(words.query),
+            frozenset(words.key),
             geometry,
-            Reach(layers, all_of_them=self._needs_all_layers),
+            view.layers,
+            self._needs_all_layers,
             (self.kind, *bounds),
             self.wanted,
         )
+        return _WeightChance(pair, self)
 
-    def trials(self, encoding: Encoding, pair: Pair, excluded: Collection[Pair]) -> Trials:
-        site, _ = self._view(encoding)
-        return trials(pair, encoding, site, excluded)
+    @property
+    def _how(self) -> How:
+        return self.heads.how or ("any" if self.wanted else "all")
 
-    def chance_needs(self, encoding: Encoding, tried: Trials) -> tuple[Need, ...]:
-        site, layers = self._view(encoding)
-        wanted = tuple(sorted({at for rows in tried.queries for at in rows}))
-        return (Need(encoding.sample, site.name, layers, wanted),)
+    def _view(self, encoding: Encoding) -> WordView:
+        """How the rule looks at a text."""
+        site = encoding.site(self.site)
+        layers = tuple(sorted({head.layer for head in self.heads.resolve(site)}))
+        return WordView(encoding, site, layers, self.among, self.renormalise is not None)
 
-    def chance(self, rows: Sequence[Any], tried: Trials) -> Tried:
-        found: Rows = rows[0]
-        heads = self.heads.resolve(found.encoding.site(self.site))
-        captured = self._rows(found, heads, found.positions)
-        at = {position: index for index, position in enumerate(found.positions)}
-        rows_of = [captured[:, [at[row] for row in query]].mean(axis=1) for query in tried.queries]
-        distributions = np.stack(rows_of)
-        # Columns where no word is count as words for the pairs that name them, as in a verdict.
-        sunk = sink_columns(found.keys, causal=found.encoding.site(found.site).causal)
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for index in range(len(tried)):
-            columns = set(tried.keys[tried.key[index]])
-            if tried.contrast is not None:
-                columns.update(tried.contrasts[tried.contrast[index]])
-            named = tuple(sorted(at for at in columns if sunk[at]))
-            alike.setdefault(named, []).append(index)
-        held, judged = np.zeros(len(tried), bool), np.zeros(len(tried), bool)
-        for named, indices in alike.items():
-            chosen = np.array(indices)
-            if self.top is not None:
-                rivals = self._rivals(found, tried, chosen, named)
-                enough = rivals.sum(axis=1) >= self.top
-                chosen, rivals = chosen[enough], rivals[enough]
-            else:
-                rivals = np.zeros((len(chosen), 0), bool)
-            if len(chosen):
-                own = self._passes(found, tried, chosen, distributions, rivals, named)
-                held[chosen], judged[chosen] = own
-        return Tried(held, judged)
+    def _need(self, view: WordView, rows: tuple[int, ...]) -> Need:
+        """What gives these rows."""
+        return Need(view.encoding.sample, view.site.name, view.layers, rows)
 
-    def _rivals(
-        self,
-        found: Rows,
-        tried: Trials,
-        chosen: npt.NDArray[np.int64],
-        named: Sequence[int],
-    ) -> Bools:
-        """Which words compete with each chosen pair's key for a rank, `[pairs, words]`."""
-        words = self._competitors(found.encoding, named)
-        possible = np.stack(
-            [self._possible(found.encoding, words, query) for query in tried.queries]
-        )
-        made_of = columns_of([word.positions for word in words], len(found.keys))
-        keys = columns_of(tried.keys, len(found.keys))
-        # As integers: how many tokens a key and a word share.
-        shared = keys.astype(int) @ made_of.T.astype(int) > 0
-        rivals: Bools = possible[tried.query[chosen]] & ~shared[tried.key[chosen]]
-        return rivals
+    def _heads(self, found: Rows) -> tuple[Head, ...]:
+        """The heads that are judged, or that a mean is taken of."""
+        return self.heads.resolve(found.encoding.site(self.site))
 
-    def _passes(
-        self,
-        found: Rows,
-        tried: Trials,
-        chosen: npt.NDArray[np.int64],
-        distributions: Floats,
-        rivals: Bools,
-        named: Sequence[int],
-    ) -> Tried:
-        """Whether the rule passes for each chosen pair, `[chosen]`.
+    def _distributions(self, found: Rows, queries: Sequence[Sequence[int]]) -> Floats:
+        """What each word takes from each token, `[queries, heads, source]`.
 
-        Args:
-            distributions: `[queries, heads, source]`.
-            rivals: `[chosen, words]`; no words where no rank is asked for.
-            named: columns without a word that these pairs name.
+        The mean over the rows of each query; one head where how is mean.
+
+        Raises:
+            MeasureError: a weight that is no number.
         """
-        queries, heads, length = distributions.shape
-        flat, quiet = self._scaled(distributions.reshape(-1, length), found, named)
-        rows = flat.reshape(queries, heads, length)
-        query, key = tried.query[chosen], tried.key[chosen]
-        # Summed as in a verdict: a tie there is a tie here, to the last bit.
-        to = _masses(rows, tried.keys)[query, :, key]
-        over = None
-        if tried.contrast is not None:
-            against = _masses(rows, tried.contrasts)
-            over = against[query, :, tried.contrast[chosen]].ravel()
-        others = np.empty((to.size, 0))
-        if rivals.shape[1]:
-            words = self._competitors(found.encoding, named)
-            masses = _masses(rows, [word.positions for word in words])[query]
-            others = np.where(rivals[:, None], masses, -1.0).reshape(to.size, -1)
-        silent = quiet.reshape(queries, heads)[query]
-        seen = _Seen(to.ravel(), over, others, silent.ravel())
-        void = self._void(seen).reshape(to.shape)
-        bounds = [bound.holds.reshape(to.shape) for bound in self._bounds(seen)]
-        holds = np.logical_and.reduce([~void, *bounds])
-        match self._how:
-            case "any":
-                held = holds.any(axis=1)
-            case "at_least":
-                held = holds.sum(axis=1) >= self.heads.count
-            case "best":
-                ranked = np.where(void, -np.inf, to if self.wanted else -to)
-                held = holds[np.arange(len(chosen)), ranked.argmax(axis=1)]
-            case _:
-                held = holds.all(axis=1)
-        return Tried(held, (~void).sum(axis=1) >= self._least(heads))
+        wanted = sorted({at for query in queries for at in query})
+        rows = self._rows(found, wanted)
+        place = {at: index for index, at in enumerate(wanted)}
+        return np.stack([rows[:, [place[at] for at in query]].mean(axis=1) for query in queries])
+
+    def _rows(self, found: Rows, wanted: Sequence[int]) -> Floats:
+        """What each of these positions takes from each token, `[heads, wanted, source]`."""
+        heads = self._heads(found)
+        check_numbers(found, heads)
+        layers = {layer: found.at(layer, wanted) for layer in {head.layer for head in heads}}
+        stacked = np.stack([layers[head.layer][head.head] for head in heads])
+        return stacked.mean(axis=0, keepdims=True) if self._how == "mean" else stacked
+
+    def _ranges(self, view: WordView, words: PairTokens, heads: Sequence[Head]) -> list[Range]:
+        """Which weights `to` can get, whatever the model does, for each row of a verdict."""
+        length = len(view.encoding.keys(view.site.name))
+        columns = view.word_columns(words.columns) if view.renormalised else None
+        layers = {
+            layer: weight_range(
+                visible_columns(view.site, layer, words.query, length),
+                words.key,
+                words=columns,
+                leaky=layer in view.site.learned_sinks,
+            )
+            for layer in view.layers
+        }
+        ranges = [layers[head.layer] for head in heads]
+        return [mean_weight(ranges, scaled=view.renormalised)] if self._how == "mean" else ranges
+
+    def _void(self, weights: WordWeights) -> Bools:
+        """Pairs and heads that say nothing, `[pairs, heads]`."""
+        return weights.silent
 
     def _least(self, heads: int) -> int:
         """How many of the heads must say something for a verdict."""
@@ -440,71 +254,63 @@ class _Weight(Rule):
             return heads
         return self.heads.count if self._how == "at_least" else 1
 
-    def _pair(self, encoding: Encoding) -> Words:
+    def _try_pairs(
+        self, distributions: Floats, view: WordView, pairs: WordPairs, named: Sequence[int]
+    ) -> PairOutcomes:
+        """Whether the rule passes for each pair.
+
+        Args:
+            distributions: `[queries, heads, source]`.
+            named: the sink columns that each of the pairs names.
+        """
+        passed, judged = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
+        ranked = np.arange(len(pairs))
+        rivals = None
+        if self.top is not None:
+            rivals = view.rivals(pairs, named)
+            ranked = np.flatnonzero(rivals.competing.sum(axis=1) >= self.top)
+            rivals = rivals._replace(competing=rivals.competing[ranked])
+        if len(ranked) == 0:
+            return PairOutcomes(passed, judged)
+        weights = view.weigh(distributions, pairs.only(ranked), named, rivals)
+        void = self._void(weights)
+        holds = np.logical_and.reduce([~void, *(bound.holds for bound in self._bounds(weights))])
+        match self._how:
+            case "any":
+                passed[ranked] = holds.any(axis=1)
+            case "at_least":
+                passed[ranked] = holds.sum(axis=1) >= self.heads.count
+            case "best":
+                strength = np.where(void, -np.inf, weights.to if self.wanted else -weights.to)
+                passed[ranked] = holds[np.arange(len(ranked)), strength.argmax(axis=1)]
+            case _:
+                passed[ranked] = holds.all(axis=1)
+        judged[ranked] = (~void).sum(axis=1) >= self._least(void.shape[1])
+        return PairOutcomes(passed, judged)
+
+    def _find_words(self, view: WordView) -> PairTokens:
         """Finds the words among the tokens, and refuses what no head could decide."""
-        site, _ = self._view(encoding)
+        encoding, site = view.encoding, view.site
         self.check_places(encoding, site)
         keys = encoding.keys(site.name)
-        queries = positions(self.from_, encoding.queries(site.name))
-        expected = positions(self.to, keys)
+        query = positions(self.from_, encoding.queries(site.name))
+        key = positions(self.to, keys)
         contrast = positions(self.over, keys) if self.over else ()
-        for from_, selector, _ in self._hidden(encoding, site, None):
+        for from_, selector, _ in self._hidden(view, None):
             raise SelectorError(
                 f"{from_} cannot attend to {selector}: it comes later, and this site sees only "
                 "what came before"
             )
-        if set(expected) & set(contrast):
+        if set(key) & set(contrast):
             raise SelectorError(f"to: {self.to} and over: {self.over} share tokens")
-        if self.top is None:
-            return Words(queries, expected, contrast, ())
-        words = self._competitors(encoding, (*expected, *contrast))
-        possible = self._possible(encoding, words, queries)
-        candidates = tuple(
-            word
-            for word, one in zip(words, possible, strict=True)
-            if one and set(expected).isdisjoint(word.positions)
-        )
-        if self.top > len(candidates):
-            raise SelectorError(
-                f"top: {self.top} decides nothing: only {len(candidates)} other words compete"
-            )
-        return Words(queries, expected, contrast, candidates)
-
-    def _competitors(self, encoding: Encoding, named: Sequence[int]) -> tuple[Group, ...]:
-        """The words of the text that may compete for a rank, without the columns of sinks.
-
-        Heads park on special tokens and on the first token of a causal site what they have no use
-        for, so these do not compete unless `among: all` lets them. Other pieces of the first word
-        do.
-
-        Args:
-            named: columns that the rule names; the first token competes where it is one of them.
-        """
-        site = encoding.site(self.site)
-        keys = encoding.keys(site.name)
-        words = groups(keys)
-        if self.among == "all":
-            return words
-        columns = self._word_columns(encoding, named)
-        kept = (
-            replace(word, positions=tuple(at for at in word.positions if columns[at]))
-            for word in words
-            if not word.special
-        )
-        return tuple(word for word in kept if word.positions)
-
-    def _possible(
-        self, encoding: Encoding, words: Sequence[Group], queries: Sequence[int]
-    ) -> Bools:
-        """Which words may compete with a key of this query for a rank, `[words]`."""
-        site, layers = self._view(encoding)
-        own = () if site.name == "cross" or self.among == "all" else queries
-        possible = [
-            set(own).isdisjoint(word.positions)
-            and all(_connected(site, layer, queries, word.positions) for layer in (None, *layers))
-            for word in words
-        ]
-        return np.array(possible)
+        words = PairTokens(query, key, contrast)
+        if self.top is not None:
+            count = view.rivals(words.pairs, words.columns).competing.sum()
+            if self.top > count:
+                raise SelectorError(
+                    f"top: {self.top} decides nothing: only {count} other words compete"
+                )
+        return words
 
     @property
     def _needs_all_layers(self) -> bool:
@@ -512,60 +318,61 @@ class _Weight(Rule):
         return not self.wanted or self.max is not None or self.over is not None
 
     def _hidden(
-        self, encoding: Encoding, site: Site, layer: int | None
+        self, view: WordView, layer: int | None
     ) -> Iterator[tuple[Selector, Selector, bool]]:
         """Words that a mask keeps from each other, and whether it is the word to compare with.
 
         Each word of a union by itself: half of a union behind the mask would add zeros.
         """
-        queries, keys = encoding.queries(site.name), encoding.keys(site.name)
+        site = view.site
+        queries, keys = view.encoding.queries(site.name), view.encoding.keys(site.name)
         rows = positions(self.from_, queries)
         for selector, compared in ((self.to, False), (self.over, True)):
             if selector is None:
                 continue
             columns = positions(selector, keys)
             for part in _parts(selector):
-                if not _connected(site, layer, rows, positions(part, keys)):
+                if not site.connects(layer, rows, positions(part, keys)):
                     yield self.from_, part, compared
             for part in _parts(self.from_):
-                if not _connected(site, layer, positions(part, queries), columns):
+                if not site.connects(layer, positions(part, queries), columns):
                     yield part, selector, compared
 
-    def _check_windows(self, encoding: Encoding, site: Site, layers: Sequence[int]) -> None:
+    def _check_windows(self, view: WordView) -> None:
         """Refuses a word behind a sliding window, where a weight of 0 would be a free pass."""
-        hidden = {layer: tuple(self._hidden(encoding, site, layer)) for layer in layers}
-        blind = [layer for layer in layers if hidden[layer]]
+        hidden = {layer: tuple(self._hidden(view, layer)) for layer in view.layers}
+        blind = [layer for layer in view.layers if hidden[layer]]
         for layer in blind:
             for from_, selector, compared in hidden[layer]:
-                if self._needs_all_layers or compared or len(blind) == len(layers):
+                if self._needs_all_layers or compared or len(blind) == len(view.layers):
                     raise SelectorError(
                         f"{from_} cannot attend to {selector} in layer {layer}: it lies outside "
-                        f"of the sliding window of {site.windows[layer]} tokens; "
-                        + elsewhere(site, blind)
+                        f"of the sliding window of {view.site.windows[layer]} tokens; "
+                        + elsewhere(view.site, blind)
                     )
 
-    def _bounds(self, seen: _Seen) -> Iterator[_Demands]:
-        weight = seen.to
-        loose = np.zeros(len(weight), bool)
+    def _bounds(self, weights: WordWeights) -> Iterator[Demands]:
+        weight = weights.to
+        loose = np.zeros(weight.shape, bool)
         if self.max is not None:
-            worst = None if seen.high is None else self.max - seen.high
+            worst = None if weights.high is None else self.max - weights.high
             slack = self.max - weight
-            yield _Demands(self._weight, "weight", weight, "<=", self.max, slack, loose, worst)
+            yield Demands(self._weight, "weight", weight, "<=", self.max, slack, loose, worst)
         if self.top is not None:
-            others = np.sort(seen.others, axis=1)[:, ::-1]
-            ranks = 1.0 + (others > weight[:, None]).sum(axis=1)
-            lead = weight - others[:, self.top - 1]
+            others = np.sort(weights.others)[..., ::-1]
+            ranks = 1.0 + (others > weight[..., None]).sum(axis=-1)
+            lead = weight - others[..., self.top - 1]
             if self.wanted:
                 # So many words can have at most an equal share of the row each.
-                worst = np.full(len(weight), -1 / self.top)
-                yield _Demands("rank", "rank", ranks, "<=", self.top, lead, loose, worst)
+                worst = np.full(weight.shape[1], -1 / self.top)
+                yield Demands("rank", "rank", ranks, "<=", self.top, lead, loose, worst)
             else:
-                yield _Demands("rank", "rank", ranks, ">", self.top, -lead, ~loose)
-        if seen.over is not None:
+                yield Demands("rank", "rank", ranks, ">", self.top, -lead, ~loose)
+        if weights.over is not None:
             yield from (
-                self._contrasts(weight, seen.over)
+                self._contrasts(weight, weights.over)
                 if self.wanted
-                else self._contrasts(seen.over, weight)
+                else self._contrasts(weights.over, weight)
             )
 
     @property
@@ -573,23 +380,47 @@ class _Weight(Rule):
         """What the weight is called."""
         return "weight" if self.renormalise is None else "weight among words"
 
-    def _contrasts(self, more: Doubles, less: Doubles) -> Iterator[_Demands]:
+    def _contrasts(self, more: Doubles, less: Doubles) -> Iterator[Demands]:
         word = f"{'over' if self.wanted else 'below'} {self.over}"
         name, margin = f"margin {word}", more - less
-        loose = np.zeros(len(margin), bool)
+        loose = np.zeros(margin.shape, bool)
         if self.margin is not None:
             slack = margin - self.margin
-            yield _Demands(name, "weight", margin, ">=", self.margin, slack, loose)
+            yield Demands(name, "weight", margin, ">=", self.margin, slack, loose)
         if self.ratio is not None:
             # Behind a mask both are zero: the quotient must stay a number, and nothing against
             # nothing is no contrast.
             quotient = more / np.maximum(less, float(np.finfo(np.float32).tiny))
             slack = more - self.ratio * less
-            worst = np.full(len(margin), -self.ratio)
+            worst = np.full(margin.shape[1], -self.ratio)
             tie = more == 0
-            yield _Demands(f"ratio {word}", "ratio", quotient, ">=", self.ratio, slack, tie, worst)
+            yield Demands(f"ratio {word}", "ratio", quotient, ">=", self.ratio, slack, tie, worst)
         if self.margin is None and self.ratio is None:
-            yield _Demands(name, "weight", margin, ">", 0.0, margin, ~loose)
+            yield Demands(name, "weight", margin, ">", 0.0, margin, ~loose)
+
+
+@dataclass(frozen=True)
+class _WeightChance(WordPairChance):
+    """A rule on the weight of a word, tried on control pairs."""
+
+    rule: _Weight
+
+    def controls(self, encoding: Encoding, stated: Iterable[WordPair]) -> WordPairs:
+        return draw_control_pairs(self.pair, encoding, self.rule._view(encoding).site, stated)
+
+    def needs(self, encoding: Encoding, pairs: WordPairs) -> tuple[Need, ...]:
+        rows = tuple(sorted({at for query in pairs.queries for at in query}))
+        return (self.rule._need(self.rule._view(encoding), rows),)
+
+    def judge(self, rows: Sequence[Any], pairs: WordPairs) -> PairOutcomes:
+        found: Rows = rows[0]
+        view = self.rule._view(found.encoding)
+        distributions = self.rule._distributions(found, pairs.queries)
+        outcomes = PairOutcomes(np.zeros(len(pairs), bool), np.zeros(len(pairs), bool))
+        for named, indices in view.by_sinks(pairs).items():
+            passed, judged = self.rule._try_pairs(distributions, view, pairs.only(indices), named)
+            outcomes.passed[indices], outcomes.judged[indices] = passed, judged
+        return outcomes
 
 
 class Attending(_Weight):
@@ -607,20 +438,20 @@ class Attending(_Weight):
             raise ValueError("min: must be below max:")
         return self
 
-    def _bounds(self, seen: _Seen) -> Iterator[_Demands]:
+    def _bounds(self, weights: WordWeights) -> Iterator[Demands]:
         if self.min is not None:
-            loose = np.zeros(len(seen.to), bool)
-            slack = seen.to - self.min
-            worst = None if seen.low is None else seen.low - self.min
-            yield _Demands(self._weight, "weight", seen.to, ">=", self.min, slack, loose, worst)
-        yield from super()._bounds(seen)
+            loose = np.zeros(weights.to.shape, bool)
+            slack = weights.to - self.min
+            worst = None if weights.low is None else weights.low - self.min
+            yield Demands(self._weight, "weight", weights.to, ">=", self.min, slack, loose, worst)
+        yield from super()._bounds(weights)
 
-    def _void(self, seen: _Seen) -> Bools:
+    def _void(self, weights: WordWeights) -> Bools:
         if self.min is None or self.renormalise is not None:
-            return seen.silent
+            return weights.silent
         # A bare least weight is met or not, however little is left for the other words.
         alone = self.max is None and self.top is None and self.over is None
-        void: Bools = seen.silent & (seen.to >= self.min) & (not alone)
+        void: Bools = weights.silent & (weights.to >= self.min) & (not alone)
         return void
 
 
@@ -692,30 +523,3 @@ def _parts(selector: Selector) -> Iterator[Selector]:
     """The words of a union, each as a selector of its own."""
     for part in selector.parts:
         yield Selector((part,))
-
-
-def _connected(site: Site, layer: int | None, rows: Sequence[int], columns: Sequence[int]) -> bool:
-    """Whether the mask of a layer lets any of the rows see any of the columns."""
-    if not site.causal and not site.windows:
-        return True
-    return any(site.sees(layer, row, column) for row in rows for column in columns)
-
-
-def _mass(distributions: Doubles, columns: Sequence[int]) -> Doubles:
-    """Sum over columns, `[...]` of `[..., source]`."""
-    summed: Doubles = distributions[..., list(columns)].sum(axis=-1)
-    return summed
-
-
-def _masses(distributions: Doubles, words: Sequence[Sequence[int]]) -> Doubles:
-    """Word-level weights, `[..., words]`, of words given by their columns."""
-    found = np.empty((*distributions.shape[:-1], len(words)))
-    for index, columns in enumerate(words):
-        found[..., index] = _mass(distributions, columns)
-    return found
-
-
-def _sink(rows: Rows, distribution: Floats) -> float:
-    """Mass of `[source]` on special tokens, learned sinks and a causal site's first token."""
-    causal = rows.encoding.site(rows.site).causal
-    return float(sink_shares(distribution, rows.keys, causal=causal))

@@ -34,7 +34,7 @@ from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.verdicts import Chance, Verdict
 from attnprobe.rules.base import Rule
-from attnprobe.rules.chance import Pair, Trials
+from attnprobe.rules.chance import PairOutcomes, WordPair, WordPairChance, WordPairs
 from attnprobe.words.heads import HeadSet
 
 # Texts that are measured together.
@@ -95,10 +95,17 @@ class _Plan:
 class _Control:
     """A rule to be tried on the other word pairs of one text."""
 
-    rule: Rule
-    kind: Hashable
-    tried: Trials
+    chance: WordPairChance
+    encoding: Encoding
+    pairs: WordPairs
     plan: _Plan
+
+    def judged_words(self, outcomes: PairOutcomes) -> set[tuple[str, str]]:
+        """The words of the pairs that could be judged."""
+        site = self.chance.pair.site
+        queries, keys = self.encoding.queries(site), self.encoding.keys(site)
+        judged = np.flatnonzero(outcomes.judged).tolist()
+        return {self.pairs.spelled(index, queries, keys) for index in judged}
 
 
 @dataclass(eq=False)
@@ -155,7 +162,7 @@ class Runner:
         self._batch_tokens = batch_tokens
         self._pictures = pictures
         self._chance_max = chance_max
-        self._pairs: dict[Expectation, Pair | None] = {}
+        self._pairs: dict[Expectation, WordPair] = {}
         suites: dict[int, _Suite] = {}
         self._suites: dict[Case, _Suite] = {}
         for case in cases:
@@ -262,40 +269,40 @@ class Runner:
 
     def _controls(self, suite: _Suite) -> Iterator[_Control]:
         """Each kind of rule of the suite's cases with each text that it is tried on."""
-        kinds: dict[Hashable, tuple[Rule, Pair]] = {}
+        kinds: dict[Hashable, WordPairChance] = {}
         for case in suite.cases:
             for expectation in case.expectations:
-                pair = self._pair(case.sample, expectation.rule)
-                self._pairs[expectation] = pair
-                if pair is not None:
-                    kinds.setdefault(pair.kind, (expectation.rule, pair))
+                chance = self._chance(case.sample, expectation.rule)
+                if chance is not None:
+                    self._pairs[expectation] = chance.pair
+                    kinds.setdefault(chance.pair.rate_key, chance)
         if not kinds:
             return
-        stated: dict[Sample, list[Pair]] = {text: [] for text in suite.controls}
+        stated: dict[Sample, list[WordPair]] = {text: [] for text in suite.controls}
         for sample, rule in suite.related:
-            pair = self._pair(sample, rule) if sample in stated else None
-            if pair is not None:
-                stated[sample].append(pair)
-        tried: dict[Hashable, Trials | None] = {}
+            chance = self._chance(sample, rule) if sample in stated else None
+            if chance is not None:
+                stated[sample].append(chance.pair)
+        drawn: dict[Hashable, WordPairs] = {}
         for text, pairs in stated.items():
-            for rule, pair in kinds.values():
+            for chance in kinds.values():
+                key = text, chance.pair.controls_key
                 try:
                     encoding = self.model.encode(text)
-                    key = text, pair.trials
-                    if key not in tried:
-                        tried[key] = rule.trials(encoding, pair, pair.excluded(pairs))
-                    own = tried[key]
-                    needs = rule.chance_needs(encoding, own) if own else ()
+                    if key not in drawn:
+                        drawn[key] = chance.controls(encoding, pairs)
+                    controls = drawn[key]
+                    needs = chance.needs(encoding, controls) if controls else ()
                 except AttnprobeError:
                     continue  # an error of its own case, if it is one of the run
-                if own:
-                    yield _Control(rule, pair.kind, own, _Plan(encoding, needs))
+                if controls:
+                    yield _Control(chance, encoding, controls, _Plan(encoding, needs))
 
-    def _pair(self, sample: Sample, rule: Rule) -> Pair | None:
+    def _chance(self, sample: Sample, rule: Rule) -> WordPairChance | None:
         try:
-            return rule.pair(self.model.encode(sample))
+            return rule.chance(self.model.encode(sample))
         except AttnprobeError:
-            return None  # told as an error of the expectation, by `needs`
+            return None  # `needs` raises the same, as an error of the expectation
 
     def _plan(self, case: Case, expectation: Expectation) -> _Plan:
         encoding = None
@@ -340,11 +347,11 @@ class Runner:
         panel = _panel(rows, expectation=expectation, verdict=verdict)
         return Finding(expectation, plan.encoding, verdict, None, matrix, panel)
 
-    def _with_chance(self, verdict: Verdict, pair: Pair | None, suite: _Suite) -> Verdict:
+    def _with_chance(self, verdict: Verdict, pair: WordPair | None, suite: _Suite) -> Verdict:
         """The verdict with its chance rate; one that holds, but for too many pairs, is vacuous."""
         if pair is None or self._chance_max is None or suite.chances is None:
             return verdict
-        chance = suite.chances.get(pair.kind, Chance(0, 0, 0))
+        chance = suite.chances.get(pair.rate_key, Chance(0, 0, 0))
         if isinstance(chance, str):
             raise MeasureError(f"how often this passes by chance cannot be measured: {chance}")
         idle = chance.rate is not None and chance.rate > self._chance_max
@@ -372,16 +379,16 @@ def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
         if control.plan.error is not None:
             continue  # an error of its own case as well
         rows = [control.plan.found[need] for need in control.plan.needs]
+        kind = control.chance.pair.rate_key
         try:
-            here = control.rule.chance(rows, control.tried)
+            outcomes = control.chance.judge(rows, control.pairs)
         except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
-            faults[control.kind] = f"{type(error).__name__}: {error}"
+            faults[kind] = f"{type(error).__name__}: {error}"
             continue
-        passed[control.kind] += int(here.held[here.judged].sum())
-        pairs[control.kind] += int(here.judged.sum())
-        own = words.setdefault(control.kind, set())
-        own.update(control.tried.words[index] for index in np.flatnonzero(here.judged))
-    rates = {kind: Chance(passed[kind], pairs[kind], len(own)) for kind, own in words.items()}
+        passed[kind] += int(outcomes.passed[outcomes.judged].sum())
+        pairs[kind] += int(outcomes.judged.sum())
+        words.setdefault(kind, set()).update(control.judged_words(outcomes))
+    rates = {kind: Chance(passed[kind], pairs[kind], len(words[kind])) for kind in words}
     return {**rates, **faults}
 
 

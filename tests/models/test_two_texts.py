@@ -650,10 +650,9 @@ def tried(from_: object, to: object, over: object = None) -> tuple[set[str], Enc
     rule = parse_rule(
         "attends", {"heads": "L0H0", "from": from_, "to": to, "over": over, "min": 0.1}
     )
-    pair = rule.pair(encoding)
-    assert pair is not None
-    found = rule.trials(encoding, pair, ())
-    assert found is not None
+    chance = rule.chance(encoding)
+    assert chance is not None
+    found = chance.controls(encoding, ())
     assert len(found) > 2
     tokens = encoding.source
 
@@ -694,7 +693,7 @@ def test_a_word_of_both_texts_has_no_control_pairs_p46() -> None:
     rule = parse_rule(
         "attends", {"heads": "L0H0", "from": "animal", "to": ["keys", "dog"], "min": 0.1}
     )
-    assert rule.pair(model("bert").encode(LONG)) is None
+    assert rule.chance(model("bert").encode(LONG)) is None
 
 
 def test_control_pairs_of_a_decoder_start_at_the_seam_p46() -> None:
@@ -709,10 +708,9 @@ def test_control_pairs_of_a_decoder_start_at_the_seam_p46() -> None:
             "min": 0.1,
         },
     )
-    pair = rule.pair(encoding)
-    assert pair is not None, seam
-    found = rule.trials(encoding, pair, ())
-    assert found is not None
+    chance = rule.chance(encoding)
+    assert chance is not None, seam
+    found = chance.controls(encoding, ())
     second = encoding.source.ids.index(0, 1)  # the start token of the second text
     assert min(min(rows) for rows in found.queries) >= second
     assert max(max(found.keys[key]) for key in found.key) < second

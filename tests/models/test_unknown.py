@@ -217,7 +217,7 @@ def _with_unknown(read: Encoding, at: int) -> Any:
 
 def _words_tried(rule: Any, read: Encoding) -> list[str]:
     """Every word that takes part in a control pair."""
-    tried = rule.trials(read, rule.pair(read), ())
+    tried = rule.chance(read).controls(read, ())
     spelled = read.source.pieces
     chosen = [
         *(tried.queries[index] for index in tried.query),

@@ -350,13 +350,12 @@ def test_a_window_of_each_layer_does_not_narrow_the_chance_rate() -> None:
     tried = {}
     for name, windows in (("narrow", {0: 2, 1: 2, 2: 2}), ("wide", {})):
         read = with_site(FAR, windows=windows)
-        pair = rule.pair(read)
-        assert pair is not None
-        found = rule.trials(read, pair, [])
-        assert found is not None
-        (need,) = rule.chance_needs(read, found)
-        chance = rule.chance([rows(read, need, distributions(read, 3))], found)
-        tried[name] = int(chance.judged.sum())
+        chance = rule.chance(read)
+        assert chance is not None
+        found = chance.controls(read, [])
+        (need,) = chance.needs(read, found)
+        outcomes = chance.judge([rows(read, need, distributions(read, 3))], found)
+        tried[name] = int(outcomes.judged.sum())
     # "are" to "of" is 3 words: pairs of 2 to 3 words are alike, and three tokens reach them all.
     assert tried["narrow"] == tried["wide"] > 10
 

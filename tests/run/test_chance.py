@@ -24,7 +24,15 @@ from attnprobe.models import Model
 from attnprobe.results.records import read_results
 from attnprobe.rules import parse_rule
 from attnprobe.rules.base import Rule
-from attnprobe.rules.chance import PAIRS, QUERIES, Pair, band
+from attnprobe.rules.chance import (
+    PAIRS,
+    QUERIES,
+    PairOutcomes,
+    WordPair,
+    WordPairChance,
+    WordPairs,
+    band,
+)
 from attnprobe.rules.weight import Attends
 from attnprobe.run.runner import CONTROLS, Runner
 from attnprobe.words.positions import groups
@@ -43,18 +51,27 @@ def rule(from_: object, to: object, kind: str = "attends", **arguments: Any) -> 
     return parse_rule(kind, {"heads": "L0H0", "from": from_, "to": to, **arguments})
 
 
-def pair_of(stated: Rule, read: Encoding = READ) -> Pair:
-    pair = stated.pair(read)
-    assert pair is not None
-    return pair
+def chance_rule(stated: Rule, read: Encoding = READ) -> WordPairChance:
+    chance = stated.chance(read)
+    assert chance is not None
+    return chance
+
+
+def pair_of(stated: Rule, read: Encoding = READ) -> WordPair:
+    return chance_rule(stated, read).pair
+
+
+def controls_of(
+    stated: Rule, read: Encoding = READ, excluded: Sequence[WordPair] = ()
+) -> WordPairs:
+    return chance_rule(stated, read).controls(read, excluded)
 
 
 def tried(
-    stated: Rule, read: Encoding = READ, excluded: Sequence[Pair] = ()
+    stated: Rule, read: Encoding = READ, excluded: Sequence[WordPair] = ()
 ) -> list[tuple[str, str, str]]:
     """From, to and over of each pair, as they are spelled."""
-    found = stated.trials(read, pair_of(stated, read), excluded)
-    assert found is not None
+    found = controls_of(stated, read, excluded)
 
     def spell(positions: Sequence[int]) -> str:
         return " ".join(
@@ -75,16 +92,16 @@ def tried(
 
 
 def chance_of(
-    stated: Rule, weights: Any, read: Encoding = READ, excluded: Sequence[Pair] | None = None
+    stated: Rule, weights: Any, read: Encoding = READ, excluded: Sequence[WordPair] | None = None
 ) -> tuple[int, int]:
     """For how many pairs the rule passes, and how many were judged."""
-    pair = pair_of(stated, read)
-    found = stated.trials(read, pair, [pair] if excluded is None else excluded)
+    chance = chance_rule(stated, read)
+    found = chance.controls(read, [chance.pair] if excluded is None else excluded)
     if not found:
         return 0, 0
-    (need,) = stated.chance_needs(read, found)
-    held, judged = stated.chance([rows(read, need, weights)], found)
-    return int(held[judged].sum()), int(judged.sum())
+    (need,) = chance.needs(read, found)
+    passed, judged = chance.judge([rows(read, need, weights)], found)
+    return int(passed[judged].sum()), int(judged.sum())
 
 
 # Which pairs ------------------------------------------------------------------------------------
@@ -146,10 +163,7 @@ def test_special_tokens_are_no_words_unless_the_rule_names_one() -> None:
 
 def test_a_row_that_predicts_is_tried_on_rows_that_predict() -> None:
     read = encoding("The keys to it are old .", site="decoder", causal=True, ends=False)
-    found = rule({"predicts": "are"}, "keys", min=0.3).trials(
-        read, pair_of(rule({"predicts": "are"}, "keys", min=0.3), read), ()
-    )
-    assert found is not None
+    found = controls_of(rule({"predicts": "are"}, "keys", min=0.3), read)
     # Rows 1 to 5 predict "to" to "."; "it" stands two words behind "keys".
     steps = {
         (found.queries[query][0], found.keys[key][0])
@@ -189,7 +203,14 @@ def test_pairs_of_another_site_and_token_ids_are_no_pairs_of_this_one() -> None:
     elsewhere = replace(stated, site="cross")
     assert stated.excluded([stated, elsewhere]) == (stated,)
     read = replace(READ, sample=replace(READ.sample, ids=READ.source.ids))
-    assert rule("slept", "animals", min=0.3).pair(read) is None
+    assert rule("slept", "animals", min=0.3).chance(read) is None
+
+
+def test_a_text_with_fewer_words_than_the_contrast_has_no_control_pairs() -> None:
+    stated = rule("slept", "animals", over="old river .", min=0.3)
+    assert tried(stated)
+    short = chance_rule(stated).controls(encoding("river slept"), ())
+    assert len(short) == 0
 
 
 def test_a_rule_that_wants_nothing_is_not_tried_on_what_it_states() -> None:
@@ -201,8 +222,8 @@ def test_a_rule_that_wants_nothing_is_not_tried_on_what_it_states() -> None:
 
 
 def test_a_word_with_itself_and_a_mixed_union_have_no_control() -> None:
-    assert rule("river", "river", min=0.3).pair(READ) is None
-    assert rule("river", ["old", {"special": "cls"}], min=0.3).pair(READ) is None
+    assert rule("river", "river", min=0.3).chance(READ) is None
+    assert rule("river", ["old", {"special": "cls"}], min=0.3).chance(READ) is None
 
 
 def test_of_a_long_text_some_queries_are_drawn_always_the_same() -> None:
@@ -490,10 +511,16 @@ def test_a_rate_that_cannot_be_measured_is_an_error_of_its_own_rule(
     cases = suite(20, last="min: 0.7")
     chance = Attends.chance
 
-    def faulty(self: Attends, *given: Any) -> Any:
-        if self.min == 0.7:
+    class FaultyChance(WordPairChance):
+        def needs(self, encoding: Encoding, pairs: WordPairs) -> tuple[Need, ...]:
+            return (Need(encoding.sample, self.pair.site, self.pair.layers, pairs.queries[0]),)
+
+        def judge(self, rows: Sequence[Any], pairs: WordPairs) -> PairOutcomes:
             raise Faulty("no chance")
-        return chance(self, *given)
+
+    def faulty(self: Attends, encoding: Encoding) -> WordPairChance | None:
+        found = chance(self, encoding)
+        return FaultyChance(found.pair) if found and self.min == 0.7 else found
 
     monkeypatch.setattr(Attends, "chance", faulty)
     runner = Runner(FakeReader(), cases, chance_max=0.05)
