@@ -1,8 +1,8 @@
 """The rules that a case file can state, by name.
 
-One file a family: a module in this folder that registers its rules is all that a new rule takes.
-Other packages add theirs by the entry point group `attnprobe.rules`; each names a module or a
-class whose import registers them.
+Each family has a file: a new rule takes no more than a module in this folder that registers it.
+Other packages add rules by the entry point group `attnprobe.rules`; an entry point names a module
+or a class whose import registers them.
 """
 
 from __future__ import annotations

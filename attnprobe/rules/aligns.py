@@ -1,8 +1,8 @@
 """`aligns`: whether cross-attention finds the source words that the target words translate.
 
-Each target word is linked to the source word that gets most of its row. Gold links are sure or
-possible (Och & Ney 2003, "A Systematic Comparison of Various Statistical Alignment Models"). Only
-target words that the gold names are scored; special tokens are no candidates.
+A target word links to the source word that gets most of its row. Gold links are sure or possible
+(Och & Ney 2003, "A Systematic Comparison of Various Statistical Alignment Models"). Only target
+words with a gold link are scored; special tokens are no candidates.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ _ROWS: Mapping[Row, str] = {
 def best_sources(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     """The source word that gets most of each row, `[..., target]`; -1 for none.
 
-    A row that has less than 0.05 of its mass on words says nothing about words.
+    A row with less than 0.05 of its mass on words links to nothing.
 
     Args:
         weights: `[..., target, source]` by word, without special tokens.
     """
-    said = weights.sum(axis=-1) >= LEAST_CONTENT
-    return np.where(said, weights.argmax(axis=-1), -1)
+    telling = weights.sum(axis=-1) >= LEAST_CONTENT
+    return np.where(telling, weights.argmax(axis=-1), -1)
 
 
 def accuracy(links: Set[Link], gold: Set[Link]) -> float:
@@ -83,8 +83,8 @@ class _Gold:
 
     Attributes:
         targets: the words that are scored.
-        sources: the words that compete: all of the text.
-        possible: these hold the sure ones.
+        sources: the words that compete, which are all words of the text.
+        possible: the possible links, sure ones included.
     """
 
     targets: tuple[Group, ...]
@@ -100,7 +100,7 @@ class _Gold:
 
     @property
     def worst(self) -> frozenset[Link]:
-        """Links that are as wrong as any head's can be; a word may have no wrong one."""
+        """Links that are as wrong as a head's links can be; some words have no wrong link."""
         return frozenset(
             (
                 target,
@@ -116,7 +116,7 @@ class _Gold:
         return frozenset((target, int(at)) for target, at in enumerate(sources) if at >= 0)
 
 
-def _two(pair: list[Selector]) -> list[Selector]:
+def _check_pair(pair: list[Selector]) -> list[Selector]:
     if len(pair) != 2:
         raise ValueError(f"a pair is [target word, source word], not {len(pair)} words")
     for selector in pair:
@@ -125,7 +125,7 @@ def _two(pair: list[Selector]) -> list[Selector]:
     return pair
 
 
-def _pharaoh(gold: str) -> str:
+def _check_gold(gold: str) -> str:
     for link in gold.split():
         if not _LINK.fullmatch(link):
             raise ValueError(
@@ -135,9 +135,9 @@ def _pharaoh(gold: str) -> str:
     return gold
 
 
-Pair = Annotated[
+LinkPair = Annotated[
     list[SelectorField],
-    AfterValidator(_two),
+    AfterValidator(_check_pair),
     Field(json_schema_extra={"minItems": 2, "maxItems": 2}),
 ]
 
@@ -156,9 +156,9 @@ class Aligns(Rule):
     positional = ("pairs",)
 
     site: Literal["cross"] = Field("cross", description="Cross attention, the only one possible.")
-    pairs: list[Pair] = Field([], description="Sure links: [[target word, source word], ...].")
-    possible: list[Pair] = Field([], description="Links that are right but not demanded.")
-    gold: Annotated[str, AfterValidator(_pharaoh)] = Field(
+    pairs: list[LinkPair] = Field([], description="Sure links: [[target word, source word], ...].")
+    possible: list[LinkPair] = Field([], description="Links that are right but not demanded.")
+    gold: Annotated[str, AfterValidator(_check_gold)] = Field(
         "",
         description="Links by word numbers, source-target: 0-0 1-2, or 1p2 if only possible. "
         "Words are what spaces part, counted from 0.",
@@ -221,8 +221,9 @@ class Aligns(Rule):
         if how == "mean":
             judged = judged.mean(axis=0, keepdims=True)
         chosen = best_sources(judged)
-        demands = [hardest(self._demands(gold.links(one), gold)) for one in chosen]
-        scores = [accuracy(gold.links(one), gold.possible) for one in chosen]
+        links = [gold.links(sources) for sources in chosen]
+        demands = [hardest(self._demands(head_links, gold)) for head_links in links]
+        scores = [accuracy(head_links, gold.possible) for head_links in links]
         decider = decide(demands, how, self.heads.count, best=int(np.argmax(scores)))
         decided = heads if how == "mean" else (heads[decider],)
         name = f"mean of {len(heads)} heads" if how == "mean" else str(decided[0])
@@ -242,7 +243,7 @@ class Aligns(Rule):
             heads_tried=len(heads),
             sink=float(sink_shares(distribution, found.keys, causal=False)),
             unbreakable=is_unbreakable(demands, how, self.heads.count),
-            top=_linked(judged[decider], gold),
+            top=_first_links(judged[decider], gold),
             picture=Picture(found.site, decided, tuple(sorted(set(picked))), ()),
             charts=tuple(
                 HeadGrid(
@@ -251,7 +252,7 @@ class Aligns(Rule):
                     head_grid(_accuracies(found, gold, row)),
                     decided,
                 )
-                for row in (self.row, *(other for other in _ROWS if other != self.row))
+                for row in sorted(_ROWS, key=lambda row: row != self.row)
             ),
         )
 
@@ -282,17 +283,17 @@ class Aligns(Rule):
         """The gold links as words of this text.
 
         Raises:
-            SelectorError: a word that is not there, or that is a special token.
+            SelectorError: the text lacks a word, or the word is a special token.
         """
         queries, keys = encoding.queries(self.site), encoding.keys(self.site)
-        targets, sources = _ordinary(queries), _ordinary(keys)
+        targets, sources = _words_of(queries), _words_of(keys)
         sure: set[Link] = set()
         possible: set[Link] = set()
-        for target, source, is_sure in self._stated(queries, keys):
+        for target, source, is_sure in self._stated_links(queries, keys):
             links = {
                 (row, column)
-                for row in _touched(target, queries, targets)
-                for column in _touched(source, keys, sources)
+                for row in _word_indices(target, queries, targets)
+                for column in _word_indices(source, keys, sources)
             }
             possible |= links
             if is_sure:
@@ -306,37 +307,39 @@ class Aligns(Rule):
             frozenset((at[target], source) for target, source in possible),
         )
 
-    def _stated(self, queries: Tokens, keys: Tokens) -> Iterator[tuple[Selector, Selector, bool]]:
+    def _stated_links(
+        self, queries: Tokens, keys: Tokens
+    ) -> Iterator[tuple[Selector, Selector, bool]]:
         for pairs, sure in ((self.pairs, True), (self.possible, False)):
             for target, source in pairs:
                 yield target, source, sure
         for link in self.gold.split():
             if match := _LINK.fullmatch(link):
-                source, target = _numbered(match[1], keys), _numbered(match[3], queries)
+                source, target = _word_at(match[1], keys), _word_at(match[3], queries)
                 yield target, source, match[2] == "-"
 
 
 def _accuracy_slack(links: Set[Link], gold: _Gold, demanded: float) -> float:
-    """How many links more than needed are right, as a share, from half a link below the least."""
+    """How many more links are right than needed, counted from half a link below, as a share."""
     count = len(gold.targets)
     least = ceil(demanded * count - ROUNDING)
     return (round(accuracy(links, gold.possible) * count) - least + 0.5) / count
 
 
 def _aer_slack(links: Set[Link], gold: _Gold, demanded: float) -> float:
-    """The same of the errors that are allowed."""
+    """How many more errors are allowed, counted from half an error above, as a share."""
     count = len(links) + len(gold.sure)
     most = floor(demanded * count + ROUNDING)
     observed = alignment_error_rate(links, gold.sure, gold.possible)
     return (most - round(observed * count) + 0.5) / count
 
 
-def _ordinary(tokens: Tokens) -> tuple[Group, ...]:
+def _words_of(tokens: Tokens) -> tuple[Group, ...]:
     return tuple(word for word in groups(tokens) if not word.special)
 
 
-def _touched(selector: Selector, tokens: Tokens, words: Sequence[Group]) -> tuple[int, ...]:
-    """Which words a selector takes in."""
+def _word_indices(selector: Selector, tokens: Tokens, words: Sequence[Group]) -> tuple[int, ...]:
+    """Indices of the words that a selector names."""
     found = set(positions(selector, tokens))
     touched = tuple(
         index for index, word in enumerate(words) if not found.isdisjoint(word.positions)
@@ -346,8 +349,8 @@ def _touched(selector: Selector, tokens: Tokens, words: Sequence[Group]) -> tupl
     return touched
 
 
-def _numbered(number: str, tokens: Tokens) -> Selector:
-    """The word of this number, where spaces part words."""
+def _word_at(number: str, tokens: Tokens) -> Selector:
+    """The word of this number, counted between spaces from 0."""
     words = list(re.finditer(r"\S+", tokens.text))
     if int(number) >= len(words):
         raise SelectorError(
@@ -372,20 +375,20 @@ def _accuracies(found: Rows, gold: _Gold, row: Row) -> dict[int, Doubles]:
     return {
         layer: np.array(
             [
-                accuracy(gold.links(one), gold.possible)
-                for one in best_sources(_word_rows(found, weights, gold, row))
+                accuracy(gold.links(sources), gold.possible)
+                for sources in best_sources(_word_rows(found, weights, gold, row))
             ]
         )
         for layer, weights in found.weights.items()
     }
 
 
-def _linked(weights: Floats, gold: _Gold) -> tuple[Attended, ...]:
-    """Some links with their weights, wrong ones first."""
+def _first_links(weights: Floats, gold: _Gold) -> tuple[Attended, ...]:
+    """The first five links with their weights, wrong links first."""
     found = []
     for target, source in enumerate(best_sources(weights)):
         if source >= 0:
             label = f"{gold.targets[target].label} → {gold.sources[source].label}"
-            shown = Attended(label, float(weights[target, source]))
-            found.append(((target, int(source)) in gold.possible, shown))
-    return tuple(shown for _, shown in sorted(found, key=lambda one: one[0])[:SHOWN])
+            link = Attended(label, float(weights[target, source]))
+            found.append(((target, int(source)) in gold.possible, link))
+    return tuple(link for _, link in sorted(found, key=lambda entry: entry[0])[:SHOWN])

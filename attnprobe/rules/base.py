@@ -31,7 +31,8 @@ from attnprobe.words.selectors import (
     parse_selector,
 )
 
-# A number this near to its bound is "borderline": noise of another machine could turn it.
+# A number within this distance of its bound is "borderline": the noise of another machine could
+# turn the outcome.
 BAND = 1e-3
 
 RULES: Registry[type[Rule]] = Registry("rule")
@@ -104,7 +105,7 @@ SELECTOR_SCHEMA: dict[str, Any] = {
     ],
 }
 
-# The definitions are put in by `cases.schema`.
+# The JSON Schema of case files holds the definitions.
 HeadsField = Annotated[Heads, PlainValidator(_heads), WithJsonSchema({"definition": "heads"})]
 SelectorField = Annotated[
     Selector, PlainValidator(_selector), WithJsonSchema({"definition": "selector"})
@@ -112,7 +113,7 @@ SelectorField = Annotated[
 
 
 class Place(NamedTuple):
-    """A selector of a rule: the field that holds it and the end of the attention it lies at."""
+    """A selector of a rule, the field that holds it, and whether it names rows or columns."""
 
     field: str
     selector: Selector
@@ -120,7 +121,7 @@ class Place(NamedTuple):
 
 
 class Rule(BaseModel, ABC):
-    """Base of all rules. A rule sees tokens and rows, never a model."""
+    """Base of all rules. A rule sees tokens and attention rows, never a model."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
@@ -129,11 +130,11 @@ class Rule(BaseModel, ABC):
     kind: ClassVar[str]
     # The arguments that a Python probe may give without their names.
     positional: ClassVar[tuple[str, ...]] = ()
-    # The fields that bound a number; all others say which number it is.
+    # The fields that bound a number; the other fields say which number.
     bounds: ClassVar[frozenset[str]] = frozenset({"min", "max"})
-    # Arguments for somebody who wrote none, without heads and site.
+    # Arguments that a message shows to users who wrote none, without heads and site.
     example: ClassVar[str] = "{min: 0.5}"
-    # What to say of keys that another rule takes.
+    # What a message says of keys that belong to another rule.
     misplaced: ClassVar[Mapping[str, str]] = {}
 
     heads: HeadsField = Field(description="Which heads the rule looks at.")
@@ -143,30 +144,33 @@ class Rule(BaseModel, ABC):
 
     @abstractmethod
     def places(self) -> Iterator[Place]:
-        """The selectors of the rule, so that they can be found in the text before any run."""
+        """The selectors of the rule; collecting a case file looks them up in the text."""
 
     @abstractmethod
     def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
-        """The rows, or readouts of the model's own prediction, that `judge` will want.
+        """The rows, or readouts of the model's prediction, that `judge` takes.
 
         Raises:
-            SelectorError: a word, head or layer that is not there, or a pair that no head can
-                connect.
+            SelectorError: the text or the model lacks a word, head or layer, or no head can
+                connect a pair.
         """
 
     @abstractmethod
     def judge(self, rows: Sequence[Any]) -> Verdict:
-        """The verdict on what comes in the order of `needs`: `Rows`, or a float for a readout.
+        """The verdict.
+
+        Args:
+            rows: the answers in the order of `needs`: `Rows`, or a float for a readout.
 
         Raises:
-            MeasureError: rows that hold no distribution.
+            MeasureError: the rows hold no distribution.
         """
 
     def check_length(self, most: int) -> None:
-        """Refuses a bound that no text of at most so many tokens can break, whatever reads it.
+        """Refuses a bound that no text of at most `most` tokens can break, in whatever model.
 
         Raises:
-            SelectorError: names the bound and what it would have to be.
+            SelectorError: names the bound and a value that could be broken.
         """
         return
 
@@ -181,14 +185,15 @@ class Rule(BaseModel, ABC):
         return None
 
     def text_of(self, sample: Sample, end: End) -> str:
-        """The text that spans at this end count in; two texts as `Sample.joined`."""
+        """The text in which spans at this end count characters; two texts as `Sample.joined`."""
         return sample.target or "" if self._in_target(sample, end) else sample.joined
 
     def locate(self, selector: Selector, sample: Sample, end: End) -> tuple[Span, ...]:
         """The characters of `text_of` that a selector at this end means.
 
         Raises:
-            SelectorError: as `align.locate`; or it names one of two texts, and lies in the target.
+            SelectorError: as `words.locate.locate`; or the selector names one of two texts, and
+                lies in the target.
         """
         if not self._in_target(sample, end):
             return locate(selector, sample.joined, pair_start=sample.pair_start)
@@ -196,16 +201,16 @@ class Rule(BaseModel, ABC):
         return locate(selector, sample.target or "")
 
     def _in_target(self, sample: Sample, end: End) -> bool:
-        """Whether a selector at this end counts in the target text."""
+        """Whether a selector at this end names words of the target text."""
         if sample.target is None or self.site == "encoder":
             return False
         return not (self.site == "cross" and end == "key")
 
     def check_places(self, encoding: Encoding, site: Site) -> None:
-        """Refuses selectors that mean nothing where they stand.
+        """Refuses selectors that mean nothing at their end of the attention.
 
-        These are `predicts` where no row predicts (at the key end, and where rows see all), and in
-        a target text `text` and `pair`, which tell the encoder's texts apart.
+        These are `predicts` where no row predicts (at the key end, and where rows see all), and
+        `text` and `pair` in a target text: they name the texts of the encoder.
 
         Raises:
             SelectorError: names the field.
@@ -228,7 +233,7 @@ class Rule(BaseModel, ABC):
                 )
 
     def relation(self) -> str:
-        """What the rule relates, as a reader would say it: `it → animal over street`."""
+        """What the rule relates, for readers: `it → animal over street`."""
         return ""
 
     def describe(self) -> str:
@@ -239,20 +244,20 @@ class Rule(BaseModel, ABC):
 def parse_rule(
     kind: str, arguments: Mapping[str, Any], *, head_sets: Mapping[str, Any] | None = None
 ) -> Rule:
-    """A rule from what a case file or a Python probe states.
+    """The rule that a case file or a Python probe states.
 
     Raises:
-        AttnprobeError: no rule of this name.
-        pydantic.ValidationError: arguments that the rule does not take.
+        AttnprobeError: there is no rule of this name.
+        pydantic.ValidationError: the rule does not take these arguments.
     """
     return RULES[kind].model_validate(dict(arguments), context={"head_sets": head_sets or {}})
 
 
 def check_numbers(rows: Rows, heads: Collection[Head] | None = None) -> None:
-    """Raises MeasureError if a weight is no number: no comparison with it would mean anything.
+    """Raises MeasureError if a weight is no number, since no comparison with it means anything.
 
     Args:
-        heads: those that are judged; all of the captured layers unless given.
+        heads: the heads to check; all heads of the captured layers unless given.
     """
     for layer, weights in rows.weights.items():
         for number in np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2))):
@@ -265,9 +270,10 @@ class Demand(NamedTuple):
     """A bound on one head, and by how much the head meets it.
 
     Attributes:
-        slack: by how much the head does better than the bound, below zero where it falls short:
-            the distance of the number, or the difference of weights or links that it stands for.
-        idle: whether no model can fail it on this text: at worst it is borderline.
+        slack: by how much the head does better than the bound, below zero where it falls short.
+            This is the distance of the number from the bound; for a rank or a ratio it is the
+            difference of weights behind it, for an accuracy of links that of counts.
+        idle: whether no model can fail the bound on this text: at worst it is borderline.
     """
 
     bound: Bound
@@ -291,8 +297,8 @@ class Demand(NamedTuple):
 
         Args:
             slack: the distance of the number from its bound unless given.
-            strict: whether a slack of exactly zero fails; as the relation says unless given.
-            worst: the least slack that any model could have on this text, where that is known.
+            strict: whether a slack of exactly zero fails; true for `>` and `<` unless given.
+            worst: the least slack that any model can have on this text, where that is known.
         """
         if slack is None:
             slack = observed - demanded if relation in (">=", ">") else demanded - observed
@@ -325,16 +331,16 @@ def verdict_of(
     """The verdict on a head.
 
     Args:
-        demands: all on that head, the one that decides first. Of the others, those that nothing
-            can break are vacuous.
-        left_out: what was left out of the numbers, to be said behind their measures.
+        demands: all demands on that head. The first one decides; later ones that nothing can
+            break are vacuous.
+        left_out: a note on what the numbers leave out; it is appended to their measures.
         unbreakable: whether the expectation holds whatever the model does.
         about: the other fields of `Verdict`.
     """
     deciding, *others = demands
     bounds = [
         deciding.bound,
-        *(replace(own.bound, outcome="vacuous") if own.idle else own.bound for own in others),
+        *(replace(late.bound, outcome="vacuous") if late.idle else late.bound for late in others),
     ]
     outcome = deciding.bound.outcome
     unbreakable = unbreakable and outcome != "failed"
@@ -347,18 +353,21 @@ def verdict_of(
 
 
 def hardest(demands: Iterable[Demand]) -> tuple[Demand, ...]:
-    """The demands on a head that must meet all of them: the one that decides, then the others.
+    """The demands on a head that must meet them all: the deciding one, then the others.
 
-    One that nothing can break decides only where all are such.
+    A demand that nothing can break decides only if nothing can break the others either.
     """
     return tuple(sorted(demands, key=lambda demand: (demand.idle, *demand.ease)))
 
 
 def decide(heads: Sequence[Sequence[Demand]], how: How, count: int, *, best: int) -> int:
-    """Index of the head that decides, given the demands on each head, the hardest first.
+    """Index of the head that decides.
 
-    `any` is decided by the head with the most slack, `all` by the one with the least, `at_least
-    k` by the k-th, `best` by the head at index `best`.
+    The head with the most slack decides `any`, the one with the least `all`, the k-th `at_least
+    k`, the head at index `best` decides `best`.
+
+    Args:
+        heads: the demands on each head, the hardest first.
     """
     order = sorted(range(len(heads)), key=lambda index: heads[index][0].ease, reverse=True)
     if how == "best":

@@ -247,7 +247,7 @@ class PairOutcomes(NamedTuple):
 
 @dataclass(frozen=True)
 class WordPairChance(ABC):
-    """How a rule on two words is tried on the other word pairs of the suite's texts.
+    """How a rule on two words is tried on other word pairs of the suite's texts.
 
     For `attends: {from: are, to: keys, min: 0.3}` the chance rate is the share of control pairs
     whose weight is at least 0.3.
@@ -334,7 +334,7 @@ def draw_control_pairs(
                 continue
             if not pair.is_visible(site, rows, keys[start]):
                 continue
-            apart = [other for other in against if set(contrasts[other]).isdisjoint(keys[start])]
+            apart = [rival for rival in against if set(contrasts[rival]).isdisjoint(keys[start])]
             if apart or not geometry.widths[2]:
                 drawn.append((number, start, chance.choice(apart) if apart else 0))
     drawn = _drawn(drawn, PAIRS, f"pairs {seed}")
@@ -346,7 +346,7 @@ def draw_control_pairs(
         tuple(contrasts),
         np.array([places[number] for number, _, _ in drawn], np.int64),
         np.array([key for _, key, _ in drawn], np.int64),
-        np.array([other for _, _, other in drawn], np.int64) if geometry.widths[2] else None,
+        np.array([contrast for _, _, contrast in drawn], np.int64) if geometry.widths[2] else None,
     )
 
 
@@ -393,10 +393,10 @@ def _words(tokens: Tokens) -> list[Group]:
 
 
 def _stretch_of(found: Sequence[int], words: Sequence[Group]) -> _Stretch:
-    """The words that these positions touch; a special token stands in the place of a word.
+    """The words that these positions touch; a special token takes the place of a word.
 
-    Between two texts it has the place of the last word before it, whose row predicts the next as
-    well.
+    Between two texts it takes the place of the last word before it, whose row predicts the next
+    word as well.
     """
     touched = [
         number for number, word in enumerate(words) if not set(found).isdisjoint(word.positions)
@@ -480,7 +480,7 @@ def _open(
 
 
 def _drawn(found: list[T], most: int, seed: str) -> list[T]:
-    """At most so many of them, in their order."""
+    """At most `most` of them, drawn by the seed, in their order."""
     if len(found) <= most:
         return found
     chosen = random.Random(f"{SEED} {seed}").sample(range(len(found)), most)
@@ -488,9 +488,9 @@ def _drawn(found: list[T], most: int, seed: str) -> list[T]:
 
 
 def _seed(sample: Sample) -> str:
-    """A sample as its draws are seeded.
+    """The part of a seed that depends on the sample.
 
-    Spelled out, so that a field that is added to `Sample` does not change which pairs are drawn.
+    Spelled out, so that a new field of `Sample` does not change which pairs are drawn.
     """
     return (
         f"Sample(text={sample.joined!r}, target={sample.target!r}, "

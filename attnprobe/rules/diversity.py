@@ -42,7 +42,7 @@ STEPS = 300
 def js_divergence(weights: Floats) -> Doubles:
     """Jensen-Shannon divergence of each two heads, mean over rows, `[heads, heads]` in nats.
 
-    `JS(p, q) = H((p + q) / 2) − (H(p) + H(q)) / 2`, from 0 for like rows to ln 2 for rows that
+    `JS(p, q) = H((p + q) / 2) − (H(p) + H(q)) / 2`, from 0 for equal rows to ln 2 for rows that
     share no source. Symmetric; exactly zero on the diagonal. What a learned sink takes of a row
     counts as one more source.
 
@@ -52,12 +52,12 @@ def js_divergence(weights: Floats) -> Doubles:
     given = weights.astype(np.float64)
     rest = np.clip(1 - given.sum(axis=-1, keepdims=True), 0, None)
     rows = np.concatenate([given, rest], axis=-1)
-    own = entropy(rows)
+    single = entropy(rows)
     found = np.zeros((len(rows), len(rows)))
     for head in range(len(rows) - 1):
         later = slice(head + 1, None)
         both = entropy((rows[head] + rows[later]) / 2)
-        found[head, later] = (both - (own[head] + own[later]) / 2).mean(axis=-1)
+        found[head, later] = (both - (single[head] + single[later]) / 2).mean(axis=-1)
     return np.clip(found + found.T, 0, np.log(2))
 
 
@@ -93,8 +93,8 @@ class Diversity(Rule):
     """The heads of a set differ enough from one another, or are alike enough.
 
     The number is the Jensen-Shannon divergence, mean over the pairs of heads, and so is the slack.
-    Without `how` all pairs of the set are taken together; any, all or at_least judge each layer by
-    the pairs of its own heads.
+    Without `how` the rule takes all pairs of the set together; any, all or at_least judge each
+    layer by the pairs of its heads.
     """
 
     kind = "diversity"
@@ -134,10 +134,10 @@ class Diversity(Rule):
         site = found.encoding.site(self.site)
         sets = self._sets(site)
         weights = [np.stack([found.weights[at.layer][at.head] for at in heads]) for heads in sets]
-        between = [js_divergence(one) for one in weights]
+        between = [js_divergence(of_set) for of_set in weights]
         demands = [
-            hardest(self._demands(_mean_of_pairs(one), self._range(found.encoding, site, heads)))
-            for one, heads in zip(between, sets, strict=True)
+            hardest(self._demands(_mean_of_pairs(apart), self._range(found.encoding, site, heads)))
+            for apart, heads in zip(between, sets, strict=True)
         ]
         how = self.heads.how or "all"
         decider = decide(demands, how, self.heads.count, best=0)
@@ -174,7 +174,7 @@ class Diversity(Rule):
         return tuple(sets)
 
     def _range(self, encoding: Encoding, site: Site, heads: Sequence[Head]) -> Range:
-        """Which divergences these heads can have; a learned sink is one more place to look at."""
+        """The divergences that these heads can have; a learned sink counts as one more key."""
         layers = {head.layer for head in heads}
         frame = Frame.of(encoding, site)
         visible = np.logical_or.reduce([frame.in_layer(site, at).visible for at in layers])

@@ -2,8 +2,8 @@
 
 The heads' outputs are replaced before the output projection, by zero or by their mean over the
 suite (Michel et al. 2019, "Are Sixteen Heads Really Better than One?"; Wang et al. 2022,
-"Interpretability in the Wild"). The change of the readout is told beside that by as many random
-heads of the same layers: a change that any heads would cause says nothing about these.
+"Interpretability in the Wild"). The verdict sets the change of the readout beside the changes by as
+many random heads of the same layers: a change that any heads would cause says nothing about these.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ Text = Annotated[str, Field(min_length=1)]
 def random_sets(
     heads: Sequence[Head], per_layer: Mapping[int, int], *, draws: int, seed: int
 ) -> tuple[tuple[Head, ...], ...]:
-    """Distinct sets of as many heads in the same layers, none of them the given one.
+    """Distinct random sets of as many heads in the same layers, none of them the given set.
 
-    Fewer than `draws` where the layers hold no more; the same for the same seed.
+    There are fewer than `draws` where the layers hold no more. A seed gives the same sets always.
 
     Args:
         per_layer: number of heads of each layer.
@@ -67,29 +67,29 @@ def random_sets(
     layers = sorted({head.layer for head in heads})
     counts = {layer: sum(head.layer == layer for head in heads) for layer in layers}
     possible = math.prod(math.comb(per_layer[layer], counts[layer]) for layer in layers) - 1
-    own = tuple(sorted(heads))
+    given = tuple(sorted(heads))
     if possible <= draws:
-        each = [
+        by_layer = [
             itertools.combinations([Head(layer, n) for n in range(per_layer[layer])], counts[layer])
             for layer in layers
         ]
-        every = (tuple(itertools.chain(*parts)) for parts in itertools.product(*each))
-        return tuple(one for one in every if one != own)
+        every = (tuple(itertools.chain(*parts)) for parts in itertools.product(*by_layer))
+        return tuple(drawn for drawn in every if drawn != given)
     chance = random.Random(seed)
     found: dict[tuple[Head, ...], None] = {}
     while len(found) < draws:
-        one = tuple(
+        drawn = tuple(
             Head(layer, number)
             for layer in layers
             for number in sorted(chance.sample(range(per_layer[layer]), counts[layer]))
         )
-        if one != own:
-            found[one] = None
+        if drawn != given:
+            found[drawn] = None
     return tuple(found)
 
 
-class Asked(BaseModel):
-    """What the model itself is asked for, before and after heads are taken out."""
+class ReadoutArguments(BaseModel):
+    """The arguments that say what is read out of the model, with and without heads."""
 
     good: SelectorField | None = Field(
         None,
@@ -110,7 +110,7 @@ class Asked(BaseModel):
     seed: int = Field(0, description="Of the random heads.")
 
     @model_validator(mode="after")
-    def _asks_for_one_thing(self) -> Self:
+    def _names_one_readout(self) -> Self:
         if self.positive is None:
             if self.negative is not None or self.pool != "mean":
                 raise ValueError("negative: and pool: need positive:, a text to compare with")
@@ -124,17 +124,17 @@ class Asked(BaseModel):
 
     @property
     def readout(self) -> str:
-        """What is read out, with its unit."""
+        """The readout in words, with its unit."""
         return "the readout (nats)" if self.positive is None else "the similarity (cosine)"
 
     @property
     def readout_unit(self) -> MeasureUnit:
-        """The unit of what is read out."""
+        """The unit of the readout."""
         return "nats" if self.positive is None else "cosine"
 
 
 @RULES.register("effect")
-class Effect(Asked, Rule):
+class Effect(ReadoutArguments, Rule):
     """Without these heads, the model finds a word less likely, or a text less alike, or hardly so.
 
     The readout is the log probability of `good` where it stands, or its difference to that of
@@ -186,7 +186,7 @@ class Effect(Asked, Rule):
 
     @property
     def _most(self) -> int | None:
-        """The largest change that there can be, of one cosine or the difference of two."""
+        """The largest possible change of a cosine, or of the difference of two; None in nats."""
         return None if self.positive is None else 2 if self.negative is None else 4
 
     def places(self) -> Iterator[Place]:
@@ -213,7 +213,8 @@ class Effect(Asked, Rule):
         """The prediction of the intact model, without the heads, and without each random set.
 
         Raises:
-            SelectorError: no such word or heads, or too few other heads to compare with.
+            SelectorError: the text lacks the word, the model lacks the heads, or there are too few
+                other heads to compare with.
         """
         if self.positive is not None and encoding.sample.joined in (self.positive, self.negative):
             raise SelectorError(
@@ -229,22 +230,22 @@ class Effect(Asked, Rule):
                 "to compare with; name fewer heads of a layer"
             )
         ablated = (Ablation(site.name, chosen, self.how) for chosen in (heads, *draws))
-        return tuple(self._readout(encoding.sample, one) for one in (None, *ablated))
+        return tuple(self._readout(encoding.sample, ablation) for ablation in (None, *ablated))
 
     def control(self, values: Sequence[float]) -> AblationControl:
         """What ablation changes, from the answers to `readouts`.
 
         Raises:
-            MeasureError: a readout that is no number.
+            MeasureError: a readout is no number.
         """
-        intact, ablated, *random_ones = (float(value) for value in values)
-        if not all(map(math.isfinite, (intact, ablated, *random_ones))):
+        intact, ablated, *by_random_heads = (float(value) for value in values)
+        if not all(map(math.isfinite, (intact, ablated, *by_random_heads))):
             raise MeasureError("the model's own prediction is no number")
         return AblationControl(
             intact,
             ablated,
             self._change(intact, ablated),
-            tuple(self._change(intact, value) for value in random_ones),
+            tuple(self._change(intact, value) for value in by_random_heads),
         )
 
     def judge(self, rows: Sequence[Any]) -> Verdict:
@@ -255,7 +256,7 @@ class Effect(Asked, Rule):
         control = self.control(rows[1:])
         demands = hardest(self._demands(control))
         positions_seen = list(found.positions)
-        # Without a row in question, nothing of a long text can be shown.
+        # All rows are captured where none is special; those of a long text are not drawn.
         shown = len(positions_seen) <= WHOLE_PICTURE
         distribution = np.mean(
             [found.at(head.layer, positions_seen)[head.head].mean(axis=0) for head in heads], axis=0
@@ -328,14 +329,14 @@ class Effect(Asked, Rule):
             )
 
 
-class Confirm(Asked):
-    """How a rule on attention is confirmed by ablation.
+class Confirm(ReadoutArguments):
+    """How ablation confirms a rule on attention.
 
     By default the readout is the word that the row predicts, or the word that attends; with
     `positive`, how much nearer the text's embedding is to that text than to `negative`. It must
     fall, and by more than for 95 % of the draws of random heads; where the layers have fewer than
-    20 other sets, by more than for each. The verdict tells p, the share of all sets, its own
-    included, that do as much: at least 1 of 12 where a layer has 12 heads.
+    20 other sets, by more than for all of them. The verdict states p, the share of all sets, the
+    ablated one included, that do as much: at least 1 of 12 where a layer has 12 heads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -349,11 +350,11 @@ class Confirm(Asked):
 
     def rule(self, heads: Heads, site: SiteName | None, from_: Selector) -> Effect:
         """The effect rule on these heads."""
-        asked = {name: getattr(self, name) for name in Asked.model_fields}
+        arguments = {name: getattr(self, name) for name in ReadoutArguments.model_fields}
         if self.good is None and self.positive is None:
-            asked["good"] = _spelled(from_)
+            arguments["good"] = _word_itself(from_)
         top = self._rank(self.draws)
-        return Effect(heads=heads, site=site, draws=self.draws, top=top, **asked)
+        return Effect(heads=heads, site=site, draws=self.draws, top=top, **arguments)
 
     def judge(self, verdict: Verdict, control: AblationControl, *, predicts: bool) -> Verdict:
         """The verdict on the attention, with what ablation says beside it.
@@ -365,14 +366,14 @@ class Confirm(Asked):
         matters = control.change > 0 and control.as_much < top
         chance = (1 + control.as_much) / (1 + len(control.draws))
         if verdict.outcome == "failed":
-            told = "does not attend" + (", though ablation changes the prediction" * matters)
+            statement = "does not attend" + (", though ablation changes the prediction" * matters)
         elif matters:
-            told = f"attends and matters (p = {format_p(chance)} among random heads)"
+            statement = f"attends and matters (p = {format_p(chance)} among random heads)"
         else:
-            told = "attends, but ablation changes nothing that random heads would not"
+            statement = "attends, but ablation changes nothing that random heads would not"
             if not predicts and self.positive is None:
-                told += " (this row does not predict the word; see {predicts: ...})"
-        verdict = replace(verdict, control=control, confirmed=told)
+                statement += " (this row does not predict the word; see {predicts: ...})"
+        verdict = replace(verdict, control=control, confirmed=statement)
         if not self.required or matters or verdict.outcome == "failed":
             return verdict
         if control.change > 0:
@@ -388,7 +389,7 @@ class Confirm(Asked):
 
     @staticmethod
     def _rank(draws: int) -> int:
-        """The largest rank among the draws at which a change is no chance: 5 %, at least 1."""
+        """The largest rank among the draws of a change that chance does not explain: 5 %."""
         return max(1, draws // 20)
 
 
@@ -434,7 +435,7 @@ _CONFIRM_SCHEMA: dict[str, Any] = {
 ConfirmField = Annotated[Confirm, PlainValidator(_confirm), WithJsonSchema(_CONFIRM_SCHEMA)]
 
 
-def _spelled(from_: Selector) -> Selector:
+def _word_itself(from_: Selector) -> Selector:
     """The word that a row predicts, or the word of the row itself."""
     return Selector(
         tuple(

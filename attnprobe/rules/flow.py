@@ -40,7 +40,7 @@ MOST_TOKENS = 128
 
 
 def mixing(weights: Mapping[int, Floats], *, causal: bool) -> Floats:
-    """What each layer hands on, `Â` as `[layers, target, source]`; rows sum to 1.
+    """What each layer hands on, `Â`, `[layers, target, source]`; rows sum to 1.
 
     Args:
         weights: for each layer `[heads, target, source]`.
@@ -85,7 +85,7 @@ def max_flow(edges: Floats, outputs: Sequence[int] | None = None) -> Floats:
         edges: `[layers, target, source]` as from `mixing`, the lowest layer first.
         outputs: positions at the top; all of them unless given.
     """
-    # These two take a second to import, and few runs ask for a max-flow.
+    # These take a second to import, and few runs need a max-flow.
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_flow
 
@@ -113,8 +113,8 @@ def flow_layers(encoding: Encoding, site: Site, upper: int | None = None) -> tup
     """The layers that a flow passes, from the input to `upper`, or to the last.
 
     Raises:
-        SelectorError: there is no such layer, or the attention weights of this site are not all
-            that mixes its positions.
+        SelectorError: there is no such layer, or more than the attention weights of this site
+            mixes its positions.
     """
     if site.name == "cross" or (site.name == "decoder" and "cross" in encoding.sites):
         raise SelectorError(
@@ -286,7 +286,7 @@ class Flow(Attending):
 
 
 def _touched(words: Sequence[Group], positions: Sequence[int]) -> tuple[int, ...]:
-    """Which of the words hold one of these token positions."""
+    """Indices of the words that hold one of these token positions."""
     return tuple(
         index for index, word in enumerate(words) if not set(positions).isdisjoint(word.positions)
     )

@@ -1,6 +1,6 @@
 """Whole attention maps by token or by word, with or without special tokens.
 
-A frame says which rows and columns a measure looks at; `view` cuts a layer's weights to it.
+A frame names the rows and columns that a measure looks at; `view` cuts a layer's weights to it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Doubles = npt.NDArray[np.float64]
 # amplify noise.
 LEAST_CONTENT = 0.05
 STRONGEST = 5
-# A stripe that a rule looks for by itself must be seen by at least this share of the rows that see
-# the most seen column: in the last columns of a causal site a single row makes a mean.
+# A rule that looks for a stripe considers the columns that enough rows see: at least this share of
+# those that see the most visible column. At a causal site one row alone sees the last column.
 SEEN_BY = 0.5
 
 
@@ -43,11 +43,11 @@ class Frame:
         row_places, column_places: where each stands in the whole sequence, counted in the unit,
             special tokens included: distances are differences of places.
         visible: `[rows, columns]`, whether the row can see the column.
-        codes: a number for each unit of the key sequence; the same token or word, the same number.
+        codes: a number for each unit of the key sequence; equal tokens or words, equal numbers.
         special: whether special tokens are among rows and columns.
         keys: the tokens of the columns, all of them.
         causal: whether a row sees no later position.
-        learned_sink: whether a learned sink takes a share of the rows.
+        learned_sink: whether a learned sink takes a share of each row.
     """
 
     rows: tuple[Group, ...]
@@ -74,7 +74,7 @@ class Frame:
         """The frame of a text; `in_layer` narrows it to what a layer with a window sees.
 
         Args:
-            only: token positions of the rows that count; all rows by default.
+            only: token positions of the rows that count; all rows unless given.
 
         Raises:
             SelectorError: no row or no column is left.
@@ -118,7 +118,7 @@ class Frame:
         )
 
     def in_layer(self, site: Site, layer: int) -> Self:
-        """This frame with what one layer's sliding window hides, and whether it has a sink."""
+        """This frame as one layer sees it: with its sliding window, and its learned sink."""
         visible = self.visible
         if layer in site.windows:
             first, last = _ends(self.rows)
@@ -135,13 +135,13 @@ class Frame:
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
-        """How far to the right of its row each column stands, `[rows, columns]`, in the unit."""
+        """How far to the right of its row each column stands, `[rows, columns]`, in units."""
         steps: npt.NDArray[np.int64] = self.column_places - self.row_places[:, None]
         return steps
 
     @property
     def spare_rows(self) -> int:
-        """How many rows `view` may leave out, as words get too little of them."""
+        """How many rows `view` may leave out because words get too little of them."""
         silent = self.learned_sink or any(name is not None for name in self.keys.special)
         return len(self.rows) // 2 if silent and not self.special else 0
 
@@ -171,10 +171,10 @@ class Frame:
         if self.special:
             return found
         content = found.sum(axis=-1, keepdims=True)
-        said = content >= LEAST_CONTENT
-        said &= said.mean(axis=-2, keepdims=True) >= 0.5
+        telling = content >= LEAST_CONTENT
+        telling &= telling.mean(axis=-2, keepdims=True) >= 0.5
         scaled = np.full_like(found, np.nan)
-        np.divide(found, content, out=scaled, where=said)
+        np.divide(found, content, out=scaled, where=telling)
         return scaled
 
 
@@ -190,7 +190,7 @@ def _ends(words: Sequence[Group]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 
 
 def elsewhere(site: Site, blind: Sequence[int]) -> str:
-    """Advice where the windows of some layers hide what is asked for."""
+    """Advice where the windows of some layers hide what a rule names."""
     wide = [layer for layer in site.layers if layer not in site.windows]
     if wide:
         return f"layers without a window: {', '.join(map(str, wide))}"
@@ -198,7 +198,7 @@ def elsewhere(site: Site, blind: Sequence[int]) -> str:
 
 
 def _tokens(tokens: Tokens) -> tuple[Group, ...]:
-    """Each token as a group of its own."""
+    """Each token as a group."""
     return tuple(
         Group(piece, (at,), special is not None)
         for at, (piece, special) in enumerate(zip(tokens.pieces, tokens.special, strict=True))
@@ -224,7 +224,7 @@ def head_grid(scores: Mapping[int, Doubles]) -> Floats:
 
 
 def sink_columns(keys: Tokens, *, causal: bool) -> Bools:
-    """Columns where no word is: special tokens and, at a causal site, the first token."""
+    """Columns of sinks: special tokens and, at a causal site, the first token, `[source]`."""
     columns = np.array([name is not None for name in keys.special])
     columns[0] |= causal
     return columns
@@ -255,7 +255,7 @@ def sink_shares(
 
 
 def strongest_words(distribution: npt.NDArray[F], keys: Tokens) -> tuple[Attended, ...]:
-    """The words that get most of a row `[source]`, strongest first."""
+    """The five words that get most of a row `[source]`, the strongest first."""
     found = [
         Attended(group.label, float(distribution[list(group.positions)].sum()))
         for group in groups(keys)

@@ -1,7 +1,7 @@
 """`pattern`, `induction` and `duplicate`: shapes that a head's whole map can have.
 
 The scores are those of TransformerLens' `detect_head` ("mul" and "abs"), but rows without a target
-do not count: the first token has no previous one, and says nothing about a head that looks there.
+do not count: the first token has no previous one, so it says nothing about a head that looks back.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Shape:
         return cells
 
     def possible(self, frame: Frame) -> bool:
-        """Whether any row has a target; a statistic, and a stripe of no fixed place, need none."""
+        """Whether any row has a target; statistics, and a stripe at no fixed place, need none."""
         if self.name in ("sparse", "uniform") or (self.name == "vertical" and not self.on):
             return bool((frame.visible.sum(axis=-1) > 1).any())
         return bool(self.cells(frame).any())
@@ -184,7 +184,7 @@ def _cells_of_heads(weights: Doubles, frame: Frame, shape: Shape) -> Bools:
 
 
 class _Shaped(Scored):
-    """What the rules on patterns share; bounds and slack are in the score."""
+    """Base of the rules on patterns; bounds and slack are in the score."""
 
     form: Form = Field(
         "mass",
@@ -237,7 +237,7 @@ class _Shaped(Scored):
 
 
 class _Repeated(_Shaped):
-    """What `induction` and `duplicate` share: they need a text that repeats itself."""
+    """Base of `induction` and `duplicate`, which need a text that repeats itself."""
 
     kind: ClassVar[Literal["induction", "duplicate"]]
 
@@ -325,11 +325,11 @@ class Pattern(_Shaped):
                 f"window: {self.window} takes in all of this text, which has at most {most} "
                 "tokens, so nothing can break min:; give a smaller window"
             )
-        held = math.ceil(KEYS_SHARE * most)
-        if self.is_ == "sparse" and self.keys is not None and self.keys >= held:
+        needed = math.ceil(KEYS_SHARE * most)
+        if self.is_ == "sparse" and self.keys is not None and self.keys >= needed:
             raise SelectorError(
                 f"keys: {format_stated(self.keys)} cannot be broken: this text has at most {most} "
-                f"tokens, and {held} of them hold 90 % of any row; give fewer"
+                f"tokens, and {needed} of them hold 90 % of any row; give fewer"
             )
 
     def places(self) -> Iterator[Place]:
@@ -379,13 +379,13 @@ class Pattern(_Shaped):
     def _demands(self, value: float, view: Doubles, frame: Frame) -> Iterator[Demand]:
         yield from super()._demands(value, view, frame)
         if self.keys is not None:
-            held = float(row_mean(keys_holding(view)))
+            count = float(row_mean(keys_holding(view)))
             low, high = keys_range(frame)
             few = self.is_ == "sparse"
             yield Demand.of(
                 "keys with 90 % of the mass",
                 "keys",
-                held,
+                count,
                 "<=" if few else ">=",
                 self.keys,
                 worst=self.keys - high if few else low - self.keys,
@@ -400,8 +400,8 @@ class Pattern(_Shaped):
 
 # What a head does, in a word ---------------------------------------------------------------------
 
-# A head is called after a pattern that holds more than half of its mass; a window of five holds
-# so much by chance in short texts, so more is asked of it.
+# A pattern that holds more than half of a head's mass gives the head its name. A window of five
+# must hold more, since in short texts it holds half by chance.
 NAMED_ABOVE = 0.5
 LOCAL_WINDOW = 2
 LOCAL_ABOVE = 0.75
@@ -429,7 +429,7 @@ class HeadPattern:
 
 
 class Patterns(tuple[HeadPattern, ...]):
-    """What every head does; printed, one line a head."""
+    """What every head does; its text has a line for each head."""
 
     __slots__ = ()
 
@@ -437,12 +437,12 @@ class Patterns(tuple[HeadPattern, ...]):
         lines = [("head", "pattern", "score", "on")]
         lines += [
             (
-                str(one.head),
-                one.pattern,
-                format_short(one.score),
-                one.on or "",
+                str(head_pattern.head),
+                head_pattern.pattern,
+                format_short(head_pattern.score),
+                head_pattern.on or "",
             )
-            for one in self
+            for head_pattern in self
         ]
         wide = [max(len(line[column]) for line in lines) for column in range(3)]
         return "\n".join(
@@ -456,10 +456,10 @@ def name_patterns(
 ) -> tuple[HeadPattern, ...]:
     """What each head of a layer does.
 
-    Diagonal, previous, next, duplicate and induction name a head from half of its mass, the
-    largest first; then a vertical stripe, which over half of the rows give over half of their
-    mass; then a window of two to each side from 0.75; then the normalised entropy: `uniform` from
-    0.9, `sparse` up to 0.4; else `mixed`.
+    The first of these that applies names the head: of diagonal, previous, next, duplicate and
+    induction the one with the most mass, if that is over half; a vertical stripe to which over
+    half of the rows give over half of their mass; a window of two to each side from 0.75; the
+    normalised entropy, `uniform` from 0.9, `sparse` up to 0.4; else `mixed`.
 
     Args:
         weights: `[heads, rows, columns]` in the frame.

@@ -1,9 +1,9 @@
-"""Which values a number can have, whatever a model does with a text.
+"""The values that a number can have, whatever a model does with a text.
 
-The masks and the number of positions bound every measure: the entropy of a row over n keys is at
-most ln n, and a row that sees nothing but a pattern has all of its mass there. A bound that lies
-at the end of such a range, or beyond it, cannot be broken, so it says nothing about the model.
-Ranges may be wider than what a model can reach, never narrower.
+The masks and the number of positions limit every measure: the entropy of a row over n keys is at
+most ln n, and a row that sees nothing but a pattern has all of its mass there. No model can break a
+bound at the end of such a range, or beyond it, so the bound says nothing about the model. Ranges
+may be wider than what a model can reach, never narrower.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def entropy_range(frame: Frame, *, normalised: bool) -> Range:
         count = count[count > 1]
     highs = np.log(count)
     if _is_leaky(frame):
-        # What a learned sink takes is in no term: each key may have 1/e, which has most of −a ln a.
+        # The share of a learned sink is in no term, so each key may have 1/e, where −a ln a peaks.
         highs = np.maximum(highs, np.minimum(count, 2) / math.e)
     if normalised:
         highs = highs / np.log(count)
@@ -115,16 +115,16 @@ def match_range(frame: Frame, cells: Bools) -> Range:
 def stripe_range(frame: Frame) -> Range:
     """Range of the share of the mass on the strongest column.
 
-    All columns that are sought hold at least the mass of the rows that see no other, and the
-    strongest has at least the mean of their means.
+    The columns to choose from hold at least the mass of the rows that see no others, and the
+    strongest of them has at least the mean of their means.
     """
     if frame.spare_rows:
         whole = bool(frame.visible.all())
         return Range(1 / len(frame.columns) if whole else 0.0, 1.0)
     count = frame.visible.sum(axis=-2)
     sought = count >= SEEN_BY * count.max()
-    held = int((~(frame.visible & ~sought).any(axis=-1)).sum())
-    low = 0.0 if _is_leaky(frame) else held / int(count[sought].sum())
+    confined = int((~(frame.visible & ~sought).any(axis=-1)).sum())
+    low = 0.0 if _is_leaky(frame) else confined / int(count[sought].sum())
     return Range(low, 1.0)
 
 
@@ -138,12 +138,12 @@ def keys_range(frame: Frame, share: float = 0.9) -> Range:
 def divergence_range(visible: npt.NDArray[np.int64], heads: int) -> Range:
     """Range of the Jensen-Shannon divergence of heads, mean over their pairs and over rows.
 
-    It is convex in all rows together, so it is largest where each head looks at one key; of the
-    pairs of k heads on n keys then at least those differ that Turán's theorem leaves, spread
-    evenly.
+    It is convex in all rows together, so it is largest where each head looks at one key. The
+    number of pairs that differ is then largest where the heads are spread evenly over the keys
+    (Turán's theorem).
 
     Args:
-        visible: `[rows]`, how many keys a row can tell heads apart by.
+        visible: `[rows]`, how many keys each row sees, a learned sink included.
     """
     full, rest = np.divmod(heads, visible)
     alike = rest * (full + 1) * full / 2 + (visible - rest) * full * (full - 1) / 2
@@ -178,13 +178,13 @@ def weight_range(
     lows = highs & ~_any(counted & ~meant)
     if words is None:
         return Range(float((lows & (not leaky)).mean()), float(highs.mean()))
-    said = counted.any(axis=-1)
-    return _hull(lows[said].astype(np.float64), highs[said].astype(np.float64))
+    judged = counted.any(axis=-1)
+    return _hull(lows[judged].astype(np.float64), highs[judged].astype(np.float64))
 
 
-def mean_weight(each: Sequence[Range], *, scaled: bool) -> Range:
-    """Range of the weight in the mean of heads; a scaled one is a quotient of two means."""
-    lows, highs = (np.array(ends) for ends in zip(*each, strict=True))
+def mean_weight(ranges: Sequence[Range], *, scaled: bool) -> Range:
+    """Range of the weight in the mean of heads; a scaled weight is a quotient of two means."""
+    lows, highs = (np.array(ends) for ends in zip(*ranges, strict=True))
     return _hull(lows, highs) if scaled else Range(float(lows.mean()), float(highs.mean()))
 
 
@@ -221,9 +221,9 @@ def flow_range(
         else:
             low, high = stays, 1 - stays
         # Scaled to words, a share counts for more, unless the position itself is a word.
-        own = bool(row[query])
+        itself = bool(row[query])
         ranges.append(
-            Range(low if meant[query] else 0.0, high if own and not meant[query] else 1.0)
+            Range(low if meant[query] else 0.0, high if itself and not meant[query] else 1.0)
         )
     lows, highs = (np.array(ends) for ends in zip(*ranges, strict=True))
     return _hull(lows, highs) if words is not None else Range(lows.mean(), highs.mean())

@@ -1,4 +1,4 @@
-"""What rules share that give each head one number and bound it."""
+"""The base of rules that measure one number of each head and bound it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from attnprobe.rules.ranges import Range
 
 
 class Scored(Rule):
-    """A rule on one number a head, with a lower and an upper bound.
+    """A rule on one number of each head, with a lower and an upper bound.
 
     The slack is in the number's own unit. Without `how`, a set of heads passes if any of them
     does; `mean` takes the mean of their attention first, then the number.
@@ -135,13 +135,13 @@ class Scored(Rule):
         )
 
     def _frames(self, encoding: Encoding, site: Site) -> dict[int, Frame]:
-        """What each layer to be judged sees.
+        """The frame of each layer to be judged.
 
-        A layer that cannot have what is measured is left out where another one may still meet a
-        lower bound; else it would pass, or fail, by its mask alone.
+        A layer whose mask hides what is measured would pass, or fail, by that alone. It is left
+        out where another layer may still meet a lower bound.
 
         Raises:
-            SelectorError: nothing could be measured.
+            SelectorError: nothing can be measured.
         """
         frame = self._frame(encoding, site)
         self._check(frame, site)
@@ -169,23 +169,23 @@ class Scored(Rule):
 
     @abstractmethod
     def _frame(self, encoding: Encoding, site: Site) -> Frame:
-        """Which rows and columns count; SelectorError where there are none."""
+        """The rows and columns that count; raises SelectorError where there are none."""
 
     @abstractmethod
     def _check(self, frame: Frame, site: Site) -> None:
-        """Raises SelectorError where nothing could be measured in a frame."""
+        """Raises SelectorError where nothing can be measured in a frame."""
 
     @abstractmethod
     def _score(self, view: Doubles, frame: Frame) -> Doubles:
         """The number of each head, `[heads]`, of weights `[heads, rows, columns]`."""
 
     def _range(self, frame: Frame) -> Range:
-        """Which numbers a head can have in a frame, whatever the model does."""
+        """The numbers that a head can have in a frame, whatever the model does."""
         return Range()
 
     @abstractmethod
     def _measure(self, view: Doubles, frame: Frame) -> str:
-        """What the number of this head is, of its weights `[rows, columns]`."""
+        """The name of a head's number, given its weights `[rows, columns]`."""
 
     @abstractmethod
     def _measure_unit(self) -> MeasureUnit:
@@ -193,7 +193,7 @@ class Scored(Rule):
 
     @abstractmethod
     def _title(self) -> str:
-        """What the number is for every head, with its unit."""
+        """The name of the number for all heads, with its unit."""
 
     def _more_is_better(self) -> bool:
         return self.min is not None

@@ -1,4 +1,4 @@
-"""`sink`: how much of its mass a head parks where no word is (Clark et al. 2019, section 3.2)."""
+"""`sink`: how much of its mass a head gives to sinks (Clark et al. 2019, section 3.2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 def sink_rows(weights: Doubles, frame: Frame, into: SinkKind = "all") -> Doubles:
-    """Sink mass of each row, `[..., target]`; NaN for a row that sees one key only.
+    """Sink mass of each row, `[..., target]`; NaN for a row that sees only one key.
 
     Args:
         weights: `[..., target, source]`, in a frame of all tokens.

@@ -70,19 +70,19 @@ def distance(weights: Doubles, frame: Frame, *, normalised: bool = False) -> Dou
 
 
 def check_one_sequence(what: str, site: Site) -> None:
-    """Raises SelectorError at a site whose rows and columns are of two sequences."""
+    """Raises SelectorError for cross attention: its rows and columns are two sequences."""
     if site.name == "cross":
         raise SelectorError(f"{what} needs one sequence; cross attention relates two")
 
 
-# The share of a row's mass that `keys` of a pattern is about.
+# `keys` of a pattern counts the keys that hold this share of a row's mass.
 KEYS_SHARE = 0.9
 
 
 def keys_holding(weights: Doubles, share: float = KEYS_SHARE) -> Doubles:
     """How many keys, strongest first, hold this share of each row's mass, `[..., target]`."""
     held = np.cumsum(np.sort(weights, axis=-1)[..., ::-1], axis=-1)
-    # Sums of floats: what misses the share by rounding alone holds it.
+    # Keys that miss the share by rounding alone hold it.
     enough = share * held[..., -1:] - 1e-9
     count: Doubles = 1.0 + (held < enough).sum(axis=-1)
     return np.where(np.isnan(held[..., -1]), np.nan, count)
@@ -124,12 +124,12 @@ class Statistic(Scored):
             only = positions(self.from_, encoding.queries(site.name))
         return Frame.of(encoding, site, unit=self.unit, special=self.special, only=only)
 
-    def _check_max(self, most: int, largest: float, told: str) -> None:
+    def _check_max(self, most: int, largest: float, limit: str) -> None:
         """Refuses an upper bound beyond the largest value that a text of `most` tokens allows."""
         if self.max is not None and not self.normalised and self.max >= largest:
             raise SelectorError(
                 f"max: {format_stated(self.max)} cannot be broken: this text has at most {most} "
-                f"tokens, whatever the tokenizer, so the {self.kind} is at most {told}; give less"
+                f"tokens, whatever the tokenizer, so the {self.kind} is at most {limit}; give less"
             )
 
     def _check(self, frame: Frame, site: Site) -> None:

@@ -58,7 +58,7 @@ _WORD_FIELDS = ("from_", "to", "over", "confirm")
 
 
 class _Weight(Rule):
-    """What `attends` and `ignores` share: two words, perhaps a third, and bounds."""
+    """Base of `attends` and `ignores`: two words, perhaps a third, and bounds."""
 
     bounds = frozenset({"max", "top", "margin", "ratio"})
 
@@ -83,7 +83,7 @@ class _Weight(Rule):
     )
 
     positional = ("from", "to")
-    # Whether the word should get weight; else it should be left out.
+    # Whether the rule wants the word to get weight, or little of it.
     wanted: ClassVar[bool]
 
     @model_validator(mode="after")
@@ -101,8 +101,8 @@ class _Weight(Rule):
             raise ValueError("among: says what competes for a rank; give top: as well")
         bounds = [name for name in ("min", "max", "top", "over") if name in type(self).model_fields]
         if all(getattr(self, name) is None for name in bounds):
-            listed = ", ".join(f"{name}:" for name in bounds[:-1])
-            raise ValueError(f"{self.kind} demands nothing; give {listed} or {bounds[-1]}:")
+            names = ", ".join(f"{name}:" for name in bounds[:-1])
+            raise ValueError(f"{self.kind} demands nothing; give {names} or {bounds[-1]}:")
         return self
 
     def places(self) -> Iterator[Place]:
@@ -320,7 +320,7 @@ class _Weight(Rule):
     def _hidden(
         self, view: WordView, layer: int | None
     ) -> Iterator[tuple[Selector, Selector, bool]]:
-        """Words that a mask keeps from each other, and whether it is the word to compare with.
+        """The selectors that a mask keeps from each other, and whether `over` is one of them.
 
         Each word of a union by itself: half of a union behind the mask would add zeros.
         """
@@ -363,7 +363,7 @@ class _Weight(Rule):
             ranks = 1.0 + (others > weight[..., None]).sum(axis=-1)
             lead = weight - others[..., self.top - 1]
             if self.wanted:
-                # So many words can have at most an equal share of the row each.
+                # The lead is smallest where `top` other words share the row equally.
                 worst = np.full(weight.shape[1], -1 / self.top)
                 yield Demands("rank", "rank", ranks, "<=", self.top, lead, loose, worst)
             else:
@@ -377,7 +377,7 @@ class _Weight(Rule):
 
     @property
     def _weight(self) -> str:
-        """What the weight is called."""
+        """The name of the weight."""
         return "weight" if self.renormalise is None else "weight among words"
 
     def _contrasts(self, more: Doubles, less: Doubles) -> Iterator[Demands]:
@@ -388,8 +388,8 @@ class _Weight(Rule):
             slack = margin - self.margin
             yield Demands(name, "weight", margin, ">=", self.margin, slack, loose)
         if self.ratio is not None:
-            # Behind a mask both are zero: the quotient must stay a number, and nothing against
-            # nothing is no contrast.
+            # Behind a mask both are zero: the quotient must stay a number, and two zeros are no
+            # contrast.
             quotient = more / np.maximum(less, float(np.finfo(np.float32).tiny))
             slack = more - self.ratio * less
             worst = np.full(margin.shape[1], -self.ratio)
@@ -424,7 +424,7 @@ class _WeightChance(WordPairChance):
 
 
 class Attending(_Weight):
-    """What the rules share that want a word to get weight."""
+    """Base of the rules that want a word to get weight."""
 
     wanted = True
 
@@ -500,7 +500,7 @@ class Attends(Attending):
         )
 
     def _effect(self) -> Effect | None:
-        """The rule by which the verdict is confirmed."""
+        """The rule that confirms the verdict."""
         if self.confirm is None:
             return None
         return self.confirm.rule(self.heads, self.site, self.from_)
@@ -520,6 +520,6 @@ class Ignores(_Weight):
 
 
 def _parts(selector: Selector) -> Iterator[Selector]:
-    """The words of a union, each as a selector of its own."""
+    """The words of a union, each as a selector."""
     for part in selector.parts:
         yield Selector((part,))

@@ -117,7 +117,7 @@ class _Suite:
         controls: the texts that chance rates are taken over; token ids hold no words.
         cases: those of the run.
         block: in which the controls are measured; None for a case that is in no block.
-        chances: by the kind of a pair, or why it could not be measured; None until it is tried.
+        chances: by `WordPair.rate_key`, or why it cannot be measured; None until it is tried.
     """
 
     related: Sequence[tuple[Sample, Rule]]
@@ -370,7 +370,7 @@ def sum_up(verdicts: Sequence[Verdict | None]) -> CaseFound:
 
 
 def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
-    """The chances of each kind over all texts that could be measured, or what a rule did wrong."""
+    """The chances by `WordPair.rate_key` over all measured texts, or what a rule did wrong."""
     passed: Counter[Hashable] = Counter()
     pairs: Counter[Hashable] = Counter()
     words: dict[Hashable, set[tuple[str, str]]] = {}
