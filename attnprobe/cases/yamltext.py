@@ -29,7 +29,7 @@ _MAX_NUMBER = 100
 
 YamlPath = tuple[str | int, ...]
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # NEL, LS and PS end a line for YAML 1.1 but for no editor, and U+FEFF is a byte order mark.
 _REFUSED = re.compile(
@@ -134,7 +134,7 @@ def loads(data: bytes, name: str) -> Document:
     text = _decode(data, name)
     _check_characters(text, name)
     try:
-        return _Builder(name, yaml.parse(text, Loader=_LOADER)).document()
+        return _Builder(name, yaml.parse(text, Loader=LOADER)).document()
     except yaml.YAMLError as error:
         raise _malformed(error, text, name) from None
     except (ValueError, OverflowError) as error:  # PyYAML on escapes such as "\UFFFFFFFF"

@@ -15,7 +15,7 @@ from filelock import FileLock
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.jsontext import refuse_duplicate_keys
 
-_LOCK_TIMEOUT_S = 60
+LOCK_TIMEOUT_S = 60
 
 
 def is_same(one: Path, other: Path) -> bool:
@@ -77,7 +77,7 @@ def encode(path: Path, value: object) -> bytes:
 def locked(path: Path) -> FileLock:
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT_S)
+    return FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_TIMEOUT_S)
 
 
 def replace_file(path: Path, data: bytes, *, scratch: str) -> None:

@@ -23,7 +23,7 @@ if yaml.__with_libyaml__:
 @pytest.fixture(autouse=True, params=LOADERS, ids=lambda loader: str(loader.__name__))
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML comes with libyaml or without; both must give the same documents."""
-    monkeypatch.setattr(yamltext, "_LOADER", request.param)
+    monkeypatch.setattr(yamltext, "LOADER", request.param)
 
 
 def refusal(text: str | bytes) -> CaseError:

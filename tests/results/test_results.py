@@ -537,7 +537,7 @@ def test_the_folder_is_on_the_disk_after_the_rename_p35(
 def test_a_writer_that_never_lets_go_is_named_p42(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attnprobe.results.files._LOCK_TIMEOUT_S", 0)
+    monkeypatch.setattr("attnprobe.results.files.LOCK_TIMEOUT_S", 0)
     with (
         FileLock(tmp_path / "results.json.lock"),
         pytest.raises(ResultsError, match=r"results\.json\.lock"),
