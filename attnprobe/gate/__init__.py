@@ -1,6 +1,7 @@
-"""The release gate: a policy, and what becomes of a run under it.
+"""The release gate: it judges a finished run by a policy and returns a decision.
 
-Pure data but for `moved` and `twin`, which judge checks again on models.
+The modules work on recorded data alone. The exceptions are `moved` and `twin`, which load models
+and judge checks again, and `release`, which runs pytest and writes files.
 """
 
 from attnprobe.gate.check import Moved

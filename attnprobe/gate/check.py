@@ -1,4 +1,4 @@
-"""One item of a run as the gate sees it: whether it holds is decided here."""
+"""Decides of each item of a run whether it holds by the policy, and if not, why."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from attnprobe.results.records import CaseResult, ExpectationResult
 
 @dataclass(frozen=True)
 class Moved:
-    """A failed check that holds at the place that its heads moved to.
+    """A failed check that holds at the new place of its heads.
+
+    For example, a new training run may compute at L3H5 what the old model computed at L3H1. A case
+    on L3H1 then fails, although the model can still do what the case demands.
 
     Attributes:
-        where: `L3H1 moved to L3H5`.
-        chances: of each expectation there, how often it holds for other word pairs; None where
-            that is not known.
-        expectations: those of the record, with the numbers that were measured there.
+        where: the old and the new place in words, such as `L3H1 moved to L3H5`.
+        chances: the chance rate of each expectation at the new place, 0 to 1; None where it is
+            unknown.
+        expectations: the recorded expectations with the numbers measured at the new place.
     """
 
     where: str
@@ -31,18 +34,18 @@ class Moved:
 
 @dataclass(frozen=True)
 class Check:
-    """One item of the run as the gate sees it.
+    """One item of a run, judged by the gate's own bounds.
 
     Attributes:
-        state: `holds`, `failed`, `error`, `vacuous`, `borderline`; `moved` where its head has
-            another place now; `skipped`, `known gap` and `unstated`, a probe in Python that
-            passed and states nothing by a rule, were not judged.
-        why: for a reader, what became of it.
-        chances: of each expectation, how often it holds for other word pairs; None where that is
-            not known.
-        where: of a moved check, where its heads are now: `L3H1 moved to L3H5`.
-        doubts: of a check whose expectations hold, why it does not count: it is `vacuous`,
-            `unbreakable` (vacuous, as it holds whatever the model does) or `borderline`.
+        item: the record of the item.
+        state: `holds`, `failed`, `error`, `vacuous`, `borderline`, or `moved` if the check holds
+            at the new place of its heads. `skipped`, `known gap` and `unstated` mean that the item
+            was not judged. A Python probe is `unstated` if it passed but no rule in it holds.
+        why: the state in words, such as `was skipped`; a line for the reader ends with it.
+        chances: the chance rate of each expectation, 0 to 1; None where it is unknown.
+        where: for a moved check its old and new place, such as `L3H1 moved to L3H5`; else empty.
+        doubts: why the check does not count although its expectations hold: it is `vacuous`,
+            `unbreakable` (it holds whatever the model does) or `borderline`.
     """
 
     item: CaseResult
@@ -54,7 +57,7 @@ class Check:
 
     @property
     def judged(self) -> bool:
-        """Whether it could have failed, and was measured."""
+        """Whether the check was measured and could have failed."""
         return self.state not in ("skipped", "known gap", "unstated", "error")
 
     @property
@@ -75,22 +78,24 @@ class Check:
 
 
 def place_of(item: CaseResult) -> str:
-    """Where a reader finds an item, and on which model it ran."""
+    """An item's place for the reader: `file:line: name on model`."""
     return f"{item.file}:{item.line}: {item.name} on {item.model}"
 
 
 def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
-    """What became of an item, by the gate's own bounds.
+    """Judges an item by the policy's bounds, whatever options the run had.
 
     Args:
-        moved: where a failed check holds at the new place of its heads.
+        item: the record of the item.
+        policy: gives `chance_max`, and whether borderline numbers fail.
+        moved: the new place, for a failed check that holds there; else None.
     """
     unmeasured = _describe_expectations(item, _is("error"))
     match item.outcome:
         case "skipped":
             return Check(item, "skipped", "was skipped")
         case _ if item.outcome == "error" or unmeasured:
-            # Whatever a probe in Python made of it: pytest.raises, or an xfail.
+            # A Python probe may catch the error by pytest.raises, or expect it by an xfail.
             return Check(item, "error", unmeasured or item.error or "could not be measured")
         case "xfailed" if all(entry.outcome == "passed" for entry in item.expectations):
             cause = f": {item.error}" if item.error else ""
@@ -110,16 +115,16 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
             )
             return Check(item, "failed", why)
     if all(entry.outcome == "failed" for entry in item.expectations):
-        # Only a probe in Python can pass like this, which expected them to fail.
+        # Only a Python probe that expects its rules to fail passes like this.
         return Check(item, "unstated", "states nothing by a rule that holds")
     near = _describe_expectations(item, is_borderline) if policy.borderline == "fail" else ""
     too_near = [f"{near}, too near to call"] if near else []
     for entry in item.expectations:
-        if why := _vacuous(entry, policy.chance_max):
+        if why := _explain_vacuous(entry, policy.chance_max):
             kind: Doubt = "unbreakable" if entry.unbreakable else "vacuous"
             doubts: tuple[Doubt, ...] = (kind, "borderline") if near else (kind,)
-            whys = [f"{entry.rule} {why}", *too_near]
-            return Check(item, "vacuous", "; ".join(whys), doubts=doubts)
+            causes = [f"{entry.rule} {why}", *too_near]
+            return Check(item, "vacuous", "; ".join(causes), doubts=doubts)
     if near:
         return Check(item, "borderline", too_near[0], doubts=("borderline",))
     rates = tuple(entry.chance.rate if entry.chance else None for entry in item.expectations)
@@ -131,7 +136,7 @@ def _is(outcome: Outcome) -> Callable[[ExpectationResult], bool]:
 
 
 def _describe_expectations(item: CaseResult, wanted: Callable[[ExpectationResult], bool]) -> str:
-    """The expectations of an item that are wanted, in words."""
+    """The selected expectations of an item in words, joined by semicolons; empty for none."""
     found = [entry for entry in item.expectations if wanted(entry)]
     return "; ".join(
         f"{entry.rule} {entry.message}" + (f", by {entry.head}" if entry.head else "")
@@ -139,7 +144,8 @@ def _describe_expectations(item: CaseResult, wanted: Callable[[ExpectationResult
     )
 
 
-def _vacuous(entry: ExpectationResult, most: float) -> str:
+def _explain_vacuous(entry: ExpectationResult, most: float) -> str:
+    """Why an expectation shows nothing about the model; empty if it shows something."""
     if entry.unbreakable:
         return "holds whatever the model does: nothing can break its bounds on this text"
     chance = entry.chance
@@ -154,7 +160,7 @@ def _vacuous(entry: ExpectationResult, most: float) -> str:
 
 
 def grouped(checks: Iterable[Check]) -> dict[tuple[str, str], list[Check]]:
-    """The checks of each suite on each model, by both names, in order."""
+    """The checks of each (suite, model), sorted by these names."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
         groups.setdefault((check.item.suite, check.item.model), []).append(check)

@@ -1,4 +1,4 @@
-"""Whether a run is whole, and its records can be judged."""
+"""Reasons against a run that is incomplete or whose records contradict each other."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
 from attnprobe.gate.check import place_of
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reasons import Reason, counted, left_out, unjudged
+from attnprobe.gate.reasons import Reason, format_checks, format_left_out, unjudged
 from attnprobe.gate.records import contradictions, other_contradictions
 from attnprobe.results.records import CaseResult, Results
 
 
 def completeness(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
-    """What is missing from a run, or cannot be as its records say.
+    """Reasons why a run cannot be judged: parts are missing, or its records contradict each other.
 
     Args:
-        commit: the commit that is checked out, where a results file must be of it.
+        results: the run.
+        policy: what it allows to be missing.
+        commit: the commit that is checked out, for a results file that was read; None for a run
+            that the gate started itself.
     """
     yield from _pytest(results)
     yield from _whole(results)
@@ -31,14 +34,14 @@ def completeness(results: Results, policy: Policy, commit: str | None) -> Iterat
 
 
 def _pytest(results: Results) -> Iterator[Reason]:
-    """What failed in the run besides attention checks; no other verdict may hide it."""
-    for found, one, several in (
+    """Failures of pytest other than attention checks; no verdict on the checks may hide them."""
+    for found, singular, several in (
         (results.other_failures, "test that is no attention check", "tests that are none"),
         (results.unread, "file that could not be read", "files that could not be read"),
         (results.complaints, "reason of its own", "reasons of its own"),
     ):
         if found:
-            what = plural(len(found), one, several)
+            what = plural(len(found), singular, several)
             yield unjudged("pytest", f"pytest failed for {what}", found)
 
 
@@ -48,8 +51,8 @@ def _whole(results: Results) -> Iterator[Reason]:
         yield unjudged("nothing judged", "no attention check ran")
     elif not summary["passed"] + summary["failed"] + summary["xpassed"]:
         counts = ", ".join(
-            plural(summary[name], one, several)
-            for name, one, several in (
+            plural(summary[name], singular, several)
+            for name, singular, several in (
                 ("skipped", "skipped", "skipped"),
                 ("xfailed", "known gap", "known gaps"),
                 ("error", "error", "errors"),
@@ -71,14 +74,16 @@ def _whole(results: Results) -> Iterator[Reason]:
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         details = [key.place for key in twice]
-        yield unjudged("inconsistent", f"{counted(len(twice))} stand twice in the run", details)
+        yield unjudged(
+            "inconsistent", f"{format_checks(len(twice))} stand twice in the run", details
+        )
     odd = [
         place_of(item)
         for item in results.items
         if item.outcome == "passed" and item.file.endswith(SUFFIX) and not _may_pass(item)
     ]
     if odd:
-        yield unjudged("inconsistent", f"{counted(len(odd))} passed without cause", odd)
+        yield unjudged("inconsistent", f"{format_checks(len(odd))} passed without cause", odd)
     unnamed = sorted(
         {item.model for item in results.items if item.outcome not in ("skipped", "error")}
         - {model.name for model in results.models}
@@ -104,15 +109,17 @@ def _contradictions(results: Results) -> Iterator[Reason]:
 
 
 def _may_pass(item: CaseResult) -> bool:
-    """Whether a case states something and none of it failed."""
+    """Whether an item has expectations and none of them failed or could not be measured."""
     outcomes = {entry.outcome for entry in item.expectations}
     return bool(outcomes) and not outcomes & {"failed", "error"}
 
 
 def _commit(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
-    theirs = results.environment.get("git_commit")
-    if policy.commit == "same" and commit and theirs != commit:
-        whose = f"are of commit {theirs[:12]}" if theirs else "do not say of which commit they are"
+    recorded = results.environment.get("git_commit")
+    if policy.commit == "same" and commit and recorded != commit:
+        whose = (
+            f"are of commit {recorded[:12]}" if recorded else "do not say of which commit they are"
+        )
         yield unjudged(
             "commit",
             f"the results {whose}, and {commit[:12]} is checked out",
@@ -134,22 +141,22 @@ def _absent(results: Results, policy: Policy) -> Iterator[Reason]:
         name: count for name, count in results.absent.items() if name not in policy.absent_models
     }
     if missing:
-        named = ", ".join(f"{name} ({missing[name]})" for name in sorted(missing))
+        names = ", ".join(f"{name} ({missing[name]})" for name in sorted(missing))
         count = sum(missing.values())
         yield unjudged(
             "absent model",
-            f"{counted(count)} {'is' if count == 1 else 'are'} for models that the run was not "
-            f"given: {named}",
+            f"{format_checks(count)} {'is' if count == 1 else 'are'} for models that the run was "
+            f"not given: {names}",
             [f"give --attn-model {name}=REF, or list it in absent_models" for name in missing],
         )
 
 
 def _deselected(results: Results, policy: Policy) -> Iterator[Reason]:
-    told = deselected(results)
-    if told and (results.deselected or 0) + len(results.left_out) > policy.deselected:
+    text = describe_deselected(results)
+    if text and (results.deselected or 0) + len(results.left_out) > policy.deselected:
         yield unjudged(
             "deselected",
-            f"{told} ({policy.deselected} may be; policy key deselected)",
+            f"{text} ({policy.deselected} may be; policy key deselected)",
             results.left_out,
         )
 
@@ -158,11 +165,11 @@ def _uncollected(results: Results, policy: Policy) -> Iterator[Reason]:
     if results.uncollected is None:
         yield unjudged(
             "uncollected",
-            "the results, of an older version, do not tell which case files the run passed over",
+            "the results, of an older version, do not say which case files the run passed over",
             ["run again"],
         )
         return
-    files = [file for file in results.uncollected if not policy.lets_go(file)]
+    files = [file for file in results.uncollected if not policy.allows_uncollected(file)]
     if files:
         what = plural(len(files), "case file was", "case files were")
         yield unjudged(
@@ -178,11 +185,11 @@ def _advice(file: str) -> str:
     return "" if file.endswith(SUFFIX) else f": its name must end in {SUFFIX}"
 
 
-def deselected(results: Results) -> str:
-    """What -k, -m, --lf and the like left out, in words; empty for nothing."""
-    told = []
+def describe_deselected(results: Results) -> str:
+    """The checks and files that -k, -m or --lf left out, in words; empty for none."""
+    parts = []
     if results.deselected:
-        told.append(
+        parts.append(
             plural(
                 results.deselected,
                 "attention check was deselected",
@@ -190,5 +197,5 @@ def deselected(results: Results) -> str:
             )
         )
     if results.left_out:
-        told.append(left_out(len(results.left_out)))
-    return ", and ".join(told)
+        parts.append(format_left_out(len(results.left_out)))
+    return ", and ".join(parts)

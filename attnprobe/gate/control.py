@@ -1,4 +1,8 @@
-"""The untrained twin as a control: what it passes is passed without any training."""
+"""The control: compares each suite on a model with the same suite on an untrained twin.
+
+The twin has the architecture and the tokenizer of the model, and random weights. A suite that the
+twin passes as well says nothing about training.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +14,50 @@ from attnprobe.core.names import SUFFIX, Key
 from attnprobe.core.stats import paired_p
 from attnprobe.core.wording import format_p, format_stated
 from attnprobe.gate.check import Check, grouped
-from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
+from attnprobe.gate.reasons import Reason, blocked, format_checks, unjudged
 from attnprobe.results.records import Results
 
-# By how much a model must be better than its twin, as the p of a one-sided exact McNemar test.
+# The largest p of a one-sided exact McNemar test by which a model counts as better than its twin.
 SIGNIFICANT = 0.05
-# The least number of checks that can be so: with 4, all of them for the model alone, p is 0.0625.
+# The fewest checks that can reach it: if 4 of 4 hold on the model alone, p is 0.0625.
 LEAST = 5
-# Checks that hold on a twin and are listed, of each model.
-_LISTED = 10
+# The most checks of a model that the notes list as holding on its twin.
+_MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
 class TwinRun:
-    """What the checks of one model came to on its untrained twin.
+    """The outcomes of a model's checks on its untrained twin.
 
     Attributes:
-        seed: of the twin's weights; one seed is one draw.
-        held: of each check that was measured, whether its bounds are met.
-        unmeasured: why others could not be.
-        fault: why there is no twin, or none of them could be judged; None where they were.
+        model: the name of the model.
+        seed: the seed of the twin's weights; one seed is one draw.
+        met: for each measured check, whether the twin meets its bounds.
+        unmeasured: for each check that could not be measured on the twin, why.
+        fault: why the twin could not be built or none of the checks judged; None if they were.
     """
 
     model: str
     seed: int
-    held: Mapping[Key, bool] = field(default_factory=dict)
+    met: Mapping[Key, bool] = field(default_factory=dict)
     unmeasured: Mapping[Key, str] = field(default_factory=dict)
     fault: str | None = None
 
 
 @dataclass(frozen=True)
 class Control:
-    """The checks of one suite that were judged on a model and on its twin.
+    """One suite on a model beside the same suite on the model's twin.
+
+    All numbers count checks that were judged on both.
 
     Attributes:
-        checks: how many.
+        suite, model: the names of both.
+        seed: the seed of the twin's weights.
+        checks: the number of checks.
         holding, twin: how many hold on the model, and how many on the twin.
         better, worse: how many hold on the model alone, and how many on the twin alone.
-        p: exact McNemar test of whether the model is the better one, one-sided.
-        untrained: those that hold on the twin, each with its place.
+        p: the p of a one-sided exact McNemar test of whether the model is better.
+        untrained: the places of the checks that hold on the twin.
     """
 
     suite: str
@@ -66,8 +75,9 @@ class Control:
     def verdict(self) -> Literal["above", "not above", "too few"]:
         """Whether the model is better than its twin.
 
-        Too few are checks of which the test could not have told anything: fewer than it takes, or
-        such of which the twin holds in no more than half, and the model alone in fewer than that.
+        `too few` means that the test could not have shown it. Either the suite has fewer than
+        `LEAST` checks, or the twin holds in at most half of them and fewer than `LEAST` hold on
+        the model alone.
         """
         if self.p <= SIGNIFICANT:
             return "above"
@@ -83,8 +93,8 @@ class Control:
     @property
     def counts(self) -> str:
         return (
-            f"model {self.model} holds in {self.holding} of {counted(self.checks)}, its untrained "
-            f"twin in {self.twin} of {self.checks}"
+            f"model {self.model} holds in {self.holding} of {format_checks(self.checks)}, its "
+            f"untrained twin in {self.twin} of {self.checks}"
         )
 
     @property
@@ -93,9 +103,12 @@ class Control:
 
 
 def wanted_on_twin(results: Results, *, blocking: Collection[str]) -> dict[str, list[Key]]:
-    """The checks to be judged on a twin, by model: those of case files that could fail and block.
+    """The keys of the checks to judge on a twin, by model name.
+
+    These are the checks of case files that were judged and can block.
 
     Args:
+        results: the run.
         blocking: the severities that block.
     """
     found: dict[str, list[Key]] = {}
@@ -107,104 +120,103 @@ def wanted_on_twin(results: Results, *, blocking: Collection[str]) -> dict[str, 
 
 
 def controls(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> list[Control]:
-    """Each suite on each model beside the twin, by the checks that were judged on both."""
+    """One control for each suite on each model that was judged on a twin as well."""
     runs = {run.model: run for run in twins}
-    pairs = [
-        (check, runs[check.item.model].held[check.key])
-        for check in _of_files(blocking)
-        if check.item.model in runs and check.key in runs[check.item.model].held
+    on_both = [
+        check
+        for check in _judged_cases(blocking)
+        if check.item.model in runs and check.key in runs[check.item.model].met
     ]
-    held = {check.key: twin for check, twin in pairs}
     return [
-        _control(suite, runs[model], own, held)
-        for (suite, model), own in grouped(check for check, _ in pairs).items()
+        _control(suite, runs[model], checks) for (suite, model), checks in grouped(on_both).items()
     ]
 
 
-def _control(suite: str, run: TwinRun, own: Sequence[Check], held: Mapping[Key, bool]) -> Control:
-    both = [(check.holding, held[check.key]) for check in own]
+def _control(suite: str, run: TwinRun, checks: Sequence[Check]) -> Control:
+    both = [(check.holding, run.met[check.key]) for check in checks]
     better, worse = both.count((True, False)), both.count((False, True))
     return Control(
         suite=suite,
         model=run.model,
         seed=run.seed,
-        checks=len(own),
+        checks=len(checks),
         holding=sum(holds for holds, _ in both),
         twin=sum(twin for _, twin in both),
         better=better,
         worse=worse,
         p=paired_p(better, worse, one_sided=True),
-        untrained=tuple(check.place for check in own if held[check.key]),
+        untrained=tuple(check.place for check in checks if run.met[check.key]),
     )
 
 
-def _of_files(blocking: Sequence[Check]) -> list[Check]:
-    """The judged checks that stand in case files; what a probe in Python does is its own."""
+def _judged_cases(blocking: Sequence[Check]) -> list[Check]:
+    """The judged checks of case files; a Python probe cannot be judged again outside of pytest."""
     return [check for check in blocking if check.judged and check.item.file.endswith(SUFFIX)]
 
 
 def control_reasons(
     blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[Control]
 ) -> Iterator[Reason]:
-    """Twins that could not be judged, and suites that hold no better than on a twin.
+    """Reasons of the control: unjudged twins, and suites that are no better than on their twin.
 
-    The suites of a model that are too small by themselves are held against it together. A control
-    that is too small even so could not have blocked anything.
+    Suites of a model that are too small by themselves are tested together. If they are too small
+    even then, the control could not have blocked anything, and the release stays unjudged.
     """
-    yield from _lost(blocking, twins)
-    there = {run.model for run in twins if run.fault is None}
-    lost = {check.item.model for check in _of_files(blocking)} - there
-    for model in sorted({check.item.model for check in blocking if check.judged} - lost):
-        own = [one for one in found if one.model == model]
-        small = [one for one in own if one.verdict == "too few"]
+    yield from _missing_verdicts(blocking, twins)
+    judged_twins = {run.model for run in twins if run.fault is None}
+    without_twin = {check.item.model for check in _judged_cases(blocking)} - judged_twins
+    for model in sorted({check.item.model for check in blocking if check.judged} - without_twin):
+        suites = [control for control in found if control.model == model]
+        small = [control for control in suites if control.verdict == "too few"]
         together = _together(small) if small else None
         if together is not None and together.verdict == "not above":
             yield _no_better(together)
-        elif len(small) == len(own) and (together is None or together.verdict == "too few"):
+        elif len(small) == len(suites) and (together is None or together.verdict == "too few"):
             yield unjudged(
                 "no control",
-                f"model {model} has too few checks in case files to be held against its untrained "
-                "twin",
-                [f"suite {one.suite}: {one.counts}" for one in own],
+                f"model {model} has too few checks in case files to be compared with its "
+                "untrained twin",
+                [f"suite {control.suite}: {control.counts}" for control in suites],
             )
-    for one in found:
-        if one.verdict == "not above":
-            yield _no_better(one)
+    for control in found:
+        if control.verdict == "not above":
+            yield _no_better(control)
 
 
-def _no_better(one: Control) -> Reason:
-    idle = one.holding == one.checks == one.twin
-    words = "would pass" if idle else "holds hardly better than"
+def _no_better(control: Control) -> Reason:
+    is_idle = control.holding == control.checks == control.twin
+    words = "would pass" if is_idle else "holds hardly better than"
     return blocked(
         "control",
-        f"suite {one.suite} {words} without any training: {one.counts}",
-        [f"{one.test}; at most {format_stated(SIGNIFICANT)}", *one.untrained],
+        f"suite {control.suite} {words} without any training: {control.counts}",
+        [f"{control.test}; at most {format_stated(SIGNIFICANT)}", *control.untrained],
     )
 
 
 def _together(suites: Sequence[Control]) -> Control:
     """Several suites of a model as one."""
-    better, worse = (sum(getattr(one, name) for one in suites) for name in ("better", "worse"))
+    better = sum(suite.better for suite in suites)
+    worse = sum(suite.worse for suite in suites)
     return replace(
         suites[0],
-        suite=" + ".join(one.suite for one in suites),
-        checks=sum(one.checks for one in suites),
-        holding=sum(one.holding for one in suites),
-        twin=sum(one.twin for one in suites),
+        suite=" + ".join(suite.suite for suite in suites),
+        checks=sum(suite.checks for suite in suites),
+        holding=sum(suite.holding for suite in suites),
+        twin=sum(suite.twin for suite in suites),
         better=better,
         worse=worse,
         p=paired_p(better, worse, one_sided=True),
-        untrained=tuple(place for one in suites for place in one.untrained),
+        untrained=tuple(place for suite in suites for place in suite.untrained),
     )
 
 
-def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reason]:
-    """Twins, and checks on them, of which there is no verdict."""
+def _missing_verdicts(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reason]:
+    """Reasons for twins without a verdict, and for checks without one on their twin."""
     runs = {run.model: run for run in twins}
     wanted: dict[str, list[Check]] = {}
-    for check in _of_files(blocking):
+    for check in _judged_cases(blocking):
         wanted.setdefault(check.item.model, []).append(check)
-    for model, own in sorted(wanted.items()):
+    for model, checks in sorted(wanted.items()):
         run = runs.get(model)
         if run is None or run.fault is not None:
             why = (run.fault if run else None) or "it was not judged"
@@ -217,13 +229,13 @@ def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reaso
             continue
         lines = [
             f"{check.place}: {run.unmeasured.get(check.key, 'was not judged there')}"
-            for check in own
-            if check.key not in run.held
+            for check in checks
+            if check.key not in run.met
         ]
         if lines:
             yield unjudged(
                 "no control",
-                f"{counted(len(lines))} could not be measured on the untrained twin of model "
+                f"{format_checks(len(lines))} could not be measured on the untrained twin of model "
                 f"{model}",
                 lines,
             )
@@ -232,28 +244,29 @@ def _lost(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> Iterator[Reaso
 def control_notes(
     blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[Control]
 ) -> Iterator[str]:
-    """How each suite does beside the twin, and which checks hold on it."""
-    for one in found:
-        if one.verdict == "too few":
+    """Notes on how each suite compares with its twin, and on the checks that hold on a twin."""
+    for control in found:
+        if control.verdict == "too few":
             yield (
-                f"control: suite {one.suite} is too small to be held against the untrained twin "
-                f"by itself: {one.counts} ({one.test})"
+                f"control: suite {control.suite} is too small to be compared with the untrained "
+                f"twin by itself: {control.counts} ({control.test})"
             )
         else:
-            yield f"control: suite {one.suite}: {one.counts} ({one.test})"
+            yield f"control: suite {control.suite}: {control.counts} ({control.test})"
     for run in twins:
-        own = [one for one in found if one.model == run.model]
-        if not own:
+        suites = [control for control in found if control.model == run.model]
+        if not suites:
             continue
-        untrained = [place for one in own for place in one.untrained]
+        untrained = [place for control in suites for place in control.untrained]
+        checks = format_checks(sum(control.checks for control in suites))
         yield (
-            f"control: in all, {len(untrained)} of {counted(sum(one.checks for one in own))} of "
-            f"model {run.model} hold on its untrained twin (one draw of random weights, seed "
-            f"{run.seed})"
+            f"control: in all, {len(untrained)} of {checks} of model {run.model} hold on its "
+            f"untrained twin (one draw of random weights, seed {run.seed})"
         )
-        yield from (f"holds untrained: {place}" for place in untrained[:_LISTED])
-        if len(untrained) > _LISTED:
-            yield f"holds untrained: {len(untrained) - _LISTED} more; --json FILE has all of them"
+        yield from (f"holds untrained: {place}" for place in untrained[:_MOST_LISTED])
+        more = len(untrained) - _MOST_LISTED
+        if more > 0:
+            yield f"holds untrained: {more} more; --json FILE has all of them"
     probes = sum(check.judged and not check.item.file.endswith(SUFFIX) for check in blocking)
     if probes:
-        yield f"{counted(probes)} of Python probes cannot be judged on the untrained twin"
+        yield f"{format_checks(probes)} of Python probes cannot be judged on the untrained twin"

@@ -1,4 +1,4 @@
-"""What the gate decided, and why."""
+"""The decision of the gate: its verdict, its reasons and its last sentence."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from attnprobe.core.names import Key
 from attnprobe.core.printing import visible
 from attnprobe.core.wording import plural
 from attnprobe.gate.control import Control
-from attnprobe.gate.reasons import Reason, left_out
+from attnprobe.gate.reasons import Reason, format_left_out
 from attnprobe.results.files import read_json
 
 GATE_SCHEMA = "attnprobe/gate-1"
 
 _EXIT = {"may go": 0, "blocked": 1, "cannot judge": 2}
-# Digits of a hash that tell one set of weights from another.
+# Digits of a hash that are printed to identify weights.
 _DIGITS = 12
 _START = {"blocked": "Release blocked", "cannot judge": "Cannot judge"}
 
@@ -28,7 +28,9 @@ class JudgedModel:
     """A model that blocking checks were judged on.
 
     Attributes:
+        name: what the run calls it.
         ref: where it was loaded from.
+        weights_sha256: the hash of its weights; None where it is unknown.
     """
 
     name: str
@@ -43,25 +45,25 @@ class JudgedModel:
 
 @dataclass(frozen=True)
 class Decision:
-    """May the release go?
+    """Whether a release may go.
 
     Attributes:
-        reasons: why not, the most important first; what leaves the release unjudged comes before
-            what blocks it.
-        notes: what a reader should know all the same.
-        holding: how many blocking checks hold.
-        checks: how many blocking checks were judged.
-        suites: of how many suites.
-        models: on how many models checks hold.
+        reasons: why it may not, the most important first; empty if it may. Reasons that leave the
+            release unjudged come before reasons that block it.
+        notes: remarks that change nothing in the verdict.
+        holding: the number of blocking checks that hold.
+        checks: the number of blocking checks that were judged.
+        suites: the number of suites of these checks.
+        models: the number of models that checks hold on.
         judged: the models that blocking checks were judged on.
-        chance_known: whether the chance rate of each expectation of these is known.
-        failed: how many blocking checks do not hold.
-        deselected: how many checks -k, -m and the like left out.
-        left_out: how many files --lf left out.
-        may_fail: how many a pass rate lets fail.
-        moved: how many of those that hold do so at another place of their heads.
-        waived: how many more blocking checks fail and may, by a waiver.
-        control: each suite beside the untrained twin of its model, where the policy asks for that.
+        chance_known: whether every expectation of the holding checks has a chance rate.
+        failed: the number of blocking checks that do not hold.
+        deselected: the number of checks that -k, -m and similar options left out.
+        left_out: the number of files that --lf left out.
+        may_fail: the number of checks that a pass rate lets fail.
+        moved: the number of holding checks that hold at a new place of their heads.
+        waived: the number of further blocking checks that fail and are waived.
+        control: each suite beside the untrained twin of its model, if the policy wants a control.
         ignored_code: models that were measured without the code that came with them.
         accepted: checks that failed in the run and do not block, each with the reason in words.
     """
@@ -97,15 +99,15 @@ class Decision:
     def sentence(self) -> str:
         """The decision in one sentence that a release manager understands."""
         if not self.reasons:
-            return f"Release may go: {self._holding()}{self._others()}."
+            return f"Release may go: {self._describe_holding()}{self._describe_omissions()}."
         more = len(self.reasons) - 1
         rest = f"; {plural(more, 'more reason')} above" if more else ""
         if self.judged:
-            rest += f"; judged: {self._counted(self.checks)} on {self._models()}"
+            rest += f"; judged: {self._format_checks(self.checks)} on {self._join_models()}"
         return f"{_START[self.verdict]}: {self.reasons[0].text}{rest}."
 
-    def _holding(self) -> str:
-        """How many checks hold, of how many suites, on which models, and in spite of what."""
+    def _describe_holding(self) -> str:
+        """How many checks of how many suites hold on which models, and how many may fail."""
         allowed = []
         of = ""
         if self.failed:
@@ -114,7 +116,7 @@ class Decision:
         if self.waived:
             waived = plural(self.waived, "more fails and is", "more fail and are")
             allowed.append(f"{waived} waived")
-        checks = self._counted(self.holding + self.failed)
+        checks = self._format_checks(self.holding + self.failed)
         verb = "holds" if self.holding == 1 and not self.failed else "hold"
         bracket = f" ({', '.join(allowed)})" if allowed else ""
         moved = f", {self.moved} of them where their heads are now" if self.moved else ""
@@ -122,33 +124,31 @@ class Decision:
         if verb == "holds":
             moved = ", where its head is now" if self.moved else ""
             chance = ", and not by chance" if self.chance_known else ""
-        return f"{of}{checks} {verb}{bracket} on {self._models()}{moved}{chance}"
+        return f"{of}{checks} {verb}{bracket} on {self._join_models()}{moved}{chance}"
 
-    def _counted(self, checks: int) -> str:
+    def _format_checks(self, checks: int) -> str:
         return f"{plural(checks, 'attention check')} of {plural(self.suites, 'suite')}"
 
-    def _models(self) -> str:
+    def _join_models(self) -> str:
         *others, last = map(str, self.judged)
         return f"{', '.join(others)} and {last}" if others else last
 
-    def _others(self) -> str:
-        """What was left out of the run, or of a model."""
-        told = []
+    def _describe_omissions(self) -> str:
+        """The checks, files and code that the run left out, in words; empty for none."""
+        parts = []
         if self.deselected:
-            told.append(plural(self.deselected, "more was deselected", "more were deselected"))
+            parts.append(plural(self.deselected, "more was deselected", "more were deselected"))
         if self.left_out:
-            told.append(left_out(self.left_out))
+            parts.append(format_left_out(self.left_out))
         if self.ignored_code:
-            told.append(f"the code that came with {', '.join(self.ignored_code)} was not run")
-        return f"; {' and '.join(told)}" if told else ""
+            parts.append(f"the code that came with {', '.join(self.ignored_code)} was not run")
+        return f"; {' and '.join(parts)}" if parts else ""
 
     def lines(self) -> list[str]:
-        """All for a reader: reasons, notes, and as the last line the sentence."""
+        """The lines to print: the reasons, then the notes, then the sentence."""
         lines = [line for reason in self.reasons for line in reason.lines()]
-        return [visible(line) for line in (*lines, *self._notes(), self.sentence)]
-
-    def _notes(self) -> list[str]:
-        return [f"note: {note}" for note in self.notes]
+        notes = [f"note: {note}" for note in self.notes]
+        return [visible(line) for line in (*lines, *notes, self.sentence)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -171,12 +171,12 @@ class Decision:
             "deselected": self.deselected,
             "left_out": self.left_out,
             "ignored_code": list(self.ignored_code),
-            "control": [one.as_dict() for one in self.control],
+            "control": [control.as_dict() for control in self.control],
         }
 
 
 def cannot_judge(kind: str, text: str, *details: str) -> Decision:
-    """The decision where there is nothing to decide on."""
+    """A decision with one reason, which leaves the release unjudged."""
     return Decision((Reason("cannot judge", kind, text, details),))
 
 

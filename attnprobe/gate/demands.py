@@ -1,4 +1,4 @@
-"""What the policy demands of the checks: how many were judged, and how many of them hold."""
+"""The demands of the policy: how many checks must be judged, and how many of them must hold."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from attnprobe.core.stats import wilson
 from attnprobe.core.wording import format_floor_percent
 from attnprobe.gate.check import Check, grouped
 from attnprobe.gate.policy import Policy, SuitePolicy
-from attnprobe.gate.reasons import Reason, blocked, counted, unjudged
+from attnprobe.gate.reasons import Reason, blocked, format_checks, unjudged
 from attnprobe.results.records import Results
 
 
 def amounts(
     blocking: Sequence[Check], waived: Sequence[Check], results: Results, policy: Policy
 ) -> Iterator[Reason]:
-    """Models and suites of which too little was judged; checks skipped or not measured.
+    """Reasons for models and suites with too few judged checks, and for unmeasured checks.
 
     Args:
-        waived: checks that could block and may fail for now: they were judged, so they count for
-            what must have been, but the release needs others that say something of it.
+        blocking: the checks that can block.
+        waived: checks that could block but are waived. They were judged, so they count for
+            `least`; but a release needs at least one judged check that is not waived.
+        results: the run.
+        policy: what it demands.
     """
     judged = [check for check in blocking if check.judged]
     given = _given(results)
@@ -42,21 +45,21 @@ def amounts(
             )
     if not results.given and len(everything) < policy.least:
         yield unjudged(
-            "too few", f"{counted(len(everything))} judged, the policy demands {policy.least}"
+            "too few", f"{format_checks(len(everything))} judged, the policy demands {policy.least}"
         )
     for model in sorted(results.given):
         if totals[model] < policy.least:
             yield unjudged(
                 "too few",
-                f"{counted(totals[model])} of model {model} judged, the policy demands "
+                f"{format_checks(totals[model])} of model {model} judged, the policy demands "
                 f"{policy.least}",
             )
     for suite in sorted({*policy.suites, *policy.suite}):
-        own = Counter(check.item.model for check in everything if check.item.suite == suite)
+        by_model = Counter(check.item.model for check in everything if check.item.suite == suite)
         demanded = policy.suite.get(suite, SuitePolicy()).least
-        if not own and suite in results.absent_suites:
+        if not by_model and suite in results.absent_suites:
             continue
-        if not own:
+        if not by_model:
             suites = {item.suite for item in results.items}
             hint = [] if suite in suites else [did_you_mean(suite, suites)]
             yield unjudged(
@@ -64,27 +67,29 @@ def amounts(
             )
             continue
         for model in models_of(suite, results):
-            if own[model] < demanded:
+            if by_model[model] < demanded:
                 yield unjudged(
                     "too few",
-                    f"in suite {suite} {counted(own[model])} of model {model} judged, the policy "
-                    f"demands {demanded}",
+                    f"in suite {suite} {format_checks(by_model[model])} of model {model} judged, "
+                    f"the policy demands {demanded}",
                 )
     errors = [check for check in blocking if check.state == "error"]
     if errors:
         causes = {check.item.error for check in errors} - {None}
         why = f": {causes.pop()}" if len(causes) == 1 else ""
-        text = f"{counted(len(errors))} could not be measured{why}"
+        text = f"{format_checks(len(errors))} could not be measured{why}"
         yield unjudged("not measured", text, [check.line for check in errors])
 
 
 def allowances(
     checks: Sequence[Check], blocking: Sequence[Check], policy: Policy
 ) -> Iterator[Reason]:
-    """Checks that were skipped, only advise or are known gaps, where the policy allows fewer.
+    """Reasons for more skipped checks, advisory checks or known gaps than the policy allows.
 
     Args:
-        checks: all of the run, whatever their severity.
+        checks: all checks of the run, whatever their severity.
+        blocking: the checks that can block.
+        policy: how many of each it allows.
     """
     advisory = [check for check in checks if check.item.severity not in policy.blocking]
     for kind, most, found, words in (
@@ -99,16 +104,20 @@ def allowances(
     ):
         if most is not None and len(found) > most:
             places = [check.place for check in found]
-            yield blocked(kind, f"{counted(len(found))} {words} ({most} may be)", places)
+            yield blocked(kind, f"{format_checks(len(found))} {words} ({most} may be)", places)
 
 
 def _given(results: Results) -> list[str]:
-    """The models that a release is about: of the command line, and those that a case ran on."""
+    """The models of the command line and all that a case ran on, sorted."""
     return sorted({*results.given, *(item.model for item in results.items)} - {""})
 
 
 def models_of(suite: str, results: Results) -> list[str]:
-    """The models that a suite of the run has to be judged on: where it can run, those given."""
+    """The models that a suite of the run must be judged on, sorted.
+
+    These are the models that it ran on. A suite with a case that names no model must also be
+    judged on every model of the command line.
+    """
     ran = {item.model for item in results.items if item.suite == suite}
     return sorted(ran if suite in results.bound else ran.union(results.given))
 
@@ -120,20 +129,22 @@ def _any_judged(results: Results) -> bool:
 def failures(
     blocking: Sequence[Check], policy: Policy, broken: Collection[Key]
 ) -> Iterator[Reason]:
-    """Failed checks of each suite on each model, where no pass rate lets some of them fail.
+    """Reasons for failed checks of suites without a pass rate, and for checks in doubt.
 
     Args:
-        broken: those that held in the baseline.
+        blocking: the checks that can block.
+        policy: its pass rates.
+        broken: the keys of checks that held in the baseline and no longer do.
     """
     found = []
-    for (suite, model), own in grouped(blocking).items():
-        failed = [check for check in own if check.state == "failed"]
+    for (suite, model), checks in grouped(blocking).items():
+        failed = [check for check in checks if check.state == "failed"]
         if failed and not is_rated(policy, suite):
-            count, of = len(failed), sum(check.judged for check in own)
-            held = all(check.key in broken for check in failed)
+            count, of = len(failed), sum(check.judged for check in checks)
+            held_before = all(check.key in broken for check in failed)
             text = (
                 f"in suite {suite} {count} of {of} attention checks of model {model} "
-                f"{'no longer' if held else 'do not'} hold (allowed to fail: 0)"
+                f"{'no longer' if held_before else 'do not'} hold (allowed to fail: 0)"
             )
             lines = [check.line for check in failed]
             found.append((-count / of, -count, blocked("failed", text, lines)))
@@ -146,7 +157,9 @@ def failures(
         lines = [check.line for check in blocking if kind in check.doubts]
         if lines:
             reason = "vacuous" if kind == "unbreakable" else kind
-            yield blocked(reason, f"{counted(len(lines))} {_singular(words, len(lines))}", lines)
+            yield blocked(
+                reason, f"{format_checks(len(lines))} {_singular(words, len(lines))}", lines
+            )
 
 
 def _singular(words: str, count: int) -> str:
@@ -171,32 +184,32 @@ def is_rated(policy: Policy, suite: str) -> bool:
 
 
 def rates(blocking: Sequence[Check], policy: Policy) -> Iterator[Reason]:
-    """Pass rates that the policy demands, by the lower end of their intervals."""
+    """Reasons for missed pass rates; the lower end of the 95 % interval must reach the rate."""
     judged = [check for check in blocking if check.judged]
-    for (suite, model), own in grouped(judged).items():
+    for (suite, model), checks in grouped(judged).items():
         rate = _suite_rate(policy, suite)
         if rate is not None:
-            yield from _rate(f"in suite {suite} ", f"of model {model} ", own, rate)
+            yield from _rate(f"in suite {suite} ", f"of model {model} ", checks, rate)
         elif policy.pass_rate is not None and suite in {*policy.suites, *policy.suite}:
-            failed = [check.line for check in own if check.state == "failed"]
-            if failed and not any(check.holding for check in own):
+            failed = [check.line for check in checks if check.state == "failed"]
+            if failed and not any(check.holding for check in checks):
                 text = f"in suite {suite} no attention check of model {model} holds"
                 yield blocked("failed", text, failed)
     if policy.pass_rate is not None:
         for model in sorted({check.item.model for check in judged}):
-            own = [check for check in judged if check.item.model == model]
-            yield from _rate("", f"of model {model} ", own, policy.pass_rate)
+            checks = [check for check in judged if check.item.model == model]
+            yield from _rate("", f"of model {model} ", checks, policy.pass_rate)
 
 
-def _rate(where: str, whose: str, own: Sequence[Check], rate: float) -> Iterator[Reason]:
-    count = len(own)
-    failed = [check for check in own if check.state == "failed"]
+def _rate(where: str, whose: str, checks: Sequence[Check], rate: float) -> Iterator[Reason]:
+    count = len(checks)
+    failed = [check for check in checks if check.state == "failed"]
     allowed = _allowed(count, rate)
     if allowed is None:
         most = wilson(count, count).low
         yield unjudged(
             "too few",
-            f"{where}{counted(count)} {whose}cannot show a pass rate of "
+            f"{where}{format_checks(count)} {whose}cannot show a pass rate of "
             f"{format_floor_percent(rate)}: if all of them held, the interval would still begin "
             f"at {format_floor_percent(most)}",
         )
@@ -214,21 +227,24 @@ def _rate(where: str, whose: str, own: Sequence[Check], rate: float) -> Iterator
 
 
 def _allowed(count: int, rate: float) -> int | None:
-    """How many of so many checks may fail for the interval to begin at the rate; None: not one."""
+    """How many of `count` checks may fail so that the interval still reaches the rate.
+
+    None means that the interval falls short even if none fails.
+    """
     fitting = [failed for failed in range(count + 1) if wilson(count - failed, count).low >= rate]
     return max(fitting, default=None)
 
 
 def may_fail(blocking: Sequence[Check], policy: Policy) -> int:
-    """How many of the judged checks the policy lets fail."""
+    """The number of judged checks that the pass rates of the policy let fail."""
     judged = [check for check in blocking if check.judged]
     total: Counter[str] = Counter()
-    for (suite, model), own in grouped(judged).items():
+    for (suite, model), checks in grouped(judged).items():
         rate = _suite_rate(policy, suite)
         if rate is not None:
-            total[model] += _allowed(len(own), rate) or 0
+            total[model] += _allowed(len(checks), rate) or 0
         elif policy.pass_rate is not None:
-            total[model] += len(own)
+            total[model] += len(checks)
     if policy.pass_rate is not None:
         counts = Counter(check.item.model for check in judged)
         for model, count in counts.items():

@@ -1,4 +1,4 @@
-"""The first policy of a project: what a run has judged, as the table that demands it."""
+"""Writes the first policy of a project: a table that demands what one run judged."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from attnprobe.gate.check import Check, check_of
 from attnprobe.gate.demands import models_of
 from attnprobe.gate.lookup import HEADER
 from attnprobe.gate.policy import TABLE, Policy, SuitePolicy
-from attnprobe.gate.repeats import counted_once
+from attnprobe.gate.repeats import drop_repeats
 from attnprobe.results.files import write_bytes
 from attnprobe.results.records import Results
 
 
 def first_policy(results: Results) -> Policy:
-    """The policy that demands what a run has judged.
+    """The policy that demands what a run judged.
 
-    It names each suite with the number of blocking checks judged on the model that has fewest, and
-    allows no more skipped checks, advisory checks and known gaps than the run has.
+    For each suite it demands as many blocking checks as were judged on the model with the fewest.
+    It allows no more skipped checks, advisory checks and known gaps than the run has.
     """
     checks = [check_of(item, Policy(), None) for item in results.items]
     least = _least(checks, results)
@@ -35,17 +35,17 @@ def first_policy(results: Results) -> Policy:
 
 
 def undemanded(results: Results) -> list[str]:
-    """Suites of a run that its first policy cannot demand, as no blocking check was judged."""
+    """The suites that a first policy cannot demand: none of their blocking checks was judged."""
     checks = [check_of(item, Policy(), None) for item in results.items]
     return [suite for suite, count in _least(checks, results).items() if not count]
 
 
 def _least(checks: list[Check], results: Results) -> dict[str, int]:
-    """Of each suite, the blocking checks judged on the model where it has fewest."""
+    """For each suite the number of blocking checks judged on the model with the fewest."""
     blocking = [check for check in checks if check.item.severity == "blocking"]
     judged = Counter(
         (check.item.suite, check.item.model)
-        for check in counted_once(blocking, []).blocking
+        for check in drop_repeats(blocking, []).blocking
         if check.judged
     )
     return {
@@ -55,11 +55,11 @@ def _least(checks: list[Check], results: Results) -> dict[str, int]:
 
 
 def append_policy(file: Path, policy: Policy) -> None:
-    """Adds the table of the gate to a pyproject.toml; all that stands in it stays, byte for byte.
+    """Appends the table of the gate to a pyproject.toml and keeps its content byte for byte.
 
     Raises:
-        PolicyError: the file cannot be read, or a table cannot be added to it.
-        ResultsError: it cannot be written.
+        PolicyError: the file cannot be read, or no table can be appended to it.
+        ResultsError: the file cannot be written.
     """
     try:
         before = file.read_bytes() if file.exists() else b""
@@ -80,7 +80,7 @@ def append_policy(file: Path, policy: Policy) -> None:
 
 
 def _lines(policy: Policy) -> list[str]:
-    """The lines of the table, the last one empty."""
+    """The lines of the table; the last one is empty."""
     lines = [
         HEADER,
         "suites = [",
@@ -90,7 +90,9 @@ def _lines(policy: Policy) -> list[str]:
         "",
         f"[{'.'.join(TABLE)}.suite]",
     ]
-    lines += [f"{_key(suite)} = {{ least = {own.least} }}" for suite, own in policy.suite.items()]
+    lines += [
+        f"{_key(suite)} = {{ least = {table.least} }}" for suite, table in policy.suite.items()
+    ]
     return [*lines, ""]
 
 
@@ -100,5 +102,5 @@ def _key(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A basic string of TOML, which is JSON's but for DEL."""
+    """A text as a basic string of TOML: that of JSON, with DEL escaped as well."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

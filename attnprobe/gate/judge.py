@@ -1,7 +1,7 @@
-"""Judges a finished run under a policy.
+"""Judges a finished run by a policy.
 
-Nothing is taken from the run on trust that its records can show: whether a check holds is decided
-here, from its outcome and from each expectation, whatever options the run had.
+The gate does not trust the verdicts of the run. It decides from the recorded outcome and numbers of
+each expectation whether a check holds, whatever options the run had.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from attnprobe.compare.changes import Comparison
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.gate.check import Check, Moved, check_of
-from attnprobe.gate.completeness import completeness, deselected
+from attnprobe.gate.completeness import completeness, describe_deselected
 from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import allowances, amounts, failures, is_rated, may_fail, rates
-from attnprobe.gate.notes import head_set_notes, notes_on, tokenizer_notes
+from attnprobe.gate.notes import check_notes, head_set_notes, tokenizer_notes
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.provenance import judged_models, provenance
 from attnprobe.gate.reasons import Reason, importance, unjudged
 from attnprobe.gate.regressions import compared_notes, compared_with, demoted_keys, regressions
-from attnprobe.gate.repeats import counted_once, repeat_notes
+from attnprobe.gate.repeats import drop_repeats, repeat_notes
 from attnprobe.gate.waivers import is_waived, waiver_reasons
 from attnprobe.results.records import Results
 
@@ -39,15 +39,21 @@ def judge(
     twins: Sequence[TwinRun] = (),
     remarks: Sequence[str] = (),
 ) -> Decision:
-    """Whether a release may go, by what a run found.
+    """Decides whether a release may go.
 
     Args:
-        today: the day that waivers are held against.
-        baseline: the results to compare with, where the policy names some.
-        commit: the commit that is checked out, where a results file must be of it.
-        moved: failed checks that hold at the new place of their heads, and where that is.
-        twins: what the checks came to on untrained twins, where the policy asks for that.
-        remarks: what else a reader should know.
+        results: the run.
+        policy: what the run must show.
+        today: the day on which waivers must still be valid.
+        baseline: the results to compare with; None if the policy names none.
+        commit: the commit that is checked out, for a results file that was read; None for a run
+            that the gate started itself.
+        moved: failed checks that hold at the new place of their heads.
+        twins: the outcomes on untrained twins, if the policy wants a control.
+        remarks: further notes for the reader.
+
+    Returns:
+        The decision, its reasons sorted by importance.
     """
     reasons: list[Reason] = []
     notes = list(remarks)
@@ -61,28 +67,28 @@ def judge(
     places = moved or {}
     checks = [check_of(item, policy, places.get(item.key)) for item in results.items]
     waived: list[Check] = []
-    kept: list[Check] = []
+    not_waived: list[Check] = []
     for check in checks:
-        (waived if is_waived(check, policy.waivers, today) else kept).append(check)
+        (waived if is_waived(check, policy.waivers, today) else not_waived).append(check)
     compared: Comparison | None = None
     if baseline is not None:
         try:
-            compared = compared_with(baseline, _taken(results, checks, places))
+            compared = compared_with(baseline, _with_moved(results, checks, places))
         except ResultsError as error:
             reasons.append(unjudged("baseline", f"the baseline cannot be compared: {error}"))
     demoted = demoted_keys(compared, policy) if compared else frozenset()
-    blocking, excused = (
+    blocking, waived_blocking = (
         [check for check in part if check.item.severity in policy.blocking or check.key in demoted]
-        for part in (kept, waived)
+        for part in (not_waived, waived)
     )
 
-    blocking, excused, repeats = counted_once(blocking, excused)
+    blocking, waived_blocking, repeats = drop_repeats(blocking, waived_blocking)
     notes += repeat_notes(repeats)
 
     reasons += completeness(results, policy, commit)
     reasons += provenance(results, policy)
     reasons += waiver_reasons(results, policy, today)
-    reasons += amounts(blocking, excused, results, policy)
+    reasons += amounts(blocking, waived_blocking, results, policy)
     reasons += allowances(checks, blocking, policy)
     broken: Collection[Key] = ()
     if compared is not None:
@@ -102,7 +108,7 @@ def judge(
     notes += [
         f"allowed to fail: {check.line}" for check in failed if is_rated(policy, check.item.suite)
     ]
-    notes += notes_on(checks, waived, kept, policy, demoted)
+    notes += check_notes(checks, waived, not_waived, policy, demoted)
     chances = [chance for check in holding for chance in check.chances]
     known = bool(chances) and None not in chances
     if holding and not known:
@@ -114,13 +120,13 @@ def judge(
     if policy.control is not None:
         notes += control_notes(blocking, twins, control)
     if results.deselected is None:
-        notes.append("the results, of an older version, do not tell what was deselected")
-    left_out = deselected(results)
+        notes.append("the results, of an older version, do not say what was deselected")
+    left_out = describe_deselected(results)
     if left_out and all(reason.kind != "deselected" for reason in reasons):
         notes.append(left_out)
-    let_go = [file for file in results.uncollected or () if policy.lets_go(file)]
-    if let_go:
-        notes.append(f"not collected, as the policy lets them go: {', '.join(let_go)}")
+    allowed = [file for file in results.uncollected or () if policy.allows_uncollected(file)]
+    if allowed:
+        notes.append(f"not collected, as the policy allows: {', '.join(allowed)}")
     reasons.sort(key=importance)
     return Decision(
         tuple(reasons),
@@ -129,22 +135,22 @@ def judge(
         checks=len(judged),
         suites=len({check.item.suite for check in judged}),
         models=len({check.item.model for check in holding}),
-        judged=judged_models(results, [*judged, *excused]),
+        judged=judged_models(results, [*judged, *waived_blocking]),
         chance_known=known,
         deselected=results.deselected or 0,
         left_out=len(results.left_out),
         failed=len(failed),
-        waived=sum(not check.holding for check in excused),
+        waived=sum(not check.holding for check in waived_blocking),
         may_fail=may_fail(blocking, policy),
         moved=sum(check.state == "moved" for check in blocking),
         control=tuple(control),
         ignored_code=tuple(sorted(model.name for model in results.models if model.ignored_code)),
-        accepted=_accepted(kept, waived, failed, reasons),
+        accepted=_accepted(not_waived, waived, failed, reasons),
     )
 
 
 def _accepted(
-    kept: Sequence[Check],
+    not_waived: Sequence[Check],
     waived: Sequence[Check],
     failed: Sequence[Check],
     reasons: Sequence[Reason],
@@ -152,36 +158,40 @@ def _accepted(
     """Checks that failed in the run and do not block, each with the reason in words.
 
     Args:
-        failed: those that block unless a pass rate lets them fail.
+        not_waived, waived: the two parts of all checks.
+        failed: failed checks that can block; without reasons a pass rate lets them fail.
+        reasons: why the release may not go.
     """
     found = {check.key: "waived" for check in waived}
     if not any(reason.kind in ("weaker", "gone", "new") for reason in reasons):
-        found |= {check.key: check.why for check in kept if check.state == "moved"}
+        found |= {check.key: check.why for check in not_waived if check.state == "moved"}
     if not reasons:
         found |= {check.key: "within the pass rate" for check in failed}
     return found
 
 
-def _taken(results: Results, checks: Sequence[Check], places: Mapping[Key, Moved]) -> Results:
-    """The run as if each moved check had been judged where its heads are now.
+def _with_moved(results: Results, checks: Sequence[Check], places: Mapping[Key, Moved]) -> Results:
+    """The run with the numbers of each moved check taken at the new place of its heads.
 
-    So no other rule holds for it against the baseline than for one that holds in its place.
+    So a moved check may be weaker than the baseline by no more than any other check.
     """
-    there = {
+    expectations = {
         key: places[key].expectations
         for key in (check.key for check in checks if check.state == "moved")
     }
     cases = tuple(
-        replace(item, outcome="passed", expectations=there[item.key]) if item.key in there else item
+        replace(item, outcome="passed", expectations=expectations[item.key])
+        if item.key in expectations
+        else item
         for item in results.cases
     )
     return replace(results, cases=cases)
 
 
 def broken_keys(results: Results, policy: Policy) -> tuple[Key, ...]:
-    """The checks that failed, could block, and might hold at another place of their heads."""
+    """The keys of failed checks that can block; they may hold at a new place of their heads."""
     checks = (check_of(item, policy, None) for item in results.items)
-    # A check that could block in the baseline blocks, whatever it is now.
+    # A check that could block in the baseline still blocks, even if it is advisory now.
     return tuple(
         check.key
         for check in checks

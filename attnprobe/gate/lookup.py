@@ -1,4 +1,4 @@
-"""Finds the policy of a project, and refuses a table that only looks like one."""
+"""Finds the policy of a project and refuses tables that only look like one."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from attnprobe.gate.policy import PYPROJECT, TABLE, Policy, parse_policy
 
 HEADER = f"[{'.'.join(TABLE)}]"
 _DATE = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
-# Files in which pytest and others are configured, but never the gate.
+# Files that configure pytest and other tools, but never the gate.
 _OTHER_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
 _INI_HEADER = re.compile(r"^[ \t]*\[+([^\[\]\n]+)\]", re.MULTILINE)
-# How alike the letters of two table names must be for one to be a slip of the other, 0 to 1.
+# From this likeness on, 0 to 1, one table name may be a misspelling of another.
 _NEAR = 0.8
-# Below this likeness to `attnprobe`, a table below [tool] is of another tool.
+# A table below [tool] that is less like `attnprobe` than this belongs to another tool.
 _FAR = 0.5
 
 
 class FoundPolicy(NamedTuple):
-    """A policy and the file that it stands in; both None where there is none.
+    """A policy and its file.
 
     Attributes:
-        hidden: a file farther up that has a policy, which the search does not reach.
+        policy, file: both None if the project has no policy.
+        hidden: a file farther up that has a policy but that the search does not reach; else None.
     """
 
     policy: Policy | None
@@ -38,13 +39,14 @@ class FoundPolicy(NamedTuple):
 
 
 def find_policy(folder: Path) -> FoundPolicy:
-    """The policy in the pyproject.toml of a folder, or of the nearest one above that has one.
+    """The policy in the pyproject.toml of a folder, or in the nearest one above that has a policy.
 
-    The root of the git repository is the last folder that is looked at; outside of any, the first
-    one with a pyproject.toml.
+    The search ends at the root of the git repository. Outside of a repository it ends at the first
+    folder with a pyproject.toml.
 
     Raises:
-        PolicyError: it cannot be read, demands nothing, or a table looks like one and is none.
+        PolicyError: the file cannot be read, the policy demands nothing, or another table looks
+            like a misspelt policy.
     """
     depth = len(folder.resolve().parents)
     places = [folder.joinpath(*[".."] * steps) for steps in range(depth + 1)]
@@ -54,9 +56,9 @@ def find_policy(folder: Path) -> FoundPolicy:
         file = place / PYPROJECT
         is_last = (place / ".git").exists()
         if file.is_file():
-            found = _gate_table(load_toml(file), file)
-            if found is not None:
-                policy = parse_policy(found, file, ".".join(TABLE))
+            table = _gate_table(load_toml(file), file)
+            if table is not None:
+                policy = parse_policy(table, file, ".".join(TABLE))
                 _check_demands(policy, file, _farther(places[steps + 1 :]))
                 return FoundPolicy(policy, file)
             is_last = is_last or not in_git
@@ -66,10 +68,10 @@ def find_policy(folder: Path) -> FoundPolicy:
 
 
 def missing_policy(hidden: Path | None) -> PolicyError:
-    """The error of a project that has no policy.
+    """The error for a project without a policy.
 
     Args:
-        hidden: as in `FoundPolicy`.
+        hidden: a policy that the search does not reach, as in `FoundPolicy`.
     """
     lines = [
         f"there is no policy: no {PYPROJECT} here or above has {HEADER}, so nothing says what "
@@ -85,25 +87,26 @@ def missing_policy(hidden: Path | None) -> PolicyError:
 
 
 def read_policy(file: Path) -> Policy:
-    """The policy of a file: the table of a pyproject.toml, or the keys of any other TOML file.
+    """The policy in a file: the gate's table in a pyproject.toml, all keys of another TOML file.
 
     Raises:
-        PolicyError: it is missing, cannot be read, demands nothing, or says what cannot be meant.
+        PolicyError: the file is missing or cannot be read, a key is unknown, a value is invalid,
+            or the policy demands nothing.
     """
     data = load_toml(file)
     if file.name != PYPROJECT:
         policy = parse_policy(data, file, "")
     else:
-        found = _gate_table(data, file)
-        if found is None:
+        table = _gate_table(data, file)
+        if table is None:
             raise PolicyError(f"{file}: has no {HEADER}")
-        policy = parse_policy(found, file, ".".join(TABLE))
+        policy = parse_policy(table, file, ".".join(TABLE))
     _check_demands(policy, file, None)
     return policy
 
 
 def _check_demands(policy: Policy, file: Path, hidden: Path | None) -> None:
-    """Raises PolicyError for a policy that any run with one check would meet."""
+    """Raises PolicyError for a policy that any run with one check would satisfy."""
     if policy.demands:
         return
     text = (
@@ -116,7 +119,7 @@ def _check_demands(policy: Policy, file: Path, hidden: Path | None) -> None:
 
 
 def _farther(places: list[Path]) -> Path | None:
-    """The nearest of these folders' files that has a table of the gate; broken files have none."""
+    """The pyproject.toml of the first of these folders that has a policy; skips broken files."""
     for place in places:
         try:
             if _gate_table(load_toml(place / PYPROJECT), place / PYPROJECT) is not None:
@@ -130,7 +133,7 @@ def load_toml(file: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        PolicyError: it cannot be read, or is not TOML.
+        PolicyError: the file cannot be read or is not TOML.
     """
     text = ""
     try:
@@ -139,11 +142,13 @@ def load_toml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{file}: is not TOML: {error}{_no_date(text, str(error))}") from None
+        raise PolicyError(
+            f"{file}: is not TOML: {error}{_explain_date(text, str(error))}"
+        ) from None
 
 
-def _no_date(text: str, problem: str) -> str:
-    """Names a date on the line of the problem that the calendar does not have."""
+def _explain_date(text: str, problem: str) -> str:
+    """Names an impossible date, such as 2027-02-30, on the line of the problem; empty for none."""
     line = re.search(r"at line (\d+)", problem)
     if line is None:
         return ""
@@ -156,10 +161,10 @@ def _no_date(text: str, problem: str) -> str:
 
 
 def _gate_table(data: dict[str, Any], file: Path) -> Any:
-    """The table of the gate; None where there is none.
+    """The table of the gate; None if there is none.
 
     Raises:
-        PolicyError: a table looks like that of the gate, and is not.
+        PolicyError: another table looks like a misspelt one of the gate.
     """
     near = [
         path
@@ -188,7 +193,7 @@ def _gate_table(data: dict[str, Any], file: Path) -> Any:
 def _tables(
     data: Mapping[str, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], frozenset[str]]]:
-    """Each table of a TOML file: its path and its keys."""
+    """Yields the path and the keys of each table of a TOML file."""
     for name, value in data.items():
         for entry in value if isinstance(value, list) else [value]:
             if isinstance(entry, dict):
@@ -197,9 +202,9 @@ def _tables(
 
 
 def _looks_like_gate(path: tuple[str, ...], keys: frozenset[str] = frozenset()) -> bool:
-    """Whether somebody may have meant the gate's table, by its name or by its keys."""
+    """Whether a table may be meant as that of the gate, by its name or by its keys."""
     letters = re.sub("[^a-z]", "", "".join(path).lower())
-    # An environment of another tool may be called attnprobe-gate.
+    # Another tool may have an environment called attnprobe-gate.
     is_of_other = path[0] == TABLE[0] and len(path) > 2 and _likeness(path[1], TABLE[1]) < _FAR
     names = ("".join(TABLE), "".join(TABLE[1:]))
     if not is_of_other and any(_likeness(letters, name) >= _NEAR for name in names):
@@ -213,7 +218,7 @@ def _likeness(written: str, meant: str) -> float:
 
 
 def _check_other_files(place: Path) -> None:
-    """Raises PolicyError where the table of the gate stands in a file that the gate never reads."""
+    """Raises PolicyError for a table of the gate in a file that the gate never reads."""
     for name in _OTHER_FILES:
         try:
             text = (place / name).read_text(encoding="utf-8", errors="replace")

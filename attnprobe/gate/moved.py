@@ -1,8 +1,9 @@
-"""Failed checks whose heads only have another place in the new model.
+"""Finds failed checks whose heads only moved to another place in the new model.
 
-Training again, or a tool that sorts heads, may leave what a model computes as it was and still move
-a head. A check is `moved` if it holds on the old model at its own heads, each of these heads has a
-match in the new model that attends alike, and the check holds on the new model at the matches.
+New training, or a tool that sorts heads, can move a head without changing what the model computes.
+A check is `moved` if three conditions hold: it holds on the old model at the heads that it names,
+each of these heads has a match in the new model that attends alike, and the check holds on the new
+model at the matches.
 """
 
 from __future__ import annotations
@@ -30,16 +31,22 @@ from attnprobe.rules import Rule
 from attnprobe.run.runner import Runner
 from attnprobe.words.heads import Heads, HeadSet
 
-# Texts that heads are matched on: the rows of a few dozen sentences tell heads apart.
+# The most texts that heads are matched on: a few dozen sentences distinguish all heads.
 _TEXTS = 64
 
 
 def moved_in_run(
     results: Results, policy: Policy, baseline: Results | None
 ) -> tuple[dict[Key, Moved], list[str]]:
-    """Failed checks whose heads only moved, and why others could not be looked at.
+    """The failed checks of a run whose heads only moved.
 
-    Both are empty where the policy does not allow that heads move.
+    Args:
+        results: the run.
+        policy: names the old model; both results are empty unless it allows moved heads.
+        baseline: the results that record the old model; None if the policy names none.
+
+    Returns:
+        The moved checks by key, and a remark for each model that could not be examined.
     """
     keys = broken_keys(results, policy) if policy.moved_heads == "allow" else ()
     if not keys or policy.baseline_model is None:
@@ -86,7 +93,7 @@ def moved_in_run(
                 head_sets=head_sets,
             )
         except AttnprobeError as error:
-            remarks.append(f"whether heads of {model.name} moved could not be told: {error}")
+            remarks.append(f"whether heads of {model.name} moved could not be determined: {error}")
     return moved, remarks
 
 
@@ -98,16 +105,17 @@ def check_old(
     tokenizer_sha256: str,
     recorded: ModelResult | None,
 ) -> None:
-    """Refuses a baseline_model that heads must not be sought in.
+    """Refuses a `baseline_model` that is not pinned or not the model of the baseline.
 
     Args:
-        revision, weights_sha256, tokenizer_sha256: of the model that was loaded for it; no
-            revision of a folder.
-        recorded: the model in the baseline, where there is one.
+        policy: names the model, and the baseline if there is one.
+        revision, weights_sha256, tokenizer_sha256: those of the loaded model; the revision of a
+            folder is None.
+        recorded: the model in the baseline; None if the baseline lacks it or there is none.
 
     Raises:
-        ModelError: another commit can take its place, or the baseline is of other weights or of
-            another tokenizer.
+        ModelError: the revision of a hub model is missing or no commit, or the baseline records
+            other weights or another tokenizer.
     """
     ref = f"baseline_model {policy.baseline_model}"
     if revision is None and policy.baseline_revision is not None:
@@ -144,33 +152,35 @@ def moved_checks(
     chance_max: float,
     head_sets: Mapping[str, HeadSet],
 ) -> dict[Key, Moved]:
-    """Which of these checks hold at the place that their heads moved to, and where that is.
+    """The failed checks that hold at the new place of their heads, by key.
 
     Args:
-        items: records of failed checks, all of one model.
-        old, new: the model that the heads were pinned in, and the one that was judged.
-        root: the folder that their files lie in.
+        items: the records of failed checks of one model.
+        old, new: the model for which the cases name heads, and the judged one.
+        root: the folder of the case files.
+        chance_max: the largest chance rate, 0 to 1, with which a check may hold.
+        head_sets: the head sets that cases name, by name.
 
     Raises:
-        AttnprobeError: a case file is missing, cannot be read, or states something else than the
-            records do; the heads cannot be matched.
+        AttnprobeError: a case file is missing, cannot be read or has changed since the run, or the
+            heads cannot be matched.
     """
     found: dict[Key, Moved] = {}
-    for own in reread(items, root=root, head_sets=head_sets):
+    for file in reread(items, root=root, head_sets=head_sets):
         pinned = {
             key: case
-            for key, case in own.stated.items()
+            for key, case in file.stated.items()
             if isinstance(case, Case) and _is_pinned(case)
         }
         for key, case in pinned.items():
             check_stated(items[key], case)
-        texts = [case.sample for case in own.cases]
+        texts = [case.sample for case in file.cases]
         if pinned:
-            found |= _of_file(pinned, items, texts, old, new, chance_max)
+            found |= _moved_in_file(pinned, items, texts, old, new, chance_max)
     return found
 
 
-def _of_file(
+def _moved_in_file(
     pinned: Mapping[Key, Case],
     items: Mapping[Key, CaseResult],
     texts: Sequence[Sample],
@@ -178,30 +188,36 @@ def _of_file(
     new: Reader,
     chance_max: float,
 ) -> dict[Key, Moved]:
-    # The texts of the cases in question first: there may be more than are wanted.
+    # The texts of the failed cases come first, since the list is cut.
     samples = list(dict.fromkeys([*(case.sample for case in pinned.values()), *texts]))[:_TEXTS]
     sites = {rule.site for case in pinned.values() for rule in _rules(case)}
     matches: dict[SiteName | None, dict[Head, Match]] = {
         site: {match.old: match for match in match_heads(old, new, samples, site=site)}
         for site in sorted(sites, key=str)
     }
-    placed = {
-        key: moved for key, case in pinned.items() if (moved := _placed(case, matches)) is not None
+    moved_cases = {
+        key: moved
+        for key, case in pinned.items()
+        if (moved := _at_new_place(case, matches)) is not None
     }
-    before = Runner(old, [pinned[key] for key in placed], chance_max=chance_max)
-    after = Runner(new, list(placed.values()), chance_max=chance_max)
+    before = Runner(old, [pinned[key] for key in moved_cases], chance_max=chance_max)
+    after = Runner(new, list(moved_cases.values()), chance_max=chance_max)
     found = {}
-    for key, case in placed.items():
-        there = _holding(after, case) if _holding(before, pinned[key]) is not None else None
-        if there is not None:
-            chances = tuple(one.chance.rate if one.chance else None for one in there)
-            measured = tuple(map(_measured, items[key].expectations, there))
-            found[key] = Moved(_describe_moves(pinned[key], matches), chances, measured)
+    for key, case in moved_cases.items():
+        if _passing_verdicts(before, pinned[key]) is None:
+            continue
+        verdicts = _passing_verdicts(after, case)
+        if verdicts is not None:
+            found[key] = Moved(
+                _describe_moves(pinned[key], matches),
+                tuple(verdict.chance.rate if verdict.chance else None for verdict in verdicts),
+                tuple(map(_with_numbers, items[key].expectations, verdicts)),
+            )
     return found
 
 
-def _measured(entry: ExpectationResult, verdict: Verdict) -> ExpectationResult:
-    """An expectation of the record, with the numbers of another place."""
+def _with_numbers(entry: ExpectationResult, verdict: Verdict) -> ExpectationResult:
+    """A recorded expectation with the numbers of a verdict at the new place."""
     return replace(entry, outcome=verdict.outcome, bounds=verdict.bounds, head=verdict.head)
 
 
@@ -210,7 +226,7 @@ def _rules(case: Case) -> Iterator[Rule]:
 
 
 def _is_pinned(case: Case) -> bool:
-    """Whether every rule of a case names its heads one by one."""
+    """Whether every rule of a case names single heads, such as L3H1."""
     return all(isinstance(member, Head) for rule in _rules(case) for member in rule.heads.members)
 
 
@@ -218,8 +234,10 @@ def _heads(heads: Heads) -> list[Head]:
     return [member for member in heads.members if isinstance(member, Head)]
 
 
-def _placed(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> Case | None:
-    """The case at the new places of its heads; None if one is lost or none has moved."""
+def _at_new_place(
+    case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]
+) -> Case | None:
+    """The case at the new places of its heads; None if a head is lost or none has moved."""
     used = [matches[rule.site].get(head) for rule in _rules(case) for head in _heads(rule.heads)]
     fates = {match.fate if match else "lost" for match in used}
     if "lost" in fates or "moved" not in fates:
@@ -233,7 +251,7 @@ def _placed(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]])
     return replace(case, expectations=tuple(expectations))
 
 
-def _holding(runner: Runner, case: Case) -> list[Verdict] | None:
+def _passing_verdicts(runner: Runner, case: Case) -> list[Verdict] | None:
     """The verdicts on a case; None unless all of them passed."""
     verdicts = [finding.verdict for finding in runner.judge(case)]
     passed = [verdict for verdict in verdicts if verdict and verdict.outcome == "passed"]

@@ -1,4 +1,4 @@
-"""The policy of the gate: its keys, and what is said of a file that does not keep to them."""
+"""The policy of the gate: its keys, and the messages for unknown keys and invalid values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from attnprobe.core.errors import PolicyError
 from attnprobe.core.pydantic_errors import describe_error, drop_implied_errors
 from attnprobe.core.registry import did_you_mean
 
-# Where a project keeps its policy.
+# The table and the file that hold the policy of a project.
 TABLE = ("tool", "attnprobe", "gate")
 PYPROJECT = "pyproject.toml"
 
 Choice = Literal["fail", "pass"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Severity = Literal["blocking", "advisory"]
-# A lower rate lets most checks fail, and none of 1 can be shown by any number of checks.
+# A rate below 0.5 lets most checks fail, and no number of checks can show a rate of 1.
 Rate = Annotated[float, Field(ge=0.5, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -50,12 +50,12 @@ class _Table(BaseModel):
 
 
 class SuitePolicy(_Table):
-    """What is demanded of one suite, on each model that it ran on.
+    """The demands on one suite, on each model that it ran on.
 
     Attributes:
-        least: checks that must have been judged.
-        pass_rate: what the lower end of the 95 % Wilson interval of the pass rate must reach.
-            Without one, here or for all, every check has to hold.
+        least: the number of checks that must have been judged.
+        pass_rate: the share, 0.5 to 1, that the lower end of the 95 % Wilson interval of the pass
+            rate must reach. None, here and for all suites, demands that every check holds.
     """
 
     least: Annotated[int, Field(ge=1)] = 1
@@ -63,14 +63,14 @@ class SuitePolicy(_Table):
 
 
 class Regressions(_Table):
-    """What may be worse than in the baseline; blocking checks alone count.
+    """What may be worse than in the baseline; only blocking checks count.
 
     Attributes:
-        broken: how many checks may have held before and not now.
-        gone: how many checks of the baseline may be missing, or skipped now.
+        broken: how many checks may hold in the baseline and not now.
+        gone: how many checks of the baseline may be missing or skipped now.
         new: how many checks may be missing from the baseline.
-        weaker: by what share a deciding number may have fallen where the check still holds;
-            None leaves that open.
+        weaker: the share, 0 to 1, by which a deciding number may fall while its check still holds;
+            None sets no limit.
     """
 
     broken: Count = 0
@@ -80,13 +80,14 @@ class Regressions(_Table):
 
 
 class Waiver(_Table):
-    """Leave for one check, or several, to fail until a day.
+    """Lets one check, or several, fail until a day.
 
     Attributes:
-        case: as pytest writes it, `cases/x.attn.yaml::it-animal` or with `[row]`; `*` stands for
-            anything.
-        model: the model that it is for; None for all.
-        expires: the last day on which it holds.
+        case: the check as pytest writes it, `cases/x.attn.yaml::it-animal` or with `[row]`; `*`
+            matches any text.
+        reason, owner: why the check may fail, and who answers for it.
+        expires: the last day on which the waiver is valid.
+        model: the model that it is for; None for all models.
     """
 
     case: Name
@@ -110,44 +111,46 @@ class Waiver(_Table):
         return value
 
     def covers(self, case: str, model: str) -> bool:
+        """Whether the waiver is for a check of this address on this model."""
         pattern = ".*".join(map(re.escape, self.case.split("*")))
-        named = re.fullmatch(pattern, case, re.DOTALL) is not None
-        return named and self.model in (None, model)
+        matches = re.fullmatch(pattern, case, re.DOTALL) is not None
+        return matches and self.model in (None, model)
 
 
 class Policy(_Table):
     """What a run must show before a model may be released.
 
     Attributes:
-        suites: suites that must have been judged, by name, on each model that was given.
-        least: checks that must have been judged, on each model that was given.
-        blocking: the severities that block a release; the others are told only.
+        suites: names of suites that must have been judged, on each model where they can run.
+        least: the number of checks that must have been judged, on each model of the command line.
+        blocking: the severities that block a release; checks of other severities are only noted.
         pass_rate: as in `SuitePolicy`, over all blocking checks of a model.
         suite: demands on single suites, by name.
-        chance_max: share of random word pairs for which an expectation may hold, 0 to 1.
-        borderline: what becomes of a number too near to its bound to call.
+        chance_max: the share of other word pairs, 0 to 0.5, for which an expectation may hold.
+        borderline: whether a number too near to its bound to call fails its check.
         skipped: how many checks may be skipped; None for any number.
-        advisory: how many checks may be of a severity that does not block; None for any number.
+        advisory: how many checks may have a severity that does not block; None for any number.
         known_gaps: how many checks may be marked as known gaps; None for any number.
-        deselected: how many checks -k, -m and the like may leave out.
-        uncollected: case files that the run may pass over, by their paths from its root; `*` stands
-            for anything.
-        absent_models: models whose cases may be left out, because the run is not given them.
-        candidate: where the models that are judged come from: `--attn-model` on the command line
-            of the gate, or the ini file.
-        baseline: results file to compare with; relative to the policy file.
-        regressions: what may be worse than there.
-        moved_heads: whether a check that broke because its head has another place now may pass.
-        baseline_model: the model that the heads are sought in; needed to allow moved heads. Where
-            there is a baseline, it must be of these weights.
-        baseline_revision: its commit; needed of a hub model.
-        control: whether the suites are held against an untrained twin of each model.
-        control_seed: of the twin's weights.
-        dtypes, devices: number types and devices of the run that are allowed; None for any.
-        own_loader: whether models may come from a project's own loader, of which it is not
-            known where their weights lay.
+        deselected: how many checks -k, -m and similar options may leave out.
+        uncollected: patterns of case files that the run may skip, by their paths from its root;
+            `*` matches any text.
+        absent_models: models whose cases may be left out because the run does not have them.
+        candidate: where the judged models come from: `--attn-model` on the command line of the
+            gate, or the ini file.
+        baseline: the results file to compare with, relative to the policy file.
+        regressions: what may be worse than in the baseline.
+        moved_heads: whether a check may pass that broke only because its head moved.
+        baseline_model: the old model for which the cases name heads; needed to allow moved heads.
+            If there is a baseline, it must record the same weights.
+        baseline_revision: the commit of `baseline_model`; needed for a hub model.
+        control: `random-init` compares each suite with the same suite on an untrained twin.
+        control_seed: the seed of the twin's weights.
+        dtypes, devices: allowed number types and devices of the run; None allows any.
+        own_loader: whether a project's own loader may build models. It is unknown where their
+            weights came from.
         remote_code: whether a model that comes with code of its own may be judged without it.
         commit: whether a results file must be of the commit that is checked out.
+        waivers: checks that may fail until a day.
     """
 
     suites: Names = ()
@@ -178,13 +181,13 @@ class Policy(_Table):
     commit: Literal["same", "any"] = "same"
     waivers: Annotated[tuple[Waiver, ...], Field(strict=False)] = ()
 
-    def lets_go(self, file: str) -> bool:
-        """Whether the run may pass over a case file, by its path from the root."""
+    def allows_uncollected(self, file: str) -> bool:
+        """Whether the run may skip a case file, given by its path from the root."""
         return any(fnmatchcase(file, pattern) for pattern in self.uncollected)
 
     @property
     def demands(self) -> bool:
-        """Whether it says what must have been judged; without that, anything would pass."""
+        """Whether the policy says what must have been judged; without that any run would pass."""
         numbers = (self, *self.suite.values())
         return bool(self.suites) or any("least" in table.model_fields_set for table in numbers)
 
@@ -210,21 +213,22 @@ class Policy(_Table):
 
 
 def parse_policy(data: Any, file: Path, table: str) -> Policy:
-    """The policy that the keys of a table make.
+    """The policy that the keys of a table state.
 
     Args:
-        file: where they stand; the baseline is relative to it.
-        table: the name of the table, for messages; empty for a file of its own.
+        data: the table as TOML gives it.
+        file: the file of the table; the path of the baseline is relative to it.
+        table: the name of the table, for messages; empty for a policy file of its own.
 
     Raises:
-        PolicyError: a key is unknown, or a value cannot be meant.
+        PolicyError: a key is unknown or a value is invalid; one line for each.
     """
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:
         lines = [
-            _complaint(one, file, table)
-            for one in drop_implied_errors(error.errors(include_url=False))
+            _complaint(entry, file, table)
+            for entry in drop_implied_errors(error.errors(include_url=False))
         ]
         raise PolicyError("\n".join(lines)) from None
     if policy.baseline is None:
@@ -233,19 +237,19 @@ def parse_policy(data: Any, file: Path, table: str) -> Policy:
 
 
 def _complaint(entry: Any, file: Path, table: str) -> str:
-    """One error of pydantic's as `pyproject.toml: tool.attnprobe.gate.least: what is wrong`."""
+    """An error of pydantic as `pyproject.toml: tool.attnprobe.gate.least: what is wrong`."""
     path = [str(part) for part in entry["loc"]]
     where = ".".join([*([table] if table else []), *path])
     message = describe_error(entry, quoted=True)
     if entry["type"] == "extra_forbidden":
-        message = _unknown(entry["loc"], file)
+        message = _advise_unknown(entry["loc"], file)
     elif path == ["waivers"] and isinstance(entry["input"], dict):
         message = f"write [[{where}]], with two brackets"
     return ": ".join([str(file), *([where] if where else []), message])
 
 
-def _unknown(loc: tuple[str | int, ...], file: Path) -> str:
-    """What to write instead of a key that its table does not have."""
+def _advise_unknown(loc: tuple[str | int, ...], file: Path) -> str:
+    """What to write instead of an unknown key."""
     key = str(loc[-1])
     table = ".".join(TABLE) + "." if file.name == PYPROJECT else ""
     if len(loc) == 1:

@@ -1,4 +1,4 @@
-"""Where the weights of a run came from, and on what they were judged."""
+"""Reasons against models of unknown or refused origin, number type or device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEAVE = 'allow it with own_loader = "allow" in the policy'
 
 
 def judged_models(results: Results, judged: Sequence[Check]) -> tuple[JudgedModel, ...]:
-    """The models that these checks were judged on, in order of their names."""
+    """The models that these checks were judged on, sorted by name."""
     names = {check.item.model for check in judged}
     return tuple(
         JudgedModel(model.name, model.ref, model.weights_sha256)
@@ -24,39 +24,42 @@ def judged_models(results: Results, judged: Sequence[Check]) -> tuple[JudgedMode
 
 
 def provenance(results: Results, policy: Policy) -> Iterator[Reason]:
-    """Models, number types and devices that the policy does not allow, or that are not told."""
+    """Reasons for models, number types and devices that are unknown or that the policy refuses."""
+    run = results.environment
     for model in sorted(results.models, key=lambda model: model.name):
         yield from _model(model, policy)
-        told = results.environment
-        yield from _allowed(model, "dtype", model.dtype or told.get("dtype"), policy.dtypes)
-        yield from _allowed(model, "device", model.device or told.get("device"), policy.devices)
+        yield from _allowed(model, "dtype", model.dtype or run.get("dtype"), policy.dtypes)
+        yield from _allowed(model, "device", model.device or run.get("device"), policy.devices)
 
 
 def _allowed(
     model: ModelResult, kind: str, found: str | None, allowed: Sequence[str] | None
 ) -> Iterator[Reason]:
-    """What is wrong with the number type or the device that a model was judged in.
+    """The reason for a number type or a device that the policy does not allow.
 
     Args:
-        found: one, or several with commas between them.
+        model: the judged model.
+        kind: `dtype` or `device`.
+        found: the recorded value, or several separated by commas; None where it is unknown.
+        allowed: the allowed values; None allows any.
     """
     if allowed is None:
         return
     if found is None:
         yield unjudged(
-            "unknown environment", f"the results do not tell the {kind} of model {model.name}"
+            "unknown environment", f"the results do not record the {kind} of model {model.name}"
         )
         return
-    other = [
-        one
-        for one in found.split(", ")
-        if one not in allowed and one.partition(":")[0] not in allowed
+    refused = [
+        value
+        for value in found.split(", ")
+        if value not in allowed and value.partition(":")[0] not in allowed
     ]
-    if other:
+    if refused:
         where = "in" if kind == "dtype" else "on"
         yield blocked(
             kind,
-            f"model {model.name} was judged {where} {', '.join(other)}, the policy allows "
+            f"model {model.name} was judged {where} {', '.join(refused)}, the policy allows "
             f"{', '.join(allowed)}",
         )
 
@@ -77,7 +80,7 @@ def _model(model: ModelResult, policy: Policy) -> Iterator[Reason]:
             "measured",
             ['accept that with remote_code = "ignore" in the policy'],
         )
-    # Models from the hub alone have a revision.
+    # Only models from the hub have a revision.
     if model.revision is not None and model.asked_revision is None:
         yield blocked(
             "unpinned",

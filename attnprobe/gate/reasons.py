@@ -1,4 +1,4 @@
-"""Why a release may not go: reasons, their order, and the words that they share."""
+"""Reasons why a release may not go: their record, their order and the words that they share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attnprobe.core.wording import plural, shorten
 
 Weight = Literal["cannot judge", "blocked"]
 
-# What the reader must know first comes first; what is not listed comes last.
+# The kinds of reasons, the most important first; a kind that is not listed comes last.
 _ORDER = (
     # cannot judge
     "nothing judged",
@@ -54,8 +54,8 @@ _ORDER = (
     "known gaps",
 )
 _WEIGHTS: tuple[Weight, ...] = ("cannot judge", "blocked")
-# Cases that are listed under a reason.
-_LISTED = 10
+# The most details that are printed under a reason.
+_MOST_DETAILS = 10
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Reason:
     """Why a release may not go.
 
     Attributes:
-        weight: whether it blocks the release, or leaves it unjudged.
-        kind: one word or two for programs: `failed`, `missing suite`.
-        text: half a sentence for a release manager.
-        details: one line each, such as the cases that failed.
+        weight: `blocked`, or `cannot judge` if the reason leaves the release unjudged.
+        kind: one or two words for programs, such as `failed` or `missing suite`.
+        text: a clause for a release manager; the sentence of the decision may end with it.
+        details: lines such as the cases that failed.
     """
 
     weight: Weight
@@ -75,13 +75,13 @@ class Reason:
     details: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """The reason for a reader, the first lines of its details below it."""
-        details = (f"  {line}" for line in shorten(self.details, _LISTED))
+        """The lines to print: the reason, then the first of its details, indented."""
+        details = (f"  {line}" for line in shorten(self.details, _MOST_DETAILS))
         return [f"{self.weight}: {self.text}", *details]
 
 
 def importance(reason: Reason) -> tuple[int, int]:
-    """What reasons are sorted by, the most important first."""
+    """The sort key of reasons: the most important reason sorts first."""
     place = _ORDER.index(reason.kind) if reason.kind in _ORDER else len(_ORDER)
     return _WEIGHTS.index(reason.weight), place
 
@@ -96,11 +96,11 @@ def unjudged(kind: str, text: str, details: Iterable[str] = ()) -> Reason:
     return Reason("cannot judge", kind, text, tuple(details))
 
 
-def counted(count: int) -> str:
-    """`1 attention check`, or how many."""
+def format_checks(count: int) -> str:
+    """A number of checks in words, such as `1 attention check` or `3 attention checks`."""
     return plural(count, "attention check")
 
 
-def left_out(files: int) -> str:
-    """`1 file was left out by --lf`, or how many."""
+def format_left_out(files: int) -> str:
+    """The number of files that --lf left out, such as `1 file was left out by --lf`."""
     return f"{plural(files, 'file was left out', 'files were left out')} by --lf"

@@ -1,4 +1,4 @@
-"""Whether the records of a run agree with the numbers that stand beside them."""
+"""Checks whether recorded outcomes agree with the recorded numbers and bounds."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from attnprobe.results.records import ExpectationResult
 from attnprobe.rules import BAND
 
 _HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
-# Sums of shares are off by so much.
+# The rounding error of sums of shares.
 _ROUNDING = 1e-9
 
 
 def contradictions(entry: ExpectationResult) -> Iterator[str]:
-    """What the outcome of an expectation cannot be, by its number and its bound."""
+    """Says how the outcome of an expectation contradicts its deciding bound, if it does."""
     yield from _contradictions(entry.deciding, entry.outcome)
 
 
 def is_borderline(entry: ExpectationResult) -> bool:
-    """Whether the deciding number is too near to its bound to call, vacuous or not.
+    """Whether the deciding number is too near to its bound to call, in vacuous expectations too.
 
-    Older files do not say that of a vacuous expectation: there the number itself tells.
+    Files of older versions do not record that for a vacuous expectation, so the number decides.
     """
     if entry.outcome != "vacuous" or entry.borderline:
         return "borderline" in entry.doubts
@@ -32,7 +32,7 @@ def is_borderline(entry: ExpectationResult) -> bool:
 
 
 def other_contradictions(entry: ExpectationResult) -> Iterator[str]:
-    """What cannot be of the bounds that did not decide: none may fail where all is said to hold."""
+    """Says how the other bounds contradict an expectation: its outcome, or their own numbers."""
     for bound in entry.bounds[1:]:
         yield from (f"{bound.measure} {why}" for why in _contradictions(bound, bound.outcome))
         if bound.outcome == "failed" and entry.outcome not in ("failed", "error"):
@@ -52,8 +52,8 @@ def _contradictions(bound: Bound | None, outcome: Outcome) -> Iterator[str]:
 def _outcomes(bound: Bound) -> set[Outcome]:
     """The outcomes that the numbers of a bound allow.
 
-    The band is held against the distance of a number from its bound. The slack of a rank, a ratio
-    or a count of links lies in another unit, so there the comparison alone can be repeated.
+    A number within `BAND` of its bound is borderline. Ranks, ratios and counts of links have no
+    slack in that unit, so for them only the comparison itself can be repeated.
     """
     holds = _HOLDS[bound.relation](bound.observed, bound.demanded)
     if bound.slack is not None:

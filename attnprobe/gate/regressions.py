@@ -1,4 +1,4 @@
-"""What is worse than in the baseline."""
+"""Reasons against a run that is worse than its baseline."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from attnprobe.core.wording import format_floor_percent, format_percent_change
 from attnprobe.gate.check import Check, place_of
 from attnprobe.gate.demands import is_rated
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reasons import Reason, blocked, counted
+from attnprobe.gate.reasons import Reason, blocked, format_checks
 from attnprobe.results.records import Results
 
 
 def compared_with(baseline: Results, results: Results) -> Comparison:
-    """The run held against the baseline.
+    """The comparison of a run with the baseline.
 
     Raises:
-        ResultsError: they cannot be compared.
+        ResultsError: the baseline is incomplete, or the two cannot be compared.
     """
     check_baseline(baseline)
     pairs = {old: new for old, new in pair_models(baseline, results).items() if old != new}
@@ -32,14 +32,17 @@ def compared_with(baseline: Results, results: Results) -> Comparison:
 
 
 def compared_notes(compared: Comparison) -> list[str]:
-    """How many checks came out as in the baseline, and what else differs."""
+    """Notes on the baseline: the number of changes of each kind, and the warnings."""
     counts = ", ".join(f"{count} {kind}" for kind, count in compared.counts().items() if count)
     warnings = [f"baseline: {warning}" for warning in compared.warnings]
     return [f"against the baseline: {counts or 'nothing in common'}", *warnings]
 
 
 def demoted_keys(compared: Comparison, policy: Policy) -> frozenset[Key]:
-    """Checks that could block in the baseline and no longer may: they are judged as they were."""
+    """The keys of checks that could block in the baseline and are advisory now.
+
+    They still block, so that nobody can pass the gate by lowering a severity.
+    """
     return frozenset(
         change.key
         for change in compared.changes
@@ -53,13 +56,13 @@ def demoted_keys(compared: Comparison, policy: Policy) -> frozenset[Key]:
 def regressions(
     compared: Comparison, policy: Policy, blocking: Sequence[Check]
 ) -> Iterator[Reason]:
-    """What is worse than in the baseline by more than the policy allows."""
+    """Reasons for checks that are broken, gone, new or weaker beyond what the policy allows."""
     allowed = policy.regressions
     states = {check.key: check.state for check in blocking}
     places = {check.key: check.where for check in blocking if check.where}
     broken = [change for change in compared.of("broken") if change.key in states]
     if len(broken) > allowed.broken:
-        # Those that failed where none may are told with their suite.
+        # A failed check of a suite without a pass rate has a reason of its own already.
         more = [
             change
             for change in broken
@@ -100,12 +103,16 @@ def _worse(
     words: str,
     places: Mapping[Key, str],
 ) -> Reason:
-    """The reason, a line for each change.
+    """The reason for too many changes of one kind, with a line for each.
 
     Args:
-        places: where the heads of a moved check are now.
+        kind: the kind of the reason.
+        changes: the changes.
+        most: how many the policy allows.
+        words: the verb phrase of the reason's text.
+        places: the new places of moved checks, by key.
     """
-    text = f"{counted(len(changes))} {words} (allowed: {most})"
+    text = f"{format_checks(len(changes))} {words} (allowed: {most})"
     return blocked(kind, text, (_change_line(change, places) for change in changes))
 
 

@@ -1,4 +1,4 @@
-"""From a policy to a decision: pytest is run or its results are read, judged and kept."""
+"""Makes the decision on a release: runs pytest or reads results, judges them, writes the files."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from attnprobe.results.files import is_same, write_json
 from attnprobe.results.records import Results, read_results
 from attnprobe.run.pytest_run import TESTS_FAILED, run_pytest
 
-# The reasons that leave a run unjudged and say nothing against the policy that is made of it.
+# Reasons that leave a run unjudged and still let a first policy be made of it.
 _NO_FAULT_OF_RUN = {"no candidate", "ignored code"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the gate is asked to do.
+    """The options of `attnprobe gate`.
 
     Attributes:
-        arguments: pytest's.
-        results: a results file to judge instead of a run of pytest.
-        policy: its file; None for the pyproject.toml of the project.
-        keep: where the results of the run go.
-        json: where the decision goes.
-        init: writes a first policy to pyproject.toml, which a run makes.
+        arguments: arguments for pytest.
+        results: a results file to judge instead of running pytest; None to run it.
+        policy: the policy file; None for the pyproject.toml of the project.
+        keep: the file to write the results of the run to; None to keep nothing.
+        json: the file to write the decision to; None to write none.
+        init: whether to write a first policy to pyproject.toml, made from the run.
     """
 
     arguments: Sequence[str] = ()
@@ -51,18 +51,21 @@ class Request:
 
 
 class Judgement(NamedTuple):
-    """A decision, and the results that it is on, where there are some."""
+    """A decision and the results that it is about; None if there are no results."""
 
     decision: Decision
     results: Results | None
 
 
 class _SameFile(AttnprobeError):
-    """The decision would be written over what must be kept."""
+    """The decision would overwrite another file of the run."""
 
 
 def decide(request: Request) -> Judgement:
-    """The decision on a release, written to its file; what goes wrong makes it `cannot judge`."""
+    """Decides on a release and writes the files that the request names.
+
+    It raises nothing: any error, and an interruption too, makes the decision `cannot judge`.
+    """
     try:
         decision, results = _first(request) if request.init else _by_policy(request)
     except _SameFile as error:
@@ -84,7 +87,7 @@ def decide(request: Request) -> Judgement:
 
 
 def _by_policy(request: Request) -> Judgement:
-    """The decision under the policy of the project."""
+    """The decision by the policy of the project."""
     _check_json(
         request.json,
         (request.results, "the file of --results"),
@@ -107,7 +110,7 @@ def _by_policy(request: Request) -> Judgement:
 
 
 def _judge_by(policy: Policy, request: Request) -> Judgement:
-    # A baseline that cannot be read is known before a long run.
+    # Reading the baseline first shows an unreadable one before a long run.
     baseline = None if policy.baseline is None else read_results(policy.baseline)
     judged = functools.partial(_judged, policy=policy, baseline=baseline)
     if request.results is None:
@@ -122,19 +125,19 @@ def _judge_by(policy: Policy, request: Request) -> Judgement:
 
 
 def _first(request: Request) -> Judgement:
-    """The decision under the policy that a run makes; it is written where the run was judged."""
+    """The decision by a first policy made from the run; writes that policy if it can be judged."""
     for given, option in ((request.results, "--results"), (request.policy, "--policy")):
         if given is not None:
             raise AttnprobeError(
                 f"--init runs the suite and writes {PYPROJECT}, so it takes no {option}"
             )
     target = Path(PYPROJECT)
-    # The decision names code that is ignored.
+    # Ignored code is allowed here, since a note of the decision names it.
     _check_arguments(request.arguments, Policy(remote_code="ignore"))
     _check_json(request.json, (request.keep, "the file of --keep"), (target, "the policy"))
-    stands = find_policy(Path()).file
-    if stands is not None:
-        raise AttnprobeError(f"--init writes a first policy, and {stands} has one already")
+    existing = find_policy(Path()).file
+    if existing is not None:
+        raise AttnprobeError(f"--init writes a first policy, and {existing} has one already")
 
     def judged(results: Results) -> Decision:
         policy = first_policy(results)
@@ -155,7 +158,7 @@ def _first(request: Request) -> Judgement:
 
 
 def _check_json(json: Path | None, *files: tuple[Path | None, str]) -> None:
-    """Raises _SameFile where the decision would be written over another file of the run."""
+    """Raises _SameFile if the decision would overwrite another file of the run."""
     for file, what in files:
         if json is not None and file is not None and is_same(json, file):
             raise _SameFile(f"--json {json} is {what}; write the decision to a file of its own")
@@ -167,7 +170,11 @@ def _unjudged(error: AttnprobeError) -> Decision:
 
 
 def _check_arguments(arguments: Sequence[str], policy: Policy) -> None:
-    """Refuses options that the gate decides on, wherever they are given."""
+    """Refuses options that the gate itself decides on, in PYTEST_ADDOPTS too.
+
+    Raises:
+        AttnprobeError: the first such option, and what to do instead.
+    """
     for argument in (*arguments, *os.environ.get("PYTEST_ADDOPTS", "").split()):
         if argument.partition("=")[0] == "--attn-json":
             raise AttnprobeError("the gate has a results file of its own; write --keep FILE")
@@ -187,7 +194,13 @@ def _check_arguments(arguments: Sequence[str], policy: Policy) -> None:
 
 
 def _check_candidate(arguments: Sequence[str], policy: Policy) -> None:
-    """Refuses a run of the ini file's models before it starts; the results tell of it as well."""
+    """Refuses to start a run on the models of the ini file.
+
+    `completeness` refuses the results of such a run as well.
+
+    Raises:
+        AttnprobeError: the policy wants a candidate on the command line, and there is none.
+    """
     is_given = any(argument.partition("=")[0] == "--attn-model" for argument in arguments)
     if not is_given and policy.candidate == "command-line":
         raise AttnprobeError(
@@ -199,12 +212,14 @@ def _check_candidate(arguments: Sequence[str], policy: Policy) -> None:
 def _run(
     request: Request, judge_results: Callable[[Results], Decision], baseline: Path | None
 ) -> Judgement:
-    """Runs pytest and judges what it found; the results are kept where that is asked for.
+    """Runs pytest, judges its results and keeps them if the request says so.
 
     Args:
-        baseline: a file that the run may not write.
+        request: the options of the command.
+        judge_results: makes the decision.
+        baseline: a file that the run must not overwrite; None for none.
     """
-    # The run obeys these whatever its options and ini file say.
+    # The child process obeys these variables whatever its options and ini file say.
     variables = {NO_PICKLE: "1"}
     if baseline is not None:
         variables[PROTECTED] = str(baseline.resolve())
@@ -213,7 +228,7 @@ def _run(
     if results is None:
         return Judgement(cannot_judge("pytest", run.problem), None)
     decision = judge_results(results)
-    # What the results file does not tell of, such as a plugin that fails the run.
+    # A plugin can fail the run without a trace in the results file.
     blamed = any(item.outcome in ("failed", "error") for item in results.items)
     if run.status == TESTS_FAILED and not blamed and decision.verdict != "cannot judge":
         lost = cannot_judge(
@@ -226,7 +241,7 @@ def _run(
 
 
 def _keep(results: Results, decision: Decision, keep: Path, baseline: Path | None) -> Decision:
-    """Writes the results, but never over the baseline what may not be released."""
+    """Writes the results; those of a refused release never replace the baseline."""
     if decision.exit_code == 0 or baseline is None or not is_same(keep, baseline):
         write_json(keep, results.to_json())
         return decision
@@ -237,7 +252,7 @@ def _keep(results: Results, decision: Decision, keep: Path, baseline: Path | Non
 
 
 def _refused(keep: Path) -> Path:
-    """Where the results of a release that is blocked go, if not over the baseline."""
+    """The file beside the baseline for the results of a refused release."""
     return keep.with_name(f"{keep.stem}.refused{keep.suffix}")
 
 
@@ -248,7 +263,7 @@ def _judged(
     commit: str | None = None,
 ) -> Decision:
     if any(item.outcome == "error" and not item.model for item in results.items):
-        # Nothing was judged, and what else there is to say can wait for a run with a model.
+        # Without a model nothing was judged, so further reasons would only distract.
         return cannot_judge(
             "no model",
             "no model to probe was given",

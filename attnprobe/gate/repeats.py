@@ -1,6 +1,7 @@
-"""Checks that state what others state on the same model: together they count once.
+"""Drops repeated checks, so that equal checks on the same model count once.
 
-Otherwise a copied file, or one under a second name, would fill the number that a policy demands.
+Otherwise a copied file, or a second name for it, would help to reach the number of checks that a
+policy demands.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from typing import NamedTuple
 
 from attnprobe.gate.check import Check
 
-# Of equal checks the worst one counts, so that no copy hides a failure.
+# The worst of equal checks counts, so that no copy hides a failure.
 _WORST_FIRST = ("failed", "vacuous", "borderline", "moved", "holds")
-_NOTED = 10
+# The most repeats that the notes name.
+_MOST_NOTED = 10
 
 
-class Counted(NamedTuple):
+class DistinctChecks(NamedTuple):
     """Checks without repeats.
 
     Attributes:
-        blocking, waived: the two parts of the checks that count, in their order.
-        repeats: checks that do not count, each with those that state the same.
+        blocking, waived: the checks that count, in their order.
+        repeats: the checks that do not count, each with the checks that it repeats.
     """
 
     blocking: list[Check]
@@ -28,19 +30,20 @@ class Counted(NamedTuple):
     repeats: list[tuple[Check, list[Check]]]
 
 
-def counted_once(blocking: Sequence[Check], waived: Sequence[Check]) -> Counted:
-    """Takes out each judged check whose every expectation stands in another one as well.
+def drop_repeats(blocking: Sequence[Check], waived: Sequence[Check]) -> DistinctChecks:
+    """Takes out judged checks whose every expectation also stands in other checks of their model.
 
-    Checks that were not judged stay, and so do those of results that do not tell what they state.
+    Unjudged checks stay, and so do checks of older results, which do not record what they state.
 
     Args:
-        waived: checks that may fail for now; of two equal checks the other one counts.
+        blocking: the checks that can block and are not waived.
+        waived: those that are waived; of two equal checks the one that is not waived counts.
     """
-    excused = set(map(id, waived))
+    waived_ids = set(map(id, waived))
     ordered = sorted(
         (check for check in (*blocking, *waived) if check.judged and _states(check)),
         key=lambda check: (
-            id(check) in excused,
+            id(check) in waived_ids,
             _WORST_FIRST.index(check.state),
             -len(_states(check)),
             check.item.place,
@@ -51,28 +54,29 @@ def counted_once(blocking: Sequence[Check], waived: Sequence[Check]) -> Counted:
     for check in ordered:
         keys = [(check.item.model, digest) for digest in sorted(_states(check))]
         if all(key in first for key in keys):
-            others = {id(first[key]): first[key] for key in keys}
-            repeats.append((check, list(others.values())))
+            originals = {id(first[key]): first[key] for key in keys}
+            repeats.append((check, list(originals.values())))
         for key in keys:
             first.setdefault(key, check)
-    out = {id(check) for check, _ in repeats}
-    return Counted(
-        [check for check in blocking if id(check) not in out],
-        [check for check in waived if id(check) not in out],
+    dropped = {id(check) for check, _ in repeats}
+    return DistinctChecks(
+        [check for check in blocking if id(check) not in dropped],
+        [check for check in waived if id(check) not in dropped],
         sorted(repeats, key=lambda repeat: repeat[0].item.place),
     )
 
 
 def _states(check: Check) -> frozenset[str]:
-    """The digests of all expectations of a check; none where one of them is not known."""
+    """The digests of a check's expectations; none if one of them is unknown."""
     digests = [entry.check_sha256 for entry in check.item.expectations]
     return frozenset(digest for digest in digests if digest) if all(digests) else frozenset()
 
 
 def repeat_notes(repeats: Sequence[tuple[Check, list[Check]]]) -> Iterator[str]:
-    """Each check that does not count, with the places that it repeats."""
-    for check, others in repeats[:_NOTED]:
-        places = " and ".join(other.place for other in others)
+    """Notes on the checks that do not count, each with the places that it repeats."""
+    for check, originals in repeats[:_MOST_NOTED]:
+        places = " and ".join(original.place for original in originals)
         yield f"counted once: {check.place} states what {places} states"
-    if len(repeats) > _NOTED:
-        yield f"counted once: {len(repeats) - _NOTED} more"
+    more = len(repeats) - _MOST_NOTED
+    if more > 0:
+        yield f"counted once: {more} more"

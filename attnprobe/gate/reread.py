@@ -1,4 +1,4 @@
-"""The models and case files of a run, read again: its checks can be judged outside of pytest."""
+"""Loads the models and case files of a run again, to judge its checks outside of pytest."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def load_again(model: ModelResult, results: Results) -> Model:
-    """A model of the run, as it was judged.
+    """Loads a model of the run with the options that the run had.
 
     Raises:
-        ModelError: it cannot be loaded, or its weights or its tokenizer are others by now.
+        ModelError: it cannot be loaded, or its weights or its tokenizer changed since the run.
     """
     from attnprobe.models import LoadOptions, load_model
 
@@ -46,7 +46,7 @@ def load_again(model: ModelResult, results: Results) -> Model:
 
 
 def sets_of_run(results: Results) -> dict[str, HeadSet]:
-    """The head sets that checks of the run name, as they were; others from the lock file.
+    """Head sets by name: those that the run recorded, and the others of the lock file.
 
     Raises:
         ResultsError: the lock file is corrupt, or the results contradict themselves.
@@ -55,26 +55,26 @@ def sets_of_run(results: Results) -> dict[str, HeadSet]:
 
 
 def recorded_sets(results: Results) -> dict[str, HeadSet]:
-    """The head sets that checks of a run name, as they were then: the lock file may be another now.
+    """The head sets that a run recorded, by name; the lock file may have changed since.
 
     Raises:
-        ResultsError: two records of a set name other heads.
+        ResultsError: two records of one set differ.
     """
     found: dict[str, HeadSet] = {}
     for item in results.items:
-        for own in (own for entry in item.expectations for own in entry.head_sets):
-            if found.setdefault(own.name, own) != own:
-                raise ResultsError(f"the results contradict themselves on head set {own.name!r}")
+        for heads in (heads for entry in item.expectations for heads in entry.head_sets):
+            if found.setdefault(heads.name, heads) != heads:
+                raise ResultsError(f"the results contradict themselves on head set {heads.name!r}")
     return found
 
 
 @dataclass(frozen=True)
 class Reread:
-    """What one file holds for one model.
+    """The entries of one case file for one model.
 
     Attributes:
-        cases: all of its cases for that model, in order.
-        stated: the checks in question that the file still has, in the order of the file.
+        cases: all cases of the file for that model, in file order.
+        stated: the requested checks that the file still has, in file order.
     """
 
     cases: tuple[Case, ...]
@@ -84,11 +84,12 @@ class Reread:
 def reread(
     keys: Collection[Key], *, root: Path, head_sets: Mapping[str, HeadSet]
 ) -> Iterator[Reread]:
-    """Each case file of these checks; probes in Python are in none and left out.
+    """Reads each case file of these checks again, sorted by path; skips Python probes.
 
     Args:
-        keys: checks of one model.
-        root: the folder that the files of the keys lie in.
+        keys: the keys of checks of one model.
+        root: the folder that the files of the keys are relative to.
+        head_sets: the head sets that cases may name, by name.
 
     Raises:
         AttnprobeError: a case file is missing or cannot be read.
@@ -99,19 +100,26 @@ def reread(
         if not (root / file).is_file():
             raise ResultsError(f"no {file} here; run the gate in the root of the project")
         found = cases.load_contents(root / file, file, head_sets=head_sets, root=root)
-        own = {(key.id, key.row): key for key in keys if key.file == file}
-        model = next(iter(own.values())).model
-        mine = tuple(case for case in found.cases if case.model in (None, model))
-        related = (one for one in found.relations if one.model in (None, model))
-        entries: tuple[Case | Relation, ...] = (*mine, *related)
-        named = {(entry.id, entry.row): entry for entry in entries}
-        yield Reread(mine, {own[name]: entry for name, entry in named.items() if name in own})
+        wanted = {(key.id, key.row): key for key in keys if key.file == file}
+        model = next(iter(wanted.values())).model
+        of_model = tuple(case for case in found.cases if case.model in (None, model))
+        relations = (relation for relation in found.relations if relation.model in (None, model))
+        entries: tuple[Case | Relation, ...] = (*of_model, *relations)
+        by_name = {(entry.id, entry.row): entry for entry in entries}
+        yield Reread(
+            of_model, {wanted[name]: entry for name, entry in by_name.items() if name in wanted}
+        )
 
 
 def check_stated(item: CaseResult, stated: Case | Relation | None) -> None:
-    """Raises ResultsError where a file no longer states what a record is of.
+    """Checks that a file still states what a record was measured for.
 
-    An older record does not tell its text.
+    Args:
+        item: the record; one of an older version has no hash of its text, so that may differ.
+        stated: the entry of the file; None if it is gone.
+
+    Raises:
+        ResultsError: the entry is gone, or its text or its expectations changed.
     """
     text = text_sha256(stated.sample) if isinstance(stated, Case) else None
     is_same = stated is not None and _arguments(stated) == _recorded(item)
@@ -120,10 +128,12 @@ def check_stated(item: CaseResult, stated: Case | Relation | None) -> None:
 
 
 def _arguments(entry: Case | Relation) -> list[tuple[str, Mapping[str, object]]]:
-    """What a check states, as results hold it."""
+    """The rule and the arguments of each expectation of a check, as results record them."""
     if isinstance(entry, Relation):
         return [("relation", {bound.name: bound.demanded}) for bound in entry.bounds]
-    return [(one.rule.kind, dict(one.arguments)) for one in entry.expectations]
+    return [
+        (expectation.rule.kind, dict(expectation.arguments)) for expectation in entry.expectations
+    ]
 
 
 def _recorded(item: CaseResult) -> list[tuple[str, Mapping[str, object]]]:

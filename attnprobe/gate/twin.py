@@ -1,7 +1,7 @@
-"""The checks of a run, judged on the untrained twin of their model.
+"""Judges the checks of a run on the untrained twin of their model.
 
-They are judged by their own bounds alone, as pytest would: a rule that holds on the twin by chance
-holds on it all the same, so no chance rates are taken there.
+A check holds on the twin if its bounds are met there. Chance rates are not taken: a rule that the
+twin meets by chance is met without training as well.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from attnprobe.words.heads import HeadSet
 
 
 def judge_twins(results: Results, policy: Policy) -> list[TwinRun]:
-    """What the checks of each model come to on its untrained twin; none without a control."""
+    """The outcomes of each model's checks on its untrained twin; empty without a control."""
     if policy.control is None:
         return []
     from attnprobe.models.twin import random_twin
 
-    # A check that could block in the baseline blocks, whatever it is now.
+    # A check that could block in the baseline still blocks, even if it is advisory now.
     severities = ("blocking", "advisory") if policy.baseline else policy.blocking
     wanted = wanted_on_twin(results, blocking=severities)
     items = {item.key: item for item in results.items}
@@ -58,33 +58,35 @@ def judge_twin(
     root: Path,
     head_sets: Mapping[str, HeadSet],
 ) -> TwinRun:
-    """What checks of one model come to on its twin.
+    """Judges checks of one model on its twin.
 
     Args:
-        items: their records; all are of case files, of one model, and not skipped.
-        seed: that the twin was made with.
-        root: the folder that the files lie in.
+        items: the records of the checks; they come from case files and were not skipped.
+        twin: the untrained twin of the model.
+        seed: the seed of the twin's weights.
+        root: the folder that the files are relative to.
+        head_sets: the head sets that cases name, by name.
 
     Raises:
-        AttnprobeError: a case file is missing, cannot be read, or has another text or expects
-            something else than the records do.
+        AttnprobeError: a case file is missing or cannot be read, or its text or expectations
+            changed since the run.
     """
     stated: dict[Key, Case | Relation] = {}
-    for own in reread(items, root=root, head_sets=head_sets):
-        stated |= own.stated
+    for file in reread(items, root=root, head_sets=head_sets):
+        stated |= file.stated
     for key, item in items.items():
         check_stated(item, stated.get(key))
     cases = {key: entry for key, entry in stated.items() if isinstance(entry, Case)}
     runner = Runner(twin, list(cases.values()))
-    held: dict[Key, bool] = {}
+    met: dict[Key, bool] = {}
     unmeasured: dict[Key, str] = {}
     for key, case in cases.items():
         findings = runner.judge(case)
         found = sum_up([finding.verdict for finding in findings])
         if found == "error":
-            unmeasured[key] = _errors(findings)
+            unmeasured[key] = _join_errors(findings)
         else:
-            held[key] = found == "passed"
+            met[key] = found == "passed"
     read = functools.cache(read_corpus)
     for key, relation in stated.items():
         if isinstance(relation, Relation):
@@ -92,10 +94,11 @@ def judge_twin(
             if finding.error is not None:
                 unmeasured[key] = first_line(finding.error)
             else:
-                held[key] = sum_up(finding.verdicts) == "passed"
+                met[key] = sum_up(finding.verdicts) == "passed"
     model = next(iter(items)).model
-    return TwinRun(model, seed, held, unmeasured)
+    return TwinRun(model, seed, met, unmeasured)
 
 
-def _errors(findings: tuple[Finding, ...]) -> str:
-    return "; ".join(first_line(one.error) for one in findings if one.error is not None)
+def _join_errors(findings: tuple[Finding, ...]) -> str:
+    errors = (finding.error for finding in findings)
+    return "; ".join(first_line(error) for error in errors if error is not None)

@@ -1,4 +1,4 @@
-"""Waivers: which checks may fail for now, and what is wrong with a waiver."""
+"""Waivers: decides which checks may fail for now, and gives the reasons against bad waivers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from attnprobe.gate.policy import Policy, Waiver
 from attnprobe.gate.reasons import Reason, blocked, unjudged
 from attnprobe.results.records import Results
 
-# No waiver may run longer than this.
+# The longest time from today that a waiver may run.
 _LONGEST = timedelta(days=366)
 
 
 def is_waived(check: Check, waivers: Sequence[Waiver], today: date) -> bool:
-    """Whether a check may fail for now; what was not measured has not failed."""
+    """Whether a valid waiver covers a check; no waiver excuses a check that was not measured."""
     item = check.item
     return check.state in ("holds", "failed", "vacuous", "borderline") and any(
         waiver.expires >= today and waiver.covers(item.address, item.model) for waiver in waivers
@@ -25,7 +25,7 @@ def is_waived(check: Check, waivers: Sequence[Waiver], today: date) -> bool:
 
 
 def waiver_reasons(results: Results, policy: Policy, today: date) -> Iterator[Reason]:
-    """Waivers that are for no check, that run too long, or that have expired."""
+    """Reasons for waivers that match no check, run too long or have expired."""
     known = sorted({item.address for item in results.items})
     unknown = [
         f"{waiver.case} ({waiver.owner}): {did_you_mean(waiver.case, known)}"

@@ -81,7 +81,7 @@ def test_results_from_before_deselected_are_read(tmp_path: Path) -> None:
     write_json(tmp_path / "older.json", older)
     decision = decide(read_results(tmp_path / "older.json"))
     assert decision.exit_code == 0
-    assert decision.notes == ("the results, of an older version, do not tell what was deselected",)
+    assert decision.notes == ("the results, of an older version, do not say what was deselected",)
 
 
 @pytest.mark.parametrize("collected", [8, 10, 50])

@@ -150,7 +150,7 @@ def test_a_suite_that_is_too_small_for_the_control_is_told_so(held: int) -> None
     assert decision.exit_code == 0
     assert [one.verdict for one in decision.control] == ["above", "too few"]
     assert decision.notes[1] == (
-        "control: suite coreference is too small to be held against the untrained twin by itself: "
+        "control: suite coreference is too small to be compared with the untrained twin by itself: "
         f"model minilm holds in 4 of 4 attention checks, its untrained twin in {held} of 4 (exact "
         f"McNemar test, one-sided: p {'1' if held else '0.062'})"
     )
@@ -162,7 +162,7 @@ def test_a_control_that_could_not_block_leaves_the_release_unjudged(file: str) -
     decision = decide(run(*items), twin(items, 0))
     assert decision.exit_code == 2
     assert said(decision) == (
-        "Cannot judge: model minilm has too few checks in case files to be held against its "
+        "Cannot judge: model minilm has too few checks in case files to be compared with its "
         "untrained twin."
     )
 
@@ -445,9 +445,9 @@ def test_the_twin_is_asked_what_the_model_was_asked(
     items = {item.key: item for item in records}
     found = judge_twin(items, untrained, seed=0, root=folder, head_sets={})
     assert (found.fault, found.unmeasured) == (None, {})
-    assert found.held.keys() == items.keys()
+    assert found.met.keys() == items.keys()
     # By hand, from the twin's own maps.
-    for key, held in found.held.items():
+    for key, held in found.met.items():
         text = next(one for one in cases.load(folder / key[0], key[0]) if one.row == key[2])
         attention = untrained.attention(text.sample.text)
         if key[0] == "spread.attn.yaml":
@@ -527,7 +527,7 @@ def test_relations_are_judged_on_the_twin(minilm: Model, untrained: Model) -> No
     assert len(items) == 4
     for reader, expected in ((minilm, True), (untrained, False)):
         found = judge_twin(items, reader, seed=0, root=ROOT, head_sets={})
-        assert found.held == dict.fromkeys(items, expected)
+        assert found.met == dict.fromkeys(items, expected)
 
 
 def relation_record(relation: Relation, name: str) -> CaseResult:
@@ -613,7 +613,7 @@ def test_the_command_reads_with_the_tokenizer_of_the_run_p43(
     code, lines = gate(control, "pronouns", tokenizer="runs/base", tokenizer_sha256="be" * 32)
     assert code == 2
     assert "the tokenizer of runs/base is not the one that the run used" in " ".join(lines)
-    # Results of earlier versions do not tell.
+    # Results of earlier versions do not record it.
     assert gate(control, "pronouns", tokenizer_sha256=None)[0] == 0
 
 
@@ -666,7 +666,7 @@ def test_head_sets_reach_the_twin(folder: Path, untrained: Model, minilm: Model)
         items[item.key] = item
     for reader, expected in ((minilm, True), (untrained, False)):
         found = judge_twin(items, reader, seed=0, root=folder, head_sets=sets)
-        assert set(found.held.values()) == {expected}
+        assert set(found.met.values()) == {expected}
 
 
 def test_the_head_sets_of_the_run_are_those_of_its_records() -> None:

@@ -76,8 +76,8 @@ def test_each_model_is_held_against_the_number_types_and_devices() -> None:
     assert decide(made, Policy(devices=("cpu", "cuda"))).exit_code == 0
     unknown = decide(run(*many(3), environment={}), policy)
     assert [reason.text for reason in unknown.reasons] == [
-        "the results do not tell the dtype of model minilm",
-        "the results do not tell the device of model minilm",
+        "the results do not record the dtype of model minilm",
+        "the results do not record the device of model minilm",
     ]
 
 

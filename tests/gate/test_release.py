@@ -58,13 +58,13 @@ HUB = SimpleNamespace(
     tokenizer_sha256=MODEL.tokenizer_sha256,
 )
 
-UNTOLD = "note: whether heads of minilm moved could not be told: "
+UNDETERMINED = "note: whether heads of minilm moved could not be determined: "
 
 NO_FILE = "no cases/coref.attn.yaml here; run the gate in the root of the project"
 
 
 @pytest.mark.parametrize(
-    ("policy", "told"),
+    ("policy", "cause"),
     [
         (
             "baseline_model = 'acme/base'",
@@ -100,7 +100,7 @@ NO_FILE = "no cases/coref.attn.yaml here; run the gate in the root of the projec
     ],
 )
 def test_heads_are_sought_in_a_pinned_model_that_the_baseline_is_of(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch, policy: str, told: str
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, policy: str, cause: str
 ) -> None:
     revisions = []
 
@@ -120,7 +120,7 @@ def test_heads_are_sought_in_a_pinned_model_that_the_baseline_is_of(
     Path("p.toml").write_text(f"least = 1\nmoved_heads = 'allow'\n{policy}\n")
     code, lines = gate("--results", "r.json", "--policy", "p.toml")
     assert code == 1
-    assert [line for line in lines if line.startswith(UNTOLD)] == [UNTOLD + told]
+    assert [line for line in lines if line.startswith(UNDETERMINED)] == [UNDETERMINED + cause]
     pinned = policy.partition("baseline_revision = ")[2].strip("'") or None
     assert revisions[0] == pinned
 
