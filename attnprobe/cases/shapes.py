@@ -182,7 +182,7 @@ Labels = Annotated[
 
 
 class CorpusShape(_Shape):
-    """A corpus file, and which of its arcs are meant."""
+    """A corpus file and the arcs to take from it."""
 
     conllu: Text | None = Field(
         None, description="A CoNLL-U treebank, by its path from the case file."

@@ -20,8 +20,8 @@ from attnprobe.core.wording import format_interval, format_p, format_percent, fo
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
+    from attnprobe.scan.greedy_sets import GreedySet
     from attnprobe.scan.session import Scan
-    from attnprobe.scan.sets import HeadSet
 
 
 # Ends of the table of measures: the heads that have most of one.
@@ -172,7 +172,7 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
     if session.twin is not None:
         table.add_column("untrained")
     for one in session.found:
-        best, joint, liking = one.best, one.heads, one.best.preference
+        best, joint, liking = one.best, one.greedy_set, one.best.preference
         cells = [
             harmless(str(one.group)),
             str(best.head),
@@ -215,7 +215,7 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         out.print(harmless(f"wrote {path}"), markup=False, soft_wrap=True)
 
 
-def _describe_set(joint: HeadSet) -> str:
+def _describe_set(joint: GreedySet) -> str:
     gain = format_percent_change(joint.gain, decimals=1)
     return f"{len(joint.heads)} heads {gain} (p {format_p(joint.p)})"
 

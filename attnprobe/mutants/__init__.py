@@ -1,4 +1,4 @@
-"""The kill table: what a suite says to damaged and to harmless variants of its model."""
+"""Tests of a suite on damaged and on harmless variants of its model: the kill table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can be done to a model to see whether a suite notices: kinds, and what is expected of each.
+"""The kinds of mutants: changes of a model that a suite should, or should not, notice.
 
-Apart from `attnprobe.mutants.damage`, which does it, so that the command line can list them
-without torch.
+`attnprobe.mutants.damage` makes them. It imports torch, and the command line lists the kinds
+without it.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Mutation:
     """One change of a model.
 
     Attributes:
-        head: for shuffle-queries, shuffle-output and swap-heads.
-        other: of swap-heads, whom to swap with; chosen by the network's anatomy if None.
-        layer: for reinit-layer.
-        seed: of what is drawn at random.
+        head: the head to change, for shuffle-queries, shuffle-output and swap-heads.
+        other: the second head of swap-heads; None for the next one that can be swapped.
+        layer: the layer to change, for reinit-layer.
+        seed: seed of random numbers.
     """
 
     kind: Kind
@@ -80,15 +80,25 @@ class Mutation:
             raise ModelError("--seed is a whole number from 0")
 
     def __str__(self) -> str:
-        of = self.head if self.layer is None else f"L{self.layer}"
-        return self.kind if of is None else f"{self.kind} {of}"
+        place = self.head if self.layer is None else f"L{self.layer}"
+        return self.kind if place is None else f"{self.kind} {place}"
 
     def the_head(self) -> Head:
+        """The head of a kind that has one.
+
+        Raises:
+            ModelError: the kind has none.
+        """
         if self.head is None:
             raise ModelError(f"{self.kind} needs a head")
         return self.head
 
     def the_layer(self) -> int:
+        """The layer of a kind that has one.
+
+        Raises:
+            ModelError: the kind has none.
+        """
         if self.layer is None:
             raise ModelError(f"{self.kind} needs a layer")
         return self.layer
@@ -98,7 +108,7 @@ def parse_kind(text: str) -> Kind:
     """A kind by its name.
 
     Raises:
-        ModelError: no such kind.
+        ModelError: there is no such kind.
     """
     for kind in get_args(Kind):
         if kind == text:
@@ -108,10 +118,10 @@ def parse_kind(text: str) -> Kind:
 
 
 def parse_head(text: str) -> Head:
-    """One head, written `L3H1`.
+    """The head of an option's value such as `L3H1`.
 
     Raises:
-        ModelError: it is not written so.
+        ModelError: the value has another form.
     """
     try:
         return Head.parse(text)

@@ -1,4 +1,4 @@
-"""The kill table as a page of Markdown, and its rows for a terminal."""
+"""Writes the kill table as a page of Markdown, and its rows for a terminal."""
 
 from __future__ import annotations
 
@@ -62,10 +62,11 @@ named and shaped as BERT's or Llama's are, and refuse any other. `--seed` draws 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the page says of a model.
+    """The facts about a model on the page.
 
     Attributes:
-        size: such as `encoder, 6 layers of 12 heads`.
+        size: kind, layers and heads: `encoder, 6 layers of 12 heads`.
+        cases: number of cases that are for the model.
     """
 
     name: str
@@ -76,7 +77,7 @@ class ModelFacts:
 
 
 def cells(trial: Trial) -> tuple[str, ...]:
-    """A row of the table, in the order of `COLUMNS`."""
+    """The cells of a trial's row, in the order of `COLUMNS`."""
     suites = ", ".join(f"{suite} {count}" for suite, count in trial.suites.items())
     return (
         trial.variant,
@@ -90,23 +91,23 @@ def cells(trial: Trial) -> tuple[str, ...]:
 
 
 def summary_line(trials: Sequence[Trial]) -> str:
-    """The table in a sentence."""
-    told = []
+    """The table as a sentence: `12 of 12 damaged variants are caught; ...`."""
+    clauses = []
     for wanted, words in (
         ("red", "damaged variants are caught"),
         ("green", "harmless ones stay green"),
         ("moved", "swapped heads are reported as moved"),
         ("unseen", "cannot be seen in attention"),
     ):
-        own = [trial for trial in trials if trial.wanted == wanted]
-        held = sum(trial.as_wanted for trial in own)
-        if own:
-            told.append(f"{held} of {len(own)} {words}")
-    return "; ".join(told)
+        group = [trial for trial in trials if trial.wanted == wanted]
+        as_wanted = sum(trial.as_wanted for trial in group)
+        if group:
+            clauses.append(f"{as_wanted} of {len(group)} {words}")
+    return "; ".join(clauses)
 
 
 def as_page(found: Sequence[tuple[ModelFacts, Sequence[Trial]]]) -> str:
-    """The tables of all models as a page."""
+    """The page with the tables of all models."""
     today = datetime.datetime.now(tz=datetime.UTC).date()
     parts = [
         _PAGE.format(
@@ -120,17 +121,17 @@ def as_page(found: Sequence[tuple[ModelFacts, Sequence[Trial]]]) -> str:
     ]
     for model, trials in found:
         parts.append(
-            f"\n## {_plain(model.name)}\n\n"
-            f"{_plain(model.architecture)}, {_plain(model.size)}; {model.cases} cases; weights "
+            f"\n## {_escape(model.name)}\n\n"
+            f"{_escape(model.architecture)}, {_escape(model.size)}; {model.cases} cases; weights "
             f"sha256 `{model.weights_sha256}`.\n\n{summary_line(trials)}.\n\n"
         )
         parts.append(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n")
-        parts += [f"| {' | '.join(map(_plain, cells(trial)))} |\n" for trial in trials]
+        parts += [f"| {' | '.join(map(_escape, cells(trial)))} |\n" for trial in trials]
     return "".join(parts)
 
 
-def _plain(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    for one in "\\|[]`*_":
-        text = text.replace(one, f"\\{one}")
+def _escape(text: str) -> str:
+    """The text with Markdown's special characters escaped."""
+    for char in "\\|[]`*_":
+        text = text.replace(char, f"\\{char}")
     return text.replace("<", "&lt;")

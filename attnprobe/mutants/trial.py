@@ -1,7 +1,7 @@
-"""The kill table: what a suite says to damaged and to harmless variants of its model.
+"""Runs a suite on damaged and harmless variants of its model, one trial each.
 
-A suite that gates releases is itself tested this way. Each damaged variant must break a case,
-no harmless one may, and a head that was swapped with another must be reported as moved.
+This tests a suite that gates releases. Each damaged variant must break a case, no harmless variant
+may break one, and matching must report a head that was swapped with another as moved.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ if TYPE_CHECKING:
 
 Signal = Literal["red", "green", "moved", "unseen"]
 
+# The outcomes that count as a broken case.
 BROKEN: tuple[CaseOutcome, ...] = ("failed", "error", "xpassed")
-# Texts on which heads are matched.
+# Heads are matched on so many texts.
 TEXTS = 24
-# Tokens in a batch so small that it holds a text or two.
+# A batch of so many tokens has one or two texts.
 SMALL_BATCH = 24
-# A scrambled output that changes no later attention weight by as much is excused.
+# No case can notice a scrambled output that changes all later attention weights by less than this.
 SEEN_FROM = 0.05
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one variant of a model.
+    """The result of the cases on one variant of a model.
 
     Attributes:
-        variant: what was done: `shuffle-queries L3H1`.
-        wanted: `red` where a blocking case must break, `green` where none may, `moved` where
-            matching must find the head at its new place, `unseen` where a scrambled output changes
-            no attention weight on any text of the cases by `SEEN_FROM` or more.
-        found: what came of it: `red` or `green`; for `moved` what matching says of the head.
-        blocking, advisory: broken cases of either severity; an xfail that passed is broken.
-        suites: the suites that the broken cases are of, and how many of each.
-        note: what else there is to say.
+        variant: the change: `shuffle-queries L3H1`.
+        wanted: `red` if a blocking case must break, `green` if none may, `moved` if matching must
+            find the head at its new place, `unseen` if a scrambled output changes no attention
+            weight on any text of the cases by `SEEN_FROM` or more.
+        found: `red` or `green`; for a swapped head `moved` or `mistaken`.
+        blocking, advisory: number of broken cases of each severity; an xfail that passes is broken.
+        suites: number of broken cases by suite.
+        note: a remark for the table.
     """
 
     model: str
@@ -68,13 +69,14 @@ class Trial:
 
     @property
     def as_wanted(self) -> bool:
+        """Whether the suite did with the variant what it must."""
         return self.found == ("green" if self.wanted == "unseen" else self.wanted)
 
 
 def judge_all(
     reader: Reader, cases: Sequence[Case], *, batch_tokens: int = BATCH_TOKENS
 ) -> dict[Case, CaseOutcome]:
-    """What pytest would say of each case that is not skipped; xfails are strict."""
+    """The outcome of each case that is not skipped, as pytest reports it; xfails are strict."""
     judged = [case for case in cases if case.skip is None]
     runner = Runner(reader, judged, batch_tokens=batch_tokens)
     return {case: _outcome(case, runner.judge(case)) for case in judged}
@@ -88,8 +90,8 @@ def _outcome(case: Case, findings: Sequence[Finding]) -> CaseOutcome:
 
 
 def pinned_heads(cases: Sequence[Case], site: Site) -> tuple[Head, ...]:
-    """The heads that blocking cases name one by one, in order; known gaps pin nothing."""
-    found = {
+    """The heads that blocking cases name singly, in order; xfail and skip do not count."""
+    pinned = {
         head
         for case in cases
         if case.xfail is None and case.skip is None and case.severity == "blocking"
@@ -97,14 +99,14 @@ def pinned_heads(cases: Sequence[Case], site: Site) -> tuple[Head, ...]:
         for head in expectation.rule.heads.members
         if isinstance(head, Head)
     }
-    return tuple(sorted(found & set(site.all_heads())))
+    return tuple(sorted(pinned & set(site.all_heads())))
 
 
 def plan(cases: Sequence[Case], site: Site, *, rotary: bool) -> Iterator[Mutation]:
-    """All changes that are tried on a model, the damaging ones first.
+    """All mutations to try on a model, the damaging ones first.
 
     Args:
-        rotary: whether positions are rotations, which cannot be shifted.
+        rotary: whether the model's positions are rotations, which cannot be shifted.
     """
     heads = pinned_heads(cases, site)
     of_heads: tuple[Kind, ...] = ("shuffle-queries", "shuffle-output")
@@ -119,38 +121,35 @@ def plan(cases: Sequence[Case], site: Site, *, rotary: bool) -> Iterator[Mutatio
 
 
 def trials(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
-    """All variants of a model, one at a time, judged by the cases that are for it.
+    """Judges all variants of a model by the cases that are for it, one at a time.
 
-    First the model as it is, for a suite that does not hold proves nothing by failing.
-
-    Args:
-        model: as `attnprobe.load` gives it, of an anatomy that can be mutated.
+    The first trial is of the unchanged model: a suite that fails on it proves nothing by failing.
 
     Raises:
-        ModelError: it is of another, or it has several kinds of attention.
+        ModelError: the model's anatomy is unknown, or it has several sites.
     """
     if len(model.sites) != 1:
         raise ModelError(f"{model.name} has several sites; mutants are made of models with one")
     site = next(iter(model.sites.values()))
-    yield _judged("unchanged", "green", model, cases)
+    yield _judge("unchanged", "green", model, cases)
     for mutation in plan(cases, site, rotary=_is_rotary(model)):
         yield try_mutation(model, mutation, cases)
     yield from read_otherwise(model, cases)
 
 
 def try_mutation(model: Model, mutation: Mutation, cases: Sequence[Case]) -> Trial:
-    """One variant of a model, judged.
+    """Makes one variant of a model and judges it.
 
     Raises:
-        ModelError: the model cannot be changed so.
+        ModelError: the model does not allow the mutation.
     """
     wanted: Signal = "red" if EXPECTED[mutation.kind] == "damaging" else "green"
     if mutation.kind == "swap-heads":
         wanted = "moved"
     with _variant(model, mutation) as changed:
-        trial = _judged(str(mutation), wanted, changed, cases)
+        trial = _judge(str(mutation), wanted, changed, cases)
         if wanted == "moved":
-            found, note = _matched(model, changed, mutation, cases)
+            found, note = _match_swapped(model, changed, mutation, cases)
             return replace(trial, found=found, note=note)
         if mutation.kind == "shuffle-output" and not trial.as_wanted:
             seen = largest_change(model, changed, cases, after=mutation.the_head().layer)
@@ -160,19 +159,19 @@ def try_mutation(model: Model, mutation: Mutation, cases: Sequence[Case]) -> Tri
 
 
 def read_otherwise(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
-    """The same model read in other ways, which may break no case."""
+    """Judges the unchanged model with other batches, padding and arithmetic."""
     from attnprobe.mutants.damage import in_bfloat16
 
-    yield _judged(
+    yield _judge(
         f"batches of {SMALL_BATCH} tokens", "green", model, cases, batch_tokens=SMALL_BATCH
     )
-    yield _judged("padding on the left", "green", _LeftPadded(model), cases)
-    yield _judged("arithmetic in bfloat16", "green", in_bfloat16(model), cases)
+    yield _judge("padding on the left", "green", _LeftPadded(model), cases)
+    yield _judge("arithmetic in bfloat16", "green", in_bfloat16(model), cases)
 
 
 @contextmanager
 def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
-    """The variant, in memory; of what is about files, from a folder that is written for it."""
+    """The variant in memory; kinds that change only files are written to a folder and loaded."""
     from attnprobe.models import LoadOptions, load_model
     from attnprobe.mutants.damage import mutant, write_mutant
 
@@ -198,7 +197,7 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
         yield load_model(str(folder), options, name=model.name)
 
 
-def _judged(
+def _judge(
     variant: str,
     wanted: Signal,
     reader: Reader,
@@ -206,8 +205,8 @@ def _judged(
     *,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Trial:
-    found = judge_all(reader, cases, batch_tokens=batch_tokens)
-    broken = [case for case, outcome in found.items() if outcome in BROKEN]
+    outcomes = judge_all(reader, cases, batch_tokens=batch_tokens)
+    broken = [case for case, outcome in outcomes.items() if outcome in BROKEN]
     blocking = sum(case.severity == "blocking" for case in broken)
     return Trial(
         model=reader.name,
@@ -220,26 +219,28 @@ def _judged(
     )
 
 
-def _matched(
+def _match_swapped(
     model: Model, changed: Model, mutation: Mutation, cases: Sequence[Case]
 ) -> tuple[str, str]:
-    """`moved`, if matching finds a swapped head where it is now, and what it says in words."""
+    """`moved` if matching finds a swapped head at its new place, else `mistaken`; and its words."""
     from attnprobe.mutants.damage import swap_partner
 
     head = mutation.the_head()
     partner = mutation.other or swap_partner(model, head)
     texts = list(dict.fromkeys(case.sample for case in cases if case.sample.ids is None))
-    every = max(1, len(texts) // TEXTS)
-    matches = match_heads(model, changed, texts[::every][:TEXTS])
-    own = next(match for match in matches if match.old == head)
-    others = [one for one in matches if one.old not in (head, partner) and one.fate != "stayed"]
-    right = own.fate == "moved" and own.new == partner and not others
-    told = "; ".join(str(one) for one in (own, *others))
-    return "moved" if right else "mistaken", told
+    step = max(1, len(texts) // TEXTS)
+    matches = match_heads(model, changed, texts[::step][:TEXTS])
+    swapped = next(match for match in matches if match.old == head)
+    wrong = [
+        match for match in matches if match.old not in (head, partner) and match.fate != "stayed"
+    ]
+    right = swapped.fate == "moved" and swapped.new == partner and not wrong
+    description = "; ".join(str(match) for match in (swapped, *wrong))
+    return "moved" if right else "mistaken", description
 
 
 def largest_change(model: Reader, changed: Reader, cases: Sequence[Case], *, after: int) -> float:
-    """By how much any attention weight of the layers after one differs, over all texts."""
+    """The largest difference of an attention weight in the layers after `after`, over all texts."""
     largest = 0.0
     for sample in dict.fromkeys(case.sample for case in cases):
         encoding = model.encode(sample)
@@ -249,8 +250,8 @@ def largest_change(model: Reader, changed: Reader, cases: Sequence[Case], *, aft
                 continue
             need = Need(sample, site.name, layers, tuple(range(len(encoding.queries(site.name)))))
             (was,), (now,) = model.collect([need]), changed.collect([need])
-            apart = (abs(was.weights[layer] - now.weights[layer]).max() for layer in layers)
-            largest = max(largest, *map(float, apart))
+            changes = (abs(was.weights[layer] - now.weights[layer]).max() for layer in layers)
+            largest = max(largest, *map(float, changes))
     return largest
 
 
@@ -266,7 +267,7 @@ def _is_rotary(model: Model) -> bool:
 
 @dataclass(frozen=True)
 class _LeftPadded:
-    """A model whose batches are filled on the left."""
+    """A model whose batches are padded on the left."""
 
     model: Model
 

@@ -40,7 +40,7 @@ from attnprobe.relations.corpus import (
 from attnprobe.relations.preference import Preference
 from attnprobe.rules.base import Demand, hardest, verdict_of
 from attnprobe.words.heads import HeadSet
-from attnprobe.words.looks import MOST_UNKNOWN, OFFSETS, Looks, Pair, Words, find_looks
+from attnprobe.words.looks import MOST_UNKNOWN, OFFSETS, LabelledPair, Looks, Words, find_looks
 
 # Arcs that went wrong and are shown.
 MOST_MISTAKES = 5
@@ -63,7 +63,7 @@ class Arcs:
     samples: tuple[Sample, ...]
     words: tuple[Words, ...]
     groups: tuple[str, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LabelledPair, ...]
     left_out: Mapping[str, int]
     notes: tuple[str, ...] = ()
     sha256: str | None = None
@@ -190,7 +190,7 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
             tuple(groups),
             (None,) * len(groups),
             tuple(groups.values()),
-            tuple(Pair(numbers[arc.sample], *arc[1:4]) for arc in arcs),
+            tuple(LabelledPair(numbers[arc.sample], *arc[1:4]) for arc in arcs),
             relation.source.left_out,
         )
     return _corpus_arcs(relation, relation.source, read)
@@ -264,7 +264,7 @@ def judge_arcs(
     site = _site(model, arcs, relation.site)
     heads = relation.heads.resolve(site)
     tried = 1
-    judged: Sequence[Pair] = arcs.pairs
+    judged: Sequence[LabelledPair] = arcs.pairs
     chosen: Hits | None = None
     if relation.choose:
         other, judged = _split(arcs, relation.seed)
@@ -352,7 +352,7 @@ def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
     raise refused
 
 
-def _split(arcs: Arcs, seed: int) -> tuple[list[Pair], list[Pair]]:
+def _split(arcs: Arcs, seed: int) -> tuple[list[LabelledPair], list[LabelledPair]]:
     """The arcs to choose a head on, and those to judge it on."""
     judge_on = halves(arcs.groups, seed=seed)
     chosen = [pair for pair in arcs.pairs if not judge_on[pair.sample]]
@@ -505,7 +505,7 @@ def _mistakes(
     relation: Relation,
     model: Reader,
     arcs: Arcs,
-    judged: Sequence[Pair],
+    judged: Sequence[LabelledPair],
     hits: Hits,
     heads: Sequence[Head],
     name: SiteName,
@@ -513,7 +513,7 @@ def _mistakes(
 ) -> tuple[Mistake, ...]:
     """The first arcs that went wrong, with the word that got the most attention instead."""
     layers = tuple(sorted({head.layer for head in heads}))
-    wrong: list[tuple[Pair, Need, Looks]] = []
+    wrong: list[tuple[LabelledPair, Need, Looks]] = []
     right = iter(hits.right[:, 0])
     for pair in sorted(judged, key=lambda pair: pair.sample):  # the order of the hits
         try:

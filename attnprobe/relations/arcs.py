@@ -24,9 +24,9 @@ from attnprobe.words.looks import (
     UNREADABLE,
     Among,
     Bools,
+    LabelledPair,
     Look,
     Looks,
-    Pair,
     Words,
     count_unknown,
     find_looks,
@@ -87,7 +87,7 @@ class Hits:
 def measure(
     model: Reader,
     samples: Sequence[Sample],
-    pairs: Sequence[Pair],
+    pairs: Sequence[LabelledPair],
     *,
     site: SiteName | None,
     sets: Sequence[tuple[Head, ...]],
@@ -175,9 +175,9 @@ def measure(
     )
 
 
-def _blocks(pairs: Sequence[Pair]) -> Iterator[dict[int, list[Pair]]]:
+def _blocks(pairs: Sequence[LabelledPair]) -> Iterator[dict[int, list[LabelledPair]]]:
     """The pairs of each sample, some samples at a time."""
-    block: dict[int, list[Pair]] = {}
+    block: dict[int, list[LabelledPair]] = {}
     for index, own in groupby(sorted(pairs, key=lambda pair: pair.sample), lambda p: p.sample):
         block[index] = list(own)
         if len(block) == BLOCK:

@@ -27,7 +27,7 @@ from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Sample, Span
 from attnprobe.core.wording import plural
-from attnprobe.words.looks import Pair, Words, other_candidates
+from attnprobe.words.looks import LabelledPair, Words, other_candidates
 
 CONLLU_COLUMNS = 10
 # Dependents of these are left out: no head is expected to find the mark that a sentence ends with.
@@ -50,11 +50,11 @@ class Arc(NamedTuple):
     relation: str
     candidates: tuple[Span, ...] = ()
 
-    def pair(self, sample: int, *, backwards: bool = False) -> Pair:
+    def pair(self, sample: int, *, backwards: bool = False) -> LabelledPair:
         """The words of this arc, of which the dependent looks, or else the head."""
         if backwards:
-            return Pair(sample, self.head, self.dependent)
-        return Pair(sample, self.dependent, self.head, self.candidates)
+            return LabelledPair(sample, self.head, self.dependent)
+        return LabelledPair(sample, self.dependent, self.head, self.candidates)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from attnprobe.core.sites import Site
 from attnprobe.core.stats import paired_p
 from attnprobe.core.texts import Encoding, Tokens
-from attnprobe.words.looks import Bools, Look, Looks, Pair, Words
+from attnprobe.words.looks import Bools, LabelledPair, Look, Looks, Words
 from attnprobe.words.positions import groups
 
 
@@ -56,7 +56,7 @@ class Preference:
 def other_looks(
     encoding: Encoding,
     site: Site,
-    pairs: Sequence[Pair],
+    pairs: Sequence[LabelledPair],
     found: Looks,
     layers: Sequence[int],
     *,
@@ -155,7 +155,7 @@ def _seen(site: Site, layer: int | None, looking: Bools, columns: Bools) -> Bool
     return _touch(_touch(looking, sees.T), columns)
 
 
-def _hash(encoding: Encoding, pair: Pair, seed: int) -> int:
+def _hash(encoding: Encoding, pair: LabelledPair, seed: int) -> int:
     sample = encoding.sample
     text = f"{seed}\0{sample.joined}\0{sample.target or ''}\0{[*pair.query, *pair.key]}"
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""What a scan leaves in its folder: its state while unfinished, then head sets, cases and grids."""
+"""The files of a scan: its state while unfinished, then head sets, case files and grids."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from attnprobe.core.sites import Head
 from attnprobe.relations.corpus import Corpus, matches
 from attnprobe.results.files import write_bytes
 from attnprobe.scan.report import SIGNIFICANT, RelationFigures, preference_json
-from attnprobe.scan.tally import Group, Tally, packed, unpacked
+from attnprobe.scan.tally import ArcGroup, Tally, pack, unpack
 from attnprobe.words.looks import Among
 
 RESULTS = "scan.json"
 STATE = "scan-state.npz"
 SUITE = f"scan{SUFFIX}"
 GRIDS = "grids"
-# What reading a damaged file ends in.
+# The errors of reading a damaged file.
 _DAMAGE = (
     ValueError,
     KeyError,
@@ -51,9 +51,9 @@ def write_state(path: Path, fingerprint: str, done: int, tallies: Sequence[Tally
     """Saves an unfinished scan.
 
     Args:
-        fingerprint: what was scanned and how; only the same scan may go on from it.
-        done: sentences that are in the tallies.
-        tallies: of the model and, where there is one, of its control.
+        fingerprint: the model, corpora and options as JSON; only an equal scan can resume.
+        done: number of sentences in the tallies.
+        tallies: the tally of the model and, if there is one, of its untrained twin.
     """
     arrays: dict[str, npt.NDArray[Any]] = {
         f"{number}_{name}": array
@@ -62,20 +62,20 @@ def write_state(path: Path, fingerprint: str, done: int, tallies: Sequence[Tally
     }
     arrays["fingerprint"] = np.array(fingerprint)
     arrays["done"] = np.array(done)
-    write_bytes(path, packed(arrays))
+    write_bytes(path, pack(arrays))
 
 
 def read_state(path: Path, fingerprint: str, *, like: Sequence[Tally]) -> tuple[int, list[Tally]]:
-    """How many sentences an unfinished scan had done, and its tallies.
+    """The number of sentences that an unfinished scan had done, and its tallies.
 
     Args:
-        like: tallies of the same scan, of no sentence.
+        like: the empty tallies of this scan.
 
     Raises:
-        ResultsError: it is missing, corrupt, or of another scan.
+        ResultsError: the file is missing, corrupt, or from another scan.
     """
     try:
-        arrays = dict(unpacked(path.read_bytes()))
+        arrays = dict(unpack(path.read_bytes()))
         found = json.loads(str(arrays["fingerprint"]))
         done = int(arrays["done"])
         if not isinstance(found, dict):
@@ -84,12 +84,13 @@ def read_state(path: Path, fingerprint: str, *, like: Sequence[Tally]) -> tuple[
         raise ResultsError(f"{path}: nothing to resume: {error.strerror}") from None
     except _DAMAGE as error:
         raise _corrupt(path, error) from None
-    wanted = json.loads(fingerprint)
-    other = [key for key in wanted if found.get(key) != wanted[key]]
-    if other:
-        was, now = (visible(str(one.get(other[0])))[:80] for one in (found, wanted))
+    expected = json.loads(fingerprint)
+    changed = [key for key in expected if found.get(key) != expected[key]]
+    if changed:
+        key = changed[0]
+        was, now = (visible(str(scan.get(key)))[:80] for scan in (found, expected))
         raise ResultsError(
-            f"{path}: the unfinished scan there is another one: {other[0]} was {was} and is {now}; "
+            f"{path}: the unfinished scan there is another one: {key} was {was} and is {now}; "
             "give the same options, or scan anew with --overwrite"
         )
     try:
@@ -109,26 +110,30 @@ def read_state(path: Path, fingerprint: str, *, like: Sequence[Tally]) -> tuple[
 
 
 def _tally(arrays: Mapping[str, npt.NDArray[Any]], empty: Tally) -> Tally:
-    """The tally that arrays are of; counts of other shapes would be added to without a word."""
-    for name, wanted in empty.arrays().items():
+    """The tally of these arrays.
+
+    Raises:
+        ValueError: an array has another type or shape; numpy might add to it by broadcasting.
+    """
+    for name, expected in empty.arrays().items():
         found = arrays[name]
-        kept = name.startswith("kept_")  # the only ones that grow
-        if found.dtype != wanted.dtype or (found.shape != wanted.shape and not kept):
+        grows = name.startswith("kept_")
+        if found.dtype != expected.dtype or (found.shape != expected.shape and not grows):
             raise ValueError(
-                f"{name} is {found.dtype} of shape {found.shape}, not {wanted.dtype} of "
-                f"{wanted.shape}"
+                f"{name} is {found.dtype} of shape {found.shape}, not {expected.dtype} of "
+                f"{expected.shape}"
             )
     return Tally.of_arrays(arrays)
 
 
 def _corrupt(path: Path, error: Exception) -> ResultsError:
-    lack = "no " if isinstance(error, KeyError) else ""
-    return ResultsError(f"{path}: corrupt: {lack}{error}; scan anew with --overwrite")
+    missing = "no " if isinstance(error, KeyError) else ""
+    return ResultsError(f"{path}: corrupt: {missing}{error}; scan anew with --overwrite")
 
 
-def set_names(groups: Sequence[Group], prefix: str) -> Mapping[Group, str]:
-    """A name of plain letters and digits for each group: of its head set, case and grid."""
-    names: dict[Group, str] = {}
+def set_names(groups: Sequence[ArcGroup], prefix: str) -> Mapping[ArcGroup, str]:
+    """A name for each group, for its head set, relation and grid: `nsubj-dependent-to-head`."""
+    names: dict[ArcGroup, str] = {}
     for group in groups:
         plain = _UNFIT.sub("-", f"{prefix}{group.relation}-{group.direction}").strip("-")
         name, number = plain, 2
@@ -139,7 +144,7 @@ def set_names(groups: Sequence[Group], prefix: str) -> Mapping[Group, str]:
 
 
 def suite_names(model: str, corpora: Sequence[Path]) -> list[str]:
-    """A name for the suite of each corpus, of plain letters and digits: `scan-minilm-english`."""
+    """A name for the suite of each corpus: `scan-minilm-english`."""
     names: list[str] = []
     for path in corpora:
         parts = (_UNFIT.sub("-", part).strip("-") for part in ("scan", model, path.stem))
@@ -154,25 +159,28 @@ def suite_names(model: str, corpora: Sequence[Path]) -> list[str]:
 def lock_entries(
     found: Sequence[RelationFigures],
     heads: Sequence[Head],
-    names: Mapping[Group, str],
+    names: Mapping[ArcGroup, str],
     origin: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """Head sets for a lock file: the chosen head and, where its gain held out, the greedy set.
+    """Head sets for the lock file, by name.
+
+    Each group has a set with the chosen head. A second one has the greedy set, if it is
+    significantly better on the judged half.
 
     Args:
-        origin: model, corpora and options.
+        origin: the model, corpora and options, which every entry contains.
     """
     entries: dict[str, dict[str, Any]] = {}
-    for one in found:
-        best, name = one.best, names[one.group]
-        about = {
+    for relation in found:
+        best, name = relation.best, names[relation.group]
+        common = {
             **origin,
-            "relation": one.group.relation,
-            "direction": one.group.direction,
-            "heads_tried": one.heads_tried,
+            "relation": relation.group.relation,
+            "direction": relation.group.direction,
+            "heads_tried": relation.heads_tried,
         }
         entries[name] = {
-            **about,
+            **common,
             "heads": [str(best.head)],
             "accuracy": best.accuracy,
             "interval": list(best.interval),
@@ -182,22 +190,22 @@ def lock_entries(
             "p": best.p,
             "preference": preference_json(best.preference),
         }
-        joint = one.heads
-        if joint is not None and joint.gain > 0 and joint.p <= SIGNIFICANT:
+        greedy_set = relation.greedy_set
+        if greedy_set is not None and greedy_set.gain > 0 and greedy_set.p <= SIGNIFICANT:
             entries[f"{name}-set"] = {
-                **about,
-                "heads": [str(heads[head]) for head in joint.heads],
-                "accuracy": joint.accuracy,
-                "judged_on": joint.n,
-                "gain": joint.gain,
-                "p": joint.p,
+                **common,
+                "heads": [str(heads[head]) for head in greedy_set.heads],
+                "accuracy": greedy_set.accuracy,
+                "judged_on": greedy_set.n,
+                "gain": greedy_set.gain,
+                "p": greedy_set.p,
             }
     return entries
 
 
 def suite_text(
     found: Sequence[RelationFigures],
-    names: Mapping[Group, str],
+    names: Mapping[ArcGroup, str],
     corpus: Corpus,
     *,
     suite: str,
@@ -211,53 +219,56 @@ def suite_text(
     among: Among,
     seed: int,
 ) -> str:
-    """A case file that holds the model to what the scan found, for the relations of one corpus.
+    """A case file that demands of the model what the scan found, for the relations of one corpus.
 
-    A bound is what the held-out half allows: the lower end of its Wilson interval and, only where
-    the head is better than the best fixed distance, half of the difference.
+    The bounds come from the judged half: an accuracy at the lower end of its Wilson interval and,
+    if the head is better than the best fixed distance, half of the difference.
 
     Args:
-        found: figures of this corpus alone, which the suite judges the heads on.
-        languages: that the texts were read in, by their key in a case file.
-        suite: its name.
-        few: names of what has too few arcs in this corpus.
-        untrained: names of what an untrained twin does as well.
+        found: the figures in this corpus.
+        suite: the name of the suite.
+        few: names of relations with too few arcs in this corpus.
+        untrained: names of relations that the untrained twin gets right as often.
+        languages: the languages of the texts, by their key in a case file.
+
+    Returns:
+        The text of the file; empty if there is no relation to judge.
     """
     kind = corpus_path.suffix[1:]
     labels = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
     source = Path(os.path.relpath(corpus_path.resolve(), folder.resolve())).as_posix()
     key = "deprel" if kind == "conllu" else "relation"
     relations: list[dict[str, Any]] = []
-    never: list[str] = []
-    habits: list[str] = []
-    likings: list[str] = []
-    unseen: list[str] = []
-    for one in found:
-        name, relation = names[one.group], one.group.relation
+    without_bound: list[str] = []
+    positional: list[str] = []
+    preferring: list[str] = []
+    uncompared: list[str] = []
+    for figures in found:
+        name, relation = names[figures.group], figures.group.relation
         if not any(matches(label, relation) for label in labels):
             continue
-        least, above, beyond = bounds(one)
-        if least <= 0:
-            never.append(name)
+        accuracy, above_offset, above_preference = bounds(figures)
+        if accuracy <= 0:
+            without_bound.append(name)
             continue
-        if above <= 0:
-            habits.append(name)
-        if beyond <= 0:
-            (likings if _has_control(one) else unseen).append(name)
+        if above_offset <= 0:
+            positional.append(name)
+        if above_preference <= 0:
+            (preferring if _has_control(figures) else uncompared).append(name)
         entry: dict[str, Any] = {
             "id": name,
-            "from_corpus": {kind: source, key: relation, "direction": one.group.direction},
+            "from_corpus": {kind: source, key: relation, "direction": figures.group.direction},
             "heads": f"@{name}",
         }
         if among != "words":
             entry["among"] = among
-        if _least(one) < LEAST:
-            entry["least"] = _least(one)
-        entry["expect"] = {"accuracy": least}
-        if above > 0:
-            entry["expect"]["above_best_offset"] = above
-        if beyond > 0:
-            entry["expect"]["above_preference"] = beyond
+        if _least_arcs(figures) < LEAST:
+            entry["least"] = _least_arcs(figures)
+        entry["expect"] = {"accuracy": accuracy}
+        if above_offset > 0:
+            entry["expect"]["above_best_offset"] = above_offset
+        if above_preference > 0:
+            entry["expect"]["above_preference"] = above_preference
         relations.append(entry)
     if not relations:
         return ""
@@ -265,20 +276,23 @@ def suite_text(
         f"# Written by attnprobe scan for {visible(model)}, seed {seed}: heads were chosen on one",
         "# half of the sentences, bounds come from the other half.",
     ]
-    for text, those in (
-        ("No better than a fixed distance, so position alone passes", habits),
-        ("No better than when another word looks, so a liking for some words passes", likings),
-        ("Too few arcs where another word can look, so a liking for some words may pass", unseen),
+    for text, ids in (
+        ("No better than a fixed distance, so position alone passes", positional),
+        ("No better than when another word looks, so a liking for some words passes", preferring),
+        (
+            "Too few arcs where another word can look, so a liking for some words may pass",
+            uncompared,
+        ),
         (
             "No better than an untrained twin on the half that both are judged on",
             [entry["id"] for entry in relations if entry["id"] in untrained],
         ),
-        ("Left out, for their bound would be zero", never),
+        ("Left out, for their bound would be zero", without_bound),
         ("Left out, for too few of their arcs are of this corpus", few),
     ):
-        if those:
+        if ids:
             comments += textwrap.wrap(
-                f"{text}: {', '.join(those)}.",
+                f"{text}: {', '.join(ids)}.",
                 width=96,
                 initial_indent="# ",
                 subsequent_indent="# ",
@@ -295,49 +309,51 @@ def suite_text(
     return "\n".join(comments) + "\n" + text
 
 
-def bounds(one: RelationFigures) -> tuple[float, float, float]:
-    """What a suite may demand, rounded down: an accuracy, and leads over both habits.
+def bounds(figures: RelationFigures) -> tuple[float, float, float]:
+    """The bounds for a suite, rounded down to two decimals; 0 for one that cannot be demanded.
 
-    One is the lead over the best distance, the other that over another word that looks. A lead is
-    half of what was found: a release may lose some of it.
-
-    A suite that names the head judges it on all arcs, so the bound must hold there as well.
+    They are an accuracy, a lead over the best fixed distance, and a lead over the same head when
+    another word looks. A lead is half of what the scan found, so that a release may lose some of
+    it. A suite judges the head on all arcs, so the bounds must hold on these as well.
     """
-    _, accuracy, offset = one.overall
-    least = min(one.best.interval.low, accuracy)
-    above = 0.0
-    if one.best.above > 0 and one.best.p <= SIGNIFICANT:
-        above = max(0.0, min(one.best.above, accuracy - offset) / 2)
-    beyond = 0.0
-    likings = one.best.preference, one.liking
-    if _has_control(one) and all(found and found.p <= SIGNIFICANT for found in likings):
-        beyond = max(0.0, min(found.lead for found in likings if found is not None) / 2)
-    least, above, beyond = (math.floor(value * 100) / 100 for value in (least, above, beyond))
-    return least, above, beyond
+    _, accuracy, offset_accuracy = figures.overall
+    least = min(figures.best.interval.low, accuracy)
+    above_offset = 0.0
+    if figures.best.above > 0 and figures.best.p <= SIGNIFICANT:
+        above_offset = max(0.0, min(figures.best.above, accuracy - offset_accuracy) / 2)
+    above_preference = 0.0
+    preferences = figures.best.preference, figures.liking
+    if _has_control(figures) and all(found and found.p <= SIGNIFICANT for found in preferences):
+        lead = min(found.lead for found in preferences if found is not None)
+        above_preference = max(0.0, lead / 2)
+    least, above_offset, above_preference = (
+        math.floor(value * 100) / 100 for value in (least, above_offset, above_preference)
+    )
+    return least, above_offset, above_preference
 
 
-def _least(one: RelationFigures) -> int:
-    """The fewest arcs that a suite judges the head on."""
-    return min(LEAST, one.overall[0])
+def _least_arcs(figures: RelationFigures) -> int:
+    """The fewest arcs on which a suite judges the head."""
+    return min(LEAST, figures.overall[0])
 
 
-def _has_control(one: RelationFigures) -> bool:
-    """Whether another word can look on so many arcs that a suite may demand a lead over it."""
-    if one.best.preference is None or one.liking is None:
+def _has_control(figures: RelationFigures) -> bool:
+    """Whether another word can look on enough arcs to demand a lead over it."""
+    if figures.best.preference is None or figures.liking is None:
         return False
-    return one.liking.n >= _least(one)
+    return figures.liking.n >= _least_arcs(figures)
 
 
 def write_grids(
     folder: Path,
     found: Sequence[RelationFigures],
-    names: Mapping[Group, str],
+    names: Mapping[ArcGroup, str],
     measures: Mapping[str, npt.NDArray[np.float64]],
     heads: Sequence[Head],
     *,
     model: str,
-) -> int:
-    """A layer × head grid of each relation (accuracy held out) and of each measure, as SVG."""
+) -> None:
+    """Writes a layer × head grid as SVG of each relation and of each measure."""
     from attnprobe.render.head_grid import head_grid
     from attnprobe.render.style import to_svg
 
@@ -352,10 +368,9 @@ def write_grids(
         drawing = head_grid(chart, title=f"{model} · {title}")
         write_bytes(folder / f"{name}.svg", to_svg(drawing).encode())
 
-    for one in found:
-        title = f"accuracy of {one.group}"
-        draw(names[one.group], title, one.accuracies[1], one.best.head)
+    for figures in found:
+        title = f"accuracy of {figures.group}"
+        draw(names[figures.group], title, figures.accuracies[1], figures.best.head)
     for name, values in measures.items():
         if np.isfinite(values).any():
             draw(f"measure-{_UNFIT.sub('-', name)}", name, values, None)
-    return len(found) + len(measures)

@@ -1,7 +1,7 @@
-"""What a scan tells of every head besides relations: patterns, entropy, distance, sink.
+"""The measures of every head in a scan, besides relations: patterns, entropy, distance, sink.
 
-The formulas are those of the rules, pooled over a corpus: sums over all rows of all sentences, in
-tokens, special tokens included.
+The formulas are those of the rules, pooled over a corpus: they sum over all rows of all sentences,
+count in tokens and include special tokens.
 """
 
 from __future__ import annotations
@@ -32,11 +32,7 @@ PATTERNS: Mapping[str, Shape] = {
 
 
 class Measure(NamedTuple):
-    """A number of every head.
-
-    Attributes:
-        unit: of the number; a share lies between 0 and 1.
-    """
+    """The name and the unit of a number that every head has; a share lies between 0 and 1."""
 
     name: str
     unit: str
@@ -51,27 +47,27 @@ MEASURES: tuple[Measure, ...] = (
     Measure("normalised distance", "0 to 1"),
     Measure("sink", "share"),
 )
-"""`sparse` and `uniform` are low and high normalised entropy; `vertical` is the strongest column of
-each sentence."""
+"""`vertical` is the mass on the strongest column of each sentence. A low normalised entropy is the
+pattern `sparse`, a high one `uniform`."""
 
-# Longer texts are rarely of the same length, and what is kept grows with the square of it.
+# Views of longer texts are not shared: few have the same length, and memory grows with its square.
 SHARED_UP_TO = 128
-# The rows of `MapView.cells` behind the patterns.
+# The sums of `MapView.cells` that follow the patterns.
 DISTANCE, NEARNESS, WORDS = (len(PATTERNS) + extra for extra in range(3))
 SUMS = len(PATTERNS) + 3
 
 
 class Totals(NamedTuple):
-    """Sums over the sentences so far, of all heads of a site.
+    """Sums over the sentences so far, for all heads of a site.
 
     Attributes:
-        cells: `[sums, heads]`: mass on each pattern, Σ a·|t − s|, the same by the row's largest
-            distance, mass on words.
-        rows: `[patterns, heads]`, the mass of the rows that have a target.
+        cells: `[sums, heads]`: the mass on each pattern, Σ a·|t − s|, the same divided by the row's
+            largest distance, the mass on words.
+        rows: `[patterns, heads]`, the mass of the rows in which the pattern has a cell.
         entropies: `[2, heads]`, in nats and normalised.
-        stripes: `[2, heads]`.
-        counts: `[4, heads]`, rows: all; with more than one key; with a distance to look over; all
-            where rows and columns are of one text.
+        stripes: `[2, heads]`, as in `MapSums`.
+        counts: `[4, heads]`, numbers of rows: all; with more than one key; with a key at a
+            distance; all, if rows and columns are of one text, else 0.
     """
 
     cells: Doubles
@@ -86,17 +82,17 @@ class Totals(NamedTuple):
         return cls(*(np.zeros((rows, heads)) for rows in shapes))
 
     def add(self, sums: MapSums) -> None:
-        """Adds what a forward gave."""
-        more = sums.cells, sums.rows, sums.entropies, sums.stripes
-        for total, part in zip(self[:4], more, strict=True):
+        """Adds the sums of one forward pass in place."""
+        parts = sums.cells, sums.rows, sums.entropies, sums.stripes
+        for total, part in zip(self[:4], parts, strict=True):
             np.add(total, part, out=total)
 
     def add_rows(self, counts: Doubles) -> None:
-        """Adds rows of a text, `[4, heads]`."""
+        """Adds the row counts of a text, `[4, heads]`, in place."""
         np.add(self.counts, counts, out=self.counts)
 
     def scores(self) -> Doubles:
-        """Every measure of every head, `[measures, heads]`; NaN where nothing was counted."""
+        """Every measure of every head, `[measures, heads]`; NaN where no row counts."""
         patterns = _share(self.cells[: len(PATTERNS)], self.rows)
         every, several, far, placed = self.counts
         return np.array(
@@ -119,7 +115,7 @@ def _share(part: Doubles, whole: Doubles) -> Doubles:
 
 
 class Views:
-    """What is to be summed of each text at a site; parts that texts share are made once."""
+    """Makes the `MapView`s of texts at a site; texts of one length share the common part."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -129,7 +125,7 @@ class Views:
         """The view of each layer, and the counts `[4, heads]` of rows that go with it."""
         site = self.site
         whole = Frame.of(encoding, site)
-        # Layers of one window see alike.
+        # Layers of the same window have the same mask.
         kinds: dict[int | None, tuple[MapView, Doubles]] = {}
         views: dict[int, MapView] = {}
         counts = []
@@ -143,19 +139,19 @@ class Views:
         return views, np.concatenate(counts, axis=1)
 
     def _view(self, frame: Frame, window: int | None) -> MapView:
-        """The view of one text, from what texts of its length share."""
+        """The view of one text in the layers of one window."""
         key = len(frame.rows), len(frame.columns), window
         shared = self._shared.get(key)
         if shared is None:
-            shared = _shared(frame, self.site)
+            shared = _shared_view(frame, self.site)
             if max(key[:2]) <= SHARED_UP_TO:
                 self._shared[key] = shared
         cells, rows = shared.cells.copy(), shared.rows.copy()
         if self.site.name != "cross":
             for number, (name, shape) in enumerate(PATTERNS.items()):
                 if name in REPEATED:
-                    own = shape.cells(frame)
-                    cells[number], rows[number] = own, own.any(axis=-1)
+                    repeated = shape.cells(frame)
+                    cells[number], rows[number] = repeated, repeated.any(axis=-1)
         ordinary = np.array([not group.special for group in frame.columns])
         if frame.causal:
             ordinary[0] = False
@@ -164,8 +160,8 @@ class Views:
         return replace(shared, cells=cells, rows=rows)
 
 
-def _shared(frame: Frame, site: Site) -> MapView:
-    """What depends on nothing but how many tokens there are and who sees whom."""
+def _shared_view(frame: Frame, site: Site) -> MapView:
+    """The part of a view that depends only on the number of tokens and on the mask."""
     visible = frame.visible
     cells = np.zeros((SUMS, *visible.shape), np.float32)
     for number, (name, shape) in enumerate(PATTERNS.items()):
@@ -190,6 +186,7 @@ def _shared(frame: Frame, site: Site) -> MapView:
 
 
 def _counts(view: MapView, *, one_text: bool) -> Doubles:
+    """The row counts `[4]` of `Totals.counts` for one head."""
     rows = len(view.visible)
     far = view.cells[DISTANCE] * view.visible
     several = view.visible.sum(axis=-1) > 1

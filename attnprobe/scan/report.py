@@ -1,4 +1,4 @@
-"""From counts to figures: a head chosen on one half of the sentences and judged on the other."""
+"""The figures of each relation: a head chosen on one half of the sentences, judged on the other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from attnprobe.core.sites import Head
 from attnprobe.core.stats import Interval, adjusted_p, paired_p, wilson
 from attnprobe.relations.arcs import best_place
 from attnprobe.relations.preference import Preference
+from attnprobe.scan.greedy_sets import GreedySet, choose_set
 from attnprobe.scan.measures import MEASURES
-from attnprobe.scan.sets import HeadSet, head_set
-from attnprobe.scan.tally import Group, Tally
+from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
 SIGNIFICANT = 0.05
@@ -25,15 +25,19 @@ CHOSEN, JUDGED = 0, 1
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A head, chosen on one half of the sentences, on the arcs of the other.
+class JudgedHead:
+    """A head that was chosen on one half of the sentences, judged on the other.
 
     Attributes:
-        chosen_accuracy: on the `chosen_on` arcs that it was chosen on: too good to be true.
-        accuracy: on the `n` other arcs, with its 95 % Wilson interval.
-        best_offset: the fixed distance in words that does best on these n arcs.
+        chosen_on: number of arcs that it was chosen on.
+        chosen_accuracy: its accuracy on these, which the choice makes too high.
+        n: number of arcs that it was judged on.
+        accuracy: its accuracy on these n arcs.
+        interval: the 95 % Wilson interval of `accuracy`.
+        best_offset: the fixed distance in words that does best on the n arcs.
+        offset_accuracy: the accuracy of that distance.
         p: exact McNemar test of the head against that distance, two-sided.
-        preference: the head beside itself when another word looks; None where no other word can.
+        preference: the head beside itself when another word looks; None if no other word can.
     """
 
     head: Head
@@ -55,63 +59,72 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class RelationFigures:
-    """A relation in one direction.
+    """The figures of one group.
 
     Attributes:
-        left_out: arcs that could not be judged, by the reason why.
-        accuracies: `[2, heads]`, of every head on the half chosen on and the half judged on.
-        adjusted: `[heads]`, one-sided p of "better than the best fixed distance" on the half judged
-            on, adjusted for false discoveries among all heads.
-        overall: the chosen head and the best distance on all arcs: what a suite that names the head
-            will see.
+        left_out: number of arcs that could not be judged, by reason.
+        accuracies: `[2, heads]`, the accuracy of every head on the chosen and on the judged half.
+        adjusted: `[heads]`, the one-sided p of "better than the best fixed distance" on the judged
+            half, adjusted for false discoveries among all heads.
+        overall: on all arcs, their number and the accuracies of the chosen head and of the best
+            distance: what a suite that names the head will measure.
         liking: the chosen head beside itself when another word looks, on all arcs.
+        greedy_set: the set that grew from the chosen head; None if no head gained.
     """
 
-    group: Group
-    best: Judged
+    group: ArcGroup
+    best: JudgedHead
     heads_tried: int
     left_out: Mapping[str, int]
     accuracies: npt.NDArray[np.float64]
     adjusted: npt.NDArray[np.float64]
     overall: tuple[int, float, float]
     liking: Preference | None
-    heads: HeadSet | None
+    greedy_set: GreedySet | None
 
     @property
     def discoveries(self) -> tuple[int, ...]:
-        """Heads that are better than the best fixed distance; at most 5 % of them falsely so."""
+        """Indices of the heads better than that distance, at a false discovery rate of 5 %."""
         return tuple(np.flatnonzero(self.adjusted <= SIGNIFICANT).tolist())
 
 
 def figures(
     tally: Tally,
     group: int,
-    name: Group,
+    name: ArcGroup,
     heads: Sequence[Head],
     *,
     min_arcs: int,
     sets: bool = True,
 ) -> RelationFigures | None:
-    """The figures of a group; None where either half has fewer arcs than `min_arcs`."""
+    """The figures of a group.
+
+    Args:
+        group: index of the group in the tally.
+        sets: whether to choose a greedy set.
+
+    Returns:
+        None if either half has fewer arcs than `min_arcs`.
+    """
     n = tally.n[group]
     if min(n) < max(1, min_arcs):
         return None
     right, offsets, both = tally.right[group], tally.offsets[group], tally.both[group]
-    # Of equally good heads the first, so that the choice depends on the numbers alone.
+    # Among equally good heads the first, so that the choice depends on the numbers alone.
     best = int(right[CHOSEN].argmax())
     at = best_place(offsets[JUDGED])
     p_values = [
         better_p(int(right[JUDGED, head]), int(offsets[JUDGED, at]), int(both[JUDGED, head, at]))
         for head in range(len(heads))
     ]
-    found = None
+    greedy_set = None
     if sets:
-        found = head_set(
+        greedy_set = choose_set(
             tally.kept.get((group, CHOSEN), ()), tally.kept.get((group, JUDGED), ()), first=best
         )
     return RelationFigures(
         name,
-        _judged(tally, group, best, heads),
+        _judge(tally, group, best, heads),
         len(heads),
         {
             reason: int(amount)
@@ -122,42 +135,43 @@ def figures(
         adjusted_p(p_values),
         _overall(tally, group, best),
         _preference(tally, group, best, slice(None)),
-        found,
+        greedy_set,
     )
 
 
-def within(
-    tally: Tally, group: int, one: RelationFigures, heads: Sequence[Head], *, min_arcs: int
+def figures_in_corpus(
+    tally: Tally, group: int, overall: RelationFigures, heads: Sequence[Head], *, min_arcs: int
 ) -> RelationFigures | None:
-    """The figures of a head that was chosen on several corpora, in one of them.
+    """The figures in one corpus, for a head that was chosen on several.
 
-    What is of all heads, and the head set, stays as it was.
+    The figures of all heads and the greedy set stay those of all corpora.
 
     Args:
-        group: that of the relation and direction in this corpus.
+        group: index in the tally of the group in this corpus.
+        overall: the figures on all corpora.
 
     Returns:
-        None where fewer than `min_arcs` arcs of the half judged on are of this corpus.
+        None if the corpus has fewer than `min_arcs` arcs in the judged half.
     """
     if tally.n[group, JUDGED] < max(1, min_arcs):
         return None
-    head = heads.index(one.best.head)
+    head = heads.index(overall.best.head)
     return replace(
-        one,
-        best=_judged(tally, group, head, heads),
+        overall,
+        best=_judge(tally, group, head, heads),
         overall=_overall(tally, group, head),
         liking=_preference(tally, group, head, slice(None)),
     )
 
 
-def _judged(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> Judged:
-    """A head on both halves; the half judged on has an arc at least."""
+def _judge(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> JudgedHead:
+    """The figures of a head on both halves; the judged half must have an arc."""
     right, offsets = tally.right[group], tally.offsets[group]
     at = best_place(offsets[JUDGED])
     chosen_on, count = tally.n[group].tolist()
-    hits, off = int(right[JUDGED, head]), int(offsets[JUDGED, at])
-    joint = int(tally.both[group, JUDGED, head, at])
-    return Judged(
+    hits, offset_hits = int(right[JUDGED, head]), int(offsets[JUDGED, at])
+    both = int(tally.both[group, JUDGED, head, at])
+    return JudgedHead(
         heads[head],
         chosen_on,
         float(right[CHOSEN, head] / chosen_on) if chosen_on else math.nan,
@@ -165,14 +179,14 @@ def _judged(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> Judge
         hits / count,
         wilson(hits, count),
         OFFSETS[at],
-        off / count,
-        paired_p(hits - joint, off - joint),
+        offset_hits / count,
+        paired_p(hits - both, offset_hits - both),
         _preference(tally, group, head, slice(JUDGED, JUDGED + 1)),
     )
 
 
 def _preference(tally: Tally, group: int, head: int, part: slice) -> Preference | None:
-    """A head beside itself when another word looks, on some of the halves."""
+    """A head beside itself when another word looks, on one half or both; None without arcs."""
     n = int(tally.compared[group, part].sum())
     if not n:
         return None
@@ -181,40 +195,40 @@ def _preference(tally: Tally, group: int, head: int, part: slice) -> Preference 
 
 
 def _overall(tally: Tally, group: int, head: int) -> tuple[int, float, float]:
-    """How many arcs there are, and how often a head and the best distance are right on them."""
-    everything = int(tally.n[group].sum())
+    """The number of all arcs, and the accuracies of a head and of the best distance on them."""
+    count = int(tally.n[group].sum())
     return (
-        everything,
-        float(tally.right[group, :, head].sum() / everything),
-        float(tally.offsets[group].sum(axis=0).max() / everything),
+        count,
+        float(tally.right[group, :, head].sum() / count),
+        float(tally.offsets[group].sum(axis=0).max() / count),
     )
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _paired(better: int, worse: int) -> float:
+def _cached_p(better: int, worse: int) -> float:
     return paired_p(better, worse)
 
 
 def better_p(right: int, offset: int, both: int) -> float:
-    """One-sided p of "the head is better than the distance": 1 for a head that is no better.
+    """The one-sided p of "the head is better than the distance"; 1 for a head that is no better.
 
     Args:
-        right, offset, both: arcs on which the head, the distance, and both are right.
+        right, offset, both: number of arcs on which the head, the distance, and both are right.
     """
-    # Half of the two-sided p: the exact McNemar test is symmetric.
-    return _paired(right - both, offset - both) / 2 if right > offset else 1.0
+    # The exact McNemar test is symmetric, so the one-sided p is half of the two-sided one.
+    return _cached_p(right - both, offset - both) / 2 if right > offset else 1.0
 
 
 def measure_rows(tally: Tally) -> Mapping[str, npt.NDArray[np.float64]]:
-    """Patterns, entropy, distance and sink by name, `[heads]`; NaN where no row has one."""
+    """Every measure by name, `[heads]`; NaN for a head without rows that count."""
     scores = tally.totals.scores()
     return {measure.name: scores[row] for row, measure in enumerate(MEASURES)}
 
 
 def as_json(found: RelationFigures, heads: Sequence[Head]) -> dict[str, Any]:
-    """One relation of the results file."""
+    """The entry of a group in the results file."""
     best = found.best
-    joint = found.heads
+    greedy_set = found.greedy_set
     return {
         "relation": found.group.relation,
         "direction": found.group.direction,
@@ -245,21 +259,21 @@ def as_json(found: RelationFigures, heads: Sequence[Head]) -> dict[str, Any]:
             "preference": preference_json(found.liking),
         },
         "set": None
-        if joint is None
+        if greedy_set is None
         else {
-            "heads": [str(heads[head]) for head in joint.heads],
-            "chosen_on": joint.chosen_on,
-            "judged_on": joint.n,
-            "accuracy": joint.accuracy,
-            "first_head_accuracy": joint.alone,
-            "gain": joint.gain,
-            "p": joint.p,
+            "heads": [str(heads[head]) for head in greedy_set.heads],
+            "chosen_on": greedy_set.chosen_on,
+            "judged_on": greedy_set.n,
+            "accuracy": greedy_set.accuracy,
+            "first_head_accuracy": greedy_set.alone,
+            "gain": greedy_set.gain,
+            "p": greedy_set.p,
         },
     }
 
 
 def preference_json(found: Preference | None) -> dict[str, Any] | None:
-    """A head beside itself when another word looks, as results have it."""
+    """The entry in the results file of a head beside itself when another word looks."""
     if found is None:
         return None
     return {
@@ -271,5 +285,5 @@ def preference_json(found: Preference | None) -> dict[str, Any] | None:
 
 
 def number(value: float) -> float | None:
-    """A number as JSON has it; None for one that was not measured."""
+    """A number for JSON, which has no NaN; None for a number that was not measured."""
     return None if math.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""A whole scan: a model, perhaps its untrained twin, corpora, and a folder."""
+"""A whole scan: counts a model and perhaps its untrained twin on corpora, writes the results."""
 
 from __future__ import annotations
 
@@ -23,19 +23,27 @@ from attnprobe.results.lock import check_heads, update_heads
 from attnprobe.rules.frame import Doubles
 from attnprobe.scan import files
 from attnprobe.scan.measures import MEASURES
-from attnprobe.scan.report import RelationFigures, as_json, figures, measure_rows, number, within
-from attnprobe.scan.run import SET_ARCS, Surveyor, make_plan, scan_chunks
-from attnprobe.scan.tally import Group, Tally
+from attnprobe.scan.report import (
+    RelationFigures,
+    as_json,
+    figures,
+    figures_in_corpus,
+    measure_rows,
+    number,
+)
+from attnprobe.scan.streaming import SET_ARCS, Surveyor, make_plan, scan_chunks
+from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import LEFT_OUT, MOST_UNKNOWN, Among
 
 SCAN_SCHEMA = "attnprobe/scan-1"
-# An unfinished scan is saved so often, and no more than a twentieth of the time goes into it.
+# An unfinished scan is saved every so many seconds, unless that takes more than a twentieth of the
+# time.
 SAVE_EVERY_S = 10.0
 SAVE_SHARE = 20
 
 
 class ScannedModel(Surveyor, Protocol):
-    """A model, and what results say of it."""
+    """A model that can be scanned, with the facts for the results file."""
 
     ref: str
     revision: str | None
@@ -56,18 +64,19 @@ class ScannedModel(Surveyor, Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How to scan.
+    """The options of a scan.
 
     Attributes:
-        relations: only these, with their subtypes; all where empty.
+        relations: names of relations, which include their subtypes; if empty, all relations.
         among: whether special tokens and, at a causal site, the first token compete with words.
-        min_arcs: fewest arcs in each half.
-        set_arcs: arcs of each relation, direction and half that head sets are made on.
-        output: folder; nothing is written without one.
-        lock: file that the head sets are added to.
-        prefix: starts the names of head sets.
-        overwrite: whether an unfinished scan, and head sets of other models, may be replaced.
-        save_every_s: how often an unfinished scan is saved.
+        seed: seed of the halves and the samples.
+        min_arcs: the fewest arcs of a half that give figures.
+        set_arcs: the number of sampled arcs of each group and half, for greedy sets.
+        output: the folder for results; None writes nothing.
+        lock: the lock file, to which the scan adds head sets.
+        prefix: the start of the names of head sets.
+        overwrite: whether to replace an unfinished scan, and head sets of other models.
+        save_every_s: the seconds between two savings of an unfinished scan.
     """
 
     site: SiteName | None = None
@@ -85,11 +94,13 @@ class Options:
 
 
 class Scan:
-    """One scan, from `begin` over `go_on` to `finish`, or to `stop` where it is interrupted.
+    """One scan: `begin`, then `go_on` to its end and `finish`, or `stop` after an interruption.
 
     Attributes:
-        found: the figures of each relation, once it is finished.
-        too_few: relations with fewer arcs in a half than wanted, and their numbers.
+        done: number of sentences that are counted.
+        total: number of all sentences.
+        found: the figures of each group, after `finish`.
+        too_few: the groups with too few arcs in a half, and their numbers of arcs.
     """
 
     def __init__(
@@ -120,16 +131,16 @@ class Scan:
         self.total = len(self.plan.sentences)
         self.found: list[RelationFigures] = []
         self.too_few: dict[str, tuple[int, int]] = {}
-        self._controls: dict[Group, RelationFigures] = {}
+        self._controls: dict[ArcGroup, RelationFigures] = {}
         empty = Tally.empty(self.plan.counted, len(self.heads), len(corpora))
-        # Sentences done and their tallies, exchanged in one step: an interruption finds all of a
-        # chunk or nothing of it.
+        # The sentences done and their tallies change in one step, so that an interruption finds a
+        # chunk counted completely or not at all.
         self._counted = 0, [empty] * (1 if twin is None else 2)
         self._start = time.monotonic()
 
     @property
     def done(self) -> int:
-        """Sentences that are counted."""
+        """The number of sentences that are counted."""
         return self._counted[0]
 
     @property
@@ -141,16 +152,19 @@ class Scan:
         return self.options.output
 
     def begin(self, *, resume: bool) -> int:
-        """How many sentences are done already: none, unless an unfinished scan goes on.
+        """Prepares the folder, and reads an unfinished scan if `resume`.
+
+        Returns:
+            The number of sentences that are done already.
 
         Raises:
-            ResultsError: nothing to resume, an unfinished scan that may not be dropped, or head
-                sets of another model that may not be replaced.
+            ResultsError: there is nothing to resume; or an unfinished scan, or head sets of another
+                model, would be overwritten.
         """
         if self._folder is None:
             return 0
         if not self.options.overwrite:
-            names = [name for one in self.names.values() for name in (one, f"{one}-set")]
+            names = [name for base in self.names.values() for name in (base, f"{base}-set")]
             check_heads(self.options.lock, names, weights_sha256=self.model.weights_sha256)
         state = self._folder / files.STATE
         if resume:
@@ -165,7 +179,7 @@ class Scan:
         return self.done
 
     def go_on(self) -> Generator[int]:
-        """Scans the sentences that are left; after each chunk, how many are done."""
+        """Scans the remaining sentences; yields the number of sentences done after each chunk."""
         models: list[Surveyor] = [self.model, *([self.twin] if self.twin else [])]
         streams = [
             scan_chunks(model, self.plan, tally, start=self.done)
@@ -182,31 +196,35 @@ class Scan:
             yield self.done
 
     def stop(self) -> None:
-        """Saves what is done, for `begin(resume=True)`."""
+        """Saves the unfinished scan, for `begin(resume=True)`."""
         self._save()
 
     def finish(self) -> list[Path]:
-        """Writes all files, and forgets the unfinished scan.
+        """Writes all files and deletes the saved state.
+
+        Returns:
+            The paths of the written files.
 
         Raises:
-            MeasureError: the model cannot take a single sentence, or more than half of the tokens
+            MeasureError: the model cannot read a single sentence, or more than half of the tokens
                 of a corpus are unknown to it.
-            ResultsError: a file cannot be written, or a head set of another model is in the way.
+            ResultsError: a file cannot be written, or a head set of another model would be
+                overwritten.
         """
         refusal = self._refusal()
         if refusal is not None:
-            # Going on with it would end here again.
+            # The scan would fail here again after --resume.
             if self._folder is not None:
                 (self._folder / files.STATE).unlink(missing_ok=True)
             raise MeasureError(refusal)
         folder = self._folder
         if folder is None:
-            self._figure(sets=True)
+            self._compute_figures(sets=True)
             return []
-        # Whatever cannot be written below, the counting need not be done again.
+        # If a file cannot be written below, --resume need not count again.
         self._save()
-        self._figure(sets=True)
-        names = {one.group: self.names[one.group] for one in self.found}
+        self._compute_figures(sets=True)
+        names = {relation.group: self.names[relation.group] for relation in self.found}
         lock = self.options.lock
         origin = {
             "model": self.model.name,
@@ -223,11 +241,13 @@ class Scan:
             update_heads(lock, entries, overwrite=self.options.overwrite)
         suites = files.suite_names(self.model.name, self.paths)
         written = [folder / files.RESULTS, *([lock] if entries else [])]
-        untrained = {names[one.group] for one in self.found if self._as_good_untrained(one)}
+        untrained = {
+            names[relation.group] for relation in self.found if self._as_good_untrained(relation)
+        }
         for at, (corpus, path) in enumerate(zip(self.corpora, self.paths, strict=True)):
-            own, few = self._within(at)
+            in_corpus, few = self._figures_in_corpus(at)
             text = files.suite_text(
-                own,
+                in_corpus,
                 names,
                 corpus,
                 suite=suites[at],
@@ -259,7 +279,7 @@ class Scan:
         return written
 
     def _refusal(self) -> str | None:
-        """Why the counts say nothing of the model."""
+        """The reason why the counts give no figures; None if they do."""
         if self._tallies[0].unread == self.total:
             return f"nothing was measured: {LEFT_OUT[0]} of any sentence"
         for place, corpus in enumerate(self.corpora):
@@ -272,30 +292,32 @@ class Scan:
                 )
         return None
 
-    def _within(self, corpus: int) -> tuple[list[RelationFigures], list[str]]:
-        """The figures in one corpus, and the names of what has some arcs there but too few."""
-        own: list[RelationFigures] = []
+    def _figures_in_corpus(self, corpus: int) -> tuple[list[RelationFigures], list[str]]:
+        """The figures in one corpus, and the names of relations with too few arcs there."""
+        found: list[RelationFigures] = []
         few: list[str] = []
-        for one in self.found:
-            place = self.plan.within(self.plan.groups.index(one.group), corpus)
-            there = within(self._tallies[0], place, one, self.heads, min_arcs=self.options.min_arcs)
-            if there is not None:
-                own.append(there)
-            elif self._tallies[0].n[place].any():
-                few.append(self.names[one.group])
-        return own, few
+        for relation in self.found:
+            group = self.plan.within(self.plan.groups.index(relation.group), corpus)
+            in_corpus = figures_in_corpus(
+                self._tallies[0], group, relation, self.heads, min_arcs=self.options.min_arcs
+            )
+            if in_corpus is not None:
+                found.append(in_corpus)
+            elif self._tallies[0].n[group].any():
+                few.append(self.names[relation.group])
+        return found, few
 
-    def control_of(self, group: Group) -> RelationFigures | None:
-        """The figures of the untrained twin."""
+    def control_of(self, group: ArcGroup) -> RelationFigures | None:
+        """The figures of the untrained twin; None if it has too few arcs, or there is none."""
         return self._controls.get(group)
 
-    def _as_good_untrained(self, one: RelationFigures) -> bool:
-        """Whether the twin does at least as well on the half that both are judged on."""
-        twin = self.control_of(one.group)
-        return twin is not None and twin.best.accuracy >= one.best.accuracy
+    def _as_good_untrained(self, relation: RelationFigures) -> bool:
+        """Whether the twin is at least as accurate on the judged half."""
+        twin = self.control_of(relation.group)
+        return twin is not None and twin.best.accuracy >= relation.best.accuracy
 
     def measure_table(self, strongest: int) -> Iterator[list[str]]:
-        """Name, unit, heads that have most, median, and what the twin has at most, of a measure."""
+        """A row for each measure: name, unit, strongest heads, median, and the twin's largest."""
         control = measure_rows(self._tallies[1]) if self.twin else None
         rows = measure_rows(self._tallies[0])
         for measure in MEASURES:
@@ -314,27 +336,27 @@ class Scan:
             yield line
 
     def remarks(self) -> Iterator[str]:
-        """What was not judged, in words."""
+        """Sentences about what was not judged."""
         tally = self._tallies[0]
         if not self.found:
-            short_of = any(any(counts) for counts in self.too_few.values())
-            way = ": lower --min-arcs, or add sentences" if short_of else ""
-            yield f"no relation was judged{way}"
+            has_arcs = any(any(counts) for counts in self.too_few.values())
+            advice = ": lower --min-arcs, or add sentences" if has_arcs else ""
+            yield f"no relation was judged{advice}"
         if self.too_few:
             some = {name: counts for name, counts in self.too_few.items() if any(counts)}
-            # Both directions of a relation mostly have the same arcs.
-            short: dict[tuple[str, tuple[int, int]], list[str]] = {}
+            # Both directions of a relation mostly have the same numbers, and share an entry.
+            directions: dict[tuple[str, tuple[int, int]], list[str]] = {}
             for name, counts in some.items():
                 relation, _, direction = name.rpartition(", ")
-                short.setdefault((relation, counts), []).append(direction)
-            listed = [
-                f"{relation}{'' if len(way) == 2 or self.plan.directions == 1 else f', {way[0]}'} "
+                directions.setdefault((relation, counts), []).append(direction)
+            entries = [
+                f"{relation}{'' if len(of) == 2 or self.plan.directions == 1 else f', {of[0]}'} "
                 f"{chosen}+{judged}"
-                for (relation, (chosen, judged)), way in short.items()
+                for (relation, (chosen, judged)), of in directions.items()
             ]
             least = self.options.min_arcs
-            if listed:
-                yield f"fewer than {least} arcs in a half of the sentences: {'; '.join(listed)}"
+            if entries:
+                yield f"fewer than {least} arcs in a half of the sentences: {'; '.join(entries)}"
             if len(some) < len(self.too_few):
                 count = len(self.too_few) - len(some)
                 yield f"relations and directions of which no arc can be judged: {count}"
@@ -349,10 +371,10 @@ class Scan:
             if count[worst]:
                 yield f"arcs left out: {reason} ({self.plan.groups[worst]}: {count[worst]})"
 
-    def _figure(self, *, sets: bool) -> None:
+    def _compute_figures(self, *, sets: bool) -> None:
         self.found, self.too_few, self._controls = [], {}, {}
         for index, group in enumerate(self.plan.groups):
-            one, *control = (
+            found, *control = (
                 figures(
                     tally,
                     index,
@@ -363,11 +385,11 @@ class Scan:
                 )
                 for place, tally in enumerate(self._tallies)
             )
-            if one is None:
+            if found is None:
                 chosen, judged = self._tallies[0].n[index].tolist()
                 self.too_few[str(group)] = chosen, judged
                 continue
-            self.found.append(one)
+            self.found.append(found)
             if control and control[0] is not None:
                 self._controls[group] = control[0]
 
@@ -375,13 +397,13 @@ class Scan:
         if self._folder is None:
             return
         files.write_state(self._folder / files.STATE, self._fingerprint(), self.done, self._tallies)
-        # Sets are made of samples that are not complete yet.
-        self._figure(sets=False)
+        # The samples of greedy sets are not complete yet.
+        self._compute_figures(sets=False)
         write_json(self._folder / files.RESULTS, self._results(complete=False))
 
     @property
     def _languages(self) -> dict[str, str]:
-        """The languages that texts are read in, by their key in a case file."""
+        """The languages of the texts, by their key in a case file."""
         model = self.model
         target = any(
             sentence.sample.target for corpus in self.corpora for sentence in corpus.sentences
@@ -393,7 +415,7 @@ class Scan:
         return {key: code for key, code in languages.items() if code is not None}
 
     def _fingerprint(self) -> str:
-        """What must be the same for an unfinished scan to go on."""
+        """Everything that a resumed scan must have in common with the saved one, as JSON."""
         options = self.options
         return json.dumps(
             {
@@ -415,7 +437,7 @@ class Scan:
         )
 
     def _results(self, *, complete: bool) -> dict[str, Any]:
-        """The results file; the same for the same scan but for `duration_s`."""
+        """The content of the results file; only `duration_s` differs between two equal scans."""
         model = self.model
         return {
             "schema": SCAN_SCHEMA,
@@ -452,14 +474,16 @@ class Scan:
             "min_arcs": self.options.min_arcs,
             "batch_tokens": self.options.batch_tokens,
             "heads": [str(head) for head in self.heads],
-            "relations": [as_json(one, self.heads) for one in self.found],
+            "relations": [as_json(relation, self.heads) for relation in self.found],
             "too_few": {name: list(counts) for name, counts in self.too_few.items()},
             "measures": self._measures(measure_rows(self._tallies[0])),
             "control": None
             if self.twin is None
             else {
                 "how": "random-init",
-                "relations": [as_json(one, self.heads) for one in self._controls.values()],
+                "relations": [
+                    as_json(relation, self.heads) for relation in self._controls.values()
+                ],
                 "measures": self._measures(measure_rows(self._tallies[1])),
             },
         }

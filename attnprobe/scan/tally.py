@@ -1,4 +1,4 @@
-"""What a scan counts: its size depends on heads and relations, not on the corpus."""
+"""The counts of a scan. Their size depends on heads and relations, not on the corpus."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
 Direction = Literal["dependent-to-head", "head-to-dependent"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-# Of the sentences: what heads are chosen on, and what they are judged on.
+# Heads are chosen on one half of the sentences and judged on the other.
 HALVES = 2
 Counts = npt.NDArray[np.int64]
 
 
-class Group(NamedTuple):
-    """One relation, looked at in one direction."""
+class ArcGroup(NamedTuple):
+    """The arcs of one relation in one direction: nsubj, from the dependent to its head."""
 
     relation: str
     direction: Direction
@@ -31,14 +31,14 @@ class Group(NamedTuple):
         return f"{self.relation}, {self.direction.replace('-to-', ' → ')}"
 
 
-def groups_of(relations: Sequence[str], *, both: bool) -> tuple[Group, ...]:
-    """All groups of these relations, in their order.
+def arc_groups(relations: Sequence[str], *, both: bool) -> tuple[ArcGroup, ...]:
+    """The groups of these relations, in their order.
 
     Args:
         both: whether heads can look in both directions.
     """
     return tuple(
-        Group(relation, direction)
+        ArcGroup(relation, direction)
         for relation in relations
         for direction in (DIRECTIONS if both else DIRECTIONS[:1])
     )
@@ -46,12 +46,12 @@ def groups_of(relations: Sequence[str], *, both: bool) -> tuple[Group, ...]:
 
 @dataclass(frozen=True, eq=False)
 class KeptArc:
-    """One arc of the sample that head sets are chosen and judged on.
+    """One sampled arc, on which greedy sets are chosen or judged.
 
     Attributes:
         place: number of the sentence, of the arc in it, and of the direction.
-        expected: which of the words is the right answer.
-        others: `[words]`, what else can be chosen.
+        expected: index of the right word.
+        others: `[words]`, the other words that can be chosen.
         weights: `[heads, words]`.
     """
 
@@ -63,20 +63,22 @@ class KeptArc:
 
 @dataclass(eq=False)
 class Tally:
-    """The counts of one model so far; groups are doubled by the half that a sentence is in.
+    """The counts of one model so far, separately for the two halves of the sentences.
 
     Attributes:
-        n: `[groups, halves]`, arcs.
+        n: `[groups, halves]`, number of arcs.
         right: `[groups, halves, heads]`, how often each head was right.
-        offsets: `[groups, halves, offsets]`, how often the word at each distance was.
-        both: `[groups, halves, heads, offsets]`, how often both were.
-        compared: `[groups, halves]`, arcs where another word of the sentence can look.
-        with_true, with_other, with_both: `[groups, halves, heads]`, on how many of these each head
-            was right when the true word looked, when the other one did, and both times.
-        left_out: `[groups, reasons]`, arcs that could not be judged.
-        tokens: `[corpora, 2]`, unknown tokens and all tokens but special ones.
-        unread: sentences that the model cannot take.
-        kept: the sample of each group and half.
+        offsets: `[groups, halves, offsets]`, how often the word at each distance was right.
+        both: `[groups, halves, heads, offsets]`, how often both were right.
+        compared: `[groups, halves]`, number of arcs for which another word can look.
+        with_true: `[groups, halves, heads]`, on how many of these each head was right when the true
+            word looked.
+        with_other: the same, when the other word looked.
+        with_both: the same, both times.
+        left_out: `[groups, reasons]`, number of arcs that could not be judged.
+        tokens: `[corpora, 2]`, number of unknown tokens, and of all tokens but special ones.
+        unread: number of sentences that the model cannot read.
+        kept: the sampled arcs of each group and half.
     """
 
     n: Counts
@@ -118,42 +120,42 @@ class Tally:
         right: npt.NDArray[np.bool_],
         offsets: npt.NDArray[np.bool_],
         compared: npt.NDArray[np.bool_],
-        other: npt.NDArray[np.bool_],
+        with_other: npt.NDArray[np.bool_],
     ) -> None:
-        """Counts arcs.
+        """Adds arcs in place.
 
         Args:
-            members: `[arcs, groups × halves]`, what each arc counts for.
-            right: `[arcs, heads]`.
-            offsets: `[arcs, offsets]`.
-            compared: `[arcs]`, whether another word looks at the same word.
-            other: `[arcs, heads]`, whether each head is right when it does.
+            members: `[arcs, groups × halves]`, where each arc counts.
+            right: `[arcs, heads]`, whether each head is right.
+            offsets: `[arcs, offsets]`, whether the word at this distance is right.
+            compared: `[arcs]`, whether another word can look.
+            with_other: `[arcs, heads]`, whether each head is right when the other word looks.
         """
         # Sums of ones in float32 are exact up to 16 million, and a matrix product is fast.
-        each = members.T.astype(np.float32)
-        hit, off = right.astype(np.float32), offsets.astype(np.float32)
-        both = (hit[:, :, None] * off[:, None]).reshape(len(hit), hit.shape[1] * off.shape[1])
-        paired = right & compared[:, None]
+        counting = members.T.astype(np.float32)
+        by_head, by_offset = right.astype(np.float32), offsets.astype(np.float32)
+        both = by_head[:, :, None] * by_offset[:, None]
+        with_true = right & compared[:, None]
         for total, part in (
-            (self.n, np.ones(len(hit), np.float32)),
-            (self.right, hit),
-            (self.offsets, off),
-            (self.both, both),
+            (self.n, np.ones(len(by_head), np.float32)),
+            (self.right, by_head),
+            (self.offsets, by_offset),
+            (self.both, both.reshape(len(both), both.shape[1] * both.shape[2])),
             (self.compared, compared),
-            (self.with_true, paired),
-            (self.with_other, other),
-            (self.with_both, paired & other),
+            (self.with_true, with_true),
+            (self.with_other, with_other),
+            (self.with_both, with_true & with_other),
         ):
-            counted = (each @ part.astype(np.float32, copy=False)).astype(np.int64)
-            np.add(total, counted.reshape(total.shape), out=total)
+            counts = (counting @ part.astype(np.float32, copy=False)).astype(np.int64)
+            np.add(total, counts.reshape(total.shape), out=total)
 
     def unknown_share(self, corpus: int) -> float:
-        """The share of the tokens of a corpus that the model does not know, 0 to 1."""
+        """The share of a corpus's tokens that are unknown to the model, 0 to 1."""
         unknown, tokens = self.tokens[corpus].tolist()
         return unknown / tokens if tokens else 0.0
 
     def __add__(self, more: Tally) -> Tally:
-        totals = (one + other for one, other in zip(self.totals, more.totals, strict=True))
+        totals = (left + right for left, right in zip(self.totals, more.totals, strict=True))
         return Tally(
             self.n + more.n,
             self.right + more.right,
@@ -174,7 +176,7 @@ class Tally:
         )
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
-        """All of it as named arrays."""
+        """The tally as named arrays; `of_arrays` reads them."""
         arcs = [(key, arc) for key in sorted(self.kept) for arc in self.kept[key]]
         places = [(*key, *arc.place, arc.expected, len(arc.others)) for key, arc in arcs]
         heads = self.right.shape[-1]
@@ -200,9 +202,9 @@ class Tally:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Tally:
-        """The tally that `arrays` was called on."""
+        """The tally whose `arrays` these are."""
         totals = Totals(*(arrays[f"totals_{name}"] for name in Totals._fields))
-        found = cls(
+        tally = cls(
             arrays["n"],
             arrays["right"],
             arrays["offsets"],
@@ -216,29 +218,29 @@ class Tally:
             totals,
             int(arrays["unread"]),
         )
-        at = 0
+        start = 0
         for group, half, *place, expected, words in arrays["kept_places"].tolist():
-            own = slice(at, at + words)
-            at += words
+            columns = slice(start, start + words)
+            start += words
             arc = KeptArc(
                 (place[0], place[1], place[2]),
                 expected,
-                arrays["kept_others"][own],
-                arrays["kept_weights"][:, own],
+                arrays["kept_others"][columns],
+                arrays["kept_weights"][:, columns],
             )
-            found.kept.setdefault((group, half), []).append(arc)
-        return found
+            tally.kept.setdefault((group, half), []).append(arc)
+        return tally
 
 
-def packed(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Named arrays as the bytes of an `.npz` file."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **dict(arrays))
     return buffer.getvalue()
 
 
-def unpacked(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """What `packed` packed; pickled objects are refused."""
+def unpack(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """The named arrays of an `.npz` file; pickled objects are refused."""
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
         for name in found.files:
             yield name, found[name]

@@ -53,7 +53,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Pair:
+class LabelledPair:
     """A word that looks and the word that it should look at, such as dog → barked.
 
     Attributes:
@@ -130,7 +130,7 @@ class Looks:
 def find_looks(
     encoding: Encoding,
     site: Site,
-    pairs: Sequence[Pair],
+    pairs: Sequence[LabelledPair],
     layers: Sequence[int],
     *,
     words: Words = None,
@@ -139,7 +139,7 @@ def find_looks(
     """The looks of one text.
 
     Args:
-        pairs: pairs of this text; `Pair.sample` is ignored.
+        pairs: pairs of this text; `LabelledPair.sample` is ignored.
         layers: a pair outside of the sliding windows of all these layers is refused.
         words: the words that compete and that distances count, for a sample of one text.
         among: whether sinks compete as well.
@@ -251,7 +251,7 @@ class _Text:
         self._layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
         self._open: dict[tuple[int, ...], frozenset[int]] = {}
 
-    def choice(self, pair: Pair) -> _Choice | str:
+    def choice(self, pair: LabelledPair) -> _Choice | str:
         """The choice of a pair, or the reason why it cannot be judged."""
         rows, expected = self.queries.tokens_of(pair.query), self.keys.tokens_of(pair.key)
         named = [self.keys.tokens_of(span) for span in pair.candidates]
@@ -277,7 +277,7 @@ class _Text:
         number = self._column(expected)
         return _Choice(rows, number, {*others, number})
 
-    def distance(self, pair: Pair) -> int:
+    def distance(self, pair: LabelledPair) -> int:
         """How many words the key lies to the right of the query; labelled spans count as one."""
         if not self.one_text:
             # In two texts, each word's place counts from the start of its own text.

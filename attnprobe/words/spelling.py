@@ -18,91 +18,13 @@ from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.segmentation import split_graphemes, strip_span, word_boundaries
 from attnprobe.words.show import indent, quoted, underline
 
-
-def _byte_alphabet() -> dict[str, int]:
-    """The byte of each character that byte-level tokenizers use (GPT-2's `bytes_to_unicode`)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {
-        chr(0x100 + number): byte for number, byte in enumerate(others)
-    }
-
-
-_BYTES = _byte_alphabet()
+_ADVICE = "use the model's fast tokenizer (tokenizer.json), or declare another one"
+_SECOND_TEXT = "text_pair: in a case file, pair= in Python, --text-pair with attnprobe show"
+_ONE_SEGMENT = (
+    "one_segment: true in a case file, one_segment=True in Python, --one-segment with attnprobe "
+    "show"
+)
 _BYTE_TOKEN = regex.compile(r"<0x([0-9A-F]{2})>")
-
-
-def _as_bytes(token: str) -> bytes:
-    """The bytes of a raw token: `<0xE2>`, byte-level characters, or else UTF-8."""
-    byte = _BYTE_TOKEN.fullmatch(token)
-    if byte:
-        return bytes.fromhex(byte[1])
-    if all(char in _BYTES for char in token):
-        return bytes(_BYTES[char] for char in token)
-    return token.encode()
-
-
-@lru_cache(maxsize=8192)
-def _fold(text: str) -> str:
-    """The text without what normalisers change: case, composition, marks, spaces, controls."""
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return "".join(
-        char for char in decomposed if unicodedata.category(char)[0] not in "MZC" and char != "▁"
-    )
-
-
-def _plain_tokens(raw: Sequence[str], text: str) -> list[str] | None:
-    """Raw tokens as plain text, under the first spelling convention by which they spell `text`.
-
-    The conventions are WordPiece's `##` and BPE's `</w>`, no marks or `▁`, and bytes. None if the
-    tokens spell another text under each of them.
-    """
-    folded = _fold(text)
-    unmarked = [token.removeprefix("##").removesuffix("</w>") for token in raw]
-    for plain in (unmarked, list(raw)):
-        if _fold("".join(plain)) == folded:
-            return plain
-    pieces = [_as_bytes(token) for token in raw]
-    if _fold(b"".join(pieces).decode(errors="replace")) == folded:
-        return [piece.decode(errors="backslashreplace") for piece in pieces]
-    return None
-
-
-def _extend_to_graphemes(spans: Sequence[Span | None], text: str) -> list[Span | None]:
-    """Spans extended to the end of their last grapheme, or to the start of the next token.
-
-    A normaliser that composes or drops marks reports only the base letter.
-    """
-    starts = sorted(span.start for span in spans if span is not None)
-    ends = [grapheme.end for grapheme in split_graphemes(text)]
-    extended: list[Span | None] = []
-    for span in spans:
-        extended.append(span)
-        if span is not None and span.start < span.end <= len(text):
-            end = ends[bisect_left(ends, span.end)]
-            if end > span.end:
-                next_start = starts[bisect_left(starts, span.end) :][:1]
-                extended[-1] = Span(span.start, min([end, *next_start]))
-    return extended
-
-
-def _clusters(spans: Sequence[Span | None]) -> Iterator[tuple[list[int], Span]]:
-    """Runs of tokens that share characters, each with the characters that it covers.
-
-    Most runs have one token. Tokens without a span are left out.
-    """
-    run: list[int] = []
-    joint = Span(0, 0)
-    for index, span in enumerate(spans):
-        if span is None:
-            continue
-        if run and span.start >= joint.end:
-            yield run, joint
-            run = []
-        joint = Span(joint.start, max(joint.end, span.end)) if run else span
-        run.append(index)
-    if run:
-        yield run, joint
 
 
 def display_pieces(
@@ -204,19 +126,6 @@ def check_round_trip(tokens: Tokens, raw: Sequence[str], *, unknown: Collection[
         )
 
 
-_ADVICE = "use the model's fast tokenizer (tokenizer.json), or declare another one"
-
-
-def _wrong_offsets(raw: str, reported: str) -> ModelError:
-    pieces = [*map(_as_bytes, raw.split(" "))]
-    plain = b"".join(pieces).decode(errors="replace").replace("▁", " ").strip()
-    means = f" (spelling {quoted(plain)})" if plain != raw else ""
-    return ModelError(
-        f"the tokenizer reports wrong offsets: for the token {quoted(raw)}{means} "
-        f"they say {reported}; {_ADVICE}"
-    )
-
-
 def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None:
     """Refuses a text that spells out special tokens, which the model would take for its own.
 
@@ -236,22 +145,6 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
             "--allow-special-tokens with attnprobe show\n"
             + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
         )
-
-
-def has_content(special: Iterable[str | None]) -> bool:
-    """Whether any of the tokens is a word, or a `[MASK]` in the place of a word.
-
-    Args:
-        special: `Tokens.special` of these tokens.
-    """
-    return any(name in (None, "special") for name in special)
-
-
-_SECOND_TEXT = "text_pair: in a case file, pair= in Python, --text-pair with attnprobe show"
-_ONE_SEGMENT = (
-    "one_segment: true in a case file, one_segment=True in Python, --one-segment with attnprobe "
-    "show"
-)
 
 
 def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: bool) -> None:
@@ -280,6 +173,15 @@ def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: b
             )
 
 
+def has_content(special: Iterable[str | None]) -> bool:
+    """Whether any of the tokens is a word, or a `[MASK]` in the place of a word.
+
+    Args:
+        special: `Tokens.special` of these tokens.
+    """
+    return any(name in (None, "special") for name in special)
+
+
 def _spelled_out(tokens: Tokens, special: Mapping[int, str]) -> Iterator[tuple[int, Span]]:
     """The position and the characters of each special token that the text spells out."""
     for position, (token, span) in enumerate(zip(tokens.ids, tokens.spans, strict=True)):
@@ -288,3 +190,98 @@ def _spelled_out(tokens: Tokens, special: Mapping[int, str]) -> Iterator[tuple[i
         covered = strip_span(span, tokens.text)
         if _fold(tokens.text[covered.start : covered.end]) == _fold(special[token]):
             yield position, covered
+
+
+def _wrong_offsets(raw: str, reported: str) -> ModelError:
+    pieces = [*map(_as_bytes, raw.split(" "))]
+    plain = b"".join(pieces).decode(errors="replace").replace("▁", " ").strip()
+    means = f" (spelling {quoted(plain)})" if plain != raw else ""
+    return ModelError(
+        f"the tokenizer reports wrong offsets: for the token {quoted(raw)}{means} "
+        f"they say {reported}; {_ADVICE}"
+    )
+
+
+def _plain_tokens(raw: Sequence[str], text: str) -> list[str] | None:
+    """Raw tokens as plain text, under the first spelling convention by which they spell `text`.
+
+    The conventions are WordPiece's `##` and BPE's `</w>`, no marks or `▁`, and bytes. None if the
+    tokens spell another text under each of them.
+    """
+    folded = _fold(text)
+    unmarked = [token.removeprefix("##").removesuffix("</w>") for token in raw]
+    for plain in (unmarked, list(raw)):
+        if _fold("".join(plain)) == folded:
+            return plain
+    pieces = [_as_bytes(token) for token in raw]
+    if _fold(b"".join(pieces).decode(errors="replace")) == folded:
+        return [piece.decode(errors="backslashreplace") for piece in pieces]
+    return None
+
+
+@lru_cache(maxsize=8192)
+def _fold(text: str) -> str:
+    """The text without what normalisers change: case, composition, marks, spaces, controls."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(
+        char for char in decomposed if unicodedata.category(char)[0] not in "MZC" and char != "▁"
+    )
+
+
+def _as_bytes(token: str) -> bytes:
+    """The bytes of a raw token: `<0xE2>`, byte-level characters, or else UTF-8."""
+    byte = _BYTE_TOKEN.fullmatch(token)
+    if byte:
+        return bytes.fromhex(byte[1])
+    if all(char in _BYTES for char in token):
+        return bytes(_BYTES[char] for char in token)
+    return token.encode()
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte of each character that byte-level tokenizers use (GPT-2's `bytes_to_unicode`)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + number): byte for number, byte in enumerate(others)
+    }
+
+
+_BYTES = _byte_alphabet()
+
+
+def _extend_to_graphemes(spans: Sequence[Span | None], text: str) -> list[Span | None]:
+    """Spans extended to the end of their last grapheme, or to the start of the next token.
+
+    A normaliser that composes or drops marks reports only the base letter.
+    """
+    starts = sorted(span.start for span in spans if span is not None)
+    ends = [grapheme.end for grapheme in split_graphemes(text)]
+    extended: list[Span | None] = []
+    for span in spans:
+        extended.append(span)
+        if span is not None and span.start < span.end <= len(text):
+            end = ends[bisect_left(ends, span.end)]
+            if end > span.end:
+                next_start = starts[bisect_left(starts, span.end) :][:1]
+                extended[-1] = Span(span.start, min([end, *next_start]))
+    return extended
+
+
+def _clusters(spans: Sequence[Span | None]) -> Iterator[tuple[list[int], Span]]:
+    """Runs of tokens that share characters, each with the characters that it covers.
+
+    Most runs have one token. Tokens without a span are left out.
+    """
+    run: list[int] = []
+    joint = Span(0, 0)
+    for index, span in enumerate(spans):
+        if span is None:
+            continue
+        if run and span.start >= joint.end:
+            yield run, joint
+            run = []
+        joint = Span(joint.start, max(joint.end, span.end)) if run else span
+        run.append(index)
+    if run:
+        yield run, joint

@@ -21,9 +21,9 @@ from attnprobe.relations import accuracy
 from attnprobe.relations.arcs import measure
 from attnprobe.relations.corpus import halves, read_corpus
 from attnprobe.results.lock import read_heads
-from attnprobe.scan import files, run
+from attnprobe.scan import files, streaming
 from attnprobe.words.heads import parse_heads
-from attnprobe.words.looks import Pair
+from attnprobe.words.looks import LabelledPair
 from tests.support.demo_models import MINILM
 from tests.support.scans import folder_of
 
@@ -65,7 +65,7 @@ def test_the_command_leaves_a_suite_that_passes(
     judged = halves([one.id for one in own.sentences], seed=0)
     samples = [one.sample for one in own.sentences]
     pairs = [
-        Pair(number, arc.dependent, arc.head)
+        LabelledPair(number, arc.dependent, arc.head)
         for number, one in enumerate(own.sentences)
         for arc in one.arcs
         if arc.relation == "det" and judged[number]
@@ -104,7 +104,7 @@ def test_the_command_leaves_a_suite_that_passes(
 def test_ctrl_c_leaves_a_scan_that_can_go_on(
     command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "CHUNK", 20)
+    monkeypatch.setattr(streaming, "CHUNK", 20)
     assert command("--output", "whole", "--lock", "whole.json", "--relation", "det").exit_code == 0
     survey, calls = Model.survey, iter(range(99))
 

@@ -30,9 +30,9 @@ from attnprobe.rules import parse_rule
 from attnprobe.run.explain import explain
 from attnprobe.run.order import habits, stated_pairs
 from attnprobe.run.runner import Runner
-from attnprobe.scan.run import make_plan, scan_chunks
+from attnprobe.scan.streaming import make_plan, scan_chunks
 from attnprobe.scan.tally import Tally
-from attnprobe.words.looks import Pair
+from attnprobe.words.looks import LabelledPair
 from attnprobe.words.positions import groups, positions
 from attnprobe.words.segmentation import words
 from attnprobe.words.selectors import parse_selector
@@ -613,7 +613,7 @@ def test_relations_and_scans_read_the_pair_p46(tmp_path: Path) -> None:
         masses[:, [number for number, word in enumerate(words) if query & set(word)]] = -1
         right = [number for number, word in enumerate(words) if key & set(word)]
         expected.append([bool(row.argmax() in right) for row in masses])
-    pairs = [Pair(0, arc.dependent, arc.head) for arc in sentence.arcs]
+    pairs = [LabelledPair(0, arc.dependent, arc.head) for arc in sentence.arcs]
     hits = measure(found, [BOTH], pairs, site=None, sets=[(head,) for head in heads])
     assert hits.right.tolist() == expected
     plan = make_plan(found, [corpus])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from attnprobe.core.errors import CorpusError
 from attnprobe.core.texts import Sample, Span
 from attnprobe.relations.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
-from attnprobe.words.looks import Pair
+from attnprobe.words.looks import LabelledPair
 
 Write = Callable[[str, str], Path]
 ROOT = Path(__file__).parents[2]
@@ -243,9 +243,9 @@ def test_an_arc_may_name_what_competes(write: Write) -> None:
     (sentence,) = read_corpus(write("a.jsonl", line)).sentences
     (found,) = sentence.arcs
     assert found.candidates == (Span(7, 8),)
-    assert found.pair(5) == Pair(5, Span(0, 2), Span(3, 7), (Span(7, 8),))
+    assert found.pair(5) == LabelledPair(5, Span(0, 2), Span(3, 7), (Span(7, 8),))
     # They are no alternatives to the word that looks.
-    assert found.pair(5, backwards=True) == Pair(5, Span(3, 7), Span(0, 2))
+    assert found.pair(5, backwards=True) == LabelledPair(5, Span(3, 7), Span(0, 2))
     # In a sentence pair the candidates are of the text, and `from` is of the target.
     pair = arc(candidates=[[0, 2]]).replace('"It fell."', '"It fell.", "target": "Cela tomba"', 1)
     (sentence,) = read_corpus(write("b.jsonl", pair)).sentences

@@ -26,7 +26,7 @@ from attnprobe.words.looks import (
     UNKNOWN,
     UNREADABLE,
     Among,
-    Pair,
+    LabelledPair,
     Words,
     find_looks,
 )
@@ -46,7 +46,7 @@ def span(text: str, word: str) -> Span:
 def slow(
     model: Model,
     sample: Sample,
-    pair: Pair,
+    pair: LabelledPair,
     sets: Sequence[Sequence[Head]],
     site: SiteName,
     spelled: Sequence[Span] | None = None,
@@ -132,7 +132,7 @@ def slow(
 def check(
     model: Model,
     samples: Sequence[Sample],
-    pairs: Sequence[Pair],
+    pairs: Sequence[LabelledPair],
     site: SiteName,
     spelled: Sequence[Words] | None = None,
     among: Among = "words",
@@ -156,7 +156,9 @@ def check(
     return judged, len(pairs) - judged
 
 
-def treebank(count: int, file: Path = CORPUS) -> tuple[list[Sample], list[Pair], list[Words]]:
+def treebank(
+    count: int, file: Path = CORPUS
+) -> tuple[list[Sample], list[LabelledPair], list[Words]]:
     """The first sentences of a treebank, with all of their arcs in both directions."""
     sentences = read_corpus(file).sentences[:count]
     pairs = [
@@ -223,13 +225,13 @@ CUT = """\
 
 
 @pytest.fixture
-def cut(tmp_path: Path) -> tuple[list[Sample], list[Pair], list[Words]]:
+def cut(tmp_path: Path) -> tuple[list[Sample], list[LabelledPair], list[Words]]:
     file = tmp_path / "cut.conllu"
     file.write_text(CUT, encoding="utf-8")
     return treebank(9, file)
 
 
-Treebank = tuple[list[Sample], list[Pair], list[Words]]
+Treebank = tuple[list[Sample], list[LabelledPair], list[Words]]
 
 
 @pytest.mark.parametrize("among", ["words", "all"])
@@ -254,7 +256,7 @@ def test_a_word_that_is_cut_is_judged_by_the_sum_of_its_parts(
 
 def test_french_elisions_and_other_parts_of_a_word_are_judged(minilm: Model) -> None:
     text = "Elle boit l'eau"
-    pair = Pair(0, span(text, "l'"), span(text, "eau"))
+    pair = LabelledPair(0, span(text, "l'"), span(text, "eau"))
     head = Head(2, 3)
     hits = measure(minilm, [Sample(text)], [pair], site=None, sets=[(head,)])
     weights = eager_weights(minilm, Sample(text), "encoder")[2][3]
@@ -277,13 +279,13 @@ def test_named_candidates_are_all_that_competes(minilm: Model) -> None:
     mary = looking[pieces.index("Mary")]
     sides = {}
     for key, other in (names, names[::-1]):
-        pair = Pair(0, he, key, (other,))
+        pair = LabelledPair(0, he, key, (other,))
         hits = measure(minilm, samples, [pair], site=None, sets=[(head,)])
         sides[key] = bool(hits.right[0, 0])
         assert check(minilm, samples, [pair], "encoder") == (1, 0)
     assert sides == {names[0]: john > mary, names[1]: mary > john}
     # All words of the text compete otherwise, those of a longer name one by one.
-    pairs = [Pair(0, he, key) for key in names]
+    pairs = [LabelledPair(0, he, key) for key in names]
     assert check(minilm, samples, pairs, "encoder") == (2, 0)
     assert measure(minilm, samples, pairs, site=None, sets=[(head,)]).right.all()
 
@@ -326,7 +328,7 @@ def test_a_sink_that_is_not_asked_for_hides_what_a_head_does() -> None:
             return {layer: np.tile(row, (2, size, 1)) for layer in range(3)}
 
     text = "The old keys are here"
-    pairs = [Pair(0, span(text, "here"), span(text, key)) for key in ("are", "The")]
+    pairs = [LabelledPair(0, span(text, "here"), span(text, key)) for key in ("are", "The")]
     sets = [(Head(0, 0),)]
     hits = measure(Resting(), [Sample(text)], pairs, site=None, sets=sets)
     assert (hits.right.tolist(), hits.left_out) == ([[True]], {FIRST: 1})
@@ -337,10 +339,10 @@ def test_a_sink_that_is_not_asked_for_hides_what_a_head_does() -> None:
 TEXTS = ("the cat sat", "a big dog ran home", "she saw him")
 
 
-def all_pairs(texts: Sequence[str]) -> tuple[list[Sample], list[Pair]]:
+def all_pairs(texts: Sequence[str]) -> tuple[list[Sample], list[LabelledPair]]:
     """Every word of every text to every other."""
     pairs = [
-        Pair(number, span(text, one), span(text, other))
+        LabelledPair(number, span(text, one), span(text, other))
         for number, text in enumerate(texts)
         for one in text.split()
         for other in text.split()
@@ -377,7 +379,7 @@ def test_across_two_texts() -> None:
     model = Model.of(tiny_network("bart"), tiny_tokenizer(), name="tiny")
     sample = Sample("the cat sat here", "le chat est la")
     pairs = [
-        Pair(0, span("le chat est la", one), span("the cat sat here", other))
+        LabelledPair(0, span("le chat est la", one), span("the cat sat here", other))
         for one in ("le", "chat", "est")
         for other in ("the", "cat", "sat", "here")
     ]
@@ -400,12 +402,12 @@ def test_what_is_left_out_is_counted_by_reason(minilm: Model) -> None:
     long = "clock " * 600
     samples = [Sample(text), Sample("Go home"), Sample(long)]
     pairs = [
-        Pair(0, span(text, "old"), span(text, "clock")),
-        Pair(0, span(text, "clo"), span(text, "hall")),  # half a token
-        Pair(0, span(text, "well"), span(text, "known")),  # parts of one word are judged
-        Pair(0, span(text, "old clock"), span(text, "clock")),
-        Pair(1, span("Go home", "Go"), span("Go home", "home")),
-        Pair(2, Span(0, 5), Span(6, 11)),
+        LabelledPair(0, span(text, "old"), span(text, "clock")),
+        LabelledPair(0, span(text, "clo"), span(text, "hall")),  # half a token
+        LabelledPair(0, span(text, "well"), span(text, "known")),  # parts of one word are judged
+        LabelledPair(0, span(text, "old clock"), span(text, "clock")),
+        LabelledPair(1, span("Go home", "Go"), span("Go home", "home")),
+        LabelledPair(2, Span(0, 5), Span(6, 11)),
     ]
     hits = measure(minilm, samples, pairs, site=None, sets=[(Head(0, 0),)])
     assert hits.samples.tolist() == [0, 0]
@@ -417,12 +419,12 @@ def test_an_arc_with_an_unknown_word_is_left_out_p55(minilm: Model) -> None:
     assert minilm.encode(Sample(text)).source.unknown == (2, 5)
     clock, other = span(text, "clock"), Span(12, 13)
     pairs = [
-        Pair(0, span(text, "saw"), span(text, "🦤")),
-        Pair(0, span(text, "🦤"), span(text, "saw")),
-        Pair(0, span(text, "saw"), span(text, "a 🦤 near")),
-        Pair(0, span(text, "saw"), clock, (other,)),
-        Pair(0, span(text, "clo"), span(text, "saw")),
-        Pair(0, span(text, "saw"), clock),  # others of the text may be unknown
+        LabelledPair(0, span(text, "saw"), span(text, "🦤")),
+        LabelledPair(0, span(text, "🦤"), span(text, "saw")),
+        LabelledPair(0, span(text, "saw"), span(text, "a 🦤 near")),
+        LabelledPair(0, span(text, "saw"), clock, (other,)),
+        LabelledPair(0, span(text, "clo"), span(text, "saw")),
+        LabelledPair(0, span(text, "saw"), clock),  # others of the text may be unknown
     ]
     assert text[slice(*other)] == "🦤"
     hits = measure(minilm, [Sample(text)], pairs, site=None, sets=[(Head(0, 0),)])
@@ -442,9 +444,9 @@ def test_offsets_count_in_words() -> None:
     read = encoding("the old key|s near it slept .")
     text = read.source.text
     pairs = [
-        Pair(0, span(text, "it"), span(text, "old")),
-        Pair(0, span(text, "the"), span(text, "slept")),
-        Pair(0, span(text, "keys"), span(text, "near")),
+        LabelledPair(0, span(text, "it"), span(text, "old")),
+        LabelledPair(0, span(text, "the"), span(text, "slept")),
+        LabelledPair(0, span(text, "keys"), span(text, "near")),
     ]
     looks = find_looks(read, read.site(None), pairs, [0])
     found = [[OFFSETS[at] for at in np.flatnonzero(row)] for row in looks.offsets]
@@ -452,9 +454,9 @@ def test_offsets_count_in_words() -> None:
     # A labelled span counts as one word, and so does the word that it is a part of.
     text = "A well-known old dog sleeps in the sun"
     pairs = [
-        Pair(0, span(text, "in"), span(text, "well-known old dog")),
-        Pair(0, span(text, "well"), span(text, "known")),
-        Pair(0, span(text, "well"), span(text, "old")),
+        LabelledPair(0, span(text, "in"), span(text, "well-known old dog")),
+        LabelledPair(0, span(text, "well"), span(text, "known")),
+        LabelledPair(0, span(text, "well"), span(text, "old")),
     ]
     read = encoding("A well|-|known old dog sleeps in the sun")
     looks = find_looks(read, read.site(None), pairs, [0])
@@ -469,14 +471,14 @@ def test_a_tie_is_not_right() -> None:
             return {layer: np.full((2, size, size), 1 / size, np.float32) for layer in range(3)}
 
     text = "a b c d"
-    pair = Pair(0, span(text, "a"), span(text, "b"))
+    pair = LabelledPair(0, span(text, "a"), span(text, "b"))
     hits = measure(Even(), [Sample(text)], [pair], site=None, sets=[(Head(0, 0),)])
     assert not hits.right.any()
 
 
 def test_heads_and_weights_that_are_not_there() -> None:
     text = "a b c d"
-    pair = Pair(0, span(text, "a"), span(text, "b"))
+    pair = LabelledPair(0, span(text, "a"), span(text, "b"))
     for heads in ((Head(9, 0),), (Head(0, 2),), ()):
         with pytest.raises(SelectorError, match="head"):
             measure(Reading(), [Sample(text)], [pair], site=None, sets=[heads])

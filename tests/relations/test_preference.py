@@ -21,7 +21,7 @@ from attnprobe.relations.arcs import Hits, measure
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.relations.preference import Preference, other_looks
 from attnprobe.run.explain import explain_relation
-from attnprobe.words.looks import Pair, find_looks
+from attnprobe.words.looks import LabelledPair, find_looks
 from attnprobe.words.segmentation import words
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.eager import eager_weights
@@ -43,7 +43,7 @@ def tokens_of(tokens: Tokens, span: Span) -> tuple[int, ...]:
 
 
 def fit(
-    read: Encoding, site: Site, pair: Pair, spelled: Sequence[Span], layers: Sequence[int]
+    read: Encoding, site: Site, pair: LabelledPair, spelled: Sequence[Span], layers: Sequence[int]
 ) -> set[tuple[int, ...]]:
     """The words that may look instead, by the definition, word by word."""
     tokens = read.keys(site.name)
@@ -79,7 +79,9 @@ def test_the_control_draws_another_word_of_the_sentence_p56(architecture: str) -
     (site,) = model.sites.values()
     sample = Sample("The old cat, I saw, ran to a dog.")
     read, spelled = model.encode(sample), words(sample.text)
-    pairs = [Pair(0, one, other) for one in spelled[1:6] for other in spelled if one != other]
+    pairs = [
+        LabelledPair(0, one, other) for one in spelled[1:6] for other in spelled if one != other
+    ]
     looks = find_looks(read, site, pairs, site.layers)
     drawn: dict[int, set[tuple[int, ...]]] = {}
     for seed in range(120):
@@ -142,7 +144,7 @@ def test_the_other_word_is_judged_as_the_true_one_p56(minilm: Model) -> None:
 def test_arcs_where_no_other_word_can_look_are_not_compared() -> None:
     texts = ("a b c", "a b c d", "a b c .")
     samples = [Sample(text) for text in texts]
-    pairs = [Pair(number, Span(0, 1), Span(4, 5)) for number in range(3)]
+    pairs = [LabelledPair(number, Span(0, 1), Span(4, 5)) for number in range(3)]
     hits = measure(Reading(), samples, pairs, site=None, sets=[(Head(0, 0),)], seed=0)
     # `b` has nothing to choose from but `c`, since `a` does not compete; a point is no word.
     assert hits.compared.tolist() == [False, True, True]
@@ -159,7 +161,7 @@ def test_arcs_where_no_other_word_can_look_are_not_compared() -> None:
 def test_named_candidates_do_not_look_instead() -> None:
     text = "ann saw bob while he ran off"
     spans = [Span(*found) for found in ((0, 3), (8, 11), (18, 20))]
-    pairs = [Pair(0, spans[2], spans[0], (spans[1],))]
+    pairs = [LabelledPair(0, spans[2], spans[0], (spans[1],))]
     read = encoding(text)
     looks = find_looks(read, read.site(None), pairs, [0])
     drawn = set()
@@ -207,7 +209,7 @@ class Likes(Reading):
         return found
 
 
-def shuffled(*, looking: bool, causal: bool) -> tuple[list[Sample], list[Pair]]:
+def shuffled(*, looking: bool, causal: bool) -> tuple[list[Sample], list[LabelledPair]]:
     """Sentences with a noun and a verb, whose relation is lost: one end is a random word.
 
     Args:
@@ -231,7 +233,7 @@ def shuffled(*, looking: bool, causal: bool) -> tuple[list[Sample], list[Pair]]:
         other = int(random.choice(others))
         spans = words(text)
         ends = (spans[other], spans[fixed]) if looking else (spans[fixed], spans[other])
-        pairs.append(Pair(len(samples), *ends))
+        pairs.append(LabelledPair(len(samples), *ends))
         samples.append(Sample(text))
     return samples, pairs
 
@@ -289,7 +291,7 @@ def test_a_relation_beats_a_word_preference_p56() -> None:
     for pair in pairs[:240]:
         text = samples[pair.sample].text
         spans = {text[slice(*span)][0]: span for span in words(text)}
-        verbs.append(Pair(pair.sample, spans["v"], spans["n"]))
+        verbs.append(LabelledPair(pair.sample, spans["v"], spans["n"]))
     sets = [(Head(0, head),) for head in range(12)]
     hits = measure(Finds(causal=False), samples, verbs, site=None, sets=sets, seed=0)
     tests, _, beyond_preference = rejected(hits)

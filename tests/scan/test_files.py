@@ -22,9 +22,9 @@ from attnprobe.core.sites import Head
 from attnprobe.models import Model
 from attnprobe.results.files import write_json
 from attnprobe.results.lock import LOCK_SCHEMA, read_heads, update_heads
-from attnprobe.scan import files, run
+from attnprobe.scan import files, streaming
 from attnprobe.scan.session import Options, Scan
-from attnprobe.scan.tally import packed, unpacked
+from attnprobe.scan.tally import pack, unpack
 from tests.support.scans import corpus, folder_of, tiny_scan
 
 
@@ -33,7 +33,7 @@ def uninterrupted(bert: Model, tmp_path_factory: pytest.TempPathFactory) -> dict
     """What a scan leaves that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole") / "scan"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "CHUNK", 8)
+        patch.setattr(streaming, "CHUNK", 8)
         whole = tiny_scan(folder, bert)
         assert whole.begin(resume=False) == 0
         assert list(whole.go_on()) == [8, 16, 24, 32, 40]
@@ -49,7 +49,7 @@ def test_a_scan_that_goes_on_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run, "CHUNK", 8)
+    monkeypatch.setattr(streaming, "CHUNK", 8)
     for stop in (0, 3):
         folder = tmp_path / f"stopped-{stop}" / "scan"
         first = tiny_scan(folder, bert)
@@ -80,9 +80,9 @@ def test_a_kill_leaves_a_partial_file_that_says_so_p35(
     code = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from attnprobe.scan import run, session
+        from attnprobe.scan import session, streaming
         from tests.support.scans import tiny, tiny_scan
-        run.CHUNK, session.SAVE_SHARE = 8, 0
+        streaming.CHUNK, session.SAVE_SHARE = 8, 0
         scan = tiny_scan(Path(sys.argv[1]), tiny("bert"))
         scan.begin(resume=False)
         for done in scan.go_on():
@@ -101,7 +101,7 @@ def test_a_kill_leaves_a_partial_file_that_says_so_p35(
     partial = json.loads((folder / files.RESULTS).read_text())
     assert (partial["complete"], partial["sentences_done"]) == (False, 16)
     assert partial["relations"]
-    monkeypatch.setattr(run, "CHUNK", 8)
+    monkeypatch.setattr(streaming, "CHUNK", 8)
     resumed = tiny_scan(folder, bert)
     assert resumed.begin(resume=True) == 16
     list(resumed.go_on())
@@ -225,11 +225,11 @@ def test_a_damaged_state_of_a_scan_is_refused_p36(
     folder = tmp_path / "scan"
     tiny_scan(folder, bert).begin(resume=False)
     state = folder / files.STATE
-    arrays = dict(unpacked(state.read_bytes()))
+    arrays = dict(unpack(state.read_bytes()))
     assert name in arrays, list(arrays)
     del arrays[name]
     if harm != "missing":
         arrays[name] = np.array([[1.5, 2.5]])
-    state.write_bytes(packed(arrays))
+    state.write_bytes(pack(arrays))
     with pytest.raises(ResultsError, match=r"corrupt: .*; scan anew with --overwrite"):
         tiny_scan(folder, bert).begin(resume=True)

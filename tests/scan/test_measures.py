@@ -18,7 +18,7 @@ from attnprobe.models.forward import batch_inputs, eager
 from attnprobe.relations.corpus import Arc, Corpus, Sentence
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.report import measure_rows
-from attnprobe.scan.run import make_plan
+from attnprobe.scan.streaming import make_plan
 from attnprobe.scan.tally import Tally
 from tests.support.scans import corpus, last, scanned, tiny
 

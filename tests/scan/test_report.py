@@ -13,7 +13,7 @@ from attnprobe.core.sites import Head
 from attnprobe.core.stats import adjusted_p
 from attnprobe.relations.arcs import best_place
 from attnprobe.scan.report import CHOSEN, JUDGED, better_p, figures
-from attnprobe.scan.tally import Group, Tally
+from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import OFFSETS
 
 HEADS = [Head(layer, head) for layer in range(6) for head in range(12)]
@@ -41,7 +41,7 @@ def uncompared(right: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt
     return np.zeros(len(right), np.bool_), np.zeros_like(right)
 
 
-GROUP = Group("x", "dependent-to-head")
+GROUP = ArcGroup("x", "dependent-to-head")
 
 
 def test_false_discoveries_under_the_null_are_rare() -> None:

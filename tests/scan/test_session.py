@@ -22,9 +22,9 @@ from attnprobe.relations.corpus import read_corpus
 from attnprobe.results.lock import read_heads
 from attnprobe.scan import files
 from attnprobe.scan.report import figures
-from attnprobe.scan.run import make_plan
 from attnprobe.scan.session import Options, Scan
-from attnprobe.scan.tally import Group, Tally
+from attnprobe.scan.streaming import make_plan
+from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import OFFSETS
 from tests.support.scans import corpus, sentences, tiny, tiny_scan
 
@@ -103,7 +103,7 @@ def test_a_scanned_suite_says_why_it_demands_no_lead_over_word_preference_p56(
     hit = np.ones((arcs, 1), np.bool_)
     nowhere = np.zeros((arcs, len(OFFSETS)), np.bool_)
     tally.add(np.stack([~half, half], axis=1), hit, nowhere, can, can[:, None] & other)
-    group = Group("nsubj", "dependent-to-head")
+    group = ArcGroup("nsubj", "dependent-to-head")
     found = figures(tally, 0, group, [Head(0, 0)], min_arcs=1)
     assert found is not None
     text = files.suite_text(

@@ -13,9 +13,9 @@ from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.twin import random_twin
 from attnprobe.relations.corpus import Arc, Corpus, Sentence
-from attnprobe.scan import files, run
-from attnprobe.scan.run import make_plan, scan_chunks
+from attnprobe.scan import files, streaming
 from attnprobe.scan.session import Options, Scan
+from attnprobe.scan.streaming import make_plan, scan_chunks
 from attnprobe.scan.tally import Tally
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
@@ -49,14 +49,14 @@ def tiny(architecture: str, **overrides: Any) -> Model:
     return Model.of(tiny_network(architecture, **overrides), tiny_tokenizer(), name="tiny")
 
 
-def scanned(model: Model, one: Corpus, **options: Any) -> tuple[run.Plan, Tally]:
+def scanned(model: Model, one: Corpus, **options: Any) -> tuple[streaming.Plan, Tally]:
     plan = make_plan(model, [one], **options)
     heads = len(model.sites[plan.site].all_heads())
     tally = Tally.empty(len(plan.groups), heads)
     return plan, last(model, plan, tally)
 
 
-def last(model: Model, plan: run.Plan, tally: Tally) -> Tally:
+def last(model: Model, plan: streaming.Plan, tally: Tally) -> Tally:
     """The tally of all sentences."""
     *_, (_, whole) = scan_chunks(model, plan, tally)
     return whole

@@ -22,11 +22,11 @@ from attnprobe.models import Model
 from attnprobe.models.survey import survey_batch
 from attnprobe.relations.arcs import measure
 from attnprobe.relations.corpus import Arc, Corpus, Sentence, halves, matches
-from attnprobe.scan import files, run
+from attnprobe.scan import files, streaming
 from attnprobe.scan.report import CHOSEN, JUDGED
-from attnprobe.scan.run import make_plan, scan_chunks
 from attnprobe.scan.session import Options, Scan
-from attnprobe.scan.tally import Group, Tally
+from attnprobe.scan.streaming import make_plan, scan_chunks
+from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import FIRST, LATER, LEFT_OUT, UNREADABLE, Among
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.scans import corpus, last, scanned, sentences, tiny
@@ -100,7 +100,7 @@ def test_counts_are_those_of_measure(architecture: str, site: SiteName, among: A
 def test_the_batch_changes_nothing(bert: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     own = corpus(30)
     _, large = scanned(bert, own)
-    monkeypatch.setattr(run, "CHUNK", 7)
+    monkeypatch.setattr(streaming, "CHUNK", 7)
     _, small = scanned(bert, own, batch_tokens=60)
     for name, array in large.arrays().items():
         if name.startswith("totals"):
@@ -119,7 +119,10 @@ def test_texts_that_are_too_long_are_counted(bert: Model) -> None:
     plan, tally = scanned(bert, own, relations=["det"])
     assert tally.unread == 1
     assert tally.left_out[:, LEFT_OUT.index(UNREADABLE)].tolist() == [1, 1]
-    assert plan.groups == (Group("det", "dependent-to-head"), Group("det", "head-to-dependent"))
+    assert plan.groups == (
+        ArcGroup("det", "dependent-to-head"),
+        ArcGroup("det", "head-to-dependent"),
+    )
 
 
 def test_weights_that_are_no_numbers_end_a_scan_p19(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +171,7 @@ def test_several_corpora_are_pooled(bert: Model) -> None:
 
 
 def test_nothing_is_kept_of_a_sentence(bert: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "CHUNK", 5)
+    monkeypatch.setattr(streaming, "CHUNK", 5)
     sizes = []
     for count in (20, 80):
         plan = make_plan(bert, [corpus(count)], set_arcs=3)

@@ -1,7 +1,7 @@
-"""One streaming pass of a model over a corpus.
+"""Streams the sentences of corpora through a model and counts what its heads get right.
 
-Sentences go through the model in chunks, in the order of the corpus. A chunk is the unit of
-saving: a scan that goes on from a saved chunk adds the same numbers in the same order, and so gives
+Sentences go through the model in chunks, in the order of the corpora. A scan is saved between
+chunks: one that continues from a saved chunk adds the same numbers in the same order, so it gives
 the same bytes.
 """
 
@@ -25,7 +25,7 @@ from attnprobe.core.texts import Encoding, Sample
 from attnprobe.relations.corpus import Corpus, Sentence, halves, matches, relation_names
 from attnprobe.relations.preference import other_looks
 from attnprobe.scan.measures import Views
-from attnprobe.scan.tally import HALVES, Group, KeptArc, Tally, groups_of
+from attnprobe.scan.tally import HALVES, ArcGroup, KeptArc, Tally, arc_groups
 from attnprobe.words.looks import (
     LEFT_OUT,
     UNREADABLE,
@@ -36,17 +36,18 @@ from attnprobe.words.looks import (
     find_looks,
 )
 
-# A chunk ends after so many sentences, or before more cells of their maps than this.
+# A chunk has at most so many sentences, and their attention maps at most so many cells.
 CHUNK = 256
 CHUNK_CELLS = 1 << 22
-# Arcs of each relation, direction and half that head sets are chosen and judged on.
+# Greedy sets are chosen and judged on so many arcs of each group and half.
 SET_ARCS = 128
 
-Arcs = Mapping[tuple[int, int, int], tuple[tuple[int, int], ...]]
+# By sentence, arc in it and direction: the group and half of each sample that contains the arc.
+SampledArcs = Mapping[tuple[int, int, int], tuple[tuple[int, int], ...]]
 
 
 class Surveyor(Protocol):
-    """What a model must offer here."""
+    """The interface of a model that can be scanned."""
 
     @property
     def name(self) -> str: ...
@@ -63,41 +64,41 @@ class Surveyor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is scanned.
+    """The sentences and relations of a scan.
 
     Attributes:
-        corpus: of each sentence, the number of the corpus that it is of.
-        corpora: how many there are.
-        judged: of each sentence, whether heads are judged on it, or else chosen on it.
-        of_label: for each relation of an arc, the groups that it counts for.
-        sampled: the arcs that head sets are made on, by sentence, arc and direction: the group and
-            half of each sample that it is in.
+        corpus: for each sentence, the number of its corpus.
+        corpora: number of corpora.
+        judged: `[sentences]`, whether heads are judged on a sentence, instead of chosen.
+        of_label: for each relation name of an arc, the groups for which the arc counts.
+        sampled: the arcs on which greedy sets are chosen and judged.
         among: whether sinks compete with words.
     """
 
     sentences: tuple[Sentence, ...]
     site: SiteName
-    groups: tuple[Group, ...]
+    groups: tuple[ArcGroup, ...]
     corpus: tuple[int, ...]
     corpora: int
     judged: npt.NDArray[np.bool_]
     of_label: Mapping[str, tuple[int, ...]]
-    sampled: Arcs
+    sampled: SampledArcs
     among: Among
     seed: int
     batch_tokens: int
 
     @property
     def directions(self) -> int:
+        """In how many directions heads can look: cross attention has one."""
         return 1 if self.site == "cross" else 2
 
     @property
     def counted(self) -> int:
-        """How many groups a tally has: of several corpora, those of each follow those of all."""
+        """The number of groups in a tally: those of all corpora together, then of each corpus."""
         return len(self.groups) * (1 + self.corpora if self.corpora > 1 else 1)
 
     def within(self, group: int, corpus: int) -> int:
-        """The place in a tally of a group in one corpus alone."""
+        """The index in a tally of a group in one corpus alone."""
         return group + len(self.groups) * (1 + corpus) if self.corpora > 1 else group
 
 
@@ -112,34 +113,37 @@ def make_plan(
     set_arcs: int = SET_ARCS,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Plan:
-    """Which relations are looked for, on which half each sentence is, which arcs are sampled.
+    """Chooses the relations, the half of each sentence and the sampled arcs of a scan.
 
     Args:
-        site: needed only where the model has several.
-        relations: with their subtypes; every relation of the corpora without it.
+        site: None for the only site of the model.
+        relations: names of relations, which include their subtypes; if empty, all relations.
         among: whether sinks compete with words.
+        seed: seed of the halves and the samples.
+        set_arcs: the largest number of sampled arcs of each group and half.
 
     Raises:
-        CorpusError: a relation that no arc has, or sentences that do not fit the site.
+        CorpusError: no arc has the relation, or a sentence does not fit the site.
+        SelectorError: the model has no such site, or has several and `site` is None.
     """
     chosen = _site(model, site)
     sentences = tuple(sentence for corpus in corpora for sentence in corpus.sentences)
     for corpus in corpora:
         for sentence in corpus.sentences:
             if (sentence.sample.target is not None) != (chosen.name == "cross"):
-                need, other = "a target", "none"
+                expected, found = "a target", "none"
                 if chosen.name != "cross":
-                    need, other = "no target", "one"
+                    expected, found = "no target", "one"
                 raise CorpusError(
                     f"{corpus.name}:{sentence.line}: at the {chosen.name} site a sentence has "
-                    f"{need}, and this one has {other}; name another --site or corpus"
+                    f"{expected}, and this one has {found}; name another --site or corpus"
                 )
     known = relation_names(arc.relation for sentence in sentences for arc in sentence.arcs)
     for name in relations:
-        if not any(matches(one, name) for one in known):
+        if not any(matches(relation, name) for relation in known):
             raise CorpusError(f"no arc has the relation {name!r}; {did_you_mean(name, known)}")
     names = tuple(dict.fromkeys(relations)) or tuple(known)
-    groups = groups_of(names, both=chosen.name != "cross")
+    groups = arc_groups(names, both=chosen.name != "cross")
     labels = {arc.relation for sentence in sentences for arc in sentence.arcs}
     of_label = {
         label: tuple(
@@ -147,9 +151,11 @@ def make_plan(
         )
         for label in sorted(labels)
     }
-    # The same sentence twice is on one side of the split, whatever it is called.
+    # A repeated sentence goes into one half, whatever its ids.
     ids: dict[Sample, str] = {}
-    judged = halves([ids.setdefault(one.sample, one.id) for one in sentences], seed=seed)
+    judged = halves(
+        [ids.setdefault(sentence.sample, sentence.id) for sentence in sentences], seed=seed
+    )
     return Plan(
         sentences,
         chosen.name,
@@ -158,7 +164,7 @@ def make_plan(
         len(corpora),
         judged,
         of_label,
-        _sampled(sentences, groups, of_label, judged, seed=seed, count=set_arcs),
+        _sample_arcs(sentences, groups, of_label, judged, seed=seed, count=set_arcs),
         among,
         seed,
         batch_tokens,
@@ -176,16 +182,16 @@ def _site(model: Surveyor, name: SiteName | None) -> Site:
     return model.sites[name]
 
 
-def _sampled(
+def _sample_arcs(
     sentences: Sequence[Sentence],
-    groups: Sequence[Group],
+    groups: Sequence[ArcGroup],
     of_label: Mapping[str, Sequence[int]],
     judged: npt.NDArray[np.bool_],
     *,
     seed: int,
     count: int,
-) -> Arcs:
-    """The same number of arcs of each group and half, drawn by a hash: whatever their order."""
+) -> SampledArcs:
+    """Draws up to `count` arcs of each group and half by a hash, so that order does not matter."""
     heaps: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
     for number, sentence in enumerate(sentences):
         for at, arc in enumerate(sentence.arcs):
@@ -209,15 +215,15 @@ def _sampled(
 def scan_chunks(
     model: Surveyor, plan: Plan, tally: Tally, *, start: int = 0
 ) -> Iterator[tuple[int, Tally]]:
-    """After each chunk, how many sentences are done and the tally of all of them.
+    """Yields, after each chunk, the number of sentences done and the tally of all of them.
 
-    A tally is never changed once it is there, so whoever stops here has a whole one.
+    A yielded tally never changes, so an interrupted scan keeps a complete one.
 
     Args:
-        tally: of the sentences before `start`.
+        tally: the tally of the sentences before `start`.
 
     Raises:
-        MeasureError: a row that is no distribution over the keys that it may see.
+        MeasureError: a row is not a distribution over the keys that it may see.
     """
     views = Views(model.sites[plan.site])
     for done, chunk, unread in _chunks(model, plan, start):
@@ -229,7 +235,7 @@ def scan_chunks(
             for arc in plan.sentences[number].arcs:
                 for group in plan.of_label[arc.relation]:
                     more.left_out[group, LEFT_OUT.index(UNREADABLE)] += 1
-        _add(model, plan, more, views, chunk)
+        _count_chunk(model, plan, more, views, chunk)
         tally = tally + more
         yield done, tally
 
@@ -237,7 +243,7 @@ def scan_chunks(
 def _chunks(
     model: Surveyor, plan: Plan, start: int
 ) -> Iterator[tuple[int, list[tuple[int, Encoding]], list[int]]]:
-    """How many sentences are done after a chunk, those to be read, those that cannot be."""
+    """Chunks: the number of sentences done after each, its encodings, its unreadable sentences."""
     chunk: list[tuple[int, Encoding]] = []
     unread: list[int] = []
     cells = 0
@@ -259,14 +265,13 @@ def _chunks(
 
 @dataclass(frozen=True, eq=False)
 class _Questions:
-    """The arcs of one sentence that can be judged.
+    """The questions of one sentence: its arcs, then its arcs with another word that looks.
 
     Attributes:
-        members: `[arcs, groups × halves]`, what each counts for.
-        offsets: `[arcs, offsets]`.
-        compared: `[arcs]`, whether another word looks as well; these questions follow those of
-            the arcs.
-        kept: of those sampled, the place and the samples.
+        members: `[arcs, groups × halves]`, where each arc counts.
+        offsets: `[arcs, offsets]`, whether the word at this distance is the right one.
+        compared: `[arcs]`, whether a question with another word follows for this arc.
+        kept: the place of each sampled arc, and its samples.
     """
 
     members: npt.NDArray[np.bool_]
@@ -275,13 +280,14 @@ class _Questions:
     kept: tuple[tuple[tuple[int, int, int], tuple[tuple[int, int], ...]], ...]
 
 
-def _add(
+def _count_chunk(
     model: Surveyor,
     plan: Plan,
     tally: Tally,
     views: Views,
     chunk: Sequence[tuple[int, Encoding]],
 ) -> None:
+    """Adds the counts of a chunk to the tally."""
     needs: list[MapNeed] = []
     asked: list[_Questions] = []
     for number, encoding in chunk:
@@ -289,26 +295,29 @@ def _add(
         needs.append(need)
         asked.append(questions)
     for sums in model.survey(needs, batch_tokens=plan.batch_tokens):
-        own = [asked[index] for index in sums.needs]
+        answered = [asked[index] for index in sums.needs]
         tally.totals.add(sums)
-        compared = np.concatenate([one.compared for one in own])
-        # The questions of each text: its arcs, then the same words looked at by others.
+        compared = np.concatenate([questions.compared for questions in answered])
         of_arcs = np.concatenate(
-            [np.arange(len(one.compared) + one.compared.sum()) < len(one.compared) for one in own]
+            [
+                np.arange(len(questions.compared) + questions.compared.sum())
+                < len(questions.compared)
+                for questions in answered
+            ]
         )
-        other = np.zeros((len(compared), sums.right.shape[1]), np.bool_)
-        other[compared] = sums.right[~of_arcs]
+        with_other = np.zeros((len(compared), sums.right.shape[1]), np.bool_)
+        with_other[compared] = sums.right[~of_arcs]
         tally.add(
-            np.concatenate([one.members for one in own]),
+            np.concatenate([questions.members for questions in answered]),
             sums.right[of_arcs],
-            np.concatenate([one.offsets for one in own]),
+            np.concatenate([questions.offsets for questions in answered]),
             compared,
-            other,
+            with_other,
         )
-        for index, questions, weights in zip(sums.needs, own, sums.kept, strict=True):
+        for index, questions, kept in zip(sums.needs, answered, sums.kept, strict=True):
             need = needs[index]
-            for at, (place, samples), found in zip(need.kept, questions.kept, weights, strict=True):
-                arc = KeptArc(place, int(need.expected[at]), need.others[at], found.copy())
+            for at, (place, samples), weights in zip(need.kept, questions.kept, kept, strict=True):
+                arc = KeptArc(place, int(need.expected[at]), need.others[at], weights.copy())
                 for sample in samples:
                     tally.kept.setdefault(sample, []).append(arc)
 
@@ -316,6 +325,7 @@ def _add(
 def _need(
     plan: Plan, tally: Tally, views: Views, number: int, encoding: Encoding
 ) -> tuple[MapNeed, _Questions]:
+    """The request for one sentence; the tally gets its rows and the arcs that are left out."""
     site = encoding.site(plan.site)
     sentence = plan.sentences[number]
     places = [
@@ -331,14 +341,14 @@ def _need(
     half = int(plan.judged[number])
     members = np.zeros((len(looks.looks), *tally.n.shape), np.bool_)
     for row, pair in enumerate(looks.pairs):
-        own = [plan.within(group, plan.corpus[number]) for group in groups[pair]]
-        members[row, [*groups[pair], *own], half] = True
+        in_corpus = [plan.within(group, plan.corpus[number]) for group in groups[pair]]
+        members[row, [*groups[pair], *in_corpus], half] = True
     kept = [
         (row, (number, *places[pair]))
         for row, pair in enumerate(looks.pairs)
         if (number, *places[pair]) in plan.sampled
     ]
-    seen, counts = views.of(encoding)
+    map_views, counts = views.of(encoding)
     tally.totals.add_rows(counts)
     others = other_looks(
         encoding, site, pairs, looks, site.layers, words=sentence.words, seed=plan.seed
@@ -356,7 +366,7 @@ def _need(
     need = MapNeed(
         encoding.sample,
         site.name,
-        seen,
+        map_views,
         queries,
         words,
         which,
@@ -373,7 +383,7 @@ def _need(
 
 
 def _groups(plan: Plan, sentence: Sentence, at: int, direction: int) -> tuple[int, ...]:
-    """The groups that an arc counts for in a direction: they stand one after the other."""
+    """The groups for which an arc counts in one direction; the two directions alternate."""
     return tuple(
         group
         for group in plan.of_label[sentence.arcs[at].relation]
@@ -390,7 +400,7 @@ def _count_left_out(tally: Tally, looks: Looks, groups: Sequence[Sequence[int]])
 def _queries(
     looks: Sequence[Look], length: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The rows of each distinct word that looks, `[queries, target]`, and which look asks which."""
+    """The mean over the rows of each word that looks, `[queries, target]`; each look's query."""
     numbers: dict[tuple[int, ...], int] = {}
     which = [numbers.setdefault(look.rows, len(numbers)) for look in looks]
     queries = np.zeros((len(numbers), length), np.float32)

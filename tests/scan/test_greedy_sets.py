@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attnprobe.scan.sets import head_set
+from attnprobe.scan.greedy_sets import choose_set
 from attnprobe.scan.tally import KeptArc
 
 
@@ -34,7 +34,7 @@ def test_head_sets_are_greedy_and_judged_elsewhere() -> None:
             hits += bool(total[one.expected] > total[one.others].max())
         return hits / len(arcs)
 
-    found = head_set(ours, theirs, first=0)
+    found = choose_set(ours, theirs, first=0)
     assert found is not None
     assert found.heads[:2] == (0, 1)
     chosen = [0]
@@ -48,7 +48,7 @@ def test_head_sets_are_greedy_and_judged_elsewhere() -> None:
     assert found.alone == share(theirs, [0])
     assert found.gain > 0.2
     assert found.p < 0.01
-    assert head_set(ours[::-1], theirs, first=0) == found
-    assert head_set([], theirs, first=0) is None
+    assert choose_set(ours[::-1], theirs, first=0) == found
+    assert choose_set([], theirs, first=0) is None
     alone = [replace(one, weights=one.weights[:1]) for one in ours]
-    assert head_set(alone, alone, first=0) is None
+    assert choose_set(alone, alone, first=0) is None
