@@ -1,9 +1,10 @@
-"""How often a head gets a relation right, over many sentences, beside two habits.
+"""The accuracy of a head on a relation over many sentences, beside two controls.
 
-One is the best fixed distance, the other a liking for certain words, whoever looks at them.
+One control is the best fixed distance. The other asks whether the head prefers certain words,
+whichever word looks at them.
 
-A head that is the best of many on some sentences is not as good on others: the choice is part of
-the luck. So `how: best` chooses on one half of the sentences and judges on the other.
+The best head of many on some sentences is worse on others, because luck is part of the choice. So
+`how: best` chooses the head on one half of the sentences and judges it on the other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from attnprobe.core.stats import Interval, paired_p, wilson
 from attnprobe.core.texts import Sample, Span
 from attnprobe.core.verdicts import Verdict
 from attnprobe.core.wording import format_percent, plural
-from attnprobe.relations.arcs import Hits, best_place, measure
+from attnprobe.relations.arcs import Hits, best_offset_index, measure
 from attnprobe.relations.corpus import (
     Arc,
     Corpus,
@@ -42,7 +43,7 @@ from attnprobe.rules.base import Demand, hardest, verdict_of
 from attnprobe.words.heads import HeadSet
 from attnprobe.words.looks import MOST_UNKNOWN, OFFSETS, LabelledPair, Looks, Words, find_looks
 
-# Arcs that went wrong and are shown.
+# The number of wrong arcs that a report quotes.
 MOST_MISTAKES = 5
 
 ReadCorpus = Callable[[Path, str], Corpus]
@@ -53,11 +54,11 @@ class Arcs:
     """The arcs of one relation.
 
     Attributes:
-        words: of each sample, as its treebank has them.
-        groups: of each sample; samples of one group are on the same side of a split.
-        left_out: how many arcs were not taken, by reason.
-        notes: what is to be known of the file that they come from.
-        sha256: of that file; None for arcs of the case file itself.
+        words: the words of each sample, as its treebank divides it.
+        groups: the group of each sample; a split never divides a group.
+        left_out: the number of arcs that were not taken, by reason.
+        notes: remarks on the corpus file, for its user.
+        sha256: hash of the corpus file; None for arcs of the case file.
     """
 
     samples: tuple[Sample, ...]
@@ -74,8 +75,8 @@ class Mistake:
     """An arc that the head got wrong.
 
     Attributes:
-        looked_at: the word that got the most attention, in the text of the key; the piece of a
-            token that stands for no character, such as `[SEP]`.
+        looked_at: the word that got the most attention, in the text of the key; for a token
+            without characters, its name, such as `[SEP]`.
     """
 
     sample: Sample
@@ -86,25 +87,27 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was measured, on the arcs that were judged.
+    """The figures of a relation on the judged arcs.
 
     Attributes:
-        right: of `n` arcs, for how many the word that got the most attention is the right one.
-        interval: the 95 % Wilson interval of their share.
-        best_offset: the fixed distance in words that does best on the same arcs, and for how
-            many of them it is right.
-        better, worse: arcs that only the head, or only the fixed distance, gets right.
-        p: exact McNemar test of the two, two-sided.
-        preference: the head beside itself when another word looks; None where no other word can.
+        n: the number of judged arcs.
+        right: the number of arcs whose right word got the most attention.
+        interval: the 95 % Wilson interval of the accuracy.
+        best_offset: the fixed distance in words that is right most often on the same arcs.
+        offset_right: the number of arcs for which that distance is right.
+        better: the number of arcs that only the head gets right.
+        worse: the number of arcs that only the fixed distance gets right.
+        p: exact McNemar test of head against fixed distance, two-sided.
+        preference: the preference control; None if no other word can look.
         head: `L3H1`, or `mean of 3 heads`.
-        heads_tried: before it was chosen; 1 where nothing was chosen.
-        chosen_on: number of arcs that it was chosen on.
-        left_out: how many arcs were not judged, by reason.
-        unknown: share of the tokens of all texts, but special ones, that the model does not know.
-        mistakes: a few arcs that the head got wrong, in the order of the corpus; none where the
+        heads_tried: the number of heads that were tried before the choice; 1 without a choice.
+        chosen_on: the number of arcs that the head was chosen on.
+        left_out: the number of arcs that were not judged, by reason.
+        unknown: share of unknown tokens among all tokens of the texts but special ones.
+        mistakes: a few arcs that the head got wrong, in the order of the corpus; empty if the
             relation holds.
-        tried: the accuracy of each head that was tried, on the arcs that one was chosen on; None
-            where the head was named.
+        tried: the accuracy of each head that was tried, on the arcs of the choice; None without a
+            choice.
     """
 
     n: int
@@ -139,11 +142,11 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class RelationFinding:
-    """What was found of a relation: a verdict on each of its bounds, or why there is none.
+    """The accuracy of a relation and the verdict on each of its bounds, or the error instead.
 
     Attributes:
-        verdicts: in the order of the relation's bounds; none where it could not be measured.
-        chosen_elsewhere: as in `Finding`.
+        verdicts: in the order of the relation's bounds; empty if there is an error.
+        chosen_elsewhere: head sets of the lock file that were chosen on other weights.
     """
 
     relation: Relation
@@ -162,8 +165,10 @@ def judge(
 ) -> RelationFinding:
     """Measures a relation and judges its bounds.
 
+    An error of the relation becomes part of the finding.
+
     Args:
-        read: reads a corpus file under the name that messages call it by.
+        read: reads a corpus file; its second argument is the file's name in messages.
     """
     try:
         arcs = gather(relation, read)
@@ -174,11 +179,12 @@ def judge(
 
 
 def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
-    """The arcs that a relation is about.
+    """The arcs of a relation, from its corpus or from the case file.
 
     Raises:
         CorpusError: the corpus cannot be read.
-        CaseError: the corpus has no such relation, or it cannot be asked in this way.
+        CaseError: the corpus has no such relation, or the relation's site or direction does not
+            fit its sentences.
     """
     if isinstance(relation.source, LabelledArcs):
         arcs = relation.source.arcs
@@ -198,36 +204,36 @@ def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
 
 def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Arcs:
     corpus = read(source.path, source.shown)
-    known = {arc.relation for one in corpus.sentences for arc in one.arcs}
+    known = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
     for label, mark in source.labels:
         if not any(matches(name, label) for name in known):
             near = did_you_mean(label, relation_names(known))
             raise CaseError(f"no relation {label!r} in {corpus.name}; {near}", mark)
     found = [
-        (_spoken(sentence, source), list(_matching(sentence.arcs, source)))
+        (_with_languages(sentence, source), list(_matching(sentence.arcs, source)))
         for sentence in corpus.sentences
     ]
-    found = [(one, arcs) for one, arcs in found if arcs]
-    two_texts = any(one.sample.target is not None for one, _ in found)
+    found = [(sentence, arcs) for sentence, arcs in found if arcs]
+    two_texts = any(sentence.sample.target is not None for sentence, _ in found)
     if two_texts and (relation.site != "cross" or source.backwards):
         raise CaseError(
             f"the sentences of {corpus.name} have a target text, and its words look at those of "
             "the text; write site: cross and direction: dependent-to-head",
             relation.mark,
         )
-    # The same sentence twice is on one side of a split, whatever it is called.
+    # Equal sentences with different ids must not be on both sides of a split.
     groups: dict[Sample, str] = {}
-    for one, _ in found:
-        groups.setdefault(one.sample, one.id)
-    texts = tuple(dict.fromkeys((one.sample, one.words) for one, _ in found))
+    for sentence, _ in found:
+        groups.setdefault(sentence.sample, sentence.id)
+    texts = tuple(dict.fromkeys((sentence.sample, sentence.words) for sentence, _ in found))
     numbers = {text: number for number, text in enumerate(texts)}
     return Arcs(
         tuple(sample for sample, _ in texts),
         tuple(words for _, words in texts),
         tuple(groups[sample] for sample, _ in texts),
         tuple(
-            arc.pair(numbers[one.sample, one.words], backwards=source.backwards)
-            for one, arcs in found
+            arc.pair(numbers[sentence.sample, sentence.words], backwards=source.backwards)
+            for sentence, arcs in found
             for arc in arcs
         ),
         {},
@@ -236,8 +242,7 @@ def _corpus_arcs(relation: Relation, source: CorpusArcs, read: ReadCorpus) -> Ar
     )
 
 
-def _spoken(sentence: Sentence, source: CorpusArcs) -> Sentence:
-    """The sentence in the languages of its corpus."""
+def _with_languages(sentence: Sentence, source: CorpusArcs) -> Sentence:
     sample = replace(
         sentence.sample,
         source_language=source.source_language,
@@ -258,8 +263,9 @@ def judge_arcs(
     """The accuracy on these arcs, and the verdict on each bound.
 
     Raises:
-        MeasureError: too few arcs can be judged, or weights that are no numbers.
-        SelectorError, ModelError: heads or a site that the model does not have.
+        MeasureError: too few arcs can be judged, too many tokens are unknown, or a weight is not a
+            number.
+        SelectorError, ModelError: the model does not have the heads or the site.
     """
     site = _site(model, arcs, relation.site)
     heads = relation.heads.resolve(site)
@@ -267,12 +273,12 @@ def judge_arcs(
     judged: Sequence[LabelledPair] = arcs.pairs
     chosen: Hits | None = None
     if relation.choose:
-        other, judged = _split(arcs, relation.seed)
+        choose_on, judged = _split(arcs, relation.seed)
         candidates = [(head,) for head in heads]
         chosen = measure(
             model,
             arcs.samples,
-            other,
+            choose_on,
             site=site.name,
             sets=candidates,
             words=arcs.words,
@@ -280,12 +286,13 @@ def judge_arcs(
             batch_tokens=batch_tokens,
         )
         if not len(chosen.right):
-            _unknown([chosen])
+            _unknown_share([chosen])
             raise MeasureError(
-                "no arc is left to choose a head on" + _describe_left_out(_sum(arcs, chosen))
+                "no arc is left to choose a head on"
+                + _describe_left_out(_count_left_out(arcs, chosen))
             )
         tried = len(candidates)
-        # Of heads that are right equally often, the first.
+        # argmax takes the first of equally good heads.
         heads = candidates[int(chosen.right.sum(axis=0).argmax())]
     hits = measure(
         model,
@@ -299,8 +306,8 @@ def judge_arcs(
         batch_tokens=batch_tokens,
     )
     measured = [hits, *([chosen] if chosen else [])]
-    unknown = _unknown(measured)
-    left_out = _sum(arcs, *measured)
+    unknown = _unknown_share(measured)
+    left_out = _count_left_out(arcs, *measured)
     if len(hits.right) < relation.least:
         half = " in the half to judge on" if relation.choose else ""
         raise MeasureError(
@@ -328,12 +335,12 @@ def judge_arcs(
     )
     verdicts = tuple(
         verdict_of(
-            _demands(stated, accuracy),
+            _demands(threshold, accuracy),
             head=accuracy.head,
             heads_tried=accuracy.heads_tried,
             sink=None,
         )
-        for stated in relation.bounds
+        for threshold in relation.bounds
     )
     if any(verdict.outcome != "passed" for verdict in verdicts):
         wrong = _mistakes(relation, model, arcs, judged, hits, heads, site.name, batch_tokens)
@@ -342,7 +349,11 @@ def judge_arcs(
 
 
 def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
-    """The site, as the first text that the model can take has it."""
+    """The site of the first text that the model can take.
+
+    Raises:
+        AttnprobeError: the model can take no text, or there is none.
+    """
     refused: AttnprobeError = MeasureError("there is no arc to judge")
     for sample in arcs.samples:
         try:
@@ -353,25 +364,25 @@ def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
 
 
 def _split(arcs: Arcs, seed: int) -> tuple[list[LabelledPair], list[LabelledPair]]:
-    """The arcs to choose a head on, and those to judge it on."""
+    """The arcs to choose a head on, and the arcs to judge it on."""
     judge_on = halves(arcs.groups, seed=seed)
-    chosen = [pair for pair in arcs.pairs if not judge_on[pair.sample]]
-    return chosen, [pair for pair in arcs.pairs if judge_on[pair.sample]]
+    choose_on = [pair for pair in arcs.pairs if not judge_on[pair.sample]]
+    return choose_on, [pair for pair in arcs.pairs if judge_on[pair.sample]]
 
 
-def _sum(arcs: Arcs, *measured: Hits) -> dict[str, int]:
-    """How many arcs were left out on the way, by reason."""
+def _count_left_out(arcs: Arcs, *measured: Hits) -> dict[str, int]:
+    """The number of arcs that were left out anywhere, by reason."""
     total = Counter(arcs.left_out)
     for hits in measured:
         total.update(hits.left_out)
     return dict(sorted(total.items()))
 
 
-def _unknown(measured: Sequence[Hits]) -> float:
-    """The share of unknown tokens of the texts.
+def _unknown_share(measured: Sequence[Hits]) -> float:
+    """The share of unknown tokens in the texts, 0 to 1.
 
     Raises:
-        MeasureError: it is above one half.
+        MeasureError: the share is above one half.
     """
     tokens = sum(hits.tokens for hits in measured)
     share = sum(hits.unknown for hits in measured) / tokens if tokens else 0.0
@@ -384,8 +395,8 @@ def _unknown(measured: Sequence[Hits]) -> float:
 
 
 def _describe_left_out(left_out: Mapping[str, int]) -> str:
-    listed = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
-    return f"\n  left out: {listed}" if listed else ""
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in left_out.items())
+    return f"\n  left out: {reasons}" if reasons else ""
 
 
 def _accuracy(
@@ -401,7 +412,7 @@ def _accuracy(
 ) -> Accuracy:
     right = hits.right[:, 0]
     totals = hits.offsets.sum(axis=0)
-    best = best_place(totals)
+    best = best_offset_index(totals)
     offset = hits.offsets[:, best]
     better, worse = int((right & ~offset).sum()), int((offset & ~right).sum())
     return Accuracy(
@@ -433,13 +444,14 @@ def head_grid(
     read: ReadCorpus = read_corpus,
     batch_tokens: int = BATCH_TOKENS,
 ) -> HeadGrid:
-    """The accuracy of single heads, for a picture; the head that was judged is marked.
+    """The accuracy of single heads, for a picture that marks the judged heads.
 
-    Of a head that was chosen, all that were tried, on the arcs that it was chosen on. Of heads that
-    were named, all heads of their layers, on the arcs that were judged, by a pass of its own.
+    If the head was chosen, the grid has every head that was tried, on the arcs of the choice. If
+    the heads were named, it has all heads of their layers on the judged arcs, which takes another
+    pass.
 
     Args:
-        found: what `judge` found of the relation.
+        found: the accuracy that `judge` returned for the relation.
     """
     if found.tried is not None:
         return found.tried
@@ -447,13 +459,13 @@ def head_grid(
     site = _site(model, arcs, relation.site)
     judged = relation.heads.resolve(site)
     layers = {head.layer for head in judged}
-    beside = [(head,) for head in site.all_heads() if head.layer in layers]
+    single_heads = [(head,) for head in site.all_heads() if head.layer in layers]
     hits = measure(
         model,
         arcs.samples,
         arcs.pairs,
         site=site.name,
-        sets=beside,
+        sets=single_heads,
         words=arcs.words,
         among=relation.among,
         batch_tokens=batch_tokens,
@@ -462,7 +474,7 @@ def head_grid(
 
 
 def _grid(hits: Hits, site: Site, judged: Sequence[Head]) -> HeadGrid:
-    """The accuracy of each head of the hits, whose sets are single heads."""
+    """The accuracy of each head; the sets of `hits` must be single heads."""
     layers = tuple(sorted({head.layer for (head,) in hits.sets}))
     scores = np.full((len(layers), max(site.heads[layer] for layer in layers)), np.nan, np.float32)
     for (head,), share in zip(hits.sets, hits.right.mean(axis=0), strict=True):
@@ -470,33 +482,33 @@ def _grid(hits: Hits, site: Site, judged: Sequence[Head]) -> HeadGrid:
     return HeadGrid(f"accuracy on {len(hits.right)} arcs", layers, scores, tuple(judged))
 
 
-# What a lead over a control must be significant at.
+# The level of significance of a lead over a control.
 PAIRED_P = 0.05
-# Bounds that need another word to look.
+# Bounds on the preference control.
 OF_PREFERENCE = ("above_preference", "above_preference_p")
 
 
-def _demands(stated: Threshold, found: Accuracy) -> Sequence[Demand]:
-    """What a bound of a relation demands of its numbers, the demand that decides first."""
-    if stated.name == "accuracy":
-        return [Demand.of("accuracy", "share", found.share, ">=", stated.demanded)]
+def _demands(threshold: Threshold, found: Accuracy) -> Sequence[Demand]:
+    """The demands of a relation's bound, the deciding one first."""
+    if threshold.name == "accuracy":
+        return [Demand.of("accuracy", "share", found.share, ">=", threshold.demanded)]
     above, lead = "lead over the best fixed distance", (found.right - found.offset_right) / found.n
     p = found.p
-    if stated.name in OF_PREFERENCE:
-        assert found.preference is not None  # else it would have been an error
+    if threshold.name in OF_PREFERENCE:
+        assert found.preference is not None  # `judge_arcs` raised otherwise
         above, lead = "lead over another word that looks", found.preference.lead
         p = found.preference.p
-    if stated.name in ("above_best_offset", "above_preference"):
-        # On the same arcs: a lead that a few of them make may be luck.
+    if threshold.name in ("above_best_offset", "above_preference"):
+        # A lead that only a few arcs make may be luck.
         luck = Demand.of("exact McNemar p", "p", p, "<=", PAIRED_P)
-        enough = Demand.of(above, "share", lead, ">=", stated.demanded)
-        # The worse outcome decides, else the lead: a lead and a p have no common unit.
+        enough = Demand.of(above, "share", lead, ">=", threshold.demanded)
+        # A lead and a p have no common unit, so only a worse outcome of the p decides.
         return sorted((enough, luck), key=lambda demand: demand.ease[0])
-    # The test is two-sided: a small p must not be that of the control being the better one.
+    # The test is two-sided, so a small p could also mean that the control is better.
     return hardest(
         [
             Demand.of(above, "share", lead, ">", 0.0),
-            Demand.of("exact McNemar p", "p", p, "<=", stated.demanded),
+            Demand.of("exact McNemar p", "p", p, "<=", threshold.demanded),
         ]
     )
 
@@ -511,11 +523,11 @@ def _mistakes(
     name: SiteName,
     batch_tokens: int,
 ) -> tuple[Mistake, ...]:
-    """The first arcs that went wrong, with the word that got the most attention instead."""
+    """The first wrong arcs, each with the word that got the most attention instead."""
     layers = tuple(sorted({head.layer for head in heads}))
     wrong: list[tuple[LabelledPair, Need, Looks]] = []
     right = iter(hits.right[:, 0])
-    for pair in sorted(judged, key=lambda pair: pair.sample):  # the order of the hits
+    for pair in sorted(judged, key=lambda pair: pair.sample):  # the order of `hits.right`
         try:
             encoding = model.encode(arcs.samples[pair.sample])
         except SelectorError:
@@ -537,7 +549,7 @@ def _mistakes(
 
 
 def _looked_at(rows: Rows, looks: Looks, heads: Sequence[Head]) -> Span | str:
-    """The word with the most attention, of those that could be chosen."""
+    """The candidate with the most attention: its characters, or the name of a special token."""
     mean = np.mean([rows.weights[head.layer][head.head].mean(axis=0) for head in heads], axis=0)
     masses = np.array([mean[list(word)].sum() for word in looks.words])
     word = looks.words[int(np.where(looks.looks[0].candidates, masses, -1).argmax())]

@@ -1,4 +1,4 @@
-"""How often the word that a head looks at most is the other end of a relation."""
+"""Hits: whether the word that gets most of a head's weight is the right one, arc by arc."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -33,35 +34,38 @@ from attnprobe.words.looks import (
 )
 
 
-def best_place(counts: Sequence[int] | npt.NDArray[np.int64]) -> int:
-    """Index in OFFSETS of the distance that is right most often.
+def best_offset_index(counts: Sequence[int] | npt.NDArray[np.int64]) -> int:
+    """The index in OFFSETS of the distance that is right most often.
 
-    Of distances that are right equally often the nearest, and to the left before the right.
+    Of equally good distances the nearest wins, and left wins over right.
 
     Args:
         counts: `[offsets]`, how often the word at each distance is right.
     """
-    return min(range(len(OFFSETS)), key=lambda place: (-counts[place], abs(OFFSETS[place])))
+    return min(range(len(OFFSETS)), key=lambda index: (-counts[index], abs(OFFSETS[index])))
 
 
-# Samples whose rows are held at a time.
+# The number of samples whose rows are in memory at the same time.
 BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """What was right, for each pair that could be judged.
+    """Which head sets and fixed distances are right, for each of `n` judged pairs.
+
+    A set is right about dog → barked if, in the mean of its heads, dog gives barked more weight
+    than any other candidate; a tie is not right.
 
     Attributes:
-        samples: `[n]`, the sample of each pair.
-        right: `[n, sets]`, whether the word that a set (the mean of its heads) looks at most is
-            the other end; a tie with another word is not.
-        offsets: `[n, offsets]`, whether the word at this distance is.
+        sets: the head sets.
+        samples: `[n]`, the index of each pair's sample.
+        right: `[n, sets]`, whether each set is right.
+        offsets: `[n, offsets]`, whether the right word stands at each distance.
         compared: `[n]`, whether another word of the sentence can look at the same word.
-        other: `[n, sets]`, whether a set is right when that other word looks.
-        left_out: how many pairs were not judged, by the reason why.
-        unknown, tokens: unknown tokens of all texts that the model can take, and all tokens but
-            special ones.
+        other: `[n, sets]`, whether each set is right when that other word looks.
+        left_out: the number of pairs that were not judged, by reason.
+        unknown: the number of unknown tokens in all texts that the model can take.
+        tokens: the number of all their tokens but special ones.
     """
 
     sets: tuple[tuple[Head, ...], ...]
@@ -75,7 +79,11 @@ class Hits:
     tokens: int
 
     def preference(self, number: int = 0) -> Preference | None:
-        """A set beside itself when another word looks; None where no other word can."""
+        """The preference control of one set; None if no other word can look.
+
+        Args:
+            number: index of the set.
+        """
         if not self.compared.any():
             return None
         right, other = self.right[self.compared, number], self.other[self.compared, number]
@@ -98,25 +106,25 @@ def measure(
 ) -> Hits:
     """Judges all pairs for all head sets.
 
-    A pair that no head of any set can connect, or that no word decides, is left out and counted.
-    Where some heads see a pair and others do not, those that do not are wrong.
+    Pairs that cannot be judged (`looks.LEFT_OUT` has the reasons) are counted in `Hits.left_out`.
+    If only some heads see both words of a pair, the other heads are wrong about it.
 
     Args:
-        site: needed only where the model has several.
-        sets: each is judged by the mean of its heads' weights.
-        words: of each sample; None where no treebank has its words.
+        site: required only if the model has several sites.
+        sets: head sets; the mean of its heads' weights decides about a set.
+        words: the words of each sample; None if no treebank divides it.
         among: whether sinks compete as well.
-        seed: of the draw of the words that look instead; None for no such control.
+        seed: seed for drawing the other words that look; None omits the preference control.
 
     Raises:
-        SelectorError: a head that the site does not have.
-        MeasureError: weights that are no numbers.
+        SelectorError: the site does not have one of the heads.
+        MeasureError: a weight is not a number.
     """
-    chosen = tuple(tuple(one) for one in sets)
-    layers = tuple(sorted({head.layer for heads in chosen for head in heads}))
+    sets = tuple(tuple(heads) for heads in sets)
+    layers = tuple(sorted({head.layer for heads in sets for head in heads}))
     left_out: Counter[str] = Counter()
     unknown = tokens = 0
-    places: list[int] = []
+    sample_indices: list[int] = []
     right: list[Bools] = []
     offsets: list[Bools] = []
     compared: list[Bools] = []
@@ -124,47 +132,51 @@ def measure(
     for block in _blocks(pairs):
         found: dict[int, tuple[Looks, tuple[Look | None, ...]]] = {}
         needs: dict[int, Need] = {}
-        for index, own in block.items():
+        for index, sample_pairs in block.items():
             try:
                 encoding = model.encode(samples[index])
             except SelectorError:
-                left_out[UNREADABLE] += len(own)
+                left_out[UNREADABLE] += len(sample_pairs)
                 continue
-            where = encoding.site(site)
-            _check_heads(chosen, where)
-            these = count_unknown(encoding, where)
-            unknown, tokens = unknown + these[0], tokens + these[1]
-            spelled = None if words is None else words[index]
-            looks = find_looks(encoding, where, own, layers, words=spelled, among=among)
+            text_site = encoding.site(site)
+            _check_heads(sets, text_site)
+            text_unknown, text_tokens = count_unknown(encoding, text_site)
+            unknown, tokens = unknown + text_unknown, tokens + text_tokens
+            text_words = None if words is None else words[index]
+            looks = find_looks(
+                encoding, text_site, sample_pairs, layers, words=text_words, among=among
+            )
             left_out.update(looks.refused.values())
             if not looks.looks:
                 continue
             others: tuple[Look | None, ...] = (None,) * len(looks.looks)
             if seed is not None:
-                others = other_looks(encoding, where, own, looks, layers, words=spelled, seed=seed)
+                others = other_looks(
+                    encoding, text_site, sample_pairs, looks, layers, words=text_words, seed=seed
+                )
             found[index] = looks, others
-            asked = (look for look in (*looks.looks, *others) if look is not None)
-            rows = tuple(sorted({row for look in asked for row in look.rows}))
-            needs[index] = Need(encoding.sample, where.name, layers, rows)
+            possible = (look for look in (*looks.looks, *others) if look is not None)
+            positions = tuple(sorted({row for look in possible for row in look.rows}))
+            needs[index] = Need(encoding.sample, text_site.name, layers, positions)
         if not needs:
             continue
         answered = model.collect(list(needs.values()), batch_tokens=batch_tokens)
-        for (index, (looks, others)), rows_ in zip(found.items(), answered, strict=True):
+        for (index, (looks, others)), rows in zip(found.items(), answered, strict=True):
             drawn = [look for look in others if look is not None]
-            judged = _judge(rows_, looks.words, [*looks.looks, *drawn], chosen)
+            judged = _judge(rows, looks.words, [*looks.looks, *drawn], sets)
             count = len(looks.looks)
             has_other = np.array([look is not None for look in others])
-            by_other = np.zeros((count, len(chosen)), np.bool_)
+            by_other = np.zeros((count, len(sets)), np.bool_)
             by_other[has_other] = judged[count:]
             right.append(judged[:count])
             offsets.append(looks.offsets)
             compared.append(has_other)
             other.append(by_other)
-            places += [index] * count
-    empty = np.zeros((0, len(chosen)), np.bool_)
+            sample_indices += [index] * count
+    empty = np.zeros((0, len(sets)), np.bool_)
     return Hits(
-        chosen,
-        np.array(places, np.int64),
+        sets,
+        np.array(sample_indices, np.int64),
         np.concatenate([empty, *right]),
         np.concatenate([np.zeros((0, len(OFFSETS)), np.bool_), *offsets]),
         np.concatenate([np.zeros(0, np.bool_), *compared]),
@@ -176,10 +188,11 @@ def measure(
 
 
 def _blocks(pairs: Sequence[LabelledPair]) -> Iterator[dict[int, list[LabelledPair]]]:
-    """The pairs of each sample, some samples at a time."""
+    """The pairs of each sample, by its index, in blocks of at most BLOCK samples."""
     block: dict[int, list[LabelledPair]] = {}
-    for index, own in groupby(sorted(pairs, key=lambda pair: pair.sample), lambda p: p.sample):
-        block[index] = list(own)
+    by_sample = attrgetter("sample")
+    for index, sample_pairs in groupby(sorted(pairs, key=by_sample), by_sample):
+        block[index] = list(sample_pairs)
         if len(block) == BLOCK:
             yield block
             block = {}
@@ -203,10 +216,10 @@ def _judge(
     sets: Sequence[tuple[Head, ...]],
 ) -> Bools:
     """Whether each set is right about each look, `[looks, sets]`."""
-    at = {position: place for place, position in enumerate(rows.positions)}
+    row_of = {position: row for row, position in enumerate(rows.positions)}
     mean = np.zeros((len(looks), len(rows.positions)), np.float32)
     for number, look in enumerate(looks):
-        mean[number, [at[row] for row in look.rows]] = 1 / len(look.rows)
+        mean[number, [row_of[position] for position in look.rows]] = 1 / len(look.rows)
     columns = np.zeros((len(rows.keys), len(words)), np.float32)
     for number, word in enumerate(words):
         columns[list(word), number] = 1

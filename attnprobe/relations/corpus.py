@@ -1,8 +1,8 @@
-"""Sentences with labelled relations between their words: treebanks, and labelled spans.
+"""Corpora: sentences with labelled relations between their words.
 
-Three formats, told apart by the file's suffix: `.conllu` (Universal Dependencies and its variant
-SUD), `.jsonl` and `.tsv` (pairs of character spans, for what no treebank has). The whole file is
-read: its text is small beside the attention on it.
+The suffix of a file gives its format: `.conllu` is a treebank (Universal Dependencies and its
+variant SUD); `.jsonl` and `.tsv` have pairs of character spans, for relations that no treebank has.
+The whole file is read at once, because its text is small compared with the attention on it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ from attnprobe.core.wording import plural
 from attnprobe.words.looks import LabelledPair, Words, other_candidates
 
 CONLLU_COLUMNS = 10
-# Dependents of these are left out: no head is expected to find the mark that a sentence ends with.
+# Arcs of punctuation are left out: no head is expected to find the full stop of a sentence.
 PUNCTUATION = "punct"
 TSV_COLUMNS = ("text", "from-start", "from-end", "to-start", "to-end", "relation")
 TSV_OPTIONAL = ("id", "target")
 
 
 class Arc(NamedTuple):
-    """One relation between two words, as characters of the text, or of two as `Sample.joined`.
-
-    In a sentence that has a target text, `dependent` counts in the target and `head` in the text.
+    """A relation between two words, such as nsubj from dog to barked in "The dog barked".
 
     Attributes:
-        candidates: the only words that compete with `head`; all words of the text where empty.
+        dependent, head: the characters of the words in `Sample.joined`; if the sentence has a
+            target text, `dependent` counts in the target.
+        relation: the label, such as `nsubj:pass`.
+        candidates: the only words that compete with `head`; if empty, all words of the text.
     """
 
     dependent: Span
@@ -51,7 +52,11 @@ class Arc(NamedTuple):
     candidates: tuple[Span, ...] = ()
 
     def pair(self, sample: int, *, backwards: bool = False) -> LabelledPair:
-        """The words of this arc, of which the dependent looks, or else the head."""
+        """The pair of words in which the dependent looks; `backwards`, the head looks.
+
+        Args:
+            sample: index of the sample.
+        """
         if backwards:
             return LabelledPair(sample, self.head, self.dependent)
         return LabelledPair(sample, self.dependent, self.head, self.candidates)
@@ -62,9 +67,9 @@ class Sentence:
     """One sentence and its arcs.
 
     Attributes:
-        id: as the file gives it; else made from the text, so that equal texts share it.
-        line: where it starts in the file, from 1.
-        words: as a treebank has them, multiword tokens whole; None for labelled spans.
+        id: the id in the file; without one, an id made from the text, which equal texts share.
+        line: the line of the file in which the sentence starts, from 1.
+        words: the words of a treebank, multiword tokens whole; None for labelled spans.
     """
 
     id: str
@@ -79,9 +84,9 @@ class Corpus:
     """A file of sentences.
 
     Attributes:
-        name: how messages and results call the file.
-        sha256: of the file's bytes.
-        notes: what of the file is not used, or in which way, for the user to read.
+        name: the file's name in messages and results.
+        sha256: hash of the file's bytes.
+        notes: remarks for the user: what of the file is left out, and how the rest is read.
     """
 
     name: str
@@ -91,13 +96,13 @@ class Corpus:
 
 
 def read_corpus(path: Path, name: str | None = None) -> Corpus:
-    """The sentences of a file.
+    """Reads a corpus file.
 
     Args:
-        name: how messages and results call the file; by default the path as it is given.
+        name: the file's name in messages and results; by default the path.
 
     Raises:
-        CorpusError: the file cannot be read, or cannot be meant as it stands; with file and line.
+        CorpusError: the file cannot be read or has an error; the message names file and line.
     """
     name = path.as_posix() if name is None else name
     readers: dict[str, Callable[[_File], Iterator[Sentence]]] = {
@@ -120,39 +125,46 @@ def read_corpus(path: Path, name: str | None = None) -> Corpus:
 
 
 def halves(ids: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:
-    """Splits sentences in two by their ids: False to choose on, True to judge on.
+    """Splits sentences in two halves by their ids.
 
-    The same ids and seed give the same halves in whatever order they stand. Equal ids stay
-    together. Of an odd number, the half to judge on has one more.
+    The halves depend on the ids and the seed, not on the order of the ids. Equal ids are in the
+    same half. If the number of ids is odd, the half to judge on has one more.
+
+    Returns:
+        `[ids]`: True for a sentence to judge on, False for one to choose a head on.
     """
 
-    def place(one: str) -> tuple[bytes, str]:
-        key = f"{seed}\0{one}".encode("utf-8", "surrogatepass")
-        return hashlib.sha256(key).digest(), one
+    def order(sentence_id: str) -> tuple[bytes, str]:
+        key = f"{seed}\0{sentence_id}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(key).digest(), sentence_id
 
-    ordered = sorted(set(ids), key=place)
+    ordered = sorted(set(ids), key=order)
     judged = set(ordered[len(ordered) // 2 :])
-    return np.array([one in judged for one in ids], dtype=np.bool_)
+    return np.array([sentence_id in judged for sentence_id in ids], dtype=np.bool_)
 
 
-def matches(relation: str, asked: str) -> bool:
-    """Whether an arc's relation is the asked one or a subtype of it.
+def matches(relation: str, label: str) -> bool:
+    """Whether a relation has this label or is a subtype of it.
 
-    `nsubj` matches `nsubj:pass`, and `comp` matches SUD's `comp:obj@x`; `nsubj:pass` matches
-    nothing but itself and its own subtypes.
+    The label `nsubj` matches `nsubj:pass`, and `comp` matches `comp:obj@x` of SUD. The label
+    `nsubj:pass` matches only itself and its own subtypes.
     """
-    return relation == asked or relation.startswith((f"{asked}:", f"{asked}@"))
+    return relation == label or relation.startswith((f"{label}:", f"{label}@"))
 
 
 def relation_names(relations: Iterable[str]) -> Mapping[str, int]:
-    """Every relation that can be asked for, with the number of its arcs, by name.
+    """The number of arcs of each relation and subtype, by name.
 
-    A subtype is listed beside the relation that it is a part of, unless they are the same arcs.
+    A subtype is omitted if all arcs of the wider relation belong to it.
+
+    Args:
+        relations: the relation of each arc.
     """
     counts = Counter(relations)
     names = {prefix for relation in counts for prefix in _prefixes(relation)}
     totals = {
-        name: sum(count for one, count in counts.items() if matches(one, name)) for name in names
+        name: sum(count for relation, count in counts.items() if matches(relation, name))
+        for name in names
     }
     return {
         name: totals[name]
@@ -162,14 +174,14 @@ def relation_names(relations: Iterable[str]) -> Mapping[str, int]:
 
 
 def _prefixes(relation: str) -> list[str]:
-    """`comp`, `comp:obj`, `comp:obj@x` of `comp:obj@x`."""
+    """A relation after the relations that it is a subtype of: comp, comp:obj, comp:obj@x."""
     cuts = [at for at, char in enumerate(relation) if char in ":@" and at]
     return [*(relation[:at] for at in cuts), relation]
 
 
 @dataclass
 class _File:
-    """A file's text with line numbers, and a count of what is to be told of it."""
+    """A file's text by lines, and the counts of what its notes report."""
 
     name: str
     text: str
@@ -191,7 +203,7 @@ class _File:
         )
 
 
-# Of what is counted, its name and what to know of it.
+# The notes on the counts: after the number, a noun in the singular and the rest of the note.
 _NOTES = {
     "multiword": ("multiword token", ": the words of one stand for all of its characters"),
     "inside": ("arc", " inside of one multiword token left out"),
@@ -226,7 +238,7 @@ def _check_ids(sentences: Sequence[Sentence], file: _File) -> None:
         if not sentence.arcs:
             file.counts["bare"] += 1
         earlier = first.setdefault(sentence.id, sentence)
-        # An id that was made from the text is the same for the same text, and that is meant.
+        # A made id may repeat: equal texts share it by intention.
         if earlier is not sentence and sentence.id != _made_id(sentence.sample):
             raise file.wrong(
                 f"the id {visible(sentence.id)!r} stands in line {earlier.line} already; "
@@ -250,7 +262,7 @@ def _conllu(file: _File) -> Iterator[Sentence]:
         if line.strip():
             block.append((number, line))
         elif block:
-            if any(not one.startswith("#") for _, one in block):
+            if any(not content.startswith("#") for _, content in block):
                 yield _tree(block, file)
             block = []
 
@@ -267,7 +279,7 @@ def _tree(block: Sequence[tuple[int, str]], file: _File) -> Sentence:
                 f"a line of CoNLL-U has {CONLLU_COLUMNS} columns between tabs, not {len(columns)}",
                 number,
             )
-        # The library would take a run of spaces for the end of a column.
+        # conllu also ends a column at several spaces.
         if any(not column.strip() or "  " in column for column in columns):
             raise file.wrong("a column is empty or holds two spaces; write _ for nothing", number)
     tokens: list[Token] = []
@@ -294,7 +306,11 @@ def _tree(block: Sequence[tuple[int, str]], file: _File) -> Sentence:
 def _surface(
     tokens: Sequence[Token], lines: Sequence[int], stated: str | None, file: _File
 ) -> tuple[str, dict[int, Span]]:
-    """The text, and the characters of each word; words of a multiword token share all of its."""
+    """The text and the span of each word; the words of a multiword token share its whole span.
+
+    Args:
+        stated: the text in the sentence's comment `# text`, if it has one.
+    """
     surface: list[tuple[int, Token, range]] = []
     expected, covered = 1, 0
     for token, line in zip(tokens, lines, strict=True):
@@ -315,8 +331,8 @@ def _surface(
                 surface.append((line, token, range(first, last + 1)))
             case (_, ".", _):
                 file.counts["empty"] += 1
-            case other:
-                raise file.wrong(f"{other!r} is no id of a word", line)
+            case unknown:
+                raise file.wrong(f"{unknown!r} is no id of a word", line)
     if covered >= expected:
         raise file.wrong(f"word {expected} of a multiword token is missing", lines[-1])
     spelled, spans = _spelled(surface, stated, file)
@@ -326,9 +342,13 @@ def _surface(
 def _spelled(
     surface: Sequence[tuple[int, Token, range]], stated: str | None, file: _File
 ) -> tuple[str, dict[int, Span]]:
-    """Puts the tokens one after another, and compares each with the stated text."""
+    """The text that the tokens spell and the span of each word.
+
+    Raises:
+        CorpusError: the tokens do not spell the stated text.
+    """
     text, spans = _blank(stated or "", 0), {}
-    for place, (line, token, words) in enumerate(surface):
+    for index, (line, token, words) in enumerate(surface):
         form = str(token["form"])
         if stated is not None and not stated.startswith(form, len(text)):
             raise file.wrong(
@@ -340,7 +360,7 @@ def _spelled(
         spans.update(dict.fromkeys(words, span))
         text += form
         spaced = (token["misc"] or {}).get("SpaceAfter") != "No"
-        if spaced and place + 1 < len(surface):
+        if spaced and index + 1 < len(surface):
             blank = " " if stated is None else _blank(stated, len(text))
             if not blank:
                 raise file.wrong(
@@ -358,7 +378,7 @@ def _spelled(
 
 
 def _blank(text: str, start: int) -> str:
-    """The white space that stands at a place of a text."""
+    """The white space of a text from `start` on."""
     rest = text[start:]
     return rest[: len(rest) - len(rest.lstrip())]
 
@@ -391,10 +411,11 @@ def _arcs(
 
 
 def _jsonl(file: _File) -> Iterator[Sentence]:
-    """`{"id", "text", "target", "arcs": [{"from": [0, 3], "to": [4, 10], "relation": "x"}]}`.
+    """Sentences of a JSON Lines file.
 
-    Beside a `text_pair`, `{"pair": [0, 3]}` are characters of the second text.
-    An arc may have `"candidates": [[4, 10], [15, 20]]` as well.
+    A line is `{"text": "...", "arcs": [{"from": [0, 3], "to": [4, 10], "relation": "x"}]}`; it may
+    also have id, target and text_pair. With a text_pair, `{"pair": [0, 3]}` are characters of the
+    second text. An arc may also have `"candidates": [[4, 10], [15, 20]]`.
     """
     for number, line in file.lines():
         if not line.strip():
@@ -417,12 +438,12 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
         if not isinstance(entry["arcs"], list):
             raise file.wrong("arcs is a list of objects with from, to and relation", number)
         arcs = []
-        for written in entry["arcs"]:
+        for value in entry["arcs"]:
             keys = ("from", "to", "relation")
-            given = _object(written, (*keys, "candidates"), keys, number, file)
-            arc = _arc(sample, given["from"], given["to"], given["relation"], number, file)
-            if "candidates" in given:
-                arc = _among(sample, arc, given["candidates"], number, file)
+            fields = _object(value, (*keys, "candidates"), keys, number, file)
+            arc = _arc(sample, fields["from"], fields["to"], fields["relation"], number, file)
+            if "candidates" in fields:
+                arc = _with_candidates(sample, arc, fields["candidates"], number, file)
             arcs.append(arc)
         yield Sentence(entry.get("id") or _made_id(sample), sample, tuple(arcs), number)
 
@@ -457,7 +478,7 @@ def _arc(
 
 
 def _source_span(key: str, value: object, sample: Sample, line: int, file: _File) -> Span:
-    """Characters of the text, or of its pair where they stand under `pair`, in `joined`."""
+    """The span in `Sample.joined` of characters of the text, or under `pair` of its pair."""
     match value:
         case {"text": inner, **beside} if not beside:
             return _span(key, inner, sample.text, line, file)
@@ -469,11 +490,10 @@ def _source_span(key: str, value: object, sample: Sample, line: int, file: _File
     return _span(key, value, sample.text, line, file)
 
 
-def _among(sample: Sample, arc: Arc, candidates: object, line: int, file: _File) -> Arc:
-    """An arc whose head competes with the named words alone."""
+def _with_candidates(sample: Sample, arc: Arc, candidates: object, line: int, file: _File) -> Arc:
     if not isinstance(candidates, list):
         raise file.wrong("candidates is a list of [start, end]", line)
-    named = [_source_span("candidates", one, sample, line, file) for one in candidates]
+    named = [_source_span("candidates", span, sample, line, file) for span in candidates]
     query = arc.dependent if sample.target is None else None
     try:
         return arc._replace(candidates=other_candidates(named, query, arc.head))
@@ -482,7 +502,7 @@ def _among(sample: Sample, arc: Arc, candidates: object, line: int, file: _File)
 
 
 def _span(key: str, value: object, text: str, line: int, file: _File) -> Span:
-    if not isinstance(value, list) or [type(one) for one in value] != [int, int]:
+    if not isinstance(value, list) or [type(number) for number in value] != [int, int]:
         raise file.wrong(
             f"{key} takes [start, end] in characters, such as [4, 10], not {value!r}", line
         )
@@ -497,7 +517,7 @@ def _span(key: str, value: object, text: str, line: int, file: _File) -> Span:
 
 
 def _tsv(file: _File) -> Iterator[Sentence]:
-    """One arc a line below a header; lines of the same sentence need not stand together."""
+    """Sentences of a TSV file: one arc a line below a header, in any order."""
     rows = [(number, line.split("\t")) for number, line in file.lines() if line.strip()]
     if not rows:
         raise file.wrong(f"a header is missing: {'<tab>'.join(TSV_COLUMNS)}", 1)
@@ -526,8 +546,8 @@ def _tsv(file: _File) -> Iterator[Sentence]:
         arc = _arc(sample, ends[:2], ends[2:], entry["relation"], number, file)
         key = (entry.get("id") or _made_id(sample), sample)
         found.setdefault(key, (number, []))[1].append(arc)
-    for (one, sample), (number, arcs) in found.items():
-        yield Sentence(one, sample, tuple(arcs), number)
+    for (sentence_id, sample), (number, arcs) in found.items():
+        yield Sentence(sentence_id, sample, tuple(arcs), number)
 
 
 def _whole(cell: str, column: str, line: int, file: _File) -> int:

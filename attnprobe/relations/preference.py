@@ -1,9 +1,10 @@
-"""The preference control: whether a head likes a word whoever looks at it.
+"""The preference control: whether a head prefers a word, whichever word looks at it.
 
-For each judged pair another word of the sentence looks at the same word. A head that finds the
-relation is right where the true word looks, and seldom where the other does; a head that likes
-certain words is right both times. With the true word replaced by a random one the two differ by
-chance alone, so that an exact McNemar test of them keeps its level.
+For each judged pair, another word of the sentence looks at the same word. In "The dog barked at
+cats" the pair is dog → barked, and cats looks at barked instead. A head that finds the relation is
+right when dog looks and seldom when cats does; a head that prefers verbs is right both times. If
+the true word were a random one, the two would differ by chance alone; so an exact McNemar test of
+them keeps its level.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from attnprobe.words.positions import groups
 
 @dataclass(frozen=True)
 class Preference:
-    """A head with the true word looking, and with another word of the sentence.
+    """How often a head is right when the true word looks, and when another word does.
 
     Attributes:
-        n: pairs where another word can look.
-        right, other: for how many of these the head is right when the true word looks, and when
-            the other word does.
-        both: for how many it is right both times.
+        n: the number of pairs for which another word can look.
+        right: the number of these for which the head is right when the true word looks.
+        other: the same when the other word looks.
+        both: the number of pairs for which the head is right both times.
     """
 
     n: int
@@ -39,12 +40,12 @@ class Preference:
 
     @property
     def share(self) -> float:
-        """How often the head is right when the other word looks, 0 to 1."""
+        """The accuracy when the other word looks, 0 to 1."""
         return self.other / self.n
 
     @property
     def lead(self) -> float:
-        """By how much the head is right more often when the true word looks, -1 to 1."""
+        """The accuracy with the true word minus the accuracy with the other word, -1 to 1."""
         return (self.right - self.other) / self.n
 
     @property
@@ -63,21 +64,22 @@ def other_looks(
     words: Words,
     seed: int,
 ) -> tuple[Look | None, ...]:
-    """For each look of a text the same look from another word; None where no word can.
+    """For each look of a text, the same look from another word; None if no other word can look.
 
-    The other word is drawn, by a hash of the text, the pair and the seed, of those words that
+    A hash of the text, the pair and the seed draws the other word from the words that
 
-    - hold a letter or a digit and no unknown token, as words of judged pairs do,
-    - touch neither word of the pair, nor a named candidate,
+    - contain a letter or a digit and no unknown token, as words of judged pairs do,
+    - overlap neither word of the pair, nor a named candidate,
     - see the expected word in every layer in which the true word does,
     - have another candidate to choose from.
 
-    It chooses among the candidates of the true word, as far as it sees them and without itself. So
-    it never has more to choose from, and the comparison leans towards the control.
+    The other word chooses among the candidates of the true word that it sees, without itself. It
+    never has more candidates, so the comparison favours the control.
 
     Args:
-        pairs, found: as given to and returned by `find_looks`.
-        words: of the text, as a treebank has them.
+        pairs, found: the argument and the result of `find_looks`.
+        words: the words of the text, as a treebank divides it.
+        seed: seed of the draw.
     """
     if not found.looks:
         return ()
@@ -94,11 +96,11 @@ def other_looks(
     candidates = np.array([look.candidates for look in found.looks])
     expected = np.array([look.expected for look in found.looks])
     # Which columns each word of the pool can choose, `[pool, columns]`.
-    open_ = _seen(site, None, pool, columns)
+    choosable = _seen(site, None, pool, columns)
     if one_text:
-        open_ &= ~_touch(pool, columns)
-    fit: Bools = open_[:, expected] & ~_touch(pool, rows)
-    fit &= open_.astype(np.float32) @ candidates.T.astype(np.float32) > 1
+        choosable &= ~_touch(pool, columns)
+    fit: Bools = choosable[:, expected] & ~_touch(pool, rows)
+    fit &= choosable.astype(np.float32) @ candidates.T.astype(np.float32) > 1
     named = np.array([bool(pairs[number].candidates) for number in found.pairs])
     if one_text and named.any():
         fit &= ~(_touch(pool, columns).astype(np.float32) @ candidates.T > 0) | ~named
@@ -113,12 +115,12 @@ def other_looks(
             looks.append(None)
             continue
         drawn = choice[_hash(encoding, pairs[pair], seed) % len(choice)]
-        looks.append(Look(drawable[drawn], look.expected, look.candidates & open_[drawn]))
+        looks.append(Look(drawable[drawn], look.expected, look.candidates & choosable[drawn]))
     return tuple(looks)
 
 
 def _can_look(word: Sequence[int], tokens: Tokens) -> bool:
-    """Whether a word is known to the model and more than a punctuation mark."""
+    """Whether a word has a letter or a digit and no unknown token."""
     text = "".join(tokens.text[slice(*span)] for span in (tokens.spans[at] for at in word) if span)
     return any(map(str.isalnum, text)) and set(tokens.unknown).isdisjoint(word)
 
@@ -132,7 +134,11 @@ def _membership(words: Sequence[Sequence[int]], tokens: int) -> Bools:
 
 
 def _touch(left: Bools, right: Bools) -> Bools:
-    """Which words share a token, `[left, right]`, by their tokens."""
+    """Which words share a token, `[left, right]`.
+
+    Args:
+        left, right: the tokens of each word, `[words, tokens]`.
+    """
     shared: Bools = left.astype(np.float32) @ right.T.astype(np.float32) > 0
     return shared
 
@@ -141,7 +147,7 @@ def _seen(site: Site, layer: int | None, looking: Bools, columns: Bools) -> Bool
     """Whether any token of a word sees any token of a column, `[looking, columns]`.
 
     Args:
-        layer: None asks for causality alone, whatever the window.
+        layer: None ignores sliding windows.
     """
     window = None if layer is None else site.windows.get(layer)
     if not site.causal and window is None:

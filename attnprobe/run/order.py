@@ -19,7 +19,7 @@ from attnprobe.core.names import Key
 from attnprobe.core.stats import paired_p
 from attnprobe.core.texts import Sample, Span
 from attnprobe.core.wording import format_p, plural
-from attnprobe.relations.arcs import best_place
+from attnprobe.relations.arcs import best_offset_index
 from attnprobe.rules import Rule
 from attnprobe.words.looks import OFFSETS
 from attnprobe.words.segmentation import words
@@ -180,7 +180,7 @@ def best_offset(steps: Sequence[int]) -> tuple[int, int]:
         steps: how many words to the right of `from` each `to` stands.
     """
     counts = [steps.count(offset) for offset in OFFSETS]
-    place = best_place(counts)
+    place = best_offset_index(counts)
     return OFFSETS[place], counts[place]
 
 

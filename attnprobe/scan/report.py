@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from attnprobe.core.sites import Head
 from attnprobe.core.stats import Interval, adjusted_p, paired_p, wilson
-from attnprobe.relations.arcs import best_place
+from attnprobe.relations.arcs import best_offset_index
 from attnprobe.relations.preference import Preference
 from attnprobe.scan.greedy_sets import GreedySet, choose_set
 from attnprobe.scan.measures import MEASURES
@@ -112,7 +112,7 @@ def figures(
     right, offsets, both = tally.right[group], tally.offsets[group], tally.both[group]
     # Among equally good heads the first, so that the choice depends on the numbers alone.
     best = int(right[CHOSEN].argmax())
-    at = best_place(offsets[JUDGED])
+    at = best_offset_index(offsets[JUDGED])
     p_values = [
         better_p(int(right[JUDGED, head]), int(offsets[JUDGED, at]), int(both[JUDGED, head, at]))
         for head in range(len(heads))
@@ -167,7 +167,7 @@ def figures_in_corpus(
 def _judge(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> JudgedHead:
     """The figures of a head on both halves; the judged half must have an arc."""
     right, offsets = tally.right[group], tally.offsets[group]
-    at = best_place(offsets[JUDGED])
+    at = best_offset_index(offsets[JUDGED])
     chosen_on, count = tally.n[group].tolist()
     hits, offset_hits = int(right[JUDGED, head]), int(offsets[JUDGED, at])
     both = int(tally.both[group, JUDGED, head, at])

@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from attnprobe.core.sites import Head
 from attnprobe.core.stats import adjusted_p
-from attnprobe.relations.arcs import best_place
+from attnprobe.relations.arcs import best_offset_index
 from attnprobe.scan.report import CHOSEN, JUDGED, better_p, figures
 from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import OFFSETS
@@ -130,7 +130,7 @@ def test_of_distances_that_tie_the_nearest_is_told() -> None:
     found = figures(tally, 0, GROUP, HEADS[:2], min_arcs=30)
     assert found is not None
     assert (found.best.best_offset, found.best.offset_accuracy) == (-1, 0.5)
-    assert [best_place(row) for row in ([1] * 10, [3, 0, 0, 0, 0, 0, 0, 3, 0, 0])] == [
+    assert [best_offset_index(row) for row in ([1] * 10, [3, 0, 0, 0, 0, 0, 0, 3, 0, 0])] == [
         OFFSETS.index(-1),
         OFFSETS.index(3),
     ]
