@@ -1,1 +1,1 @@
-"""Plan, measure, judge: from cases to verdicts, their chance rates and their explanation."""
+"""Runs cases: plans, measures and judges them, and explains the verdicts."""

@@ -1,4 +1,4 @@
-"""A verdict in words, for the terminal: the sentence, the numbers, what the head looked at."""
+"""Findings in words, for the terminal: the sentence, the numbers, the most attended words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnprobe.cases import Case
 from attnprobe.core.errors import AttnprobeError, first_line
 from attnprobe.core.printing import display_width, visible
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Span
-from attnprobe.core.verdicts import Bound, Doubt, Outcome, Verdict
+from attnprobe.core.verdicts import Doubt, Outcome, Verdict
 from attnprobe.core.wording import (
     format_interval,
     format_p,
@@ -30,14 +30,14 @@ from attnprobe.words.positions import groups
 from attnprobe.words.segmentation import words
 
 _COMMAND = re.compile(r"^( *)::")
-# Columns of a text in a line: with what stands before it, a terminal of 80 does not break it.
+# The most columns of a text in a line: with its indentation it fits into a terminal of 80.
 _WIDEST = 72
-# Words that a line lists.
+# The most words that a line lists.
 _MOST_WORDS = 8
 _SPACED = regex.compile(r"\s*\S+\s*|\s+")
 _GRAPHEME = regex.compile(r"\X")
 _CLOSE = f"within {BAND} of the bound, too near to call"
-# Why a verdict that holds may say little.
+# Why an expectation that holds may say little.
 DOUBTS: Mapping[Doubt, str] = {
     "unbreakable": "holds whatever the model does",
     "vacuous": "holds, but it also holds for too many other word pairs to say much",
@@ -55,18 +55,20 @@ _SEVEREST: Sequence[Outcome] = ("error", "failed", "vacuous", "borderline", "pas
 class ExpectationFailed(AssertionError):
     """An expectation was measured and does not hold."""
 
-    # Tracebacks and pytest's summary then print its bare name, so there is room for the number.
+    # Tracebacks and pytest's summary then omit the module, which leaves room for the number.
     __module__ = "builtins"
 
 
 def headline(failing: Sequence[Finding], judged: int = 1) -> str:
-    """One line on a case that does not hold, the number first: a terminal cuts its end off.
+    """One line about a failing case, such as
 
     `weight 0.121, demanded >= 0.3 (attends, L3H1); 2 of 3 expectations fail`
 
+    The number comes first, because a terminal may cut the end off.
+
     Args:
-        failing: the findings that make it fail, the first of which is told.
-        judged: how many expectations the case has.
+        failing: the failing findings; the line describes the first.
+        judged: the number of expectations of the case.
     """
     first = failing[0]
     kind = first.expectation.rule.kind
@@ -76,10 +78,10 @@ def headline(failing: Sequence[Finding], judged: int = 1) -> str:
 
 
 def relation_headline(finding: RelationFinding, failing: Sequence[Verdict]) -> str:
-    """The same on a relation: `accuracy 0.31, demanded >= 0.5 (subject-of-verb, L4H7)`.
+    """One line about a failing relation: `accuracy 0.31, demanded >= 0.5 (subject-of-verb, L4H7)`.
 
     Args:
-        failing: the verdicts that make it fail; without any it could not be measured.
+        failing: the failing verdicts; empty if the relation could not be measured.
     """
     worst = min(failing, key=_severity, default=None)
     line = _headline(worst, finding.error, finding.relation.id)
@@ -91,7 +93,10 @@ def _headline(verdict: Verdict | None, error: AttnprobeError | None, name: str) 
     if verdict is None:
         return f"{first_line(error)} ({name})" if error else name
     if verdict.outcome != "vacuous":
-        return f"{_state(verdict.outcome)}{_against(verdict.deciding)} ({name}, {verdict.head})"
+        outcome = "" if verdict.outcome == "failed" else f"{verdict.outcome}: "
+        bound = verdict.deciding
+        demanded = f"demanded {bound.relation} {format_stated(bound.demanded)}"
+        return f"{outcome}{bound.number}, {demanded} ({name}, {verdict.head})"
     why = DOUBTS["unbreakable"]
     if verdict.chance is not None and not verdict.unbreakable:
         why = f"holds for {verdict.chance.passed} of {verdict.chance.pairs} other word pairs"
@@ -103,24 +108,14 @@ def _severity(verdict: Verdict) -> int:
     return _SEVEREST.index(verdict.outcome)
 
 
-def _state(outcome: Outcome) -> str:
-    """What a number cannot say: that it is too near to its bound, though it meets it."""
-    return "" if outcome == "failed" else f"{outcome}: "
-
-
-def _against(one: Bound) -> str:
-    """A number against its bound, that as it was stated: `weight 0.121, demanded >= 0.3`."""
-    return f"{one.number}, demanded {one.relation} {format_stated(one.demanded)}"
-
-
 def explain(case: Case, finding: Finding) -> str:
-    """The whole finding for a reader, several lines, the first with file and line."""
+    """A finding in several lines; the first has file, line and outcome."""
     rule, mark = finding.expectation.rule, finding.expectation.mark
     outcome = finding.verdict.outcome if finding.verdict else "error"
     lines: list[str] = []
     if finding.error is not None:
-        message, *quoted = str(finding.error).split("\n")
-        lines = [message, *(f"│ {line.removeprefix('  ').removeprefix('│ ')}" for line in quoted)]
+        message, *quote = str(finding.error).split("\n")
+        lines = [message, *(f"│ {line.removeprefix('  ').removeprefix('│ ')}" for line in quote)]
     elif finding.verdict is not None:
         lines = _sentence(case, rule) + _numbers(
             finding.verdict, _notes(case, rule, finding.encoding)
@@ -134,7 +129,7 @@ def explain(case: Case, finding: Finding) -> str:
 
 
 def unknown_line(encoding: Encoding) -> list[str]:
-    """The words that the model cannot see, in one line; no line where it sees all."""
+    """One line with the words that the model does not know; no line if it knows all."""
     distinct = list(dict.fromkeys(encoding.unknown_words))
     if not distinct:
         return []
@@ -145,7 +140,7 @@ def unknown_line(encoding: Encoding) -> list[str]:
 
 
 def explain_relation(finding: RelationFinding) -> str:
-    """The whole finding of a relation for a reader, several lines, the first with file and line."""
+    """The finding of a relation in several lines; the first has file, line and worst outcome."""
     relation, found = finding.relation, finding.accuracy
     ordered = sorted(finding.verdicts, key=_severity)
     worst = ordered[0].outcome if ordered else "error"
@@ -165,7 +160,7 @@ def explain_relation(finding: RelationFinding) -> str:
 
 
 def chosen_elsewhere(heads: HeadSet) -> str:
-    """What to know of heads that a scan of other weights chose."""
+    """The warning about heads that a scan of other weights chose."""
     return (
         f"heads {heads} were chosen on {heads.origin}; this model has other weights: scan it "
         "again, or see attnprobe compare for where the heads moved"
@@ -173,19 +168,19 @@ def chosen_elsewhere(heads: HeadSet) -> str:
 
 
 def bound_lines(verdict: Verdict) -> list[str]:
-    """Each bound against its number; of the first, which decided, also why it may say little."""
+    """One line for each bound; the first, about the deciding bound, has the doubts as well."""
     deciding = str(verdict.deciding)
     doubts = "; ".join(DOUBTS[doubt] for doubt in verdict.doubts)
     return [f"{deciding}: {doubts}" if doubts else deciding, *other_bounds(verdict)]
 
 
 def other_bounds(verdict: Verdict) -> list[str]:
-    """The bounds beside the one that decided: `rank 3, demanded <= 1: does not hold`."""
+    """One line for each bound that did not decide: `rank 3, demanded <= 1: does not hold`."""
     return [f"{bound}: {_STATES.get(bound.outcome, bound.outcome)}" for bound in verdict.bounds[1:]]
 
 
 def figures(found: Accuracy) -> list[str]:
-    """What was measured of a relation, and what it is to be held against."""
+    """The accuracy of a relation, its controls, and what was left out, in several lines."""
     chosen = f", chosen among {found.heads_tried} heads on {found.chosen_on} other arcs"
     distance = plural(abs(found.best_offset), "word")
     lines = [
@@ -197,7 +192,7 @@ def figures(found: Accuracy) -> list[str]:
         f"head is right for {found.better}, only the distance for {found.worse}, exact McNemar p "
         f"{format_p(found.p)}",
     ]
-    lines.append(_preference(found))
+    lines.append(_describe_preference(found))
     if found.unknown:
         lines.append(
             f"unknown tokens: {format_percent(found.unknown)} of the tokens of these texts"
@@ -206,23 +201,22 @@ def figures(found: Accuracy) -> list[str]:
     return lines + [f"of the corpus: {note}" for note in found.notes]
 
 
-def _preference(found: Accuracy) -> str:
-    """How often the head is right when another word looks, whoever that is."""
-    liking = found.preference
-    if liking is None:
+def _describe_preference(found: Accuracy) -> str:
+    control = found.preference
+    if control is None:
         return "no arc has another word in its sentence that can look at the same word"
-    arcs = "" if liking.n == found.n else f" of {liking.n} arcs that have one"
-    itself = "" if liking.n == found.n else f", with the true word for {liking.right}"
+    arcs = "" if control.n == found.n else f" of {control.n} arcs that have one"
+    true_word = "" if control.n == found.n else f", with the true word for {control.right}"
     return (
-        f"with another word of the sentence looking, it is right for {liking.other}{arcs} "
-        f"({format_percent(liking.share)}){itself}; only the true word is right for "
-        f"{liking.right - liking.both}, only the other for {liking.other - liking.both}, exact "
-        f"McNemar p {format_p(liking.p)}"
+        f"with another word of the sentence looking, it is right for {control.other}{arcs} "
+        f"({format_percent(control.share)}){true_word}; only the true word is right for "
+        f"{control.right - control.both}, only the other for {control.other - control.both}, exact "
+        f"McNemar p {format_p(control.p)}"
     )
 
 
 def _mistake(mistake: Mistake) -> list[str]:
-    """The sentence, with the word that looks, the one meant, and the one that got most."""
+    """The sentence with carets under the word that looks, the right word and the chosen word."""
     sample, instead = mistake.sample, mistake.looked_at
     query, keys = [(mistake.query, "from")], [(mistake.key, "to")]
     # A special token stands for no character of the text.
@@ -236,17 +230,17 @@ def _mistake(mistake: Mistake) -> list[str]:
 
 
 def harmless(message: str) -> str:
-    """A message as it may be printed, whatever texts and names it quotes.
+    """A message that is safe to print, whatever texts and names it quotes.
 
-    What a terminal would act on is made visible, and a bar stands before what would be a command
-    to whoever reads the log (`::error`, also after spaces).
+    Characters that a terminal would act on become visible. A bar precedes `::error` and the like at
+    the start of a line, which GitHub Actions would read as a command.
     """
     lines = (visible(line) for line in message.split("\n"))
     return "\n".join(_COMMAND.sub(r"\1│ ::", line) for line in lines)
 
 
 def _sentence(case: Case, rule: Rule) -> list[str]:
-    """Each text that the rule looks at, with carets under its words."""
+    """Each text of the rule, with carets under the rule's words."""
     sample = case.sample
     marked: dict[str, list[tuple[Span, str]]] = {}
     for place in rule.places():
@@ -266,10 +260,11 @@ def _sentence(case: Case, rule: Rule) -> list[str]:
 def _underlined(
     text: str, spans: Sequence[tuple[Span, str]], pair_start: int | None = None
 ) -> list[str]:
-    """The text, in several lines where it is long, with carets and names under the spans.
+    """The text with carets and labels under the spans, in several lines if it is long.
 
     Args:
-        pair_start: where the second of two texts starts; each begins a line.
+        spans: spans of the text with their labels, ascending.
+        pair_start: the start of the second of two texts; each of them begins a line.
     """
     if pair_start is not None:
         second = [
@@ -290,7 +285,7 @@ def _underlined(
 
 
 def _within(piece: Span, spans: Sequence[tuple[Span, str]]) -> list[tuple[Span, str]]:
-    """What of the spans lies in a piece of the text; a name stands where its span starts."""
+    """The parts of the spans in a piece of the text; only the first part keeps the label."""
     return [
         (
             Span(max(span.start, piece.start), min(span.end, piece.end)),
@@ -318,12 +313,12 @@ def _piece_underlined(text: str, piece: Span, spans: Sequence[tuple[Span, str]])
     carets = "".join(
         "^" if column in marked else " " for column in range(max(marked, default=-1) + 1)
     )
-    shown = visible(text[piece.start : piece.end]).rstrip()
-    return [shown, *(line for line in (carets, *labels) if line.strip())]
+    content = visible(text[piece.start : piece.end]).rstrip()
+    return [content, *(line for line in (carets, *labels) if line.strip())]
 
 
 def _pieces(text: str) -> list[Span]:
-    """The text in pieces of at most `_WIDEST` columns, cut after spaces where it can be."""
+    """The text in pieces of at most `_WIDEST` columns, cut after spaces if possible."""
     pieces = [Span(0, 0)]
     for start, end in _parts(text):
         first = pieces[-1].start
@@ -335,7 +330,7 @@ def _pieces(text: str) -> list[Span]:
 
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:
-    """Words with the spaces after them; of what has no space for a whole line, the graphemes."""
+    """Words with the spaces after them; a word wider than a line is divided into graphemes."""
     for word in _SPACED.finditer(text):
         if display_width(visible(word[0].rstrip())) <= _WIDEST:
             yield word.span()
@@ -344,32 +339,32 @@ def _parts(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _notes(case: Case, rule: Rule, encoding: Encoding | None) -> dict[str, str]:
-    """What to write beside the words of the rule in the chart, and beside a sink.
+    """Notes for the words of the rule and for a sink in the chart, by word.
 
-    The chart tells words by their spelling, so a word that the text has twice gets no note.
+    The chart identifies words by their spelling, so a word that the text has twice gets no note.
     """
     notes: dict[str, str] = {}
     for place in rule.places():
         if place.end != "key":
             continue
         text = rule.text_of(case.sample, place.end)
-        spelled = [text[slice(*word)] for word in words(text)]
+        spellings = [text[slice(*word)] for word in words(text)]
         for span in rule.locate(place.selector, case.sample, place.end):
-            for label, word in zip(spelled, words(text), strict=True):
-                if word.start < span.end and span.start < word.end and spelled.count(label) == 1:
+            for label, word in zip(spellings, words(text), strict=True):
+                if word.start < span.end and span.start < word.end and spellings.count(label) == 1:
                     notes[label] = place.field
-    sink = _unranked(rule, encoding) if encoding else None
+    sink = _unranked_sink(rule, encoding) if encoding else None
     return notes if sink is None else {sink: "a sink, not ranked", **notes}
 
 
-def _unranked(rule: Rule, encoding: Encoding) -> str | None:
-    """The first word of a text where it competes for no rank, as the chart has it."""
+def _unranked_sink(rule: Rule, encoding: Encoding) -> str | None:
+    """The chart's label of the first word, if that word is a sink that the rule does not rank."""
     if getattr(rule, "top", None) is None or getattr(rule, "among", None) != "words":
         return None
     site = encoding.site(rule.site)
     first, *others = groups(encoding.keys(site.name))
-    sunk = site.causal and not first.special and len(first.positions) == 1
-    return first.label if sunk and first.label not in [word.label for word in others] else None
+    is_sink = site.causal and not first.special and len(first.positions) == 1
+    return first.label if is_sink and first.label not in [word.label for word in others] else None
 
 
 def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:

@@ -1,10 +1,11 @@
-"""Whether the places of the words alone do as well as the heads of a suite.
+"""The order control: whether word order alone does as well as the heads of a suite.
 
-A minimal pair in which the subject always comes first is won by any head that takes the first
-noun, and a relation that mostly spans two words by any head that looks two words back. Such a suite
-says little about what a head attends to; cases in the other order, or at another distance, mend it.
+If the subject always comes first in a suite's minimal pairs, any head that takes the first noun
+passes them. If its relations mostly span two words, any head that looks two words back passes. Such
+a suite says little about what a head attends to; cases in another order or at another distance
+help.
 
-The heads are compared with each rule of position on the same pairs of words, once a run is over.
+After a run, each rule of position is compared with the heads on the same pairs of words.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from attnprobe.cases import Case
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.names import Key
 from attnprobe.core.stats import paired_p
-from attnprobe.core.texts import Sample, Span
+from attnprobe.core.texts import Sample
 from attnprobe.core.wording import format_p, plural
 from attnprobe.relations.arcs import best_offset_index
 from attnprobe.rules import Rule
@@ -25,15 +26,15 @@ from attnprobe.words.looks import OFFSETS
 from attnprobe.words.segmentation import words
 from attnprobe.words.selectors import Predicts, Selector
 
-# Fewer pairs than this always lie somehow.
+# The fewest pairs to judge: a position fits fewer pairs by accident.
 LEAST = 4
-# From so many pairs on the heads must be better than a rule of position beyond chance.
+# From this many pairs on, the heads must be significantly better than a rule of position.
 TESTED = 10
 SIGNIFICANT = 0.05
-# Bounds that want one word to find the other; a `max` alone does not.
+# Bounds that require one word to find the other; a `max` alone does not.
 _BOUNDS = ("min", "top", "over")
 
-# Of each check, what became of its expectations.
+# The outcomes of each check's expectations, in file order.
 Outcomes = Mapping[Key, Sequence[str]]
 
 
@@ -41,13 +42,15 @@ Outcomes = Mapping[Key, Sequence[str]]
 class Habit:
     """A rule of position that does about as well as the heads of a suite.
 
+    For example, "to" stands 1 word back from "from" in 9 of 10 pairs, and the heads pass in 9.
+
     Attributes:
-        file: of the suite's cases; of several files all names, with commas.
-        model: that was judged.
-        pairs: how many word pairs the rule was compared on.
-        habit: what the rule is, in words.
-        offset, right: the fixed distance in words that finds most of all pairs, and how many.
-        found, passed: how many of `pairs` the rule finds, and in how many the heads pass.
+        file: the file of the suite's cases, or several files with commas.
+        pairs: the number of word pairs that the rule is compared on.
+        habit: the rule in words: `"to" stands before "over"`.
+        offset, right: the fixed distance in words that most pairs of the suite have, and the
+            number of pairs that have it.
+        found, passed: the number of `pairs` that the rule finds, and that the heads pass.
         p: exact one-sided McNemar test of the heads against the rule; None for few pairs.
     """
 
@@ -73,12 +76,14 @@ class Habit:
 
 @dataclass(frozen=True)
 class StatedPair:
-    """Two words that a case relates, by the numbers of the words in their text; plain data.
+    """Two words that a case relates; plain data, which workers of pytest-xdist can send.
 
     Attributes:
-        file, id, row: of the case; `expectation` the number of its rule there.
-        named: the model that the case names, if it names one.
-        over: None without a contrast that is a word of the text.
+        file, id, row: file, id and row of the case.
+        expectation: index of the expectation in the case.
+        named: the model that the case names, if any.
+        from_, to: index of each word in the text.
+        over: index of the contrast word; None if no contrast is a word of the text.
     """
 
     suite: str
@@ -98,14 +103,14 @@ class StatedPair:
 
     @property
     def place(self) -> tuple[str, int, int, int | None]:
-        """What equal pairs share."""
+        """The text and the words; equal for pairs that count once."""
         return self.text, self.from_, self.to, self.over
 
 
 def stated_pairs(cases: Iterable[Case]) -> tuple[StatedPair, ...]:
-    """The word pairs of cases that are expected to pass, of rules that want one to find the other.
+    """The word pairs of the rules that require one word of a text to find another.
 
-    A rule whose words lie in two texts states none.
+    Cases with `xfail` or `skip`, and rules whose words lie in two texts, have none.
     """
     return tuple(
         pair for case in cases if case.xfail is None and case.skip is None for pair in _pairs(case)
@@ -115,15 +120,14 @@ def stated_pairs(cases: Iterable[Case]) -> tuple[StatedPair, ...]:
 def habits(
     stated: Iterable[StatedPair], outcomes: Outcomes, models: Sequence[str]
 ) -> tuple[Habit, ...]:
-    """The rules of position that do as well as the heads, at most one a suite and model.
+    """The rules of position that do as well as the heads, at most one for a suite and model.
 
-    A pair counts once, however many cases of its text state it; the heads pass it if they pass
-    each of them. Pairs that could not be measured are left out. A suite of which a part did not
-    run is not judged.
+    A pair counts once, even if several cases state it; the heads pass it if they pass all of these
+    cases. Pairs that could not be measured are left out. A suite that did not run completely is not
+    judged.
 
     Args:
-        outcomes: of the expectations of each record, in their order.
-        models: those that a case runs on if it names none.
+        models: the models of a case that names none.
     """
     suites: dict[tuple[str, str], list[StatedPair]] = {}
     for pair in stated:
@@ -136,11 +140,11 @@ def habits(
 def _habit(suite: str, model: str, pairs: Sequence[StatedPair], outcomes: Outcomes) -> Habit | None:
     passed: dict[tuple[str, int, int, int | None], bool] = {}
     for pair in pairs:
-        found = outcomes.get(pair.key(model))
-        if found is None:
+        judged = outcomes.get(pair.key(model))
+        if judged is None:
             return None
-        # A record without expectations was not measured.
-        outcome = found[pair.expectation] if pair.expectation < len(found) else "error"
+        # A check without outcomes was not measured.
+        outcome = judged[pair.expectation] if pair.expectation < len(judged) else "error"
         if outcome != "error":
             passed[pair.place] = passed.get(pair.place, True) and outcome != "failed"
     steps = {place: place[2] - place[1] for place in passed}
@@ -157,7 +161,7 @@ def _habit(suite: str, model: str, pairs: Sequence[StatedPair], outcomes: Outcom
     ]
     best: Habit | None = None
     files = ", ".join(sorted({pair.file for pair in pairs}))
-    for words_, hits in rules:
+    for habit, hits in rules:
         heads = {place: passed[place] for place in hits}
         count, finds, passes = len(hits), sum(hits.values()), sum(heads.values())
         p = None
@@ -169,19 +173,19 @@ def _habit(suite: str, model: str, pairs: Sequence[StatedPair], outcomes: Outcom
         if count < LEAST or not as_well:
             continue
         if best is None or finds - passes > best.found - best.passed:
-            best = Habit(files, suite, model, count, words_, offset, right, finds, passes, p)
+            best = Habit(files, suite, model, count, habit, offset, right, finds, passes, p)
     return best
 
 
 def best_offset(steps: Sequence[int]) -> tuple[int, int]:
-    """The fixed distance in words, of OFFSETS, that most pairs have, and how many have it.
+    """The distance in OFFSETS that most pairs have, and the number of pairs that have it.
 
     Args:
-        steps: how many words to the right of `from` each `to` stands.
+        steps: for each pair, how many words `to` stands to the right of `from`.
     """
     counts = [steps.count(offset) for offset in OFFSETS]
-    place = best_offset_index(counts)
-    return OFFSETS[place], counts[place]
+    index = best_offset_index(counts)
+    return OFFSETS[index], counts[index]
 
 
 def distance(step: int) -> str:
@@ -199,12 +203,11 @@ def _pairs(case: Case) -> Iterator[StatedPair]:
         text = _one_text(rule, case.sample)
         if text is None:
             continue
-        places: dict[str, int] = {}
-        # A special token stands nowhere in the text.
-        for name, selector in selectors.items():
-            with suppress(SelectorError):
-                places[name] = _word(rule, selector, case.sample)
-        if {"from", "to"} <= places.keys() and places["from"] != places["to"]:
+        indices: dict[str, int] = {}
+        for field, selector in selectors.items():
+            with suppress(SelectorError):  # a special token is no word of the text
+                indices[field] = _word_index(rule, selector, case.sample)
+        if {"from", "to"} <= indices.keys() and indices["from"] != indices["to"]:
             yield StatedPair(
                 case.suite,
                 case.mark.file,
@@ -213,35 +216,35 @@ def _pairs(case: Case) -> Iterator[StatedPair]:
                 number,
                 case.model,
                 text,
-                places["from"],
-                places["to"],
-                places.get("over"),
+                indices["from"],
+                indices["to"],
+                indices.get("over"),
             )
 
 
 def _one_text(rule: Rule, sample: Sample) -> str | None:
-    """The text that both ends of a rule lie in; None where they lie in two, or in none."""
+    """The text of both ends of a rule; None if they lie in two texts, or token ids replace it."""
     text = rule.text_of(sample, "query")
     apart = rule.site == "cross" or text != rule.text_of(sample, "key")
     return None if apart or sample.ids is not None else text
 
 
-def _word(rule: Rule, selector: Selector, sample: Sample) -> int:
-    """The number of the first word that a selector means; of a row that predicts, the one before.
+def _word_index(rule: Rule, selector: Selector, sample: Sample) -> int:
+    """The index of a selector's first word; for a row that predicts it, the index before.
 
-    Words of two texts are numbered through, as the model reads them.
+    Indices of the second of two texts continue those of the first.
 
     Raises:
-        SelectorError: it means no word.
+        SelectorError: the selector has no word.
     """
     spans = rule.locate(selector, sample, "query")
     if not spans:
         raise SelectorError("no word")
     (first, *_) = spans
     text = rule.text_of(sample, "query")
-    number = next(index for index, word in enumerate(words(text)) if _touch(word, first))
-    return number - any(isinstance(part, Predicts) for part in selector.parts)
-
-
-def _touch(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end
+    overlapping = (
+        index
+        for index, word in enumerate(words(text))
+        if word.start < first.end and first.start < word.end
+    )
+    return next(overlapping) - any(isinstance(part, Predicts) for part in selector.parts)

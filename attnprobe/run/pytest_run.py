@@ -1,4 +1,4 @@
-"""pytest as a child process whose plugin writes a results file."""
+"""Runs pytest as a child process and reads the results file that the plugin writes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from attnprobe.results.records import Results, read_results
 
 TESTS_FAILED = 1
-_WENT_THROUGH = (0, TESTS_FAILED)
+_COMPLETE = (0, TESTS_FAILED)
 _NOTHING_COLLECTED = 5
-# What pytest's exit codes mean where they leave nothing to be judged.
+# The exit codes of pytest after which there is nothing to judge.
 _MEANINGS = {
     2: "was interrupted, or could not read its case files or a baseline; its output above says why",
     3: "had an internal error",
@@ -29,9 +29,9 @@ class PytestRun:
     """A pytest process that has ended.
 
     Attributes:
-        status: its exit code; negative where a signal killed it.
-        results: None where it did not go through, or the plugin did not run.
-        output: what it printed, where that was captured.
+        status: the exit code; negative if a signal killed the process.
+        results: None if the run was not complete, or the plugin did not run.
+        output: the captured output; empty if it was not captured.
     """
 
     status: int
@@ -40,8 +40,8 @@ class PytestRun:
 
     @property
     def problem(self) -> str:
-        """Why a run has no results, as half a sentence; its output is above."""
-        if self.status in _WENT_THROUGH:
+        """Why the run has no results, as a clause for a message below pytest's output."""
+        if self.status in _COMPLETE:
             return "pytest left no results: the plugin did not run"
         if self.status < 0:
             return f"pytest was killed by signal {-self.status}"
@@ -56,25 +56,25 @@ def run_pytest(
     variables: Mapping[str, str] | None = None,
     captures: bool = False,
 ) -> PytestRun:
-    """Runs pytest in the working directory, and reads the results that it leaves.
+    """Runs pytest in the working directory and returns its results.
 
     Args:
-        variables: added to the environment.
-        captures: keeps the output instead of printing it.
+        variables: variables to add to the environment.
+        captures: whether to capture the output instead of printing it.
 
     Raises:
         ResultsError: the results cannot be read.
     """
-    # A folder of this run's own: nobody else's results can be taken for its results.
+    # In a temporary folder, no other run's results can be mistaken for these.
     with tempfile.TemporaryDirectory(prefix="attnprobe-") as folder:
         file = Path(folder) / "results.json"
         command = [sys.executable, "-m", "pytest", "--attn-json", str(file), *arguments]
         environment = os.environ | (variables or {})
         sys.stdout.flush()
-        # The plugin writes the file when the run is over: a run that was killed leaves none.
+        # The plugin writes the file at the end, so a killed run leaves none.
         done = subprocess.run(
             command, check=False, env=environment, capture_output=captures, text=True
         )
         output = done.stdout + done.stderr if captures else ""
-        went_through = done.returncode in _WENT_THROUGH and file.exists()
-        return PytestRun(done.returncode, read_results(file) if went_through else None, output)
+        complete = done.returncode in _COMPLETE and file.exists()
+        return PytestRun(done.returncode, read_results(file) if complete else None, output)

@@ -1,17 +1,17 @@
-"""Judges cases against one model: plan, one pass over the texts, verdicts.
+"""Judges cases on one model: plans them, measures their texts, reaches verdicts.
 
-Texts are measured in blocks, in the order in which cases name them, each block with all cases on
-its texts: one forward pass serves all that is asked of a text. The blocks depend on the suite
-alone, not on which case is judged first, so a worker of pytest-xdist gets the same numbers as a
-run in one process. Each worker measures the blocks of its items, so a block whose cases two workers
-judge is measured in both.
+Texts are measured in blocks, in the order of the cases. A block has all cases on its texts, so that
+one forward pass over a text serves all of them. The blocks depend only on the suite, not on the
+case that is judged first; so a worker of pytest-xdist gets the same numbers as a run in one
+process. If two workers judge cases of one block, both measure it.
 
-Rows are kept until their case is judged. With the next block those of all cases that come before it
-are let go, which other workers judge; such a block is measured anew if it is wanted after all.
+The runner keeps rows until their case is judged. When it measures a block, it discards the rows of
+all cases before that block, which other workers judge; if such a case is judged after all, its
+block is measured again.
 
-What a rule on two words passes for by chance is taken over the texts of its file, whatever cases
-are selected; of a large file over some texts, drawn by a fixed seed, which come first in its
-blocks. Their rows are captured in the same passes.
+The chance rate of a rule on two words is taken over all texts of its file, whatever cases are
+selected. For a large file, a fixed seed draws some of the texts, which come first in the blocks.
+Their rows are captured in the same passes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -37,30 +38,30 @@ from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import PairOutcomes, WordPair, WordPairChance, WordPairs
 from attnprobe.words.heads import HeadSet
 
-# Texts that are measured together.
+# The number of texts that are measured together.
 BLOCK = 64
-# Rules on two words of one row. Where one does not hold, the other heads of its layer are of
-# interest; other rules have charts of their own.
+# Rules on two words of one row. If one fails, the report shows the other heads of its layer; other
+# rules have their own charts.
 WORD_PAIRS = ("attends", "ignores")
-# Texts of a file that chance rates are taken over, at most.
+# The most texts of a file that chance rates are taken over.
 CONTROLS = 64
 SEED = 0
 
 
-# What became of a case by its expectations alone, whatever mark it has.
+# The outcome of a case by its expectations alone, whatever its marks.
 CaseFound = Literal["passed", "failed", "error"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one expectation: a verdict, or why there is none.
+    """The verdict on one expectation of a case, or the error instead.
 
     Attributes:
-        matrix: `[target, source]` for the verdict's picture, where pictures were asked for; rows
-            that were not captured are NaN.
-        panel: all heads of the layer that decided, beside that picture.
-        chosen_elsewhere: head sets of the lock file that were chosen on other weights than those
-            of this model, where that is known.
+        encoding: None if the model cannot take the text.
+        matrix: the weights `[target, source]` of the verdict's picture; rows that were not captured
+            are NaN. None without pictures.
+        panel: all heads of the deciding layer, for a picture beside the first.
+        chosen_elsewhere: head sets of the lock file that were chosen on other weights.
     """
 
     expectation: Expectation
@@ -74,10 +75,11 @@ class Finding:
 
 @dataclass
 class _Plan:
-    """One expectation on its way: its needs, then what they gave, or the error that ended it.
+    """The requests of one expectation, and later the answers or an error.
 
     Attributes:
-        pictured: the rows that a picture of the verdict may show.
+        pictured: requests for the rows of the verdict's picture.
+        found: the answer to each request.
     """
 
     encoding: Encoding | None = None
@@ -87,13 +89,13 @@ class _Plan:
     error: AttnprobeError | None = None
 
     @property
-    def asked(self) -> tuple[Need | Readout, ...]:
+    def requests(self) -> tuple[Need | Readout, ...]:
         return self.needs + self.pictured
 
 
 @dataclass
 class _Control:
-    """A rule to be tried on the other word pairs of one text."""
+    """A rule on two words, and the other word pairs of one text that it is tried on."""
 
     chance: WordPairChance
     encoding: Encoding
@@ -101,7 +103,7 @@ class _Control:
     plan: _Plan
 
     def judged_words(self, outcomes: PairOutcomes) -> set[tuple[str, str]]:
-        """The words of the pairs that could be judged."""
+        """The spellings of both words of each pair that could be judged."""
         site = self.chance.pair.site
         queries, keys = self.encoding.queries(site), self.encoding.keys(site)
         judged = np.flatnonzero(outcomes.judged).tolist()
@@ -110,14 +112,15 @@ class _Control:
 
 @dataclass(eq=False)
 class _Suite:
-    """The rules and texts of one file for one model, and what its rules pass for by chance.
+    """The rules and texts of one file on one model, and the chance rates of its rules.
 
     Attributes:
-        related: every rule of the file and its text.
-        controls: the texts that chance rates are taken over; token ids hold no words.
-        cases: those of the run.
-        block: in which the controls are measured; None for a case that is in no block.
-        chances: by `WordPair.rate_key`, or why it cannot be measured; None until it is tried.
+        related: every rule of the file with its text.
+        controls: the texts that chance rates are taken over; token ids have no words.
+        cases: the cases of the file that run.
+        block: the block that measures the controls; None for a case in no block.
+        chances: the chance of each `WordPair.rate_key`, or the fault of its rule; None until it is
+            measured.
     """
 
     related: Sequence[tuple[Sample, Rule]]
@@ -128,8 +131,10 @@ class _Suite:
 
     @classmethod
     def of(cls, case: Case) -> _Suite:
-        """The suite of a case; a probe in Python is alone with its own text."""
-        related = case.related or tuple((case.sample, one.rule) for one in case.expectations)
+        """The suite of a case; the suite of a probe in Python has only the probe's text."""
+        related = case.related or tuple(
+            (case.sample, expectation.rule) for expectation in case.expectations
+        )
         texts = list(dict.fromkeys(sample for sample, _ in related if sample.ids is None))
         if len(texts) > CONTROLS:
             chosen = random.Random(SEED).sample(range(len(texts)), CONTROLS)
@@ -138,14 +143,14 @@ class _Suite:
 
 
 class Runner:
-    """Measures and judges cases, each once if they are judged in their order.
+    """Measures and judges cases; cases that are judged in their order are measured once.
 
     Args:
         batch_tokens: tokens in one forward pass, padding included.
-        pictures: also capture what the pictures of all verdicts need, in the same pass.
-        block: how many texts are measured at a time.
-        chance_max: a verdict whose rule passes for more of the other word pairs of the suite than
-            this share is vacuous; None takes no chance rates.
+        pictures: whether to capture the rows of the verdicts' pictures in the same pass.
+        block: the number of texts that are measured together.
+        chance_max: a verdict is vacuous if its rule passes for a larger share of the suite's other
+            word pairs; None measures no chance rates.
     """
 
     def __init__(
@@ -180,7 +185,7 @@ class Runner:
         self._plans: dict[Case, list[_Plan]] = {}
 
     def _assign(self, suites: Iterable[_Suite], block: int) -> None:
-        """Gives every text its block, the controls of a suite together at its start."""
+        """Assigns every text to a block, the controls of a suite to one block before its texts."""
         numbers: dict[Sample, int] = {}
         count = 0
         for suite in suites:
@@ -194,7 +199,7 @@ class Runner:
                 if text not in numbers:
                     numbers[text] = count // block
                     count += 1
-            # Texts that another file has as well may all stand in its blocks.
+            # All texts of a suite can be in earlier blocks, if another file has them as well.
             suite.block = numbers[next(iter(texts))]
             for case in suite.cases:
                 self._block_of[case] = numbers[case.sample]
@@ -203,7 +208,10 @@ class Runner:
             self._blocks[number].append(case)
 
     def judge(self, case: Case) -> tuple[Finding, ...]:
-        """What became of each expectation of the case, in their order."""
+        """The finding of each expectation of the case, in file order.
+
+        An error of an expectation becomes part of its finding.
+        """
         if case not in self._suites:
             self._suites[case] = _Suite.of(case)
             self._suites[case].cases.append(case)
@@ -219,7 +227,7 @@ class Runner:
         )
 
     def pictured(self, finding: Finding) -> Finding:
-        """The finding with the weights that its picture shows, by a pass of their own."""
+        """The finding with the weights of its picture, which takes another pass."""
         if finding.verdict is None or finding.verdict.picture is None or finding.encoding is None:
             return finding
         picture = finding.verdict.picture
@@ -230,19 +238,20 @@ class Runner:
         panel = _panel(rows, expectation=finding.expectation, verdict=finding.verdict)
         return replace(finding, matrix=_matrix(rows, picture), panel=panel)
 
-    def _let_go(self, *, before: Case) -> None:
+    def _discard_plans(self, *, before: Case) -> None:
         place = self._order.get(before, -1)
         self._plans = {
             case: plans for case, plans in self._plans.items() if self._order.get(case, -1) > place
         }
 
     def _measure(self, number: int | None, case: Case) -> None:
-        """Measures a block with all of its cases and controls, for the sake of a case.
+        """Measures a block with all of its cases and controls.
 
         Args:
-            number: None, or that of a block with a fault in it, measures the case by itself.
+            number: the block; None, or a block that raised a fault before, measures only the case.
+            case: the case to judge.
         """
-        self._let_go(before=case)
+        self._discard_plans(before=case)
         block = None if number in self._broken else number
         cases = [case] if block is None else self._blocks[block]
         suites = [
@@ -253,22 +262,25 @@ class Runner:
             and (suite is self._suites[case] if block is None else suite.block == block)
         ]
         try:
-            plans = {one: [self._plan(one, entry) for entry in one.expectations] for one in cases}
+            plans = {
+                planned: [self._plan(planned, expectation) for expectation in planned.expectations]
+                for planned in cases
+            }
             controls = {suite: list(self._controls(suite)) for suite in suites}
-            asked = [plan for own in plans.values() for plan in own]
-            asked += [control.plan for own in controls.values() for control in own]
-            self._collect([plan for plan in asked if plan.error is None])
+            all_plans = list(chain.from_iterable(plans.values()))
+            all_plans += [control.plan for control in chain.from_iterable(controls.values())]
+            self._collect([plan for plan in all_plans if plan.error is None])
         except Exception:
-            # A fault, as of one case's rule: from now on each case of the block is on its own.
+            # One case's rule may have raised, so from now on the block's cases run one by one.
             if block is not None:
                 self._broken.add(block)
             raise
         for suite in suites:
-            suite.chances = _tally(controls[suite])
+            suite.chances = _chances(controls[suite])
         self._plans |= plans
 
     def _controls(self, suite: _Suite) -> Iterator[_Control]:
-        """Each kind of rule of the suite's cases with each text that it is tried on."""
+        """The controls of each kind of rule in the suite's cases, on each text."""
         kinds: dict[Hashable, WordPairChance] = {}
         for case in suite.cases:
             for expectation in case.expectations:
@@ -294,7 +306,7 @@ class Runner:
                     controls = drawn[key]
                     needs = chance.needs(encoding, controls) if controls else ()
                 except AttnprobeError:
-                    continue  # an error of its own case, if it is one of the run
+                    continue  # if a case of the run has this text, its finding has the error
                 if controls:
                     yield _Control(chance, encoding, controls, _Plan(encoding, needs))
 
@@ -302,7 +314,7 @@ class Runner:
         try:
             return rule.chance(self.model.encode(sample))
         except AttnprobeError:
-            return None  # `needs` raises the same, as an error of the expectation
+            return None  # `needs` raises the same error, which the finding reports
 
     def _plan(self, case: Case, expectation: Expectation) -> _Plan:
         encoding = None
@@ -311,26 +323,26 @@ class Runner:
             needs = expectation.rule.needs(encoding)
         except AttnprobeError as error:
             return _Plan(encoding, error=error)
-        needs = tuple(_over(need, case.reference) for need in needs)
+        needs = tuple(_with_reference(need, case.reference) for need in needs)
         rows = [need for need in needs if self._pictures and isinstance(need, Need)]
         return _Plan(encoding, needs, tuple(_whole(need, encoding) for need in rows))
 
     def _collect(self, plans: Sequence[_Plan]) -> None:
-        """Gets what all plans need in one go, each need once."""
-        asked = [need for plan in plans for need in plan.asked]
+        """Answers the requests of all plans together, equal requests once."""
+        requests = [need for plan in plans for need in plan.requests]
         try:
-            found = answers(self.model, asked, batch_tokens=self._batch_tokens)
+            found = answers(self.model, requests, batch_tokens=self._batch_tokens)
         except AttnprobeError as error:
             if len(plans) == 1:
                 plans[0].error = error
                 return
-            # One bad text must not take the others along: halves find out whose error it is.
+            # Halving finds the plan with the error, so that the others are measured.
             middle = len(plans) // 2
             self._collect(plans[:middle])
             self._collect(plans[middle:])
             return
         for plan in plans:
-            plan.found = {need: found[need] for need in plan.asked}
+            plan.found = {need: found[need] for need in plan.requests}
 
     def _finding(self, expectation: Expectation, plan: _Plan, suite: _Suite) -> Finding:
         if plan.error is not None:
@@ -348,7 +360,7 @@ class Runner:
         return Finding(expectation, plan.encoding, verdict, None, matrix, panel)
 
     def _with_chance(self, verdict: Verdict, pair: WordPair | None, suite: _Suite) -> Verdict:
-        """The verdict with its chance rate; one that holds, but for too many pairs, is vacuous."""
+        """The verdict with its chance rate; it becomes vacuous if it holds for too many pairs."""
         if pair is None or self._chance_max is None or suite.chances is None:
             return verdict
         chance = suite.chances.get(pair.rate_key, Chance(0, 0, 0))
@@ -364,25 +376,25 @@ class Runner:
 
 
 def sum_up(verdicts: Sequence[Verdict | None]) -> CaseFound:
-    """What was found of a case, or a relation: what was not measured comes before what failed."""
+    """The outcome of a case or a relation; an error, which is None here, outweighs a failure."""
     outcomes = {verdict.outcome if verdict else "error" for verdict in verdicts}
     return "error" if "error" in outcomes else "failed" if "failed" in outcomes else "passed"
 
 
-def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
-    """The chances by `WordPair.rate_key` over all measured texts, or what a rule did wrong."""
+def _chances(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
+    """The chance of each `WordPair.rate_key` over all texts, or the fault of its rule."""
     passed: Counter[Hashable] = Counter()
     pairs: Counter[Hashable] = Counter()
     words: dict[Hashable, set[tuple[str, str]]] = {}
     faults: dict[Hashable, str] = {}
     for control in controls:
         if control.plan.error is not None:
-            continue  # an error of its own case as well
+            continue  # if a case of the run has this text, its finding has the error
         rows = [control.plan.found[need] for need in control.plan.needs]
         kind = control.chance.pair.rate_key
         try:
             outcomes = control.chance.judge(rows, control.pairs)
-        except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
+        except Exception as error:  # noqa: BLE001  a rule of another package can raise anything
             faults[kind] = f"{type(error).__name__}: {error}"
             continue
         passed[kind] += int(outcomes.passed[outcomes.judged].sum())
@@ -393,15 +405,15 @@ def _tally(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
 
 
 def _whole(need: Need, encoding: Encoding) -> Need:
-    """The need widened to all rows, if the picture will show them all."""
+    """The request widened to all rows, if the picture will show them all."""
     length = len(encoding.queries(need.site))
     if length > WHOLE_PICTURE:
         return need
     return Need(need.sample, need.site, need.layers, tuple(range(length)))
 
 
-def _over(need: Need | Readout, reference: tuple[Sample, ...]) -> Need | Readout:
-    """A readout whose mean ablation is over these texts; anything else as it is."""
+def _with_reference(need: Need | Readout, reference: tuple[Sample, ...]) -> Need | Readout:
+    """The request with these texts as reference, if it is a readout with a mean ablation."""
     if isinstance(need, Readout) and need.ablation and need.ablation.how == "mean":
         return replace(need, ablation=replace(need.ablation, reference=reference))
     return need
@@ -422,9 +434,9 @@ def _matrix(rows: Rows, picture: Picture) -> Floats:
 
 
 def _panel(rows: Rows, *, expectation: Expectation, verdict: Verdict) -> LayerPanel | None:
-    """All heads of the layer that decided, where a word pair did not pass: which head does better?
+    """All heads of the deciding layer, to see which would pass a word pair that did not.
 
-    None where heads of several layers decided together, and for a text that is not drawn whole.
+    None if the verdict passed, if heads of several layers decided, or if the text is too long.
     """
     picture = verdict.picture
     if picture is None or verdict.outcome == "passed" or expectation.rule.kind not in WORD_PAIRS:
