@@ -1,1 +1,1 @@
-"""Two runs or two models side by side."""
+"""Comparisons of two runs or two models."""

@@ -1,16 +1,15 @@
-"""Two runs side by side: what broke, what was mended, and what moved without changing its outcome.
+"""Two runs compared: which checks broke, which were fixed, and which numbers moved.
 
-Pure data: results in, changes out. A case is known by its file, id, row and model name, never by
-its node id, which pytest-xdist and other selections of models rewrite.
+The input is results, the output changes; nothing is run. A `Key` identifies a case in both runs.
 
-**Moved.** A number has moved where it changed by more than `TOLERANCE_SHARE` of what it was and by
-more than `TOLERANCE` in its own unit; a cast to bfloat16 stays within. Stronger is towards the side
-on which the bound holds: up for `>=` and `>`, down for `<=` and `<`.
+**Moved.** A number moved if it changed by more than `TOLERANCE_SHARE` of its old value and by more
+than `TOLERANCE` in its own unit. A cast to bfloat16 stays within these tolerances. Stronger means
+towards the side on which the bound holds: up for `>=` and `>`, down for `<=` and `<`. On another
+text, no number counts as moved.
 
-A number on another text is neither.
-
-**The same expectation.** It has the same rule and arguments but for the bounds that the rule
-declares: `min: 0.3` may become `min: 0.4`, and `offset: -1` may not become `offset: 2`.
+**The same expectation.** Two expectations are the same if they have the same rule and arguments,
+except for the bounds that the rule declares: `min: 0.3` may become `min: 0.4`, but `offset: -1` may
+not become `offset: 2`.
 """
 
 from __future__ import annotations
@@ -39,35 +38,34 @@ from attnprobe.results.records import (
 from attnprobe.rules import RULES, Rule
 
 Kind = Literal["kept", "fixed", "broken", "weaker", "stronger", "new", "gone"]
-# What a reader wants to see first comes first.
+# In the order of reports: the kinds that readers need most come first.
 KINDS: tuple[Kind, ...] = ("broken", "gone", "weaker", "fixed", "stronger", "new", "kept")
 
 TOLERANCE = 0.01
 TOLERANCE_SHARE = 0.05
 
-# What the bounds of a relation are filed under; the one argument of each is a bound.
+# The rule name of a relation's bounds in results; the one argument of each is a bound.
 RELATION = "relation"
 _HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
-_NAMED = 3  # cases that a message names
+_MOST_NAMED = 3  # cases that a message names
 _DISTANCE = re.compile(r"distance [+-][0-9]+$")
-# How the names of bounds begin that ask for a least value; what `top` asks for is another thing in
-# `attends` and in `ignores`.
+# Prefixes of bounds that demand a least value. `top` is not among them, because `attends` and
+# `ignores` demand opposite things with it.
 _LEAST = ("min", "margin", "ratio", "accuracy", "above")
 
 
 class Step(NamedTuple):
-    """One bounded number, before and now; None where it was not measured."""
+    """A bounded number before and now: weight 0.41, then 0.33. None if it was not measured."""
 
     old: Bound | None
     new: Bound | None
 
     @property
     def gain(self) -> float | None:
-        """Change towards the side on which the bound holds, in the number's own unit.
+        """The change towards the side on which the bound holds, in the number's own unit.
 
-        Two numbers of one unit, such as a weight and a margin, are compared by how far each is
-        from its bound; None where one was not measured or they have no unit in common (a rank and
-        a weight).
+        Different numbers of one unit, such as two weights, are compared by their distances from
+        their bounds. None if one was not measured, or if the units differ (a rank and a weight).
         """
         old, new = self.old, self.new
         if old is None or new is None or not old.direction or not new.direction:
@@ -75,15 +73,15 @@ class Step(NamedTuple):
         if _number(old) == _number(new):
             return new.direction * (new.observed - old.observed)
         if old.unit == new.unit and old.slack is not None and new.slack is not None:
-            # Another of the rule's bounds is the nearest now: what they share is the room left.
+            # Another bound of the rule is the nearest now; only the slack can be compared.
             return new.slack - old.slack
         return None
 
     @property
     def by(self) -> float | None:
-        """The gain as a share of what the number was: -0.2 is a fifth weaker.
+        """The gain as a share of the old value: -0.2 is a fifth weaker.
 
-        None where the two are numbers of two kinds, where one was not measured, or where it was 0.
+        None if the numbers are of two kinds, if one was not measured, or if the old one was 0.
         """
         old, new, gain = self.old, self.new, self.gain
         if gain is None or old is None or new is None or not old.observed:
@@ -92,14 +90,14 @@ class Step(NamedTuple):
 
     @property
     def moved(self) -> Literal[-1, 0, 1]:
-        """-1 weaker, 1 stronger, 0 where the change is within the tolerances."""
+        """-1 weaker, 1 stronger, 0 within the tolerances."""
         if self.gain is None or self.old is None:
             return 0
         beyond = abs(self.gain) > max(TOLERANCE, TOLERANCE_SHARE * abs(self.old.observed))
         return _sign(self.gain if beyond else 0)
 
     def falls_by(self, share: float) -> bool:
-        """Whether the number fell by more than a share of what it was; see `Move.weaker_than`."""
+        """Whether the number fell by more than a share of its old value, as `Move.weaker_than`."""
         if self.old is None:
             return False
         if self.gain is None:
@@ -109,11 +107,11 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Move:
-    """One expectation, before and now.
+    """One expectation before and now.
 
     Attributes:
-        moved: -1 weaker, 1 stronger, 0 neither: whether the outcome is another, or the change of
-            the deciding number beyond the tolerances; of another text the outcome alone.
+        moved: -1 weaker, 1 stronger, 0 neither, by the outcome or, if it is the same, by the
+            deciding number; on another text by the outcome alone.
     """
 
     old: ExpectationResult
@@ -122,14 +120,14 @@ class Move:
 
     @property
     def deciding(self) -> Step:
-        """The number that decided before, and the one that decides now."""
+        """The deciding number before and the deciding number now."""
         return Step(self.old.deciding, self.new.deciding)
 
     @property
     def weights(self) -> tuple[Step, ...]:
-        """Each weight that was bounded before, whether it decided or not, before and now.
+        """Each weight that had a bound before, whether it decided or not.
 
-        A weight that is bounded no longer is paired with the number that decides now.
+        If the weight has no bound now, the step ends with the number that decides now.
         """
         now = {_number(bound): bound for bound in self.new.bounds if bound.unit == "weight"}
         return tuple(
@@ -139,11 +137,11 @@ class Move:
         )
 
     def weaker_than(self, share: float) -> bool:
-        """Whether a number fell by more than a share of what it was, or might have.
+        """Whether a number fell, or may have fallen, by more than a share of its old value.
 
-        The numbers are the one that decided and each bounded weight. What can now not be measured,
-        or is decided by a number of another unit, might have fallen. A fall of at most `TOLERANCE`
-        never counts, however little there was before; nor does what was not measured before.
+        The numbers are the deciding one and each bounded weight. A number may have fallen if it
+        can no longer be measured, or if a number of another unit decides now. A fall of at most
+        `TOLERANCE` never counts, nor does a number that was not measured before.
 
         Args:
             share: 0 or more: 0.2 is a fifth.
@@ -153,20 +151,24 @@ class Move:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one case, or relation, on one model.
+    """One case, or relation, on one model in both runs.
+
+    The kinds:
+
+    - `broken`: held before and no longer holds (failed, xfailed or not measured), or is a known gap
+      that can no longer be measured.
+    - `fixed`: did not hold before and holds now.
+    - `gone`: only in the old run, skipped in the new one, or no longer states an expectation.
+    - `new`: only in the new run, or skipped in the old one.
+    - `weaker`, `stronger`: holds, or does not hold, as before, but a number moved.
+    - `kept`: everything else.
 
     Attributes:
-        key: with the model's name in the new run.
-        kind: `broken` held before and holds no longer (failed, xfailed or not measured), or was a
-            measured known gap and can now not be measured; `gone` and `new` stand in one run alone,
-            or were skipped in the other, and `gone` is what no longer states all that it did;
-            `fixed` held not before and does now; `weaker` and `stronger` have the outcome of
-            before, but a number moved; else `kept`.
-        by: the largest fall of a deciding number, or where none fell the largest rise, relative
-            to what it was: -0.2 is a fifth weaker. See `Step.by`; None where nothing can be
-            compared, or the text is another.
+        key: the key, with the model's name in the new run.
+        by: the largest fall of a deciding number, or without a fall the largest rise, as in
+            `Step.by`; None if no numbers can be compared or the text differs.
         moves: the expectations that both runs judged.
-        lost: expectations of the old run that the case no longer states, or not of the same words.
+        lost: expectations of the old run that the new one does not state on the same words.
     """
 
     key: Key
@@ -179,13 +181,13 @@ class Change:
 
     @property
     def is_retexted(self) -> bool:
-        """Whether the case is known to have another text than before."""
+        """Whether the text is known to differ from the old one."""
         return self.old is not None and self.new is not None and _retexted(self.old, self.new)
 
     @property
     def loosened(self) -> tuple[str, ...]:
-        """Bounds that ask for less than before: `min 0.3 → 0.2`."""
-        return tuple(told for move in self.moves for told in _loosened(move.old, move.new))
+        """The bounds that demand less than before: `min 0.3 → 0.2`."""
+        return tuple(bound for move in self.moves for bound in _loosened(move.old, move.new))
 
     @property
     def name(self) -> str:
@@ -193,9 +195,9 @@ class Change:
         return self.key.name
 
     def weaker_than(self, share: float) -> bool:
-        """Whether a number fell by more than a share of what it was, or might have unseen.
+        """Whether a number fell, or may have fallen, by more than a share of its old value.
 
-        See `Move.weaker_than`. A case that no longer states all that it did might have.
+        See `Move.weaker_than`. A lost expectation may have fallen.
 
         Args:
             share: 0 or more: 0.2 is a fifth.
@@ -208,10 +210,10 @@ class SuiteTest:
     """The cases of one suite that both runs executed, as pairs.
 
     Attributes:
-        n: how many pairs; skipped cases are in none.
-        old_passed, new_passed: how many held.
-        p: exact McNemar test, two-sided: that so uneven a split of broken and fixed is chance.
-        low, high: 95 % interval of the change of the pass rate, new less old (Newcombe 1998,
+        n: the number of pairs, without skipped cases.
+        old_passed, new_passed: the number of cases that held in each run.
+        p: exact McNemar test of broken against fixed cases, two-sided.
+        low, high: 95 % interval of the change of the pass rate, new minus old (Newcombe 1998,
             paired, method 10).
     """
 
@@ -226,18 +228,18 @@ class SuiteTest:
 
     @property
     def change(self) -> float:
-        """Change of the pass rate, -1 to 1."""
+        """The change of the pass rate, -1 to 1."""
         return (self.new_passed - self.old_passed) / self.n
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs side by side.
+    """The comparison of two runs.
 
     Attributes:
-        changes: every case of either run, in the order of their keys.
-        suites: those with at least one pair, in the order of their names.
-        warnings: what else differs: versions, number type, weights, cases that cannot be compared.
+        changes: all cases of both runs, by key.
+        suites: the suites with at least one pair, by name.
+        warnings: other differences: versions, number type, weights, cases that cannot be compared.
     """
 
     changes: tuple[Change, ...]
@@ -248,7 +250,7 @@ class Comparison:
         return tuple(change for change in self.changes if change.kind in kinds)
 
     def counts(self) -> dict[Kind, int]:
-        """How many there are of each kind, none left out."""
+        """The number of changes of each kind, zeros included."""
         found = Counter(change.kind for change in self.changes)
         return {kind: found[kind] for kind in KINDS}
 
@@ -265,10 +267,10 @@ class Comparison:
 def compare_results(
     old: Results, new: Results, *, models: Mapping[str, str] | None = None
 ) -> Comparison:
-    """Compares two runs, relations as cases are.
+    """Compares the cases and relations of two runs.
 
     Args:
-        models: the old run's name of a model to the new run's, where they differ.
+        models: the new run's name of each model of the old run whose name differs.
 
     Raises:
         ResultsError: a run did not finish, has a case twice, or has no model of a name in
@@ -286,7 +288,7 @@ def compare_results(
 
 
 def check_baseline(run: Results) -> None:
-    """Refuses results that nothing should be held against.
+    """Refuses results that cannot serve as a baseline.
 
     Raises:
         ResultsError: the run did not finish, has a case twice, could not measure a case, or had no
@@ -295,18 +297,18 @@ def check_baseline(run: Results) -> None:
     _by_key("old", run, {})
     errors = [item for item in run.items if item.outcome == "error"]
     if errors:
-        them = plural(len(errors), "case")
-        raise ResultsError(f"{them} could not be measured: {_join_places(errors)}")
+        cases = plural(len(errors), "case")
+        raise ResultsError(f"{cases} could not be measured: {_join_places(errors)}")
     if not run.models:
         raise ResultsError("no model was judged")
 
 
 def _join_places(items: Sequence[CaseResult]) -> str:
-    return "; ".join(shorten([item.key.place for item in items], _NAMED))
+    return "; ".join(shorten([item.key.place for item in items], _MOST_NAMED))
 
 
 def compare_models(run: Results, old: str, new: str) -> Comparison:
-    """Compares two models of one run, on the cases that ran on both.
+    """Compares two models of one run on the cases that ran on both.
 
     Raises:
         ResultsError: the run has no model of one of the names, has a case twice, or did not
@@ -327,9 +329,10 @@ def compare_models(run: Results, old: str, new: str) -> Comparison:
 
 
 def pair_models(old: Results, new: Results) -> dict[str, str]:
-    """Which model of the old run is which of the new one: of the same name, or the only ones left.
+    """The new run's name of each model of the old run.
 
-    Models that are left over on either side are in no pair.
+    Models of the same name are a pair. If one model is left over in each run, these two are a pair
+    as well; otherwise models that are left over are in no pair.
     """
     before, after = _model_names(old), _model_names(new)
     pairs = {name: name for name in before if name in after}
@@ -345,7 +348,7 @@ def _model_names(run: Results) -> list[str]:
 
 
 def _only(run: Results, model: str, keys: Collection[Key]) -> Results:
-    """The run as if it had been on this model and these of its cases alone."""
+    """The part of a run on one model and some of its cases, as a run of its own."""
     wanted = [item for item in run.items if item.key in keys]
     return replace(
         run,
@@ -392,7 +395,7 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
     judged_before = old is not None and old.outcome != "skipped"
     judged_now = new is not None and new.outcome != "skipped"
     if old is None or new is None or judged_before != judged_now:
-        # Skipped is as good as not there: nothing was measured.
+        # A skipped case counts as missing, because nothing was measured.
         kind: Kind = "new" if judged_now or old is None else "gone"
         return Change(key, kind, old, new, None)
     moves, lost = _moves(old, new)
@@ -416,7 +419,7 @@ def _kind(
     if (held and not holds) or (old.outcome == "xfailed" and new.outcome == "error"):
         return "broken"
     if lost and new.outcome != "error":
-        # A case that states less holds more easily: it is not the one that it was.
+        # A case that states less holds more easily, so it does not replace the old one.
         return "gone"
     if holds and not held:
         return "fixed"
@@ -438,10 +441,10 @@ def _largest(changes: Sequence[float]) -> float | None:
 def _moves(
     old: CaseResult, new: CaseResult
 ) -> tuple[tuple[Move, ...], tuple[ExpectationResult, ...]]:
-    """Pairs of expectations that state the same but for their bounds, in the new order.
+    """Pairs the expectations that are the same except for their bounds.
 
     Returns:
-        The pairs, and the old expectations that are in none.
+        The pairs in the new order, and the old expectations without a pair.
     """
     before, now = _by_statement(old.expectations), _by_statement(new.expectations)
     moves = tuple(
@@ -455,7 +458,7 @@ def _moves(
 def _by_statement(
     expectations: Iterable[ExpectationResult],
 ) -> dict[tuple[str, str, int], ExpectationResult]:
-    """Expectations by rule and arguments, bounds left out so that a new bound is no new case."""
+    """Expectations by rule, arguments without bounds, and a counter of equal ones."""
     seen: Counter[tuple[str, str]] = Counter()
     found = {}
     for expectation in expectations:
@@ -472,25 +475,25 @@ def _by_statement(
 
 
 def _bounds(expectation: ExpectationResult) -> frozenset[str]:
-    """The arguments of an expectation that bound its number."""
+    """The names of an expectation's arguments that are bounds."""
     rule = expectation.rule
     return RULES[rule].bounds if rule in RULES else Rule.bounds
 
 
 def _loosened(old: ExpectationResult, new: ExpectationResult) -> Iterator[str]:
-    """Bounds of an expectation that ask for less than before, or for nothing any more."""
+    """The bounds of an expectation that demand less than before, or that are gone."""
     for name in sorted(old.arguments if old.rule == RELATION else _bounds(old)):
         before, now = old.arguments.get(name), new.arguments.get(name)
         if _is_number(before) and now is None:
             yield f"{name} {format_stated(before)} → none"
         elif _is_number(before) and _is_number(now):
-            asks_for_more = _asks_for_more(old, name, before)
-            if asks_for_more is not None and (now < before if asks_for_more else now > before):
+            is_least = _is_least_value(old, name, before)
+            if is_least is not None and (now < before if is_least else now > before):
                 yield f"{name} {format_stated(before)} → {format_stated(now)}"
 
 
-def _asks_for_more(expectation: ExpectationResult, name: str, demanded: float) -> bool | None:
-    """Whether a bound is a least value; None where neither its name nor a record tells."""
+def _is_least_value(expectation: ExpectationResult, name: str, demanded: float) -> bool | None:
+    """Whether a bound demands a least value; None if neither its name nor a record says."""
     if expectation.rule == RELATION and name.endswith("_p"):
         return False
     if name.startswith((*_LEAST, "max")):
@@ -511,7 +514,7 @@ def _move(old: ExpectationResult, new: ExpectationResult) -> Move:
 
 
 def _rank(expectation: ExpectationResult) -> int:
-    """How good an outcome is; a close call counts with what holds."""
+    """The rank of an outcome, higher is better; borderline and vacuous count as passed."""
     return {"error": 0, "failed": 1}.get(expectation.outcome, 2)
 
 
@@ -522,14 +525,14 @@ def _sign(number: float) -> Literal[-1, 0, 1]:
 
 
 def _number(bound: Bound) -> tuple[str, int]:
-    """What a bounded number is known by: its measure, and on which side its bound holds."""
+    """The identity of a bounded number: its measure and the side on which its bound holds."""
     return _measure(bound), bound.direction
 
 
 def _measure(bound: Bound) -> str:
-    """What the number is, without notes such as `, 2 of 9 rows left out`.
+    """The measure without notes such as `, 2 of 9 rows left out`.
 
-    The lead over the best fixed distance is one kind of number, whichever distance that is.
+    Leads over the best fixed distance have one measure, whatever the distance.
     """
     return _DISTANCE.sub("distance", without_notes(bound.measure))
 
@@ -564,7 +567,7 @@ def _warnings(
 ) -> Iterator[str]:
     if old.attnprobe != new.attnprobe:
         yield f"attnprobe {old.attnprobe} before, {new.attnprobe} now"
-    # Another commit is what a comparison is for.
+    # Runs of two commits are the purpose of a comparison, so the commit gives no warning.
     for name in sorted({*old.environment, *new.environment} - {"git_commit"}):
         before, after = old.environment.get(name), new.environment.get(name)
         if before != after:
@@ -576,12 +579,12 @@ def _warnings(
             yield from _model_warnings(model, models[name])
     retexted = [change.new for change in changes if change.is_retexted and change.new]
     if retexted:
-        them = plural(len(retexted), "case")
-        yield f"the text of {them} is another than before: {_join_places(retexted)}"
-    loosened = [f"{change.key.place}: {told}" for change in changes for told in change.loosened]
+        cases = plural(len(retexted), "case")
+        yield f"the text of {cases} is another than before: {_join_places(retexted)}"
+    loosened = [f"{change.key.place}: {bound}" for change in changes for bound in change.loosened]
     if loosened:
-        them = plural(len(loosened), "bound is", "bounds are")
-        yield f"{them} looser than before: {'; '.join(shorten(loosened, _NAMED))}"
+        bounds = plural(len(loosened), "bound is", "bounds are")
+        yield f"{bounds} looser than before: {'; '.join(shorten(loosened, _MOST_NAMED))}"
     uncompared = sum(
         move.deciding.gain is None
         for change in changes
@@ -589,17 +592,20 @@ def _warnings(
         if move.old.bounds and move.new.bounds
     )
     if uncompared:
-        them = plural(uncompared, "expectation was", "expectations were")
-        yield f"{them} decided by another kind of number than before: compared by outcome alone"
+        expectations = plural(uncompared, "expectation was", "expectations were")
+        yield (
+            f"{expectations} decided by another kind of number than before: "
+            "compared by outcome alone"
+        )
 
 
 def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
     name = old.name if old.name == new.name else f"{old.name} → {new.name}"
-    before, now = _network(old), _network(new)
-    if before != now:
+    old_network, new_network = _network(old), _network(new)
+    if old_network != new_network:
         yield (
-            f"{name}: another network: {before} before, {now} now; L0H0 of one is not L0H0 of the "
-            "other, so compare them only where a case names no head"
+            f"{name}: another network: {old_network} before, {new_network} now; L0H0 of one is not "
+            "L0H0 of the other, so compare them only where a case names no head"
         )
     if old.ignored_code or new.ignored_code:
         yield f"{name}: measured without the code that came with the model"
@@ -610,13 +616,13 @@ def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
         "source language": (old.source_language, new.source_language),
         "target language": (old.target_language, new.target_language),
     }
-    for fact, (was, is_) in facts.items():
-        if was != is_:
-            yield f"{name}: {fact} {_short(was)} before, {_short(is_)} now"
+    for fact, (before, now) in facts.items():
+        if before != now:
+            yield f"{name}: {fact} {_short(before)} before, {_short(now)} now"
 
 
 def _network(model: ModelResult) -> str:
-    """What kind of network a model is, down to the number of its heads."""
+    """The architecture with the numbers of layers and heads, and the sites."""
     return (
         f"{model.architecture} with {model.layers} layers of {model.heads} heads "
         f"({', '.join(model.sites)})"

@@ -1,11 +1,10 @@
-"""A comparison in words, the same in the terminal, the report and the page."""
+"""Comparisons in words, for the terminal, the report and the page alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from attnprobe.compare.changes import KINDS, Change, Comparison, Move, Step, SuiteTest
-from attnprobe.core.verdicts import Outcome
 from attnprobe.core.wording import format_change, format_p, format_percent_change, plural, shorten
 from attnprobe.render.changes import ChangeRow, SuiteRow
 from attnprobe.results.records import ExpectationResult
@@ -14,8 +13,8 @@ _MOST_LINES = 40
 _NOT_HELD = ("failed", "xfailed", "error")
 
 
-def telling(change: Change) -> Move | None:
-    """The expectation that tells most of a change: what fell, failed or moved furthest."""
+def main_move(change: Change) -> Move | None:
+    """The expectation that explains a change: one with another outcome, else the furthest move."""
     if not change.moves:
         return None
     by_amount = [
@@ -28,13 +27,13 @@ def telling(change: Change) -> Move | None:
 
 
 def counts_line(comparison: Comparison) -> str:
-    """How many of each kind: `1 broken, 2 weaker, 12 kept`."""
+    """The number of changes of each kind: `1 broken, 2 weaker, 12 kept`."""
     counts = comparison.counts()
     return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) or "no cases"
 
 
 def sentence(comparison: Comparison) -> str:
-    """What a release needs to know: `2 of 61 checks that held before no longer hold, 1 is gone.`"""
+    """A summary for a release: `2 of 61 checks that held before no longer hold, 1 is gone.`"""
     gone, lost, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
     gaps = [change for change in lost if change.old and change.old.outcome == "xfailed"]
     broken = [change for change in lost if change not in gaps]
@@ -45,24 +44,24 @@ def sentence(comparison: Comparison) -> str:
     ]
     checks = plural(len(held), "check")
     if not held:
-        told = ["No check held before"]
+        parts = ["No check held before"]
     elif broken:
         verb = "holds" if len(broken) == 1 else "hold"
-        told = [f"{len(broken)} of {checks} that held before no longer {verb}"]
+        parts = [f"{len(broken)} of {checks} that held before no longer {verb}"]
     elif len(held) == 1:
-        told = ["The one check that held before still holds"]
+        parts = ["The one check that held before still holds"]
     else:
-        told = [f"All {checks} that held before still hold"]
-    for count, what in ((len(gone), "gone"), (len(weaker), "weaker")):
+        parts = [f"All {checks} that held before still hold"]
+    for count, kind in ((len(gone), "gone"), (len(weaker), "weaker")):
         if count:
-            told.append(f"{plural(count, 'is', 'are')} {what}")
+            parts.append(f"{plural(count, 'is', 'are')} {kind}")
     if gaps:
-        told.append(f"{plural(len(gaps), 'known gap')} could not be measured")
-    return f"{', '.join(told)}."
+        parts.append(f"{plural(len(gaps), 'known gap')} could not be measured")
+    return f"{', '.join(parts)}."
 
 
 def change_rows(comparison: Comparison) -> list[ChangeRow]:
-    """All that is not as before, what matters most first."""
+    """The table rows of all changes but `kept`, in the order of KINDS."""
     changed = [change for change in comparison.changes if change.kind != "kept"]
     return [
         change_row(change) for change in sorted(changed, key=lambda item: KINDS.index(item.kind))
@@ -70,8 +69,8 @@ def change_rows(comparison: Comparison) -> list[ChangeRow]:
 
 
 def change_row(change: Change) -> ChangeRow:
-    """A change as a table shows it."""
-    move = telling(change)
+    """The table row of a change."""
+    move = main_move(change)
     before: str = change.old.outcome if change.old else "not there"
     now: str = change.new.outcome if change.new else "not there"
     rule = "" if move is None else move.new.rule
@@ -92,24 +91,24 @@ def change_row(change: Change) -> ChangeRow:
         rule=rule,
         before=before,
         now=now,
-        by="" if move is None else _share(move.deciding),
+        by="" if move is None else _relative_change(move.deciding),
     )
 
 
-def _share(step: Step) -> str:
-    """The change of an attention weight as a share of what it was; nothing for another number."""
+def _relative_change(step: Step) -> str:
+    """The change of an attention weight in per cent of its old value; empty for other numbers."""
     if step.old is None or step.old.unit != "weight" or step.by is None:
         return ""
     return format_percent_change(step.by)
 
 
 def suite_rows(comparison: Comparison) -> list[SuiteRow]:
-    """Every suite as a table shows it."""
+    """The table rows of all suites."""
     return [_suite_row(suite) for suite in comparison.suites]
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
-    """The whole comparison as lines of text."""
+    """The comparison as lines of text."""
     yield counts_line(comparison)
     yield from shorten([_change_line(row) for row in change_rows(comparison)], _MOST_LINES)
     for suite in suite_rows(comparison):
@@ -142,14 +141,14 @@ def _suite_row(suite: SuiteTest) -> SuiteRow:
 
 
 def _describe_outcome(outcome: str, expectation: ExpectationResult) -> str:
-    """The outcome of a case and the number that it is told by."""
+    """The outcome of a case, and the deciding number of one of its expectations."""
     bound = expectation.deciding
     if bound is None:
         return outcome
-    own: Outcome = expectation.outcome
     head = f" by {expectation.head}" if expectation.head else ""
-    # A case may fail by another of its expectations than the one that tells of the change.
-    said = own in ("borderline", "vacuous") or (own == "passed" and outcome in _NOT_HELD)
-    doubts = " and ".join(expectation.doubts)
-    note = f" ({'holds' if own == 'passed' else doubts or own})" if said else ""
+    note = ""
+    if expectation.outcome in ("borderline", "vacuous"):
+        note = f" ({' and '.join(expectation.doubts)})"
+    elif expectation.outcome == "passed" and outcome in _NOT_HELD:
+        note = " (holds)"  # another expectation made the case fail
     return f"{outcome}, {bound.number}{head}{note}"

@@ -1,4 +1,4 @@
-"""How much a run may differ from the one before: `weight:-20%`, `rate:-0.02`, `broken:0`."""
+"""Limits on the differences of two runs: `weight:-20%`, `rate:-0.02`, `broken:0`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMITS_HELP = (
 _COUNTED: tuple[Kind, ...] = ("broken", "weaker", "gone", "new")
 _KNOWN = ("weight", "rate", *_COUNTED)
 _NUMBER = re.compile(r"([-+]?)([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(%?)")
-_NAMED = 5  # cases that a message names
+_MOST_NAMED = 5  # cases that a message names
 _NOTHING_SHARED = "neither run has cases of the other's"
 
 
@@ -33,9 +33,9 @@ class Limit:
     """One limit.
 
     Attributes:
-        kind: `weight` and `rate` bound a fall, the others a count of changes.
-        bound: the largest fall, 0 or negative, as a share; or the largest count.
-        text: as it was written.
+        kind: `weight` and `rate` limit a fall, the others a number of changes.
+        bound: the largest fall as a share, 0 or negative; or the largest count.
+        text: the limit as the user wrote it.
     """
 
     kind: str
@@ -47,12 +47,12 @@ def parse_limit(text: str) -> Limit:
     """Reads `NAME:NUMBER`.
 
     Raises:
-        ResultsError: it says something else; the message names what is known.
+        ResultsError: the text is no limit; the message lists the possible ones.
     """
-    kind, colon, written = (part.strip() for part in text.partition(":"))
+    kind, colon, value = (part.strip() for part in text.partition(":"))
     if kind not in _KNOWN:
         raise ResultsError(f"unknown limit {text!r}; {did_you_mean(kind, _KNOWN)}: {LIMITS_HELP}")
-    found = _NUMBER.fullmatch(written) if colon else None
+    found = _NUMBER.fullmatch(value) if colon else None
     if found is None:
         raise ResultsError(f"{text!r} needs a number after {kind}:, as in {LIMITS_HELP}")
     sign, digits, percent = found.groups()
@@ -61,7 +61,7 @@ def parse_limit(text: str) -> Limit:
             count = int(float(digits))
             raise ResultsError(f"{text!r}: a count is a whole number: {kind}:{count}")
         return Limit(kind, float(digits), text)
-    # No fall is larger than all there was: a number from 1 without a sign is meant as per cent.
+    # No fall is larger than 100 %, so a number from 1 on must mean per cent.
     hundredths = bool(percent) or float(digits) >= 1
     number = float(digits) / (100 if hundredths else 1)
     if number >= 1:
@@ -79,15 +79,15 @@ def parse_limit(text: str) -> Limit:
 
 
 def exceeded(limit: Limit, comparison: Comparison) -> str | None:
-    """Why a comparison is beyond the limit; None where it is within.
+    """How a comparison exceeds a limit; None if it does not.
 
-    The limit of a weight sees every weight that was bounded before, whether it decided or not. It
-    is exceeded, too, where no weight is bounded now and a rank or a ratio decides, behind which it
-    could fall unseen, and where a case no longer states what the weight was of. A weight that fell
-    by at most 0.01 is never too much, however little was left of it.
+    The limit `weight` applies to every weight that had a bound before, whether it decided or not.
+    The limit is also exceeded if a rank or a ratio decides now and no weight has a bound, because a
+    fall could go unnoticed, and if the case no longer states the expectation. A fall of at most
+    0.01 never exceeds it.
 
     Raises:
-        ResultsError: the comparison has no number that the limit is about.
+        ResultsError: the comparison has no number of this kind.
     """
     if limit.kind == "weight":
         return _weight(limit, comparison)
@@ -97,7 +97,7 @@ def exceeded(limit: Limit, comparison: Comparison) -> str | None:
     found = comparison.of(kind)
     if len(found) <= limit.bound:
         return None
-    places = shorten([change.key.place for change in found], _NAMED)
+    places = shorten([change.key.place for change in found], _MOST_NAMED)
     return f"{limit.text}: {len(found)} {kind}: {'; '.join(places)}"
 
 
@@ -114,19 +114,18 @@ def _weight(limit: Limit, comparison: Comparison) -> str | None:
         if any(entry.deciding and entry.deciding.unit == "weight" for entry in change.lost)
     ]
     if not judged and not lost:
-        raise ResultsError(f"{limit.text}: no weight to compare: {_blind(comparison)}")
+        raise ResultsError(f"{limit.text}: no weight to compare: {_why_no_weight(comparison)}")
     fallen = {change.key.place: f"{change.key.place} (no longer stated)" for change in lost}
     for change, weight in judged:
         if weight.falls_by(-limit.bound):
-            fallen[change.key.place] = f"{change.key.place} ({_fall(weight)})"
+            fallen[change.key.place] = f"{change.key.place} ({_describe_fall(weight)})"
     if not fallen:
         return None
-    listed = "; ".join(shorten(list(fallen.values()), _NAMED))
-    return f"{limit.text}: weights fell or are unknown in {len(fallen)}: {listed}"
+    places = "; ".join(shorten(list(fallen.values()), _MOST_NAMED))
+    return f"{limit.text}: weights fell or are unknown in {len(fallen)}: {places}"
 
 
-def _blind(comparison: Comparison) -> str:
-    """Why a limit on weights sees none."""
+def _why_no_weight(comparison: Comparison) -> str:
     names = dict.fromkeys(
         move.old.deciding.measure
         for change in comparison.changes
@@ -135,11 +134,11 @@ def _blind(comparison: Comparison) -> str:
     )
     if not names:
         return _NOTHING_SHARED
-    judged = "; ".join(shorten(list(names), _NAMED))
+    judged = "; ".join(shorten(list(names), _MOST_NAMED))
     return f"what both runs judged is {judged}; limit these with weaker:0"
 
 
-def _fall(weight: Step) -> str:
+def _describe_fall(weight: Step) -> str:
     if weight.old is None or weight.new is None:
         return "not measured"
     if weight.gain is None:
@@ -151,7 +150,7 @@ def _fall(weight: Step) -> str:
 def _rate(limit: Limit, comparison: Comparison) -> str | None:
     if not comparison.suites:
         raise ResultsError(f"{limit.text}: no suite to compare: {_NOTHING_SHARED}")
-    # Rates are quotients of counts: a hair of rounding is no fall.
+    # Rates are quotients, so a difference by rounding is no fall.
     fallen = [suite for suite in comparison.suites if suite.change < limit.bound - 1e-9]
     if not fallen:
         return None
@@ -160,4 +159,4 @@ def _rate(limit: Limit, comparison: Comparison) -> str | None:
         f"{suite.new_passed} of {suite.n})"
         for suite in fallen
     ]
-    return f"{limit.text}: the pass rate fell in {'; '.join(shorten(texts, _NAMED))}"
+    return f"{limit.text}: the pass rate fell in {'; '.join(shorten(texts, _MOST_NAMED))}"

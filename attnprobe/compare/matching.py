@@ -1,9 +1,9 @@
-"""Which head of a new model is which head of an old one.
+"""Matches each head of an old model with a head of a new one.
 
-Seeds, fine-tuning and pruning tools move heads about: the head that looked at the subject may now
-be another one. Heads are told by what they attend to: two heads are as far apart as the
-Jensen-Shannon divergence of their rows over the same texts, and the heads of two models are paired
-so that the sum of the divergences is least (an assignment; Kuhn 1955, by scipy).
+Training with another seed, fine-tuning and pruning can move a head: the head that looks at the
+subject may be another one now. Two heads are compared by what they attend to: their distance is the
+Jensen-Shannon divergence of their rows over the same texts. The heads of two models are paired so
+that the sum of the distances is least (the assignment problem; Kuhn 1955, solved by scipy).
 """
 
 from __future__ import annotations
@@ -26,27 +26,26 @@ from attnprobe.rules.statistics import entropy
 
 Fate = Literal["stayed", "moved", "lost"]
 
-# Nats by which another place must be nearer than a head's own before it counts as moved. Heads of
-# one model are rarely so near: on 40 shipped sentences the nearest two of MiniLM are 0.020 apart.
+# A head counts as moved if another place is nearer than its own by more than this, in nats. Two
+# heads of one model are rarely so near: on 40 sentences the nearest two of MiniLM are 0.020 apart.
 SAME = 0.01
-# A head is lost where its match is farther than this share of the pairs of different old heads.
+# A head is lost if its match is farther than this quantile of the distances between old heads.
 NEAR = 0.05
-# Numbers that one step holds: weights of a group of texts, mixtures of one head with all others.
+# The most numbers in memory in one step: weights of a group of texts, or mixtures of heads.
 AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
 class Match:
-    """An old head and the head of the new model that is paired with it.
+    """A head of the old model and its match in the new model.
 
     Attributes:
         divergence: Jensen-Shannon divergence of the two, mean over the rows of all texts, 0 to
             ln 2 nats.
-        stayed: the same between the old head and the one at its own place in the new model.
-        bound: the divergence above which the old head is lost, one number for all matches: the
-            `NEAR` quantile over all pairs of different heads of the old model. A match beyond it
-            is no nearer than heads that have nothing to do with each other: MiniLM 0.072,
-            SmolLM2 0.033 nats on 40 shipped sentences.
+        stayed: the divergence of the old head and the head at the same place in the new model.
+        bound: the divergence above which the old head is lost, the same for all matches: the
+            `NEAR` quantile over all pairs of different old heads. A match beyond it is no nearer
+            than unrelated heads. On 40 sentences it is 0.072 nats for MiniLM, 0.033 for SmolLM2.
     """
 
     old: Head
@@ -57,25 +56,25 @@ class Match:
 
     @property
     def fate(self) -> Fate:
-        """`lost` where not even the match attends alike, else whether it is at another place."""
+        """`lost` if the match is beyond the bound, else whether it is at the same place."""
         if self.divergence > self.bound:
             return "lost"
         return "stayed" if self.new == self.old else "moved"
 
     def __str__(self) -> str:
-        told = {
+        fate = {
             "stayed": f"{self.old} stayed",
             "moved": f"{self.old} moved to {self.new}",
             "lost": f"{self.old} is lost, the nearest head left for it is {self.new}",
         }[self.fate]
-        own = (
+        own_place = (
             ""
             if self.new == self.old
             else f"; {format_decimals(self.stayed)} to the head at its own place"
         )
         return (
-            f"{told} (divergence {format_decimals(self.divergence)} nats, lost above "
-            f"{format_decimals(self.bound)}{own})"
+            f"{fate} (divergence {format_decimals(self.divergence)} nats, lost above "
+            f"{format_decimals(self.bound)}{own_place})"
         )
 
 
@@ -87,28 +86,28 @@ def match_heads(
     site: SiteName | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[Match, ...]:
-    """Each head of the old model with its match in the new one, in the order of the old heads.
+    """The match of each head of the old model, in the order of the old heads.
 
-    No two heads share a match. Another place must be nearer than the head's own by more than
-    `SAME`, so that heads which attend alike, such as those that rest on the first token, are not
-    reported as moved.
+    No two heads share a match. A match at another place must be nearer than the head at the same
+    place by more than `SAME`; otherwise similar heads, such as those that attend to the first
+    token, would count as moved.
 
     Args:
-        samples: texts to compare the rows on; a few dozen sentences.
-        site: needed only where the models have several.
+        samples: texts to compare the rows on; a few dozen sentences are enough.
+        site: required only if the models have several sites.
 
     Raises:
         MeasureError: as `divergences`.
     """
     from scipy.optimize import linear_sum_assignment
 
-    heads, apart, among = divergences(old, new, samples, site=site, batch_tokens=batch_tokens)
-    pairs = among[np.triu_indices(len(heads), 1)]
+    heads, between, within = divergences(old, new, samples, site=site, batch_tokens=batch_tokens)
+    pairs = within[np.triu_indices(len(heads), 1)]
     bound = max(SAME, float(np.quantile(pairs, NEAR))) if pairs.size else SAME
-    places = linear_sum_assignment(apart - SAME * np.eye(len(heads)))[1]
+    matches = linear_sum_assignment(between - SAME * np.eye(len(heads)))[1]
     return tuple(
-        Match(head, heads[place], float(apart[row, place]), float(apart[row, row]), bound)
-        for row, (head, place) in enumerate(zip(heads, places, strict=True))
+        Match(head, heads[match], float(between[index, match]), float(between[index, index]), bound)
+        for index, (head, match) in enumerate(zip(heads, matches, strict=True))
     )
 
 
@@ -120,18 +119,18 @@ def divergences(
     site: SiteName | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[tuple[Head, ...], Doubles, Doubles]:
-    """How far each head of the old model is from each of the new, and from each of the old.
+    """The divergences between old and new heads, and between old heads.
 
-    The Jensen-Shannon divergence as `attnprobe.rules.diversity` has it, mean over the rows of all
-    texts; what a learned sink takes of a row counts as one more source. Texts are read in groups,
-    and rows are let go with their group.
+    The Jensen-Shannon divergence is that of `attnprobe.rules.diversity`, mean over the rows of all
+    texts. The mass of a learned sink counts as one more source. Only the rows of one group of texts
+    are in memory at a time.
 
     Returns:
-        All heads, `[old, new]` and `[old, old]` in nats.
+        All heads, their divergences `[old, new]` and `[old, old]`, in nats.
 
     Raises:
-        MeasureError: no text; models of other layers and heads; a text that the two read into
-            other tokens.
+        MeasureError: there is no text, the models differ in layers or heads, or they divide a text
+            into different tokens.
     """
     if not samples:
         raise MeasureError("heads are matched by what they attend to, which takes a text at least")
@@ -144,20 +143,20 @@ def divergences(
     for sample in samples:
         _check_tokens(old, new, sample, before.name)
     heads = before.all_heads()
-    apart, among = np.zeros((2, len(heads), len(heads)))
+    between, within = np.zeros((2, len(heads), len(heads)))
     count = 0
     for group in _groups(old, dict.fromkeys(samples), before, len(heads)):
-        for was, now in zip(
+        for old_rows, new_rows in zip(
             old.collect(group, batch_tokens=batch_tokens),
             new.collect(group, batch_tokens=batch_tokens),
             strict=True,
         ):
-            before_rows, after_rows = _stack(was), _stack(now)
-            apart += _summed(before_rows, after_rows)
-            among += _summed(before_rows, before_rows)
-            count += len(was.positions)
+            old_weights, new_weights = _stack(old_rows), _stack(new_rows)
+            between += _summed_divergence(old_weights, new_weights)
+            within += _summed_divergence(old_weights, old_weights)
+            count += len(old_rows.positions)
     most = np.log(2)
-    return heads, np.clip(apart / count, 0, most), np.clip(among / count, 0, most)
+    return heads, np.clip(between / count, 0, most), np.clip(within / count, 0, most)
 
 
 def _size(site: Site) -> str:
@@ -166,10 +165,10 @@ def _size(site: Site) -> str:
 
 
 def _check_tokens(old: Reader, new: Reader, sample: Sample, site: SiteName) -> None:
-    was, now = (model.encode(sample) for model in (old, new))
+    old_encoding, new_encoding = (model.encode(sample) for model in (old, new))
     for before, after in (
-        (was.queries(site), now.queries(site)),
-        (was.keys(site), now.keys(site)),
+        (old_encoding.queries(site), new_encoding.queries(site)),
+        (old_encoding.keys(site), new_encoding.keys(site)),
     ):
         if before.pieces != after.pieces or before.spans != after.spans:
             raise MeasureError(
@@ -182,7 +181,7 @@ def _check_tokens(old: Reader, new: Reader, sample: Sample, site: SiteName) -> N
 def _groups(
     model: Reader, samples: dict[Sample, None], site: Site, heads: int
 ) -> Iterator[list[Need]]:
-    """Needs for all rows of all layers, so many at a time as memory should hold."""
+    """Requests for all rows of all layers, in groups of at most AT_ONCE weights if possible."""
     group: list[Need] = []
     size = 0
     for sample in samples:
@@ -198,17 +197,17 @@ def _groups(
 
 
 def _stack(rows: Rows) -> Doubles:
-    """All heads' rows `[heads, target, source + 1]`, what a learned sink takes in the last."""
-    weights = np.concatenate([rows.weights[layer] for layer in sorted(rows.weights)])
-    given = weights.astype(np.float64)
-    if not np.isfinite(given).all():
+    """The rows of all heads, `[heads, target, source + 1]`; the last column is a learned sink."""
+    layers = [rows.weights[layer] for layer in sorted(rows.weights)]
+    weights = np.concatenate(layers).astype(np.float64)
+    if not np.isfinite(weights).all():
         raise MeasureError("attention weights are not finite, so their heads cannot be matched")
-    rest = np.clip(1 - given.sum(axis=-1, keepdims=True), 0, None)
-    return np.concatenate([given, rest], axis=-1)
+    sink = np.clip(1 - weights.sum(axis=-1, keepdims=True), 0, None)
+    return np.concatenate([weights, sink], axis=-1)
 
 
-def _summed(old: Doubles, new: Doubles) -> Doubles:
-    """Divergence of each two heads, summed over the rows, `[old, new]`."""
+def _summed_divergence(old: Doubles, new: Doubles) -> Doubles:
+    """The divergence of each old and new head, `[old, new]`, summed over the rows."""
     heads, targets, sources = old.shape
     found: Doubles = -(entropy(old).sum(axis=-1)[:, None] + entropy(new).sum(axis=-1)) / 2
     step = max(1, AT_ONCE // (len(new) * sources))

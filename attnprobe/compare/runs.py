@@ -1,4 +1,4 @@
-"""Two results, or two models that are run on the same cases, compared."""
+"""Compares two results files, or runs the same cases on two models and compares the results."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _MOST_PICTURES = 30
 _BASELINES = Path(".attnprobe")
 _TAIL = 15  # lines of pytest's output that an error quotes
 
-# Shows what is being done while its context is entered.
+# Takes a message; the context manager shows it until the step is done.
 Status = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass
 class RunComparison:
-    """Two runs, compared.
+    """The comparison of two runs, with heads and pictures if two models ran.
 
     Attributes:
-        old, new: what was compared, as it was given.
-        beyond: the limits that the comparison is beyond, each with what was found.
-        heads: that cases pin down, those that are lost or moved first.
-        fates: what became of them, as a sentence; empty where all are where they were.
+        old, new: what the user gave: results file, baseline or model.
+        beyond: one text for each exceeded limit.
+        heads: rows of the heads that cases name, lost and moved ones first.
+        fates: a sentence about lost and moved heads; empty if there are none.
         notes: what could not be compared or drawn, and why.
     """
 
@@ -55,17 +55,17 @@ class RunComparison:
 
     @property
     def sentence(self) -> str:
-        """What a release needs to know."""
+        """A summary for a release."""
         return f"{sentence(self.comparison)} {self.fates}".rstrip()
 
     @property
     def beyond_lines(self) -> list[str]:
-        """A line for each limit that the comparison is beyond."""
+        """One line for each exceeded limit."""
         return [f"beyond the limit {text}" for text in self.beyond]
 
     @property
     def fails(self) -> bool:
-        """Whether something broke, or a limit was passed."""
+        """Whether a check broke or a limit was exceeded."""
         return bool(self.comparison.of("broken") or self.beyond)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class RunComparison:
         }
 
     def page(self) -> str:
-        """The comparison as an HTML page, with its pictures."""
+        """The comparison as an HTML page with pictures."""
         return compare_page(
             f"{self.old} → {self.new}",
             subtitle=self.sentence,
@@ -107,21 +107,21 @@ def compare_runs(
     draws: bool,
     status: Status,
 ) -> RunComparison:
-    """Compares two results files, or runs pytest on two models and compares what it found.
+    """Compares two results files, or runs pytest on two models and compares the results.
 
     Args:
         old, new: a results file, the name of a baseline, or the reference of a model.
-        limits: as `parse_limit` reads them; cases may not be gone unless one says so.
-        allow_gone: sets no limit on cases that are gone.
-        options: for two models, how both are loaded.
-        given: for an option of one model, such as `tokenizer`, its `A=VALUE` and `B=VALUE`.
-        paths: for two models, case files or folders that hold some.
-        model: for two models, the name by which cases may ask for them.
-        draws: for two models, whether what changed is drawn.
+        limits: limits as `parse_limit` reads them; `gone:0` is the default.
+        allow_gone: whether to omit the limit `gone:0`.
+        options: options for loading both models.
+        given: for each option of a single model, such as `tokenizer`, its `A=VALUE` and `B=VALUE`.
+        paths: for two models, case files or folders with case files.
+        model: for two models, the model name that the cases use.
+        draws: for two models, whether to draw changed cases.
 
     Raises:
-        AttnprobeError: a limit, a results file or a case file cannot be read; only one of the two
-            is a results file; pytest did not go through; no case is common to both.
+        AttnprobeError: a limit, a results file or a case file cannot be read, only one of the two
+            is a results file, pytest did not finish, or the runs have no case in common.
     """
     parsed: list[Limit] = [parse_limit(text) for text in limits]
     files = [_results_file(given) for given in (old, new)]
@@ -155,7 +155,7 @@ def compare_runs(
 
 
 def _results_file(given: str) -> Path | None:
-    """The results file that is meant; None for a model."""
+    """The path of a results file or baseline; None for a model."""
     baseline = _BASELINES / f"{given}.json"
     if baseline.is_file() and not Path(given).exists():
         return baseline
@@ -219,7 +219,7 @@ def _compare_models(
 
 
 def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | None]]:
-    """The cases of case files, each with its file, and the models that cases and relations name."""
+    """All cases with their files, and the models that cases and relations name."""
     head_sets = heads_here()
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
@@ -236,7 +236,7 @@ def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | No
 
 
 def _only_name(names: set[str | None]) -> str | None:
-    """The one model that all cases name; None where some name none."""
+    """The model that all cases name; None if a case names none."""
     if None in names or not names:
         return None
     if len(names) > 1:
@@ -253,7 +253,7 @@ def _run(ref: str, options: LoadOptions, name: str, paths: Sequence[Path]) -> Re
     """Runs pytest over the cases on one model.
 
     Raises:
-        ResultsError: it did not go through, or measured nothing.
+        ResultsError: pytest did not finish, or measured no case.
     """
     by_model = {
         "tokenizer": options.tokenizer,
@@ -270,7 +270,7 @@ def _run(ref: str, options: LoadOptions, name: str, paths: Sequence[Path]) -> Re
         *(["--attn-ignore-remote-code"] if options.ignore_remote_code else []),
         "--rootdir=.",
         *("-q", "-p", "no:cacheprovider"),
-        # What the project's ini file says of baselines and of single models is about its runs.
+        # Settings of the ini file on baselines and single models are for the project's own runs.
         *("-o", "attn_save=", "-o", "attn_compare=", "-o", "attn_compare_fail="),
         *("-o", "attn_tokenizer="),
         *("-o", "attn_source_language=", "-o", "attn_target_language="),

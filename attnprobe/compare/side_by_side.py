@@ -1,4 +1,4 @@
-"""Two models on the same cases: what became of the pinned heads, and pictures of what changed."""
+"""Two models on the same cases: the fates of the heads that cases name, and pictures of changes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from attnprobe.core.wording import format_decimals, shorten
 from attnprobe.render.compare_page import ChangePictures, HeadRow
 from attnprobe.run.runner import Finding, Runner
 
-# Texts that heads are matched over; more tell little more.
+# The most texts that heads are matched on; more texts hardly change the matches.
 MOST_TEXTS = 64
-# Heads that a sentence names.
-_NAMED = 3
+# The most heads that a sentence names.
+_MOST_NAMED = 3
 _FATES: tuple[Fate, ...] = ("lost", "moved", "stayed")
 
 
 @dataclass(frozen=True)
 class HeadFate:
-    """A head that cases pin down, and its match in the new model.
+    """A head that cases name, and its match in the new model.
 
     Attributes:
-        cases: how many cases name it.
+        cases: the number of cases that name the head.
     """
 
     site: SiteName
@@ -44,38 +44,38 @@ class HeadFate:
     cases: int
 
     def __str__(self) -> str:
-        told = {"stayed": "kept", "moved": f"moved to {self.match.new}", "lost": "lost"}
-        return told[self.match.fate]
+        fates = {"stayed": "kept", "moved": f"moved to {self.match.new}", "lost": "lost"}
+        return fates[self.match.fate]
 
 
 def head_fates(
     old: Reader, new: Reader, cases: Iterable[Case], *, batch_tokens: int = BATCH_TOKENS
 ) -> tuple[HeadFate, ...]:
-    """What became of every head that a rule names: first what is lost, then what moved.
+    """The fate of every head that a rule names, in the order lost, moved, stayed; then by site.
 
-    Those of one fate go site by site, in their order. Heads are matched over the texts of the
-    cases, the first 64 of each site. Layers, `any` and `all` pin no head.
+    Heads are matched on the texts of the cases, the first 64 of each site. Layers, `any` and `all`
+    name no head.
 
     Raises:
-        AttnprobeError: the heads of a site cannot be matched, as where the models tokenise the
-            texts in other ways.
+        AttnprobeError: the heads of a site cannot be matched, for example because the models
+            divide a text into different tokens.
     """
-    pinned: dict[SiteName, Counter[Head]] = {}
+    named: dict[SiteName, Counter[Head]] = {}
     texts: dict[SiteName, dict[Sample, None]] = {}
     for case in cases:
-        named: dict[SiteName, set[Head]] = {}
+        of_case: dict[SiteName, set[Head]] = {}
         encoding = old.encode(case.sample)
         for expectation in case.expectations:
             rule = expectation.rule
             site = encoding.site(rule.site).name
             texts.setdefault(site, {})[case.sample] = None
             heads = {member for member in rule.heads.members if isinstance(member, Head)}
-            named.setdefault(site, set()).update(heads)
-        for site, heads in named.items():
-            pinned.setdefault(site, Counter()).update(heads)
+            of_case.setdefault(site, set()).update(heads)
+        for site, heads in of_case.items():
+            named.setdefault(site, Counter()).update(heads)
     fates = [
         HeadFate(site, match, heads[match.old])
-        for site, heads in sorted(pinned.items())
+        for site, heads in sorted(named.items())
         if heads
         for match in match_heads(
             old, new, list(texts[site])[:MOST_TEXTS], site=site, batch_tokens=batch_tokens
@@ -86,24 +86,24 @@ def head_fates(
 
 
 def fates_sentence(fates: Sequence[HeadFate]) -> str:
-    """What became of heads that are no longer where they were; empty where all are.
+    """A sentence about lost and moved heads: `L3H1 is lost, L2H0 moved to L2H4.`
 
-    `L3H1 is lost, L2H0 moved to L2H4.`, with the site where the heads are of several.
+    It names the sites if there are several. It is empty if all heads stayed.
     """
     several = len({fate.site for fate in fates}) > 1
-    told = []
+    changed = []
     for fate in fates:
         if fate.match.fate != "stayed":
             name = f"{fate.site} {fate.match.old}" if several else str(fate.match.old)
-            told.append(f"{name} {'is lost' if fate.match.fate == 'lost' else fate}")
-    if not told:
+            changed.append(f"{name} {'is lost' if fate.match.fate == 'lost' else fate}")
+    if not changed:
         return ""
-    sentence = ", ".join(shorten(told, _NAMED))
+    sentence = ", ".join(shorten(changed, _MOST_NAMED))
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def head_row(fate: HeadFate) -> HeadRow:
-    """A head as a table shows it."""
+    """The table row of a head."""
     return HeadRow(
         site=fate.site,
         head=str(fate.match.old),
@@ -116,24 +116,24 @@ def head_row(fate: HeadFate) -> HeadRow:
 def draw_change(
     change: Change, case: Case, old: Reader, new: Reader, *, batch_tokens: int = BATCH_TOKENS
 ) -> ChangePictures:
-    """A changed case: what each model was found to do, and the deciding head before and now.
+    """A changed case: the findings on both models, and pictures of the deciding head.
 
-    The head is the one that decided in the old model, the same in both. Where the models read the
-    text as other tokens there are two pictures and no difference.
+    All pictures show the head that decided on the old model. If the models divide the text into
+    different tokens, there are two pictures and no difference.
     """
-    before, after = (
+    old_findings, new_findings = (
         Runner(model, [case], batch_tokens=batch_tokens).judge(case) for model in (old, new)
     )
     lines: list[str] = []
     svgs: list[str] = []
     captions: list[str] = []
-    for one, other in zip(before, after, strict=True):
-        rule = one.expectation.rule.describe()
-        lines.append(f"{rule}: before {_describe_finding(one)}; now {_describe_finding(other)}")
-        if _same(one, other):
+    for before, now in zip(old_findings, new_findings, strict=True):
+        rule = before.expectation.rule.describe()
+        lines.append(f"{rule}: before {_describe_finding(before)}; now {_describe_finding(now)}")
+        if _same(before, now):
             continue
         try:
-            drawn = _pictures(case, one, other, old, new, batch_tokens)
+            drawn = _pictures(case, before, now, old, new, batch_tokens)
         except (AttnprobeError, ValueError) as error:
             lines.append(f"no picture: {error}")
             continue
@@ -143,11 +143,12 @@ def draw_change(
     return ChangePictures(change_row(change), tuple(lines), tuple(svgs), tuple(captions))
 
 
-def _same(one: Finding, other: Finding) -> bool:
-    """Whether both came out alike, to the last bit: then there is nothing to show."""
-    if one.verdict is None or other.verdict is None:
-        return one.verdict is other.verdict
-    return one.verdict.observed == other.verdict.observed and one.verdict.head == other.verdict.head
+def _same(before: Finding, now: Finding) -> bool:
+    """Whether both findings have the same head and exactly the same number."""
+    old, new = before.verdict, now.verdict
+    if old is None or new is None:
+        return old is new
+    return old.observed == new.observed and old.head == new.head
 
 
 def _describe_finding(finding: Finding) -> str:
@@ -161,15 +162,15 @@ def _describe_finding(finding: Finding) -> str:
 
 
 def _pictures(
-    case: Case, one: Finding, other: Finding, old: Reader, new: Reader, batch_tokens: int
+    case: Case, before: Finding, now: Finding, old: Reader, new: Reader, batch_tokens: int
 ) -> Iterator[tuple[str, str]]:
     from attnprobe.attention import draw, heads_title
     from attnprobe.render.difference import triple
     from attnprobe.render.heatmap import Cells
     from attnprobe.render.style import to_svg
 
-    shown = [found.verdict.picture for found in (one, other) if found.verdict is not None]
-    picture = next((found for found in shown if found is not None), None)
+    verdicts = [finding.verdict for finding in (before, now) if finding.verdict is not None]
+    picture = next((verdict.picture for verdict in verdicts if verdict.picture is not None), None)
     if picture is None:
         return
     encodings = [model.encode(case.sample) for model in (old, new)]
@@ -184,13 +185,12 @@ def _pictures(
     ]
     captions = (f"{name} of {old.name}, before", f"{name} of {new.name}, now")
     if pieces[0] != pieces[1]:
-        # The cells to outline are those of the old model's tokens.
-        bare = Picture(picture.site, picture.heads, (), ())
-        for which, shown_picture in enumerate((picture, bare)):
-            matrix, encoding = matrices[which], encodings[which]
-            model = (old, new)[which].name
-            drawing = draw(matrix, shown_picture, encoding, model, case.name)
-            yield to_svg(drawing), captions[which]
+        # The cells to outline are positions of the old model's tokens.
+        without_cells = Picture(picture.site, picture.heads, (), ())
+        for model, cells, matrix, encoding, caption in zip(
+            (old, new), (picture, without_cells), matrices, encodings, captions, strict=True
+        ):
+            yield to_svg(draw(matrix, cells, encoding, model.name, case.name)), caption
         return
     queries, keys = pieces[0]
     drawings = triple(
@@ -211,10 +211,10 @@ def _pictures(
 
 
 def _matrix(model: Reader, encoding: Encoding, picture: Picture, batch_tokens: int) -> Floats:
-    """All rows of the picture's heads, their mean: `[target, source]`."""
+    """The mean of the picture's heads over all rows, `[target, source]`."""
     layers = tuple(sorted({head.layer for head in picture.heads}))
-    everything = tuple(range(len(encoding.queries(picture.site))))
-    need = Need(encoding.sample, picture.site, layers, everything)
+    all_rows = tuple(range(len(encoding.queries(picture.site))))
+    need = Need(encoding.sample, picture.site, layers, all_rows)
     (rows,) = model.collect([need], batch_tokens=batch_tokens)
     stacked: Sequence[Floats] = [rows.weights[head.layer][head.head] for head in picture.heads]
     mean: Floats = np.mean(stacked, axis=0)
