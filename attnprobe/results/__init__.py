@@ -1,1 +1,1 @@
-"""What a run leaves behind: records, files written whole, the lock file, summaries."""
+"""Results of a run: records, files that are written atomically, the lock file, summaries."""

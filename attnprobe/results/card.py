@@ -1,7 +1,7 @@
-"""A run as the `model-index` of a model card, through huggingface_hub's own classes.
+"""Writes the results of a run into the `model-index` of a model card, with huggingface_hub.
 
-The body of a card stays as it is, byte for byte; its metadata is written as huggingface_hub writes
-it, which drops comments.
+The text of a card stays the same, byte for byte. huggingface_hub writes the metadata anew, which
+drops comments.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from attnprobe.core.stats import wilson
 from attnprobe.results.files import write_bytes
 from attnprobe.results.records import CaseResult, Results
 
-# By this the results of an earlier run are known again.
+# The dataset type that marks entries of earlier runs, which an update replaces.
 _DATASET = "attnprobe"
 _BOM = "\ufeff"
 
 
 def eval_results(results: Results, *, model: str | None = None) -> tuple[str, list[EvalResult]]:
-    """The name of the model, and one result a suite: which share of its checks hold.
+    """The model's name, and one result for each suite: the share of its checks that hold.
 
-    Known gaps count as checks that do not hold. Beside the share stand how many checks that is of
-    and the 95 % Wilson interval.
+    Known gaps count as checks that do not hold. Each result also has the counts and the 95 % Wilson
+    interval.
 
     Args:
-        model: the model's name in the run; needed where it has several.
+        model: the model's name in the run; required if the run has several models.
 
     Raises:
-        ResultsError: the run did not finish or could not measure a check, or it has no such model,
-            or measured it without the code that comes with it.
+        ResultsError: the run did not finish, could not measure a check, has no such model, or
+            measured it without the code that comes with it.
     """
-    name = _model(results, model)
+    name = _model_name(results, model)
     if any(entry.ignored_code for entry in results.models if entry.name == name):
         raise ResultsError(
             f"{name} was measured without the code that comes with it, and a card tells of the "
@@ -57,7 +57,7 @@ def eval_results(results: Results, *, model: str | None = None) -> tuple[str, li
     ]
 
 
-def _model(results: Results, model: str | None) -> str:
+def _model_name(results: Results, model: str | None) -> str:
     names = sorted({entry.name for entry in results.models})
     if model is None:
         if len(names) == 1:
@@ -91,7 +91,7 @@ def _result(suite: str, items: list[CaseResult]) -> EvalResult:
 
 
 def card_yaml(results: Results, *, model: str | None = None) -> str:
-    """The metadata of a card that says nothing else, as YAML.
+    """The metadata of a card with nothing but the results, as YAML.
 
     Raises:
         ResultsError: as `eval_results`.
@@ -101,14 +101,14 @@ def card_yaml(results: Results, *, model: str | None = None) -> str:
 
 
 def update_card(file: Path, results: Results, *, model: str | None = None) -> bool:
-    """Puts the results into a card, in place of those of an earlier run; others stay.
+    """Writes the results into a card; they replace those of an earlier run, and others stay.
 
     Returns:
-        Whether the card has changed.
+        Whether the card changed.
 
     Raises:
-        ResultsError: as `eval_results`, or the card cannot be read or written, or has what
-            huggingface_hub would drop.
+        ResultsError: as `eval_results`; or the card cannot be read or written, or huggingface_hub
+            would drop part of its metadata.
     """
     name, found = eval_results(results, model=model)
     try:
@@ -116,7 +116,7 @@ def update_card(file: Path, results: Results, *, model: str | None = None) -> bo
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError(f"{file}: cannot be read: {error}") from None
     bom = _BOM if before.startswith(_BOM) else ""
-    card = _parsed(before.removeprefix(_BOM), file)
+    card = _parse_card(before.removeprefix(_BOM), file)
     data = cast(ModelCardData, card.data)
     others = [entry for entry in data.eval_results or () if entry.dataset_type != _DATASET]
     data.eval_results = [*others, *found]
@@ -128,7 +128,7 @@ def update_card(file: Path, results: Results, *, model: str | None = None) -> bo
     return True
 
 
-def _parsed(text: str, file: Path) -> ModelCard:
+def _parse_card(text: str, file: Path) -> ModelCard:
     try:
         card = ModelCard(text)
         index = (metadata_load(file) or {}).get("model-index") or []
@@ -140,9 +140,9 @@ def _parsed(text: str, file: Path) -> ModelCard:
             f"{file}: its model-index names {len(names)} models, and huggingface_hub would make "
             "one of them"
         )
-    own = card.data.to_dict()  # type: ignore[no-untyped-call]
-    kept = set(_leaves(own.get("model-index")))
-    lost = sorted({path for path, value in set(_leaves(index)) - kept})
+    rewritten = card.data.to_dict()  # type: ignore[no-untyped-call]
+    survivors = set(_leaves(rewritten.get("model-index")))
+    lost = sorted({path for path, value in set(_leaves(index)) - survivors})
     if lost:
         raise ResultsError(
             f"{file}: huggingface_hub would drop from its model-index: {', '.join(lost)}; write "
@@ -152,7 +152,7 @@ def _parsed(text: str, file: Path) -> ModelCard:
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """What stands in a piece of metadata, with the keys that lead there: `results.metrics.type`."""
+    """The values in a piece of metadata, each after its path: `results.metrics.type`."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _leaves(part, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,4 @@
-"""Where a run takes place: versions, platform, commit."""
+"""The environment of a run: versions, platform, commit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from importlib import metadata
 
 
 def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:
-    """Where the run takes place; versions come from package metadata, nothing is imported.
+    """Versions, platform, device and number type of a run.
 
-    `git_commit` is that of the working directory; None outside of a repository.
+    Versions come from package metadata, so that no package is imported. `git_commit` is the commit
+    of the working directory; it is None outside of a repository.
     """
     return {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""JSON files that are written whole or not at all."""
+"""Reads and writes files atomically: a reader never sees half a file."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from attnprobe.core.jsontext import refuse_duplicate_keys
 LOCK_TIMEOUT_S = 60
 
 
-def is_same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, links included; it may not be there yet."""
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return one.resolve() == other.resolve()
+def is_same(left: Path, right: Path) -> bool:
+    """Whether two paths lead to one file, also through links, and also before it exists."""
+    if left.exists() and right.exists():
+        return left.samefile(right)
+    return left.resolve() == right.resolve()
 
 
 def write_json(path: Path, value: object, *, check: Callable[[Path], None] | None = None) -> None:
-    """Writes a JSON file with sorted keys; a reader finds the old file or the new one, whole.
+    """Writes a JSON file with sorted keys; a reader sees the whole old file or the whole new one.
 
-    Another writer of the same file waits; `<name>.lock` stays beside it.
+    Another writer of the same file waits. `<name>.lock` stays beside the file.
 
     Args:
-        check: looks at what stands in the file so far, while nobody else can write it; what it
-            raises leaves the file as it is.
+        check: called with the path before the write, while no other writer has access; if it
+            raises, the file stays the same.
 
     Raises:
-        ResultsError: the value holds NaN, an infinity or what JSON does not know, or the file
-            cannot be written.
+        ResultsError: the value contains NaN, an infinity or a type that JSON does not have, or the
+            file cannot be written.
     """
     data = encode(path, value)
     try:
         with locked(path):
             if check is not None:
                 check(path)
-            # Under the lock one name will do, and what a killed writer left is written over.
+            # The lock allows a fixed name, so that the leftovers of a killed writer are replaced.
             replace_file(path.resolve(), data, scratch="tmp")
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file; a reader finds the old one or the new one, whole.
+    """Writes a file; a reader sees the whole old file or the whole new one.
 
-    No lock is left beside the file. Of several writers at once the last one wins, whole; each has
-    a temporary file of its own, which only a kill leaves behind.
+    There is no lock file. Of several writers at once the last one wins. Each has its own temporary
+    file, which stays behind only if the writer is killed.
 
     Raises:
         ResultsError: the file cannot be written.
@@ -70,7 +70,7 @@ def encode(path: Path, value: object) -> bytes:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1)
     except (TypeError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be written as JSON: {error}") from None
-    # Half a surrogate pair (an undecodable file name) becomes \udcxx, which is JSON's escape too.
+    # A lone surrogate (from an undecodable file name) becomes \udcxx, which is also JSON's escape.
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
@@ -81,10 +81,10 @@ def locked(path: Path) -> FileLock:
 
 
 def replace_file(path: Path, data: bytes, *, scratch: str) -> None:
-    """Puts data in the place of a file, on the disk before any reader can see it.
+    """Replaces a file by data that is on disk before any reader can see it.
 
     Args:
-        scratch: ends the name of the temporary file; no other writer may use it meanwhile.
+        scratch: suffix of the temporary file; no other writer may use it at the same time.
     """
     temporary = path.with_name(f".{path.name}.{scratch}")
     try:
@@ -99,8 +99,8 @@ def replace_file(path: Path, data: bytes, *, scratch: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename outlast a power cut, where the system can open and sync folders."""
-    with suppress(OSError):  # the file itself is there and whole
+    """Makes a rename survive a power failure, if the system can open and sync folders."""
+    with suppress(OSError):  # the file itself is complete in any case
         entry = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(entry)
@@ -112,13 +112,13 @@ def read_json(path: Path, schema: str, what: str) -> dict[str, Any]:
     """The content of a file that attnprobe wrote.
 
     Args:
-        what: it is, for messages: `results file`.
+        what: the kind of file in messages: `results file`.
 
     Raises:
-        ResultsError: it is missing, corrupt or of another schema.
+        ResultsError: the file is missing, corrupt or of another schema.
     """
     try:
-        data = _parsed(path, path.read_text(encoding="utf-8"), what)
+        data = _parse_json(path, path.read_text(encoding="utf-8"), what)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -129,12 +129,12 @@ def read_json(path: Path, schema: str, what: str) -> dict[str, Any]:
     return data
 
 
-def _parsed(path: Path, text: str, what: str) -> Any:
-    """The JSON of a file.
+def _parse_json(path: Path, text: str, what: str) -> Any:
+    """The JSON value in a file's text.
 
     Raises:
-        ResultsError: it does not begin as such a file does, so it is something else.
-        ValueError, RecursionError: it does, and cannot be read on.
+        ResultsError: the text does not begin like JSON, so the user named another kind of file.
+        ValueError, RecursionError: the text begins like JSON but has an error.
     """
     try:
         return json.loads(

@@ -16,10 +16,10 @@ LOCK_SCHEMA = "attnprobe/lock-1"
 
 
 def read_heads(path: Path) -> Mapping[str, HeadSet]:
-    """The named head sets of a lock file, and what they were chosen on.
+    """The head sets of a lock file by name, each with the model that it was chosen on.
 
     Raises:
-        ResultsError: it is missing, corrupt or of another schema.
+        ResultsError: the file is missing, corrupt or of another schema.
     """
     sets = read_json(path, LOCK_SCHEMA, "lock file").get("heads")
     if not isinstance(sets, dict):
@@ -28,10 +28,10 @@ def read_heads(path: Path) -> Mapping[str, HeadSet]:
 
 
 def heads_here() -> Mapping[str, HeadSet]:
-    """The head sets of the lock file in the working directory; none where there is none.
+    """The head sets of the lock file in the working directory; empty if there is no lock file.
 
     Raises:
-        ResultsError: it is corrupt or of another schema.
+        ResultsError: the file is corrupt or of another schema.
     """
     return read_heads(Path(LOCK)) if Path(LOCK).exists() else {}
 
@@ -42,16 +42,16 @@ def update_heads(
     """Adds named head sets to a lock file; another writer of the file waits.
 
     Args:
-        entries: by name, each with its `heads` and the `weights_sha256` of its model.
-        overwrite: whether a set of another model may be replaced.
+        entries: the sets by name, each with its `heads` and the `weights_sha256` of its model.
+        overwrite: whether to replace a set of another model.
 
     Raises:
-        ResultsError: the file is corrupt, cannot be written, or holds a set of the same name that
-            was measured on another model.
+        ResultsError: the file is corrupt, cannot be written, or has a set of the same name from
+            another model.
     """
     try:
         with locked(path):
-            known = _sets(path)
+            known = _entries(path)
             if not overwrite:
                 weights = {name: entry.get("weights_sha256") for name, entry in entries.items()}
                 _refuse_foreign(path, known, weights)
@@ -62,12 +62,12 @@ def update_heads(
 
 
 def check_heads(path: Path, names: Iterable[str], *, weights_sha256: str) -> None:
-    """Raises ResultsError where the lock file holds a set of such a name of another model."""
-    _refuse_foreign(path, _sets(path), dict.fromkeys(names, weights_sha256))
+    """Raises ResultsError if the lock file has a set of one of the names from another model."""
+    _refuse_foreign(path, _entries(path), dict.fromkeys(names, weights_sha256))
 
 
-def _sets(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The entries of a lock file; none where there is no file."""
+def _entries(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The entries of a lock file; empty if there is no file."""
     if not path.exists():
         return {}
     read_heads(path)
@@ -88,17 +88,17 @@ def _refuse_foreign(
 
 
 def _head_set(path: Path, name: str, entry: object) -> HeadSet:
-    about = entry if isinstance(entry, dict) else {}
-    written = about.get("heads")
-    if not isinstance(written, list) or not written:
+    fields = entry if isinstance(entry, dict) else {}
+    names = fields.get("heads")
+    if not isinstance(names, list) or not names:
         raise ResultsError(f"{path}: corrupt: {name!r} names no heads")
     try:
-        heads = tuple(map(Head.parse, written))
+        heads = tuple(map(Head.parse, names))
     except (TypeError, ValueError):
         heads = ()
-    if len(set(heads)) != len(written):
+    if len(set(heads)) != len(names):
         raise ResultsError(f"{path}: corrupt: {name!r} needs distinct heads, each like L3H1")
-    origin = {key: about.get(key) for key in ("model", "revision", "weights_sha256")}
+    origin = {key: fields.get(key) for key in ("model", "revision", "weights_sha256")}
     for key, value in origin.items():
         if not isinstance(value, str | None):
             raise ResultsError(f"{path}: corrupt: {key} of {name!r} is no text")

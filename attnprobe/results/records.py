@@ -1,7 +1,7 @@
-"""The records of a run, as the results file has them.
+"""The records of a run, and the form of the results file.
 
-They cross pytest-xdist as plain dicts. The same cases give the same records in whatever order they
-ran, but for `duration_s`; numbers read back bit-equal.
+Workers of pytest-xdist send records as plain dicts. The records of a case do not depend on the
+order of the run, except for `duration_s`. Numbers are bit-equal after reading.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from attnprobe.results.files import read_json
 from attnprobe.words.heads import HeadSet
 
 RESULTS_SCHEMA = "attnprobe/results-1"
-# The fields of the deciding bound that an expectation of a file has among its own.
+# The fields of the deciding bound; in a file they are fields of the expectation.
 _NUMBERS = ("measure", "unit", "observed", "relation", "demanded")
-# The fields of a run that are lists of names, and are written in order.
+# The fields of a run that are lists of names; a file has them sorted.
 _LISTS = ("absent_suites", "given", "bound", "other_failures", "unread", "left_out")
 
 WeightsFormat = Literal["safetensors", "gguf", "pickle"]
@@ -49,7 +49,7 @@ CaseOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpasse
 
 @dataclass(frozen=True)
 class _Record:
-    """A frozen dataclass that travels as a plain dict."""
+    """A frozen dataclass with a plain dict as its written form."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
@@ -63,7 +63,7 @@ class _Record:
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """The record that `as_dict` was called on; keys that it does not know are dropped.
+        """The record of a dict that `as_dict` returned; unknown keys are ignored.
 
         Raises:
             ResultsError: a field is missing or of another type.
@@ -77,9 +77,12 @@ class _Record:
 
 
 def _read_chance(data: Any, check: Callable[[Any], Chance]) -> Chance:
-    """A chance of a file, whose rate and interval must be those of its counts.
+    """The chance rate of an expectation in a file.
 
-    Files that do not say how many pairs are of different words are read as if all were.
+    Older files have no number of distinct pairs; then all pairs count as distinct.
+
+    Raises:
+        ValueError: the rate or the interval contradicts the counts.
     """
     if isinstance(data, dict) and data.get("distinct") is None:
         data = {**data, "distinct": data.get("pairs")}
@@ -98,13 +101,13 @@ def _read_chance(data: Any, check: Callable[[Any], Chance]) -> Chance:
 
 
 def _shares(chance: Chance) -> dict[str, float | None]:
-    """What a file says of a chance beside its counts."""
+    """The fields of a chance rate that a file has besides the counts."""
     low, high = chance.interval or (None, None)
     return {"rate": chance.rate, "low": low, "high": high}
 
 
 def _read_head_set(data: Any) -> Any:
-    """A head set of a file, where heads are written `L3H1`."""
+    """A head set of a file, in which heads have the form `L3H1`."""
     if isinstance(data, dict) and isinstance(data.get("heads"), list | tuple):
         if not data["heads"]:
             raise ValueError("a head set names no heads")
@@ -114,25 +117,26 @@ def _read_head_set(data: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExpectationResult(_Record):
-    """What became of one `expect` entry; fields that an error left unmeasured are None.
+    """The finding of one `expect` entry; fields that an error left unmeasured are None.
 
-    In a file the numbers of the deciding bound stand beside the other fields, the bounds that did
-    not decide under `other_bounds`.
+    In a file, the fields of the deciding bound are fields of the expectation, and the other bounds
+    are in `other_bounds`.
 
     Attributes:
-        arguments: the rule's fields as the case file has them.
-        bounds: the measured numbers and what is demanded of them; the first decided, the others
-            follow, on the same head, the hardest first. None where nothing was measured.
+        arguments: the rule's fields as in the case file.
+        bounds: the measured numbers and their bounds: the deciding one, then the others on the same
+            head, the hardest first. Empty if nothing was measured.
         head: the head that decided or came nearest.
-        chance: how often the rule passes for other word pairs; None where a rule has no pairs.
+        heads_tried: the number of heads that were tried.
+        chance: how often the rule passes for other word pairs; None for a rule without pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
-        confirmed: where ablation was to confirm the verdict, what it showed.
-        head_sets: the sets of the lock file that its heads come from.
+        confirmed: the result of an ablation that was to confirm the verdict.
+        head_sets: the head sets of the lock file that the expectation names.
         borderline: whether the deciding number is too near to its bound to call; a vacuous
-            expectation can be that, too.
-        unbreakable: whether it is vacuous because it holds on its text whatever the model does.
-        check_sha256: of the text, rule, words, heads and bounds; two expectations that state the
-            same have the same. None where it could not be judged, and in older files.
+            expectation can be borderline as well.
+        unbreakable: whether the expectation is vacuous because no model could fail it on its text.
+        check_sha256: hash of the text, rule, words, heads and bounds; equal expectations have
+            equal hashes. None in older files, or if the expectation could not be judged.
     """
 
     rule: str
@@ -153,12 +157,12 @@ class ExpectationResult(_Record):
 
     @property
     def deciding(self) -> Bound | None:
-        """The bound that decided; None where nothing was measured."""
+        """The bound that decided; None if nothing was measured."""
         return self.bounds[0] if self.bounds else None
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
-        """Why an expectation that holds may say little."""
+        """The reasons why the expectation may say little although it holds."""
         return doubts(self.outcome, borderline=self.borderline, unbreakable=self.unbreakable)
 
     def as_dict(self) -> dict[str, Any]:
@@ -178,13 +182,13 @@ class ExpectationResult(_Record):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, data: Any) -> Any:
-        """The fields of an expectation in a file."""
+        """The fields of the record, from those of a file."""
         if not isinstance(data, dict) or "bounds" in data:
             return data
         first = {name: data.get(name) for name in _NUMBERS}
         outcome = data.get("outcome")
         if outcome == "vacuous":
-            # It holds, which is all that its number alone can say.
+            # By its number alone, a vacuous expectation holds.
             outcome = "borderline" if data.get("borderline") else "passed"
         if any(first[name] is None for name in _NUMBERS if name != "unit"):
             return data
@@ -196,7 +200,7 @@ class ExpectationResult(_Record):
 
 
 def _with_unit(bound: Any) -> Any:
-    """A bound of a file; of an earlier version, with the unit that its measure has."""
+    """A bound of a file; in older files, the measure gives the unit."""
     if isinstance(bound, dict) and bound.get("unit") is None:
         return {**bound, "unit": read_unit(str(bound.get("measure")))}
     return bound
@@ -204,17 +208,16 @@ def _with_unit(bound: Any) -> Any:
 
 @dataclass(frozen=True)
 class CaseResult(_Record):
-    """What became of one case on one model.
+    """The result of one case on one model.
 
     Attributes:
-        row: the label of a template row, None for a plain case.
-        file: relative to the root of the run, with forward slashes.
-        error: why nothing was measured, where it was not an expectation's own fault; of a known
-            gap too.
-        text_sha256: of the text and target that were judged, as `text_sha256` gives it; of a probe
-            in Python, of the first. None where nothing of it is known, as of relations.
-        unknown_words: the words of its texts that became unknown tokens, which the model cannot
-            see.
+        row: the label of a template row; None for a case without a template.
+        file: path from the root of the run, with forward slashes.
+        error: why the case was not measured, if the fault is not in one expectation; also for a
+            known gap.
+        text_sha256: `text_sha256` of the judged text; of a probe in Python, the first text. None if
+            it is not known, and for relations.
+        unknown_words: the words of the texts that became unknown tokens.
     """
 
     nodeid: str
@@ -241,7 +244,7 @@ class CaseResult(_Record):
 
     @property
     def key(self) -> Key:
-        """What the check is known by from run to run."""
+        """The identity of the check, the same in every run."""
         return Key(self.file, self.id, self.row, self.model)
 
     @property
@@ -251,41 +254,46 @@ class CaseResult(_Record):
 
     @property
     def address(self) -> str:
-        """File and name as pytest writes them; a node id tells the model and worker as well."""
+        """File and name in pytest's form; a node id has the model and the worker as well."""
         return f"{self.file}::{self.name}"
 
     @property
     def place(self) -> tuple[str, int, str, str, str]:
-        """What the records of one run are sorted by."""
+        """The sort key of records of one run."""
         return self.file, self.line, self.row or "", self.model, self.nodeid
 
 
 @dataclass(frozen=True)
 class RelationResult(CaseResult):
-    """What became of one relation over many sentences on one model.
+    """The result of one relation over many sentences on one model.
 
-    Its `expectations` are its bounds, such as that on the accuracy. What an error left unmeasured
-    is None.
+    Each of its `expectations` is one bound, such as the bound on the accuracy. Fields that an error
+    left unmeasured are None.
 
     Attributes:
-        relation: what is related, in words: `nsubj, dependent → head`.
-        n: how many arcs were judged; `accuracy` of them were right, with its 95 % Wilson interval.
-        best_offset, offset_accuracy: the fixed distance in words, -5 to 5, that does best on the
-            same arcs.
+        relation: the relation in words: `nsubj, dependent → head`.
+        n: the number of judged arcs.
+        accuracy, interval: the share of these arcs that the head gets right, 0 to 1, and its 95 %
+            Wilson interval.
+        best_offset, offset_accuracy: the fixed distance in words, -5 to 5, that is right most often
+            on the same arcs, and its accuracy.
         offset_p: exact McNemar test of the head against that distance, two-sided.
-        preference_n, preference_accuracy: arcs where another word of the sentence can look at the
-            same word, and how often the head is right when it does.
-        preference_lead, preference_p: by how much the head is right more often on these arcs when
-            the true word looks, and the exact McNemar test, two-sided.
+        preference_n: the number of arcs for which another word of the sentence can look at the same
+            word.
+        preference_accuracy: the accuracy of the head when that other word looks.
+        preference_lead: the accuracy on these arcs when the true word looks, minus
+            `preference_accuracy`.
+        preference_p: exact McNemar test of the two, two-sided.
         among: whether sinks competed with words (`all`) or not (`words`).
-        head: the head, or `mean of 3 heads`, that was judged; `heads_tried` before it was chosen.
-        chosen_on, judged_on: how many arcs a head was chosen on (0 where it was named), and
-            judged on.
-        left_out: how many arcs were not judged, by reason.
-        unknown_share: share of the tokens of all texts, but special ones, that the model does not
-            know, 0 to 1.
-        notes: what is to be known of the corpus.
-        corpus_sha256: of the corpus file; None for arcs of the case file itself.
+        head: the judged head, or `mean of 3 heads`.
+        heads_tried: the number of heads that were tried before the choice.
+        chosen_on: the number of arcs that the head was chosen on; 0 without a choice.
+        judged_on: the number of arcs that the head was judged on.
+        left_out: the number of arcs that were not judged, by reason.
+        unknown_share: share of unknown tokens among all tokens of the texts but special ones, 0 to
+            1.
+        notes: remarks on the corpus.
+        corpus_sha256: hash of the corpus file; None for arcs of the case file.
     """
 
     relation: str = ""
@@ -312,9 +320,9 @@ class RelationResult(CaseResult):
 
 @dataclass(frozen=True)
 class OrderResult(_Record):
-    """A rule of position that does as well as a suite's heads; as `attnprobe.run.order.Habit`.
+    """A rule of position that does as well as a suite's heads; see `attnprobe.run.order.Habit`.
 
-    In older files the last three are None, and the rule finds all pairs.
+    In older files the last three fields are None, and the rule finds all pairs.
     """
 
     file: str
@@ -331,22 +339,23 @@ class OrderResult(_Record):
 
 @dataclass(frozen=True)
 class ModelResult(_Record):
-    """The model that was judged, down to the hashes of its files.
+    """A judged model, with the hashes of its files.
 
     Attributes:
-        layers: number of layers.
-        heads: query heads of a layer.
-        weights_format: how the weights lay on disk; None where a loader of the project's own made
-            the network.
-        tokenizer: reference of the tokenizer; None where it is the model's own.
-        remote_code: whether classes that came with the weights ran; None where that is not known.
-        ignored_code: files of the model that name code of its own, which was not run.
-        asked_revision: the revision of a hub model that the run was given.
-        asked: the reference that the run was given; a project's own loader may load another.
-        device, dtype: that it was judged on; several, as on many workers, `cuda:0, cuda:1`. None
-            in older files, where those of the environment hold.
-        source_language, target_language: of texts and targets that name none, for a multilingual
-            tokenizer.
+        ref: the reference that was loaded.
+        layers: the number of layers.
+        heads: the number of query heads in a layer.
+        weights_format: the file format of the weights; None if the project's own loader made the
+            network.
+        tokenizer: reference of the tokenizer; None if it belongs to the model.
+        remote_code: whether classes that came with the weights ran; None if it is not known.
+        ignored_code: files of the model that name its own code, which did not run.
+        asked_revision: the requested revision of a hub model.
+        asked: the requested reference; the project's own loader may have loaded another one.
+        device, dtype: device and number type of the run, several with commas: `cuda:0, cuda:1`.
+            None in older files, in which those of the environment apply.
+        source_language, target_language: the default languages of texts and targets, for a
+            multilingual tokenizer.
     """
 
     name: str
@@ -375,24 +384,25 @@ class Results(_Record):
     """One run.
 
     Attributes:
-        environment: as `environment` gives it; device and dtype are those of all models.
-        collected: how many cases were to run. Told by whoever planned the run, since a case that
-            a crashed worker took with it leaves no record.
-        absent: how many cases were left out because they are for a model that the run was not
-            given, by its name.
-        absent_suites: the suites whose every case was left out because of that.
-        deselected: how many cases and probes -k, -m and the like left out; what no path of the
-            command line leads to is none of them, nor are those of `absent`.
+        environment: the result of `environment`; device and dtype apply to all models.
+        collected: the number of cases that were to run. The collection reports it, because a case
+            that was lost with a crashed worker leaves no record.
+        absent: by model name, the number of cases that were left out because the run was not given
+            this model.
+        absent_suites: the suites that lost all of their cases in this way.
+        deselected: the number of cases and probes that -k, -m and the like left out, without those
+            of `absent` and those outside of the command line's paths.
         left_out: files that --lf left out unread.
-        uncollected: case files below the folders of the run that it did not collect, or only in
-            part, but for those of `left_out`; None where that is not known.
-        given: names of the models that the command line itself gave; those of the ini file, of
-            `addopts` and of PYTEST_ADDOPTS are known by the cases that ran on them.
-        bound: suites whose every case that ran names its model: on others they cannot run.
-        other_failures: tests that failed and probe no attention.
+        uncollected: case files below the folders of the run that it did not collect completely,
+            without those of `left_out`; None if it is not known.
+        given: names of the models that the command line itself gave. Models of the ini file,
+            `addopts` and PYTEST_ADDOPTS appear only in the cases that ran on them.
+        bound: suites in which every case that ran names its model, so that no other model can run
+            them.
+        other_failures: failed tests that are no attention checks.
         unread: files and folders that could not be collected.
-        complaints: what failed the run but no test: a limit of a comparison, a strict run that
-            judged nothing, another plugin.
+        complaints: failures of the run outside of any test: a limit of a comparison, a strict run
+            that judged nothing, another plugin.
     """
 
     environment: Mapping[str, str | None]
@@ -415,12 +425,12 @@ class Results(_Record):
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
-        """All that pytest ran: cases and relations."""
+        """All cases and relations."""
         return (*self.cases, *self.relations)
 
     @property
     def missing(self) -> int:
-        """How many items were to run and left no record; 0 for a run that finished."""
+        """The number of items that were to run but have no record; 0 for a finished run."""
         return max(self.collected - len(self.items), 0)
 
     def summary(self) -> dict[str, int]:
@@ -445,7 +455,7 @@ class Results(_Record):
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The results file's content, sorted."""
+        """The content of the results file, sorted."""
         return {
             "schema": RESULTS_SCHEMA,
             "attnprobe": self.attnprobe,
@@ -463,7 +473,7 @@ class Results(_Record):
             "order": [
                 habit.as_dict()
                 for habit in sorted(
-                    self.order, key=lambda one: (one.file, one.suite, one.model or "")
+                    self.order, key=lambda habit: (habit.file, habit.suite, habit.model or "")
                 )
             ],
             "summary": self.summary(),
@@ -475,9 +485,9 @@ def _sorted(items: Iterable[CaseResult]) -> list[dict[str, Any]]:
 
 
 def text_sha256(sample: Sample) -> str:
-    """What a text, its pair and its target, or token ids, are known by from run to run."""
+    """The hash of a text with its pair and target, or of token ids; the same in every run."""
     parts: list[object] = [sample.text, sample.target, sample.ids]
-    # Only where they are there, so that texts without them keep the hash that baselines know.
+    # Added only if present, so that other texts keep the hash of existing baselines.
     more = {
         key: value
         for key, value in (
@@ -496,17 +506,17 @@ def read_results(path: Path) -> Results:
     """Reads a results file or a baseline.
 
     Raises:
-        ResultsError: it is missing, corrupt, of another schema, or its summary does not count
-            its cases.
+        ResultsError: the file is missing, corrupt or of another schema, or its summary does not
+            match its items.
     """
     data = read_json(path, RESULTS_SCHEMA, "results file")
     summary = data.get("summary")
-    told = {
+    required = {
         "collected": summary.get("collected") if isinstance(summary, dict) else None,
-        "attnprobe": data.get("attnprobe"),  # without it this version would stand in
+        "attnprobe": data.get("attnprobe"),  # the default is the version that reads the file
     }
     try:
-        results = Results.from_dict(data | told)
+        results = Results.from_dict(data | required)
     except ResultsError as error:
         raise ResultsError(f"{path}: corrupt: {error}") from None
     if results.summary() != summary:

@@ -1,7 +1,7 @@
-"""A run in short, and what GitHub shows of it: a job summary, annotations beside the case files.
+"""Summaries of a run: a sentence, GitHub's job summary, and annotations on case files.
 
-Texts, names and paths come from anybody: none of it can end a table cell, become a tag or a link,
-or be taken for a workflow command.
+Texts, names and paths may come from strangers. They are escaped, so that none can end a table cell,
+become a tag or a link, or act as a workflow command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from attnprobe.core.wording import format_percent, one_line, plural
 from attnprobe.render.overview import SuiteCount
 from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
 
-# GitHub takes 1 MiB of summary from a step.
+# GitHub's limit for the summary of a step.
 MOST_BYTES = 2**20
 MOST_ANNOTATIONS = 10
 _LONGEST_CELL = 200
@@ -27,37 +27,37 @@ _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _FAILING = ("failed", "error", "xpassed")
 _DOUBTFUL = ("vacuous", "borderline")
 _CHECK = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
-_ROOM = 200  # for the line that tells what was left out
+_NOTE_BYTES = 200  # for the note on rows that were left out
 
 
 def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") -> str:
     """The run as GitHub-flavoured Markdown, worst checks first, in less than `room` bytes.
 
     Args:
-        sentence: what is to stand on top, such as the decision of the gate.
+        sentence: a sentence for the top, such as the decision of the gate.
     """
     parts = ["## Attention checks\n"]
-    told = _escaped(sentence).strip()
-    if told:
-        parts.append(f"**{told}**\n")
+    escaped = _escape(sentence).strip()
+    if escaped:
+        parts.append(f"**{escaped}**\n")
     parts.append(f"{in_words(results)}.\n")
     text = "\n".join(parts)
     items = sorted(results.items, key=lambda item: (_badness(item), item.place))
     checks = [(*_check_rows(item),) for item in items]
     models = [(_model_row(model),) for model in results.models]
-    suites = [(_suite_row(one),) for one in suite_counts(results.items)]
-    # The checks that fail are the reason to read on: half of the room is theirs.
+    suites = [(_suite_row(suite),) for suite in suite_counts(results.items)]
+    # Failing checks matter most to the reader, so half of the room is reserved for them.
     for noun, columns, rows, share in (
         ("model", ("model", "from", "revision", "weights"), models, 1 / 8),
         ("suite", ("suite", "model", "hold", "pass rate", "95 % interval"), suites, 1 / 2),
         ("check", _CHECK, checks, 1),
     ):
-        text += _fitting(noun, columns, rows, int(room * share) - len(text.encode()))
+        text += _table_within(noun, columns, rows, int(room * share) - len(text.encode()))
     return text
 
 
 def in_words(results: Results) -> str:
-    """What became of the checks: `2 of 9 attention checks do not hold, 1 known gap`."""
+    """The outcomes in words: `2 of 9 attention checks do not hold, 1 is a known gap`."""
     counts = results.summary()
     failing = counts["failed"] + counts["xpassed"]
     judged = counts["passed"] + failing
@@ -70,42 +70,42 @@ def in_words(results: Results) -> str:
         first = f"{failing} of {checks} {'does' if failing == 1 else 'do'} not hold"
     else:
         first = "1 attention check holds" if judged == 1 else f"All {judged} attention checks hold"
-    told = [first]
-    idle = sum(entry.unbreakable for item in results.items for entry in item.expectations)
+    parts = [first]
+    unbreakable = sum(entry.unbreakable for item in results.items for entry in item.expectations)
     if counts["xpassed"]:
         closed = plural(
             counts["xpassed"], "is a known gap that holds now", "are known gaps that hold now"
         )
-        told.append(f"of these {closed}")
-    for count, one, several in (
+        parts.append(f"of these {closed}")
+    for count, singular, plural_form in (
         (counts["error"], "could not be measured", "could not be measured"),
         (results.missing, "left no result", "left no result"),
         (counts["xfailed"], "is a known gap", "are known gaps"),
         (counts["skipped"], "was skipped", "were skipped"),
         (results.deselected, "was deselected", "were deselected"),
-        (counts["vacuous"] - idle, "holds by chance as well", "hold by chance as well"),
-        (idle, "holds whatever the model does", "hold whatever the model does"),
+        (counts["vacuous"] - unbreakable, "holds by chance as well", "hold by chance as well"),
+        (unbreakable, "holds whatever the model does", "hold whatever the model does"),
         (counts["borderline"], "is too near to call", "are too near to call"),
     ):
         if count:
-            told.append(plural(count, one, several))
-    return ", ".join(told)
+            parts.append(plural(count, singular, plural_form))
+    return ", ".join(parts)
 
 
-def _fitting(
+def _table_within(
     noun: str, columns: Sequence[str], items: Sequence[Sequence[Sequence[str]]], room: int
 ) -> str:
-    """A table, cut between two items where it would not fit; an item has one row or several.
+    """A table with as many items as fit, and a note on the rest; an item has one row or several.
 
     Args:
-        room: in bytes.
+        room: the size of the table in bytes.
     """
     lines = [*_table(columns, [])[:-1]]
     size = sum(len(line.encode()) + 1 for line in lines) + 2
     for number, item in enumerate(items):
         rows = [_row(cells) for cells in item]
         size += sum(len(row.encode()) + 1 for row in rows)
-        if size > room - _ROOM:
+        if size > room - _NOTE_BYTES:
             left = len(items) - number
             note = plural(left, f"{noun} is left out", f"{noun}s are left out")
             return "\n".join([*(lines if number else []), f"\n{note}: no room.\n"])
@@ -123,12 +123,12 @@ def _model_row(model: ModelResult) -> list[str]:
 
 
 def suite_counts(items: Iterable[CaseResult]) -> list[SuiteCount]:
-    """The suites, those in which something fails first, so that a cut leaves them in."""
+    """The counts of each suite; suites with failures come first, so that a cut spares them."""
     suites: dict[tuple[str, str], list[CaseResult]] = {}
     for item in items:
         suites.setdefault((item.suite, item.model), []).append(item)
-    counts = [_count(*names, own) for names, own in suites.items()]
-    return sorted(counts, key=lambda one: (one.held == one.judged, one.suite, one.model))
+    counts = [_count(*names, suite_items) for names, suite_items in suites.items()]
+    return sorted(counts, key=lambda count: (count.held == count.judged, count.suite, count.model))
 
 
 def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
@@ -142,13 +142,13 @@ def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
         held=sum(item.outcome == "passed" for item in judged),
         judged=len(judged),
         gaps=sum(item.outcome == "xfailed" for item in items),
-        heads=tuple(name for name, _ in sorted(heads.items(), key=lambda one: (-one[1], one[0]))),
+        heads=tuple(sorted(heads, key=lambda name: (-heads[name], name))),
     )
 
 
-def _suite_row(one: SuiteCount) -> list[str]:
-    rate = format_percent(one.held / one.judged) if one.judged else ""
-    return [_code(one.suite), _code(one.model), one.hold, rate, one.interval]
+def _suite_row(count: SuiteCount) -> list[str]:
+    rate = format_percent(count.held / count.judged) if count.judged else ""
+    return [_code(count.suite), _code(count.model), count.hold, rate, count.interval]
 
 
 def _check_rows(item: CaseResult) -> Iterator[list[str]]:
@@ -161,21 +161,22 @@ def _check_rows(item: CaseResult) -> Iterator[list[str]]:
         yield [*start, item.outcome, "", "", "", "", ""]
     failed = any(entry.outcome == "failed" for entry in item.expectations)
     for entry in item.expectations:
-        own = item.outcome == "passed" or (failed and item.outcome == "failed")
-        outcome = _outcome(entry) if own else item.outcome
+        # The outcome of an xfailed case, say, says more than that of its expectation.
+        shows_own = item.outcome == "passed" or (failed and item.outcome == "failed")
+        outcome = _outcome(entry) if shows_own else item.outcome
         yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
         for bound in entry.bounds[1:]:
-            if own and bound.outcome != "passed":
+            if shows_own and bound.outcome != "passed":
                 rest = [_code(entry.head or ""), ""]
-                yield [*start, bound.outcome, _code(entry.rule), *_against(bound), *rest]
+                yield [*start, bound.outcome, _code(entry.rule), *_bound_cells(bound), *rest]
 
 
 def _outcome(entry: ExpectationResult) -> str:
-    """The outcome of an expectation, with what it leaves out: `vacuous, borderline`."""
-    return ", ".join([entry.outcome, *(one for one in entry.doubts if one != entry.outcome)])
+    """The outcome of an expectation with its other doubts: `vacuous, borderline`."""
+    return ", ".join([entry.outcome, *(doubt for doubt in entry.doubts if doubt != entry.outcome)])
 
 
-def _against(bound: Bound) -> list[str]:
+def _bound_cells(bound: Bound) -> list[str]:
     return [_code(bound.number), _code(bound.limit)]
 
 
@@ -184,14 +185,14 @@ def _numbers(entry: ExpectationResult) -> list[str]:
         return [_code(one_line(entry.message)), "", "", ""]
     chance = entry.chance
     return [
-        *_against(entry.deciding),
+        *_bound_cells(entry.deciding),
         _code(entry.head or ""),
         "" if chance is None or chance.rate is None else format_percent(chance.rate),
     ]
 
 
 def _badness(item: CaseResult) -> int:
-    """0 for what fails a release, 3 for what holds."""
+    """The sort key of a check: 0 fails a release, 3 holds without doubt."""
     if item.outcome in _FAILING:
         return 0 if item.severity == "blocking" else 1
     if any(entry.outcome in _DOUBTFUL for entry in item.expectations):
@@ -208,15 +209,15 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _code(text: str) -> str:
-    """A text of a stranger's as one table cell, which shows it and does nothing else."""
-    return f"<code>{_escaped(text)}</code>" if text else ""
+    """A text from anywhere as the content of one table cell."""
+    return f"<code>{_escape(text)}</code>" if text else ""
 
 
-def _escaped(text: str) -> str:
-    shown = visible(text)
-    if len(shown) > _LONGEST_CELL:
-        shown = shown[: _LONGEST_CELL - 1] + "…"
-    return _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", shown)
+def _escape(text: str) -> str:
+    text = visible(text)
+    if len(text) > _LONGEST_CELL:
+        text = text[: _LONGEST_CELL - 1] + "…"
+    return _PUNCTUATION.sub(lambda mark: f"&#{ord(mark[0])};", text)
 
 
 def workflow_commands(
@@ -225,21 +226,22 @@ def workflow_commands(
     folder: str = "",
     accepted: Mapping[Key, str] = MappingProxyType({}),
 ) -> list[str]:
-    """At most ten workflow commands, the worst first: each marks the line of a failed expectation.
+    """At most ten workflow commands, worst first, each with the line of a failed expectation.
 
     Args:
-        folder: where the run took place, relative to the repository.
-        accepted: checks that the gate lets fail, and why: these are notices, and come last.
+        folder: the folder of the run, relative to the repository.
+        accepted: the reason for each check that the gate lets fail; these become notices and come
+            last.
     """
     items = [item for item in results.items if _badness(item) < 3]
     bad = sorted(
         ((item, accepted.get(item.key)) for item in items),
-        key=lambda one: (one[1] is not None, _badness(one[0]), one[0].place),
+        key=lambda pair: (pair[1] is not None, _badness(pair[0]), pair[0].place),
     )
-    return [_annotation(item, folder, why) for item, why in bad[:MOST_ANNOTATIONS]]
+    return [_annotation(item, folder, reason) for item, reason in bad[:MOST_ANNOTATIONS]]
 
 
-def _annotation(item: CaseResult, folder: str, why: str | None) -> str:
+def _annotation(item: CaseResult, folder: str, reason: str | None) -> str:
     worst = [
         entry
         for entry in item.expectations
@@ -253,15 +255,15 @@ def _annotation(item: CaseResult, folder: str, why: str | None) -> str:
         "file": str(PurePosixPath(folder) / item.file),
         "line": str(line),
         "title": f"{item.suite}: {item.name} on {item.model}: {item.outcome}"
-        + (f", {why}" if why else ""),
+        + (f", {reason}" if reason else ""),
     }
-    told = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
-    command = "notice" if why else "error" if _badness(item) == 0 else "warning"
-    return f"::{command} {told}::{_data(message or item.outcome)}"
+    settings = ",".join(f"{key}={_property(visible(text))}" for key, text in properties.items())
+    command = "notice" if reason else "error" if _badness(item) == 0 else "warning"
+    return f"::{command} {settings}::{_data(message or item.outcome)}"
 
 
 def _data(text: str) -> str:
-    """A message as GitHub's own toolkit escapes it."""
+    """A message, escaped as GitHub's own toolkit does."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
