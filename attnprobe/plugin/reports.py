@@ -24,7 +24,7 @@ from attnprobe.plugin.keys import Judged
 from attnprobe.relations.accuracy import Accuracy, RelationFinding
 from attnprobe.render.table import (
     BoundRow,
-    Finding,
+    ExpectationRow,
     expectations_table,
     folded,
     missing,
@@ -334,17 +334,17 @@ def _or_note(what: str, make: Callable[[], Markup]) -> Markup:
         return missing(what, harmless(f"{type(error).__name__}: {error}"))
 
 
-def _case_row(judged: Judged) -> Finding:
+def _case_row(judged: Judged) -> ExpectationRow:
     rule, finding = judged.finding.expectation.rule, judged.finding
     return _row(rule.kind, rule.relation(), str(rule.heads), finding.verdict, finding.error)
 
 
 def _row(
     rule: str, relation: str, heads: str, verdict: Verdict | None, error: AttnprobeError | None
-) -> Finding:
+) -> ExpectationRow:
     """An expectation of a case, or a bound of a relation, as a row of the table."""
     if verdict is None:
-        return Finding(
+        return ExpectationRow(
             rule=rule,
             relation=relation,
             heads=heads,
@@ -355,7 +355,7 @@ def _row(
             sink=None,
             outcome="error",
         )
-    return Finding(
+    return ExpectationRow(
         rule=rule,
         relation=relation,
         heads=heads,

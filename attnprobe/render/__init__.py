@@ -1,5 +1,5 @@
-"""Pictures, tables and character charts of attention, ready for a report, a page or a terminal.
+"""Pictures, tables and character charts of attention, for reports, pages and terminals.
 
-Importing this package loads nothing: `heatmap` and `style` need matplotlib, the others do not.
-Text from users may hold anything; every function here makes it harmless by itself.
+The modules of pictures import matplotlib; this package and the modules of tables do not. Every
+function here makes text from users harmless, whatever the text contains.
 """

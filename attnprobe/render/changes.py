@@ -1,4 +1,4 @@
-"""Tables of what changed between two runs, as HTML: no scripts, everything from users escaped."""
+"""HTML tables of the changes between two runs: no scripts, all text from users escaped."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ChangeRow:
     """One case, or relation, before and now.
 
     Attributes:
-        kind: `broken`, `weaker`, ...
-        rule: the rule whose number is told.
+        kind: the kind of the change: `broken`, `weaker`, ...
+        rule: the rule whose number the row shows.
         before, now: outcome and deciding number.
-        by: relative change of that number towards holding: `−20%`; empty where none can be told.
+        by: relative change of that number towards holding: `−20%`; empty if it is not known.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class ChangeRow:
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """The paired test of one suite, its numbers written out."""
+    """The paired test of one suite, with formatted numbers."""
 
     suite: str
     model: str
@@ -44,9 +44,9 @@ class SuiteRow:
     p: str
 
 
-_MOST = 200
-# More rows than this are folded: a report's own table must not be out of sight.
-_FEW = 12
+_MOST_ROWS = 200
+# More rows than this are folded, so that the report's own table stays in sight.
+_MOST_UNFOLDED = 12
 
 
 def changes_section(
@@ -57,19 +57,19 @@ def changes_section(
     suites: Sequence[SuiteRow],
     notes: Sequence[str] = (),
 ) -> Markup:
-    """A section with what changed, the suites, and notes.
+    """A section of a report with the changes, the suites, and notes.
 
     Args:
-        summary: one line on top.
-        rows: what matters most first; those after the first 200 are counted only.
+        summary: a line above the tables.
+        rows: the most important first; the section only counts rows after the first 200.
     """
     return piece(
         "changes",
         title,
         summary=summary,
-        rows=rows[:_MOST],
-        more=max(0, len(rows) - _MOST),
-        fold=f"{len(rows)} changed cases" if len(rows) > _FEW else "",
+        rows=rows[:_MOST_ROWS],
+        more=max(0, len(rows) - _MOST_ROWS),
+        fold=f"{len(rows)} changed cases" if len(rows) > _MOST_UNFOLDED else "",
         suites=suites,
         notes=notes,
     )

@@ -1,4 +1,4 @@
-"""A bar chart in characters, for the terminal and for failure texts."""
+"""A bar chart of characters, for the terminal and for failure messages."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 def bars(
     attended: Sequence[Attended], *, width: int = 24, mark: Mapping[str, str] | None = None
 ) -> list[str]:
-    """One line a word: its weight, the word, a bar, and the note on the word if it has one.
+    """One line for each word: its weight, the word, a bar, and a note if the word has one.
 
-    Lines begin with the number, so no word can pose as a command to the program that reads the
-    log (`::error`).
+    Lines begin with the number, so that no word can act as a workflow command (`::error`).
 
     Args:
         attended: words and their weights, 0 to 1.
-        width: columns of the longest bar; the largest weight has it.
-        mark: a note for some words: `{"animal": "expected", "street": "contrast"}`.
+        width: columns of the longest bar, that of the largest weight.
+        mark: notes for some words: `{"animal": "expected", "street": "contrast"}`.
     """
     notes = {shortened(word): note for word, note in (mark or {}).items()}
-    words = [shortened(one.word) for one in attended]
+    words = [shortened(entry.word) for entry in attended]
     column = max(map(display_width, words), default=0)
-    largest = max((one.weight for one in attended), default=0.0) or 1.0
+    largest = max((entry.weight for entry in attended), default=0.0) or 1.0
     lines = []
-    for word, one in zip(words, attended, strict=True):
-        full, eighths = divmod(round(8 * width * one.weight / largest), 8)
+    for word, (_, weight) in zip(words, attended, strict=True):
+        full, eighths = divmod(round(8 * width * weight / largest), 8)
         bar = ("█" * full + _EIGHTHS[eighths]).rstrip()
         note = f"{' ' * (width - len(bar))} ← {notes[word]}" if word in notes else ""
         lines.append(
-            f"{format_short(one.weight)}  {word}{' ' * (column - display_width(word))}  {bar}{note}"
+            f"{format_short(weight)}  {word}{' ' * (column - display_width(word))}  {bar}{note}"
         )
     return lines

@@ -1,8 +1,8 @@
-"""The SVG that matplotlib writes, made a fraction of its size: the same shapes in fewer characters.
+"""Compacts the SVG that matplotlib writes: the same shapes in a fraction of the characters.
 
-A picture is mostly short texts, and matplotlib gives each its font, a rotation by nothing and
-six decimals. Here what texts in a row have in common stands once, on a group around them. Styles
-become attributes, which a page around the picture cannot be changed by.
+A picture mostly consists of short texts, and matplotlib gives each of them a font, a rotation by 0
+and six decimals. Here a group around adjacent texts has their common attributes. Styles become
+attributes, so that they cannot change the page around the picture.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SPACES = {
 _HREF = "xlink:href"
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 _TRANSLATED = re.compile(r"translate\((\S+) (\S+)\)$")
-_TURNED = re.compile(r"rotate\((\S+) \S+ \S+\)$")
-# Names that matplotlib gives by itself; those that we give have a hyphen or stand alone.
+_ROTATED = re.compile(r"rotate\((\S+) \S+ \S+\)$")
+# Ids that matplotlib makes up; ids of this package have a hyphen or no number.
 _MADE_UP = re.compile(r"\w+_\d+|(?:[pm]|image|C\d+_\w+_)[0-9a-f]{10}")
-# What a text inherits from a group, and what holds where nothing is said.
+# Attributes that a text inherits from a group, with their initial values.
 _INITIAL = {
     "font-size": "medium",
     "font-family": "serif",
@@ -32,14 +32,14 @@ _INITIAL = {
     "text-anchor": "start",
     "fill": "#000000",
 }
-# What a style may say as attributes as well; a style keeps the rest.
+# Properties that can be attributes; the others stay in the style.
 _ATTRIBUTES = {
     *_INITIAL,
     *("font-style", "opacity", "fill-opacity", "clip-path"),
     *("stroke", "stroke-width", "stroke-opacity", "stroke-linejoin", "stroke-linecap"),
     *("stroke-dasharray", "stroke-dashoffset", "stroke-miterlimit"),
 }
-# As matplotlib's style sheet has it; of the two the browser takes the one that it knows.
+# From matplotlib's style sheet; a browser uses the rendering that it knows.
 _COMMON = {
     "stroke-linejoin": "round",
     "style": "image-rendering:crisp-edges;image-rendering:pixelated",
@@ -49,21 +49,21 @@ _COMMON = {
 def compact(svg: str) -> str:
     """The same picture in fewer characters.
 
-    Texts are placed to a tenth of a point, all else to a hundredth.
+    Texts are placed to a tenth of a point, everything else to a hundredth.
 
     Args:
-        svg: as matplotlib writes it with `svg.fonttype` none.
+        svg: an SVG that matplotlib wrote with `svg.fonttype` none.
     """
     root = ElementTree.fromstring(svg)
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
     _clean(root, used)
-    root[:] = _grouped(_flat(root))
+    root[:] = _group_texts(_flatten(root))
     root.attrib = {**_SPACES, "version": "1.1", **_COMMON, **_rounded(root.attrib, 2)}
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _clean(element: Element, used: set[str]) -> None:
-    """Takes out what nobody sees, and writes the rest shorter, names without their namespace."""
+    """Removes invisible parts and namespaces, and shortens the attributes."""
     element.tag = element.tag.rpartition("}")[2]
     for child in list(element):
         _clean(child, used)
@@ -78,91 +78,94 @@ def _clean(element: Element, used: set[str]) -> None:
     name = attributes.get("id", "")
     if _MADE_UP.fullmatch(name) and name not in used:
         del attributes["id"]
-    attributes |= _styled(attributes.pop("style", ""))
+    attributes |= _style_attributes(attributes.pop("style", ""))
     if element.tag == "text":
-        element.attrib = _placed(attributes)
+        element.attrib = _text_attributes(attributes)
     elif element.tag == "image":
         attributes[_HREF] = re.sub(r"\s", "", attributes[_HREF])
-        # A scale is multiplied by as many cells as there are.
+        # The number of cells multiplies an error in the scale.
         element.attrib = _rounded(attributes, 4)
     else:
         element.attrib = _rounded(attributes, 2)
 
 
-def _styled(style: str) -> dict[str, str]:
-    """A style as attributes, as far as there are such."""
+def _style_attributes(style: str) -> dict[str, str]:
+    """A style as attributes; properties without an attribute stay in a style."""
     entries = [entry.partition(":") for entry in style.split(";") if entry.strip()]
-    said = {name.strip(): value.strip() for name, _, value in entries}
-    said.pop("image-rendering", None)  # stands once, on the whole picture
-    if said.get("stroke-dashoffset") == "0":
-        del said["stroke-dashoffset"]
-    rest = "; ".join(f"{name}: {said[name]}" for name in said if name not in _ATTRIBUTES)
-    found = {name: value for name, value in said.items() if name in _ATTRIBUTES}
+    properties = {name.strip(): value.strip() for name, _, value in entries}
+    properties.pop("image-rendering", None)  # `_COMMON` has it for the whole picture
+    if properties.get("stroke-dashoffset") == "0":
+        del properties["stroke-dashoffset"]
+    rest = "; ".join(
+        f"{name}: {value}" for name, value in properties.items() if name not in _ATTRIBUTES
+    )
+    found = {name: value for name, value in properties.items() if name in _ATTRIBUTES}
     return found | ({"style": rest} if rest else {})
 
 
-def _placed(attributes: Mapping[str, str]) -> dict[str, str]:
-    """A text's place as x and y; a transform only where it is turned."""
+def _text_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes of a text, its place as x and y; a rotated text keeps a transform."""
     found = dict(attributes)
     transform = found.pop("transform", "")
-    moved, turned = _TRANSLATED.match(transform), _TURNED.match(transform)
-    if moved:
-        found["x"], found["y"] = moved[1], moved[2]
+    translation, rotation = _TRANSLATED.match(transform), _ROTATED.match(transform)
+    if translation:
+        found["x"], found["y"] = translation[1], translation[2]
     found = _rounded(found, 1)
-    if turned and float(turned[1]):
+    if rotation and float(rotation[1]):
         place = found.pop("x"), found.pop("y")
-        found["transform"] = f"translate({' '.join(place)})rotate({turned[1]})"
-    elif transform and not moved and not turned:
+        found["transform"] = f"translate({' '.join(place)})rotate({rotation[1]})"
+    elif transform and not translation and not rotation:
         found["transform"] = transform
     return found
 
 
 def _rounded(attributes: dict[str, str], decimals: int) -> dict[str, str]:
-    """Numbers with at most so many decimals; paths without spaces that say nothing."""
-    return {name: _shorter(name, value, decimals) for name, value in attributes.items()}
+    """Attributes whose numbers have at most so many decimals, with shorter paths."""
+    return {name: _shorten_value(name, value, decimals) for name, value in attributes.items()}
 
 
-def _shorter(name: str, value: str, decimals: int) -> str:
+def _shorten_value(name: str, value: str, decimals: int) -> str:
     if name in ("id", _HREF):
         return value
     if name == "d":
-        # The line ends of a path are spaces to a reader of XML.
+        # A reader of XML takes the line ends of a path as spaces.
         value = re.sub(r"\s*([A-Za-z])\s*", r"\1", value)
-    # A thin line may be a hundredth wide.
+    # Two decimals are too few for thin lines.
     places = 5 if name == "stroke-width" or name.endswith("opacity") else decimals
-    return _NUMBER.sub(lambda number: _short(float(number[0]), places), value)
+    return _NUMBER.sub(lambda number: _format_coordinate(float(number[0]), places), value)
 
 
-def _short(number: float, decimals: int) -> str:
-    written = f"{number:.{decimals}f}".rstrip("0").rstrip(".")
-    return "0" if written == "-0" else written
+def _format_coordinate(number: float, decimals: int) -> str:
+    text = f"{number:.{decimals}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
-def _flat(parent: Element) -> Iterator[Element]:
-    """The parts of a picture in their order, without groups that say nothing."""
+def _flatten(parent: Element) -> Iterator[Element]:
+    """The parts of a picture in their order, without groups that have no attributes."""
     for child in parent:
         if child.tag in ("g", "defs") and not child.attrib and not len(child):
             continue
         if child.tag == "g":
-            child[:] = list(_flat(child))
+            child[:] = list(_flatten(child))
             if not child.attrib:
                 yield from child
                 continue
         yield child
 
 
-def _grouped(parts: Iterator[Element]) -> list[Element]:
+def _group_texts(parts: Iterator[Element]) -> list[Element]:
+    """The parts with a group around each run of adjacent texts."""
     found: list[Element] = []
     for is_text, run in groupby(parts, key=lambda part: part.tag == "text"):
         if is_text:
-            found.append(_with_common([*run]))
+            found.append(_text_group([*run]))
         else:
             found.extend(run)
     return found
 
 
-def _with_common(texts: Sequence[Element]) -> Element:
-    """A group around texts that says what most of them have in common."""
+def _text_group(texts: Sequence[Element]) -> Element:
+    """A group around texts; it has the attributes that most of them share."""
     group = Element("g")
     group.extend(texts)
     for name, initial in _INITIAL.items():
@@ -178,9 +181,9 @@ def _with_common(texts: Sequence[Element]) -> Element:
 
 
 def _lines(texts: Sequence[Element]) -> Iterator[Element]:
-    """Texts at one height as one text of several parts, each with its own place.
+    """Joins adjacent texts of one height into one text element, each part with its place.
 
-    Only what reads from left to right: it must stay where it is.
+    Only ASCII texts are joined, because a text from right to left would change its place.
     """
     for height, run in groupby(texts, key=_height):
         line = [*run]
@@ -196,5 +199,5 @@ def _lines(texts: Sequence[Element]) -> Iterator[Element]:
 
 
 def _height(text: Element) -> str | None:
-    """Where a text stands; None for one that must be an element of its own."""
+    """The height of a text; None for a text that must not be joined with others."""
     return text.attrib.get("y") if (text.text or "").isascii() else None

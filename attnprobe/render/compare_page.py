@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file with nothing outside of it, and no scripts."""
+"""The page of a comparison: one HTML file without scripts and without links to other files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from attnprobe.render.html import fill
 
 @dataclass(frozen=True)
 class HeadRow:
-    """What became of a pinned head.
+    """The fate of a head that cases name.
 
     Attributes:
         fate: `kept`, `moved to L4H7` or `lost`.
-        divergence: from its match, with its unit.
+        divergence: the divergence from its match, with the unit.
+        cases: the number of cases that name the head.
     """
 
     site: str
@@ -30,8 +31,8 @@ class ChangePictures:
     """A changed case with its pictures.
 
     Attributes:
-        lines: what is said of it.
-        svgs: before, now, and their difference; fewer where there is none.
+        lines: the findings before and now, one line for each expectation.
+        svgs: the pictures before, now, and of the difference; possibly fewer.
     """
 
     row: ChangeRow
@@ -51,12 +52,12 @@ def compare_page(
     pictures: Sequence[ChangePictures] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """A self-contained page; everything in it from users is escaped.
+    """The HTML page of a comparison; all text from users is escaped.
 
     Args:
-        counts: how many cases of each kind.
-        rows: the cases that changed, what matters most first.
-        pictures: of some of them.
+        counts: the number of cases of each kind.
+        rows: the changed cases, the most important first.
+        pictures: pictures of some of these cases.
     """
     return fill(
         "compare.html",

@@ -1,4 +1,4 @@
-"""Statistics of the heads over the layers, as small multiples."""
+"""Draws statistics of the heads over the layers, as small multiples."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ _Array = npt.NDArray[np.float64]
 
 
 def curves(panels: Sequence[Curves], *, title: str) -> Drawing:
-    """Draws one panel a statistic: layers on x, its value on y, from 0 unless it can be negative.
+    """Draws a panel for each statistic: layers on x, values on y.
 
-    A thin line joins the heads of one number, the thick one is the mean of a layer's heads. The
-    heads that decided are marked and named.
+    The y axis starts at 0, or below the least value if that is negative. A thin line joins the
+    heads of one number (H0 of every layer), the thick line is the mean over a layer's heads. The
+    deciding heads are marked and named.
 
     Raises:
-        ValueError: there is no panel, or one has no values or such that do not fit its layers.
+        ValueError: there is no panel, or the values of a panel are empty or do not fit its layers.
     """
     for panel in panels:
         if panel.values.ndim != 2 or len(panel.values) != len(panel.layers):
@@ -111,11 +112,11 @@ def _draw_panel(drawing: Drawing, panel: Curves, left: float, top: float) -> Non
 
 
 def _scale(values: _Array) -> Scale:
-    """From 0, or from the least value if that is negative, with some air above."""
+    """A scale from 0, or from below a negative least value, to above the largest value."""
     found = values[np.isfinite(values)]
     low, high = float(found.min(initial=0.0)), float(found.max(initial=0.0))
-    air = 0.06 * (high - low) or 1.0
-    return Scale(low - air if low < 0 else 0.0, high + air)
+    margin = 0.06 * (high - low) or 1.0
+    return Scale(low - margin if low < 0 else 0.0, high + margin)
 
 
 def _draw_lines(axes: Axes, panel: Curves, values: _Array) -> None:
@@ -162,7 +163,7 @@ def _draw_lines(axes: Axes, panel: Curves, values: _Array) -> None:
 
 
 def _mean(values: _Array) -> _Array:
-    """Mean over the heads that a layer has; NaN for a layer without any."""
+    """The mean over the heads of each layer, `[layers]`; NaN for a layer without heads."""
     present = np.isfinite(values)
     total = np.where(present, values, 0.0).sum(axis=1)
     counts = present.sum(axis=1)
@@ -173,7 +174,7 @@ def _mean(values: _Array) -> _Array:
 def _draw_names(
     drawing: Drawing, panel: Curves, values: _Array, scale: Scale, left: float, top: float
 ) -> None:
-    """Names of the heads that decided, and of the mean, beside their points and off its line."""
+    """Writes the names of deciding heads and of the mean beside their points, not on its line."""
     mean = _mean(values)
     places = np.flatnonzero(np.isfinite(mean))
     if not places.size:

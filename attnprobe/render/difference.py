@@ -1,4 +1,4 @@
-"""The same head before and after: two heatmaps on one scale, and their difference."""
+"""One head before and after: two heatmaps on one scale, and a heatmap of their difference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attnprobe.render.style import Drawing
 
 
 class Triple(NamedTuple):
-    """The three pictures of a case."""
+    """The heatmaps before and after, and of the difference."""
 
     old: Drawing
     new: Drawing
@@ -26,8 +26,8 @@ class Triple(NamedTuple):
 
 
 def difference_map() -> Colormap:
-    """Brown for less, green for more, exactly white for zero."""
-    # An odd number of colours: the middle one is its own, and so exactly white.
+    """A colour map from brown for less over exactly white for zero to green for more."""
+    # Only an odd number of colours has a middle one.
     return LinearSegmentedColormap.from_list("attnprobe-difference", DIFFERENCE, N=257)
 
 
@@ -42,16 +42,15 @@ def triple(
     contrast: Cells | None = None,
     rows: Collection[int] | None = None,
 ) -> Triple:
-    """Draws attention weights before and after on one scale, and the second less the first.
+    """Draws attention weights before and after on one scale, and the change (new minus old).
 
-    The difference is brown where there is less and green where there is more now, white at zero,
-    its limits as far below zero as above.
+    A fall is brown, a rise green, no change white; the scale of the change is symmetric.
 
     Args:
         old, new: `[target, source]`; rows that were not captured are NaN.
         queries: the target tokens.
         keys: the source tokens.
-        titles: of the three pictures.
+        titles: the titles of the three pictures.
         expected, contrast, rows: as in `heatmap`.
 
     Raises:
@@ -63,8 +62,8 @@ def triple(
     change = new - old
     marked = [row for cells in (expected, contrast) if cells for row in cells.rows]
     strip = sorted({*marked, *(rows or ())}) if max(old.shape) > WHOLE_PICTURE else []
-    shown = strip or slice(None)
-    top, most = _largest(old[shown], new[shown]), _largest(np.abs(change[shown]))
+    drawn = strip or slice(None)
+    top, most = _largest(old[drawn], new[drawn]), _largest(np.abs(change[drawn]))
     scales = Scale(0.0, top), Scale(0.0, top), Scale(-most, most, difference_map())
     names = ("attention weight", "attention weight", "change of attention weight")
     drawings = [
@@ -88,6 +87,6 @@ def triple(
 
 
 def _largest(*values: Floats) -> float:
-    """The largest of the finite values; 1 where all are zero."""
+    """The largest finite value; 1 if all are zero."""
     found = np.concatenate([part[np.isfinite(part)] for part in values])
     return float(found.max(initial=0.0)) or 1.0

@@ -1,4 +1,4 @@
-"""One call for every chart that a verdict carries."""
+"""Draws any chart of a verdict."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from attnprobe.render.style import Drawing
 
 @singledispatch
 def draw_chart(chart: Chart, *, encoding: Encoding, title: str) -> Drawing:
-    """Draws a chart; a new kind of chart registers its function here.
+    """Draws a chart; each type of chart registers its own function.
 
     Args:
-        encoding: the text that the chart is about; a layer panel takes its tokens from it.
+        encoding: the text of the chart, of which a layer panel shows the tokens.
         title: model, head and case.
 
     Raises:
-        ValueError: the numbers of the chart do not fit one another or the text.
+        ValueError: the shapes of the chart's arrays do not fit one another or the text.
+        TypeError: no function is registered for the type.
     """
     raise TypeError(f"there is no picture for a {type(chart).__name__}")
 
@@ -55,7 +56,7 @@ def _(chart: HeadMap, *, encoding: Encoding, title: str) -> Drawing:
 
 
 def caption(chart: Chart) -> str:
-    """What a chart shows, in a few words."""
+    """The caption of a chart."""
     match chart:
         case HeadGrid():
             return f"{chart.measure} of every head"

@@ -1,4 +1,4 @@
-"""How attention flows from words through the layers down to the words of the input."""
+"""Draws the flow of attention from words, through the layers, to the words of the input."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, Key, add_axes, frame
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
 
-WIDEST = 20.0  # points of a line that carries the whole flow, where columns have the room
-LEAST = 0.003  # a line that carries less is left out: it is thinner than a hair
+WIDEST = 20.0  # width in points of a line with the whole flow, if the columns have room
+LEAST = 0.003  # the least flow of a line that is drawn; a thinner line could not be seen
 _Array = npt.NDArray[np.float64]
 _LEFT = 34.0
 _DOT = 2.2
@@ -24,11 +24,11 @@ _DOT = 2.2
 def flow_graph(chart: FlowGraph, *, title: str) -> Drawing:
     """Draws the flow from the start words, at the top, through each layer to the input.
 
-    The start words share a flow of 1; a layer's edges pass on what reaches a word (rollout). A
-    line's width is what it carries; red is the part of it that ends at the marked words.
+    The start words share a flow of 1, and each layer's edges divide the flow at a word (rollout).
+    The width of a line shows its flow; the red part of it ends at the marked words.
 
     Raises:
-        ValueError: the edges do not fit words and layers, or a position lies outside.
+        ValueError: the edges do not fit words and layers, or a position lies outside the text.
     """
     count, layers = len(chart.labels), len(chart.layers)
     if chart.edges.shape != (layers, count, count) or not chart.edges.size:
@@ -39,7 +39,7 @@ def flow_graph(chart: FlowGraph, *, title: str) -> Drawing:
         raise ValueError("a flow starts and ends at words that the graph has")
     edges = np.nan_to_num(chart.edges.astype(np.float64))
     reach = _reach(edges, chart.start)
-    share = _share(edges, chart.end)
+    share = _share_that_ends(edges, chart.end)
 
     labels = [shortened(label) for label in chart.labels]
     across = min(44.0, max(540 / count, 13.0)) if count <= 40 else max(700 / count, 3.0)
@@ -92,7 +92,7 @@ def flow_graph(chart: FlowGraph, *, title: str) -> Drawing:
 
 
 def _reach(edges: _Array, start: tuple[int, ...]) -> _Array:
-    """What of the flow reaches each word, `[layers + 1, words]`, the input first."""
+    """The flow at each word, `[layers + 1, words]`, the input first."""
     layers, count, _ = edges.shape
     reach = np.zeros((layers + 1, count))
     reach[layers, list(start)] = 1 / len(start)
@@ -101,8 +101,8 @@ def _reach(edges: _Array, start: tuple[int, ...]) -> _Array:
     return reach
 
 
-def _share(edges: _Array, end: tuple[int, ...]) -> _Array:
-    """What of the flow that is at a word will end at the marked ones, `[layers + 1, words]`."""
+def _share_that_ends(edges: _Array, end: tuple[int, ...]) -> _Array:
+    """The share of the flow at each word that ends at the marked words, `[layers + 1, words]`."""
     layers, count, _ = edges.shape
     share = np.zeros((layers + 1, count))
     share[0, list(end)] = 1.0
@@ -126,7 +126,7 @@ def _draw_lines(
                 PathCollection(
                     [_line(high, low, layer) for high, low in pairs.tolist()],
                     facecolors="none",
-                    edgecolors=[(color, one) for one in opacity.tolist()],
+                    edgecolors=[(color, alpha) for alpha in opacity.tolist()],
                     linewidths=(widest * masses).tolist(),
                     gid=f"{kind}-L{name}",
                     clip_on=False,
@@ -137,7 +137,7 @@ def _draw_lines(
 
 
 def _line(high: int, low: int, layer: int) -> Path:
-    """A curve from a word above a layer to one below, upright at both ends."""
+    """A curve from a word above a layer to a word below it, vertical at both ends."""
     above, below, middle = (high + 0.5, layer + 1), (low + 0.5, layer), layer + 0.5
     return Path(
         [above, (above[0], middle), (below[0], middle), below],
@@ -147,7 +147,7 @@ def _line(high: int, low: int, layer: int) -> Path:
 
 def _draw_dots(axes: Axes, reach: _Array, chart: FlowGraph) -> None:
     levels, words = np.indices(reach.shape).reshape(2, -1)
-    # An empty word is grey; the more of the flow is at a word, the darker it is.
+    # A dot is darker for a larger flow at its word, and grey without any.
     carried = reach.ravel()
     colors = [
         (STROKE, 0.3 + 0.7 * mass**0.5) if mass >= LEAST else RULE for mass in carried.tolist()

@@ -1,6 +1,6 @@
-"""What all pictures are made of: title and legend, a box for cells, a colour bar, labels.
+"""The parts of pictures: title and legend, a box of cells, a colour bar, labels.
 
-Lengths are in points, from the lower left corner of the drawing.
+Lengths are in points; coordinates start at the lower left corner of the drawing.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ PAD = 16.0
 LINE = 15.0
 SMALL = 8.0
 SLANT = math.sqrt(0.5)  # column labels slant by 45°
-LEAST_BAR = 96.0  # what the name of a colour bar needs
+LEAST_BAR = 96.0  # the least height of a colour bar, for its name
 _DIGIT = re.compile(r"\d")
 _TITLE = 11.0
 _TITLE_ROOM = 330.0  # a narrow picture grows to this width for its title
 _BAR = 9.0
 _BAR_GAP = 14.0
 _BAR_TEXT = 36.0
-_SHADES = 64  # as many as an eye can tell apart on a bar; each costs bytes
+_SHADES = 64  # a reader can hardly distinguish more on a bar, and each costs bytes
 BAR_ROOM = _BAR_GAP + _BAR + _BAR_TEXT
 
 
 class Key(NamedTuple):
-    """An entry of the legend; without a colour it is a note."""
+    """An entry of the legend; an entry without a colour is a note."""
 
     name: str
     color: str | None = None
@@ -55,19 +55,19 @@ class Key(NamedTuple):
 
 
 def marked(decided: Sequence[Head], drawn: Collection[Head]) -> tuple[Head, ...]:
-    """Those of the drawn heads that decided; none where all did, for a mark would tell nothing."""
+    """The drawn heads that decided; empty if all did, because a mark would distinguish none."""
     heads = tuple(head for head in decided if head in drawn)
     return heads if len(set(heads)) < len(drawn) else ()
 
 
 def decided_keys(heads: Sequence[Head]) -> tuple[Key, ...]:
-    """The legend of the mark on heads that decided a verdict; nothing without such heads."""
+    """The legend for the mark on deciding heads; empty if there are none."""
     return (Key("decided", EXPECTED),) if heads else ()
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Which colour a value has.
+    """The mapping from values to colours.
 
     Attributes:
         low, high: the ends of the colour bar.
@@ -79,7 +79,7 @@ class Scale:
     colors: str | Colormap = MAP
 
     def __call__(self, values: Floats) -> Floats:
-        """Colours `[..., 4]`, red to opacity, 0 to 1."""
+        """The colours of values, `[..., 4]`: red, green, blue and opacity, 0 to 1."""
         share = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
         colors = self.colors
         if isinstance(colors, str):
@@ -89,14 +89,14 @@ class Scale:
 
 
 def spread(values: Floats) -> Scale:
-    """From 0 to the largest value; about 0 and in two colours where there are negative values."""
+    """A scale from 0 to the largest value; with negative values, symmetric and in two colours."""
     found = values[np.isfinite(values)]
     top = float(np.abs(found).max(initial=0.0)) or 1.0
     return Scale(-top, top, SIGNED) if (found < 0).any() else Scale(0.0, top)
 
 
 def signed(value: float, high: float = 1.0) -> str:
-    """A value with as many decimals as fit a cell, given the largest of all: 0.25, 12.5, −3."""
+    """A value for a cell: 0.25, 12.5, −3; a larger `high` of all cells leaves fewer decimals."""
     decimals = 2 if high < 10 else 1 if high < 100 else 0
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
@@ -104,10 +104,10 @@ def signed(value: float, high: float = 1.0) -> str:
 def frame(
     title: str, width: float, height: float, legend: Sequence[Key] = ()
 ) -> tuple[Drawing, float]:
-    """A drawing with its title and legend, and how high above its foot the rest begins.
+    """A drawing with title and legend, and the top of the remaining area.
 
     Args:
-        width, height: of what comes below the legend, margins not included.
+        width, height: size of the area below the legend, without margins.
     """
     title = visible(title)
     width = max(width, min(width_of(title, _TITLE), _TITLE_ROOM), _legend_width(legend))
@@ -122,7 +122,7 @@ def frame(
 
 
 def wrapped(text: str, width: float, size: float = _TITLE) -> list[str]:
-    """Lines of at most this width."""
+    """The text in lines of about this width."""
     needed = width_of(text, size)
     return textwrap.wrap(text, max(1, int(len(text) * width / needed))) if needed else []
 
@@ -153,7 +153,7 @@ def _draw_legend(drawing: Drawing, legend: Sequence[Key], y: float) -> None:
 
 
 def add_axes(drawing: Drawing, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes that fill this box and show nothing of themselves."""
+    """Invisible axes that fill a box."""
     box = Bbox.from_bounds(left, top - height, width, height)
     axes = drawing.add_axes(box.transformed(drawing.points - drawing.transFigure).bounds)
     axes.set_axis_off()
@@ -161,7 +161,7 @@ def add_axes(drawing: Drawing, left: float, top: float, width: float, height: fl
 
 
 def draw_cells(axes: Axes, values: Floats, scale: Scale) -> None:
-    """The values as colours; a cell without a value stays empty, within a thin frame."""
+    """Draws values as colours; a NaN leaves its cell empty, and a thin frame surrounds them all."""
     axes.imshow(
         values,
         cmap=scale.colors,
@@ -176,16 +176,16 @@ def draw_cells(axes: Axes, values: Floats, scale: Scale) -> None:
 
 
 def frame_cells(axes: Axes, rows: int, columns: int) -> None:
-    """A thin frame around cells that may be as white as the card."""
+    """Draws a thin frame around cells that may be as white as the card."""
     axes.add_patch(
         Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=RULE, clip_on=False)
     )
 
 
 class Digits(Artist):
-    """The values of cells, written in them; none where a value is NaN.
+    """The values of cells as text in the cells; a cell with NaN stays empty.
 
-    One artist for all of them: a `Text` for each would double the time of a picture.
+    One artist writes all values, because a `Text` for each would double the time of a picture.
     """
 
     def __init__(
@@ -235,11 +235,12 @@ def draw_outline(
     style: str | tuple[int, tuple[int, int]] = "solid",
     width: float = 2.1,
 ) -> None:
-    """Outlines a box, in the coordinates of the axes, set off from any colour by a light rim.
+    """Outlines a box with a light rim, which contrasts with any colour of the cells.
 
     Args:
+        corner, size: the box, in coordinates of the axes.
         name: id of the outline in the SVG.
-        width: of the line.
+        width: width of the line.
     """
     for line, thickness, pattern, gid in (
         (CARD, 1.9 * width, "solid", None),
@@ -264,7 +265,12 @@ def draw_outline(
 def draw_slanted(
     drawing: Drawing, x: float, top: float, text: str, size: float, *, bold: bool = False
 ) -> None:
-    """A column's label: it ends below the middle `x` of the column, whose foot is `top`."""
+    """Writes the slanted label of a column.
+
+    Args:
+        x: the middle of the column, below which the label ends.
+        top: the lower end of the column.
+    """
     drawing.write(
         x + 0.3 * size,
         top - 5 - 0.6 * size,
@@ -278,12 +284,22 @@ def draw_slanted(
 
 
 def step_of(room: float, size: float) -> int:
-    """Every how manyth label of this type size can stand where each has this much room."""
+    """The step between labels that do not overlap: 1 shows all of them, 2 every second one.
+
+    Args:
+        room: the distance between two labels.
+        size: type size.
+    """
     return math.ceil(1.3 * size / room)
 
 
 def ticks(scale: Scale, most: int = 5, *, whole: bool = False) -> Iterator[float]:
-    """Round values within the scale; whole numbers only, where asked."""
+    """Round values within the scale.
+
+    Args:
+        most: about the most ticks.
+        whole: whether to use whole numbers only.
+    """
     places = MaxNLocator(most, steps=[1, 2, 5, 10], integer=whole)
     for tick in places.tick_values(scale.low, scale.high):
         if scale.low <= tick <= scale.high:
@@ -291,7 +307,7 @@ def ticks(scale: Scale, most: int = 5, *, whole: bool = False) -> Iterator[float
 
 
 def bar_height(height: float, name: str) -> float:
-    """Height of a colour bar beside what is this high: its name must fit, too."""
+    """The height of a colour bar beside a picture of this height; its name must fit as well."""
     return max(height, LEAST_BAR, width_of(name, SMALL))
 
 
@@ -305,11 +321,12 @@ def draw_bar(
     *,
     whole: bool = False,
 ) -> None:
-    """The colour bar, to the right of what ends at `right`.
+    """Draws a colour bar to the right of a picture.
 
     Args:
-        name: what the colours show, with its unit.
-        whole: mark whole numbers only.
+        right: the right edge of the picture.
+        name: name and unit of the values.
+        whole: whether to mark whole numbers only.
     """
     left = right + _BAR_GAP
     axes = add_axes(drawing, left, top, _BAR, height)

@@ -1,4 +1,4 @@
-"""A score of every head: layers on y, heads on x."""
+"""Draws a score of every head as a grid: layers on y, heads on x."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _MEASURE = 48
 
 
 def head_grid(chart: HeadGrid, *, title: str) -> Drawing:
-    """Draws a score of every head, brighter is more; the heads that decided are outlined.
+    """Draws a score of every head, brighter is more, with the deciding heads outlined.
 
-    Colours run from 0 to the largest score, or about 0 in two colours where a score is negative.
-    Scores stand in the cells where they fit. A head that a layer does not have stays empty.
+    Colours run from 0 to the largest score; with a negative score, the scale is symmetric and in
+    two colours. Cells contain their scores if these fit. The cell of a missing head is empty.
 
     Raises:
         ValueError: there are no scores, or they do not fit the layers.
@@ -97,7 +97,7 @@ def head_grid(chart: HeadGrid, *, title: str) -> Drawing:
 
 
 def _side(count: int, largest: float, smallest: float) -> float:
-    """Side of a cell: a page holds 40 that can be labelled, then they shrink."""
+    """The side of a cell; more than 40 cells shrink below the size of a label."""
     return min(largest, max(460 / count, smallest)) if count <= 40 else max(600 / count, 1.5)
 
 

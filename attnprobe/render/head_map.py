@@ -1,4 +1,4 @@
-"""Heads as points in the plane: near points are heads that attend alike."""
+"""Draws heads as points in a plane: near points are heads with similar attention."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ _WIDTH = 520.0
 _MARGIN = 26.0  # room for names beside the outermost points
 _DOT = 3.2
 _SIZE = 6.5
-_FAR = 60.0  # a name may stand this far from its point, joined to it by a line
+_FAR = 60.0  # the largest distance of a name from its point; a line joins them
 
 
 def head_map(chart: HeadMap, *, title: str) -> Drawing:
-    """Draws a point a head; both directions have the same scale.
+    """Draws a point for each head; both directions have the same scale.
 
-    Colours show the layer, with a bar where there are several.
-
-    Names that would cover another name or point are left out, those of the heads that decided
-    last. A head without a place (NaN) is not drawn.
+    Colours show the layer, with a colour bar if there are several layers. A name that would cover
+    another name or a point is left out; deciding heads get their names first. A head without a
+    place (NaN) is not drawn.
 
     Raises:
         ValueError: the points do not fit the heads, or no head has a place.
@@ -49,7 +48,7 @@ def head_map(chart: HeadMap, *, title: str) -> Drawing:
     placed = np.isfinite(chart.points).all(axis=1)
     if not placed.any():
         raise ValueError("no head has a place on the map")
-    # The heads that decided come first, so that they get their names.
+    # Deciding heads come first, so that they get their names.
     order = sorted(
         np.flatnonzero(placed).tolist(), key=lambda number: chart.heads[number] not in chart.decided
     )
@@ -95,8 +94,8 @@ def head_map(chart: HeadMap, *, title: str) -> Drawing:
         at[:, 1],
         s=(2 * _DOT) ** 2,
         c=shades(np.array(layers, np.float32)),
-        edgecolors=[EXPECTED if one else INK for one in decided],
-        linewidths=[2.2 if one else 0.5 for one in decided],
+        edgecolors=[EXPECTED if is_decided else INK for is_decided in decided],
+        linewidths=[2.2 if is_decided else 0.5 for is_decided in decided],
         zorder=2,
         gid="heads",
     )

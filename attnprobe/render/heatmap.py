@@ -1,7 +1,7 @@
-"""The heatmap: who looks at whom, in one head or in the mean of several.
+"""Draws the heatmap of one head's attention weights, or of the mean of several heads.
 
-A text of up to 40 tokens is drawn as a grid of all rows. A longer one, where the rows in question
-are known, is drawn as a strip of these rows only, broken into lines as text is.
+A text of up to 40 tokens is a grid of all rows. Of a longer text only the rows in question are
+drawn, if these are known: a strip that is broken into lines, as text is.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class _Block:
     """Cells that are drawn together: the whole grid, or one line of a strip.
 
     Attributes:
-        rows, columns: the token positions shown.
-        row_labels, column_labels: their tokens.
+        rows, columns: the drawn token positions.
+        row_labels, column_labels: the tokens at these positions.
         cell: side of a cell.
         size: type size of the labels.
     """
@@ -92,7 +92,7 @@ class _Block:
 
     @property
     def left(self) -> float:
-        """Room that the labels need on the left."""
+        """The width of the labels on the left."""
         slanted = (
             width_of(label, self.size) * SLANT - (number + 0.5) * self.cell
             for number, label in enumerate(self.column_labels)
@@ -102,7 +102,7 @@ class _Block:
 
     @property
     def below(self) -> float:
-        """Room that the labels need below."""
+        """The height of the labels below."""
         longest = max(width_of(label, self.size) for label in self.column_labels)
         return longest * SLANT + self.size + 6
 
@@ -122,19 +122,20 @@ def heatmap(
 ) -> Drawing:
     """Draws attention weights: source tokens on x, target tokens on y, brighter is more.
 
-    Colours run from 0 to the largest weight shown, unless a scale is given. Weights stand in the
-    cells up to 14 tokens.
+    By default, colours run from 0 to the largest drawn weight. For at most 14 tokens, the cells
+    contain their weights.
 
     Args:
         weights: `[target, source]`.
         queries: the target tokens.
         keys: the source tokens.
         title: model, head and case.
-        expected, contrast: cells to outline, the first solid, the second dashed.
-        rows: target positions in question; above 40 tokens only these, and those of the outlined
-            cells, are drawn.
-        measure: what the colours show.
-        write: a weight as it stands in its cell.
+        expected, contrast: cells to outline, `expected` solid and `contrast` dashed.
+        rows: target positions in question; above 40 tokens only these rows and those of the
+            outlined cells are drawn.
+        scale: the colours of the weights.
+        measure: name of the numbers, for the colour bar.
+        write: formats a weight for its cell.
 
     Raises:
         ValueError: there are no weights, or tokens, cells or rows do not fit them.
@@ -188,17 +189,17 @@ def _blocks(
     queries: Sequence[str], keys: Sequence[str], in_question: Sequence[int]
 ) -> list[_Block]:
     strip = bool(in_question) and max(len(queries), len(keys)) > WHOLE_PICTURE
-    shown = in_question if strip else range(len(queries))
+    rows = in_question if strip else range(len(queries))
     lines = math.ceil(len(keys) / WHOLE_PICTURE) if strip else 1
     across = math.ceil(len(keys) / lines)
-    most = max(across, len(shown))
-    # Large enough for digits, then for a label, then as large as a page has room for.
+    most = max(across, len(rows))
+    # A cell has room for digits, or for a label, or just the room that a page has left.
     cell = min(30.0, max(460 / most, 15.0)) if most <= WHOLE_PICTURE else max(600 / most, 1.5)
     return [
         _Block(
-            rows=shown,
+            rows=rows,
             columns=columns,
-            row_labels=[shortened(queries[row]) for row in shown],
+            row_labels=[shortened(queries[row]) for row in rows],
             column_labels=[shortened(keys[column]) for column in columns],
             cell=cell,
             size=9.0 if cell >= 24 else SMALL,
@@ -214,22 +215,22 @@ def _draw_separators(axes: Axes, block: _Block, color: str) -> None:
     lines = [((at - 0.5, -0.5), (at - 0.5, rows - 0.5)) for at in range(1, columns)]
     lines += [((-0.5, at - 0.5), (columns - 0.5, at - 0.5)) for at in range(1, rows)]
     if lines:
-        # One path for all: each line of a collection would be an element of its own in the SVG.
+        # In a collection, each line would be a separate element of the SVG; one path has them all.
         codes = [Path.MOVETO, Path.LINETO] * len(lines)
         grid = Path(np.reshape(lines, (-1, 2)), codes)
         axes.add_patch(
             PathPatch(grid, fill=False, edgecolor=color, linewidth=thickness, clip_on=False)
         )
-    if color != CARD:  # a cell of no change is as white as the card
+    if color != CARD:  # a cell without change is as white as the card
         frame_cells(axes, rows, columns)
 
 
 def _draw_labels(
     drawing: Drawing, block: _Block, outlines: Sequence[_Outline], left: float, top: float
 ) -> None:
-    """Tokens beside the rows and below the columns, bold where a cell is outlined.
+    """Writes tokens beside rows and below columns, bold beside an outlined cell.
 
-    Where labels would overlap, every second or third is left out.
+    If labels would overlap, only every second, third … is written.
     """
     rows = {row for outline in outlines for row in outline.cells.rows}
     columns = {column for outline in outlines for column in outline.cells.columns}
@@ -272,7 +273,7 @@ def _draw_outline(axes: Axes, outline: _Outline, block: _Block) -> None:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First number and length of each run of neighbours: 2 3 4 7 → (2, 3) (7, 1)."""
+    """The first number and the length of each run of neighbours: 2 3 4 7 → (2, 3) (7, 1)."""
     start = 0
     for end in range(1, len(numbers) + 1):
         if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:

@@ -1,7 +1,8 @@
-"""The one environment that all HTML comes from: `templates/`, filled in with values.
+"""The environment of all HTML templates in `templates/`.
 
-Whatever a template inserts is escaped; characters that act or cannot be shown are written as their
-escapes, and spaces alone as `␣`. Only what a template made (`Markup`) stands as it is.
+Templates escape every value that they insert. They write control and invisible characters as
+`<U+200B>`, and a text of spaces alone as `␣`. Only `Markup`, the output of other templates, is
+inserted unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from attnprobe.core.wording import format_short
 from attnprobe.render import palette
 
 
-def _finalized(value: Any) -> Any:
+def _make_visible(value: Any) -> Any:
     return not_blank(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -29,7 +30,7 @@ _environment = Environment(
     loader=PackageLoader("attnprobe.render"),
     autoescape=True,
     auto_reload=False,
-    finalize=_finalized,
+    finalize=_make_visible,
     lstrip_blocks=True,
     trim_blocks=True,
     undefined=StrictUndefined,
@@ -41,16 +42,16 @@ _environment.globals["pieces"] = _pieces
 
 
 def fill(template: str, **values: Any) -> str:
-    """A document from a file of `templates/`."""
+    """The document of a template file in `templates/`."""
     return _environment.get_template(template).render(values)
 
 
-def piece(name: str, /, *values: Any, **more: Any) -> Markup:
-    """A part of a page: the macro of this name in `templates/pieces.html`."""
-    made: Markup = getattr(_pieces, name)(*values, **more)
-    return made
+def piece(name: str, /, *values: Any, **named_values: Any) -> Markup:
+    """A part of a page: the output of a macro in `templates/pieces.html`."""
+    part: Markup = getattr(_pieces, name)(*values, **named_values)
+    return part
 
 
 def style_sheet() -> Markup:
-    """The style element that pieces need, once in the page that they stand in."""
+    """The style element for pieces; a page needs it once."""
     return piece("styles")

@@ -1,4 +1,4 @@
-"""Where the names of points can stand without covering one another."""
+"""Places names beside points so that they do not cover one another."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 class Spot(NamedTuple):
-    """Lower left corner of a name, in points.
+    """The lower left corner of a name, in points.
 
     Attributes:
-        far: whether it is not next to its point.
+        far: whether the name is away from its point.
     """
 
     x: float
@@ -49,14 +49,14 @@ def spots(
     room: tuple[float, float, float, float],
     far: Sequence[float],
 ) -> list[Spot | None]:
-    """A spot beside each point for its name, found in the order given; None where none is free.
+    """A spot for the name of each point, None if no spot is free; earlier points choose first.
 
     Args:
-        points: in points.
+        points: coordinates, in points.
         size: type size.
         dot: radius of a point, which no name may cover.
-        room: left, lower, right and upper edge of where names may stand.
-        far: how far each name may stand from its point if there is no room beside it.
+        room: left, lower, right and upper edge of the area for names.
+        far: the largest distance of each name from its point if there is no room beside it.
     """
     limits = _Box(*room)
     taken = [_Box(x - dot, y - dot, x + dot, y + dot) for x, y in points]
@@ -81,7 +81,7 @@ def spots(
 def _around(
     x: float, y: float, width: float, height: float, gap: float, most: float
 ) -> Iterator[tuple[float, _Box]]:
-    """Boxes about a point, the nearest first, each with the gap between them."""
+    """Boxes around a point, the nearest first, each after its distance from the point."""
     while True:
         for right, up in _AROUND:
             left = x + right * (gap + width / 2) - width / 2

@@ -1,4 +1,4 @@
-"""All heads of a layer side by side, on one scale of colours."""
+"""Draws all heads of a layer side by side, with one scale of colours."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _NAME = "attention weight"
 def layer_panel(
     chart: LayerPanel, *, queries: Sequence[str], keys: Sequence[str], title: str
 ) -> Drawing:
-    """Draws one small heatmap a head: source tokens on x, target tokens on y.
+    """Draws a small heatmap of each head: source tokens on x, target tokens on y.
 
-    Colours run from 0 to the largest weight of the layer, the same in all panels. Tokens stand
-    once beside each row of panels and once below each column; where they would overlap, every
-    second or third is left out. The heads that decided are outlined.
+    Colours run from 0 to the largest weight of the layer, the same in all panels. Tokens are
+    written once beside each row of panels and once below each column; if they would overlap, only
+    every second, third … is written. The deciding heads are outlined.
 
     Args:
         queries: the target tokens.
@@ -108,6 +108,6 @@ def layer_panel(
 
 
 def _across(count: int) -> int:
-    """How many panels stand in a row: a wide rectangle with as few empty places as can be."""
+    """The number of panels in a row: a wide rectangle with as few empty places as possible."""
     least, most = math.ceil(math.sqrt(count)), math.ceil(math.sqrt(2 * count))
     return min(range(least, most + 1), key=lambda across: -count % across)

@@ -1,4 +1,4 @@
-"""The section of the report that says first how many checks of each suite hold."""
+"""The first section of the report: how many checks of each suite hold."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _MOST_HEADS = 3
 
 @dataclass(frozen=True)
 class SuiteCount:
-    """How many checks of a suite hold on a model.
+    """The number of checks of a suite that hold on a model.
 
     Attributes:
-        held, judged: checks that hold, of those that had to; what could not be measured had to.
-        gaps: known gaps.
-        heads: those that decided, the most frequent first.
+        held: the number of checks that hold.
+        judged: the number of checks that must hold, unmeasured ones included.
+        gaps: the number of known gaps.
+        heads: the heads that decided, the most frequent first.
     """
 
     suite: str
@@ -37,17 +38,17 @@ class SuiteCount:
 
     @property
     def interval(self) -> str:
-        """The 95 % Wilson interval of the rate; empty where nothing was judged."""
+        """The 95 % Wilson interval of the rate; empty if nothing was judged."""
         return format_interval(wilson(self.held, self.judged)) if self.judged else ""
 
     @property
     def deciding(self) -> str:
-        """The heads that decided most often, and how many more there are."""
+        """The most frequent deciding heads, and the number of the others."""
         return join_names(self.heads, _MOST_HEADS)
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """The kind of badge and its words."""
+        """The kind and the text of the suite's badge."""
         if not self.judged:
             return "unjudged", "not judged"
         failing = self.judged - self.held
@@ -55,5 +56,5 @@ class SuiteCount:
 
 
 def overview_section(sentence: str, suites: Sequence[SuiteCount]) -> Markup:
-    """The run in a sentence, and a table of its suites."""
+    """A section with a sentence about the run and a table of its suites."""
     return piece("overview", sentence, suites)

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no scripts, no other files, everything escaped."""
+"""A self-contained HTML page: no scripts, no other files, all text from users escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def page(title: str, *, texts: Sequence[str], parts: Sequence[Markup]) -> str:
     """An HTML document.
 
     Args:
-        texts: what the page is about, a paragraph each; escaped here.
-        parts: HTML made by this package, such as figures.
+        texts: paragraphs at the top, which the template escapes.
+        parts: HTML of this package, such as figures.
     """
     return fill("page.html", title=title, texts=texts, parts=parts)

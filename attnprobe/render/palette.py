@@ -1,7 +1,7 @@
-"""Every colour of pictures and pages.
+"""The colours of pictures and pages.
 
-Pictures stand on a light card of their own, so they take the light colours on any page. The style
-sheet of pages has each of these names as a variable: `--attn-ink`.
+Pictures have a light background of their own, so they use the light colours on any page. In the
+style sheet of pages, each name is a variable: `--attn-ink`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ MUTED = "#59636e"
 CARD = "#ffffff"
 RULE = "#d1d9e0"  # frames and grid lines
 
-# Dark enough for white text on them, and to be read on white.
+# Dark enough for white text on them, and for reading on white.
 RED, GREEN, AMBER, BLUE, PURPLE = "#cf222e", "#1a7f37", "#9a6700", "#0969da", "#8250df"
 
 MAP = "viridis"
 STROKE = "#3b528b"  # of viridis: curves and flows
-SIGNED = "BrBG"  # where there are negative values
-# Brown to green with white at zero: values of two signs.
+SIGNED = "BrBG"  # for values with negative ones among them
+# For differences: brown to green, with exactly white at zero.
 DIFFERENCE = ("#543005", "#bf812d", CARD, "#35978f", "#003c30")
-# Neither colour occurs in viridis; solid and dashed tell them apart without colour.
+# Neither colour occurs in viridis. Solid and dashed lines distinguish them without colour.
 EXPECTED = "#ff2d55"
 CONTRAST = "#0a84ff"
 

@@ -1,7 +1,7 @@
-"""The look that all pictures share, and a figure whose SVG keeps text as text.
+"""The common style of all pictures, and a figure whose SVG keeps text as text.
 
-In the SVG the browser picks the glyphs, so a script that matplotlib's own font lacks is drawn all
-the same. Matplotlib's global settings are left as they are. Lengths are in points, 72 to the inch.
+The browser chooses the glyphs of an SVG, so scripts that matplotlib's own font lacks are readable.
+Matplotlib's global settings do not change. Lengths are in points, 72 to the inch.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from attnprobe.render.palette import CARD, INK
 def _drawing() -> Iterator[None]:
     settings = matplotlib.rc_context(
         {
-            "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same everywhere
+            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so always available
             "svg.fonttype": "none",
-            "svg.hashsalt": "attnprobe",  # ids by content: the same picture has the same bytes
+            "svg.hashsalt": "attnprobe",  # makes ids depend on the content only
             "svg.image_inline": True,
         }
     )
     with settings, warnings.catch_warnings():
-        # Matplotlib measures text with its own font; the reader's browser has others.
+        # Glyphs that matplotlib's font lacks do not matter, because the browser has other fonts.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         warnings.filterwarnings("ignore", r"Matplotlib .* does not support \w+ nat", UserWarning)
         yield
 
 
 def width_of(text: str, size: float) -> float:
-    """Width of a text in points, estimated: 0.62 em for a terminal column."""
+    """The estimated width of a text in points: 0.62 em for each terminal column."""
     return 0.62 * size * display_width(text)
 
 
 class Drawing(Figure):
-    """A figure on a light card with rounded corners, so that it reads on any page.
+    """A figure on a light card with rounded corners, readable on any page.
 
-    It shows itself in notebooks as SVG; `savefig` writes every format that matplotlib knows.
+    Notebooks show it as SVG; `savefig` writes every format of matplotlib.
 
     Args:
         width, height: size in points.
@@ -86,7 +86,7 @@ class Drawing(Figure):
         rotation: float = 0,
         bold: bool = False,
     ) -> None:
-        """Writes one line of text, its baseline at these points from the lower left corner."""
+        """Writes a line of text; (x, y) is the end or middle of its baseline, as `align` says."""
         self.text(
             x,
             y,
@@ -99,7 +99,7 @@ class Drawing(Figure):
             horizontalalignment=align,
             verticalalignment="baseline",
             rotation=rotation,
-            rotation_mode="anchor",  # the SVG then leaves alignment to the browser
+            rotation_mode="anchor",  # leaves the alignment in the SVG to the browser
             parse_math=False,
             usetex=False,
         )
@@ -109,16 +109,16 @@ class Drawing(Figure):
             super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """As in matplotlib, but an SVG is made small and carries no date or other metadata.
+        """Saves as matplotlib does; an SVG is compacted and has no date or other metadata.
 
         So the same picture has the same bytes in every run.
         """
         if (options.get("format") or Path(str(fname)).suffix[1:]).lower() != "svg":
             super().savefig(fname, **options)
             return
-        drawn = io.BytesIO()
-        super().savefig(drawn, **options | {"format": "svg"})
-        svg = compact(drawn.getvalue().decode())
+        buffer = io.BytesIO()
+        super().savefig(buffer, **options | {"format": "svg"})
+        svg = compact(buffer.getvalue().decode())
         with open_file_cm(fname, "w", encoding="utf-8") as file:
             file.write(svg if file_requires_unicode(file) else svg.encode())
 
@@ -127,7 +127,7 @@ class Drawing(Figure):
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an SVG document; the same figure gives the same bytes."""
+    """The figure as an SVG document; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg")
     return buffer.getvalue().decode()

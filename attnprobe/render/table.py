@@ -1,7 +1,7 @@
-"""Pieces of HTML for the report: no scripts, everything from users escaped.
+"""Pieces of HTML for the report: no scripts, all text from users escaped.
 
-The style sheet (`html.style_sheet`) stands once in the page. The table lies on a light card, as the
-pictures do, so that it reads on any page.
+A page with these pieces needs the style sheet (`html.style_sheet`) once. Like pictures, the table
+has a light background of its own, so that it is readable on any page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attnprobe.render.html import piece
 
 
 class BoundRow(NamedTuple):
-    """A bound beside the one that decided: its number, its bound and what became of it."""
+    """A bound that did not decide: `rank 3`, `<= 1`, `failed`."""
 
     observed: str
     demanded: str
@@ -25,20 +25,20 @@ class BoundRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One expectation in the table: a row, and one more for each further bound.
+class ExpectationRow:
+    """One expectation in the table: a row, and another row for each further bound.
 
     Attributes:
         rule: the rule's name: `attends`.
-        relation: what it relates, in words: `it → animal (over street)`.
-        heads: the heads that were asked for.
+        relation: the words that the rule relates: `it → animal (over street)`.
+        heads: the heads that the expectation names.
         observed, demanded: the deciding number and its bound: `weight 0.12`, `≥ 0.3`.
         head: the head that decided or came nearest.
-        chance: how often the rule passes for other word pairs; empty where it has none.
-        sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None where
-            nothing was measured.
-        other_bounds: of several bounds those that did not decide.
-        doubts: what the outcome leaves out of why it says little.
+        chance: how often the rule passes for other word pairs; empty for a rule without pairs.
+        sink: share of the row's mass on special tokens and learned sinks, 0 to 1; None if nothing
+            was measured.
+        other_bounds: the bounds that did not decide.
+        doubts: doubts that the outcome does not name.
     """
 
     rule: str
@@ -54,31 +54,31 @@ class Finding:
     doubts: tuple[str, ...] = ()
 
 
-def expectations_table(rows: Sequence[Finding]) -> Markup:
-    """An HTML table with one row a bound, those of an expectation together, in the order given."""
+def expectations_table(rows: Sequence[ExpectationRow]) -> Markup:
+    """An HTML table with a row for each bound; the bounds of an expectation are together."""
     return piece("expectations", rows)
 
 
 def texts(lines: Iterable[str]) -> Markup:
-    """What was read, an HTML paragraph each; nothing for an empty text."""
+    """An HTML paragraph for each text that is not empty."""
     return piece("texts", lines)
 
 
 def picture_figure(svg: str, caption: str) -> Markup:
-    """An HTML figure that carries the SVG inside itself, with the caption as alternative text."""
+    """An HTML figure with the SVG inside it; the caption is also the alternative text."""
     return piece("figure", svg, caption)
 
 
 def notes(lines: Sequence[str]) -> Markup:
-    """An HTML list of notes to a table; nothing for none."""
+    """An HTML list of notes on a table; empty if there are none."""
     return piece("notes", lines)
 
 
 def folded(summary: str, html: Markup) -> Markup:
-    """The HTML behind a line that opens and closes it."""
+    """The HTML behind a summary line that opens and closes it."""
     return piece("folded", summary, html)
 
 
 def missing(what: str, reason: str) -> Markup:
-    """An HTML paragraph in place of what could not be made."""
+    """An HTML paragraph that explains why a picture or table is missing."""
     return piece("missing", what, reason)

@@ -29,7 +29,7 @@ from attnprobe.render.heatmap import Cells, heatmap
 from attnprobe.render.page import page
 from attnprobe.render.palette import CONTRAST, EXPECTED
 from attnprobe.render.style import Drawing, to_svg
-from attnprobe.render.table import BoundRow, Finding, expectations_table, picture_figure
+from attnprobe.render.table import BoundRow, ExpectationRow, expectations_table, picture_figure
 from tests.support.svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -314,8 +314,8 @@ def parsed(html: str) -> _Page:
     return page
 
 
-def finding(text: str) -> Finding:
-    return Finding(
+def finding(text: str) -> ExpectationRow:
+    return ExpectationRow(
         rule=text,
         relation=text,
         heads=text,
