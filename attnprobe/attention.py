@@ -1,7 +1,7 @@
-"""One text's attention, for probes in Python and for notebooks.
+"""The attention on one text, for probes in Python and for notebooks.
 
-The object asks the model for rows only when a method wants them, and judges by the same rules as
-a case file does.
+The object requests rows from the model when a method first needs them, and then keeps them. It
+judges by the same rules as a case file.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 
 
 class TextOptions(TypedDict, total=False):
-    """How a text is read, in Python; each is left out where it does not apply.
+    """Options for reading a text; all of them are optional.
 
     Attributes:
-        pair: a second text, read behind the first as `tokenizer(text, pair)` puts them.
+        pair: a second text after the first, as in `tokenizer(text, pair)`.
         target: the target text, for an encoder-decoder.
-        source_language, target_language: codes of a multilingual tokenizer, such as `fra_Latn`; by
-            default those that the model was loaded with.
+        source_language, target_language: language codes of a multilingual tokenizer, such as
+            `fra_Latn`; by default those that the model was loaded with.
         allow_special_tokens: whether the text may spell special tokens, as the text of a chat
             template does.
-        one_segment: the text may spell out separators, which start no second segment.
+        one_segment: whether the text may spell separators, which then start no second segment.
     """
 
     pair: str | None
@@ -64,10 +64,10 @@ class TextOptions(TypedDict, total=False):
 
 
 def text_sample(text: str, **options: Unpack[TextOptions]) -> Sample:
-    """A text as a sample.
+    """The sample of a text.
 
     Raises:
-        TypeError: an option that `TextOptions` does not have.
+        TypeError: `TextOptions` does not have one of the options.
     """
     __tracebackhide__ = True
     known = TextOptions.__annotations__
@@ -78,7 +78,7 @@ def text_sample(text: str, **options: Unpack[TextOptions]) -> Sample:
 
 
 class Reader(Protocol):
-    """What a model must offer here."""
+    """The part of a model that measurements need."""
 
     @property
     def name(self) -> str: ...
@@ -91,12 +91,12 @@ class Reader(Protocol):
 
 
 def answers(
-    model: Reader, asked: Iterable[Need | Readout], *, batch_tokens: int = BATCH_TOKENS
+    model: Reader, requests: Iterable[Need | Readout], *, batch_tokens: int = BATCH_TOKENS
 ) -> dict[Need | Readout, Rows | float]:
-    """What a model answers to all that is asked of it, each once."""
-    each = dict.fromkeys(asked)
-    needs = [one for one in each if isinstance(one, Need)]
-    readouts = [one for one in each if isinstance(one, Readout)]
+    """The model's answer to each request; equal requests are measured once."""
+    distinct = dict.fromkeys(requests)
+    needs = [request for request in distinct if isinstance(request, Need)]
+    readouts = [request for request in distinct if isinstance(request, Readout)]
     found: dict[Need | Readout, Rows | float] = {}
     if needs:
         rows = model.collect(needs, batch_tokens=batch_tokens)
@@ -111,10 +111,10 @@ class Attention:
     """The attention of a model on one text, at one site.
 
     Args:
-        site: needed only where the model has several.
+        site: required only if the model has several sites.
 
     Raises:
-        SelectorError: the text cannot be read by this model.
+        SelectorError: the model cannot take the text, or does not have the site.
     """
 
     def __init__(self, model: Reader, sample: Sample, site: SiteName | None = None) -> None:
@@ -137,17 +137,17 @@ class Attention:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The source positions (columns), special tokens included."""
+        """The tokens of the source positions (columns), special tokens included."""
         return self._encoding.keys(self.site).pieces
 
     @property
     def target_tokens(self) -> tuple[str, ...]:
-        """The target positions (rows); the same as `tokens` but for cross attention."""
+        """The tokens of the target positions (rows); as `tokens`, except in cross attention."""
         return self._encoding.queries(self.site).pieces
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The columns of `words_matrix`: words, and special tokens each on its own."""
+        """The columns of `words_matrix`: words and single special tokens."""
         return tuple(group.label for group in self._groups()[1])
 
     @property
@@ -156,20 +156,20 @@ class Attention:
         return tuple(group.label for group in self._groups()[0])
 
     def weights(self, heads: str | Sequence[str]) -> Floats:
-        """Attention weights `[target, source]` of one head, or the mean of several.
+        """Attention weights `[target, source]` of one head, or the mean over several.
 
         Args:
-            heads: `L3H1`, or a layer, a list, `mean` for all heads, as in a case file.
+            heads: heads as in a case file: `L3H1`, a layer, a list, or `mean` for all heads.
         """
         found = self._resolve(heads)
         layers = self._collect({head.layer for head in found})
         return mean_rows(layers, found)
 
     def words_matrix(self, heads: str | Sequence[str]) -> Floats:
-        """Word-level weights `[target word, source word]`; rows sum to 1.
+        """Weights between words, `[target word, source word]`; rows sum to 1.
 
-        Attention to a split word is the sum over its pieces, from it the mean (Clark et al.
-        2019, section 4.1).
+        The weight to a word of several tokens is the sum over these tokens, the weight from it the
+        mean (Clark et al. 2019, section 4.1).
         """
         rows, columns = self._groups()
         return word_matrix(self.weights(heads), rows, columns)
@@ -182,13 +182,13 @@ class Attention:
         unit: Unit = "words",
         special: bool = True,
     ) -> tuple[tuple[str, tuple[Attended, ...]], ...]:
-        """What each word looks at most: its label, and the words it attends to most, with weights.
+        """For each word, its label and the words that it attends to most, with their weights.
 
-        A row that puts less than 0.05 on words has none where special tokens are left out.
+        Without special tokens, a row with less than 0.05 of its weight on words has no such words.
 
         Args:
             heads: as for `weights`.
-            count: how many words, strongest first.
+            count: the number of attended words, strongest first.
             unit, special: as for `entropy`.
         """
         frame = self._frame(unit, special)
@@ -211,9 +211,9 @@ class Attention:
         """Mean entropy of each head's rows in nats, `[layer, head]`.
 
         Args:
-            normalised: divided by ln n for n visible keys, 0 to 1.
-            unit: rows and columns are tokens, or whole words.
-            special: False leaves special tokens out and scales the rows to sum to 1.
+            normalised: whether to divide by ln n for n visible keys, which gives 0 to 1.
+            unit: whether rows and columns are tokens or words.
+            special: whether to include special tokens; without them, rows are scaled to sum to 1.
         """
         frame = self._frame(unit, special)
         return self._each_layer(
@@ -224,14 +224,15 @@ class Attention:
     def distance(
         self, *, normalised: bool = False, unit: Unit = "tokens", special: bool = True
     ) -> Floats:
-        """Mean distance that each head looks, in tokens or words, `[layer, head]`.
+        """Mean distance of each head's attention in tokens or words, `[layer, head]`.
 
         Args:
-            normalised: divided by the largest possible distance of each row, 0 to 1.
+            normalised: whether to divide by the largest possible distance of each row, which gives
+                0 to 1.
             unit, special: as for `entropy`.
 
         Raises:
-            SelectorError: cross attention, which relates two sequences.
+            SelectorError: the site is cross attention, which relates two sequences.
         """
         frame = self._frame(unit, special)
         check_one_sequence("distance", self._site)
@@ -240,11 +241,11 @@ class Attention:
         )
 
     def sink(self, into: SinkKind = "all") -> Floats:
-        """Mean share of each head's rows on tokens that are no words, `[layer, head]`.
+        """Mean share of each head's rows on sinks, `[layer, head]`, 0 to 1.
 
         Args:
-            into: `special` tokens, the `first` token, a `learned` sink, or `all` of these (the
-                first token then counts at causal sites only).
+            into: `special` tokens, the `first` token, a `learned` sink, or `all` of these; in
+                `all`, the first token counts at causal sites only.
         """
         frame = self._frame("tokens", True)
         return self._each_layer(frame, lambda view, seen: row_mean(sink_rows(view, seen, into)))
@@ -261,17 +262,17 @@ class Attention:
         unit: Unit = "tokens",
         special: bool = True,
     ) -> Floats:
-        """How far each head has a pattern, `[layer, head]`; the score of the rule `pattern`.
+        """The score of each head in the rule `pattern`, `[layer, head]`.
 
-        NaN in a layer whose sliding window hides the pattern from every row.
+        The score is NaN in a layer whose sliding window hides the pattern from every row.
 
         Args:
             is_: `diagonal`, `previous`, `next`, `offset`, `local`, `vertical`, `duplicate`,
                 `induction`; `sparse` and `uniform` both give the normalised entropy.
             form: `mass`, the share of the weight on the pattern, or `match`.
-            window, diagonal: of `local`.
-            offset: of `offset`.
-            to: word of `vertical`, as in a case file; the strongest column without it.
+            window, diagonal: arguments of `local`.
+            offset: argument of `offset`.
+            to: the word of `vertical`, as in a case file; by default the strongest column.
             unit, special: as for `entropy`.
 
         Raises:
@@ -287,17 +288,17 @@ class Attention:
         return self._each_layer(frame, lambda view, seen: pattern_scores(view, seen, shape, form))
 
     def patterns(self, *, unit: Unit = "tokens", special: bool = True) -> Patterns:
-        """What every head does on this text: the pattern that says most, with its score.
+        """The most informative pattern of every head on this text, with its score.
 
-        Print it for a table. `special=False` tells what heads do besides resting on special
-        tokens.
+        Printed, the result is a table. `special=False` shows what heads do besides attending to
+        special tokens.
         """
         frame = self._frame(unit, special)
         layers = self._collect(set(self._site.layers))
         return Patterns(
-            one
+            pattern
             for layer in self._site.layers
-            for one in name_patterns(
+            for pattern in name_patterns(
                 self._view(layers[layer], frame),
                 frame.in_layer(self._site, layer),
                 self._site,
@@ -308,11 +309,11 @@ class Attention:
     def divergence(
         self, heads: str | Sequence[str] | None = None, *, layer: int | None = None
     ) -> Doubles:
-        """Jensen-Shannon divergence of each two heads, mean over rows, `[head, head]` in nats.
+        """Jensen-Shannon divergence of each pair of heads, mean over rows, `[head, head]`, in nats.
 
         Args:
-            heads: as a case file names them, such as `L2-L4`; all heads unless given.
-            layer: the heads of this layer, instead.
+            heads: heads as in a case file, such as `L2-L4`; by default all heads.
+            layer: the layer whose heads are taken instead.
         """
         found = self._resolve(("all" if heads is None else heads) if layer is None else f"L{layer}")
         layers = self._collect({head.layer for head in found})
@@ -321,19 +322,19 @@ class Attention:
     def rollout(self, *, unit: Unit = "tokens") -> Floats:
         """Attention rollout up to each layer, `[layer, target, source]`; rows sum to 1.
 
-        The last entry is the rollout through the whole model. In a causal site attention is first
+        The last entry is the rollout through the whole model. At a causal site, attention is first
         normalised by its receptive field (`attnprobe.rules.flow`).
 
         Raises:
-            SelectorError: the attention weights of this site are not all that mixes its positions.
+            SelectorError: something other than this site's attention also mixes its positions.
         """
         return self._in_unit(rollout(self._mixing()), unit)
 
     def flow(self, *, unit: Unit = "tokens") -> Floats:
         """Max-flow from each position of the last layer to the input, `[target, source]`.
 
-        Rows sum to 1. Takes seconds for a sentence and minutes for a page: each cell is a problem
-        of its own.
+        Rows sum to 1. It takes seconds for a sentence and minutes for a page, because each cell is
+        a separate flow problem.
 
         Raises:
             SelectorError: as `rollout`.
@@ -341,11 +342,15 @@ class Attention:
         return self._in_unit(max_flow(self._mixing()), unit)
 
     def judge(self, kind: str, **arguments: Any) -> Verdict:
-        """The verdict of a rule, with the arguments of a case file (`from_` for `from`).
+        """The verdict of a rule on this text.
+
+        Args:
+            kind: the name of the rule: `attends`.
+            arguments: the rule's arguments as in a case file, with `from_` for `from`.
 
         Raises:
-            AttnprobeError: what is asked cannot be measured on this text.
-            pydantic.ValidationError: arguments that the rule does not take.
+            AttnprobeError: the rule cannot be measured on this text.
+            pydantic.ValidationError: the rule does not take the arguments.
         """
         stated = {key.rstrip("_"): value for key, value in arguments.items() if value is not None}
         rule = parse_rule(kind, {"site": self.site, **stated})
@@ -363,10 +368,11 @@ class Attention:
         unit: Unit = "tokens",
         special: bool = True,
     ) -> Drawing:
-        """Draws `weights`: source tokens on x, target tokens on y. Shows itself in Jupyter.
+        """Draws `weights`: source tokens on x, target tokens on y. Jupyter shows the drawing.
 
         Args:
-            from_, to, over: words whose cells are marked.
+            heads: as for `weights`.
+            from_, to, over: words whose cells are outlined.
             unit, special: as for `entropy`.
         """
         queries = self._encoding.queries(self.site)
@@ -380,7 +386,7 @@ class Attention:
             contrast=frame.columns_at(positions(parse_selector(over), keys)) if over else (),
         )
         (weights,) = self._view(self.weights(heads)[None], frame)
-        return _drawn(
+        return _draw_picture(
             weights.astype(np.float32),
             picture,
             [group.label for group in frame.rows],
@@ -389,7 +395,7 @@ class Attention:
         )
 
     def panel(self, layer: int) -> Drawing:
-        """Draws all heads of a layer side by side. Shows itself in Jupyter.
+        """Draws all heads of a layer side by side. Jupyter shows the drawing.
 
         Raises:
             MeasureError: the layer has no attention at this site.
@@ -419,10 +425,11 @@ class Attention:
         return frame.view(weights[:, list(frame.positions)])
 
     def _each_layer(self, frame: Frame, score: Callable[[Doubles, Frame], Doubles]) -> Floats:
-        """A score of every head, `[layer, head]`; NaN where a layer has fewer heads.
+        """A score of every head, `[layer, head]`; NaN for heads that a layer does not have.
 
         Args:
-            score: of a layer's weights in the frame, and the frame as the layer sees it.
+            score: computes `[heads]` from the layer's weights in the frame and from the frame in
+                that layer, whose sliding window may hide cells.
         """
         layers = self._collect(set(self._site.layers))
         return head_grid(
@@ -443,15 +450,19 @@ class Attention:
     def _collect(self, layers: set[int]) -> dict[int, Floats]:
         missing = tuple(sorted(layers - self._layers.keys()))
         if missing:
-            everything = tuple(range(len(self._encoding.queries(self.site))))
-            need = Need(self.sample, self.site, missing, everything)
+            all_rows = tuple(range(len(self._encoding.queries(self.site))))
+            need = Need(self.sample, self.site, missing, all_rows)
             (rows,) = self._model.collect([need])
             self._layers |= rows.weights
         return self._layers
 
 
 def mean_rows(layers: Mapping[int, Floats], heads: Sequence[Head]) -> Floats:
-    """Mean over heads, `[target, source]`; of one head, its own weights."""
+    """The mean of the weights over heads, `[target, source]`, read-only.
+
+    Args:
+        layers: weights `[heads, target, source]` of each layer.
+    """
     mean: Floats = np.mean([layers[head.layer][head.head] for head in heads], axis=0)
     mean.flags.writeable = False
     return mean
@@ -460,17 +471,17 @@ def mean_rows(layers: Mapping[int, Floats], heads: Sequence[Head]) -> Floats:
 def draw(
     weights: Floats, picture: Picture, encoding: Encoding, model: str, case: str = ""
 ) -> Drawing:
-    """The heatmap of a picture, titled with model, head and case.
+    """The heatmap of a picture, with model, head and case in its title.
 
     Args:
-        weights: `[target, source]` of the picture's heads.
+        weights: mean weights `[target, source]` of the picture's heads.
     """
     queries, keys = encoding.queries(picture.site), encoding.keys(picture.site)
-    return _drawn(weights, picture, queries.pieces, keys.pieces, model, case)
+    return _draw_picture(weights, picture, queries.pieces, keys.pieces, model, case)
 
 
 def heads_title(heads: Sequence[Head]) -> str:
-    """What a picture of these heads is of: `L3H1`, `L3, mean of 12 heads`, `mean of 72 heads`."""
+    """The heads in a picture's title: `L3H1`, `L3, mean of 12 heads` or `mean of 72 heads`."""
     if len(heads) == 1:
         return str(heads[0])
     layers = {head.layer for head in heads}
@@ -478,7 +489,7 @@ def heads_title(heads: Sequence[Head]) -> str:
     return f"{layer}mean of {len(heads)} heads"
 
 
-def _drawn(
+def _draw_picture(
     weights: Floats,
     picture: Picture,
     rows: Sequence[str],
@@ -486,7 +497,11 @@ def _drawn(
     model: str,
     case: str = "",
 ) -> Drawing:
-    """The heatmap of a picture whose positions count in these rows and columns."""
+    """The heatmap of a picture.
+
+    Args:
+        rows, columns: labels of the rows and columns, to which the picture's positions refer.
+    """
     from attnprobe.render.heatmap import Cells, heatmap
 
     return heatmap(
