@@ -18,7 +18,7 @@ from attnprobe.render.frame import (
     LINE,
     PAD,
     SMALL,
-    Key,
+    LegendEntry,
     Scale,
     add_axes,
     frame,
@@ -64,7 +64,7 @@ def curves(panels: Sequence[Curves], *, title: str) -> Drawing:
         title,
         across * pitch - _GAP,
         math.ceil(len(panels) / across) * stride,
-        (Key("thin: heads of one number, thick: mean of the layer"),),
+        (LegendEntry("thin: heads of one number, thick: mean of the layer"),),
     )
     for number, (panel, lines) in enumerate(zip(panels, names, strict=True)):
         left = PAD + _LEFT + number % across * pitch

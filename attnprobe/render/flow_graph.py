@@ -10,7 +10,7 @@ from matplotlib.path import Path
 
 from attnprobe.core.charts import FlowGraph
 from attnprobe.core.printing import shortened
-from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, Key, add_axes, frame, step_of
+from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, LegendEntry, add_axes, frame, step_of
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
 
@@ -50,10 +50,10 @@ def flow_graph(chart: FlowGraph, *, title: str) -> Drawing:
     slanted = (room - (number + 0.5) * across for number, room in enumerate(widths))
     left = PAD + max(_LEFT, *slanted)
     spill = max(widths[number] + (number + 0.5) * across - width for number in chart.start)
-    legend = [Key("width: share of the flow (rollout)")]
+    legend = [LegendEntry("width: share of the flow (rollout)")]
     if chart.end:
         names = shortened(", ".join(labels[number] for number in chart.end), 60)
-        legend.append(Key(f"what ends at {names}", EXPECTED))
+        legend.append(LegendEntry(f"what ends at {names}", EXPECTED))
     drawing, top = frame(
         title,
         left - PAD + width + max(spill, 8),

@@ -46,7 +46,7 @@ _SHADES = 64  # a reader can hardly distinguish more on a bar, and each costs by
 BAR_ROOM = _BAR_GAP + _BAR + _BAR_TEXT
 
 
-class Key(NamedTuple):
+class LegendEntry(NamedTuple):
     """An entry of the legend; an entry without a colour is a note."""
 
     name: str
@@ -60,9 +60,9 @@ def marked(decided: Sequence[Head], drawn: Collection[Head]) -> tuple[Head, ...]
     return heads if len(set(heads)) < len(drawn) else ()
 
 
-def decided_keys(heads: Sequence[Head]) -> tuple[Key, ...]:
+def decided_legend(heads: Sequence[Head]) -> tuple[LegendEntry, ...]:
     """The legend for the mark on deciding heads; empty if there are none."""
-    return (Key("decided", EXPECTED),) if heads else ()
+    return (LegendEntry("decided", EXPECTED),) if heads else ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def signed(value: float, high: float = 1.0) -> str:
 
 
 def frame(
-    title: str, width: float, height: float, legend: Sequence[Key] = ()
+    title: str, width: float, height: float, legend: Sequence[LegendEntry] = ()
 ) -> tuple[Drawing, float]:
     """A drawing with title and legend, and the top of the remaining area.
 
@@ -127,29 +127,29 @@ def wrapped(text: str, width: float, size: float = _TITLE) -> list[str]:
     return textwrap.wrap(text, max(1, int(len(text) * width / needed))) if needed else []
 
 
-def _legend_width(legend: Sequence[Key]) -> float:
-    return sum((33 if key.color else 12) + width_of(key.name, SMALL) for key in legend)
+def _legend_width(legend: Sequence[LegendEntry]) -> float:
+    return sum((33 if entry.color else 12) + width_of(entry.name, SMALL) for entry in legend)
 
 
-def _draw_legend(drawing: Drawing, legend: Sequence[Key], y: float) -> None:
+def _draw_legend(drawing: Drawing, legend: Sequence[LegendEntry], y: float) -> None:
     x = PAD
-    for key in legend:
-        if key.color:
+    for entry in legend:
+        if entry.color:
             drawing.add_artist(
                 Rectangle(
                     (x + 1, y - 1),
                     14,
                     8,
                     fill=False,
-                    edgecolor=key.color,
+                    edgecolor=entry.color,
                     linewidth=1.8,
-                    linestyle=key.style,
+                    linestyle=entry.style,
                     transform=drawing.points,
                 )
             )
             x += 21
-        drawing.write(x, y, key.name, size=SMALL, color=MUTED)
-        x += 12 + width_of(key.name, SMALL)
+        drawing.write(x, y, entry.name, size=SMALL, color=MUTED)
+        x += 12 + width_of(entry.name, SMALL)
 
 
 def add_axes(drawing: Drawing, left: float, top: float, width: float, height: float) -> Axes:

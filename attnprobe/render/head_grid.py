@@ -20,7 +20,7 @@ from attnprobe.render.frame import (
     Scale,
     add_axes,
     bar_height,
-    decided_keys,
+    decided_legend,
     draw_bar,
     draw_cells,
     draw_outline,
@@ -61,7 +61,7 @@ def head_grid(chart: HeadGrid, *, title: str) -> Drawing:
         title,
         _LEFT + width + BAR_ROOM,
         max(height + 2 * LINE, bar),
-        decided_keys(deciding),
+        decided_legend(deciding),
     )
     left = PAD + _LEFT
     scale = spread(scores)

@@ -12,10 +12,10 @@ from attnprobe.render.frame import (
     LINE,
     PAD,
     SMALL,
-    Key,
+    LegendEntry,
     Scale,
     add_axes,
-    decided_keys,
+    decided_legend,
     draw_bar,
     frame,
     marked,
@@ -79,7 +79,7 @@ def head_map(chart: HeadMap, *, title: str) -> Drawing:
         title,
         _WIDTH + (BAR_ROOM if several else 0),
         height + LINE + 4,
-        (*decided_keys(deciding), *([Key(note)] if hidden else ())),
+        (*decided_legend(deciding), *([LegendEntry(note)] if hidden else ())),
     )
     shades = Scale(min(layers), max(*layers, min(layers) + 1))
     if several:

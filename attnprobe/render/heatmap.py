@@ -28,7 +28,7 @@ from attnprobe.render.frame import (
     SLANT,
     SMALL,
     Digits,
-    Key,
+    LegendEntry,
     Scale,
     add_axes,
     draw_bar,
@@ -164,7 +164,7 @@ def heatmap(
     right = left + blocks[0].width
     body = sum(block.height + block.below for block in blocks) + LINE
     bar_height = max(blocks[0].height if len(blocks) == 1 else body - LINE, LEAST_BAR)
-    legend = [Key(outline.name, outline.color, outline.style) for outline in outlines]
+    legend = [LegendEntry(outline.name, outline.color, outline.style) for outline in outlines]
     drawing, top = frame(title, right + BAR_ROOM - PAD, max(body, bar_height), legend)
     scale = scale or spread(weights[blocks[0].rows])
     draw_bar(drawing, right, top, bar_height, scale, measure)

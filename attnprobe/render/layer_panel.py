@@ -16,7 +16,7 @@ from attnprobe.render.frame import (
     SMALL,
     add_axes,
     bar_height,
-    decided_keys,
+    decided_legend,
     draw_bar,
     draw_cells,
     draw_outline,
@@ -79,7 +79,7 @@ def layer_panel(
     bar = bar_height(body - LINE, _NAME)
 
     drawing, top = frame(
-        title, right + BAR_ROOM - PAD, max(body + below, bar), decided_keys(deciding)
+        title, right + BAR_ROOM - PAD, max(body + below, bar), decided_legend(deciding)
     )
     scale = spread(weights)
     draw_bar(drawing, right, top - LINE, bar, scale, _NAME)

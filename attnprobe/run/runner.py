@@ -94,7 +94,7 @@ class _Plan:
 
 
 @dataclass
-class _Control:
+class _ChanceTrial:
     """A rule on two words, and the other word pairs of one text that it is tried on."""
 
     chance: WordPairChance
@@ -279,7 +279,7 @@ class Runner:
             suite.chances = _chances(controls[suite])
         self._plans |= plans
 
-    def _controls(self, suite: _Suite) -> Iterator[_Control]:
+    def _controls(self, suite: _Suite) -> Iterator[_ChanceTrial]:
         """The controls of each kind of rule in the suite's cases, on each text."""
         kinds: dict[Hashable, WordPairChance] = {}
         for case in suite.cases:
@@ -308,7 +308,7 @@ class Runner:
                 except AttnprobeError:
                     continue  # if a case of the run has this text, its finding has the error
                 if controls:
-                    yield _Control(chance, encoding, controls, _Plan(encoding, needs))
+                    yield _ChanceTrial(chance, encoding, controls, _Plan(encoding, needs))
 
     def _chance(self, sample: Sample, rule: Rule) -> WordPairChance | None:
         try:
@@ -381,7 +381,7 @@ def sum_up(verdicts: Sequence[Verdict | None]) -> CaseFound:
     return "error" if "error" in outcomes else "failed" if "failed" in outcomes else "passed"
 
 
-def _chances(controls: Iterable[_Control]) -> dict[Hashable, Chance | str]:
+def _chances(controls: Iterable[_ChanceTrial]) -> dict[Hashable, Chance | str]:
     """The chance of each `WordPair.rate_key` over all texts, or the fault of its rule."""
     passed: Counter[Hashable] = Counter()
     pairs: Counter[Hashable] = Counter()
