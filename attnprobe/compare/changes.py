@@ -385,7 +385,7 @@ def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, C
         key = item.key._replace(model=renamed.get(item.model, item.model))
         if key in found:
             raise ResultsError(
-                f"the {which} run has {key.place} twice: cases of one file need ids of their own"
+                f"the {which} run has {key.place} twice: cases of one file need different ids"
             )
         found[key] = item
     return found

@@ -25,7 +25,7 @@ _COUNTED: tuple[Kind, ...] = ("broken", "weaker", "gone", "new")
 _KNOWN = ("weight", "rate", *_COUNTED)
 _NUMBER = re.compile(r"([-+]?)([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(%?)")
 _MOST_NAMED = 5  # cases that a message names
-_NOTHING_SHARED = "neither run has cases of the other's"
+_NOTHING_SHARED = "the runs have no case in common"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def divergences(
             into different tokens.
     """
     if not samples:
-        raise MeasureError("heads are matched by what they attend to, which takes a text at least")
+        raise MeasureError("heads are matched by what they attend to; give at least one text")
     before, after = (model.encode(samples[0]).site(site) for model in (old, new))
     if dict(before.heads) != dict(after.heads):
         raise MeasureError(

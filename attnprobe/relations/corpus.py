@@ -120,7 +120,7 @@ def read_corpus(path: Path, name: str | None = None) -> Corpus:
     sentences = tuple(readers[path.suffix](file))
     _check_ids(sentences, file)
     if not any(sentence.arcs for sentence in sentences):
-        raise CorpusError("no relation between two words stands in this file", Mark(name, 1, 1))
+        raise CorpusError("this file has no relation between two words", Mark(name, 1, 1))
     return Corpus(name, sentences, hashlib.sha256(data).hexdigest(), file.notes())
 
 
@@ -242,7 +242,7 @@ def _check_ids(sentences: Sequence[Sentence], file: _File) -> None:
         if earlier is not sentence and sentence.id != _made_id(sentence.sample):
             raise file.wrong(
                 f"the id {visible(sentence.id)!r} stands in line {earlier.line} already; "
-                "each sentence needs one of its own",
+                "each sentence needs its own id",
                 sentence.line,
             )
 
@@ -291,7 +291,7 @@ def _tree(block: Sequence[tuple[int, str]], file: _File) -> Sentence:
             else:
                 tokens += parse_token_and_metadata(line)
         except ParseException as error:
-            raise file.wrong(f"no CoNLL-U: {error}", number) from None
+            raise file.wrong(f"not CoNLL-U: {error}", number) from None
     text, spans = _surface(tokens, lines, metadata.get("text"), file)
     sample = Sample(text)
     return Sentence(
@@ -332,7 +332,7 @@ def _surface(
             case (_, ".", _):
                 file.counts["empty"] += 1
             case unknown:
-                raise file.wrong(f"{unknown!r} is no id of a word", line)
+                raise file.wrong(f"{unknown!r} is not the id of a word", line)
     if covered >= expected:
         raise file.wrong(f"word {expected} of a multiword token is missing", lines[-1])
     spelled, spans = _spelled(surface, stated, file)
@@ -424,9 +424,9 @@ def _jsonl(file: _File) -> Iterator[Sentence]:
             value = json.loads(line, object_pairs_hook=refuse_duplicate_keys)
         except json.JSONDecodeError as error:
             quotes = "; JSON needs double quotes" if line[error.pos :][:1] == "'" else ""
-            raise file.wrong(f"no JSON: {error.msg}{quotes}", number, error.colno) from None
+            raise file.wrong(f"not JSON: {error.msg}{quotes}", number, error.colno) from None
         except (ValueError, RecursionError) as error:
-            raise file.wrong(f"no JSON: {error}", number) from None
+            raise file.wrong(f"not JSON: {error}", number) from None
         texts = ("id", "text", "text_pair", "target")
         entry = _object(value, (*texts, "arcs"), ("text", "arcs"), number, file)
         for key in texts:
@@ -452,7 +452,7 @@ def _object(
     value: object, known: Sequence[str], needed: Sequence[str], line: int, file: _File
 ) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise file.wrong(f"an object with {', '.join(needed)} is wanted, not {value!r}", line)
+        raise file.wrong(f"expected an object with {', '.join(needed)}, not {value!r}", line)
     for key in value:
         if key not in known:
             raise file.wrong(f"unknown key {visible(key)!r}; {did_you_mean(key, known)}", line)

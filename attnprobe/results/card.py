@@ -40,14 +40,14 @@ def eval_results(results: Results, *, model: str | None = None) -> tuple[str, li
     name = _model_name(results, model)
     if any(entry.ignored_code for entry in results.models if entry.name == name):
         raise ResultsError(
-            f"{name} was measured without the code that comes with it, and a card tells of the "
+            f"{name} was measured without the code that comes with it, but a card describes the "
             "model as it is released"
         )
     items = [item for item in results.items if item.model == name and item.outcome != "skipped"]
     errors = sum(item.outcome == "error" for item in items)
     if errors or results.missing:
         raise ResultsError(
-            f"{errors + results.missing} checks have no result, and a card tells of whole runs"
+            f"{errors + results.missing} checks have no result, but a card needs a complete run"
         )
     suites = sorted({item.suite for item in items})
     if not suites:
@@ -133,7 +133,7 @@ def _parse_card(text: str, file: Path) -> ModelCard:
         card = ModelCard(text)
         index = (metadata_load(file) or {}).get("model-index") or []
     except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ResultsError(f"{file}: is no model card: {error}") from None
+        raise ResultsError(f"{file}: is not a model card: {error}") from None
     names = [entry["name"] for entry in index]
     if len(names) > 1:
         raise ResultsError(

@@ -187,7 +187,7 @@ ENTROPY = expected(1.2, measure="entropy (nats)", relation="<=", demanded=2.0)
 @pytest.mark.parametrize(
     ("limit", "old", "new", "message"),
     [
-        ("weight:-20%", case(), None, "no weight to compare: neither run has cases"),
+        ("weight:-20%", case(), None, "no weight to compare: the runs have no case"),
         ("weight:-20%", case(ENTROPY), case(ENTROPY), r"judged is entropy \(nats\); .* weaker:0"),
         ("weight:-20%", RANK, RANK, "judged is rank"),
         ("rate:-0.1", case(), None, "no suite to compare"),

@@ -186,7 +186,7 @@ def test_a_model_without_other_heads_can_lose_its_head() -> None:
 
 
 def test_no_text_is_an_error() -> None:
-    with pytest.raises(MeasureError, match="takes a text at least"):
+    with pytest.raises(MeasureError, match="give at least one text"):
         match_heads(made_up(0), made_up(0), [])
 
 

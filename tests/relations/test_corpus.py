@@ -165,7 +165,7 @@ def changed(old: str, new: str) -> str:
         (changed("2\tdet", "9\tdet"), 3, "word 1 has the head 9"),
         (changed("2\tdet", "1\tdet"), 3, "word 1 has the head 1"),
         (changed("2\tdet", "_\tdet"), 3, "word 1 has no head"),
-        (changed("2\tdet", "x\tdet"), 3, "no CoNLL-U"),
+        (changed("2\tdet", "x\tdet"), 3, "not CoNLL-U"),
         (changed("\n2\tdogs", "\n3\tdogs"), 4, "word 2 is missing before word 3"),
         (changed("3-4", "4-5"), 5, "4-5 does not stand before its words"),
         (changed("\tDET\t", "\t\t"), 3, "a column is empty"),
@@ -198,9 +198,9 @@ def arc(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"text": "a", "text": "b"}', "a key stands twice"),
-        ("[1]", "an object with text, arcs is wanted"),
+        ("[1]", "expected an object with text, arcs"),
         (entry(arcs=None), "arcs is missing"),
         (entry(arcs={}), "arcs is a list"),
         (entry(txet="x"), "unknown key 'txet'"),
@@ -208,7 +208,7 @@ def arc(**changes: Any) -> str:
         (entry(text=7), "text is text, not 7"),
         (
             "{'text': 'a'}",
-            "no JSON: Expecting property name enclosed in double quotes; JSON needs double quotes",
+            "not JSON: Expecting property name enclosed in double quotes; JSON needs double quotes",
         ),
         (entry(id=7), "id is text, not 7"),
         (entry(arcs=[{"from": [0, 2], "to": [3, 7]}]), "relation is missing"),
