@@ -1,7 +1,7 @@
 """The pytest plugin: options, collection of `*.attn.yaml`, the fixture `attn`, the reports.
 
-This module is imported by every pytest run in the environment, so it imports nothing that costs:
-what needs pydantic, numpy or torch is loaded when the first case file or probe asks for it.
+Every pytest run in the environment imports this module, so it imports nothing slow. Modules that
+need pydantic, numpy or torch are imported when the first case file or probe needs them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 _Status = int | pytest.ExitCode | None
 _LEDGER = "attnprobe-ledger"
-# What a dot hides: of tests that pass, outcomes of an expectation that a release may not have.
+# Doubts about tests that pass: the terminal shows only a dot for them, but a release may not have
+# them.
 _DOUBTS = {
     "vacuous": "but would for too many other word pairs as well (vacuous)",
     "unbreakable": "but would whatever the model does (vacuous)",
     "borderline": "but too near to the bound to call (borderline)",
 }
-_NAMED = 3
+# The most tests that a warning names.
+_MOST_NAMES = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,9 +46,10 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Status]:
-    """Ends a run that cannot read its baseline as pytest ends a usage error, but for the code.
+    """Ends a run that cannot read its baseline with a message and exit code 2.
 
-    The command line is right. What cannot be read is a file: exit code 2, as of the commands.
+    pytest ends a usage error with code 4. Here the command line is right and a file cannot be
+    read, for which the commands exit with 2 as well.
     """
     try:
         return (yield)
@@ -56,10 +59,10 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
         sys.stderr.write(f"ERROR: {error}\n")
         return pytest.ExitCode.INTERRUPTED
     except BaseException as error:
-        # In pytest_unconfigure: with its traceback comes the exit code of a failed test.
+        # A plugin raised in pytest_unconfigure: Python exits with 1, like pytest for a failed test.
         ledger = config.pluginmanager.get_plugin(_LEDGER)
         if ledger is not None:
-            ledger.broke_off(error)
+            ledger.note_crash(error)
         raise
 
 
@@ -85,14 +88,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _register(config: pytest.Config, plugin: object, name: str) -> None:
-    """Registers a part of this plugin; without it results would leave out what they must tell."""
+    """Registers a part of this plugin.
+
+    Raises:
+        pytest.UsageError: `-p no:NAME` blocks the part, so the results would be incomplete.
+    """
     if config.pluginmanager.register(plugin, name) is None:
-        raise pytest.UsageError(f"-p no:{name} takes a part out of attnprobe; leave it away")
+        raise pytest.UsageError(f"-p no:{name} disables a part of attnprobe; leave it out")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_metadata(metadata: dict[str, Any], config: pytest.Config) -> None:
-    """Says in the HTML report which models were judged."""
+    """Adds the models of the run to the HTML report."""
     lines = options.header(config)
     if lines:
         metadata["Models"] = html.escape(lines[0].removeprefix("attnprobe: "))
@@ -111,7 +118,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return file
 
 
-@pytest.hookimpl(trylast=True)  # the test's own parameters come first in its id
+@pytest.hookimpl(trylast=True)  # so that the test's own parameters come first in its id
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attn" not in metafunc.fixturenames:
         return
@@ -143,16 +150,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             if outcome in _outcomes(report)
         ]
         if names:
-            told = plural(len(names), "test passes", "tests pass")
+            tests = plural(len(names), "test passes", "tests pass")
             terminalreporter.write_line(
-                f"attnprobe: {told}, {what}: {join_names(names, _NAMED)}; --attn-strict "
+                f"attnprobe: {tests}, {what}: {join_names(names, _MOST_NAMES)}; --attn-strict "
                 "does not accept that, nor does the gate unless its policy does",
                 yellow=True,
             )
 
 
 def _without_code(terminalreporter: Any) -> set[tuple[str, str]]:
-    """Name and class of the models that were loaded without code that came with them."""
+    """The (name, class) of each model that was loaded without the code that came with it."""
     reports = [report for entries in terminalreporter.stats.values() for report in entries]
     models = [(getattr(report, REPORT, None) or {}).get("model") for report in reports]
     return {
@@ -163,7 +170,7 @@ def _without_code(terminalreporter: Any) -> set[tuple[str, str]]:
 
 
 def _outcomes(report: pytest.TestReport) -> set[str]:
-    """Outcomes and doubts of the expectations of a test; empty for a test of others."""
+    """The outcomes and doubts of a test's expectations; empty for a test without attention."""
     facts = getattr(report, REPORT, None)
     found = set()
     for entry in facts["case"]["expectations"] if facts else ():
@@ -188,7 +195,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    # A passed setup says nothing yet, and a test that died in it leaves no half a record.
+    # A passed setup decides nothing; a test whose worker dies after it must leave no record.
     if report.when == "teardown" or (report.when == "setup" and report.passed):
         return report
     if judged_key in item.stash or _is_skipped_probe(item):
@@ -204,7 +211,7 @@ def _is_skipped_probe(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
-    """Puts the style sheet of tables and pictures into the report, once."""
+    """Puts the style sheet of tables and pictures into the HTML report once."""
     if options.settings(session.config).models:
         from attnprobe.render.html import style_sheet
 
@@ -213,7 +220,7 @@ def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> N
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_html_results_table_row(report: pytest.TestReport, cells: list[str]) -> None:
-    # pytest-html writes node ids as they are, and a file may be called anything.
+    # pytest-html does not escape node ids, and a file name may contain markup.
     for index, cell in enumerate(cells):
         if cell.startswith('<td class="col-testId">'):
             cells[index] = cell.replace(report.nodeid, html.escape(report.nodeid))

@@ -1,6 +1,7 @@
-"""Pictures kept from run to run: drawing is the slowest part of a report, mostly the same again.
+"""A cache of pictures: drawing is the slowest part of a report, and most pictures stay the same.
 
-A picture is known by all that it is drawn from, so a kept one is the one that would be drawn.
+The name of a cached picture is a digest of all that it is drawn from and of the drawing code. So a
+cached picture equals the one that would be drawn.
 """
 
 from __future__ import annotations
@@ -17,21 +18,28 @@ import numpy as np
 
 import attnprobe.render
 
-MOST = 4000  # pictures; the oldest go first
+# The most pictures in the folder; the oldest are deleted first.
+MOST = 4000
 
 
 class Album:
-    """Keeps SVG documents in a folder.
+    """A folder of SVG documents.
 
     Args:
-        folder: None to keep nothing.
+        folder: the folder of the cache; None to cache nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def picture(self, draw: Callable[[], str], *facts: object) -> str:
-        """What `draw` draws from these facts: strings, numbers, arrays, and records of them."""
+        """The SVG document that `draw` makes, from the cache if it is there.
+
+        Args:
+            draw: makes the document from the facts.
+            facts: all that the picture depends on: strings, numbers, arrays, and tuples and
+                dataclasses of them.
+        """
         if self._folder is None:
             return draw()
         digest = hashlib.sha256(drawing_code())
@@ -42,11 +50,11 @@ class Album:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             svg = draw()
-            self._keep(path, svg)
+            self._store(path, svg)
             return svg
 
-    def _keep(self, path: Path, svg: str) -> None:
-        # Under its final name only when whole: workers of pytest-xdist share the folder.
+    def _store(self, path: Path, svg: str) -> None:
+        # Workers of pytest-xdist share the folder, so a file gets its final name when it is whole.
         scratch = path.with_suffix(f".{os.getpid()}")
         try:
             scratch.write_text(svg, encoding="utf-8")
@@ -55,16 +63,16 @@ class Album:
             scratch.unlink(missing_ok=True)
 
     def trim(self) -> None:
-        """Lets the oldest pictures go where there are too many."""
+        """Deletes the oldest pictures beyond `MOST`."""
         if self._folder is None:
             return
-        kept = sorted(self._folder.glob("*.svg"), key=lambda path: path.stat().st_mtime)
-        for path in kept[:-MOST]:
+        pictures = sorted(self._folder.glob("*.svg"), key=lambda path: path.stat().st_mtime)
+        for path in pictures[:-MOST]:
             path.unlink(missing_ok=True)
 
 
 def _parts(fact: object) -> Iterator[bytes]:
-    """All that a fact holds, in a fixed order, types included."""
+    """The types and values of a fact as bytes, in a fixed order."""
     yield type(fact).__name__.encode()
     if isinstance(fact, np.ndarray):
         yield f"{fact.dtype}{fact.shape}".encode()
@@ -82,7 +90,7 @@ def _parts(fact: object) -> Iterator[bytes]:
 
 @functools.cache
 def drawing_code() -> bytes:
-    """A digest of what draws: our own modules and the version of matplotlib."""
+    """A digest of the drawing code: the modules of `render` and the version of matplotlib."""
     digest = hashlib.sha256(metadata.version("matplotlib").encode())
     for folder in attnprobe.render.__path__:
         for file in sorted(Path(folder).glob("*.py")):

@@ -1,7 +1,7 @@
-"""Baselines: a run is compared with one, and saved as one if it was whole.
+"""Baselines: compares a run with its baseline, and saves a whole run as a new one.
 
-A run that did not finish is neither, nor is one that could not measure a case. No run replaces a
-baseline that has measured what the run has not.
+A run that did not finish or could not measure a case is neither compared nor saved. A run never
+replaces a baseline with checks that it did not measure itself.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ from attnprobe.results.files import write_json
 from attnprobe.results.records import CaseResult, Results, read_results
 from attnprobe.run.explain import harmless
 
-_NAMED = 3  # entries that a message names
+# The most entries that a message names.
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a run looked at, as far as it can be told of a case that it has not.
+    """What a run looked for; it explains why an entry of the baseline is missing from the run.
+
+    For example, `pytest cases/coref` says nothing about a baseline's case in `cases/agreement`.
 
     Attributes:
+        root: the root of the run.
         roots: the folders and files that were collected.
-        ignored: whether --ignore or --ignore-glob leaves a path out.
+        ignored: whether --ignore or --ignore-glob excludes a path.
         left_out: files that --lf left out unread.
-        deselected: the keys of probes that -k, -m, --lf or the like left out.
-        models: the models that were given.
+        deselected: the keys of probes that -k, -m, --lf or similar options left out.
+        models: the names of the models of the run.
     """
 
     root: Path
@@ -54,6 +58,7 @@ class Coverage:
 
     @classmethod
     def of(cls, config: pytest.Config, chosen: Settings) -> Coverage:
+        """The coverage of the run of this configuration."""
         start = config.invocation_params.dir
         selection = selection_of(config)
         return cls(
@@ -66,10 +71,14 @@ class Coverage:
         )
 
     def missed(self, case: CaseResult, model: str) -> str | None:
-        """Why the run did not look for a case; None if it would have found it.
+        """Why the run did not look for a case; None if it would have found the case.
 
         Args:
-            model: what the case's model is called in this run.
+            case: the entry of the baseline.
+            model: the name of its model in this run.
+
+        Returns:
+            `its model is not given`, `not selected` or None.
         """
         if model not in self.models:
             return "its model is not given"
@@ -85,7 +94,7 @@ class Coverage:
 
 
 def _ignored(config: pytest.Config) -> Callable[[Path], bool]:
-    """Whether the command line or the ini file ignores a path, as pytest takes its options."""
+    """A test whether --ignore or --ignore-glob excludes a path, as pytest applies them."""
     start = config.invocation_params.dir
     paths = {(start / part).resolve() for part in config.getoption("ignore") or ()}
     globs = [str(start / part) for part in config.getoption("ignore_glob") or ()]
@@ -101,11 +110,13 @@ def _ignored(config: pytest.Config) -> Callable[[Path], bool]:
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison, and what of the baseline has no case in the run.
+    """A comparison with a baseline, and the entries of the baseline that the run lacks.
 
     Attributes:
-        stale: entries that no case is left for.
-        unselected: entries that the run did not look at.
+        comparison: the comparison, without the entries that the run did not look for.
+        stale: entries whose case no longer exists.
+        unselected: entries that the run did not look for.
+        complaints: why the comparison fails the run, one line each.
     """
 
     comparison: Comparison
@@ -115,13 +126,13 @@ class Compared:
 
 
 class Baseline:
-    """The two files of a run: the one that it is compared with and the one that it becomes.
+    """The two baseline files of a run: the one to compare with and the one to save.
 
     Attributes:
-        compares: whether the run is to be compared; not the one that makes its own baseline.
+        compares: whether to compare the run; False for the first run, which makes the baseline.
 
     Raises:
-        pytest.UsageError: there is nothing to compare with, or a limit says nothing that is known.
+        pytest.UsageError: there is nothing to compare with, or a limit is unknown.
     """
 
     def __init__(self, config: pytest.Config, chosen: Settings) -> None:
@@ -129,11 +140,14 @@ class Baseline:
         self._config = config
         if "compare-fail" in chosen.given and chosen.compare is None:
             raise pytest.UsageError("--attn-compare-fail needs --attn-compare NAME")
-        # With the baseline in the ini file, runs of other tests need none, and one run makes it.
-        asked = "compare" in chosen.given
-        self._awaited = chosen.compare is not None and not (asked or chosen.compare.exists())
+        # A baseline that only the ini file names may be missing: runs of other tests need none,
+        # and one run has to make it.
+        is_given = "compare" in chosen.given
+        self._may_be_missing = chosen.compare is not None and not (
+            is_given or chosen.compare.exists()
+        )
         self.compares = chosen.compare is not None and not (
-            self._awaited and chosen.save == chosen.compare
+            self._may_be_missing and chosen.save == chosen.compare
         )
         self._old: Results | None = None
         try:
@@ -142,26 +156,26 @@ class Baseline:
             raise pytest.UsageError(harmless(str(error))) from None
 
     def read(self) -> None:
-        """Reads both files, before anything runs.
+        """Reads both files before anything runs.
 
         Raises:
-            pytest.UsageError: the first cannot be compared with, or the second would replace
-                something that is no baseline. Of all these errors it alone is exit code 2.
+            pytest.UsageError: the first cannot be compared with, or the second would replace a
+                file that is no baseline. The run then exits with 2, not 4.
         """
         chosen = self._chosen
         try:
-            if chosen.compare is not None and not self._awaited:
+            if chosen.compare is not None and not self._may_be_missing:
                 if not chosen.compare.exists():
                     raise ResultsError(f"{chosen.compare} is not there; save it with --attn-save")
-                self._old = _checked(chosen.compare)
+                self._old = _read_baseline(chosen.compare)
             if chosen.save is not None and chosen.save.exists():
-                _checked(chosen.save)
+                _read_baseline(chosen.save)
         except ResultsError as error:
             self._config.stash[unreadable_key] = True
             raise pytest.UsageError(harmless(str(error))) from None
 
     def compare(self, found: Results) -> Compared:
-        """The run beside its baseline.
+        """Compares the run with its baseline.
 
         Raises:
             ResultsError: there is no baseline, or the run did not finish or has a case twice.
@@ -182,10 +196,10 @@ class Baseline:
         stale = tuple(change for change in lost if missed[change.key] is None)
         unselected = tuple(change for change in lost if missed[change.key] == "not selected")
         absent = len(lost) - len(stale) - len(unselected)
-        # What was not asked for is not gone.
-        asked = {change.key for change in unselected}
-        kept = tuple(change for change in comparison.changes if change.key not in asked)
-        comparison = Comparison(kept, comparison.suites, comparison.warnings)
+        # An entry that the run did not look for is not gone.
+        excluded = {change.key for change in unselected}
+        changes = tuple(change for change in comparison.changes if change.key not in excluded)
+        comparison = Comparison(changes, comparison.suites, comparison.warnings)
         return Compared(
             comparison,
             stale,
@@ -196,7 +210,7 @@ class Baseline:
     def _complaints(
         self, comparison: Comparison, stale: tuple[Change, ...], absent: int
     ) -> list[str]:
-        """What fails the run."""
+        """Why the comparison fails the run, one line each."""
         complaints = []
         fresh = len(comparison.of("new"))
         if fresh:
@@ -223,10 +237,14 @@ class Baseline:
         return complaints
 
     def save(self, found: Results, *, unfinished: str | None) -> str | None:
-        """Saves the run as a baseline; why not, if it was not to be.
+        """Saves the run as a baseline if the options say so.
 
         Args:
-            unfinished: why the run is not whole.
+            found: the results of the run.
+            unfinished: why the run is not whole; None if it is.
+
+        Returns:
+            Why it was not saved; None if it was, or if nothing was to be saved.
         """
         path = self._chosen.save
         if path is None:
@@ -236,20 +254,20 @@ class Baseline:
                 raise ResultsError(unfinished)
             if not found.summary()["executed"]:
                 raise ResultsError("no probe was judged")
-            check_baseline(found)  # refuses what could not be read as a baseline
+            check_baseline(found)  # a later run must be able to read it
             write_json(path, found.to_json(), check=self._replaceable(found))
         except ResultsError as error:
             return f"no baseline was saved: {error}"
         return None
 
     def _replaceable(self, found: Results) -> Callable[[Path], None]:
-        """Refuses to replace a file by a run that did not measure all that it holds."""
+        """A check that raises ResultsError if a file has measured checks that the run lacks."""
         coverage = Coverage.of(self._config, self._chosen)
 
         def check(path: Path) -> None:
             if not path.exists():
                 return
-            gone = compare_results(_checked(path), found).of("gone")
+            gone = compare_results(_read_baseline(path), found).of("gone")
             lost = [change for change in gone if change.old and change.old.outcome != "skipped"]
             missed = [
                 change
@@ -263,26 +281,26 @@ class Baseline:
                     f"{path} has {_entries(len(missed))} that this run did not execute: run all "
                     "cases, or save under another name"
                 )
-            for why, those in (
-                ("is skipped now", [change for change in lost if _skipped(change)]),
+            for why, entries in (
+                ("is skipped now", [change for change in lost if _is_skipped(change)]),
                 ("has no case any more", [change for change in lost if change.new is None]),
             ):
-                if those:
-                    places = shorten([change.key.place for change in those], _NAMED)
+                if entries:
+                    places = shorten([change.key.place for change in entries], _MOST_NAMES)
                     raise ResultsError(
-                        f"{path} has {_entries(len(those))} measured before that {why}: "
-                        f"{'; '.join(places)}; to let go of what they showed, delete {path} first"
+                        f"{path} has {_entries(len(entries))} measured before that {why}: "
+                        f"{'; '.join(places)}; to drop their results, delete {path} first"
                     )
 
         return check
 
 
-def _checked(path: Path) -> Results:
-    """A baseline that can be compared with.
+def _read_baseline(path: Path) -> Results:
+    """Reads a baseline that a run can be compared with.
 
     Raises:
-        ResultsError: it is missing, corrupt, of another schema, of a run that did not finish, could
-            not measure a case or had no model.
+        ResultsError: the file is missing, corrupt or of another schema, or its run did not finish,
+            could not measure a case or had no model.
     """
     found = read_results(path)
     try:
@@ -292,7 +310,7 @@ def _checked(path: Path) -> Results:
     return found
 
 
-def _skipped(change: Change) -> bool:
+def _is_skipped(change: Change) -> bool:
     return change.new is not None and change.new.outcome == "skipped"
 
 

@@ -1,4 +1,4 @@
-"""The column of pytest-html's table that names the model; there where a run has several."""
+"""A column with the model in pytest-html's table, for runs on several models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _AFTER_TEST = 2
 
 
 class ModelColumn:
-    """Adds the column; tests that probe no model have an empty cell."""
+    """Adds the column; the cell of a test that probes no model is empty."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Digests of what checks state: equal checks have equal digests, however they are written."""
+"""Digests of checks: checks that state the same have equal digests, however they are written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attnprobe.words.heads import Heads
 from attnprobe.words.positions import positions
 from attnprobe.words.selectors import Selector
 
-# What names a relation or says how it is run, and no part of what it states.
+# Fields that name a relation or say how it is run; they are no part of what it states.
 _NO_STATEMENT = {
     "suite",
     "id",
@@ -35,10 +35,10 @@ _NO_STATEMENT = {
 
 
 def expectation_sha256(finding: Finding) -> str | None:
-    """The digest of an expectation on its text; None where it cannot be judged there.
+    """The SHA-256 of an expectation on its text, in hex; None if it cannot be judged there.
 
-    Words count by their tokens, heads by their numbers and bounds by their values, so that
-    `L3H1` and a head set that holds it, or `it` and `{word: it, nth: 1}`, are the same.
+    Words enter as token positions, heads as layer and number, bounds as numbers. So `L3H1` equals
+    a head set with that head alone, and `it` equals `{word: it, nth: 1}`.
     """
     encoding, rule = finding.encoding, finding.expectation.rule
     if encoding is None:
@@ -46,7 +46,7 @@ def expectation_sha256(finding: Finding) -> str | None:
     try:
         return _digest(_stated(rule, encoding))
     except AttnprobeError:
-        return None  # a word, a head or a site that is not there: an error of its case
+        return None  # the text or the model lacks a word, a head or a site; the case fails for it
 
 
 def _stated(rule: Rule, encoding: Encoding) -> dict[str, Any]:
@@ -71,10 +71,13 @@ def _stated(rule: Rule, encoding: Encoding) -> dict[str, Any]:
 
 
 def bound_sha256(relation: Relation, name: str, demanded: float, corpus: str | None) -> str:
-    """The digest of one bound of a relation.
+    """The SHA-256 of one bound of a relation, in hex.
 
     Args:
-        corpus: the hash of the corpus file; None for arcs of the case file itself.
+        relation: the relation.
+        name: the name of the bound.
+        demanded: the number that it demands.
+        corpus: the hash of the corpus file; None for arcs in the case file itself.
     """
     fields = {
         field.name: _plain(getattr(relation, field.name))
@@ -85,7 +88,7 @@ def bound_sha256(relation: Relation, name: str, demanded: float, corpus: str | N
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON, without its place in a file; a file counts by its content elsewhere."""
+    """A value as JSON, without marks and paths; the content of a file is hashed elsewhere."""
     match value:
         case None | bool() | str():
             return value

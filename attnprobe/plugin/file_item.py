@@ -1,4 +1,4 @@
-"""What the items of a case file share, be it one case or one relation."""
+"""The common base of the items of a case file: cases and relations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from attnprobe.run.explain import ExpectationFailed
 
 
 class FileItem(pytest.Item):
-    """An entry of a case file, on one model.
+    """An entry of a case file on one model.
 
-    Measuring is the item's setup: what cannot be measured is an error, to pytest as well, and an
-    xfail covers failed expectations only.
+    The setup of an item measures, and its call judges. So an entry that cannot be measured is an
+    ERROR in pytest, and an xfail covers failed expectations only.
     """
 
     def __init__(self, *, case: Case | Relation, model: str, **kwargs: Any) -> None:
-        # As text, which pytest takes apart at the bracket: --lf reads it back in the same way.
+        # Text, because pytest splits it at the bracket, and --lf splits its stored ids likewise.
         nodeid = f"{kwargs['parent'].nodeid}::{kwargs['name']}"
         super().__init__(nodeid=nodeid, **kwargs)
         self.case = case

@@ -12,10 +12,11 @@ def pytest_attn_load_model(config: pytest.Config, name: str, ref: str) -> Any:
     """Loads a model in the project's own way.
 
     Args:
-        name: how items and results call it.
-        ref: what stands after `--attn-model`.
+        config: the configuration of the run.
+        name: the name of the model in items and results.
+        ref: the reference that follows `--attn-model`.
 
     Returns:
-        A `(network, tokenizer)` pair of transformers, an `attnprobe.models.Model`, or None to
-        leave the reference to attnprobe.
+        A `(network, tokenizer)` pair of transformers, an `attnprobe.models.Model`, or None to let
+        attnprobe load the reference.
     """

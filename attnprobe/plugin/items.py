@@ -1,4 +1,4 @@
-"""Case files as pytest collectors, their cases and relations as pytest items."""
+"""Makes case files pytest collectors, and their cases and relations pytest items."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CaseFile(pytest.File):
             return
         path, names = made.setdefault(os.path.realpath(self.path), (str(self.path), []))
         if path != str(self.path):
-            return  # a second way to a file whose cases are there already
+            return  # another path has led to this file already
         contents = cases.load_contents(
             self.path,
             _display_path(self.path, self.config),
@@ -41,7 +41,7 @@ class CaseFile(pytest.File):
             *((relation, RelationItem) for relation in contents.relations),
         ]
         for mark in sorted({mark for case, _ in found for mark in case.marks}):
-            # A mark that a case file names is declared by naming it.
+            # Naming a mark in a case file declares it, also under --strict-markers.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
         self.config.stash.setdefault(cases_key, []).extend(contents.cases)
         chosen = session.settings
@@ -91,20 +91,20 @@ class CaseItem(FileItem):
         ]
 
     def _explained(self) -> str:
-        """A line for pytest's summary, then all expectations in words, first those that fail."""
+        """A line for pytest's summary, then all expectations in words; failing ones come first."""
         judged: list[Judged] = self.stash[judged_key]
         ordered = sorted(judged, key=self._holds)
         failing = [entry.finding for entry in ordered if not self._holds(entry)]
         failing.sort(key=lambda finding: finding.error is None)
-        told = "\n\n".join(explain(entry.case, entry.finding) for entry in ordered)
-        return f"{headline(failing, len(judged))}\n{told}"
+        explanations = "\n\n".join(explain(entry.case, entry.finding) for entry in ordered)
+        return f"{headline(failing, len(judged))}\n{explanations}"
 
     def _holds(self, judged: Judged) -> bool:
         return not (judged.finding.error or session_of(self.config).fails(judged.finding))
 
 
 def _is_reached_otherwise(path: Path, session: pytest.Session) -> bool:
-    """Whether a path runs through a loop of links, and a shorter one leads to the same file."""
+    """Whether a path runs through a loop of links while a shorter path leads to the same file."""
     seen: dict[str, Path] = {}
     for folder in reversed(path.parents):
         outer = seen.setdefault(os.path.realpath(folder), folder)
@@ -114,7 +114,7 @@ def _is_reached_otherwise(path: Path, session: pytest.Session) -> bool:
 
 
 def _display_path(path: Path, config: pytest.Config) -> str:
-    """The file as messages and results name it: relative to the root where it lies below it."""
+    """The path for messages and results; relative to the root if the file lies below it."""
     if path.is_relative_to(config.rootpath):
         return path.relative_to(config.rootpath).as_posix()
     return path.as_posix()

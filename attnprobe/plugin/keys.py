@@ -1,4 +1,7 @@
-"""Where the plugin keeps its things on pytest's objects; imports nothing that costs."""
+"""The stash keys and attributes under which the plugin stores data on pytest's objects.
+
+Every pytest run imports this module, so it imports nothing slow.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,29 @@ if TYPE_CHECKING:
 
 
 class Judged(NamedTuple):
-    """One expectation of a case, judged on one model (by name)."""
+    """A judged expectation of a case, with the name of its model."""
 
     case: Case
     model: str
     finding: Finding
 
 
-# What was judged in an item so far: a case at once, a Python probe call by call.
+# The judged expectations of an item: of a case all at once, of a Python probe one more each call.
 judged_key = pytest.StashKey[list[Judged]]()
-# What was found of a relation, on its items alone; None until it is measured.
+# The finding of a relation, on relation items only; None until it is measured.
 relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
-# Set where the run cannot start because a baseline cannot be read, and nothing else is wrong.
+# Set if the run cannot start only because a baseline cannot be read.
 unreadable_key = pytest.StashKey[bool]()
-# Probes that were collected, or would have been but for --lf.
+# Probes that were collected, and those that --lf alone kept from being collected.
 seen_key = pytest.StashKey[list[pytest.Item]]()
-# The cases of all case files that were read, whatever was selected of them.
+# The cases of all case files that were read, selected or not.
 cases_key = pytest.StashKey[list["Case"]]()
-# The items made of each case file, by its path with links resolved, then by the path it was reached
-# by; a second path to the same file makes none.
+# For each case file, by its path with links resolved: the path that it was first reached by, and
+# the node ids of its items. A second path to the same file yields no items.
 made_key = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
 # Outcomes of the expectations of each record that was reported.
 outcomes_key = pytest.StashKey[dict[Key, list[str]]]()
-# Attribute of a test report that holds plain data; pytest-xdist carries it to the controller.
+# The attribute of a test report with plain data, which pytest-xdist sends to the controller.
 REPORT = "attnprobe"
 
 
@@ -47,14 +50,14 @@ REPORT = "attnprobe"
 class Selection:
     """What a run collected and what it left out.
 
-    Each worker of pytest-xdist collects everything and sends this to the controller.
+    Each worker of pytest-xdist collects everything and sends its selection to the controller.
 
     Attributes:
-        absent: models that cases name but that were not given, and how many cases.
-        absent_suites: suites whose every case is for such a model.
-        deselected: keys of probes that -k, -m and the like left out.
-        left_out: files that --lf left out unread, by their absolute paths.
-        collected: case files of which every item was collected, by their paths with links resolved.
+        absent: the number of cases for each model that cases name but that the run lacks.
+        absent_suites: suites that have cases for such models only.
+        deselected: keys of probes that -k, -m and similar options left out.
+        left_out: absolute paths of files that --lf left out unread.
+        collected: paths, links resolved, of case files whose every item was collected.
         pairs: the word pairs that cases relate, as plain data.
     """
 
@@ -66,11 +69,11 @@ class Selection:
     pairs: list[dict[str, Any]] = field(default_factory=list)
 
     def as_message(self) -> dict[str, Any]:
-        """Plain data, which pytest-xdist can send."""
+        """The selection as plain data, which pytest-xdist can send."""
         return vars(self) | {"deselected": [tuple(key) for key in self.deselected]}
 
     def take(self, message: Mapping[str, Any]) -> None:
-        """Takes over what a worker sent; what a worker has none of stays as it is."""
+        """Takes over the non-empty fields of a worker's message."""
         for name, value in message.items():
             if value:
                 setattr(self, name, [Key(*key) for key in value] if name == "deselected" else value)
@@ -80,5 +83,5 @@ _selection_key = pytest.StashKey[Selection]()
 
 
 def selection_of(config: pytest.Config) -> Selection:
-    """What the run collected and left out, as far as it is known in this process."""
+    """The selection of the run, as far as this process knows it."""
     return config.stash.setdefault(_selection_key, Selection())

@@ -1,4 +1,7 @@
-"""Gathers what the reports carry, on the controller alone under pytest-xdist."""
+"""Collects the data of all reports, writes the results file and compares the run.
+
+Under pytest-xdist only the controller has a ledger.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +42,15 @@ from attnprobe.results.records import (
 from attnprobe.results.summary import in_words, suite_counts
 from attnprobe.run.explain import harmless
 
-# pytest went through all that was to run, whatever came of it.
+# The exit codes of a run that pytest went through to its end, whether or not tests failed.
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
-class _Untouched(int):
-    """An exit status that can be told from an equal one, which a plugin sets in its place.
+class _MarkedStatus(int):
+    """An exit status whose identity shows whether a plugin replaced it, even by an equal one.
 
-    To other plugins it looks as pytest's own.
+    To other plugins it looks like an `ExitCode` of pytest.
     """
 
     def __repr__(self) -> str:
@@ -58,10 +61,11 @@ class _Untouched(int):
 
 
 class Ledger:
-    """Writes the results file, compares, and fails a run that must not pass as it is.
+    """Writes the results file, compares the run, and fails a run that must not pass.
 
-    A strict run that judged nothing or left cases out fails, and one beyond the limits of a
-    comparison. What fails a run but no test is noted: beside a failed test nothing else shows it.
+    A strict run fails if it judged nothing or left out cases for want of a model. Any run fails if
+    it exceeds the limits of a comparison. The ledger also records failures of the run that belong
+    to no test, such as a plugin's, since a failed test would hide them.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -76,13 +80,13 @@ class Ledger:
             )
         self._strict = chosen.strict
         self._baseline = Baseline(config, chosen)
-        # With strict or a baseline in the ini file, a run of other tests alone is no mistake.
+        # With `strict` or a baseline in the ini file alone, a run without probes is no mistake.
         self._may_be_empty = "strict" not in chosen.given
-        self._asked = bool({"save", "compare"} & chosen.given)
+        self._needs_probes = bool({"save", "compare"} & chosen.given)
         self._cases: dict[str, dict[str, Any]] = {}
         self._relations: set[str] = set()
         self._models: dict[str, dict[str, Any]] = {}
-        # Suites with a case that runs on any model, and those with one that names its model.
+        # Suites that have a case for any model, and suites that have a case for a certain model.
         self._free: set[str] = set()
         self._bound: set[str] = set()
         self._failed: set[str] = set()
@@ -129,7 +133,7 @@ class Ledger:
         if report.failed:
             self._failed.add(report.nodeid)
         elif str(report.outcome) == "rerun":
-            # By pytest-rerunfailures, which takes back what failed so far.
+            # pytest-rerunfailures runs the test again, so its failure does not count.
             self._failed.discard(report.nodeid)
         case = self._cases.get(report.nodeid)
         if case is not None:
@@ -139,24 +143,27 @@ class Ledger:
                 case["error"] = _cause(report)
 
     def _note_model(self, facts: dict[str, Any]) -> None:
-        """Notes a model, of whose workers each may have a device of its own."""
+        """Records a model with the devices and number types of all workers."""
         known = self._models.get(facts["name"], facts)
         self._models[facts["name"]] = facts | {
-            key: _together([known[key], facts[key]]) for key in ("device", "dtype")
+            key: _join_distinct([known[key], facts[key]]) for key in ("device", "dtype")
         }
 
     def pytest_runtest_logfinish(self) -> None:
         self._count(False)
 
     def _count(self, reported: bool) -> None:
-        """Notes what pytest counts as failed beyond the failures that it reports.
+        """Counts failures of the session that no report explains.
 
-        The session has counted a report before any other plugin gets it. A plugin that runs a test
-        again may take a failure back.
+        The session counts a failed report before other plugins get it. The count can fall, since a
+        plugin that runs a test again may take a failure back.
+
+        Args:
+            reported: whether the present report is a failure.
         """
-        counted = self._session.testsfailed
-        self._unreported += max(counted - self._counted - reported, 0)
-        self._counted = counted
+        failures = self._session.testsfailed
+        self._unreported += max(failures - self._counted - reported, 0)
+        self._counted = failures
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -164,7 +171,7 @@ class Ledger:
             return (yield)
         except session.Failed as stop:
             most = session.config.getoption("maxfail") or 0
-            if not 0 < most <= session.testsfailed:  # as -x stops it
+            if not 0 < most <= session.testsfailed:  # neither -x nor --maxfail stopped it
                 self._complain(session, f"a plugin stopped the run as failed: {stop}")
             raise
 
@@ -172,25 +179,25 @@ class Ledger:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         self._found = self._finish(session)
         ended = session.exitstatus
-        session.exitstatus = untouched = _Untouched(ended)
+        session.exitstatus = marked = _MarkedStatus(ended)
         try:
             return (yield)
         except BaseException as error:
-            self.broke_off(error)
+            self.note_crash(error)
             raise
         finally:
             code = int(session.exitstatus)
-            if session.exitstatus is untouched:
+            if session.exitstatus is marked:
                 session.exitstatus = ended
             elif code:
-                self._add(f"a plugin set the exit code to {code} when the run was over")
+                self._complain_late(f"a plugin set the exit code to {code} when the run was over")
 
-    def broke_off(self, error: BaseException) -> None:
-        """Notes what another plugin raised when the run was over."""
-        self._add(f"the end of the run failed: {error!r}")
+    def note_crash(self, error: BaseException) -> None:
+        """Records what another plugin raised after the run was over."""
+        self._complain_late(f"the end of the run failed: {error!r}")
 
-    def _add(self, complaint: str) -> None:
-        """Tells what went wrong after all else was told and written."""
+    def _complain_late(self, complaint: str) -> None:
+        """Prints a complaint about the end of the run and writes the results file again with it."""
         if self._found is None or complaint in self._complaints:
             return
         self._complaints.append(complaint)
@@ -200,7 +207,7 @@ class Ledger:
             terminal.write_line(f"attnprobe: {harmless(complaint)}", red=True)
 
     def _finish(self, session: pytest.Session) -> Results:
-        """Gathers what the run found, compares and saves it."""
+        """Makes the results of the run; compares, saves and writes them."""
         self._count(False)
         if self._unreported:
             self._complain(
@@ -208,8 +215,8 @@ class Ledger:
                 f"pytest counts {plural(self._unreported, 'failure')} more than it reported: "
                 "a plugin failed the run, as --cov-fail-under does",
             )
-        nothing = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
-        if self._strict and nothing and (self._cases or not self._may_be_empty):
+        judged_none = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
+        if self._strict and judged_none and (self._cases or not self._may_be_empty):
             self._complain(session, "no probe was judged, which a strict run does not let pass")
         selection = selection_of(session.config)
         if self._strict and selection.absent:
@@ -217,8 +224,8 @@ class Ledger:
         habits = habits_of(session.config)
         found = Results(
             environment=environment(
-                device=_together(model["device"] for model in self._models.values()),
-                dtype=_together(model["dtype"] for model in self._models.values()),
+                device=_join_distinct(model["device"] for model in self._models.values()),
+                dtype=_join_distinct(model["dtype"] for model in self._models.values()),
             ),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
             cases=tuple(
@@ -229,8 +236,8 @@ class Ledger:
             relations=tuple(
                 RelationResult.from_dict(self._cases[nodeid]) for nodeid in self._relations
             ),
-            # A case file that cannot be read leaves no record: whoever compares the number
-            # executed with the number collected must see that it is missing.
+            # A case file that cannot be read leaves no record. It counts as collected, so that
+            # fewer are executed than collected.
             collected=self._collected + len(self._broken_files),
             absent=selection.absent,
             absent_suites=tuple(selection.absent_suites),
@@ -242,7 +249,8 @@ class Ledger:
             order=tuple(OrderResult(**vars(habit)) for habit in habits),
             given=self._chosen.candidates,
             bound=tuple(self._bound - self._free),
-            # A case that took its worker with it is missed by the count of those executed.
+            # A case file's id without a record is a case that crashed its worker; the number of
+            # executed cases shows it.
             other_failures=tuple(
                 nodeid
                 for nodeid in self._failed - self._cases.keys()
@@ -252,14 +260,14 @@ class Ledger:
             uncollected=uncollected(session.config, {*selection.collected, *selection.left_out}),
         )
         try:
-            if self._cases or self._broken_files or self._asked:
-                self._conclude(session, found)
+            if self._cases or self._broken_files or self._needs_probes:
+                self._compare_and_save(session, found)
         finally:
             self._write(session, replace(found, complaints=tuple(self._complaints)))
         return found
 
     def _write(self, session: pytest.Session, found: Results) -> None:
-        """Writes the results file, if one was asked for."""
+        """Writes the results file if --attn-json names one."""
         if self._path is None:
             return
         try:
@@ -268,8 +276,8 @@ class Ledger:
             self._path = None
             self._complain(session, str(error))
 
-    def _conclude(self, session: pytest.Session, found: Results) -> None:
-        """Compares and saves the run, as far as it was asked for and is whole."""
+    def _compare_and_save(self, session: pytest.Session, found: Results) -> None:
+        """Compares and saves the run if the options say so and it is whole."""
         unfinished = self._unfinished(session, found)
         differs = False
         if self._baseline.compares:
@@ -285,18 +293,18 @@ class Ledger:
             self._complain(session, complaint)
         if self._chosen.save is not None:
             if differs and self._chosen.save == self._chosen.compare:
-                # The next run would be compared with what was just found wanting.
+                # Otherwise the next run would be compared with this faulty one.
                 unfinished = unfinished or "it would replace the one that the run differs from"
             refused = self._baseline.save(found, unfinished=unfinished)
             if refused:
                 self._complain(session, refused)
             else:
                 self._saved = self._chosen.save
-        first, *others = self._chosen.models or [""]
-        if others and self._chosen.all_models and not unfinished:
-            with contextlib.suppress(ResultsError):  # two probes of one name cannot be told apart
+        first, *further = self._chosen.models or [""]
+        if further and self._chosen.all_models and not unfinished:
+            with contextlib.suppress(ResultsError):  # two probes may share a name
                 self._between = [
-                    (first, other, compare_models(found, first, other)) for other in others
+                    (first, model, compare_models(found, first, model)) for model in further
                 ]
 
     def _unfinished(self, session: pytest.Session, found: Results) -> str | None:
@@ -350,15 +358,15 @@ class Ledger:
             prefix.append(str(section))
 
     def _comparisons(self) -> Iterator[tuple[str, Comparison, list[str]]]:
-        """Title, comparison and notes: with the baseline, then between the models of the run."""
+        """Yields title, comparison and notes: of the baseline first, then of each further model."""
         if self._compared is not None:
             yield (
                 f"compared with {self._chosen.compare}",
                 self._compared.comparison,
                 list(_notes(self._compared)),
             )
-        for first, other, comparison in self._between:
-            yield f"model {other} compared with {first}", comparison, []
+        for first, model, comparison in self._between:
+            yield f"model {model} compared with {first}", comparison, []
 
     def _complain(self, session: pytest.Session, complaint: str) -> None:
         self._complaints.append(complaint)
@@ -367,7 +375,7 @@ class Ledger:
 
 
 def _notes(compared: Compared) -> Iterator[str]:
-    """What the baseline has and the run has not."""
+    """Notes on entries of the baseline that the run lacks."""
     for change in compared.stale:
         yield f"stale: {change.key.place} is in the baseline, but no case is left of it"
     count = len(compared.unselected)
@@ -375,19 +383,19 @@ def _notes(compared: Compared) -> Iterator[str]:
         yield f"{plural(count, 'entry', 'entries')} of the baseline not selected by this run"
 
 
-def _together(told: Iterable[str]) -> str | None:
-    """Devices or number types, each once: `cuda:0, cuda:1`; None where there are none."""
-    return ", ".join(sorted({one for text in told for one in text.split(", ")})) or None
+def _join_distinct(texts: Iterable[str]) -> str | None:
+    """Devices or number types, sorted and each once: `cuda:0, cuda:1`; None for none."""
+    return ", ".join(sorted({name for text in texts for name in text.split(", ")})) or None
 
 
 def _is_unmeasured(report: pytest.TestReport, case: dict[str, Any]) -> bool:
-    """Whether a test ended before anything of it was measured; an xfail covers that as well."""
+    """Whether a test ended before it measured anything, also under an xfail."""
     in_setup = report.failed and report.when == "setup"
     return not case["expectations"] and (in_setup or _outcome(report) == "xfailed")
 
 
 def _cause(report: pytest.TestReport) -> str | None:
-    """The first line of what pytest says of a failure."""
+    """The first line of pytest's message about a failure; None if it has none."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = report.longreprtext if crash is None else crash.message
     first = next(filter(str.strip, text.splitlines()), "").strip()
@@ -395,7 +403,7 @@ def _cause(report: pytest.TestReport) -> str | None:
 
 
 def _outcome(report: pytest.TestReport) -> CaseOutcome | None:
-    """The outcome in pytest's words; None for a phase that went well and decides nothing."""
+    """The outcome in pytest's words; None for a passed setup or teardown, which decides nothing."""
     if report.when in ("setup", "teardown"):
         if report.passed:
             return None

@@ -1,4 +1,4 @@
-"""Command line options and their ini keys: the same name with `_` for `-`."""
+"""The command line options and their ini keys, which have the same name with `_` for `-`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _VALUES = {
     "compare": ("", "compare the results with a baseline: its name, or a path", None),
     "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
 }
-# Options that say something of one model, with what stands for their value.
+# Options that apply to one model, each with its metavar and its help.
 _BY_MODEL = {
     "tokenizer": (
         "REF",
@@ -57,7 +57,7 @@ _BY_MODEL = {
     "target-language": ("CODE", "language of target texts that name none"),
 }
 _FAIL = "attn_compare_fail"
-# Baselines that have a name rather than a path.
+# The folder of baselines that have a name instead of a path.
 _FOLDER = ".attnprobe"
 
 
@@ -66,15 +66,24 @@ class Settings:
     """The options of a run, checked.
 
     Attributes:
-        models: reference of each model by its name, in the order given; the first is for all that
-            names none, unless `all_models`.
-        load: how models are loaded, and `load_of` how each of them is, by its name.
-        all_models: with several models on the command line, too.
+        models: the reference of each model by its name, in the given order. Cases that name no
+            model run on the first one, or on all if `all_models`.
+        load: how models are loaded.
+        load_of: how each model is loaded, by its name.
+        batch_tokens: the most tokens in one forward pass, padding included.
+        chance_max: the chance rate, 0 to 1, above which a rule is vacuous.
+        all_models: whether cases that name no model run on every model; several models on the
+            command line imply it.
+        strict: whether borderline and vacuous verdicts fail.
+        figures: which cases get pictures in the HTML report.
+        json: the results file; None to write none.
+        save, compare: the baseline files to save and to compare with; None for none.
         compare_fail: limits of a comparison, as they were written.
-        given: options that the command line gives, such as `compare-fail`, and not the ini file
-            alone.
-        candidates: the models that the command line gives by itself, not by `addopts` or
-            PYTEST_ADDOPTS, which add to every run and choose no candidate for this one.
+        lock: the lock file of head sets.
+        given: names of options on the command line, such as `compare-fail`; the ini file does not
+            count.
+        candidates: names of the models on the command line itself. `addopts` and PYTEST_ADDOPTS do
+            not count: they apply to every run and choose no candidate.
     """
 
     models: dict[str, str]
@@ -95,7 +104,7 @@ class Settings:
 
     @property
     def default_models(self) -> tuple[str, ...]:
-        """The models that a case runs on if it names none."""
+        """The names of the models that a case runs on if it names none."""
         return tuple(self.models)[: None if self.all_models else 1]
 
 
@@ -138,19 +147,19 @@ _settings_key = pytest.StashKey[Settings]()
 
 
 def store_settings(config: pytest.Config) -> None:
-    """Reads the options, once for the whole run: a conftest.py may have changed them by now.
+    """Reads the options once for the whole run; a conftest.py may have changed them before.
 
     Raises:
-        pytest.UsageError: a value that cannot be meant.
+        pytest.UsageError: a value is invalid.
     """
     config.stash[_settings_key] = _read(config)
 
 
 def settings(config: pytest.Config) -> Settings:
-    """The options of this run; before they are stored, as they stand.
+    """The stored options of this run; before `store_settings`, the options at this moment.
 
     Raises:
-        pytest.UsageError: a value that cannot be meant.
+        pytest.UsageError: a value is invalid.
     """
     return config.stash.get(_settings_key, None) or _read(config)
 
@@ -194,7 +203,7 @@ def _read(config: pytest.Config) -> Settings:
 
 
 def header(config: pytest.Config) -> list[str]:
-    """The line on top of a run that was given a model."""
+    """The lines for the header of a run: its models and warnings; empty without a model."""
     chosen = settings(config)
     if not chosen.models:
         return []
@@ -217,7 +226,8 @@ def header(config: pytest.Config) -> list[str]:
         )
     here = config.invocation_params.dir
     if config.inipath is None and config.rootpath != here:
-        # pytest finds its root before it knows our options, and takes a model for a test path.
+        # pytest determines its root before it knows these options, and so takes the path after
+        # `--attn-model` for a path of tests.
         lines.append(
             f"attnprobe: the root of this run is {config.rootpath}, not {here}; write "
             "--attn-model=PATH with an equals sign, or give the project a pytest.ini"
@@ -230,15 +240,15 @@ def _models(config: pytest.Config) -> dict[str, str]:
 
 
 def _named_refs(entries: Iterable[str]) -> dict[str, str]:
-    """The reference of each model, by the name that its entry gives it."""
+    """The reference of each model by its name, from entries such as `NAME=REF` or `REF`."""
     from attnprobe.core.per_model import split_name
 
     models: dict[str, str] = {}
     for entry in entries:
         if not entry.strip():
             raise pytest.UsageError("--attn-model is empty; is a variable not set?")
-        named, ref = split_name(entry)
-        name = named or short_name(ref)
+        given_name, ref = split_name(entry)
+        name = given_name or short_name(ref)
         if name in models:
             raise pytest.UsageError(
                 f"two models are called {name!r}; write --attn-model NAME={ref}"
@@ -248,7 +258,7 @@ def _named_refs(entries: Iterable[str]) -> dict[str, str]:
 
 
 def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict[str, str]:
-    """The values of a `[NAME=]VALUE` option, by model; the ini file may speak of other models."""
+    """The values of a `[NAME=]VALUE` option by model; the ini file may name further models."""
     from attnprobe.core.errors import AttnprobeError
     from attnprobe.core.per_model import values_by_model
 
@@ -261,7 +271,7 @@ def _by_model(config: pytest.Config, name: str, models: Collection[str]) -> dict
 
 
 def _candidates(config: pytest.Config) -> tuple[str, ...]:
-    """The names of the models that the command line gives by itself."""
+    """The names of the models on the command line itself, without `addopts`."""
     arguments = [str(argument) for argument in config.invocation_params.args]
     start = "--attn-model="
     entries = {word.removeprefix(start) for word in arguments if word.startswith(start)}
@@ -271,7 +281,7 @@ def _candidates(config: pytest.Config) -> tuple[str, ...]:
 
 
 def _baseline(config: pytest.Config, name: str) -> Path | None:
-    """The file of a baseline: a name below the root of the run, or a path."""
+    """The file of a baseline, given by its name or by a path; None if the option is not set."""
     given = _value(config, name)
     if not given:
         return None
@@ -294,7 +304,7 @@ def _value(config: pytest.Config, name: str) -> str:
     value = str(given if given is not None else config.getini(_ini(name)))
     choices = _VALUES[name][2]
     if choices and value not in choices:
-        # argparse checks the option but nobody the ini key.
+        # argparse checks the option, but nothing checks the ini key.
         raise pytest.UsageError(f"{_ini(name)} is {_join_choices(choices)}, not {value!r}")
     return value
 

@@ -1,6 +1,7 @@
-"""Whether position alone does as well as the heads of the run's suites, once it is over.
+"""The order control: finds suites that a rule of position alone would pass as well as the heads.
 
-Like the plugin itself, it is imported by every pytest run in the environment.
+For example, any head that takes the first noun wins a suite whose subject always comes first.
+Every pytest run imports this module, so it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OrderControl:
-    """Keeps the outcomes that reports bring, those of workers too."""
+    """Stores the outcomes of all reports, including those from workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._outcomes = config.stash.setdefault(outcomes_key, {})
@@ -31,7 +32,7 @@ class OrderControl:
 
 
 def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
-    """The rules of position that do as well as the heads of the suites of a run."""
+    """The rules of position that do as well as the heads in suites of the run; empty for none."""
     stated = selection_of(config).pairs
     if not stated:
         return ()

@@ -27,8 +27,8 @@ from attnprobe.run.explain import ExpectationFailed, explain, harmless, headline
 class Probe:
     """Reads texts with the model of the run: `attn("The keys are old.")`.
 
-    The model is loaded here, in the setup of the test: one that cannot be had is an error, not a
-    failure.
+    The setup of the test makes the probe and loads the model, so a model that cannot be loaded is
+    an ERROR and not a failure.
     """
 
     def __init__(self, session: Session, item: pytest.Item, model: str) -> None:
@@ -48,16 +48,17 @@ class Probe:
         site: SiteName | None = None,
         **options: Unpack[TextOptions],
     ) -> ProbedAttention:
-        """The attention on this text, or on two.
+        """The attention on one text, or on a pair of texts.
 
         Args:
-            site: needed only where the model has several.
-            options: as for `Model.attention`; the languages are by default those of the run.
+            text: the text, or the first one of the pair.
+            site: needed only if the model has several sites.
+            options: as for `Model.attention`; the default languages are those of the run.
 
         Raises:
             AttnprobeError: the model cannot read the text.
-            TypeError: not one text.
-            ValueError: the text is empty.
+            TypeError: `text` is no string.
+            ValueError: a text is empty.
         """
         __tracebackhide__ = True
         if not isinstance(text, str):
@@ -72,7 +73,13 @@ class Probe:
             return ProbedAttention(self, sample, site)
 
     def expect(self, sample: Sample, kind: str, arguments: dict[str, Any]) -> None:
-        """Judges one rule, keeps the finding for the reports, and raises if it does not hold."""
+        """Judges one rule and stores the finding for the reports.
+
+        Raises:
+            ExpectationFailed: the rule does not hold.
+            AttnprobeError: the rule cannot be measured on this text.
+            TypeError: an argument is missing, unknown or invalid.
+        """
         __tracebackhide__ = True
         path, line, _ = self._item.location
         mark = Mark(PurePath(path).as_posix(), (line or 0) + 1, 1)
@@ -100,9 +107,10 @@ class Probe:
 class ProbedAttention(Attention):
     """An `Attention` whose rules assert: `.attends("are", "keys", heads="L3H1", min=0.3)`.
 
-    Each rule is a method of its own name. Positional arguments are the rule's words in their
-    order; the others are those of a case file. A rule that does not hold raises AssertionError.
-    Where `Attention` measures under the name of a rule (`sink`), `expect` asserts the rule.
+    Each rule is a method of the same name. Positional arguments are the words of the rule in their
+    order; keyword arguments are those of a case file. A rule that does not hold raises
+    AssertionError. If `Attention` has a measure with the name of a rule, such as `sink`, the method
+    measures, and `.expect("sink", ...)` asserts the rule.
     """
 
     def __init__(self, probe: Probe, sample: Sample, site: SiteName | None) -> None:
@@ -116,16 +124,21 @@ class ProbedAttention(Attention):
         return functools.partial(self.expect, kind)
 
     def expect(self, kind: str, /, *words: Any, **arguments: Any) -> None:
-        """Asserts a rule by its name; needed where a method of `Attention` has the same name.
+        """Asserts a rule by its name; needed if a method of `Attention` has the same name.
+
+        Args:
+            kind: the name of the rule.
+            words: its words in their order.
+            arguments: its other arguments, as in a case file.
 
         Raises:
             AssertionError: the rule does not hold.
-            AttnprobeError: it cannot be measured on this text.
-            TypeError: arguments that the rule does not take.
+            AttnprobeError: the rule cannot be measured on this text.
+            TypeError: the rule does not take these arguments.
         """
         __tracebackhide__ = True
         names = RULES[kind].positional
-        # from_ stands for from, which Python keeps for itself.
+        # A caller writes from_, since `from` is a keyword of Python.
         stated = {name.rstrip("_"): value for name, value in arguments.items()}
         twice = set(names[: len(words)]) & set(stated)
         if len(words) > len(names) or twice:
@@ -138,20 +151,20 @@ class ProbedAttention(Attention):
 
 
 def _measure(name: str) -> Callable[..., Any]:
-    """The measure of `Attention`, with advice to whoever calls it as the rule of its name."""
+    """A measure of `Attention` whose TypeError advises callers who meant the rule of that name."""
     measure = getattr(Attention, name)
     signature = inspect.signature(measure)
 
     @functools.wraps(measure)
-    def measured(*given: Any, **named: Any) -> Any:
+    def measured(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         try:
-            signature.bind(*given, **named)
+            signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(
                 f'{name} measures here: {error}; to assert the rule, write .expect("{name}", ...)'
             ) from None
-        return measure(*given, **named)
+        return measure(*args, **kwargs)
 
     return measured
 
@@ -161,7 +174,10 @@ for _name in set(RULES) & vars(Attention).keys():
 
 
 class _HarmlessErrors:
-    """Makes what an error quotes safe to print; a class, so that pytest shows no frame of it."""
+    """Makes the text of an AttnprobeError safe to print.
+
+    It is a class and no generator, so that pytest shows no frame of it.
+    """
 
     def __enter__(self) -> None:
         return None
@@ -177,16 +193,16 @@ def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
     try:
         return parse_rule(kind, arguments)
     except ValidationError as error:
-        findings = [_finding(kind, finding) for finding in error.errors(include_url=False)]
-        raise TypeError(harmless(f"{kind}: {'; '.join(findings)}")) from None
+        complaints = [_complaint(kind, entry) for entry in error.errors(include_url=False)]
+        raise TypeError(harmless(f"{kind}: {'; '.join(complaints)}")) from None
 
 
-def _finding(kind: str, finding: Mapping[str, Any]) -> str:
-    """One argument that the rule does not take, and what to write."""
-    where = [str(part) for part in finding["loc"]]
-    match finding["type"]:
+def _complaint(kind: str, entry: Mapping[str, Any]) -> str:
+    """What is wrong with an argument of a rule, and what to write instead."""
+    where = [str(part) for part in entry["loc"]]
+    match entry["type"]:
         case "missing" if where == ["heads"]:
             return 'name the heads, such as heads="L3H1"'
         case "extra_forbidden" if len(where) == 1:
             return f"unknown argument {where[0]!r}; {advise_key(RULES[kind], where[0])}"
-    return ": ".join([*where, describe_error(finding, quoted=True).removeprefix(f"{kind} ")])
+    return ": ".join([*where, describe_error(entry, quoted=True).removeprefix(f"{kind} ")])

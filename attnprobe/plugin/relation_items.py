@@ -37,7 +37,7 @@ class RelationItem(FileItem):
 
     def runtest(self) -> None:
         finding = self.stash[relation_key]
-        assert finding is not None  # set up, or the setup would have failed
+        assert finding is not None  # the setup fails without a finding
         session = session_of(self.config)
         failing = [verdict for verdict in finding.verdicts if session.fails_as(verdict.outcome)]
         if failing:

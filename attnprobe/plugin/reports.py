@@ -1,4 +1,4 @@
-"""What a test report carries: plain data for the results file, HTML for pytest-html."""
+"""Makes the data of a test report: records for the results file and HTML for pytest-html."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ if TYPE_CHECKING:
 
 
 NO_ALBUM = Album(None)
-# How the names of JUnit properties start.
+# The prefix of the names of JUnit properties.
 PROPERTY = "attnprobe."
 
 
 def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -> ModelResult:
-    """The model as the results file describes it, under the name that the run gave it.
+    """The record of a model in the results file.
 
     Args:
-        asked, asked_revision: reference and revision that the run was given.
+        loaded: the model.
+        name: its name in the run.
+        asked, asked_revision: the reference and the revision that the options of the run give.
     """
     layers = {layer for site in loaded.sites.values() for layer in site.layers}
     return ModelResult(
@@ -65,7 +67,7 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
         weights_format=loaded.weights_format,
         remote_code=loaded.remote_code,
         ignored_code=loaded.ignored_code,
-        # A folder has no revision, whatever the run was given for others.
+        # The option also applies to the hub models of the run; a folder has no revision.
         asked_revision=asked_revision if loaded.revision else None,
         asked=asked,
         device=loaded.device,
@@ -76,7 +78,7 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
 
 
 def expectation(judged: Judged) -> ExpectationResult:
-    """One expectation as it stands in the results file."""
+    """The record of an expectation in the results file."""
     stated, finding = judged.finding.expectation, judged.finding
     alone = ExpectationResult(
         rule=stated.rule.kind,
@@ -113,13 +115,13 @@ def _with_verdict(alone: ExpectationResult, verdict: Verdict) -> ExpectationResu
 
 
 def text_of(stated: object, judged: Sequence[Judged]) -> str | None:
-    """The hash of the text of a case, or of the first that a probe in Python judged."""
+    """The SHA-256 of the text of a case, or of the first text that a Python probe judged."""
     cases = [stated, *(entry.case for entry in judged)]
     return next((text_sha256(case.sample) for case in cases if isinstance(case, Case)), None)
 
 
 def unknown_words(judged: Sequence[Judged]) -> list[str]:
-    """The words of all texts of an item that the model cannot see."""
+    """The words of all texts of an item that become unknown tokens, which the model cannot see."""
     return [word for encoding in _encodings(judged) for word in encoding.unknown_words]
 
 
@@ -131,10 +133,10 @@ def _encodings(judged: Sequence[Judged]) -> list[Encoding]:
 def properties(
     entries: Sequence[Mapping[str, Any]], model: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
-    """What JUnit XML says of an item, a property a number.
+    """The properties of an item for JUnit XML, as (name, value).
 
     The first expectation has `attnprobe.observed` and so on, the second `attnprobe.observed.2`.
-    What was not measured has no property.
+    A value that was not measured has no property.
 
     Args:
         entries: the fields of each `ExpectationResult`, of a case or a relation.
@@ -142,7 +144,7 @@ def properties(
     """
     found: dict[str, object] = {}
     if model is not None:
-        # Only a model from the hub has a revision; the hash of its weights tells any other.
+        # Only a model from the hub has a revision; the hash of the weights identifies the others.
         weights = model["weights_sha256"] and f"sha256:{model['weights_sha256']}"
         found = {"model": model["name"], "revision": model["revision"] or weights}
     for place, entry in enumerate(entries, 1):
@@ -166,33 +168,34 @@ def properties(
 
 
 def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:
-    """What the results file says of a relation beside its identity.
+    """The fields of a relation's record in the results file, without those of its identity.
 
     Args:
-        finding: None where nothing was measured: it was skipped, or there is no model.
+        stated: the relation.
+        finding: what was measured; None if it was skipped or there is no model.
     """
-    told: dict[str, Any] = {"relation": stated.describe(), "expectations": []}
+    fields: dict[str, Any] = {"relation": stated.describe(), "expectations": []}
     if finding is None:
-        return told
+        return fields
     found = finding.accuracy
-    told["expectations"] = [
+    fields["expectations"] = [
         _bound(stated, bound, finding, verdict).as_dict()
         for bound, verdict in zip_longest(stated.bounds, finding.verdicts)
     ]
     if found is None:
-        return told
-    liking = found.preference
-    return told | {
+        return fields
+    preference = found.preference
+    return fields | {
         "n": found.n,
         "accuracy": found.share,
         "interval": list(found.interval),
         "best_offset": found.best_offset,
         "offset_accuracy": found.offset_share,
         "offset_p": found.p,
-        "preference_n": liking.n if liking else 0,
-        "preference_accuracy": liking.share if liking else None,
-        "preference_lead": liking.lead if liking else None,
-        "preference_p": liking.p if liking else None,
+        "preference_n": preference.n if preference else 0,
+        "preference_accuracy": preference.share if preference else None,
+        "preference_lead": preference.lead if preference else None,
+        "preference_p": preference.p if preference else None,
         "among": stated.among,
         "head": found.head,
         "heads_tried": found.heads_tried,
@@ -208,10 +211,13 @@ def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any
 def _bound(
     stated: Relation, bound: Threshold, finding: RelationFinding, verdict: Verdict | None
 ) -> ExpectationResult:
-    """One bound of a relation as it stands in the results file, as an expectation of a case does.
+    """The record of a bound of a relation, in the form of an expectation of a case.
 
     Args:
-        verdict: None where the relation could not be measured.
+        stated: the relation.
+        bound: the bound.
+        finding: what was measured of the relation.
+        verdict: the verdict on the bound; None if the relation could not be measured.
     """
     alone = ExpectationResult(
         rule="relation",
@@ -235,14 +241,16 @@ def relation_html(
     grid: Callable[[RelationFinding, Accuracy], HeadGrid] | None,
     album: Album = NO_ALBUM,
 ) -> Markup:
-    """The table of a relation's bounds, the figures behind them, and how other heads do.
+    """HTML with the table of a relation's bounds, its figures and a grid of all heads.
 
     Args:
-        grid: measures the accuracy of single heads; None for no picture.
-        album: pictures of earlier runs.
+        finding: what was measured of the relation.
+        model: the name of the model.
+        grid: measures the accuracy of single heads; None for no grid.
+        album: the cache of pictures.
     """
     stated = ("relation", finding.relation.describe(), str(finding.relation.heads))
-    # A relation that could not be measured has one row, for its error.
+    # A relation that could not be measured has one row with its error.
     rows = [_row(*stated, verdict, finding.error) for verdict in finding.verdicts or (None,)]
     gap = finding.relation.xfail
     lines = [f"known gap: {gap}"] if gap else []
@@ -275,7 +283,7 @@ def _accuracies(
 
 
 def _plain(value: Any) -> Any:
-    """What JSON and pytest-xdist can carry; a Python probe may state anything."""
+    """A value as plain data for JSON and pytest-xdist; a Python probe may state any object."""
     match value:
         case None | bool() | str():
             return value
@@ -291,7 +299,7 @@ def _plain(value: Any) -> Any:
 
 
 def extra(content: Markup) -> dict[str, str | None]:
-    """A piece of HTML as pytest-html takes it."""
+    """A piece of HTML in the form that pytest-html accepts."""
     return {
         "name": "attention",
         "format_type": "html",
@@ -307,30 +315,31 @@ def html(
     pictured: Callable[[Judged], Judged] | None,
     album: Album = NO_ALBUM,
 ) -> Markup:
-    """The table of an item's expectations, and under it the pictures of each.
+    """HTML with the table of an item's expectations and the pictures of each below it.
 
-    What cannot be made is a note in its place: the verdict stands without it.
+    A note replaces a table or a picture that cannot be made, since the verdict does not need it.
 
     Args:
+        judged: the judged expectations of the item.
         pictured: adds the weights that a picture shows; None for no pictures.
-        album: pictures of earlier runs.
+        album: the cache of pictures.
     """
     samples = dict.fromkeys(entry.case.sample for entry in judged)
-    said = texts(text for sample in samples for text in sample.texts)
+    heading = texts(text for sample in samples for text in sample.texts)
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
-    told = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
-    told += [line for encoding in _encodings(judged) for line in unknown_line(encoding)]
+    remarks = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
+    remarks += [line for encoding in _encodings(judged) for line in unknown_line(encoding)]
     table = _or_note("table", lambda: expectations_table(list(map(_case_row, judged))))
-    table += notes(told)
+    table += notes(remarks)
     if pictured is None:
-        return said + table
-    return said + table + Markup().join(_pictures(entry, pictured, album) for entry in judged)
+        return heading + table
+    return heading + table + Markup().join(_pictures(entry, pictured, album) for entry in judged)
 
 
 def _or_note(what: str, make: Callable[[], Markup]) -> Markup:
     try:
         return make()
-    except Exception as error:  # noqa: BLE001  a stranger's rule can make this raise anything
+    except Exception as error:  # noqa: BLE001  a rule of another package can raise any error
         return missing(what, harmless(f"{type(error).__name__}: {error}"))
 
 
@@ -342,7 +351,7 @@ def _case_row(judged: Judged) -> ExpectationRow:
 def _row(
     rule: str, relation: str, heads: str, verdict: Verdict | None, error: AttnprobeError | None
 ) -> ExpectationRow:
-    """An expectation of a case, or a bound of a relation, as a row of the table."""
+    """The row of the table for an expectation of a case or a bound of a relation."""
     if verdict is None:
         return ExpectationRow(
             rule=rule,
@@ -373,7 +382,7 @@ def _row(
 
 
 def _ablations(judged: Sequence[Judged]) -> Iterator[str]:
-    """What ablation showed, with what random heads do."""
+    """The effects of ablations, compared with those of random heads; a line for each."""
     for entry in judged:
         rule, verdict = entry.finding.expectation.rule, entry.finding.verdict
         if verdict is not None and verdict.control is not None:
@@ -381,7 +390,7 @@ def _ablations(judged: Sequence[Judged]) -> Iterator[str]:
 
 
 def _rate(chance: Chance | None) -> str:
-    """A chance rate for a table, with its interval: `2.0% of 404 (0.9% to 4.9%)`."""
+    """A chance rate with its interval, such as `2.0% of 404 (0.9% to 4.9%)`; empty for none."""
     if chance is None:
         return ""
     if chance.rate is None or chance.interval is None:
@@ -390,9 +399,9 @@ def _rate(chance: Chance | None) -> str:
 
 
 def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album) -> Markup:
-    """The heatmap of an expectation and under it its charts, folded where there are several.
+    """The heatmap of an expectation and its charts below it; several charts are folded.
 
-    The heads of the layer that decided, beside a word pair that does not hold, are always folded.
+    The panel with all heads of the deciding layer, drawn for a failed word pair, is always folded.
     """
     verdict, encoding = judged.finding.verdict, judged.finding.encoding
     if verdict is None or encoding is None:
@@ -410,11 +419,11 @@ def _pictures(judged: Judged, pictured: Callable[[Judged], Judged], album: Album
         _or_note("picture", functools.partial(_chart, judged, chart, encoding, album))
         for chart in (*verdict.charts, *panels)
     ]
-    shown = Markup().join(drawn)
+    charts = Markup().join(drawn)
     if len(drawn) < 2 and not panels:
-        return first + shown
+        return first + charts
     summary = f"{len(drawn)} charts" if len(drawn) > 1 else f"all heads of layer {panels[0].layer}"
-    return first + folded(summary, shown)
+    return first + folded(summary, charts)
 
 
 def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album) -> Markup:

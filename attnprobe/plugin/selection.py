@@ -1,6 +1,6 @@
-"""Which probes a run leaves out, and why: a baseline and the gate must know.
+"""Records which probes a run leaves out, and why; baselines and the gate need to know.
 
-Like the plugin itself, it is imported by every pytest run in the environment.
+Every pytest run imports this module, so it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -25,44 +25,43 @@ from attnprobe.plugin.keys import (
 if TYPE_CHECKING:
     from attnprobe.cases import Case
 
-
-# Name of the selection among what a worker of pytest-xdist sends when it ends.
+# The key of the selection in the message that a worker of pytest-xdist sends when it ends.
 _MESSAGE = "attnprobe_selection"
-# What is left out for want of its model, which is told by that.
-_wanting_key = pytest.StashKey[frozenset[Key]]()
+# Keys of cases left out because the run lacks their model; `Selection.absent` counts them.
+_absent_key = pytest.StashKey[frozenset[Key]]()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    _see(item)
+    _note_probe(item)
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # before --lf takes items away
+@pytest.hookimpl(wrapper=True, trylast=True)  # to see the items before --lf removes some
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Sees what --lf leaves out, of which it tells no other hook."""
+    """Records what --lf leaves out; pytest calls no other hook for it."""
     report = yield
     config = collector.config
     if isinstance(collector, pytest.File) and report.passed and config.getoption("lf", False):
-        # pytest's own plugin of this name is there once files are skipped; else a file is empty.
+        # pytest registers this plugin of its own once --lf skips files. Without it, a file without
+        # items is empty.
         if not report.result and config.pluginmanager.hasplugin("lfplugin-collskip"):
             selection_of(config).left_out.append(str(collector.path.resolve()))
         elif not collector.session.isinitpath(collector.path):
             for node in report.result:
-                _see(node)
+                _note_probe(node)
     return report
 
 
-def _see(node: pytest.Item | pytest.Collector) -> None:
-    """Notes a probe."""
-    # Another project may have a fixture of this name; without a model it cannot be ours.
+def _note_probe(node: pytest.Item | pytest.Collector) -> None:
+    # A project may have a fixture `attn` of its own. Without a model the test is none of ours.
     if isinstance(node, pytest.Item) and is_probe(node) and options.settings(node.config).models:
         node.config.stash.setdefault(seen_key, []).append(node)
 
 
-@pytest.hookimpl(trylast=True)  # what -k and -m leave out is not missed for want of a model
+@pytest.hookimpl(trylast=True)  # after -k and -m, whose deselected cases need no model
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out cases for a model that this run is not given."""
+    """Deselects cases for models that the run lacks."""
     given = options.settings(config).models
     absent = [item for item in items if _named_model(item) not in (None, *given)]
     if not absent:
@@ -74,14 +73,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     only = next(iter(given), "")
     suites = {identity(item, only)["suite"] for item in absent}
     seen: list[pytest.Item] = config.stash.get(seen_key, [])
-    able = set(seen).difference(absent)
-    others = {identity(item, only)["suite"] for item in able}
-    selection.absent_suites = sorted(suites - others)
-    config.stash[_wanting_key] = frozenset(key_of(item, only) for item in absent)
+    runnable = set(seen).difference(absent)
+    runnable_suites = {identity(item, only)["suite"] for item in runnable}
+    selection.absent_suites = sorted(suites - runnable_suites)
+    config.stash[_absent_key] = frozenset(key_of(item, only) for item in absent)
 
 
 def _named_model(item: pytest.Item) -> str | None:
-    """The model that a case names; None for everything else."""
+    """The model that a case names; None for any other item."""
     return getattr(getattr(item, "case", None), "model", None) if judged_key in item.stash else None
 
 
@@ -97,15 +96,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     only = next(iter(chosen.models), "")
     seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
     if seen:
-        kept = {key_of(item, only) for item in session.items if is_probe(item)}
-        wanting = config.stash.get(_wanting_key, None) or ()
-        selection.deselected = [key for key in seen if key not in kept and key not in wanting]
-    # Without a model no item is noted as seen; nothing is judged then.
-    taken = {item.nodeid for item in config.stash.get(seen_key, [])}
+        selected = {key_of(item, only) for item in session.items if is_probe(item)}
+        absent = config.stash.get(_absent_key, None) or ()
+        selection.deselected = [key for key in seen if key not in selected and key not in absent]
+    # Without a model no item is noted as seen, and nothing is judged.
+    seen_ids = {item.nodeid for item in config.stash.get(seen_key, [])}
     selection.collected = [
         file
         for file, (_, names) in config.stash.get(made_key, {}).items()
-        if taken.issuperset(names) or not chosen.models
+        if seen_ids.issuperset(names) or not chosen.models
     ]
     if hasattr(config, "workeroutput"):
         config.workeroutput[_MESSAGE] = selection.as_message()
@@ -113,6 +112,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    # Under pytest-xdist each worker collects, and leaves out, the same cases.
+    # All workers of pytest-xdist collect and leave out the same cases.
     message = getattr(node, "workeroutput", {}).get(_MESSAGE, {})
     selection_of(node.config).take(message)

@@ -1,4 +1,4 @@
-"""The one object of a run: it loads models, judges items and prepares what the reports show."""
+"""The session object of a run: loads models, judges items, prepares the data of reports."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ if TYPE_CHECKING:
 
 
 def session_of(config: pytest.Config) -> Session:
-    """The run's one session object, made when it is first wanted."""
+    """The session object of the run; the first call makes it."""
     if _session_key not in config.stash:
         config.stash[_session_key] = Session(config)
     return config.stash[_session_key]
 
 
 class Session:
-    """Everything that one pytest run shares.
+    """The models, runners and corpora that all items of a pytest run share.
 
-    A model is loaded when the first item needs it, once; an error in loading is every item's.
+    The first item that needs a model loads it. If that fails, every item on the model gets the
+    same error.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -58,10 +59,10 @@ class Session:
 
     @functools.cached_property
     def head_sets(self) -> Mapping[str, HeadSet]:
-        """The named head sets of the lock file; none where there is none, and none was asked for.
+        """The head sets of the lock file by name; empty if the default file is missing.
 
         Raises:
-            ResultsError: the lock file is corrupt, or there is none of the name that was given.
+            ResultsError: the lock file is corrupt, or --attn-lock names a missing file.
         """
         lock = self.settings.lock
         if lock.exists():
@@ -71,10 +72,10 @@ class Session:
         return {}
 
     def model(self, name: str) -> Model:
-        """The model of this name, loaded at the first call.
+        """The model of this name; the first call loads it.
 
         Raises:
-            AttnprobeError: it cannot be loaded, or none was given.
+            AttnprobeError: it cannot be loaded, or the run has no model of this name.
         """
         if name in self._broken:
             raise self._broken[name]
@@ -85,7 +86,7 @@ class Session:
                 self._broken[name] = error
                 raise
             except Exception as error:
-                # A fault in the project's own hook shows its traceback, once.
+                # An error in the project's own hook shows its traceback once, for the first item.
                 self._broken[name] = ModelError(
                     f"{name} could not be loaded: {type(error).__name__}: {error}"
                 )
@@ -93,10 +94,15 @@ class Session:
         return self._models[name]
 
     def judge(self, case: Case, model: str, planned: Callable[[], list[Case]]) -> list[Judged]:
-        """All expectations of a case, judged; its block is measured if it has not been.
+        """Judges all expectations of a case; the first case of a block measures the whole block.
 
         Args:
-            planned: all cases of the run on this model, in their order.
+            case: the case.
+            model: the name of its model.
+            planned: returns all cases of the run on this model, in their order.
+
+        Raises:
+            AttnprobeError: the model cannot be loaded.
         """
         if model not in self._runners:
             self._runners[model] = self.runner(model, planned())
@@ -113,12 +119,15 @@ class Session:
         ]
 
     def _chosen_elsewhere(self, heads: Heads, model: str) -> tuple[HeadSet, ...]:
-        """The head sets that were chosen on other weights; of files alone the hash compares."""
+        """The named head sets that were chosen on other weights than those of the model.
+
+        Empty for a network that the project built, since its hash is not that of a file.
+        """
         judged = self.model(model)
         return heads.chosen_elsewhere(judged.weights_sha256) if judged.weights_format else ()
 
     def runner(self, model: str, cases: Sequence[Case]) -> Runner:
-        """A runner over these cases; those that the file skips are left out."""
+        """A runner over these cases, without those that their file skips."""
         return Runner(
             self.model(model),
             [case for case in cases if case.skip is None],
@@ -128,7 +137,7 @@ class Session:
         )
 
     def judge_relation(self, relation: Relation, model: str) -> RelationFinding:
-        """A relation, measured and judged; its corpus is read once a run."""
+        """Measures and judges a relation; the session reads each corpus once."""
         found = accuracy.judge(
             relation,
             self.model(model),
@@ -138,21 +147,21 @@ class Session:
         return replace(found, chosen_elsewhere=self._chosen_elsewhere(relation.heads, model))
 
     def fails(self, finding: Finding) -> bool:
-        """Whether a measured finding fails its item; a strict run lets no close call pass."""
+        """Whether a finding fails its item."""
         return self.fails_as(finding.verdict.outcome if finding.verdict else "error")
 
     def fails_as(self, outcome: Outcome) -> bool:
-        """Whether such an outcome fails its item."""
+        """Whether an outcome fails its item; in a strict run every outcome but `passed` does."""
         return outcome == "failed" or (self.settings.strict and outcome != "passed")
 
     @property
     def draws(self) -> bool:
-        """Whether an HTML report is being written that pictures can go into."""
+        """Whether the run writes an HTML report, which can hold pictures."""
         wanted = self.config.getoption("htmlpath", None)
         return self.config.pluginmanager.hasplugin("html") and bool(wanted)
 
     def report(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """Puts on a report what the results file and the HTML report want of it."""
+        """Attaches the data for the results file, JUnit XML and the HTML report to a report."""
         judged = item.stash.get(judged_key, [])
         related = item.stash.get(relation_key, None)
         facts = self._facts(item, judged)
@@ -173,7 +182,7 @@ class Session:
         vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
 
     def _grid(self, model: str, finding: RelationFinding, found: Accuracy) -> HeadGrid:
-        """How single heads do on a relation, by a pass of its own if need be."""
+        """The accuracy of single heads on a relation; may take a further pass over the corpus."""
         return accuracy.head_grid(
             finding.relation,
             self.model(model),
@@ -184,7 +193,7 @@ class Session:
 
     @functools.cached_property
     def _album(self) -> Album:
-        """Pictures of earlier runs, in pytest's cache; none with `-p no:cacheprovider`."""
+        """The cached pictures, in pytest's cache; without cache under `-p no:cacheprovider`."""
         cache = getattr(self.config, "cache", None)
         if cache is None:
             return Album(None)
@@ -193,14 +202,14 @@ class Session:
         return album
 
     def _pictured(self, judged: Judged) -> Judged:
-        """The same with the weights that its picture shows, by a pass of their own if need be."""
+        """The expectation with the weights for its picture; may take a further forward pass."""
         if judged.finding.matrix is not None:
             return judged
         finding = self.runner(judged.model, []).pictured(judged.finding)
         return judged._replace(finding=finding)
 
     def _facts(self, item: pytest.Item, judged: Sequence[Judged]) -> dict[str, Any]:
-        """What the results file says of an item, as plain data."""
+        """The record of an item for the results file, as plain data."""
         case = identity(item, next(iter(self.settings.models), ""))
         model = self._models.get(case["model"])
         stated = getattr(item, "case", None)
@@ -217,15 +226,15 @@ class Session:
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
             "is_bound": getattr(stated, "model", None) is not None,
-            "model": self._described(model, case["model"]) if model else None,
+            "model": self._describe_model(model, case["model"]) if model else None,
             "collected": self._collected(item.session),
         }
 
-    def _described(self, model: Model, name: str) -> dict[str, Any]:
+    def _describe_model(self, model: Model, name: str) -> dict[str, Any]:
         chosen = self.settings
         asked = chosen.models[name]
         if is_same(Path(asked), Path(model.ref)):
-            asked = model.ref  # the same folder, spelled otherwise
+            asked = model.ref  # the same folder in another spelling
         return reports.model(
             model, name, asked=asked, asked_revision=chosen.load.revision
         ).as_dict()
@@ -233,15 +242,15 @@ class Session:
     def _note(
         self, item: pytest.Item, report: pytest.TestReport, properties: list[tuple[str, str]]
     ) -> None:
-        """Puts properties on an item, where JUnit XML takes them from, once if it runs again."""
-        others = [
+        """Sets the properties of an item for JUnit XML; replaces those of an earlier run of it."""
+        foreign = [
             entry for entry in item.user_properties if not entry[0].startswith(reports.PROPERTY)
         ]
-        item.user_properties[:] = [*others, *properties]
+        item.user_properties[:] = [*foreign, *properties]
         report.user_properties[:] = item.user_properties
 
     def _collected(self, session: pytest.Session) -> int:
-        """How many probes this run is to execute."""
+        """The number of probes that the run is to execute."""
         if self._probes is None:
             self._probes = sum(map(is_probe, session.items))
         return self._probes
@@ -283,7 +292,7 @@ class Session:
         return model
 
     def _device(self) -> str:
-        """Worker n of pytest-xdist takes GPU n, as far as there are GPUs."""
+        """The device option; with `auto`, worker n of pytest-xdist gets GPU n if there is one."""
         worker = getattr(self.config, "workerinput", {}).get("workerid", "")
         device = self.settings.load.device
         if device != "auto" or not worker:

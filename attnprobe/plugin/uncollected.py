@@ -1,7 +1,7 @@
-"""Case files that a run passed over: those below its folders from which not every item came.
+"""Finds case files below the folders of a run that it did not collect, or only in part.
 
-pytest leaves files out for many reasons that it does not report: `norecursedirs`, `--ignore` on the
-command line, in `addopts` or in PYTEST_ADDOPTS, a conftest.py, another spelling of the suffix.
+pytest silently leaves out files for many reasons: `norecursedirs`, `--ignore` on the command line,
+in `addopts` or in PYTEST_ADDOPTS, a conftest.py, a suffix such as `.yml`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import pytest
 
 from attnprobe.core.names import SUFFIX
 
-# What a case file is called by whoever forgets how pytest spells it.
+# Suffixes of case files, and one that is an easy mistake.
 _SUFFIXES = (SUFFIX, SUFFIX.replace(".yaml", ".yml"))
 _NOT_ENTERED = {".git", "node_modules"}
 
 
 def uncollected(config: pytest.Config, collected: Collection[str]) -> tuple[str, ...]:
-    """The case files below the folders of a run that are not among the collected ones, in order.
+    """The case files below the folders of a run that were not collected, sorted.
 
-    A folder that cannot be read counts as a file: its name ends in a slash.
+    A folder that cannot be read counts as a file; its path ends in a slash.
 
     Args:
-        collected: absolute paths, links resolved, of the files that every item was taken from.
+        config: the configuration of the run.
+        collected: absolute paths, links resolved, of the files whose every item was collected.
 
     Returns:
         Paths relative to the root of the run, with forward slashes.
@@ -42,9 +43,9 @@ def uncollected(config: pytest.Config, collected: Collection[str]) -> tuple[str,
 
 
 def _roots(config: pytest.Config) -> list[Path]:
-    """The folders that the command line names; without any, those of testpaths, else the root.
+    """The folders to search: those of the command line, else of `testpaths`, else the root.
 
-    A file or a node id stands for its folder. Paths that `addopts` adds name no folder.
+    A file or a node id stands for its folder. Paths in `addopts` do not count.
     """
     written = {str(argument) for argument in config.invocation_params.args}
     here = config.invocation_params.dir
@@ -54,14 +55,14 @@ def _roots(config: pytest.Config) -> list[Path]:
     found = [
         config.rootpath / path
         for pattern in config.getini("testpaths")
-        # As pytest does: Path.glob takes neither "." nor an absolute pattern.
+        # pytest uses glob as well; Path.glob takes neither "." nor an absolute pattern.
         for path in sorted(glob.glob(pattern, root_dir=config.rootpath, recursive=True))  # noqa: PTH207
     ]
     return [_folder(path, "", config) for path in found] or [config.rootpath]
 
 
 def _folder(path: Path, module: str, config: pytest.Config) -> Path:
-    """The folder of a path; of a module under `--pyargs`, that of its file."""
+    """The folder of a path; under `--pyargs` the folder of a module's file."""
     if not path.exists() and config.getoption("pyargs", False):
         try:
             spec = importlib.util.find_spec(module)
@@ -74,7 +75,7 @@ def _folder(path: Path, module: str, config: pytest.Config) -> Path:
 
 
 def _case_files(root: Path) -> Iterator[Path]:
-    """Each case file below a folder, whatever the case of its suffix; each folder is read once."""
+    """Yields each case file below a folder, in upper or lower case; visits each folder once."""
     unreadable: list[Path] = []
     seen = set()
     for folder, folders, files in os.walk(

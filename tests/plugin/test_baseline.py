@@ -237,7 +237,7 @@ def test_what_was_measured_before_is_not_lost_unless_the_file_is_deleted(
     result.stdout.fnmatch_lines(
         [
             f"attnprobe: no baseline was saved: *main.json has 1 entry measured before that {why}: "
-            "x.attn.yaml: fails on *; to let go of what they showed, delete *main.json first"
+            "x.attn.yaml: fails on *; to drop their results, delete *main.json first"
         ]
     )
     assert MAIN.read_bytes() == whole
