@@ -1,7 +1,7 @@
-"""The command `attnprobe`: one module a command, or a few that belong together.
+"""The command `attnprobe`; each module here has one command, or a few that belong together.
 
-A module in this folder that registers its commands with `app` is all that a new command takes.
-Each imports what costs (torch, transformers, matplotlib) inside its functions.
+A new command is a new module in this folder that registers itself with `app`. Commands import slow
+libraries (torch, transformers, matplotlib) inside their functions.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ for _module in pkgutil.iter_modules(__path__):
 
 
 def main() -> None:
-    """Entry point; an error that attnprobe raises on purpose is a message and exit code 2."""
+    """Runs the command line; an AttnprobeError prints its message and exits with code 2."""
     for stream in (sys.stdout, sys.stderr):
-        # Not every terminal has arrows and minus signs: an escape is better than no verdict.
+        # A terminal without arrows or minus signs shows escapes instead of an encoding error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

@@ -1,4 +1,4 @@
-"""What all commands share: the application and the console that they print to."""
+"""The application, the console, the loading options and the tables that all commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attnprobe.models.options import LoadOptions
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-# Columns of text that a table may take on a narrow terminal.
+# The widest table, in characters.
 _WIDEST = 200
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 
-# The options of commands that are fields of `LoadOptions`.
+# The command line options for fields of `LoadOptions`.
 _LOAD_OPTIONS: Mapping[str, Any] = {
     "batch_tokens": Annotated[
         int, typer.Option("--batch-tokens", min=1, help="Padded tokens in one forward pass.")
@@ -70,10 +70,10 @@ _LOAD_OPTIONS: Mapping[str, Any] = {
 
 
 def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds options that say how a model is loaded to a command, which gets them as `options`.
+    """Adds the options for loading a model to a command, which receives them as `options`.
 
     Args:
-        names: fields of `LoadOptions`, in the order in which the help lists them.
+        names: the fields of `LoadOptions` to add, in the order of the help.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -84,7 +84,7 @@ def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
 
         signature = inspect.signature(command, eval_str=True)
         parameters = [
-            *(given for given in signature.parameters.values() if given.name != "options"),
+            *(entry for entry in signature.parameters.values() if entry.name != "options"),
             *(
                 inspect.Parameter(
                     name,
@@ -95,16 +95,16 @@ def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
                 for name in names
             ),
         ]
-        # Typer reads both.
+        # Typer reads the signature and the annotations.
         vars(run)["__signature__"] = signature.replace(parameters=parameters)
-        run.__annotations__ = {given.name: given.annotation for given in parameters}
+        run.__annotations__ = {entry.name: entry.annotation for entry in parameters}
         return run
 
     return decorate
 
 
 def warn_of(*models: Model) -> None:
-    """Prints a line on stderr for each model that was loaded without code that came with it."""
+    """Prints a warning on stderr for each model that was loaded without the code it came with."""
     for model in models:
         if model.ignored_code:
             typer.echo(
@@ -116,10 +116,10 @@ def warn_of(*models: Model) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Prints a table with nothing cut off.
+    """Prints a table and cuts nothing off.
 
-    Where it is too wide for a terminal, each row becomes lines of its own, one a column; a file or
-    a pipe gets longer lines instead.
+    If it is too wide for the terminal, each cell gets a line of its own with the name of its
+    column. A file or a pipe gets longer lines instead.
     """
     wide = Measurement.get(out, out.options.update(max_width=_WIDEST), table).maximum
     if out.is_terminal and wide > out.width:
@@ -130,7 +130,7 @@ def print_table(table: Table) -> None:
 
 
 def _upright(table: Table) -> Table:
-    """The table with a row for each of its cells: the column's name, the cell."""
+    """The table with one row for each cell: the name of its column and the cell."""
     turned = Table(title=table.title, show_header=False)
     turned.add_column()
     turned.add_column(overflow="fold")

@@ -1,4 +1,4 @@
-"""`attnprobe card`: a run as results in a model card."""
+"""`attnprobe card`: writes a run as results into a model card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attnprobe compare`: two results, or two models on the same cases."""
+"""`attnprobe compare`: compares two results, or two models on the same cases."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _table(*columns: str) -> Table:
 
 
 def _plain(text: str) -> Text:
-    """Text as it is: what stands in brackets is a row, not markup."""
+    """Text that rich prints unchanged: in it, brackets name a row and are no markup."""
     from attnprobe.run.explain import harmless
 
     return Text(harmless(text))

@@ -1,4 +1,4 @@
-"""`attnprobe schema` and `attnprobe lint`: case files without a model."""
+"""`attnprobe schema` and `attnprobe lint`: the schema and the check of case files."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def lint(
     for file in files:
         if file.exists() and not file.name.endswith(SUFFIX):
             broken += 1
-            told = f"{file} is not collected: its name must end in {SUFFIX}"
-            out.print(harmless(told), markup=False, soft_wrap=True)
+            text = f"{file} is not collected: its name must end in {SUFFIX}"
+            out.print(harmless(text), markup=False, soft_wrap=True)
             continue
         try:
             found = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())

@@ -1,4 +1,4 @@
-"""`attnprobe gate`: may this model be released? Exit 0 yes, 1 no, 2 that could not be judged."""
+"""`attnprobe gate`: decides whether a model may be released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attnprobe init`: a first suite to change."""
+"""`attnprobe init`: writes a first suite for users to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attnprobe models`: the sites of a model, and how exactly they are read."""
+"""`attnprobe models`: shows the sites of a model and checks how exactly they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attnprobe mutate` and `attnprobe mutants`: damaged variants of a model, and who notices."""
+"""`attnprobe mutate` and `attnprobe mutants`: damage a model and test whether suites notice."""
 
 from __future__ import annotations
 
@@ -125,26 +125,26 @@ def mutants(
     cases = _cases(paths or [Path("cases")])
     found = []
     for name, ref in refs.items():
-        own = [case for case in cases if (case.model or next(iter(refs))) == name]
-        if not own:
+        of_model = [case for case in cases if (case.model or next(iter(refs))) == name]
+        if not of_model:
             raise AttnprobeError(f"no case is for {name}, so its variants would all look fine")
         from attnprobe.models import load_model
 
         model = load_model(ref, chosen[name], name=name)
         warn_of(model)
         table = Table(*COLUMNS, title=escape(str(model)))
-        listed = []
+        finished = []
         with out.status("") as status:
-            for trial in trials(model, own):
-                listed.append(trial)
+            for trial in trials(model, of_model):
+                finished.append(trial)
                 table.add_row(*map(escape, cells(trial)))
-                status.update(escape(f"{name}: {len(listed)} variants, last {trial.variant}"))
+                status.update(escape(f"{name}: {len(finished)} variants, last {trial.variant}"))
         print_table(table)
-        out.print(f"{name}: {summary_line(listed)}", markup=False, soft_wrap=True)
-        found.append((_facts(model, own), listed))
+        out.print(f"{name}: {summary_line(finished)}", markup=False, soft_wrap=True)
+        found.append((_facts(model, of_model), finished))
     if page is not None:
         write_bytes(page, as_page(found).encode())
-    if not all(trial.as_wanted for _, listed in found for trial in listed):
+    if not all(trial.as_wanted for _, trials_of_model in found for trial in trials_of_model):
         raise typer.Exit(1)
 
 

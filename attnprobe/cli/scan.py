@@ -1,4 +1,4 @@
-"""`attnprobe scan`: which head does a relation."""
+"""`attnprobe scan`: finds the heads that do a relation."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from attnprobe.scan.greedy_sets import GreedySet
     from attnprobe.scan.session import Scan
 
-
-# Ends of the table of measures: the heads that have most of one.
+# How many heads the table of measures names for each measure.
 STRONGEST = 3
 
 
@@ -117,9 +116,9 @@ def scan(
     if lock is not None and output is None:
         raise AttnprobeError("--lock is written by a scan with --output; name a folder with it")
     corpora = [read_corpus(path) for path in corpus]
-    for one in corpora:
-        for note in one.notes:
-            out.print(harmless(f"{one.name}: {note}"), markup=False, soft_wrap=True)
+    for source in corpora:
+        for note in source.notes:
+            out.print(harmless(f"{source.name}: {note}"), markup=False, soft_wrap=True)
 
     from attnprobe.models import load_model
     from attnprobe.models.twin import random_twin
@@ -171,23 +170,23 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         table.add_column(column)
     if session.twin is not None:
         table.add_column("untrained")
-    for one in session.found:
-        best, joint, liking = one.best, one.greedy_set, one.best.preference
+    for finding in session.found:
+        best, joint, preference = finding.best, finding.greedy_set, finding.best.preference
         cells = [
-            harmless(str(one.group)),
+            harmless(str(finding.group)),
             str(best.head),
             f"{format_percent(best.chosen_accuracy)} of {best.chosen_on}",
             f"{format_percent(best.accuracy)} of {best.n}",
             format_interval(best.interval),
             f"{best.best_offset:+d}: {format_percent(best.offset_accuracy)}",
             format_p(best.p),
-            "" if liking is None else f"{format_percent(liking.share)} of {liking.n}",
-            "" if liking is None else format_p(liking.p),
-            f"{len(one.discoveries)} of {one.heads_tried}",
+            "" if preference is None else f"{format_percent(preference.share)} of {preference.n}",
+            "" if preference is None else format_p(preference.p),
+            f"{len(finding.discoveries)} of {finding.heads_tried}",
             "" if joint is None else _describe_set(joint),
         ]
         if session.twin is not None:
-            twin = session.control_of(one.group)
+            twin = session.control_of(finding.group)
             cells.append(
                 "" if twin is None else f"{twin.best.head}: {format_percent(twin.best.accuracy)}"
             )
@@ -221,7 +220,7 @@ def _describe_set(joint: GreedySet) -> str:
 
 
 def _plain(cell: str) -> str:
-    """Text that rich prints as it stands."""
+    """Text that rich prints unchanged."""
     from rich.markup import escape
 
     return escape(cell)

@@ -1,4 +1,4 @@
-"""`attnprobe show`: what heads do on one text."""
+"""`attnprobe show`: shows what heads do on one text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from attnprobe.core.verdicts import Attended
     from attnprobe.rules.pattern import HeadPattern, Patterns
 
-
 FORMATS = (".html", ".svg", ".png")
-# Of the patterns that did not name a head, how many are shown, and from which score.
+# The most runners-up of a head that the table shows, and the least score of one, 0 to 1.
 NEXT, NEXT_FROM = 2, 0.1
+# The words of a row that are shown by default.
 TOP = 3
-LEAST = 0.005  # less would be printed as 0.00
+# The least weight that is shown; a smaller one would be printed as 0.00.
+LEAST = 0.005
 LEGEND = (
     "score: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. entropy: 0 "
     "all weight on one word, 1 spread evenly. runners-up: other patterns that score at least "
@@ -132,25 +133,29 @@ def show(
         print_table(_pattern_table(attention.patterns(unit=unit, special=special)))
         out.print(LEGEND, soft_wrap=True)
     count = top or TOP
-    for one in chosen:
-        found = attention.strongest(one, count=count, unit=unit, special=special)
-        print_table(_target_table(one, found, count, attention.site))
+    for selector in chosen:
+        found = attention.strongest(selector, count=count, unit=unit, special=special)
+        print_table(_target_table(selector, found, count, attention.site))
     if output is not None:
-        write_bytes(output, _drawn(attention, loaded.name, chosen, output.suffix, unit, special))
+        write_bytes(output, _draw(attention, loaded.name, chosen, output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
 
 
 def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Path | None) -> None:
-    """What can be said before a model is loaded."""
+    """Checks the options before a model is loaded.
+
+    Raises:
+        AttnprobeError: options that do not fit together, or heads that are no selector.
+    """
     from attnprobe.words.heads import parse_heads
 
     if not heads and not patterns:
         raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")
     if not heads and top is not None:
         raise AttnprobeError("--top counts what a word attends to: name heads, as --heads L3H1")
-    for one in heads:
+    for selector in heads:
         try:
-            parse_heads(one)
+            parse_heads(selector)
         except ValueError as error:
             raise AttnprobeError(f"--heads: {error}") from None
     if output is None:
@@ -171,7 +176,7 @@ def _check_text(what: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # The shell handed over bytes; Python keeps them as halves of surrogate pairs.
+        # The shell passed bytes that are not UTF-8; Python keeps them as lone surrogates.
         raise AttnprobeError(
             f"{what} is not UTF-8; write it in the encoding of the terminal"
         ) from None
@@ -183,27 +188,27 @@ def _pattern_table(patterns: Patterns) -> Table:
     table.add_column("on")
     table.add_column("entropy", justify="right")
     table.add_column("runners-up")
-    for one in patterns:
+    for head in patterns:
         table.add_row(
-            str(one.head),
-            one.pattern,
-            format_short(one.score),
-            _safe(one.on or ""),
-            format_short(one.scores["entropy"]),
-            _others(one),
+            str(head.head),
+            head.pattern,
+            format_short(head.score),
+            _safe(head.on or ""),
+            format_short(head.scores["entropy"]),
+            _runners_up(head),
         )
     return table
 
 
-def _others(one: HeadPattern) -> str:
-    """The patterns that come nearest after the one that names the head."""
-    others = [
+def _runners_up(head: HeadPattern) -> str:
+    """The patterns with the next highest scores and these scores, such as `previous 0.31`."""
+    runners_up = [
         (name, score)
-        for name, score in one.scores.items()
-        if name not in (one.pattern, "entropy") and score >= NEXT_FROM
+        for name, score in head.scores.items()
+        if name not in (head.pattern, "entropy") and score >= NEXT_FROM
     ]
-    others.sort(key=lambda entry: -entry[1])
-    return ", ".join(f"{name} {format_short(score)}" for name, score in others[:NEXT])
+    runners_up.sort(key=lambda entry: -entry[1])
+    return ", ".join(f"{name} {format_short(score)}" for name, score in runners_up[:NEXT])
 
 
 def _target_table(
@@ -215,16 +220,16 @@ def _target_table(
         table.add_column(f"{second} {place}")
     for label, attended in found:
         cells = [
-            f"{_safe(one.word)} {format_short(one.weight)}"
-            for one in attended
-            if one.weight >= LEAST
+            f"{_safe(target.word)} {format_short(target.weight)}"
+            for target in attended
+            if target.weight >= LEAST
         ]
         table.add_row(_safe(label), *(cells if attended else ["too little on words"]))
     return table
 
 
 def _safe(text: str) -> str:
-    """A text from outside as a cell of a table: no markup, nothing that acts."""
+    """A user's text for a table cell, without markup and control characters, at most 40 columns."""
     from rich.markup import escape
 
     from attnprobe.core.printing import shortened
@@ -232,7 +237,7 @@ def _safe(text: str) -> str:
     return escape(shortened(text, 40))
 
 
-def _drawn(
+def _draw(
     attention: Attention,
     model: str,
     heads: Sequence[str],
@@ -240,12 +245,12 @@ def _drawn(
     unit: Literal["words", "tokens"],
     special: bool,
 ) -> bytes:
-    """The picture of the heads in the format of a file name."""
+    """The heatmaps of the heads as the bytes of a file with this suffix: .svg, .png or .html."""
     from attnprobe.render.page import page
     from attnprobe.render.style import to_svg
     from attnprobe.render.table import picture_figure
 
-    drawings = [attention.heatmap(one, unit=unit, special=special) for one in heads]
+    drawings = [attention.heatmap(selector, unit=unit, special=special) for selector in heads]
     if suffix == ".svg":
         return to_svg(drawings[0]).encode()
     if suffix == ".png":
@@ -257,7 +262,7 @@ def _drawn(
         f"{model}: {attention.site} attention",
         texts=sample.texts,
         parts=[
-            picture_figure(to_svg(drawing), one)
-            for one, drawing in zip(heads, drawings, strict=True)
+            picture_figure(to_svg(drawing), selector)
+            for selector, drawing in zip(heads, drawings, strict=True)
         ],
     ).encode()

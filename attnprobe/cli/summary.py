@@ -1,4 +1,4 @@
-"""`attnprobe summary`: a results file as GitHub shows it."""
+"""`attnprobe summary`: writes a results file as Markdown for GitHub."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def summary(
         if output is not None:
             write_bytes(output, markdown(found, sentence=sentence).encode())
         elif on_github:
-            # A step may write its summary in several goes; together they have the room of one.
+            # A step may append to its summary several times; the size limit is for all together.
             with Path(on_github).open("ab") as file:
                 room = MOST_BYTES - file.tell()
                 file.write(markdown(found, room=room, sentence=sentence).encode())
@@ -56,7 +56,7 @@ def summary(
 
 
 def folder() -> str:
-    """The working directory relative to the checked-out repository."""
+    """The working directory relative to the checked-out repository; empty outside of it."""
     root, here = os.environ.get("GITHUB_WORKSPACE"), Path.cwd()
     if root and here.is_relative_to(root):
         return here.relative_to(root).as_posix()
