@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STRONGEST = 3
 
 
-class Control(StrEnum):
+class ControlKind(StrEnum):
     RANDOM_INIT = "random-init"
 
 
@@ -76,7 +76,8 @@ def scan(
         int, typer.Option("--min-arcs", min=1, help="Fewest arcs in each half of the sentences.")
     ] = 30,
     control: Annotated[
-        Control | None, typer.Option("--control", help="Scan an untrained twin beside the model.")
+        ControlKind | None,
+        typer.Option("--control", help="Scan an untrained twin beside the model."),
     ] = None,
     output: Annotated[
         Path | None,

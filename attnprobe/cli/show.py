@@ -232,9 +232,9 @@ def _safe(text: str) -> str:
     """A user's text for a table cell, without markup and control characters, at most 40 columns."""
     from rich.markup import escape
 
-    from attnprobe.core.printing import shortened
+    from attnprobe.core.printing import as_label
 
-    return escape(shortened(text, 40))
+    return escape(as_label(text, 40))
 
 
 def _draw(

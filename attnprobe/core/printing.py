@@ -59,7 +59,7 @@ def not_blank(text: str) -> str:
     return seen if seen.strip() else "␣" * len(seen)
 
 
-def shortened(text: str, columns: int = 18) -> str:
+def as_label(text: str, columns: int = 18) -> str:
     """The visible text as a label of at most so many columns, never blank; … marks a cut."""
     label = not_blank(text)
     if display_width(label) <= columns:

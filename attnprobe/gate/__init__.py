@@ -5,7 +5,7 @@ and judge checks again, and `release`, which runs pytest and writes files.
 """
 
 from attnprobe.gate.check import Moved
-from attnprobe.gate.control import Control, TwinRun, wanted_on_twin
+from attnprobe.gate.control import TwinControl, TwinRun, wanted_on_twin
 from attnprobe.gate.decision import Decision, cannot_judge, read_sentence
 from attnprobe.gate.first_policy import append_policy, first_policy, undemanded
 from attnprobe.gate.judge import broken_keys, judge
@@ -15,11 +15,11 @@ from attnprobe.gate.reasons import Reason
 
 __all__ = [
     "PYPROJECT",
-    "Control",
     "Decision",
     "Moved",
     "Policy",
     "Reason",
+    "TwinControl",
     "TwinRun",
     "Waiver",
     "append_policy",

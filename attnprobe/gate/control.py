@@ -45,7 +45,7 @@ class TwinRun:
 
 
 @dataclass(frozen=True)
-class Control:
+class TwinControl:
     """One suite on a model beside the same suite on the model's twin.
 
     All numbers count checks that were judged on both.
@@ -119,7 +119,7 @@ def wanted_on_twin(results: Results, *, blocking: Collection[str]) -> dict[str, 
     return found
 
 
-def controls(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> list[Control]:
+def controls(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> list[TwinControl]:
     """One control for each suite on each model that was judged on a twin as well."""
     runs = {run.model: run for run in twins}
     on_both = [
@@ -132,10 +132,10 @@ def controls(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> list[Contro
     ]
 
 
-def _control(suite: str, run: TwinRun, checks: Sequence[Check]) -> Control:
+def _control(suite: str, run: TwinRun, checks: Sequence[Check]) -> TwinControl:
     both = [(check.holding, run.met[check.key]) for check in checks]
     better, worse = both.count((True, False)), both.count((False, True))
-    return Control(
+    return TwinControl(
         suite=suite,
         model=run.model,
         seed=run.seed,
@@ -155,7 +155,7 @@ def _judged_cases(blocking: Sequence[Check]) -> list[Check]:
 
 
 def control_reasons(
-    blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[Control]
+    blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[TwinControl]
 ) -> Iterator[Reason]:
     """Reasons of the control: unjudged twins, and suites that are no better than on their twin.
 
@@ -183,7 +183,7 @@ def control_reasons(
             yield _no_better(control)
 
 
-def _no_better(control: Control) -> Reason:
+def _no_better(control: TwinControl) -> Reason:
     is_idle = control.holding == control.checks == control.twin
     words = "would pass" if is_idle else "holds hardly better than"
     return blocked(
@@ -193,7 +193,7 @@ def _no_better(control: Control) -> Reason:
     )
 
 
-def _together(suites: Sequence[Control]) -> Control:
+def _together(suites: Sequence[TwinControl]) -> TwinControl:
     """Several suites of a model as one."""
     better = sum(suite.better for suite in suites)
     worse = sum(suite.worse for suite in suites)
@@ -242,7 +242,7 @@ def _missing_verdicts(blocking: Sequence[Check], twins: Sequence[TwinRun]) -> It
 
 
 def control_notes(
-    blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[Control]
+    blocking: Sequence[Check], twins: Sequence[TwinRun], found: Sequence[TwinControl]
 ) -> Iterator[str]:
     """Notes on how each suite compares with its twin, and on the checks that hold on a twin."""
     for control in found:

@@ -11,7 +11,7 @@ from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.core.printing import visible
 from attnprobe.core.wording import plural
-from attnprobe.gate.control import Control
+from attnprobe.gate.control import TwinControl
 from attnprobe.gate.reasons import Reason, format_left_out
 from attnprobe.results.files import read_json
 
@@ -82,7 +82,7 @@ class Decision:
     may_fail: int = 0
     moved: int = 0
     waived: int = 0
-    control: tuple[Control, ...] = ()
+    control: tuple[TwinControl, ...] = ()
     ignored_code: tuple[str, ...] = ()
     accepted: Mapping[Key, str] = field(default_factory=dict)
 

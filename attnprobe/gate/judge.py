@@ -15,7 +15,7 @@ from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.gate.check import Check, Moved, check_of
 from attnprobe.gate.completeness import completeness, describe_deselected
-from attnprobe.gate.control import Control, TwinRun, control_notes, control_reasons, controls
+from attnprobe.gate.control import TwinControl, TwinRun, control_notes, control_reasons, controls
 from attnprobe.gate.decision import Decision
 from attnprobe.gate.demands import allowances, amounts, failures, is_rated, may_fail, rates
 from attnprobe.gate.notes import check_notes, head_set_notes, tokenizer_notes
@@ -97,7 +97,7 @@ def judge(
         notes += compared_notes(compared)
     reasons += failures(blocking, policy, broken)
     reasons += rates(blocking, policy)
-    control: list[Control] = []
+    control: list[TwinControl] = []
     if policy.control is not None:
         control = controls(blocking, twins)
         reasons += control_reasons(blocking, twins, control)

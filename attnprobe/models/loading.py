@@ -23,9 +23,15 @@ from attnprobe.core.registry import did_you_mean
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
 from attnprobe.models.files import Weights, find_weights, sha256
 from attnprobe.models.gguf import unpacked
+from attnprobe.models.location import (
+    ModelLocation,
+    has_tokenizer,
+    locate,
+    locate_tokenizer,
+    tokenizer_files,
+)
 from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
-from attnprobe.models.places import Place, has_tokenizer, locate, locate_tokenizer, tokenizer_files
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.results.records import WeightsFormat
@@ -102,25 +108,25 @@ def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Mo
     device = _device(options.device)
     if os.environ.get(NO_PICKLE):
         options = replace(options, allow_pickle=False)
-    place = locate(
+    location = locate(
         ref,
         revision=options.revision,
         online=options.online,
         allow_pickle=options.allow_pickle,
     )
     with _quiet():
-        source = _open(place, options)
+        source = _open(location, options)
         if options.tokenizer is not None:
             words = locate_tokenizer(options.tokenizer, online=options.online)
         else:
-            words = place if has_tokenizer(place) else source.place
+            words = location if has_tokenizer(location) else source.location
         words_sha256 = sha256(tokenizer_files(words))
         ignored = source.ignored_code
         if not words.is_gguf:
             ignored += check_remote_code(
                 words.path, TOKENIZER_FILES, ignore=options.ignore_remote_code
             )
-        if words is source.place:
+        if words is source.location:
             words_folder = source.weights.folder
         else:
             words_folder = unpacked(words.path, words_sha256) if words.is_gguf else words.path
@@ -139,7 +145,7 @@ def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Mo
                 ref,
                 source.sha256,
                 words_sha256,
-                revision=place.revision,
+                revision=location.revision,
                 weights_format=source.format,
                 ignored_code=ignored,
             ),
@@ -154,9 +160,9 @@ def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
     Raises:
         ModelError: as `load`, or the model is pickled or an adapter.
     """
-    place = locate(ref, revision=None, online=False, allow_pickle=False)
+    location = locate(ref, revision=None, online=False, allow_pickle=False)
     with _quiet():
-        source = _open(place, LoadOptions(ignore_remote_code=ignore_remote_code))
+        source = _open(location, LoadOptions(ignore_remote_code=ignore_remote_code))
     if source.adapter is not None:
         raise ModelError(
             f"{ref} holds an adapter, so its weights lie in no file; merge them, as by peft's "
@@ -170,12 +176,12 @@ class _Source:
     """The files that a network is loaded from.
 
     Attributes:
-        place: the place of the weights; of an adapter that of its base.
+        location: the location of the weights; of an adapter that of its base.
         sha256, format: of the given files, hence of a GGUF file and not of its conversion.
         ignored_code: the files that name code of the model's own, which is not run.
     """
 
-    place: Place
+    location: ModelLocation
     weights: Weights
     sha256: str
     format: WeightsFormat
@@ -183,17 +189,19 @@ class _Source:
     adapter: Adapter | None = None
 
 
-def _open(place: Place, options: LoadOptions) -> _Source:
-    """The files of a place: its weights, or those of a base and its adapter."""
+def _open(location: ModelLocation, options: LoadOptions) -> _Source:
+    """The files of a location: its weights, or those of a base and its adapter."""
     try:
         adapter = None
-        if not place.is_gguf:
-            adapter = find_adapter(place.path, allow_pickle=options.allow_pickle)
+        if not location.is_gguf:
+            adapter = find_adapter(location.path, allow_pickle=options.allow_pickle)
         if adapter is None or adapter.base is None:
-            base = _open_weights(place, options)
+            base = _open_weights(location, options)
         else:
-            code = check_remote_code(place.path, NETWORK_FILES, ignore=options.ignore_remote_code)
-            base = _open_weights(_base_place(adapter, options), options)
+            code = check_remote_code(
+                location.path, NETWORK_FILES, ignore=options.ignore_remote_code
+            )
+            base = _open_weights(_base_location(adapter, options), options)
             base = replace(base, ignored_code=(*code, *base.ignored_code))
         if adapter is None:
             return base
@@ -204,21 +212,21 @@ def _open(place: Place, options: LoadOptions) -> _Source:
             adapter=adapter,
         )
     except OSError as error:
-        raise ModelError(f"{place.path} cannot be read: {error}") from error
+        raise ModelError(f"{location.path} cannot be read: {error}") from error
 
 
-def _open_weights(place: Place, options: LoadOptions) -> _Source:
-    if place.is_gguf:
-        digest = sha256([place.path])
-        folder = unpacked(place.path, digest)
-        return _Source(place, find_weights(folder, allow_pickle=False), digest, "gguf")
-    code = check_remote_code(place.path, NETWORK_FILES, ignore=options.ignore_remote_code)
-    weights = find_weights(place.path, allow_pickle=options.allow_pickle)
-    return _Source(place, weights, sha256(weights.files), weights.format, code)
+def _open_weights(location: ModelLocation, options: LoadOptions) -> _Source:
+    if location.is_gguf:
+        digest = sha256([location.path])
+        folder = unpacked(location.path, digest)
+        return _Source(location, find_weights(folder, allow_pickle=False), digest, "gguf")
+    code = check_remote_code(location.path, NETWORK_FILES, ignore=options.ignore_remote_code)
+    weights = find_weights(location.path, allow_pickle=options.allow_pickle)
+    return _Source(location, weights, sha256(weights.files), weights.format, code)
 
 
-def _base_place(adapter: Adapter, options: LoadOptions) -> Place:
-    """The place of an adapter's base.
+def _base_location(adapter: Adapter, options: LoadOptions) -> ModelLocation:
+    """The location of an adapter's base.
 
     A relative path counts from the working directory, else from the adapter's folder.
 
@@ -233,7 +241,7 @@ def _base_place(adapter: Adapter, options: LoadOptions) -> Place:
     of_hub = not (path.exists() or ref.startswith((PACKAGE, ".")))
     pinned = adapter.revision is not None and _COMMIT.fullmatch(adapter.revision) is not None
     try:
-        place = locate(
+        location = locate(
             ref,
             revision=adapter.revision,
             online=options.online and pinned,
@@ -245,12 +253,12 @@ def _base_place(adapter: Adapter, options: LoadOptions) -> Place:
         raise ModelError(
             f"{start}{way if options.online and of_hub and not pinned else ''}"
         ) from error
-    if not place.is_gguf and has_adapter(place.path):
+    if not location.is_gguf and has_adapter(location.path):
         raise ModelError(
             f"the base of the adapter {adapter.folder} is {ref}, which holds an adapter itself; "
             "merge that one into its base first"
         )
-    return place
+    return location
 
 
 def _build(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:

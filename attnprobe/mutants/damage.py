@@ -26,8 +26,8 @@ from transformers import AutoConfig, PreTrainedModel
 from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import Head
 from attnprobe.models.loading import weights_of
+from attnprobe.models.location import TOKENIZER_FILES, locate_tokenizer, tokenizer_files
 from attnprobe.models.model import Model
-from attnprobe.models.places import TOKENIZER_FILES, locate_tokenizer, tokenizer_files
 from attnprobe.mutants.kinds import Mutation
 
 WEIGHTS = "model.safetensors"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from attnprobe.core.printing import display_width, shortened
+from attnprobe.core.printing import as_label, display_width
 from attnprobe.core.verdicts import Attended
 from attnprobe.core.wording import format_short
 
@@ -23,8 +23,8 @@ def bars(
         width: columns of the longest bar, that of the largest weight.
         mark: notes for some words: `{"animal": "expected", "street": "contrast"}`.
     """
-    notes = {shortened(word): note for word, note in (mark or {}).items()}
-    words = [shortened(entry.word) for entry in attended]
+    notes = {as_label(word): note for word, note in (mark or {}).items()}
+    words = [as_label(entry.word) for entry in attended]
     column = max(map(display_width, words), default=0)
     largest = max((entry.weight for entry in attended), default=0.0) or 1.0
     lines = []

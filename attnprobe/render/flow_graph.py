@@ -9,7 +9,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.path import Path
 
 from attnprobe.core.charts import FlowGraph
-from attnprobe.core.printing import shortened
+from attnprobe.core.printing import as_label
 from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, LegendEntry, add_axes, frame, step_of
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
 from attnprobe.render.style import Drawing, width_of
@@ -41,7 +41,7 @@ def flow_graph(chart: FlowGraph, *, title: str) -> Drawing:
     reach = _reach(edges, chart.start)
     share = _share_that_ends(edges, chart.end)
 
-    labels = [shortened(label) for label in chart.labels]
+    labels = [as_label(label) for label in chart.labels]
     across = min(44.0, max(540 / count, 13.0)) if count <= 40 else max(700 / count, 3.0)
     down = min(44.0, max(400 / layers, 16.0))
     width, height = count * across, layers * down
@@ -52,7 +52,7 @@ def flow_graph(chart: FlowGraph, *, title: str) -> Drawing:
     spill = max(widths[number] + (number + 0.5) * across - width for number in chart.start)
     legend = [LegendEntry("width: share of the flow (rollout)")]
     if chart.end:
-        names = shortened(", ".join(labels[number] for number in chart.end), 60)
+        names = as_label(", ".join(labels[number] for number in chart.end), 60)
         legend.append(LegendEntry(f"what ends at {names}", EXPECTED))
     drawing, top = frame(
         title,

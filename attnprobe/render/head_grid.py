@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from attnprobe.core.charts import HeadGrid
-from attnprobe.core.printing import shortened
+from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
 from attnprobe.render.frame import (
     BAR_ROOM,
@@ -55,7 +55,7 @@ def head_grid(chart: HeadGrid, *, title: str) -> Drawing:
     deciding = marked(chart.decided, [Head(layers[layer], head) for layer, head in present])
     across, down = _side(heads, 30.0, 15.0), _side(len(layers), 24.0, 13.0)
     width, height = heads * across, len(layers) * down
-    measure = shortened(chart.measure, _MEASURE)
+    measure = as_label(chart.measure, _MEASURE)
     bar = bar_height(height, measure)
     drawing, top = frame(
         title,

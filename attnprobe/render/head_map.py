@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from attnprobe.core.charts import HeadMap
-from attnprobe.core.printing import shortened
+from attnprobe.core.printing import as_label
 from attnprobe.render.frame import (
     BAR_ROOM,
     LINE,
@@ -106,7 +106,7 @@ def head_map(chart: HeadMap, *, title: str) -> Drawing:
                 axes.plot(ends[:, 0], ends[:, 1], color=INK, linewidth=0.6, zorder=3)
             x, y = PAD + spot.x, top - height + spot.y
             drawing.write(x, y, name, size=_SIZE, color=INK if bold else MUTED, bold=bold)
-    near = f"near points attend alike · {shortened(chart.measure, 60)}"
+    near = f"near points attend alike · {as_label(chart.measure, 60)}"
     drawing.write(
         PAD + _WIDTH / 2, top - height - LINE, near, size=SMALL, color=MUTED, align="center"
     )

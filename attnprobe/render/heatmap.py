@@ -18,7 +18,7 @@ from matplotlib.path import Path
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE
-from attnprobe.core.printing import shortened
+from attnprobe.core.printing import as_label
 from attnprobe.core.wording import format_short
 from attnprobe.render.frame import (
     BAR_ROOM,
@@ -199,8 +199,8 @@ def _blocks(
         _Block(
             rows=rows,
             columns=columns,
-            row_labels=[shortened(queries[row]) for row in rows],
-            column_labels=[shortened(keys[column]) for column in columns],
+            row_labels=[as_label(queries[row]) for row in rows],
+            column_labels=[as_label(keys[column]) for column in columns],
             cell=cell,
             size=9.0 if cell >= 24 else SMALL,
         )

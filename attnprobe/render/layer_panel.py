@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from attnprobe.core.charts import LayerPanel
-from attnprobe.core.printing import shortened
+from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
 from attnprobe.render.frame import (
     BAR_ROOM,
@@ -65,7 +65,7 @@ def layer_panel(
     cell = min(_CELL, (_ROOM / across - _GAP) / most)
     width, height = len(keys) * cell, len(queries) * cell
     size = 7.0 if cell < 11 else SMALL
-    rows, columns = [shortened(token) for token in queries], [shortened(token) for token in keys]
+    rows, columns = [as_label(token) for token in queries], [as_label(token) for token in keys]
     level = max(width_of(label, size) for label in rows)
     slanted = max(
         width_of(label, size) * SLANT - (number + 0.5) * cell

@@ -22,7 +22,7 @@ from matplotlib.image import imread
 from rich.cells import cell_len
 
 from attnprobe.core.arrays import Floats
-from attnprobe.core.printing import shortened, visible
+from attnprobe.core.printing import as_label, visible
 from attnprobe.core.verdicts import Attended
 from attnprobe.render.chart import bars
 from attnprobe.render.heatmap import Cells, heatmap
@@ -376,7 +376,7 @@ def test_picture_carries_the_svg_and_says_what_it_shows() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_that_acts_is_left_in_text_p33(text: str) -> None:
     (line,) = bars([Attended(text, 0.5)], mark={text: "expected"})
-    for shown in (line, visible(text), shortened(text)):
+    for shown in (line, visible(text), as_label(text)):
         assert shown.isprintable()
         assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", shown)
         shown.encode()
@@ -388,14 +388,14 @@ def test_visible_names_what_cannot_be_shown() -> None:
     assert visible("a\x1b[0m\n\ud800\u202e\uffff") == (
         "a<U+001B>[0m<U+000A><U+D800><U+202E><U+FFFF>"
     )
-    assert shortened("  ") == "␣␣"
+    assert as_label("  ") == "␣␣"
     assert visible("naïve 动物 👨‍👩‍👧") == "naïve 动物 👨‍👩‍👧"
 
 
 def test_long_token_is_shortened_to_eighteen_columns() -> None:
-    assert shortened("internationalization") == "internationalizat…"
-    assert shortened("x" * 18) == "x" * 18
-    assert cell_len(shortened("动" * 30)) <= 18
+    assert as_label("internationalization") == "internationalizat…"
+    assert as_label("x" * 18) == "x" * 18
+    assert cell_len(as_label("动" * 30)) <= 18
 
 
 def test_the_same_picture_has_the_same_bytes_p39() -> None:

@@ -36,7 +36,7 @@ _PINNED = re.compile(rf"(?P<id>{_HUB_ID.pattern})@(?P<commit>[0-9a-f]{{40}})")
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelLocation:
     """Where the files of a model lie.
 
     Attributes:
@@ -53,7 +53,7 @@ class Place:
         return self.path.is_file()
 
 
-def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> Place:
+def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) -> ModelLocation:
     """The folder or GGUF file of a reference, fetched from the hub where that is allowed.
 
     Raises:
@@ -61,12 +61,12 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     """
     path = _in_package(ref) if ref.startswith(PACKAGE) else Path(ref).expanduser()
     if path.is_dir():
-        return Place(path)
+        return ModelLocation(path)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no such file: {path}")
         check_gguf(path)
-        return Place(path)
+        return ModelLocation(path)
     if ref.startswith((PACKAGE, ".")) or not _HUB_ID.fullmatch(ref):
         raise ModelError(
             f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
@@ -75,8 +75,8 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     return _from_hub(ref, revision=revision, online=online, patterns=patterns)
 
 
-def locate_tokenizer(ref: str, *, online: bool) -> Place:
-    """The place of a tokenizer that is not the model's own. A hub id must name its commit.
+def locate_tokenizer(ref: str, *, online: bool) -> ModelLocation:
+    """The location of a tokenizer that is not the model's own. A hub id must name its commit.
 
     Raises:
         ModelError: as `locate`.
@@ -96,23 +96,23 @@ def locate_tokenizer(ref: str, *, online: bool) -> Place:
     )
 
 
-def tokenizer_files(place: Place) -> list[Path]:
-    """The files of the tokenizer in a place; of a GGUF file the file itself.
+def tokenizer_files(location: ModelLocation) -> list[Path]:
+    """The files of the tokenizer in a location; of a GGUF file the file itself.
 
     Raises:
         ModelError: there are none, where transformers would invent a vocabulary of a few entries.
     """
-    if place.is_gguf:
-        return [place.path]
-    found = _tokenizer_files(place.path)
+    if location.is_gguf:
+        return [location.path]
+    found = _tokenizer_files(location.path)
     if not found:
-        raise ModelError(f"no tokenizer in {place.path}; {NAME_ANOTHER}")
+        raise ModelError(f"no tokenizer in {location.path}; {NAME_ANOTHER}")
     return found
 
 
-def has_tokenizer(place: Place) -> bool:
-    """Whether a place holds a tokenizer."""
-    return place.is_gguf or bool(_tokenizer_files(place.path))
+def has_tokenizer(location: ModelLocation) -> bool:
+    """Whether a location holds a tokenizer."""
+    return location.is_gguf or bool(_tokenizer_files(location.path))
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
@@ -134,7 +134,9 @@ def _in_package(ref: str) -> Path:
     raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
 
 
-def _from_hub(ref: str, *, revision: str | None, online: bool, patterns: Sequence[str]) -> Place:
+def _from_hub(
+    ref: str, *, revision: str | None, online: bool, patterns: Sequence[str]
+) -> ModelLocation:
     if online and revision is None:
         raise ModelError(
             f"a hub model is loaded by a pinned revision, so that results can be repeated; give "
@@ -153,4 +155,4 @@ def _from_hub(ref: str, *, revision: str | None, online: bool, patterns: Sequenc
         raise ModelError(f"no folder {ref}, and no such hub model in the cache; {way}") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"hub model {ref} cannot be fetched: {first_line(error)}") from error
-    return Place(Path(folder), revision=Path(folder).name)
+    return ModelLocation(Path(folder), revision=Path(folder).name)
