@@ -459,7 +459,7 @@ def test_a_relation_that_the_corpus_does_not_have(tmp_path: Path) -> None:
 
 def test_a_broken_corpus_is_an_error_by_its_line(tmp_path: Path) -> None:
     relation = corpus(tmp_path, TWICE + "{\n")
-    with pytest.raises(CorpusError, match=r"^x.jsonl:4:\d+: no JSON"):
+    with pytest.raises(CorpusError, match=r"^x.jsonl:4:\d+: not JSON"):
         gather(relation)
     finding = judge(relation, FakeReader())
     assert isinstance(finding.error, CorpusError)

@@ -672,7 +672,7 @@ def test_the_report_has_the_comparison_escaped_p31(probe: Run, baseline: Make) -
     page = Path("r.html").read_text(encoding="utf-8")
     assert "compared with" in page
     assert "1 broken, 2 weaker" in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31m" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&lt;U+001B&gt;[31m" in page
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "\x1b" not in "".join(result.outlines)
