@@ -145,7 +145,7 @@ def test_libraries_are_allowed_where_they_live() -> None:
             assert violations({home: f"import {library}"}, FLOORS) == []
 
 
-@pytest.mark.parametrize("module", ["attnprobe", "attnprobe.plugin"])
+@pytest.mark.parametrize("module", ["attnprobe", "attnprobe.plugin", "attnprobe.cli"])
 def test_importing_it_imports_nothing_heavy(module: str) -> None:
     heavy = {*CONFINED, "numpy", "pydantic", "yaml"} - {"pytest", "_pytest"}
     code = f"import sys, pytest; import {module}; print(*sys.modules)"

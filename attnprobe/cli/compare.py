@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +97,7 @@ def compare(
         new,
         limits=fail or (),
         allow_gone=allow_gone,
-        options=replace(options, device=device, dtype=dtype),
+        options=options._replace(device=device, dtype=dtype),
         given=given,
         paths=cases or [Path("cases")],
         model=model,

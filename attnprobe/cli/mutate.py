@@ -106,8 +106,8 @@ def mutants(
 
     Takes minutes: each head that a case names is damaged twice, each layer once.
     """
-    from attnprobe.mutants import trials
     from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
+    from attnprobe.mutants.trial import trials
     from attnprobe.results.files import write_bytes
 
     refs = {name or short_name(ref): ref for name, ref in map(split_name, models)}

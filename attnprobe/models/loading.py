@@ -107,7 +107,7 @@ def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Mo
         raise ModelError(f"unknown dtype {options.dtype!r}; {did_you_mean(options.dtype, DTYPES)}")
     device = _device(options.device)
     if os.environ.get(NO_PICKLE):
-        options = replace(options, allow_pickle=False)
+        options = options._replace(allow_pickle=False)
     location = locate(
         ref,
         revision=options.revision,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from attnprobe.core.names import BATCH_TOKENS
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadOptions:
+class LoadOptions(NamedTuple):
     """What `attnprobe.load` takes besides a reference and a name; it describes each of them."""
 
     tokenizer: str | None = None
@@ -41,7 +39,7 @@ class LoadOptions:
                 for option, by_name in values.items()
                 if model in by_name
             }
-            found[model] = replace(self, **given)
+            found[model] = self._replace(**given)
         return found
 
 

@@ -266,7 +266,7 @@ class Session:
         ref = chosen.models[name]
         self._say(f"attnprobe: loading {ref} ...")
         start = time.perf_counter()
-        options = replace(chosen.load_of[name], device=self._device())
+        options = chosen.load_of[name]._replace(device=self._device())
         source, target = options.source_language, options.target_language
         made = self.config.hook.pytest_attn_load_model(config=self.config, name=name, ref=ref)
         if made is not None and options.tokenizer is not None:

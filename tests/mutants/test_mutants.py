@@ -18,7 +18,11 @@ from attnprobe.core.needs import Need
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.models import Model
-from attnprobe.mutants import (
+from attnprobe.mutants.damage import mutant
+from attnprobe.mutants.kinds import EXPECTED, Mutation
+from attnprobe.mutants.page import ModelFacts, as_page, cells, summary_line
+from attnprobe.mutants.trial import (
+    SEEN_FROM,
     Trial,
     judge_all,
     largest_change,
@@ -28,10 +32,6 @@ from attnprobe.mutants import (
     trials,
     try_mutation,
 )
-from attnprobe.mutants.damage import mutant
-from attnprobe.mutants.kinds import EXPECTED, Mutation
-from attnprobe.mutants.page import ModelFacts, as_page, cells, summary_line
-from attnprobe.mutants.trial import SEEN_FROM
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
