@@ -46,7 +46,7 @@ outcomes_key = pytest.StashKey[dict[Key, list[str]]]()
 REPORT = "attnprobe"
 
 
-@dataclass(eq=False, repr=False)  # each generated method costs every pytest run
+@dataclass(repr=False)
 class Selection:
     """What a run collected and what it left out.
 
