@@ -69,6 +69,19 @@ _LOAD_OPTIONS: Mapping[str, Any] = {
 }
 
 
+# The options of a command that measures one model.
+ONE_MODEL = (
+    "tokenizer",
+    "source_language",
+    "target_language",
+    "device",
+    "dtype",
+    "revision",
+    "online",
+    "ignore_remote_code",
+)
+
+
 def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the options for loading a model to a command, which receives them as `options`.
 

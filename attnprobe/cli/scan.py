@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, out, print_table, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import LOCK
 from attnprobe.core.sites import SITES, SiteName
@@ -37,17 +37,7 @@ class Among(StrEnum):
 
 
 @app.command()
-@with_load_options(
-    "batch_tokens",
-    "tokenizer",
-    "source_language",
-    "target_language",
-    "device",
-    "dtype",
-    "revision",
-    "online",
-    "ignore_remote_code",
-)
+@with_load_options("batch_tokens", *ONE_MODEL)
 def scan(
     model: Annotated[
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a hub id.")

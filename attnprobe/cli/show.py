@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, out, print_table, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.wording import format_short
 from attnprobe.models.options import LoadOptions
@@ -35,16 +35,7 @@ LEGEND = (
 
 
 @app.command()
-@with_load_options(
-    "tokenizer",
-    "source_language",
-    "target_language",
-    "device",
-    "dtype",
-    "revision",
-    "online",
-    "ignore_remote_code",
-)
+@with_load_options(*ONE_MODEL)
 def show(
     model: Annotated[
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a cached hub id.")
