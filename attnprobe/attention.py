@@ -39,7 +39,7 @@ from attnprobe.words.positions import Group, groups, positions, word_matrix
 from attnprobe.words.selectors import parse_selector
 
 if TYPE_CHECKING:
-    from attnprobe.render.style import Drawing
+    from attnprobe.render.figures.style import Drawing
 
 
 class TextOptions(TypedDict, total=False):
@@ -400,7 +400,7 @@ class Attention:
         Raises:
             MeasureError: the layer has no attention at this site.
         """
-        from attnprobe.render.draw import draw_chart
+        from attnprobe.render.figures.draw import draw_chart
 
         if layer not in self._site.heads:
             known = ", ".join(map(str, self._site.layers))
@@ -502,7 +502,7 @@ def _draw_picture(
     Args:
         rows, columns: labels of the rows and columns, to which the picture's positions refer.
     """
-    from attnprobe.render.heatmap import Cells, heatmap
+    from attnprobe.render.figures.heatmap import Cells, heatmap
 
     return heatmap(
         weights,

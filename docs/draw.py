@@ -13,8 +13,8 @@ from pathlib import Path
 from attnprobe import cases
 from attnprobe.attention import draw
 from attnprobe.models import Model, load
-from attnprobe.render.draw import draw_chart
-from attnprobe.render.style import to_svg
+from attnprobe.render.figures.draw import draw_chart
+from attnprobe.render.figures.style import to_svg
 from attnprobe.run.runner import Runner
 
 RULES = Path(__file__).parent / "rules"

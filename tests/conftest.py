@@ -57,7 +57,7 @@ def _tiny_model() -> Model:
         "plugin.items",
         "plugin.ledger",
         "plugin.probe",
-        "render.heatmap",
+        "render.figures.heatmap",
     ):
         importlib.import_module(f"attnprobe.{module}")
     from attnprobe.models import Model

@@ -13,7 +13,7 @@ from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.models import Model
-from attnprobe.render.style import to_svg
+from attnprobe.render.figures.style import to_svg
 from attnprobe.words.positions import groups, word_matrix
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.made_up import FakeReader, encoding

@@ -237,9 +237,9 @@ def _draw(
     special: bool,
 ) -> bytes:
     """The heatmaps of the heads as the bytes of a file with this suffix: .svg, .png or .html."""
-    from attnprobe.render.page import page
-    from attnprobe.render.style import to_svg
-    from attnprobe.render.table import picture_figure
+    from attnprobe.render.figures.style import to_svg
+    from attnprobe.render.web.page import page
+    from attnprobe.render.web.table import picture_figure
 
     drawings = [attention.heatmap(selector, unit=unit, special=special) for selector in heads]
     if suffix == ".svg":

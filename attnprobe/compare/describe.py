@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attnprobe.compare.changes import KINDS, Change, Comparison, Move, Step, SuiteTest
 from attnprobe.core.wording import format_change, format_p, format_percent_change, plural, shorten
-from attnprobe.render.changes import ChangeRow, SuiteRow
+from attnprobe.render.web.changes import ChangeRow, SuiteRow
 from attnprobe.results.records import ExpectationResult
 
 _MOST_LINES = 40

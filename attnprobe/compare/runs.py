@@ -17,7 +17,7 @@ from attnprobe.compare.side_by_side import draw_change, fates_sentence, head_fat
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.models.options import LoadOptions, load_options_by_model
-from attnprobe.render.compare_page import ChangePictures, HeadRow, compare_page
+from attnprobe.render.web.compare_page import ChangePictures, HeadRow, compare_page
 from attnprobe.results.lock import heads_here
 from attnprobe.results.records import Results, read_results
 from attnprobe.run.explain import harmless

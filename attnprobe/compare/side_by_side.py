@@ -21,7 +21,7 @@ from attnprobe.core.needs import Need
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.wording import format_decimals, shorten
-from attnprobe.render.compare_page import ChangePictures, HeadRow
+from attnprobe.render.web.compare_page import ChangePictures, HeadRow
 from attnprobe.run.runner import Finding, Runner
 
 # The most texts that heads are matched on; more texts hardly change the matches.
@@ -165,9 +165,9 @@ def _pictures(
     case: Case, before: Finding, now: Finding, old: Reader, new: Reader, batch_tokens: int
 ) -> Iterator[tuple[str, str]]:
     from attnprobe.attention import draw, heads_title
-    from attnprobe.render.difference import triple
-    from attnprobe.render.heatmap import Cells
-    from attnprobe.render.style import to_svg
+    from attnprobe.render.figures.difference import triple
+    from attnprobe.render.figures.heatmap import Cells
+    from attnprobe.render.figures.style import to_svg
 
     verdicts = [finding.verdict for finding in (before, now) if finding.verdict is not None]
     picture = next((verdict.picture for verdict in verdicts if verdict.picture is not None), None)

@@ -213,7 +213,7 @@ def _is_skipped_probe(item: pytest.Item) -> bool:
 def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
     """Puts the style sheet of tables and pictures into the HTML report once."""
     if options.settings(session.config).models:
-        from attnprobe.render.html import style_sheet
+        from attnprobe.render.web.html import style_sheet
 
         prefix.insert(0, str(style_sheet()))
 

@@ -93,6 +93,6 @@ def drawing_code() -> bytes:
     """A digest of the drawing code: the modules of `render` and the version of matplotlib."""
     digest = hashlib.sha256(metadata.version("matplotlib").encode())
     for folder in attnprobe.render.__path__:
-        for file in sorted(Path(folder).glob("*.py")):
+        for file in sorted(Path(folder).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attnprobe.plugin.keys import REPORT
-from attnprobe.render.html import piece
+from attnprobe.render.web.html import piece
 
 _AFTER_TEST = 2
 

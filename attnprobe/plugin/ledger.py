@@ -27,8 +27,8 @@ from attnprobe.plugin.keys import (
 from attnprobe.plugin.options import settings
 from attnprobe.plugin.order_control import habits_of
 from attnprobe.plugin.uncollected import uncollected
-from attnprobe.render.changes import changes_section
-from attnprobe.render.overview import overview_section
+from attnprobe.render.web.changes import changes_section
+from attnprobe.render.web.overview import overview_section
 from attnprobe.results.environment import environment
 from attnprobe.results.files import is_same, write_json
 from attnprobe.results.records import (

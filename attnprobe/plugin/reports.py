@@ -22,7 +22,7 @@ from attnprobe.plugin.album import Album
 from attnprobe.plugin.content import bound_sha256, expectation_sha256
 from attnprobe.plugin.keys import Judged
 from attnprobe.relations.accuracy import Accuracy, RelationFinding
-from attnprobe.render.table import (
+from attnprobe.render.web.table import (
     BoundRow,
     ExpectationRow,
     expectations_table,
@@ -267,8 +267,8 @@ def relation_html(
 def _accuracies(
     finding: RelationFinding, found: Accuracy, chart: HeadGrid, model: str, album: Album
 ) -> Markup:
-    from attnprobe.render.head_grid import head_grid
-    from attnprobe.render.style import to_svg
+    from attnprobe.render.figures.head_grid import head_grid
+    from attnprobe.render.figures.style import to_svg
 
     relation = finding.relation
     title = f"{model} · {chart.measure} · {relation.id}"
@@ -432,7 +432,7 @@ def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album)
         return Markup()
 
     def drawn() -> str:
-        from attnprobe.render.style import to_svg
+        from attnprobe.render.figures.style import to_svg
 
         return to_svg(draw(matrix, picture, encoding, judged.model, judged.case.name))
 
@@ -441,12 +441,12 @@ def _heatmap(judged: Judged, verdict: Verdict, encoding: Encoding, album: Album)
 
 
 def _chart(judged: Judged, chart: Chart, encoding: Encoding, album: Album) -> Markup:
-    from attnprobe.render.draw import caption, draw_chart
+    from attnprobe.render.figures.draw import caption, draw_chart
 
     title = f"{judged.model} · {caption(chart)} · {judged.case.name}"
 
     def drawn() -> str:
-        from attnprobe.render.style import to_svg
+        from attnprobe.render.figures.style import to_svg
 
         return to_svg(draw_chart(chart, encoding=encoding, title=title))
 

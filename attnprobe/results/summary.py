@@ -16,7 +16,7 @@ from attnprobe.core.names import Key
 from attnprobe.core.printing import visible
 from attnprobe.core.verdicts import Bound
 from attnprobe.core.wording import format_percent, one_line, plural
-from attnprobe.render.overview import SuiteCount
+from attnprobe.render.web.overview import SuiteCount
 from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
 
 # GitHub's limit for the summary of a step.

@@ -354,8 +354,8 @@ def write_grids(
     model: str,
 ) -> None:
     """Writes a layer × head grid as SVG of each relation and of each measure."""
-    from attnprobe.render.head_grid import head_grid
-    from attnprobe.render.style import to_svg
+    from attnprobe.render.figures.head_grid import head_grid
+    from attnprobe.render.figures.style import to_svg
 
     layers = tuple(sorted({head.layer for head in heads}))
     width = max(head.head for head in heads) + 1

@@ -27,11 +27,11 @@ from attnprobe.compare.side_by_side import HeadFate, draw_change, fates_sentence
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.models import Model
-from attnprobe.render.changes import ChangeRow, SuiteRow, changes_section
-from attnprobe.render.compare_page import ChangePictures, HeadRow, compare_page
-from attnprobe.render.difference import difference_map, triple
-from attnprobe.render.heatmap import Cells
-from attnprobe.render.style import to_svg
+from attnprobe.render.figures.difference import difference_map, triple
+from attnprobe.render.figures.heatmap import Cells
+from attnprobe.render.figures.style import to_svg
+from attnprobe.render.web.changes import ChangeRow, SuiteRow, changes_section
+from attnprobe.render.web.compare_page import ChangePictures, HeadRow, compare_page
 from attnprobe.results.files import write_json
 from attnprobe.results.records import Results
 from tests.architectures.tiny import tiny_network, tiny_tokenizer

@@ -751,7 +751,7 @@ def test_messages_show_both_texts_p46() -> None:
     (weights, *_) = weights_as_released("bert", TEXT, PAIR)
     np.testing.assert_allclose(finding.matrix, weights[0], atol=5e-6)
     from attnprobe.attention import draw
-    from attnprobe.render.style import to_svg
+    from attnprobe.render.figures.style import to_svg
 
     assert finding.verdict is not None
     assert finding.verdict.picture is not None

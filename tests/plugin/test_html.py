@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import scipy.stats
 
-from attnprobe.render.overview import SuiteCount, overview_section
+from attnprobe.render.web.overview import SuiteCount, overview_section
 from attnprobe.results.records import read_results
 from tests.support.inner_runs import LOADS_TINY, SLOW
 from tests.support.report_pages import Page

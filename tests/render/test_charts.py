@@ -30,14 +30,14 @@ from attnprobe.core.texts import Encoding, Sample, Tokens
 from attnprobe.core.verdicts import Bound, Verdict
 from attnprobe.plugin import reports
 from attnprobe.plugin.keys import Judged
-from attnprobe.render.curves import curves
-from attnprobe.render.draw import caption, draw_chart
-from attnprobe.render.flow_graph import LEAST, WIDEST
-from attnprobe.render.frame import signed
-from attnprobe.render.labels import spots
+from attnprobe.render.figures.curves import curves
+from attnprobe.render.figures.draw import caption, draw_chart
+from attnprobe.render.figures.flow_graph import LEAST, WIDEST
+from attnprobe.render.figures.frame import signed
+from attnprobe.render.figures.labels import spots
+from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.render.palette import EXPECTED
-from attnprobe.render.style import Drawing, to_svg
-from attnprobe.render.table import folded
+from attnprobe.render.web.table import folded
 from attnprobe.rules import parse_rule
 from attnprobe.run.runner import Finding
 from tests.support.made_up import FakeReader

@@ -9,11 +9,11 @@ from typing import get_args
 import attnprobe
 from attnprobe.compare.changes import Kind
 from attnprobe.core.verdicts import Outcome
-from attnprobe.render.html import piece, style_sheet
 from attnprobe.render.palette import BADGES
+from attnprobe.render.web.html import piece, style_sheet
 
 PACKAGE = Path(attnprobe.__file__).parent
-TEMPLATES = PACKAGE / "render" / "templates"
+TEMPLATES = PACKAGE / "render" / "web" / "templates"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}\b")
 _TAG = re.compile(r"</?(?:a|article|div|figure|h[1-6]|li|p|section|span|style|t[dhr]|table|ul)[ >]")
 
@@ -26,8 +26,8 @@ def test_colours_stand_in_the_palette_alone() -> None:
     }
     with_colours = {path for path, colours in found.items() if colours}
     # SVG's own default, which the pictures leave out.
-    assert found["render/compact.py"] == ["#000000"]
-    assert with_colours == {"render/palette.py", "render/compact.py"}
+    assert found["render/figures/compact.py"] == ["#000000"]
+    assert with_colours == {"render/palette.py", "render/figures/compact.py"}
 
 
 def test_tags_stand_in_templates_alone() -> None:

@@ -25,11 +25,11 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.printing import as_label, visible
 from attnprobe.core.verdicts import Attended
 from attnprobe.render.chart import bars
-from attnprobe.render.heatmap import Cells, heatmap
-from attnprobe.render.page import page
+from attnprobe.render.figures.heatmap import Cells, heatmap
+from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.render.palette import CONTRAST, EXPECTED
-from attnprobe.render.style import Drawing, to_svg
-from attnprobe.render.table import BoundRow, ExpectationRow, expectations_table, picture_figure
+from attnprobe.render.web.page import page
+from attnprobe.render.web.table import BoundRow, ExpectationRow, expectations_table, picture_figure
 from tests.support.svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -401,8 +401,8 @@ def test_long_token_is_shortened_to_eighteen_columns() -> None:
 def test_the_same_picture_has_the_same_bytes_p39() -> None:
     program = (
         "import sys, numpy as np\n"
-        "from attnprobe.render.heatmap import Cells, heatmap\n"
-        "from attnprobe.render.style import to_svg\n"
+        "from attnprobe.render.figures.heatmap import Cells, heatmap\n"
+        "from attnprobe.render.figures.style import to_svg\n"
         "weights = np.eye(3, dtype=np.float32)\n"
         "picture = heatmap(weights, queries='abc', keys='abc', title='t',"
         " expected=Cells((0,), (1,)))\n"
@@ -442,7 +442,7 @@ def test_bars_of_nothing() -> None:
 
 def test_tables_and_charts_need_no_matplotlib() -> None:
     program = (
-        "import sys, attnprobe.render.table, attnprobe.render.chart;"
+        "import sys, attnprobe.render.web.table, attnprobe.render.chart;"
         "sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     )
     root = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
-from attnprobe.render.frame import (
+from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LINE,
     PAD,
@@ -30,8 +30,8 @@ from attnprobe.render.frame import (
     spread,
     step_of,
 )
+from attnprobe.render.figures.style import Drawing, width_of
 from attnprobe.render.palette import MUTED
-from attnprobe.render.style import Drawing, width_of
 
 _LEFT = 48.0  # room for the names of the layers and of their axis
 _NUMBER = (25.0, 11.0)  # the smallest cell that holds a number

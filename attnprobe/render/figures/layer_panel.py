@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attnprobe.core.charts import LayerPanel
 from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
-from attnprobe.render.frame import (
+from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LINE,
     PAD,
@@ -26,8 +26,8 @@ from attnprobe.render.frame import (
     spread,
     step_of,
 )
+from attnprobe.render.figures.style import Drawing, width_of
 from attnprobe.render.palette import INK, MUTED
-from attnprobe.render.style import Drawing, width_of
 
 _ROOM = 640.0  # all panels of a row
 _GAP = 11.0

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from attnprobe.core.stats import wilson
 from attnprobe.core.wording import format_interval, join_names
-from attnprobe.render.html import piece
+from attnprobe.render.web.html import piece
 
 _MOST_HEADS = 3
 

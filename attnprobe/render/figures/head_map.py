@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from attnprobe.core.charts import HeadMap
 from attnprobe.core.printing import as_label
-from attnprobe.render.frame import (
+from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LINE,
     PAD,
@@ -20,9 +20,9 @@ from attnprobe.render.frame import (
     frame,
     marked,
 )
-from attnprobe.render.labels import spots
+from attnprobe.render.figures.labels import spots
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE
-from attnprobe.render.style import Drawing
 
 _WIDTH = 520.0
 _MARGIN = 26.0  # room for names beside the outermost points

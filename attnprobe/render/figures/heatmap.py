@@ -20,7 +20,7 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE
 from attnprobe.core.printing import as_label
 from attnprobe.core.wording import format_short
-from attnprobe.render.frame import (
+from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LEAST_BAR,
     LINE,
@@ -40,8 +40,8 @@ from attnprobe.render.frame import (
     spread,
     step_of,
 )
+from attnprobe.render.figures.style import Drawing, width_of
 from attnprobe.render.palette import CARD, CONTRAST, EXPECTED, INK, MUTED, RULE
-from attnprobe.render.style import Drawing, width_of
 
 MOST_WITH_DIGITS = 14
 

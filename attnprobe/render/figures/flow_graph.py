@@ -10,9 +10,18 @@ from matplotlib.path import Path
 
 from attnprobe.core.charts import FlowGraph
 from attnprobe.core.printing import as_label
-from attnprobe.render.frame import LINE, PAD, SLANT, SMALL, LegendEntry, add_axes, frame, step_of
+from attnprobe.render.figures.frame import (
+    LINE,
+    PAD,
+    SLANT,
+    SMALL,
+    LegendEntry,
+    add_axes,
+    frame,
+    step_of,
+)
+from attnprobe.render.figures.style import Drawing, width_of
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
-from attnprobe.render.style import Drawing, width_of
 
 WIDEST = 20.0  # width in points of a line with the whole flow, if the columns have room
 LEAST = 0.003  # the least flow of a line that is drawn; a thinner line could not be seen

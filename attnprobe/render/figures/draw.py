@@ -6,12 +6,12 @@ from functools import singledispatch
 
 from attnprobe.core.charts import Chart, Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel
 from attnprobe.core.texts import Encoding
-from attnprobe.render.curves import curves
-from attnprobe.render.flow_graph import flow_graph
-from attnprobe.render.head_grid import head_grid
-from attnprobe.render.head_map import head_map
-from attnprobe.render.layer_panel import layer_panel
-from attnprobe.render.style import Drawing
+from attnprobe.render.figures.curves import curves
+from attnprobe.render.figures.flow_graph import flow_graph
+from attnprobe.render.figures.head_grid import head_grid
+from attnprobe.render.figures.head_map import head_map
+from attnprobe.render.figures.layer_panel import layer_panel
+from attnprobe.render.figures.style import Drawing
 
 
 @singledispatch

@@ -21,7 +21,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Affine2D, Transform
 
 from attnprobe.core.printing import display_width
-from attnprobe.render.compact import compact
+from attnprobe.render.figures.compact import compact
 from attnprobe.render.palette import CARD, INK
 
 

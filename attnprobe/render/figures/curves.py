@@ -14,7 +14,7 @@ from attnprobe.core.charts import Curves
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.core.wording import format_tick
-from attnprobe.render.frame import (
+from attnprobe.render.figures.frame import (
     LINE,
     PAD,
     SMALL,
@@ -26,9 +26,9 @@ from attnprobe.render.frame import (
     ticks,
     wrapped,
 )
-from attnprobe.render.labels import spots
+from attnprobe.render.figures.labels import spots
+from attnprobe.render.figures.style import Drawing, width_of
 from attnprobe.render.palette import CARD, EXPECTED, INK, MUTED, RULE, STROKE
-from attnprobe.render.style import Drawing, width_of
 
 _ACROSS = 3
 _WIDTH, _HEIGHT = 250.0, 150.0

@@ -11,10 +11,10 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE
 from attnprobe.core.wording import format_short
-from attnprobe.render.frame import Scale, signed
-from attnprobe.render.heatmap import Cells, heatmap
+from attnprobe.render.figures.frame import Scale, signed
+from attnprobe.render.figures.heatmap import Cells, heatmap
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import DIFFERENCE
-from attnprobe.render.style import Drawing
 
 
 class Triple(NamedTuple):

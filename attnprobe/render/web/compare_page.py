@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attnprobe.render.changes import ChangeRow, SuiteRow
-from attnprobe.render.html import fill
+from attnprobe.render.web.changes import ChangeRow, SuiteRow
+from attnprobe.render.web.html import fill
 
 
 @dataclass(frozen=True)

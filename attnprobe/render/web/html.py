@@ -27,7 +27,7 @@ def _data_uri(svg: str) -> str:
 
 
 _environment = Environment(
-    loader=PackageLoader("attnprobe.render"),
+    loader=PackageLoader("attnprobe.render.web"),
     autoescape=True,
     auto_reload=False,
     finalize=_make_visible,

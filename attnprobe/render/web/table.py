@@ -13,7 +13,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from attnprobe.core.verdicts import Outcome
-from attnprobe.render.html import piece
+from attnprobe.render.web.html import piece
 
 
 class BoundRow(NamedTuple):

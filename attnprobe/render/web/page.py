@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from attnprobe.render.html import fill
+from attnprobe.render.web.html import fill
 
 
 def page(title: str, *, texts: Sequence[str], parts: Sequence[Markup]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from attnprobe.render.html import piece
+from attnprobe.render.web.html import piece
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.core.wording import format_short, format_tick
+from attnprobe.render.figures.style import Drawing, width_of
 from attnprobe.render.palette import CARD, EXPECTED, INK, MAP, MUTED, RULE, SIGNED
-from attnprobe.render.style import Drawing, width_of
 
 PAD = 16.0
 LINE = 15.0

@@ -1,0 +1,1 @@
+"""HTML: pieces of the report and whole pages, without matplotlib."""
