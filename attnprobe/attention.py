@@ -502,7 +502,8 @@ def _draw_picture(
     Args:
         rows, columns: labels of the rows and columns, to which the picture's positions refer.
     """
-    from attnprobe.render.figures.heatmap import Cells, heatmap
+    from attnprobe.core.charts import Cells
+    from attnprobe.render.figures.heatmap import heatmap
 
     return heatmap(
         weights,

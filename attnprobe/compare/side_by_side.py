@@ -165,8 +165,8 @@ def _pictures(
     case: Case, before: Finding, now: Finding, old: Reader, new: Reader, batch_tokens: int
 ) -> Iterator[tuple[str, str]]:
     from attnprobe.attention import draw, heads_title
+    from attnprobe.core.charts import Cells
     from attnprobe.render.figures.difference import triple
-    from attnprobe.render.figures.heatmap import Cells
     from attnprobe.render.figures.style import to_svg
 
     verdicts = [finding.verdict for finding in (before, now) if finding.verdict is not None]

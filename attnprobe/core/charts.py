@@ -12,6 +12,14 @@ WHOLE_PICTURE = 40
 
 
 @dataclass(frozen=True)
+class Cells:
+    """The cells of some target positions (rows) and some source positions (columns)."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Picture:
     """The heatmap of a verdict: its heads and the cells to mark.
 

@@ -6,6 +6,11 @@ style sheet of pages, each name is a variable: `--attn-ink`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
 INK = "#1f2328"
 MUTED = "#59636e"
 CARD = "#ffffff"
@@ -57,3 +62,77 @@ DARK = {
     "note": "#d29922",
     "shade": "#000000b0",
 }
+
+# Steps of a map on a page. From the colour of the card, lightness changes in one direction, so the
+# order of the steps can be seen without colour vision.
+STEPS = 32
+SEQUENTIAL = {
+    "light": (
+        "#ffffff",
+        "#dcebf3",
+        "#b3d3e6",
+        "#7fb4d6",
+        "#4a90c2",
+        "#2a6ba6",
+        "#1c4a82",
+        "#142a55",
+    ),
+    "dark": (
+        "#161b22",
+        "#1d3149",
+        "#1f4c74",
+        "#1f6d9c",
+        "#3391b5",
+        "#62b5bd",
+        "#a6d8b9",
+        "#f0f5b8",
+    ),
+}
+# Differences: brown to green over the colour of the card, half of the steps on each side.
+DIVERGING = {
+    "light": ("#543005", "#a6681c", "#dfc27d", "#ffffff", "#80cdc1", "#2a8c83", "#003c30"),
+    "dark": ("#f6d59a", "#c98a3a", "#6b4a1f", "#161b22", "#1d5952", "#3fa99d", "#a8ebe0"),
+}
+
+
+def ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
+    """Colours from the first anchor to the last in equal steps, interpolated in sRGB."""
+    channels = np.array([[int(anchor[at : at + 2], 16) for at in (1, 3, 5)] for anchor in anchors])
+    places = np.linspace(0, len(anchors) - 1, steps)
+    mixed = [np.interp(places, np.arange(len(anchors)), channel) for channel in channels.T]
+    return tuple(
+        "#" + "".join(f"{round(value):02x}" for value in colour)
+        for colour in zip(*mixed, strict=True)
+    )
+
+
+def mix(colour: str, with_colour: str, share: float) -> str:
+    """A colour with a share of another one, 0 to 1."""
+    return ramp((colour, with_colour), 101)[round(100 * share)]
+
+
+def ink_on(colour: str) -> str:
+    """Black or white: the text colour with the higher contrast on a colour (WCAG 2.2)."""
+    return "#000000" if luminance(colour) > _MIDDLE else "#ffffff"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of an sRGB colour, 0 to 1 (WCAG 2.2)."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def steps_of(theme: str) -> dict[str, str]:
+    """The colour of each class of a map's cells: `m0` to `m31`, `n16` to `n1`, `p1` to `p16`."""
+    half = STEPS // 2
+    signed = ramp(DIVERGING[theme], STEPS + 1)
+    return {
+        **{f"m{step}": colour for step, colour in enumerate(ramp(SEQUENTIAL[theme], STEPS))},
+        **{f"n{half - at}": colour for at, colour in enumerate(signed[:half])},
+        **{f"p{at}": colour for at, colour in enumerate(signed[half + 1 :], 1)},
+    }
+
+
+# The luminance with equal contrast against black and white.
+_MIDDLE = math.sqrt(1.05 * 0.05) - 0.05

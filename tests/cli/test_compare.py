@@ -24,11 +24,11 @@ from attnprobe.cli.base import out
 from attnprobe.compare.changes import compare_results
 from attnprobe.compare.matching import Match
 from attnprobe.compare.side_by_side import HeadFate, draw_change, fates_sentence, head_fates
+from attnprobe.core.charts import Cells
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.models import Model
 from attnprobe.render.figures.difference import difference_map, triple
-from attnprobe.render.figures.heatmap import Cells
 from attnprobe.render.figures.style import to_svg
 from attnprobe.render.web.changes import ChangeRow, SuiteRow, changes_section
 from attnprobe.render.web.compare_page import ChangePictures, HeadRow, compare_page

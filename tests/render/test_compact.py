@@ -11,14 +11,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from attnprobe.core.charts import Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel
+from attnprobe.core.charts import Cells, Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel
 from attnprobe.core.sites import Head
 from attnprobe.render.figures.compact import compact
 from attnprobe.render.figures.curves import curves
 from attnprobe.render.figures.flow_graph import flow_graph
 from attnprobe.render.figures.head_grid import head_grid
 from attnprobe.render.figures.head_map import head_map
-from attnprobe.render.figures.heatmap import Cells, heatmap
+from attnprobe.render.figures.heatmap import heatmap
 from attnprobe.render.figures.layer_panel import layer_panel
 from attnprobe.render.figures.style import Drawing, to_svg
 from tests.support.svg import HOSTILE, SVG, said, texts, written

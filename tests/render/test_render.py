@@ -22,10 +22,11 @@ from matplotlib.image import imread
 from rich.cells import cell_len
 
 from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import Cells
 from attnprobe.core.printing import as_label, visible
 from attnprobe.core.verdicts import Attended
 from attnprobe.render.chart import bars
-from attnprobe.render.figures.heatmap import Cells, heatmap
+from attnprobe.render.figures.heatmap import heatmap
 from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.render.palette import CONTRAST, EXPECTED
 from attnprobe.render.web.page import page
@@ -401,7 +402,8 @@ def test_long_token_is_shortened_to_eighteen_columns() -> None:
 def test_the_same_picture_has_the_same_bytes_p39() -> None:
     program = (
         "import sys, numpy as np\n"
-        "from attnprobe.render.figures.heatmap import Cells, heatmap\n"
+        "from attnprobe.core.charts import Cells\n"
+        "from attnprobe.render.figures.heatmap import heatmap\n"
         "from attnprobe.render.figures.style import to_svg\n"
         "weights = np.eye(3, dtype=np.float32)\n"
         "picture = heatmap(weights, queries='abc', keys='abc', title='t',"

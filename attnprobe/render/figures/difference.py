@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import WHOLE_PICTURE
+from attnprobe.core.charts import WHOLE_PICTURE, Cells
 from attnprobe.core.wording import format_short
 from attnprobe.render.figures.frame import Scale, signed
-from attnprobe.render.figures.heatmap import Cells, heatmap
+from attnprobe.render.figures.heatmap import heatmap
 from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import DIFFERENCE
 

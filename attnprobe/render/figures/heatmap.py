@@ -17,7 +17,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import WHOLE_PICTURE
+from attnprobe.core.charts import WHOLE_PICTURE, Cells
 from attnprobe.core.printing import as_label
 from attnprobe.core.wording import format_short
 from attnprobe.render.figures.frame import (
@@ -47,14 +47,6 @@ MOST_WITH_DIGITS = 14
 
 _ROW_NAME = "from (target token)"
 _COLUMN_NAME = "to (source token)"
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The cells of some target positions (rows) and some source positions (columns)."""
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
 
 
 class _Outline(NamedTuple):

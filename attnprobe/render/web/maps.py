@@ -1,0 +1,243 @@
+"""Attention maps and sentences as HTML, and packed for the script of a page.
+
+A map is an HTML table: text is the browser's work, a screen reader reads each cell with its row and
+column, and it needs no script. The tables are joined from strings, because a template takes twenty
+times as long. `assets/maps.js` builds the same table from packed numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import Cells
+from attnprobe.core.printing import as_label, visible
+from attnprobe.core.texts import Tokens
+from attnprobe.render.palette import CARD, STEPS, mix, steps_of
+
+# The packed form of a cell that the mask hides or that was not captured.
+HIDDEN = 0xFFFF
+# A signed map is packed with this added to its thousandths.
+ZERO = 0x4000
+MOST_WITH_DIGITS = 14
+_LEAST_SCALE = 0.001
+_LABEL = 18  # columns
+_NAN = -0x8000
+
+
+class Part(NamedTuple):
+    """A piece of a sentence; `token` is None for characters between tokens."""
+
+    text: str
+    token: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """A map of weights between tokens or words.
+
+    Attributes:
+        rows, columns: labels of the target and source positions.
+        values: `[target, source]`; NaN where the mask hides the source or nothing was captured.
+        sinks: source positions that are drawn muted and have no part in the scale: special tokens,
+            and the first token of a causal site.
+        expected, contrast: cells to outline.
+        signed: whether the values are differences, drawn in two colours from zero.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: Floats
+    sinks: tuple[int, ...] = ()
+    expected: Cells | None = None
+    contrast: Cells | None = None
+    signed: bool = False
+
+    def scale(self) -> float:
+        """The value of the strongest colour: the largest magnitude outside the sinks."""
+        kept = np.delete(self.values, self.sinks, axis=1) if self.sinks else self.values
+        found = np.abs(kept[np.isfinite(kept)])
+        return max(float(found.max(initial=0.0)), _LEAST_SCALE)
+
+
+def thousandths(values: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The values in thousandths, rounded half to even; _NAN for NaN."""
+    return np.nan_to_num(np.rint(np.asarray(values, np.float64) * 1000), nan=_NAN).astype(np.int64)
+
+
+@cache
+def format_thousandths(number: int) -> str:
+    """A value as a cell shows it: 0, .5, .123, 1, −.04."""
+    text = f"{abs(number) / 1000:.3f}".rstrip("0").rstrip(".")
+    return ("−" if number < 0 else "") + (text.removeprefix("0") or "0")
+
+
+def step(number: int, scale: float, *, signed: bool) -> str:
+    """The class of the colour of a value in thousandths, for a scale up to `scale`."""
+    share = min(abs(number) / (1000 * scale), 1.0)
+    if not signed:
+        return f"m{math.floor(share * (STEPS - 1) + 0.5)}"
+    at = math.floor(share * (STEPS // 2) + 0.5)
+    return f"{'n' if number < 0 else 'p'}{at}" if at else "m0"
+
+
+def map_table(shown: AttentionMap, *, caption: str, with_colours: bool = False) -> Markup:
+    """The table of a map. Up to 14 tokens, its cells show their numbers.
+
+    Args:
+        caption: says to a screen reader what the numbers are.
+        with_colours: whether cells carry their colour in an attribute as well, for a page whose
+            policy forbids style sheets.
+    """
+    scale = shown.scale()
+
+    @cache
+    def cell(number: int, mark: str) -> str:
+        if number == _NAN:
+            return f'<td class="h{mark}">'
+        name = step(number, scale, signed=shown.signed)
+        colour = f' bgcolor="{_plain_colours()[name]}"' if with_colours else ""
+        return f'<td class="{name}{mark}"{colour}>{format_thousandths(number)}'
+
+    head = "".join(
+        f'<th scope="col"{_label_class(shown, column, of_row=False)}><span>{_escape(label)}</span>'
+        for column, label in enumerate(shown.columns)
+    )
+    body = "".join(
+        f'<tr><th scope="row"{_label_class(shown, row, of_row=True)}>{_escape(label)}'
+        + "".join(map(cell, numbers, _marks(shown, row)))
+        for row, (label, numbers) in enumerate(
+            zip(shown.rows, thousandths(shown.values).tolist(), strict=True)
+        )
+    )
+    digits = " attn-digits" if max(len(shown.rows), len(shown.columns)) <= MOST_WITH_DIGITS else ""
+    return Markup(
+        f'<table class="attn-map{digits}"><caption>{_escape(caption)}</caption>'
+        f"<thead><tr><td></td>{head}</thead><tbody>{body}</tbody></table>"
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _escape(text: str) -> str:
+    return str(escape(as_label(text, _LABEL)))
+
+
+def _label_class(shown: AttentionMap, at: int, *, of_row: bool) -> str:
+    """The class of a label beside an outlined cell: from, to or over."""
+    for cells, name in ((shown.expected, "to"), (shown.contrast, "over")):
+        if cells and at in (cells.rows if of_row else cells.columns):
+            return f' class="attn-{"from" if of_row else name}"'
+    return ""
+
+
+def _marks(shown: AttentionMap, row: int) -> list[str]:
+    """The further classes of the cells of a row: e expected, c contrast, s sink."""
+    marks = [""] * len(shown.columns)
+    for column in shown.sinks:
+        marks[column] += " s"
+    for cells, mark in ((shown.expected, " e"), (shown.contrast, " c")):
+        if cells and row in cells.rows:
+            for column in cells.columns:
+                marks[column] += mark
+    return marks
+
+
+@cache
+def _plain_colours() -> dict[str, str]:
+    """Light colours for black text, by the class of a step."""
+    return {name: mix(colour, CARD, 0.55) for name, colour in steps_of("light").items()}
+
+
+def sentence_parts(tokens: Tokens) -> tuple[Part, ...]:
+    """The text in pieces: each token, and the characters between tokens.
+
+    A token without characters, such as `[CLS]`, is its own piece at its place in the sequence.
+    Where tokens share characters (bytes of an emoji), the first has them all.
+    """
+    parts: list[Part] = []
+    end = 0
+    for at, (span, piece) in enumerate(zip(tokens.spans, tokens.pieces, strict=True)):
+        if span is None:
+            parts.append(Part(as_label(piece), at))
+            continue
+        start = max(span.start, end)
+        if start > end:
+            parts.append(Part(visible(tokens.text[end:start]), None))
+        if span.end > start:
+            parts.append(Part(visible(tokens.text[start : span.end]), at))
+            end = span.end
+    if end < len(tokens.text):
+        parts.append(Part(visible(tokens.text[end:]), None))
+    return tuple(parts)
+
+
+def sentence(
+    parts: Sequence[Part],
+    *,
+    special: Collection[int] = (),
+    weights: Sequence[float] | None = None,
+    scale: float = 1.0,
+    marks: Mapping[int, str] | None = None,
+) -> Markup:
+    """A paragraph with the text; tokens are tinted by a weight and marked by their role.
+
+    Args:
+        special: tokens without characters in the text.
+        weights: a weight for each token; None tints none.
+        scale: the weight of the strongest tint.
+        marks: `from`, `to` or `over` for some tokens.
+    """
+    spans = "".join(_span(part, special, weights, scale, marks or {}) for part in parts)
+    return Markup(f'<p class="attn-sentence" dir="auto">{spans}</p>')
+
+
+def _span(
+    part: Part,
+    special: Collection[int],
+    weights: Sequence[float] | None,
+    scale: float,
+    marks: Mapping[int, str],
+) -> str:
+    text = str(escape(part.text))
+    if part.token is None:
+        return text
+    classes = []
+    if weights is not None and math.isfinite(weights[part.token]):
+        (number,) = thousandths(np.array([weights[part.token]])).tolist()
+        classes.append(step(number, scale, signed=False))
+    if part.token in special:
+        classes.append("s")
+    if part.token in marks:
+        classes.append(f"attn-{marks[part.token]}")
+    return f'<span class="{" ".join(classes)}">{text}</span>'
+
+
+def pack(values: Floats) -> str:
+    """Values to three decimals as text: base64 of deflated bytes, high bytes first, then low ones.
+
+    Differences can be negative, so 0 is packed as `ZERO`, and NaN as `HIDDEN`. The largest error
+    is 0.0005.
+    """
+    numbers = thousandths(values)
+    words = np.where(numbers == _NAN, HIDDEN, numbers + ZERO).astype(np.uint16)
+    return _deflate(np.concatenate([words.ravel() >> 8, words.ravel() & 0xFF]).astype(np.uint8))
+
+
+def pack_steps(values: Floats, scale: float) -> str:
+    """Values as steps of colour alone, one byte each: 0 to 31, 255 for NaN. For small pictures."""
+    share = np.clip(np.nan_to_num(values) / scale, 0, 1)
+    steps = np.floor(share * (STEPS - 1) + 0.5).astype(np.uint8)
+    return _deflate(np.where(np.isnan(values), np.uint8(255), steps).ravel())
+
+
+def _deflate(numbers: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    return base64.b64encode(zlib.compress(numbers.tobytes(), 9)).decode()
