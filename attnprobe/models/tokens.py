@@ -9,11 +9,12 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tokenizers.models import Unigram
+from tokenizers.models import Unigram, WordLevel, WordPiece
 
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.texts import Sample, Span, Tokens
+from attnprobe.words.id_pieces import Spelling, pieces_of_ids
 from attnprobe.words.spelling import (
     check_no_separator,
     check_no_special_in_text,
@@ -305,18 +306,29 @@ def given(tokenizer: Any, ids: tuple[int, ...], *, one_segment: bool = False) ->
             "segment; write two texts as text: and text_pair:, or one_segment: true if the model "
             "is used with separators inside of one text"
         )
+    # GPT-2's unknown token is its end of text too, which is what an id means.
+    unknown = tuple(
+        position
+        for position, (token_id, role) in enumerate(zip(ids, special, strict=True))
+        if token_id in fallbacks and role is None
+    )
+    added = tokenizer.added_tokens_decoder
+    pieces = pieces_of_ids(
+        tokenizer.convert_ids_to_tokens(list(ids)),
+        verbatim={
+            position
+            for position, token_id in enumerate(ids)
+            if token_id in added or special[position] is not None or position in unknown
+        },
+        spelling=_spelling(tokenizer),
+    )
     return Tokens(
         text="",
         ids=ids,
-        pieces=tuple(visible(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))),
+        pieces=pieces,
         spans=(None,) * len(ids),
         special=special,
-        # GPT-2's unknown token is its end of text too, which is what an id means.
-        unknown=tuple(
-            position
-            for position, (token_id, role) in enumerate(zip(ids, special, strict=True))
-            if token_id in fallbacks and role is None
-        ),
+        unknown=unknown,
         segments=(0,) * len(ids) if _numbers_segments(tokenizer) else (),
     )
 
@@ -361,6 +373,18 @@ def _unigram_unknown(model: Unigram) -> Iterator[int]:
     for piece in pieces:
         if model.id_to_token(piece.id) != piece.value:
             yield piece.id
+
+
+@lru_cache(maxsize=8)
+def _spelling(tokenizer: Any) -> Spelling:
+    """How the tokenizer spells its tokens."""
+    backend = tokenizer.backend_tokenizer
+    if isinstance(backend.model, WordPiece | WordLevel):
+        return "words"
+    part = backend.decoder or backend.pre_tokenizer
+    # The state is JSON that names every step, also the steps of a sequence.
+    is_byte_level = part is not None and b'"ByteLevel"' in part.__getstate__()
+    return "bytes" if is_byte_level else "characters"
 
 
 @lru_cache(maxsize=8)

@@ -24,6 +24,7 @@ _ONE_SEGMENT = (
     "one_segment: true in a case file, one_segment=True in Python, --one-segment with attnprobe "
     "show"
 )
+_STRAY_BYTE = regex.compile(r"[\udc80-\udcff]")  # as the handler `surrogateescape` decodes it
 _BYTE_TOKEN = regex.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -37,8 +38,8 @@ def display_pieces(
     """Each token as a reader should see it: the field `pieces` of `Tokens`.
 
     A token becomes its characters in the text, without the space before it; `##` precedes a token
-    that continues a word. A token for a part of a character becomes its bytes (`\\xe2`), a token of
-    white space a symbol (`␣`, `<U+000A>`). The unknown token and tokens without characters keep
+    that continues a word. A token for a part of a character becomes its bytes (`<0xE2>`), a token
+    of white space a symbol (`␣`, `<U+000A>`). The unknown token and tokens without characters keep
     their raw form.
 
     Args:
@@ -193,7 +194,7 @@ def _spelled_out(tokens: Tokens, special: Mapping[int, str]) -> Iterator[tuple[i
 
 
 def _wrong_offsets(raw: str, reported: str) -> ModelError:
-    pieces = [*map(_as_bytes, raw.split(" "))]
+    pieces = [*map(token_bytes, raw.split(" "))]
     plain = b"".join(pieces).decode(errors="replace").replace("▁", " ").strip()
     means = f" (spelling {quoted(plain)})" if plain != raw else ""
     return ModelError(
@@ -213,9 +214,9 @@ def _plain_tokens(raw: Sequence[str], text: str) -> list[str] | None:
     for plain in (unmarked, list(raw)):
         if _fold("".join(plain)) == folded:
             return plain
-    pieces = [_as_bytes(token) for token in raw]
+    pieces = [token_bytes(token) for token in raw]
     if _fold(b"".join(pieces).decode(errors="replace")) == folded:
-        return [piece.decode(errors="backslashreplace") for piece in pieces]
+        return [decode_bytes(piece) for piece in pieces]
     return None
 
 
@@ -228,7 +229,7 @@ def _fold(text: str) -> str:
     )
 
 
-def _as_bytes(token: str) -> bytes:
+def token_bytes(token: str) -> bytes:
     """The bytes of a raw token: `<0xE2>`, byte-level characters, or else UTF-8."""
     byte = _BYTE_TOKEN.fullmatch(token)
     if byte:
@@ -236,6 +237,14 @@ def _as_bytes(token: str) -> bytes:
     if all(char in _BYTES for char in token):
         return bytes(_BYTES[char] for char in token)
     return token.encode()
+
+
+def decode_bytes(given: bytes) -> str:
+    """The characters of UTF-8; a byte that is no part of a character is written as `<0xE2>`."""
+    return _STRAY_BYTE.sub(
+        lambda match: f"<0x{ord(match[0]) - 0xDC00:02X}>",
+        given.decode("utf-8", "surrogateescape"),
+    )
 
 
 def _byte_alphabet() -> dict[str, int]:
