@@ -4,7 +4,7 @@
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: help setup probe translator test breadth mutants promises figures lint clean distclean
+.PHONY: help setup browser probe translator test breadth mutants promises figures lint clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,10 @@ probe: $(READY)  ## run cases/ and probes/ on the demo models and write report/
 translator: $(READY)  ## train the translator of probes/ again (about 6 minutes)
 	@$(BIN)/python probes/translator/train.py
 
-test: lint  ## run the linters and all tests, in two processes
+browser: $(READY)  ## find the browser of the tests, or install one (make test does this by itself)
+	@$(BIN)/python -m tests.support.browser
+
+test: lint browser  ## run the linters and all tests, in two processes
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 settings.register_profile("attnprobe", deadline=None)
 settings.load_profile("attnprobe")
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.support.pages"]
 
 
 @pytest.fixture(scope="session")
