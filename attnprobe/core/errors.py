@@ -80,6 +80,10 @@ class PolicyError(AttnprobeError):
     """The policy of the gate is missing, unreadable, or has an error."""
 
 
+class MissingGlyphWarning(UserWarning):
+    """No installed font has some characters of a picture."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

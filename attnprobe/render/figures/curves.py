@@ -14,6 +14,7 @@ from attnprobe.core.charts import Curves
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.core.wording import format_tick
+from attnprobe.render.figures.fonts import width_of
 from attnprobe.render.figures.frame import (
     LINE,
     PAD,
@@ -27,7 +28,7 @@ from attnprobe.render.figures.frame import (
     wrapped,
 )
 from attnprobe.render.figures.labels import spots
-from attnprobe.render.figures.style import Drawing, width_of
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import CARD, EXPECTED, INK, MUTED, RULE, STROKE
 
 _ACROSS = 3

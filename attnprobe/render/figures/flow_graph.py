@@ -10,6 +10,7 @@ from matplotlib.path import Path
 
 from attnprobe.core.charts import FlowGraph
 from attnprobe.core.printing import as_label
+from attnprobe.render.figures.fonts import width_of
 from attnprobe.render.figures.frame import (
     LINE,
     PAD,
@@ -20,7 +21,7 @@ from attnprobe.render.figures.frame import (
     frame,
     step_of,
 )
-from attnprobe.render.figures.style import Drawing, width_of
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import EXPECTED, INK, MUTED, RULE, STROKE
 
 WIDEST = 20.0  # width in points of a line with the whole flow, if the columns have room

@@ -28,7 +28,8 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
 from attnprobe.core.wording import format_short, format_tick
-from attnprobe.render.figures.style import Drawing, width_of
+from attnprobe.render.figures.fonts import width_of
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import CARD, EXPECTED, INK, MAP, MUTED, RULE, SIGNED
 
 PAD = 16.0

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
+from attnprobe.render.figures.fonts import width_of
 from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LINE,
@@ -30,7 +31,7 @@ from attnprobe.render.figures.frame import (
     spread,
     step_of,
 )
-from attnprobe.render.figures.style import Drawing, width_of
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import MUTED
 
 _LEFT = 48.0  # room for the names of the layers and of their axis

@@ -20,6 +20,7 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE, Cells
 from attnprobe.core.printing import as_label
 from attnprobe.core.wording import format_short
+from attnprobe.render.figures.fonts import width_of
 from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LEAST_BAR,
@@ -40,7 +41,7 @@ from attnprobe.render.figures.frame import (
     spread,
     step_of,
 )
-from attnprobe.render.figures.style import Drawing, width_of
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import CARD, CONTRAST, EXPECTED, INK, MUTED, RULE
 
 MOST_WITH_DIGITS = 14

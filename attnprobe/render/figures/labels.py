@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from attnprobe.render.figures.style import width_of
+from attnprobe.render.figures.fonts import width_of
 
 _HIGH = 0.8  # a line of capitals and digits, in em
 _GAP = 1.5  # between a point and its name

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from attnprobe.core.charts import LayerPanel
 from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
+from attnprobe.render.figures.fonts import width_of
 from attnprobe.render.figures.frame import (
     BAR_ROOM,
     LINE,
@@ -26,7 +27,7 @@ from attnprobe.render.figures.frame import (
     spread,
     step_of,
 )
-from attnprobe.render.figures.style import Drawing, width_of
+from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import INK, MUTED
 
 _ROOM = 640.0  # all panels of a row

@@ -9,48 +9,48 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cbook import file_requires_unicode, open_file_cm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Affine2D, Transform
 
-from attnprobe.core.printing import display_width
 from attnprobe.render.figures.compact import compact
+from attnprobe.render.figures.fonts import OWN, families_for, warn_missing, with_boxes
 from attnprobe.render.palette import CARD, INK
+
+_FAMILY = "sans-serif"  # an SVG names the font and this family, for browsers without the font
 
 
 @contextmanager
 def _drawing() -> Iterator[None]:
     settings = matplotlib.rc_context(
         {
-            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so always available
+            "font.sans-serif": [OWN],
             "svg.fonttype": "none",
             "svg.hashsalt": "attnprobe",  # makes ids depend on the content only
             "svg.image_inline": True,
         }
     )
     with settings, warnings.catch_warnings():
-        # Glyphs that matplotlib's font lacks do not matter, because the browser has other fonts.
+        # In an SVG the browser has other fonts; `Drawing.draw` warns of the other formats.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         warnings.filterwarnings("ignore", r"Matplotlib .* does not support \w+ nat", UserWarning)
         yield
 
 
-def width_of(text: str, size: float) -> float:
-    """The estimated width of a text in points: 0.62 em for each terminal column."""
-    return 0.62 * size * display_width(text)
-
-
 class Drawing(Figure):
     """A figure on a light card with rounded corners, readable on any page.
 
-    Notebooks show it as SVG; `savefig` writes every format of matplotlib.
+    Notebooks show it as SVG; `savefig` writes every format of matplotlib. Formats other than SVG
+    use installed fonts for characters that matplotlib's own font lacks; for characters that no font
+    has, the drawing raises a MissingGlyphWarning once.
 
     Args:
         width, height: size in points.
@@ -60,6 +60,7 @@ class Drawing(Figure):
         super().__init__(
             figsize=(width / 72, height / 72), dpi=144, facecolor="none", frameon=False
         )
+        self._missing: tuple[str, ...] = ()
         self.points: Transform = Affine2D().scale(1 / 72) + self.dpi_scale_trans
         self.add_artist(
             FancyBboxPatch(
@@ -93,7 +94,7 @@ class Drawing(Figure):
             text,
             transform=self.points,
             fontsize=size,
-            fontfamily="sans-serif",
+            fontfamily=_FAMILY,
             fontweight="bold" if bold else "normal",
             color=color,
             horizontalalignment=align,
@@ -105,8 +106,27 @@ class Drawing(Figure):
         )
 
     def draw(self, renderer: RendererBase) -> None:
-        with _drawing():
+        is_svg = isinstance(self.canvas, FigureCanvasSVG)
+        with _drawing(), nullcontext() if is_svg else self._with_installed_fonts():
             super().draw(renderer)
+
+    @contextmanager
+    def _with_installed_fonts(self) -> Iterator[None]:
+        """Gives the texts fonts that have their characters, and boxes where no font has one."""
+        before = [(text, text.get_text()) for text in self.texts]
+        families, missing = families_for("".join(content for _, content in before))
+        if missing != self._missing:
+            self._missing = missing
+            warn_missing(missing)
+        for text, content in before:
+            text.set_text(with_boxes(content, missing))
+            text.set_fontfamily(families)
+        try:
+            yield
+        finally:
+            for text, content in before:
+                text.set_text(content)
+                text.set_fontfamily(_FAMILY)
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Saves as matplotlib does; an SVG is compacted and has no date or other metadata.
