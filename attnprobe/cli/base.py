@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -114,6 +115,24 @@ def with_load_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
         return run
 
     return decorate
+
+
+def to_file(path: Path | None) -> Path | None:
+    """The path of an output, checked before any work: the callback of an option."""
+    return _checked(path, as_json=False)
+
+
+def to_json_file(path: Path | None) -> Path | None:
+    """As `to_file`, for one of attnprobe's JSON files."""
+    return _checked(path, as_json=True)
+
+
+def _checked(path: Path | None, *, as_json: bool) -> Path | None:
+    if path is not None:
+        from attnprobe.results.files import check_output
+
+        check_output(path, as_json=as_json)
+    return path
 
 
 def warn_of(*models: Model) -> None:

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, to_file
 
 
 @app.command()
 def card(
     results: Annotated[Path, typer.Argument(help="Results file of --attn-json.")],
     file: Annotated[
-        Path | None, typer.Option("--card", help="Update this model card instead of printing.")
+        Path | None,
+        typer.Option(
+            "--card", help="Update this model card instead of printing.", callback=to_file
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="The model, where the run has several.")

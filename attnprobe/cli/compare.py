@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.cli.base import app, out, print_table, with_load_options
+from attnprobe.cli.base import app, out, print_table, to_file, to_json_file, with_load_options
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ def compare(
         ),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option("--json", help="Write the comparison to this file.")
+        Path | None,
+        typer.Option("--json", help="Write the comparison to this file.", callback=to_json_file),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with pictures to this file.")
+        Path | None,
+        typer.Option("--html", help="Write a page with pictures to this file.", callback=to_file),
     ] = None,
     *,
     options: LoadOptions,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, to_file
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
@@ -18,7 +18,7 @@ from attnprobe.core.wording import plural
 @app.command()
 def schema(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to this file.")
+        Path | None, typer.Option("--output", "-o", help="Write to this file.", callback=to_file)
     ] = None,
 ) -> None:
     """Print the JSON Schema of case files, for editors."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, to_json_file
 from attnprobe.cli.summary import folder
 
 
@@ -28,7 +28,11 @@ def gate(
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", help="Write the run's results to this file, once it is judged."),
+        typer.Option(
+            "--keep",
+            help="Write the run's results to this file, once it is judged.",
+            callback=to_json_file,
+        ),
     ] = None,
     init: Annotated[
         bool,
@@ -39,7 +43,8 @@ def gate(
         ),
     ] = False,
     json: Annotated[
-        Path | None, typer.Option("--json", help="Write the decision to this file.")
+        Path | None,
+        typer.Option("--json", help="Write the decision to this file.", callback=to_json_file),
     ] = None,
 ) -> None:
     """Run the suite, or judge its results, and say whether the model may be released.

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
+from attnprobe.cli.base import app, out, print_table, to_file, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.core.per_model import split_name
@@ -97,7 +97,8 @@ def mutants(
         ),
     ] = None,
     page: Annotated[
-        Path | None, typer.Option("--page", help="Write the tables as Markdown to this file.")
+        Path | None,
+        typer.Option("--page", help="Write the tables as Markdown to this file.", callback=to_file),
     ] = None,
     *,
     options: LoadOptions,

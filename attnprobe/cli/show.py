@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import ONE_MODEL, app, out, print_table, warn_of, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, out, print_table, to_file, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.wording import format_short
 from attnprobe.models.options import LoadOptions
@@ -94,7 +94,9 @@ def show(
     ] = True,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="With --heads: write .html, .svg or .png."),
+        typer.Option(
+            "--output", "-o", help="With --heads: write .html, .svg or .png.", callback=to_file
+        ),
     ] = None,
     *,
     options: LoadOptions,

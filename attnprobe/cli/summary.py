@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, out, to_file
 from attnprobe.core.errors import ResultsError
 
 
@@ -18,7 +18,10 @@ def summary(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Write here; by default to GITHUB_STEP_SUMMARY, else print."
+            "--output",
+            "-o",
+            help="Write here; by default to GITHUB_STEP_SUMMARY, else print.",
+            callback=to_file,
         ),
     ] = None,
     decision: Annotated[

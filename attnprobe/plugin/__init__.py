@@ -80,6 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from attnprobe.plugin.ledger import Ledger
 
+    options.check_outputs(config)
+
     _register(config, Ledger(config), _LEDGER)
     if several and config.pluginmanager.hasplugin("html"):
         from attnprobe.plugin.columns import ModelColumn

@@ -200,6 +200,25 @@ def _read(config: pytest.Config) -> Settings:
     )
 
 
+def check_outputs(config: pytest.Config) -> None:
+    """Checks the files that the run will write, before it loads a model.
+
+    Raises:
+        pytest.UsageError: a path leads to something that may not be replaced.
+    """
+    from attnprobe.core.errors import ResultsError
+    from attnprobe.results.files import check_output
+
+    chosen = settings(config)
+    for option, path in (("json", chosen.json), ("save", chosen.save)):
+        try:
+            if path is not None:
+                # What a baseline holds is checked when it is read.
+                check_output(path, as_json=option == "json")
+        except ResultsError as error:
+            raise pytest.UsageError(f"--attn-{option}: {error}") from None
+
+
 def header(config: pytest.Config) -> list[str]:
     """The lines for the header of a run: its models and warnings; empty without a model."""
     chosen = settings(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from attnprobe.core.errors import ResultsError
 from attnprobe.core.jsontext import refuse_duplicate_keys
 
 LOCK_TIMEOUT_S = 60
+_OWN = "attnprobe/"  # how the schema of each JSON file of attnprobe begins
 
 
 def is_same(left: Path, right: Path) -> bool:
@@ -23,6 +25,60 @@ def is_same(left: Path, right: Path) -> bool:
     if left.exists() and right.exists():
         return left.samefile(right)
     return left.resolve() == right.resolve()
+
+
+def check_output(path: Path, *, as_json: bool = False) -> None:
+    """Checks that a file may be written here. The commands ask before the work that it is for.
+
+    Links are followed: what counts is their target.
+
+    Args:
+        as_json: whether the file will be one of attnprobe's JSON files, which replaces only such a
+            file or an empty one.
+
+    Raises:
+        ResultsError: a device, FIFO, socket or folder is there, or a file of another program.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return  # a parent that is no folder fails the write
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be written: {error}") from None
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
+        raise ResultsError(f"{path} is {kind}, which is not replaced; name a file")
+    if as_json:
+        _check_replaced(path)
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _check_replaced(path: Path) -> None:
+    """Raises ResultsError if a file holds something other than JSON of attnprobe."""
+    try:
+        with path.open("rb") as file:
+            # The first bytes of a binary file, which may be large, tell that it is no JSON.
+            head = file.read(64)
+            data = head + file.read() if b"\0" not in head else head
+        value = json.loads(data) if data else {"schema": _OWN}
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        value = None
+    if value is None:
+        raise ResultsError(f"{path} is not JSON, so it is not replaced; name another file")
+    if isinstance(value, dict) and not str(value.get("schema")).startswith(_OWN):
+        raise ResultsError(
+            f"{path} was not written by attnprobe, so it is not replaced; name another file"
+        )
 
 
 def write_json(path: Path, value: object, *, check: Callable[[Path], None] | None = None) -> None:
@@ -36,7 +92,7 @@ def write_json(path: Path, value: object, *, check: Callable[[Path], None] | Non
 
     Raises:
         ResultsError: the value contains NaN, an infinity or a type that JSON does not have, or the
-            file cannot be written.
+            file cannot be written, or the path fails `check_output`.
     """
     data = encode(path, value)
     try:
@@ -56,8 +112,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     file, which stays behind only if the writer is killed.
 
     Raises:
-        ResultsError: the file cannot be written.
+        ResultsError: the file cannot be written, or the path fails `check_output`.
     """
+    check_output(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path.resolve(), data, scratch=f"{secrets.token_hex(8)}.tmp")
@@ -75,9 +132,20 @@ def encode(path: Path, value: object) -> bytes:
 
 
 def locked(path: Path) -> FileLock:
+    """The lock for writing a JSON file: an empty file `<name>.lock` beside it.
+
+    Raises:
+        ResultsError: the path fails `check_output`, or a file of another program has the name of
+            the lock.
+    """
+    check_output(path, as_json=True)
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_TIMEOUT_S)
+    lock = path.with_name(f"{path.name}.lock")
+    check_output(lock)
+    if lock.exists() and lock.stat().st_size:  # locking would empty it
+        raise ResultsError(f"{path}: cannot be written: its lock {lock} is a file of another use")
+    return FileLock(lock, timeout=LOCK_TIMEOUT_S)
 
 
 def replace_file(path: Path, data: bytes, *, scratch: str) -> None:
