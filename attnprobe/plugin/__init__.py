@@ -226,3 +226,10 @@ def pytest_html_results_table_row(report: pytest.TestReport, cells: list[str]) -
     for index, cell in enumerate(cells):
         if cell.startswith('<td class="col-testId">'):
             cells[index] = cell.replace(report.nodeid, html.escape(report.nodeid))
+    facts = getattr(report, REPORT, None)
+    if facts is not None and facts["page"] is not None:
+        from attnprobe.plugin.report_page import anchor_of
+        from attnprobe.render.web.report import case_link
+
+        link = case_link(anchor_of(report.nodeid))
+        cells[-1] = cells[-1].replace("</td>", f"{link}</td>")

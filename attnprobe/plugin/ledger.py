@@ -26,9 +26,10 @@ from attnprobe.plugin.keys import (
 )
 from attnprobe.plugin.options import settings
 from attnprobe.plugin.order_control import habits_of
+from attnprobe.plugin.report_page import report_page
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.web.changes import changes_section
-from attnprobe.render.web.overview import overview_section
+from attnprobe.render.web.report import cases_section, report_section
 from attnprobe.results.environment import environment
 from attnprobe.results.files import is_same, write_json
 from attnprobe.results.records import (
@@ -39,7 +40,6 @@ from attnprobe.results.records import (
     RelationResult,
     Results,
 )
-from attnprobe.results.summary import in_words, suite_counts
 from attnprobe.run.explain import harmless
 
 # The exit codes of a run that pytest went through to its end, whether or not tests failed.
@@ -84,6 +84,9 @@ class Ledger:
         self._may_be_empty = "strict" not in chosen.given
         self._needs_probes = bool({"save", "compare"} & chosen.given)
         self._cases: dict[str, dict[str, Any]] = {}
+        # What the HTML report shows of each item, and pytest-html's own object for its title.
+        self._pages: dict[str, dict[str, Any]] = {}
+        self._html: Any = None
         self._relations: set[str] = set()
         self._models: dict[str, dict[str, Any]] = {}
         # Suites that have a case for any model, and suites that have a case for a certain model.
@@ -124,6 +127,7 @@ class Ledger:
         facts = getattr(report, REPORT, None)
         if facts is not None:
             self._cases[report.nodeid] = facts["case"] | {"duration_s": 0.0}
+            self._pages[report.nodeid] = facts["page"] or {}
             if facts["is_relation"]:
                 self._relations.add(report.nodeid)
             (self._bound if facts["is_bound"] else self._free).add(facts["case"]["suite"])
@@ -342,11 +346,22 @@ class Ledger:
         if self._path is not None:
             terminalreporter.write_sep("-", f"attnprobe results: {self._path}")
 
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_html_report_title(self, report: Any) -> None:
+        self._html = report
+        self._untitled = report.title
+        # The section shows what known gaps and skipped tests are; their rows stay folded.
+        if report.data["renderCollapsed"] == ["passed"]:
+            report.set_data("renderCollapsed", ["passed", "xfailed", "skipped"])
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        shown = None
         if self._found is not None and self._found.items:
-            suites = suite_counts(self._found.items)
-            prefix.append(str(overview_section(f"{in_words(self._found)}.", suites)))
+            shown = report_page(self._found, self._pages, complaints=self._complaints)
+            if self._html is not None and self._html.title == self._untitled:
+                self._html.title = shown.verdict
+            prefix.append(str(report_section(shown)))
         for title, comparison, notes in self._comparisons():
             section = changes_section(
                 title,
@@ -356,6 +371,8 @@ class Ledger:
                 notes=(*self._complaints, *comparison.warnings, *notes),
             )
             prefix.append(str(section))
+        if shown is not None:
+            prefix.append(str(cases_section(shown)))
 
     def _comparisons(self) -> Iterator[tuple[str, Comparison, list[str]]]:
         """Yields title, comparison and notes: of the baseline first, then of each further model."""

@@ -18,7 +18,7 @@ from attnprobe.core.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.core.verdicts import Outcome
 from attnprobe.core.wording import format_seconds
 from attnprobe.plugin import reports
-from attnprobe.plugin.album import Album
+from attnprobe.plugin.case_page import case_page, relation_page
 from attnprobe.plugin.identity import identity, is_probe
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
@@ -167,19 +167,24 @@ class Session:
         facts = self._facts(item, judged)
         setattr(report, REPORT, facts)
         self._note(item, report, reports.properties(facts["case"]["expectations"], facts["model"]))
-        if not self.draws or not (judged or related):
-            return
+        if self.draws and (judged or related):
+            facts["page"] = self._page(judged, related, facts["case"]["model"], report.failed)
+
+    def _page(
+        self,
+        judged: Sequence[Judged],
+        related: RelationFinding | None,
+        model: str,
+        failed: bool,
+    ) -> dict[str, Any]:
+        """The data of an item's part of the HTML report."""
         figures = self.settings.figures
-        pictures = figures == "all" or (figures == "failed" and report.failed)
+        pictures = figures == "all" or (figures == "failed" and failed)
         if related is not None:
-            name = facts["case"]["model"]
-            grid = functools.partial(self._grid, name) if pictures else None
-            content = reports.relation_html(related, name, grid=grid, album=self._album)
-        else:
-            content = reports.html(
-                judged, pictured=self._pictured if pictures else None, album=self._album
-            )
-        vars(report)["extras"] = [*getattr(report, "extras", []), reports.extra(content)]
+            grid = functools.partial(self._grid, model) if pictures else None
+            return relation_page(related, grid=grid)
+        pictured = functools.partial(self._pictured, failed=failed) if pictures else None
+        return case_page(judged, pictured=pictured, failed=failed)
 
     def _grid(self, model: str, finding: RelationFinding, found: Accuracy) -> HeadGrid:
         """The accuracy of single heads on a relation; may take a further pass over the corpus."""
@@ -191,19 +196,12 @@ class Session:
             batch_tokens=self.settings.batch_tokens,
         )
 
-    @functools.cached_property
-    def _album(self) -> Album:
-        """The cached pictures, in pytest's cache; without cache under `-p no:cacheprovider`."""
-        cache = getattr(self.config, "cache", None)
-        if cache is None:
-            return Album(None)
-        album = Album(cache.mkdir("attnprobe-pictures"))
-        album.trim()
-        return album
+    def _pictured(self, judged: Judged, *, failed: bool) -> Judged:
+        """The expectation with the weights for its picture.
 
-    def _pictured(self, judged: Judged) -> Judged:
-        """The expectation with the weights for its picture; may take a further forward pass."""
-        if judged.finding.matrix is not None:
+        For an item that failed it takes a further forward pass, to see the pair in all layers.
+        """
+        if judged.finding.matrix is not None and not failed:
             return judged
         finding = self.runner(judged.model, []).pictured(judged.finding)
         return judged._replace(finding=finding)
@@ -228,6 +226,7 @@ class Session:
             "is_bound": getattr(stated, "model", None) is not None,
             "model": self._describe_model(model, case["model"]) if model else None,
             "collected": self._collected(item.session),
+            "page": None,
         }
 
     def _describe_model(self, model: Model, name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ import numpy as np
 from attnprobe.attention import Reader, answers, mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import WHOLE_PICTURE, LayerPanel, Picture
+from attnprobe.core.charts import WHOLE_PICTURE, HeadGrid, LayerPanel, Picture
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
@@ -40,8 +40,7 @@ from attnprobe.words.heads import HeadSet
 
 # The number of texts that are measured together.
 BLOCK = 64
-# Rules on two words of one row. If one fails, the report shows the other heads of its layer; other
-# rules have their own charts.
+# Rules on two words of one row, whose other heads the report shows; other rules have charts.
 WORD_PAIRS = ("attends", "ignores")
 # The most texts of a file that chance rates are taken over.
 CONTROLS = 64
@@ -61,6 +60,7 @@ class Finding:
         matrix: the weights `[target, source]` of the verdict's picture; rows that were not captured
             are NaN. None without pictures.
         panel: all heads of the deciding layer, for a picture beside the first.
+        pair: the weight of the verdict's word pair in every head that was captured.
         chosen_elsewhere: head sets of the lock file that were chosen on other weights.
     """
 
@@ -70,6 +70,7 @@ class Finding:
     error: AttnprobeError | None
     matrix: Floats | None = None
     panel: LayerPanel | None = None
+    pair: HeadGrid | None = None
     chosen_elsewhere: tuple[HeadSet, ...] = ()
 
 
@@ -227,16 +228,21 @@ class Runner:
         )
 
     def pictured(self, finding: Finding) -> Finding:
-        """The finding with the weights of its picture, which takes another pass."""
+        """The finding with the weights of its picture, which takes another pass.
+
+        That pass captures the rows of the word pair in all layers as well.
+        """
         if finding.verdict is None or finding.verdict.picture is None or finding.encoding is None:
             return finding
         picture = finding.verdict.picture
         layers = tuple(sorted({head.layer for head in picture.heads}))
         need = Need(finding.encoding.sample, picture.site, layers, picture.rows)
-        need = _whole(need, finding.encoding)
-        (rows,) = self.model.collect([need], batch_tokens=self._batch_tokens)
-        panel = _panel(rows, expectation=finding.expectation, verdict=finding.verdict)
-        return replace(finding, matrix=_matrix(rows, picture), panel=panel)
+        every = replace(need, layers=finding.encoding.site(picture.site).layers)
+        rows, in_all = self.model.collect(
+            [_whole(need, finding.encoding), every], batch_tokens=self._batch_tokens
+        )
+        shown = replace(finding, matrix=_matrix(rows, picture))
+        return _with_other_heads(shown, rows, in_all)
 
     def _discard_plans(self, *, before: Case) -> None:
         place = self._order.get(before, -1)
@@ -356,8 +362,8 @@ class Runner:
             return Finding(expectation, plan.encoding, verdict, None)
         rows = _at_site([plan.found[need] for need in plan.pictured], verdict.picture)
         matrix = _matrix(rows, verdict.picture)
-        panel = _panel(rows, expectation=expectation, verdict=verdict)
-        return Finding(expectation, plan.encoding, verdict, None, matrix, panel)
+        shown = Finding(expectation, plan.encoding, verdict, None, matrix)
+        return _with_other_heads(shown, rows, rows)
 
     def _with_chance(self, verdict: Verdict, pair: WordPair | None, suite: _Suite) -> Verdict:
         """The verdict with its chance rate; it becomes vacuous if it holds for too many pairs."""
@@ -433,17 +439,41 @@ def _matrix(rows: Rows, picture: Picture) -> Floats:
     return matrix
 
 
-def _panel(rows: Rows, *, expectation: Expectation, verdict: Verdict) -> LayerPanel | None:
-    """All heads of the deciding layer, to see which would pass a word pair that did not.
+def _with_other_heads(finding: Finding, rows: Rows, of_pair: Rows) -> Finding:
+    """The finding on a word pair with the weights of other heads than the deciding one.
 
-    None if the verdict passed, if heads of several layers decided, or if the text is too long.
+    Args:
+        rows: the rows of the text in the deciding layers.
+        of_pair: the rows of the word pair in all layers that were captured.
     """
-    picture = verdict.picture
-    if picture is None or verdict.outcome == "passed" or expectation.rule.kind not in WORD_PAIRS:
-        return None
+    picture = finding.verdict.picture if finding.verdict else None
+    if picture is None or finding.expectation.rule.kind not in WORD_PAIRS:
+        return finding
+    return replace(finding, panel=_panel(rows, picture), pair=_pair(of_pair, picture))
+
+
+def _panel(rows: Rows, picture: Picture) -> LayerPanel | None:
+    """All heads of the deciding layer, to see which others attend to the same words.
+
+    None if heads of several layers decided, or if the text is too long.
+    """
     layers = {head.layer for head in picture.heads}
     whole = len(rows.positions) == len(rows.queries)
     if len(layers) > 1 or not whole or len(rows.keys) > WHOLE_PICTURE:
         return None
     (layer,) = layers
     return LayerPanel(rows.site, layer, rows.weights[layer], picture.heads)
+
+
+def _pair(rows: Rows, picture: Picture) -> HeadGrid:
+    """The weight of a picture's word pair in every head of the captured layers.
+
+    It is the sum over the tokens of the word attended to, the mean over those of the word that
+    attends (Clark et al. 2019, section 4.1).
+    """
+    layers = tuple(sorted(rows.weights))
+    scores = np.full((len(layers), max(len(rows.weights[at]) for at in layers)), np.nan, np.float32)
+    for place, layer in enumerate(layers):
+        weights = rows.at(layer, picture.rows)[:, :, list(picture.expected)]
+        scores[place, : len(weights)] = weights.sum(axis=2).mean(axis=1)
+    return HeadGrid("weight of the pair", layers, scores, picture.heads)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from attnprobe.run.explain import unknown_line
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.inner_runs import TinyModels
 from tests.support.made_up import encoding
+from tests.support.report_pages import details
 from tests.support.tokenizers_small import build
 
 Run = Callable[..., pytest.RunResult]
@@ -281,6 +279,4 @@ def test_unknown_tokens_of_a_text_stand_in_report_and_results_p44(
         "plain": (),
     }
     assert [entry.outcome for entry in found["named"].expectations] == ["error"]
-    page = Path("r.html").read_text(encoding="utf-8")
-    (data,) = re.findall(r'data-jsonblob="([^"]*)"', page)
-    assert line in json.dumps(json.loads(html.unescape(data)), ensure_ascii=False)
+    assert line in details("judged", "r.html")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import base64
+import math
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import scipy.stats
 
-from attnprobe.render.web.overview import SuiteCount, overview_section
+from attnprobe.core.texts import Sample
+from attnprobe.models import Model
+from attnprobe.render.web.report import (
+    ReportCase,
+    ReportPage,
+    State,
+    SuiteLine,
+    cases_section,
+    report_section,
+)
 from attnprobe.results.records import read_results
-from tests.support.inner_runs import LOADS_TINY, SLOW
-from tests.support.report_pages import Page
-from tests.support.svg import texts
+from tests.support.eager import eager_weights
+from tests.support.inner_runs import LOADS_TINY, SLOW, TinyModels
+from tests.support.report_pages import Page, details, maps, shown_cases
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
@@ -47,51 +56,48 @@ CASES = """
   expect:
     - attends: {from: barks, to: dog, heads: L7H1, min: 0.99}
 """
-SVG = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
+
+
+def eager_maps(model: Model) -> np.ndarray:
+    """transformers' own weights of the cases' text, `[layer, head, target, source]`."""
+    layers = eager_weights(model, Sample("The dog barks."), "encoder")
+    return np.stack([layers[layer] for layer in sorted(layers)])
+
+
+# The tokens of the words of that text: each letter is a token, after one special token.
+THE, DOG, BARKS = [1, 2, 3], [5, 6, 7], [9, 10, 11, 12, 13]
+
+
+def eager_pair(model: Model) -> np.ndarray:
+    """The weight of barks → dog in each head, `[layer, head]`."""
+    return eager_maps(model)[:, :, BARKS][..., DOG].sum(axis=-1).mean(axis=-1)
 
 
 def report(path: str = "report.html") -> Page:
     return Page(Path(path).read_text(encoding="utf-8"))
 
 
-def shown(page: Page, name: str) -> str:
-    """The HTML that the plugin adds to the first row of a case, "" for none."""
-    (key,) = [key for key in page.tests if key.endswith(name)]
-    return "".join(extra["content"] for extra in page.tests[key][0]["extras"])
+def cells(table: str) -> list[str]:
+    """The texts of the cells of a map, row by row."""
+    return re.findall(r"<td class=[^>]*>([^<]*)", table)
 
 
-def pictures(page: Page, name: str) -> list[str]:
-    return [base64.b64decode(data).decode() for data in SVG.findall(shown(page, name))]
+def words(html: str) -> str:
+    """The text of a piece of HTML, its blanks joined."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
-class Cells(HTMLParser):
-    """The texts of the table cells of a page, a list for each row."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        elif tag == "td" and self.rows:
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data.replace("\N{NO-BREAK SPACE}", " ")
+def suites(path: str = "report.html") -> list[str]:
+    """The line of each suite in words."""
+    text = Path(path).read_text(encoding="utf-8")
+    listed = text[text.index('<ul class="attn-suites">') :]
+    return [words(line) for line in listed[: listed.index("</ul>")].split("<li>")[1:]]
 
 
-def overview(path: str = "report.html") -> tuple[str, list[list[str]]]:
-    """The sentence and the rows of the section that the report starts with."""
-    found = re.search(
-        r"<section[^>]*><h2[^>]*>Attention checks</h2><p[^>]*>(.*?)</p>(.*?)</section>",
-        Path(path).read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    assert found is not None
-    return found[1], [row for row in Cells(found[2]).rows if row]
+def run_sentence(path: str = "report.html") -> str:
+    text = Path(path).read_text(encoding="utf-8")
+    (found,) = re.findall(r'<p class="attn-sentence-of-run">(.*?)</p>', text)
+    return str(found)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -115,44 +121,127 @@ def test_the_report_starts_with_how_many_checks_of_each_suite_hold(
         pytester.runpytest_subprocess(*SLOW, *told)
     else:
         probe("--html=report.html")
-    sentence, rows = overview()
     # Of five cases in x: one holds, one fails, one cannot be measured, one is skipped, one a gap.
-    assert sentence == (
+    assert run_sentence() == (
         "1 of 6 attention checks does not hold, 1 could not be measured, 1 is a known gap, "
         "1 was skipped."
     )
+    title = "attnprobe: 1 of 6 checks fails, 1 could not be measured"
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert f'<title id="head-title">{title}</title>' in page
+    assert f'<h1 id="title">{title}</h1>' in page
     one_of_three, four_of_four = (
         scipy.stats.binomtest(k, n).proportion_ci(method="wilson") for k, n in ((1, 3), (4, 4))
     )
-    assert rows == [
-        [
-            *("2 failed", "pronouns", "tiny", "1 of 3"),
-            *(f"{one_of_three.low:.1%} to {one_of_three.high:.1%}", "1", "mean of 12 heads"),
-        ],
-        [
-            *("holds", "others", "tiny", "4 of 4"),
-            *(f"{four_of_four.low:.1%} to {four_of_four.high:.1%}", "", "L1H1, L0H0, L0H2"),
-        ],
+    assert suites() == [
+        "1 failed pronouns tiny 1 failed 1 not measured 1 passed 1 known gap 1 skipped "
+        f"1 of 3 hold ({one_of_three.low:.1%} to {one_of_three.high:.1%}) "
+        "decided by mean of 12 heads",
+        "holds others tiny 4 passed "
+        f"4 of 4 hold ({four_of_four.low:.1%} to {four_of_four.high:.1%}) "
+        "decided by L1H1, L0H0, L0H2",
     ]
+
+
+def test_the_failures_stand_before_the_suites_and_lead_to_their_cases(
+    probe: Run, write_cases: Write
+) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-json=r.json")
+    text = Path("report.html").read_text(encoding="utf-8")
+    start, end = text.index('<ol class="attn-failures">'), text.index("</ol>")
+    assert end < text.index('<ul class="attn-suites">') < text.index('id="report-cases"')
+    lines = text[start:end].split("<li>")[1:]
+    (failed,) = [case for case in read_results(Path("r.json")).cases if case.id == "fails"]
+    observed = failed.expectations[1].bounds[0].observed
+    assert [words(line) for line in lines] == [
+        f"failed fails barks → dog over The weight {observed:.3f}, demanded >= 0.990 "
+        "pronouns · tiny",
+        "not measured unmeasured barks → dog layer 7 has no attention at the encoder site; layers "
+        "with attention: 0 to 2 pronouns · tiny",
+    ]
+    cases = shown_cases()
+    for line, name in zip(lines, ("fails", "unmeasured"), strict=True):
+        assert f'href="#{cases[name].anchor}"' in line
+        # The row of pytest-html has nothing but a link to the same case.
+        ((row,),) = [rows for key, rows in report().tests.items() if key.endswith(name)]
+        assert f'href="#{cases[name].anchor}"' in row["resultsTableRow"][-1]
+        assert row["extras"] == []
+
+
+def test_failing_cases_are_open_and_need_no_script(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-figures=all")
+    found = {
+        name: (case.state, case.opened, case.needs_script) for name, case in shown_cases().items()
+    }
+    assert found == {
+        "fails": ("failed", True, False),
+        "unmeasured": ("error", True, False),
+        "holds": ("passed", False, True),
+        "gap": ("gap", False, True),
+        "later": ("skipped", False, False),
+    }
+    # Only what no script needs to build keeps its colours without a style sheet.
+    assert "bgcolor=" in details("fails")
+    assert "bgcolor=" not in details("holds") + details("gap")
+
+
+def test_a_suite_with_doubtful_passes_does_not_look_green() -> None:
+    counts: dict[State, int] = {"passed": 3, "vacuous": 1, "gap": 2}
+    line = SuiteLine("s", "m", counts, "4 of 4", "", "")
+    assert line.badge == ("vacuous", "1 vacuous")
+    assert [(part.badge, part.text) for part in line.segments] == [
+        ("vacuous", "1 vacuous"),
+        ("passed", "3 passed"),
+        ("unjudged", "2 known gap"),
+    ]
+    assert sum(part.width for part in line.segments) == pytest.approx(100)
+    assert SuiteLine("s", "m", {"passed": 3, "borderline": 1}, "", "", "").badge[0] == "borderline"
+    assert SuiteLine("s", "m", {"passed": 3, "gap": 1}, "", "", "").badge == ("passed", "holds")
+
+
+def test_a_title_that_the_project_gives_is_kept(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest("def pytest_html_report_title(report): report.title = 'Ours'")
+    write_cases(CASES)
+    probe("--html=report.html")
+    assert '<h1 id="title">Ours</h1>' in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_the_title_counts_other_tests_that_fail(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile("def test_other(): assert False")
+    write_cases(CASES)
+    write_cases("- {id: broken}", name="broken.attn.yaml")
+    probe("--html=report.html", "-k", "holds or other", "--continue-on-collection-errors")
+    title = "attnprobe: the check holds, 1 file could not be read, 1 other test fails"
+    assert f'<h1 id="title">{title}</h1>' in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_the_start_of_the_report_counts_what_was_not_judged(probe: Run, write_cases: Write) -> None:
     write_cases(CASES)
     probe("--html=report.html", "-k", "gap or later")
-    assert overview() == (
-        "No attention check was judged, 1 is a known gap, 1 was skipped, 3 were deselected.",
-        [["not judged", "pronouns", "tiny", "0 of 0", "", "1", ""]],
+    assert run_sentence() == (
+        "No attention check was judged, 1 is a known gap, 1 was skipped, 3 were deselected."
     )
+    assert suites() == ["not judged pronouns tiny 1 known gap 1 skipped 0 of 0 hold"]
 
 
 def test_the_start_of_the_report_shows_names_as_they_are_p31() -> None:
     name = "<script>alert(1)</script>\x1b"
-    count = SuiteCount(name, name, held=1, judged=2, gaps=0, heads=(name,) * 9)
-    made = str(overview_section(name, [count]))
-    assert "<script" not in made
-    assert "\x1b" not in made
-    assert made.count("&lt;script&gt;alert(1)&lt;/script&gt;&lt;U+001B&gt;") == 6
-    assert "and 6 more" in made
+    case = ReportCase("case-a-1", name, name, name, name, "failed", name, name, name)
+    suite = SuiteLine(name, name, {"failed": 1}, "0 of 1", "", name)
+    page = ReportPage(name, name, (name,), (name,), (suite,), (case, case))
+    verdict, cases = str(report_section(page)), str(cases_section(page))
+    shown = "&lt;script&gt;alert(1)&lt;/script&gt;&lt;U+001B&gt;"
+    assert verdict.count(shown) == 3 + 3 + 2 * 5
+    assert cases.count(shown) == 2 * 7
+    assert cases.count("<script") == 1
+    assert "<script" not in verdict
+    assert "\x1b" not in verdict + cases
 
 
 def test_a_report_of_other_tests_alone_does_not_start_with_checks(
@@ -160,7 +249,9 @@ def test_a_report_of_other_tests_alone_does_not_start_with_checks(
 ) -> None:
     pytester.makepyfile("def test_other(): pass")
     probe("--html=report.html").assert_outcomes(passed=1)
-    assert "Attention checks" not in Path("report.html").read_text(encoding="utf-8")
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert 'id="report-verdict"' not in text
+    assert '<h1 id="title">report.html</h1>' in text
 
 
 @pytest.mark.parametrize("arguments", [[], ["--self-contained-html"]])
@@ -183,22 +274,23 @@ def test_which_cases_get_pictures(
     chosen = [] if figures == "failed" else [f"--attn-figures={figures}"]
     result = probe("--html=report.html", *arguments, *chosen)
     result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
-    page = report()
-    assert {name: len(pictures(page, name)) for name in expected} == expected
+    assert {name: len(maps(details(name))) for name in expected} == expected
     # A row for each bound: one of the two expectations that fail has a contrast as well.
     for name, rows in {"holds": 1, "fails": 3, "gap": 1, "unmeasured": 1}.items():
-        assert shown(page, name).count("<table") == 1
-        assert shown(page, name).count("<tr>") == 1 + rows
-    assert shown(page, "later") == ""
+        (table,) = re.findall(r'<table class="attn-table">.*?</table>', details(name), re.DOTALL)
+        assert table.count("<tr>") == 1 + rows
+    assert details("later") == ""
 
 
 def test_a_known_gap_has_its_reason_and_the_run_its_models(probe: Run, write_cases: Write) -> None:
     write_cases(CASES.replace("xfail: known", "xfail: a <b> word is not found"))
-    probe("--html=r.html")
-    page = Page(Path("r.html").read_text(encoding="utf-8"))
-    assert "known gap: a &lt;b&gt; word is not found" in shown(page, "gap")
-    assert "known gap" not in shown(page, "fails")
-    assert "tiny, float32, device auto" in Path("r.html").read_text(encoding="utf-8")
+    probe("--html=report.html")
+    assert "known gap: a &lt;b&gt; word is not found" in details("gap")
+    assert "known gap" not in details("fails")
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert "tiny, float32, device auto" in text
+    (model,) = re.findall("<li>(tiny: [^<]*)</li>", text)
+    assert re.fullmatch("tiny: BertModel, 3 layers of 4 heads, float32 on cpu(, .*)?", model)
 
 
 def test_every_judged_case_shows_its_text(
@@ -214,15 +306,25 @@ def test_every_judged_case_shows_its_text(
         """
     )
     probe("--html=report.html")
-    page = report()
-    paragraph = re.compile("<p class=.attnprobe attn-text.>(.*?)</p>")
-    assert paragraph.findall(shown(page, "holds")) == ["The &lt;b&gt; dog barks."]
-    assert paragraph.findall(shown(page, "fails")) == ["The dog barks."]
-    assert paragraph.findall(shown(page, "test_two")) == ["The dog barks.", "Old men saw her"]
+    paragraph = re.compile(r'<p class="attn-sentence" dir="auto">(.*?)</p>')
+
+    def texts(name: str) -> list[str]:
+        return [words(text) for text in paragraph.findall(details(name))]
+
+    assert texts("holds") == ["<s> T h e < b > d o g b a r k s . </s>"]
+    assert texts("fails") == ["<s> T h e d o g b a r k s . </s>"] * 2
+    assert texts("test_two") == [
+        "<s> T h e d o g b a r k s . </s>",
+        "<s> O l d m e n s a w h e r </s>",
+        "<s> T h e d o g b a r k s . </s>",
+    ]
+    # What is in sight without a script, and what the search finds.
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert '<p class="attn-text">The &lt;b&gt; dog barks.</p>' in text
 
 
 @pytest.mark.parametrize(
-    "where", ["attnprobe.attention.draw", "attnprobe.run.runner.Runner.pictured"]
+    "where", ["attnprobe.plugin.case_page.attention_map", "attnprobe.run.runner.Runner.pictured"]
 )
 def test_a_fault_in_a_drawing_is_a_note_and_the_run_goes_on(
     probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch, where: str
@@ -230,13 +332,13 @@ def test_a_fault_in_a_drawing_is_a_note_and_the_run_goes_on(
     def fault(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("<img src=x onerror=alert(1)>")
 
-    monkeypatch.setattr(where.replace("attention.draw", "plugin.reports.draw"), fault)
+    monkeypatch.setattr(where, fault)
     write_cases(CASES)
     result = probe("--html=report.html", "--attn-json=r.json")
     result.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
     note = "no picture: ZeroDivisionError: &lt;img src=x onerror=alert(1)&gt;"
-    assert shown(report(), "fails").count(note) == 2
-    assert shown(report(), "fails").count("<table") == 1
+    assert details("fails").count(note) == 2
+    assert details("fails").count("<table") == 1
     assert len(read_results(Path("r.json")).cases) == 5
 
 
@@ -246,46 +348,82 @@ def test_a_fault_in_the_table_is_a_note_too(
     def fault(_: object) -> str:
         raise KeyError("odd")
 
-    monkeypatch.setattr("attnprobe.plugin.reports.expectations_table", fault)
+    monkeypatch.setattr("attnprobe.plugin.case_page.expectations_table", fault)
     write_cases(CASES)
     probe("--html=report.html").assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, errors=1)
-    assert "no table: KeyError: " in shown(report(), "holds")
+    assert "no table: KeyError: " in details("holds")
 
 
-def test_the_picture_shows_the_head_and_the_words(probe: Run, write_cases: Write) -> None:
+def test_a_map_shows_the_weights_of_the_head_to_three_decimals(
+    probe: Run, write_cases: Write, tiny: TinyModels
+) -> None:
     write_cases(CASES.replace("min: 0.99}", "heads: L1H2, min: 0.99}", 1))
     probe("--html=report.html", "-k", "fails", "--attn-json=r.json")
-    drawn = pictures(report(), "fails")[1]
-    ElementTree.fromstring(drawn)
-    assert "tiny · L1H2 · fails" in drawn
-    assert "attention weight" in drawn
+    shown = details("fails")
+    drawn = maps(shown)[1]
+    weights = eager_maps(tiny.model)[1, 2]
+    # A text of more than 14 tokens shows its numbers when a cell is pointed at.
+    told = np.array(cells(drawn), float).reshape(weights.shape)
+    assert np.allclose(told, weights, atol=0.0006)
+    assert len(re.findall(r'<th scope="col"', drawn)) == len(weights) == 16
+    marks = np.array(re.findall(r'<td class="m\d+([^"]*)"', drawn)).reshape(weights.shape)
+    for mark, columns in ((" e", DOG), (" c", THE)):
+        assert np.argwhere(marks == mark).tolist() == [[row, at] for row in BARKS for at in columns]
+    assert {column for _, column in np.argwhere(marks == " s").tolist()} == {0, 15}
+    # The sentence is tinted by the mean row of barks; its scale is that of the words.
+    row = weights[BARKS].mean(axis=0)
+    top = row[1:15].max()
+    spans = re.findall(r'<span class="m(\d+)([^"]*)">', shown.split("<article")[2])
+    for at in (*THE, *DOG, *BARKS):
+        assert int(spans[at][0]) == math.floor(31 * round(float(row[at]), 3) / top + 0.5)
+    roles = {at: role.strip() for at, (_, role) in enumerate(spans) if role.strip()}
+    assert roles == (
+        dict.fromkeys(THE, "attn-over")
+        | dict.fromkeys(DOG, "attn-to")
+        | dict.fromkeys(BARKS, "attn-from")
+        | {0: "s", 15: "s"}
+    )
     (case,) = read_results(Path("r.json")).cases
-    table = shown(report(), "fails")
     for text in ("barks → dog over The", "L1H2", "&gt;= 0.990", "failed", "passed"):
-        assert text in table
-    assert f"{case.expectations[1].bounds[0].observed:.3f}" in table
+        assert text in shown
+    assert f"{case.expectations[1].bounds[0].observed:.3f}" in shown
 
 
-def test_a_failed_word_pair_is_shown_beside_all_heads_of_its_layer(
-    probe: Run, write_cases: Write
+def test_a_failed_word_pair_is_shown_in_every_head(
+    probe: Run, write_cases: Write, tiny: TinyModels
 ) -> None:
     one_head = CASES.replace("dog, max: 0.99", "dog, heads: L1H2, max: 0.99")
     write_cases(one_head.replace("over: The, min: 0.99", "over: The, heads: L1H2, min: 0.99"))
-    probe("--html=report.html", "--attn-figures=all")
-    page = report()
-    # The pair that holds, the one that does not, and the other heads of that one's layer.
-    held, failed, panel = pictures(page, "fails")
-    assert "tiny · all heads of layer 1 · fails" in panel
-    assert {f"L1H{number}" for number in range(4)} <= set(texts(panel))
-    assert re.findall(r'id="(decided-\w+)"', panel) == ["decided-L1H2"]
-    assert not re.search(r'id="decided-', held + failed)
-    content = shown(page, "fails")
-    folded = content[content.index("<details") : content.index("</details>")]
-    assert "all heads of layer 1</summary>" in folded
-    assert len(SVG.findall(folded)) == 1
-    # What holds has its heatmap alone; the mean of all heads has no deciding layer.
-    assert [len(pictures(page, name)) for name in ("holds", "gap")] == [1, 1]
-    assert "<details" not in shown(page, "holds") + shown(page, "gap")
+    probe("--html=report.html")
+    of_pair = eager_pair(tiny.model)
+    failed = details("fails").split("<article")[2]
+    # A grid of three layers and four heads, with the deciding head outlined.
+    grid = failed[failed.index("weight of the pair of every head") :]
+    assert np.allclose([float(cell) for cell in cells(grid)], of_pair.ravel(), atol=0.0006)
+    (outlined,) = [at for at, mark in enumerate(re.findall(r'<td class="m\d+( e)?"', grid)) if mark]
+    assert divmod(outlined, 4) == (1, 2)
+    others = of_pair.copy()
+    others[1, 2] = -1
+    layer, head = np.unravel_index(int(others.argmax()), others.shape)
+    nearest = f"best other head for this pair: L{layer}H{head}, weight {others.max():.2f}"
+    assert f"{nearest} (of 3 layers)" in failed
+    # The heads of the layer as small pictures, each with its weight.
+    panel = failed[failed.index("all heads of layer 1</summary>") :]
+    captions = re.findall(r"<figcaption>(L[^<]*)</figcaption>", panel)
+    assert captions == [
+        f"L1H{at} {of_pair[1, at]:.2f}{' decides' if at == 2 else ''}" for at in range(4)
+    ]
+
+
+def test_what_holds_shows_the_heads_that_were_captured_anyway(
+    probe: Run, write_cases: Write, tiny: TinyModels
+) -> None:
+    write_cases(CASES.replace("dog, max: 0.99", "dog, heads: L1H2, max: 0.99"))
+    probe("--html=report.html", "--attn-figures=all", "-k", "holds")
+    of_pair = eager_pair(tiny.model)[1]
+    grid = details("holds").partition("weight of the pair of every head")[2]
+    assert np.allclose([float(cell) for cell in cells(grid)], of_pair, atol=0.0006)
+    assert re.findall(r'<th scope="row"[^>]*>(\w+)', grid) == ["L1"]
 
 
 def test_a_self_contained_report_refers_to_nothing_outside(probe: Run, write_cases: Write) -> None:
@@ -293,14 +431,14 @@ def test_a_self_contained_report_refers_to_nothing_outside(probe: Run, write_cas
     probe("--html=sub/report.html", "--self-contained-html", "--attn-figures=all")
     assert [path.name for path in Path("sub").iterdir()] == ["report.html"]
     page = report("sub/report.html")
-    added = Page("".join(shown(page, name) for name in ("holds", "fails", "gap", "unmeasured")))
+    cases = shown_cases("sub/report.html").values()
+    added = Page("".join(case.details for case in cases))
     for tag, attributes in [*page.tags, *added.tags]:
         assert tag not in ("link", "iframe", "object", "embed", "base")
         for name in ("src", "srcset", "data", "poster", "background"):
             assert str(attributes.get(name) or "data:").startswith("data:")
-    for drawn in pictures(page, "fails"):
-        assert not re.search(r"href=\"(?!#|data:)", drawn)
-        assert not re.search(r"url\((?!#)|@import|<script", drawn)
+        assert str(attributes.get("href") or "#").startswith(("#", "https://pypi.python.org/"))
+        assert "style" not in attributes
 
 
 @pytest.mark.parametrize("arguments", [[], ["--self-contained-html"], ["-n0"]])
@@ -313,11 +451,11 @@ def test_the_style_of_what_is_added_stands_once_in_the_page(
     (style,) = [
         style for style in re.findall(r"<style.*?</style>", text, re.DOTALL) if "attn" in style
     ]
-    added = "".join(shown(report(), name) for name in ("holds", "fails", "gap", "unmeasured"))
-    assert "style=" not in re.sub(r'base64,[^"]*', "", added)
+    added = "".join(map(details, ("holds", "fails", "gap", "unmeasured")))
     classes = {name for found in re.findall(r'class="([^"]*)"', added) for name in found.split()}
-    assert {"attnprobe", "attn-passed", "attn-failed", "attn-error"} <= classes
-    assert {name for name in classes if f".{name} " not in style} == set()
+    assert {"attn-sentence", "attn-passed", "attn-failed", "attn-error"} <= classes
+    named = set(re.findall(r"\.([a-z][a-z0-9-]*)", style))
+    assert {name for name in classes if name.startswith("attn") and name not in named} == set()
     # The names of tests are dark enough to be read on white.
     assert "#environment td, #results-table .collapsible td:not(.col-result) {" in style
 
@@ -347,11 +485,12 @@ def test_python_probes_are_in_the_report(probe: Run, pytester: pytest.Pytester) 
         """
     )
     probe("--html=report.html").assert_outcomes(failed=1)
-    page = report()
-    assert shown(page, "test_it").count("<tr>") == 3
-    # Two heatmaps, and all heads of the layer beside the pair that does not hold.
-    assert len(pictures(page, "test_it")) == 3
-    assert shown(page, "test_it").count("<i>mine</i>") == 1
+    (table,) = re.findall(r'<table class="attn-table">.*?</table>', details("test_it"), re.DOTALL)
+    assert table.count("<tr>") == 3
+    assert len(maps(details("test_it"))) == 2
+    # What the test itself adds stays in its row.
+    ((row,),) = report().tests.values()
+    assert [extra["content"] for extra in row["extras"]] == ["<i>mine</i>"]
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -381,27 +520,19 @@ def test_hostile_names_and_texts_are_escaped_p31(probe: Run, write_cases: Write)
     ).assert_outcomes(passed=1, failed=1, errors=1)
     page = report()
     assert len(page.tests) == 3
-    # What pytest-html's script turns into elements: cells, our tables and pictures, the log.
+    # What scripts turn into elements: cells and logs by pytest-html's, details by ours.
     pieces = [
         piece
         for rows in page.tests.values()
         for row in rows
-        for piece in (
-            *row["resultsTableRow"],
-            row["testId"],
-            row["log"],
-            *(extra["content"] for extra in row["extras"]),
-        )
+        for piece in (*row["resultsTableRow"], row["testId"], row["log"])
     ]
+    pieces += [case.details for case in shown_cases().values()]
     assert sum("onerror=alert(1)&gt;" in piece for piece in pieces) >= 9
     for tag, attributes in [*page.tags, *Page("".join(pieces)).tags]:
         assert "onerror" not in attributes
         # The template of pytest-html holds an empty image for its gallery.
-        assert tag != "img" or re.match(r"data:image/svg\+xml;base64,|$", attributes["src"] or "")
-    for name in ("hostile", "passes"):
-        for drawn in pictures(page, name):
-            tree = ElementTree.fromstring(drawn)
-            assert not [node for node in tree.iter() if "onerror" in node.attrib]
+        assert tag != "img" or re.match(r"data:image/png;base64,|$", attributes["src"] or "")
     assert {case.file for case in read_results(Path("r.json")).cases} == {f"{HOSTILE}.attn.yaml"}
 
 

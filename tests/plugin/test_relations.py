@@ -6,11 +6,9 @@ weights, so that the accuracy is a third.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -21,7 +19,7 @@ import scipy.stats  # before the inner runs: pytester forgets what they import
 from attnprobe.core.verdicts import Bound
 from attnprobe.results.records import CaseResult, RelationResult, read_results
 from tests.support.inner_runs import LOADS_TINY
-from tests.support.svg import texts
+from tests.support.report_pages import details
 
 if TYPE_CHECKING:
     from tests.support.inner_runs import TinyModels
@@ -316,8 +314,9 @@ def test_two_workers_give_what_one_process_gives_p39(
     result.assert_outcomes(**counts)
     assert timeless("1.json") == timeless("2.json") == timeless("3.json")
     for path in ("1.html", "3.html"):
-        assert shown(path, "fails").count("<table") == 1
-        assert shown(path, "fails").count("<tr>") == 1 + 3  # a lead, and that it is no luck
+        assert details("fails", path).count('class="attn-table"') == 1
+        # A lead, and that it is no luck; then the grid of the layer's heads.
+        assert details("fails", path).count("<tr>") == 1 + 3 + 2
 
 
 def test_junit_has_place_and_reason(probe: Run, write: Write) -> None:
@@ -334,31 +333,11 @@ def test_junit_has_place_and_reason(probe: Run, write: Write) -> None:
     assert (told["attnprobe.outcome"], told["attnprobe.outcome.2"]) == ("passed", "failed")
 
 
-class Page(HTMLParser):
-    """The data that pytest-html embeds, by test."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tests: dict[str, list[dict[str, Any]]] = {}
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        blob = dict(attrs).get("data-jsonblob")
-        if blob:
-            self.tests = json.loads(blob)["tests"]
-
-
-def shown(path: str, name: str) -> str:
-    tests = Page(Path(path).read_text(encoding="utf-8")).tests
-    (key,) = [key for key in tests if key.endswith(name)]
-    return "".join(extra["content"] for extra in tests[key][0]["extras"])
-
-
 def test_the_report_has_a_table_of_bounds_and_the_figures(probe: Run, write: Write) -> None:
     write(SUITE)
     probe("--html=r.html", "--self-contained-html")
-    table = shown("r.html", "fails")
-    assert table.count("<table") == 1
+    table = details("fails", "r.html")
+    assert table.count('class="attn-table"') == 1
     for text in (
         "any, dependent → head",
         "lead over the best fixed distance 0",
@@ -367,19 +346,19 @@ def test_the_report_has_a_table_of_bounds_and_the_figures(probe: Run, write: Wri
         "the best fixed distance, 1 word to the left",
     ):
         assert text in table
-    assert "only 12 arcs can be judged" in shown("r.html", "few")
-    assert shown("r.html", "later") == ""
+    assert "only 12 arcs can be judged" in details("few", "r.html")
+    assert details("later", "r.html") == ""
     for name in ("holds", "best", "gap", "closed"):
-        assert shown("r.html", name).count("<table") == 1
+        assert details(name, "r.html").count('class="attn-table"') == 1
 
 
 def test_the_report_says_why_a_relation_is_a_known_gap(probe: Run, write: Write) -> None:
     write(SUITE.replace(GAP, "xfail: it looks <b>elsewhere</b>"))
     probe("--html=r.html", "--self-contained-html")
     for name in ("gap", "closed", "few"):
-        assert "known gap: it looks &lt;b&gt;elsewhere&lt;/b&gt;</li>" in shown("r.html", name)
+        assert "known gap: it looks &lt;b&gt;elsewhere&lt;/b&gt;</li>" in details(name, "r.html")
     for name in ("holds", "fails", "best"):
-        assert "known gap" not in shown("r.html", name)
+        assert "known gap" not in details(name, "r.html")
 
 
 @pytest.mark.parametrize(
@@ -397,25 +376,25 @@ def test_a_relation_is_drawn_as_the_accuracy_of_each_head(
     chosen = [] if figures == "failed" else [f"--attn-figures={figures}"]
     probe("--html=r.html", "--self-contained-html", "--attn-json=r.json", *chosen)
     found = {one.id: one for one in read_results(Path("r.json")).relations}
-    drawn = {name: pictures(shown("r.html", name)) for name in found}
-    assert {name for name, own in drawn.items() if own} == pictured
+    grids = {
+        name: re.findall(
+            r"<caption>accuracy on.*?</figcaption>", details(name, "r.html"), re.DOTALL
+        )
+        for name in found
+    }
+    assert {name for name, drawn in grids.items() if drawn} == pictured
     for name in pictured:
-        (svg,) = drawn[name]
-        assert re.findall(r'id="decided-(\w+)"', svg) == [found[name].head]
+        (grid,) = grids[name]
+        cells = re.findall(r'<td class="(m\d+)( e)?">([^<]*)', grid)
         # All heads of the layer of a named head, all of the model where one is chosen.
-        digits = [text for text in texts(svg) if re.fullmatch(r"[01]\.\d\d", text)]
-        assert len(digits) == (12 if name == "best" else 4)
+        assert len(cells) == (12 if name == "best" else 4)
+        (decided,) = [at for at, cell in enumerate(cells) if cell[1]]
+        layers = re.findall(r'<th scope="row"[^>]*>(L\d)', grid)
+        assert f"{layers[decided // 4]}H{decided % 4}" == found[name].head
         arcs = found[name].chosen_on if name == "best" else found[name].n
-        assert f"tiny · accuracy on {arcs} arcs · {name}" in texts(svg)
+        assert f"<caption>accuracy on {arcs} arcs of every head</caption>" in grid
         if name != "best":
-            assert f"{found[name].accuracy:.2f}" in digits
-
-
-def pictures(content: str) -> list[str]:
-    return [
-        base64.b64decode(data).decode()
-        for data in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", content)
-    ]
+            assert float(cells[decided][2]) == pytest.approx(found[name].accuracy, abs=0.0006)
 
 
 def test_a_fault_in_measuring_other_heads_is_a_note(
@@ -428,7 +407,7 @@ def test_a_fault_in_measuring_other_heads_is_a_note(
     write(FAILS)
     probe("--html=r.html").assert_outcomes(failed=1)
     note = "no picture: ZeroDivisionError: &lt;img src=x onerror=alert(1)&gt;"
-    assert shown("r.html", "fails").count(note) == 1
+    assert details("fails", "r.html").count(note) == 1
 
 
 def test_what_a_corpus_says_acts_nowhere_p31(
@@ -447,9 +426,9 @@ def test_what_a_corpus_says_acts_nowhere_p31(
     result.assert_outcomes(failed=1)
     assert "\x1b[31m" not in result.stdout.str()
     assert not re.search(r"^\s*::error", result.stdout.str(), re.MULTILINE)
-    table = shown("r.html", "::a")
+    table = details("a", "r.html")
     assert "&lt;img src=x" in table
-    assert re.findall("<img src=.{15}", table) == ['<img src="data:image/svg']
+    assert "<img" not in table
     assert "\x1b" not in table
     ElementTree.parse("r.xml")
 

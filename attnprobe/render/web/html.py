@@ -37,8 +37,10 @@ _environment = Environment(
 )
 _environment.filters |= {"data_uri": _data_uri, "short": format_short}
 _environment.globals["palette"] = palette
-_pieces = _environment.get_template("pieces.html").module
+_pieces: Any = _environment.get_template("pieces.html").module
 _environment.globals["pieces"] = _pieces
+_charts: Any = _environment.get_template("charts.html").module
+_report: Any = _environment.get_template("report.html").module
 
 
 def fill(template: str, **values: Any) -> str:
@@ -49,6 +51,18 @@ def fill(template: str, **values: Any) -> str:
 def piece(name: str, /, *values: Any, **named_values: Any) -> Markup:
     """A part of a page: the output of a macro in `templates/pieces.html`."""
     part: Markup = getattr(_pieces, name)(*values, **named_values)
+    return part
+
+
+def chart_piece(name: str, /, *values: Any) -> Markup:
+    """A chart: the output of a macro in `templates/charts.html`."""
+    part: Markup = getattr(_charts, name)(*values)
+    return part
+
+
+def report_piece(name: str, /, *values: Any) -> Markup:
+    """A part of the report: the output of a macro in `templates/report.html`."""
+    part: Markup = getattr(_report, name)(*values)
     return part
 
 

@@ -51,6 +51,7 @@ class AttentionMap:
         sinks: source positions that are drawn muted and have no part in the scale: special tokens,
             and the first token of a causal site.
         expected, contrast: cells to outline.
+        outlined: single cells to outline as expected ones, by row and column.
         signed: whether the values are differences, drawn in two colours from zero.
     """
 
@@ -61,6 +62,7 @@ class AttentionMap:
     expected: Cells | None = None
     contrast: Cells | None = None
     signed: bool = False
+    outlined: tuple[tuple[int, int], ...] = ()
 
     def scale(self) -> float:
         """The value of the strongest colour: the largest magnitude outside the sinks."""
@@ -121,7 +123,7 @@ def map_table(shown: AttentionMap, *, caption: str, with_colours: bool = False) 
     )
     digits = " attn-digits" if max(len(shown.rows), len(shown.columns)) <= MOST_WITH_DIGITS else ""
     return Markup(
-        f'<table class="attn-map{digits}"><caption>{_escape(caption)}</caption>'
+        f'<table class="attn-map{digits}"><caption>{escape(visible(caption))}</caption>'
         f"<thead><tr><td></td>{head}</thead><tbody>{body}</tbody></table>"
     )
 
@@ -148,6 +150,9 @@ def _marks(shown: AttentionMap, row: int) -> list[str]:
         if cells and row in cells.rows:
             for column in cells.columns:
                 marks[column] += mark
+    for at, column in shown.outlined:
+        if at == row:
+            marks[column] += " e"
     return marks
 
 

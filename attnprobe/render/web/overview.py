@@ -1,15 +1,11 @@
-"""The first section of the report: how many checks of each suite hold."""
+"""How many checks of each suite hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
 
 from attnprobe.core.stats import wilson
 from attnprobe.core.wording import format_interval, join_names
-from attnprobe.render.web.html import piece
 
 _MOST_HEADS = 3
 
@@ -45,16 +41,3 @@ class SuiteCount:
     def deciding(self) -> str:
         """The most frequent deciding heads, and the number of the others."""
         return join_names(self.heads, _MOST_HEADS)
-
-    @property
-    def verdict(self) -> tuple[str, str]:
-        """The kind and the text of the suite's badge."""
-        if not self.judged:
-            return "unjudged", "not judged"
-        failing = self.judged - self.held
-        return ("failed", f"{failing} failed") if failing else ("passed", "holds")
-
-
-def overview_section(sentence: str, suites: Sequence[SuiteCount]) -> Markup:
-    """A section with a sentence about the run and a table of its suites."""
-    return piece("overview", sentence, suites)

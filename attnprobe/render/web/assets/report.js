@@ -1,0 +1,192 @@
+// The report: opens and filters cases, follows links to them, reads numbers out of maps.
+// Everything that is hidden without this script is built by Python and escaped there.
+
+const reportCases = document.getElementById("report-cases");
+
+/** Inserts the packed details of a case when it is opened for the first time. */
+async function fillCase(details) {
+  const packed = details.querySelector(":scope > .attn-body > script");
+  if (!packed) return;
+  const holder = packed.parentElement;
+  packed.remove();
+  const bytes = await inflate(packed.textContent);
+  const template = document.createElement("template");
+  template.innerHTML = new TextDecoder().decode(bytes);
+  prepareMaps(template.content);
+  holder.replaceWith(template.content);
+}
+
+/** Gives each map a place in the order of the keyboard, a line that reads a cell, and a switch. */
+function prepareMaps(root) {
+  for (const scroll of root.querySelectorAll(".attn-hover")) {
+    const table = scroll.querySelector("table");
+    table.tabIndex = 0;
+    const readout = document.createElement("output");
+    readout.className = "attn-readout";
+    readout.textContent = "point at a cell, or use the arrow keys";
+    scroll.after(readout);
+    if (table.querySelector("td.s")) readout.after(scaleSwitch(table));
+  }
+}
+
+/** A button that lets sinks count in the scale of a map, and back. */
+function scaleSwitch(table) {
+  const button = document.createElement("button");
+  const caption = table.closest("figure").querySelector("figcaption");
+  const ofWords = caption.textContent;
+  button.type = "button";
+  button.className = "attn-switch";
+  button.textContent = "scale with sinks";
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => {
+    const withSinks = button.getAttribute("aria-pressed") === "false";
+    button.setAttribute("aria-pressed", String(withSinks));
+    table.classList.toggle("attn-all", withSinks);
+    const top = recolour(table, withSinks);
+    caption.textContent = withSinks
+      ? `rows attend to columns; colours to ${top.toFixed(2)}, the scale of all tokens`
+      : ofWords;
+  });
+  return button;
+}
+
+/** The number of a cell in thousandths; NaN for one that the mask hides. */
+function numberOf(cell) {
+  const text = cell.textContent.replace("−", "-");
+  return text ? Math.round(Number(text) * 1000) : NaN;
+}
+
+/** Colours the cells of a map anew; returns the number of the strongest colour. */
+function recolour(table, withSinks) {
+  const cells = [...table.tBodies[0].querySelectorAll("td")];
+  const numbers = cells.map(numberOf);
+  let top = 1;
+  cells.forEach((cell, at) => {
+    const counts = withSinks || !cell.classList.contains("s");
+    if (counts && numbers[at] > top) top = numbers[at];
+  });
+  cells.forEach((cell, at) => {
+    if (Number.isNaN(numbers[at])) return;
+    const marks = [...cell.classList].slice(1);
+    cell.className = [stepOf(numbers[at], top / 1000, false), ...marks].join(" ");
+    cell.removeAttribute("bgcolor");
+  });
+  return top / 1000;
+}
+
+/** Says what a cell of a map holds: its row, its column, its number. */
+function readCell(cell) {
+  const table = cell.closest("table");
+  table.querySelector(".attn-here")?.classList.remove("attn-here");
+  cell.classList.add("attn-here");
+  const row = cell.parentElement.cells[0].textContent;
+  const column = table.tHead.rows[0].cells[cell.cellIndex].textContent;
+  const value = cell.textContent ? (numberOf(cell) / 1000).toFixed(3) : "not visible";
+  table.closest(".attn-hover").nextElementSibling.textContent = `${row} → ${column}: ${value}`;
+}
+
+const STEPS_OF_KEYS = {
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+};
+
+function moveInMap(event) {
+  const step = STEPS_OF_KEYS[event.key];
+  const table = event.target.closest?.(".attn-hover > table");
+  if (!step || !table) return;
+  event.preventDefault();
+  const here = table.querySelector(".attn-here");
+  const rows = table.tBodies[0].rows;
+  const row = here ? here.parentElement.sectionRowIndex + step[0] : 0;
+  const column = here ? here.cellIndex + step[1] : 1;
+  const cell = column > 0 ? rows[row]?.cells[column] : null;
+  if (cell) {
+    readCell(cell);
+    cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+}
+
+/** Opens the case that the fragment of the address names. */
+async function followLink() {
+  const details = document.getElementById(location.hash.slice(1));
+  if (!details?.classList.contains("attn-case")) return;
+  details.hidden = false;
+  details.open = true;
+  await fillCase(details);
+  details.scrollIntoView();
+  details.querySelector("summary").focus({ preventScroll: true });
+}
+
+/** Shows the cases that the form asks for, and says how many. */
+function filterCases(form, entries) {
+  const text = form.elements.text.value.trim().toLowerCase();
+  const suite = form.elements.suite?.value ?? "";
+  const model = form.elements.model?.value ?? "";
+  const boxes = [...form.querySelectorAll("input[name=state]")];
+  const states = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
+  let shown = 0;
+  for (const entry of entries) {
+    const { dataset } = entry.details;
+    const wanted =
+      states.has(dataset.state) &&
+      (!suite || dataset.suite === suite) &&
+      (!model || dataset.model === model) &&
+      entry.text.includes(text);
+    if (entry.details.hidden === wanted) entry.details.hidden = !wanted;
+    shown += wanted;
+  }
+  form.querySelector("output").textContent = `${shown} of ${entries.length} cases`;
+}
+
+/** What the search looks through; packed details are no part of it. */
+function textOf(details) {
+  const clone = details.cloneNode(true);
+  clone.querySelectorAll("script, table").forEach((element) => element.remove());
+  return clone.textContent.toLowerCase();
+}
+
+function startFilter() {
+  const form = reportCases.querySelector(".attn-filter");
+  const all = [...reportCases.querySelectorAll(".attn-case")];
+  const entries = all.map((details) => ({ details, text: textOf(details) }));
+  const filter = () => filterCases(form, entries);
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.hidden = false;
+  filter();
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.target.matches("input, select, textarea")) return;
+    event.preventDefault();
+    form.elements.text.focus();
+  });
+}
+
+/** The environment is the least of the report: folded, until somebody opens it. */
+function foldEnvironment() {
+  document.getElementById("environment")?.classList.add("hidden");
+  document.getElementById("environment-header")?.classList.add("collapsed");
+}
+
+function startReport() {
+  reportCases.addEventListener(
+    "toggle",
+    (event) => {
+      if (event.target.open && event.target.classList.contains("attn-case")) fillCase(event.target);
+    },
+    true, // the event does not bubble
+  );
+  reportCases.addEventListener("pointerover", (event) => {
+    const cell = event.target.closest(".attn-hover tbody td");
+    if (cell) readCell(cell);
+  });
+  reportCases.addEventListener("keydown", moveInMap);
+  for (const details of reportCases.querySelectorAll(".attn-case[open]")) prepareMaps(details);
+  startFilter();
+  foldEnvironment();
+  addEventListener("hashchange", followLink);
+  addEventListener("load", followLink);
+}
+
+startReport();
