@@ -6,14 +6,16 @@ judges by the same rules as a case file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 
 import numpy as np
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import LayerPanel, Picture
 from attnprobe.core.errors import MeasureError
+from attnprobe.core.maps import Mark, ModelMaps
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.registry import did_you_mean
@@ -24,6 +26,7 @@ from attnprobe.rules import parse_rule
 from attnprobe.rules.diversity import js_divergence
 from attnprobe.rules.flow import flow_layers, max_flow, mixing, rollout
 from attnprobe.rules.frame import Doubles, Frame, SinkKind, Unit, head_grid, row_mean
+from attnprobe.rules.overview import describe_site, reached_sites, site_maps
 from attnprobe.rules.pattern import (
     Form,
     PatternName,
@@ -39,6 +42,8 @@ from attnprobe.words.positions import Group, groups, positions, word_matrix
 from attnprobe.words.selectors import parse_selector
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from attnprobe.render.figures.style import Drawing
 
 
@@ -411,6 +416,55 @@ class Attention:
         title = f"{self._model.name} · layer {layer}"
         return draw_chart(chart, encoding=self._encoding, title=title)
 
+    def page(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        heads: Sequence[str] = (),
+        sites: Literal["own", "all"] = "all",
+        marks: Sequence[Mark] = (),
+    ) -> str:
+        """The explorer of this text: one HTML page with the maps of all heads, without network.
+
+        Args:
+            path: a file to write the page to.
+            heads: the heads to keep at this site, as in a case file; all of them by default.
+            sites: whether the page also has the other sites of the model that this sample reaches.
+            marks: verdicts to show on the maps.
+
+        Raises:
+            AttnprobeError: the file cannot be written.
+        """
+        from attnprobe.render.web.explorer import explorer_page
+        from attnprobe.results.files import write_bytes
+
+        page = explorer_page(self.maps(heads=heads, sites=sites), marks=marks)
+        if path is not None:
+            write_bytes(Path(path), page.encode("utf-8", "backslashreplace"))
+        return page
+
+    def maps(self, *, heads: Sequence[str] = (), sites: Literal["own", "all"] = "all") -> ModelMaps:
+        """All maps of this text, as `page` shows them; arguments as there."""
+        model, encoding = self._model, self._encoding
+        others = [name for name in reached_sites(encoding) if name != self.site]
+        found = []
+        for name in (self.site, *(others if sites == "all" else ())):
+            at_site = self if name == self.site else Attention(model, self.sample, name)
+            kept = at_site._resolve(list(heads)) if heads and at_site is self else None
+            found.append(
+                site_maps(
+                    encoding,
+                    encoding.site(name),
+                    at_site._collect_for_page,
+                    kept=kept,
+                    key_heads=getattr(model, "key_value_heads", None),
+                )
+            )
+        parts = [getattr(model, name, None) for name in ("architecture", "dtype")]
+        parts += [describe_site(encoding.site(site.name)) for site in found]
+        about = " · ".join(part for part in parts if part)
+        return ModelMaps(model.name, about, self.sample, found)
+
     def _resolve(self, heads: str | Sequence[str]) -> tuple[Head, ...]:
         return parse_heads(heads if isinstance(heads, str) else list(heads)).resolve(self._site)
 
@@ -446,6 +500,12 @@ class Attention:
 
     def _in_unit(self, matrices: Floats, unit: Unit) -> Floats:
         return matrices if unit == "tokens" else word_matrix(matrices, *self._groups())
+
+    def _collect_for_page(self, layers: Collection[int], keep: bool) -> Mapping[int, Floats]:
+        """The weights of some layers; they stay in memory only where asked."""
+        source = self if keep else Attention(self._model, self.sample, self.site)
+        found = source._collect(set(layers))
+        return {layer: found[layer] for layer in layers}
 
     def _collect(self, layers: set[int]) -> dict[int, Floats]:
         missing = tuple(sorted(layers - self._layers.keys()))

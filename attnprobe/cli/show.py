@@ -95,7 +95,11 @@ def show(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="With --heads: write .html, .svg or .png.", callback=to_file
+            "--output",
+            "-o",
+            help="Write a page with all heads, or those of --heads (.html), or the heatmap of "
+            "--heads (.svg, .png).",
+            callback=to_file,
         ),
     ] = None,
     *,
@@ -130,7 +134,10 @@ def show(
         found = attention.strongest(selector, count=count, unit=unit, special=special)
         print_table(_target_table(selector, found, count, attention.site))
     if output is not None:
-        write_bytes(output, _draw(attention, loaded.name, chosen, output.suffix, unit, special))
+        if output.suffix == ".html":
+            attention.page(output, heads=chosen)
+        else:
+            write_bytes(output, _draw(attention, chosen[0], output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
 
 
@@ -142,7 +149,7 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
     """
     from attnprobe.words.heads import parse_heads
 
-    if not heads and not patterns:
+    if not heads and not patterns and output is None:
         raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")
     if not heads and top is not None:
         raise AttnprobeError("--top counts what a word attends to: name heads, as --heads L3H1")
@@ -153,10 +160,12 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
             raise AttnprobeError(f"--heads: {error}") from None
     if output is None:
         return
-    if not heads:
-        raise AttnprobeError("--output draws heads: name them, as --heads L3H1")
     if output.suffix not in FORMATS:
         raise AttnprobeError(f"--output {output}: it must end in {', '.join(FORMATS)}")
+    if not heads and output.suffix != ".html":
+        raise AttnprobeError(
+            f"--output {output}: a picture holds one --heads; a page of all heads ends in .html"
+        )
     if output.suffix != ".html" and len(heads) > 1:
         raise AttnprobeError(
             f"--output {output}: one picture holds one --heads; a page for several ends in .html"
@@ -232,30 +241,17 @@ def _safe(text: str) -> str:
 
 def _draw(
     attention: Attention,
-    model: str,
-    heads: Sequence[str],
+    heads: str,
     suffix: str,
     unit: Literal["words", "tokens"],
     special: bool,
 ) -> bytes:
-    """The heatmaps of the heads as the bytes of a file with this suffix: .svg, .png or .html."""
+    """The heatmap of the heads as the bytes of a file with this suffix: .svg or .png."""
     from attnprobe.render.figures.style import to_svg
-    from attnprobe.render.web.page import page
-    from attnprobe.render.web.table import picture_figure
 
-    drawings = [attention.heatmap(selector, unit=unit, special=special) for selector in heads]
+    drawing = attention.heatmap(heads, unit=unit, special=special)
     if suffix == ".svg":
-        return to_svg(drawings[0]).encode()
-    if suffix == ".png":
-        buffer = io.BytesIO()
-        drawings[0].savefig(buffer, format="png")
-        return buffer.getvalue()
-    sample = attention.sample
-    return page(
-        f"{model}: {attention.site} attention",
-        texts=sample.texts,
-        parts=[
-            picture_figure(to_svg(drawing), selector)
-            for selector, drawing in zip(heads, drawings, strict=True)
-        ],
-    ).encode()
+        return to_svg(drawing).encode()
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png")
+    return buffer.getvalue()

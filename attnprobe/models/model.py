@@ -252,6 +252,12 @@ class Model:
         return self._load_head
 
     @property
+    def key_value_heads(self) -> int | None:
+        """The key-value heads that the query heads of a layer share; None if unknown."""
+        count = getattr(self.network.config.get_text_config(), "num_key_value_heads", None)
+        return count if isinstance(count, int) else None
+
+    @property
     def remote_code(self) -> bool:
         """Whether the network's or the tokenizer's class came with the weights."""
         return any(

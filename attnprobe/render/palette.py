@@ -95,6 +95,13 @@ DIVERGING = {
 }
 
 
+# Heads shown at once, told apart without red against green; readable as lines on the card.
+HEADS = {
+    "light": ("#0072b2", "#b34700", "#007a5e", "#9c3f83", "#7a6200", "#4c5b8c"),
+    "dark": ("#56b4e9", "#ff9a4d", "#3cc9a0", "#e39bcb", "#e6d04a", "#a9b8ff"),
+}
+
+
 def ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
     """Colours from the first anchor to the last in equal steps, interpolated in sRGB."""
     channels = np.array([[int(anchor[at : at + 2], 16) for at in (1, 3, 5)] for anchor in anchors])
@@ -132,6 +139,18 @@ def steps_of(theme: str) -> dict[str, str]:
         **{f"n{half - at}": colour for at, colour in enumerate(signed[:half])},
         **{f"p{at}": colour for at, colour in enumerate(signed[half + 1 :], 1)},
     }
+
+
+def muted_steps_of(theme: str) -> dict[str, str]:
+    """The colours of `steps_of` for sinks: grey, and half as far from the card's colour."""
+    card = (LIGHT if theme == "light" else DARK)["card"]
+    return {name: mix(_grey(colour), card, 0.5) for name, colour in steps_of(theme).items()}
+
+
+def _grey(colour: str) -> str:
+    linear = luminance(colour)
+    encoded = 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
+    return "#" + f"{round(255 * encoded):02x}" * 3
 
 
 # The luminance with equal contrast against black and white.

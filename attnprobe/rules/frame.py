@@ -80,7 +80,7 @@ class Frame:
             SelectorError: no row or no column is left.
         """
         keys = encoding.keys(site.name)
-        units = _tokens if unit == "tokens" else groups
+        units = token_groups if unit == "tokens" else groups
         rows = [
             (place, group)
             for place, group in enumerate(units(encoding.queries(site.name)))
@@ -197,7 +197,7 @@ def elsewhere(site: Site, blind: Sequence[int]) -> str:
     return f"leave out layers {', '.join(map(str, blind))}, or choose nearer words"
 
 
-def _tokens(tokens: Tokens) -> tuple[Group, ...]:
+def token_groups(tokens: Tokens) -> tuple[Group, ...]:
     """Each token as a group."""
     return tuple(
         Group(piece, (at,), special is not None)

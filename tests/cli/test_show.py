@@ -205,10 +205,18 @@ def test_heatmaps_are_written(attn: Attn, folders: dict[str, Path], suffix: str)
         assert data.startswith(b"<!doctype html>")
 
 
-def test_a_page_holds_every_head_that_was_named(attn: Attn, folders: dict[str, Path]) -> None:
+def test_a_page_keeps_every_head_that_was_named(attn: Attn, folders: dict[str, Path]) -> None:
     attn("show", folders["bert"], TEXT, "--heads", "L1H2", "--heads", "L0", "-o", "it.html")
-    seen = parsed(Path("it.html").read_text(encoding="utf-8"))
-    assert [attrs["alt"] for name, attrs in seen if name == "img"] == ["L1H2", "L0"]
+    page = Path("it.html").read_text(encoding="utf-8")
+    assert '"heads":[[0,0],[0,1],[0,2],[0,3],[1,2]]' in page
+
+
+def test_without_heads_a_page_has_all_of_them(attn: Attn, folders: dict[str, Path]) -> None:
+    status, printed = attn("show", folders["gpt2"], TEXT, "-o", "it.html")
+    assert (status, printed) == (0, "written: it.html\n")
+    heads = [[layer, head] for layer in range(3) for head in range(4)]
+    page = Path("it.html").read_text(encoding="utf-8")
+    assert f'"heads":{heads}'.replace(" ", "") in page
 
 
 def parsed(html: str) -> list[tuple[str, dict[str, str | None]]]:
@@ -239,12 +247,11 @@ def test_pages_and_tables_hold_no_markup_of_the_text_p31(
     assert not [line for line in printed.splitlines() if line.lstrip().startswith("::")]
     html = Path("x.html").read_text(encoding="utf-8")
     seen = parsed(html)
-    assert {"script", "iframe", "object", "link"}.isdisjoint(name for name, _ in seen)
+    assert {"img", "iframe", "object", "link"}.isdisjoint(name for name, _ in seen)
     assert not [key for _, attrs in seen for key in attrs if key.startswith("on")]
-    sources = [attrs["src"] or "" for name, attrs in seen if name == "img"]
-    assert len(sources) == 1
-    assert sources[0].startswith("data:image/svg+xml;base64,")
-    assert "http:" not in html
+    kinds = [attrs.get("type", "own") for name, attrs in seen if name == "script"]
+    assert kinds == ["application/json", *["text/plain"] * 3, "own"]
+    assert html.count("http:") == html.count("http://www.w3.org/2000/svg")
     assert "https:" not in html
     assert not re.search(r"[\x1b\u202e\ufffe]", html)
 
@@ -261,7 +268,7 @@ def test_rich_markup_in_a_text_is_text(attn: Attn, folders: dict[str, Path]) -> 
         (("--heads", "3.10"), r"--heads: '3\.10' is no head; did you mean L3H10\?"),
         (("--heads", "first"), r"--heads: .*write a head as L3H1"),
         (("--patterns", "--top", "5"), r"--top counts what a word attends to: name heads"),
-        (("--patterns", "-o", "x.html"), r"--output draws heads: name them"),
+        (("--patterns", "-o", "x.svg"), r"x\.svg: a picture holds one --heads"),
         (("--heads", "L0H0", "-o", "x.pdf"), r"x\.pdf: it must end in \.html, \.svg, \.png"),
         (("--heads", "L0H0", "--heads", "L0", "-o", "x.svg"), r"for several ends in \.html"),
     ],
@@ -302,7 +309,7 @@ def test_help_imports_no_model_library() -> None:
 
 def test_the_commands_of_the_page_run_and_print_what_it_shows(attn: Attn) -> None:
     blocks = re.findall(r"^```shell\n\$ (.*?)\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for command, shown in blocks:
         name, *arguments = shlex.split(command)
         assert name == "attnprobe"

@@ -46,11 +46,13 @@ def test_tags_stand_in_templates_alone() -> None:
 
 
 def test_every_class_of_a_template_is_styled_and_every_style_is_used() -> None:
-    styled = set(re.findall(r"\.(attn[a-z-]*)", style_sheet()))
+    styled = set(re.findall(r"\.(attn[a-z-]*)", style_sheet() + piece("explorer_styles")))
     used = {
         name
         for path in (*TEMPLATES.glob("*.html"), *ASSETS.glob("*.js"), ASSETS.parent / "maps.py")
-        for name in re.findall(r"\battn(?!probe\.)[a-z-]*\b(?!-)", path.read_text(encoding="utf-8"))
+        for name in re.findall(
+            r"(?<!--)\battn(?!probe\.)[a-z-]*\b(?!-)", path.read_text(encoding="utf-8")
+        )
     }
     assert styled == used | {f"attn-{kind}" for kind in BADGES}
 

@@ -244,5 +244,37 @@ def pack_steps(values: Floats, scale: float) -> str:
     return _deflate(np.where(np.isnan(values), np.uint8(255), steps).ravel())
 
 
-def _deflate(numbers: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    return base64.b64encode(zlib.compress(numbers.tobytes(), 9)).decode()
+def pack_layer(weights: Floats, *, causal: bool, bits: int) -> str:
+    """The weights of a layer's heads, packed: 16 bits hold thousandths, 8 bits hold 255ths.
+
+    What the mask hides is packed as 0. Of a causal map only the lower triangle is packed, column
+    by column, since columns compress better than rows.
+
+    Args:
+        weights: `[heads, target, source]`.
+    """
+    numbers = np.rint(weights * (1000 if bits == 16 else 255)).astype(np.uint16)
+    if causal:
+        columns = numbers.transpose(0, 2, 1)
+        numbers = columns[:, *np.triu_indices(columns.shape[-1])]
+    numbers = numbers.ravel()
+    if bits == 8:
+        return _deflate(numbers.astype(np.uint8), level=6)
+    return _deflate(np.concatenate([numbers >> 8, numbers & 0xFF]).astype(np.uint8), level=6)
+
+
+def unpacked(weights: Floats, bits: int) -> Floats:
+    """The weights that a script reads back from `pack_layer`."""
+    steps = np.float32(1000 if bits == 16 else 255)
+    read: Floats = np.rint(weights * steps) / steps
+    return read
+
+
+def pack_fixed(values: Floats) -> str:
+    """Values from 0 to 1 in 16 bits, packed; the largest error is 1/131070."""
+    numbers = np.rint(values.ravel().astype(np.float64) * 0xFFFF).astype(np.uint16)
+    return _deflate(np.concatenate([numbers >> 8, numbers & 0xFF]).astype(np.uint8))
+
+
+def _deflate(numbers: np.ndarray[Any, np.dtype[np.uint8]], level: int = 9) -> str:
+    return base64.b64encode(zlib.compress(numbers.tobytes(), level)).decode()

@@ -12,7 +12,11 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+import regex
 from markupsafe import Markup
+
+# Control, invisible and unpaired characters: unseen in the source of a page, or no UTF-8.
+_UNSAFE = regex.compile(r"[\p{Cc}\p{Cf}\p{Cs}\p{Cn}\p{Zl}\p{Zp}]")
 
 
 class Script(NamedTuple):
@@ -34,6 +38,7 @@ def script(*names: str) -> Script:
 def data_element(name: str, data: object) -> Markup:
     """Plain data as JSON in a script element with this id, which no text in it can end."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
+    text = _UNSAFE.sub(lambda found: json.dumps(found[0]).strip('"'), text)
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(f'<script type="application/json" id="{name}">{text}</script>')

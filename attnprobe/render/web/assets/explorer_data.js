@@ -1,0 +1,249 @@
+// The weights of the explorer: unpacked a layer at a time, read by word or by piece.
+"use strict";
+
+// Layers that are kept unpacked, in bytes; a page of a long text has many times more.
+const MOST_BYTES = 3e8;
+// As in the rules: a row with less than this on words, in thousandths, says nothing about words.
+const LEAST_CONTENT = 50;
+
+/** Fills in what follows from the data of an entry: places of its heads, and units with an index. */
+function prepareEntry(entry) {
+  entry.columns = entry.columns || entry.rows;
+  entry.cross = entry.columns !== entry.rows;
+  for (const side of new Set([entry.rows, entry.columns])) prepareSide(side);
+  const layers = [];
+  entry.places = entry.heads.map(([layer]) => {
+    if (layers.at(-1)?.layer !== layer) layers.push({ layer, count: 0 });
+    return { index: layers.length - 1, place: layers.at(-1).count++ };
+  });
+  entry.layers = layers.map(({ layer }) => layer);
+  entry.names = entry.heads.map(([layer, head]) => `L${layer}H${head}`);
+  entry.unpacked = new Map();
+  return entry;
+}
+
+function prepareSide(side) {
+  const sinks = new Set(side.sinks);
+  for (const unit of ["words", "pieces"]) {
+    side[unit] = side[unit].map(([label, at, selector], index) => ({
+      label,
+      at,
+      selector,
+      index,
+      sink: at.some((token) => sinks.has(token)),
+    }));
+    const owner = [];
+    side[unit].forEach(({ at, index }) => at.forEach((token) => (owner[token] = index)));
+    side[`${unit}Of`] = owner;
+  }
+}
+
+/** A layer's weights as they were packed, `{numbers, factor, …}`; `weightAt` reads them. */
+function readLayer(entry, maps, index) {
+  const key = maps.blocks[index];
+  const known = entry.unpacked.get(key);
+  entry.unpacked.delete(key);
+  const found = known || unpackLayer(entry, maps, key);
+  entry.unpacked.set(key, found);
+  const rows = entry.rows.pieces.length;
+  const size = rows * entry.columns.pieces.length * (maps.bits / 8) * (entry.heads.length / entry.layers.length);
+  while (entry.unpacked.size > Math.max(2, MOST_BYTES / size)) {
+    entry.unpacked.delete(entry.unpacked.keys().next().value);
+  }
+  return found;
+}
+
+async function unpackLayer(entry, maps, block) {
+  const bytes = await inflate(document.getElementById(block).textContent);
+  const [rows, columns] = [entry.rows.pieces.length, entry.columns.pieces.length];
+  return {
+    numbers: maps.bits === 8 ? bytes : joinBytes(bytes),
+    factor: maps.bits === 8 ? 1000 / 255 : 1,
+    rows,
+    columns,
+    causal: entry.causal,
+    size: entry.causal ? (rows * (rows + 1)) / 2 : rows * columns,
+  };
+}
+
+/** Numbers of 16 bits whose high bytes all come first. */
+function joinBytes(bytes) {
+  const count = bytes.length / 2;
+  const numbers = new Uint16Array(count);
+  for (let at = 0; at < count; at++) numbers[at] = (bytes[at] << 8) | bytes[count + at];
+  return numbers;
+}
+
+/** A weight in thousandths. */
+function weightAt(layer, place, row, column) {
+  let at = row * layer.columns + column;
+  if (layer.causal) {
+    if (column > row) return 0;
+    at = column * layer.rows - (column * (column - 1)) / 2 + row - column;
+  }
+  return layer.numbers[place * layer.size + at] * layer.factor;
+}
+
+/** The layers and places of some heads: what a reader reads. */
+async function sourcesOf(entry, maps, heads) {
+  return Promise.all(
+    heads.map(async (head) => {
+      const { index, place } = entry.places[head];
+      return { layer: await readLayer(entry, maps, index), place, number: entry.heads[head][0] };
+    }),
+  );
+}
+
+/**
+ * Reads the mean map of some heads by word or by piece, in thousandths.
+ *
+ * A word's row is the mean over its pieces, its column their sum. With `sinks` left out, each row
+ * is scaled so that the other units sum to 1. Cells that the mask hides are NaN.
+ */
+function makeReader(entry, sources, { unit, sinks }) {
+  const [rows, columns] = [entry.rows[unit], entry.columns[unit]];
+  const known = new Map();
+  const reader = {
+    signed: false,
+    plain(row, column) {
+      if (!isVisible(entry, sources, rows[row], columns[column])) return NaN;
+      let total = 0;
+      for (const { layer, place } of sources) {
+        for (const target of rows[row].at) {
+          for (const source of columns[column].at) total += weightAt(layer, place, target, source);
+        }
+      }
+      return total / (sources.length * rows[row].at.length);
+    },
+    row(row) {
+      if (!known.has(row)) known.set(row, readRow(reader, rows[row], columns, sinks));
+      return known.get(row);
+    },
+  };
+  reader.column = (column) => rows.map((_, row) => reader.row(row)[column]);
+  if (sinks === "out" && isSilent(reader, rows, columns)) reader.row = () => columns.map(() => NaN);
+  return reader;
+}
+
+function readRow(reader, row, columns, sinks) {
+  const numbers = Float64Array.from(columns, (_, column) => reader.plain(row.index, column));
+  if (sinks !== "out") return numbers;
+  const content = contentOf(numbers, columns);
+  const telling = !row.sink && content >= LEAST_CONTENT;
+  return numbers.map((number, column) =>
+    telling && !columns[column].sink ? (number * 1000) / content : NaN,
+  );
+}
+
+/** What a row puts on units that are no sinks. */
+function contentOf(numbers, columns) {
+  let content = 0;
+  numbers.forEach((number, column) => {
+    if (!columns[column].sink && !Number.isNaN(number)) content += number;
+  });
+  return content;
+}
+
+/** Whether most rows put too little on words for the map to say anything about words. */
+function isSilent(reader, rows, columns) {
+  const words = rows.filter((row) => !row.sink);
+  const telling = words.filter((row) => {
+    const numbers = columns.map((_, column) => reader.plain(row.index, column));
+    return contentOf(numbers, columns) >= LEAST_CONTENT;
+  });
+  return telling.length < words.length / 2;
+}
+
+function isVisible(entry, sources, row, column) {
+  const [first, last] = [column.at[0], row.at.at(-1)];
+  if (entry.causal && first > last) return false;
+  const gap = Math.max(first - last, row.at[0] - column.at.at(-1));
+  return sources.some(({ number }) => !(gap >= (entry.windows[number] ?? Infinity)));
+}
+
+/** A reader of what one map has more than another. */
+function differenceReader(now, before) {
+  const reader = {
+    signed: true,
+    plain: (row, column) => now.plain(row, column) - before.plain(row, column),
+    row: (row) => {
+      const less = before.row(row);
+      return now.row(row).map((number, column) => number - less[column]);
+    },
+    column: (column) => {
+      const less = before.column(column);
+      return now.column(column).map((number, row) => number - less[row]);
+    },
+  };
+  return reader;
+}
+
+/** The reader of some heads for the model that is shown: one of two, or their difference. */
+async function readerOf(entry, model, heads, settings) {
+  if (model === "change") {
+    const [before, now] = await Promise.all(
+      entry.maps.map((maps) => sourcesOf(entry, maps, heads)),
+    );
+    return differenceReader(makeReader(entry, now, settings), makeReader(entry, before, settings));
+  }
+  return makeReader(entry, await sourcesOf(entry, entry.maps[model], heads), settings);
+}
+
+/** The weight of a pair in every head, in thousandths; a layer at a time. */
+async function pairWeights(entry, model, unit, row, column) {
+  const settings = { unit, sinks: "kept" };
+  const found = [];
+  for (let head = 0; head < entry.heads.length; head++) {
+    found.push((await readerOf(entry, model, [head], settings)).plain(row, column));
+  }
+  return found;
+}
+
+/** What each layer hands on: `edges[layer][target * length + source]`, from 0 to 1. */
+async function readEdges(entry, maps) {
+  if (!maps.edges) {
+    const numbers = joinBytes(await inflate(document.getElementById(maps.flow).textContent));
+    const cells = entry.rows.pieces.length ** 2;
+    maps.edges = [];
+    for (let start = 0; start < numbers.length; start += cells) {
+      maps.edges.push(Float64Array.from(numbers.subarray(start, start + cells), (n) => n / 65535));
+    }
+  }
+  return maps.edges;
+}
+
+/**
+ * What reaches a unit at the top from each unit of each layer below, by attention rollout.
+ *
+ * Returns `{shares, edges}`: `shares[depth][unit]` from the top to the input, and for each step
+ * the flow between units, `edges[depth][target * units + source]`.
+ */
+function rollOut(edges, units, start) {
+  const length = Math.sqrt(edges[0].length);
+  const unitOf = new Int32Array(length);
+  units.forEach(({ at, index }) => at.forEach((token) => (unitOf[token] = index)));
+  let mass = new Float64Array(length);
+  for (const token of units[start].at) mass[token] = 1 / units[start].at.length;
+  const found = { shares: [sumByUnit(mass, unitOf, units.length)], edges: [] };
+  for (const layer of [...edges].reverse()) {
+    const below = new Float64Array(length);
+    const flows = new Float64Array(units.length ** 2);
+    for (let target = 0; target < length; target++) {
+      for (let source = 0; mass[target] && source < length; source++) {
+        const flow = mass[target] * layer[target * length + source];
+        below[source] += flow;
+        flows[unitOf[target] * units.length + unitOf[source]] += flow;
+      }
+    }
+    mass = below;
+    found.shares.push(sumByUnit(mass, unitOf, units.length));
+    found.edges.push(flows);
+  }
+  return found;
+}
+
+function sumByUnit(mass, unitOf, count) {
+  const sums = new Float64Array(count);
+  mass.forEach((share, token) => (sums[unitOf[token]] += share));
+  return sums;
+}

@@ -1,0 +1,236 @@
+"""The explorer: all maps of a model on one text as one page that reacts, without network.
+
+Weights are packed a layer at a time, each in an element of its own, and unpacked when they are
+first shown. Small pictures of all heads come with the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from attnprobe.core.arrays import Floats
+from attnprobe.core.maps import HeadFigures, Mark, ModelMaps, SiteMaps, TextUnit, TextUnits
+from attnprobe.core.printing import as_label
+from attnprobe.core.sites import Head
+from attnprobe.core.texts import Sample
+from attnprobe.render.web.html import fill, piece
+from attnprobe.render.web.maps import pack_fixed, pack_layer, pack_steps, sentence_parts, unpacked
+from attnprobe.render.web.scripts import Script, data_element, script
+
+_SCRIPTS = (
+    "maps",
+    "explorer_data",
+    "explorer_overview",
+    "explorer_text",
+    "explorer_maps",
+    "explorer_flow",
+    "explorer_tools",
+    "explorer",
+)
+_THUMBNAIL = 64
+# Beyond this many cells of a map, its weights are packed in 8 bits.
+_MOST_EXACT = 1024 * 1024
+_LEAST_SCALE = 0.001
+
+
+class Explorer(NamedTuple):
+    """The explorer as a part of a page, and the policy of its script."""
+
+    element: Markup
+    script: Script
+
+
+def explorer_page(
+    shown: ModelMaps, *, marks: Sequence[Mark] = (), start: Sequence[Head] = ()
+) -> str:
+    """The page of one model on one text, a complete HTML document.
+
+    Args:
+        marks: verdicts that the page can show.
+        start: the heads that are shown first; one that looks at words by default.
+    """
+    found = explorer([(shown,)], marks=marks, start=start)
+    return fill(
+        "explorer.html",
+        title=f"{shown.model}: attention",
+        about=shown.about,
+        texts=shown.sample.texts,
+        explorer=found,
+    )
+
+
+def explorer(
+    samples: Sequence[Sequence[ModelMaps]],
+    *,
+    labels: Sequence[str] = (),
+    marks: Sequence[Mark] = (),
+    start: Sequence[Head] = (),
+) -> Explorer:
+    """The explorer of some texts, each with the maps of one model or of two.
+
+    Two models are shown in turn and as a difference where they divide the text alike.
+
+    Args:
+        labels: a name of each text, needed for several.
+    """
+    packer = _Packer()
+    entries = [
+        entry
+        for number, models in enumerate(samples)
+        for entry in packer.entries(models, labels[number] if labels else "")
+    ]
+    data = {
+        "models": list(dict.fromkeys(maps.model for models in samples for maps in models)),
+        "entries": entries,
+        "marks": [mark._asdict() | {"head": str(mark.head)} for mark in marks],
+        "start": [str(head) for head in start],
+    }
+    parts = [piece("explorer"), data_element("explorer-data", data), *packer.elements]
+    found = script(*_SCRIPTS)
+    return Explorer(Markup("\n").join([*parts, found.element]), found)
+
+
+class _Packer:
+    """Packs maps into elements with ids that no other element of the page has."""
+
+    def __init__(self) -> None:
+        self.elements: list[Markup] = []
+
+    def entries(self, models: Sequence[ModelMaps], label: str) -> list[dict[str, Any]]:
+        """An entry for each site; one for both models where their maps can be compared."""
+        found: dict[tuple[object, ...], dict[str, Any]] = {}
+        for number, model in enumerate(models):
+            for site in model.sites:
+                entry = self._entry(site, model, label)
+                key = _comparable(site, entry)
+                if len(models) > 1 and key in found:
+                    found[key]["maps"] += entry["maps"]
+                else:
+                    found[key if len(models) > 1 else (number, site.name)] = entry
+        return list(found.values())
+
+    def _entry(self, site: SiteMaps, model: ModelMaps, label: str) -> dict[str, Any]:
+        rows = _units(site.rows)
+        maps = self._maps(site)
+        return {
+            "label": label,
+            "site": site.name,
+            "causal": site.causal,
+            "windows": {str(layer): window for layer, window in site.windows.items()},
+            "keyHeads": site.key_heads,
+            "rows": rows,
+            "columns": None if site.columns is site.rows else _units(site.columns),
+            "heads": maps.pop("heads"),
+            "maps": [maps | {"model": model.model}],
+            "sample": _case_fields(model.sample),
+        }
+
+    def _maps(self, site: SiteMaps) -> dict[str, Any]:
+        heads: list[tuple[int, int]] = []
+        figures: list[HeadFigures] = []
+        thumbnails: list[Floats] = []
+        blocks: list[str] = []
+        worst = np.zeros(2)
+        bits = 8 if len(site.rows.tokens) * len(site.columns.tokens) > _MOST_EXACT else 16
+        for layer in site.layers:
+            blocks.append(self._block(pack_layer(layer.weights, causal=site.causal, bits=bits)))
+            worst = np.maximum(worst, _rounding(layer.weights, bits))
+            thumbnails += [_thumbnail(map_, site.columns.sinks) for map_ in layer.weights]
+            figures += layer.figures
+            heads += [(layer.layer, head) for head in layer.heads]
+        # JSON has no NaN.
+        pieces = [thumbnail.ravel() for thumbnail in thumbnails]
+        return {
+            "heads": heads,
+            "blocks": blocks,
+            "bits": bits,
+            "worst": [float(f"{value:.2g}") for value in worst],
+            "thumbnails": self._block(pack_steps(np.concatenate(pieces), 1.0)),
+            "thumbnailSize": thumbnails[0].shape,
+            "figures": [_plain(figure) for figure in figures],
+            "flow": None if site.edges is None else self._block(pack_fixed(site.edges)),
+            "noFlow": site.no_flow,
+        }
+
+    def _block(self, packed: str) -> str:
+        name = f"explorer-block-{len(self.elements)}"
+        self.elements.append(Markup(f'<script type="text/plain" id="{name}">{packed}</script>'))
+        return name
+
+
+def _comparable(site: SiteMaps, entry: Mapping[str, Any]) -> tuple[object, ...]:
+    sides = tuple(side.tokens.pieces for side in (site.rows, site.columns))
+    return (site.name, site.causal, sides, tuple(entry["heads"]), str(entry["windows"]))
+
+
+def _units(side: TextUnits) -> dict[str, Any]:
+    return {
+        "parts": sentence_parts(side.tokens),
+        "special": [at for at, role in enumerate(side.tokens.special) if role is not None],
+        "sinks": side.sinks,
+        "words": [_unit(unit) for unit in side.words],
+        "pieces": [_unit(unit) for unit in side.pieces],
+    }
+
+
+def _unit(unit: TextUnit) -> tuple[str, tuple[int, ...], object]:
+    return as_label(unit.label), unit.positions, unit.selector
+
+
+def _case_fields(sample: Sample) -> dict[str, Any]:
+    """The sample in the words of a case file."""
+    fields = {
+        "text": None if sample.ids else sample.text,
+        "ids": sample.ids,
+        "text_pair": sample.pair,
+        "target": sample.target,
+        "source_language": sample.source_language,
+        "target_language": sample.target_language,
+        "allow_special_tokens": sample.allow_special_tokens or None,
+        "one_segment": sample.one_segment or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(figures: HeadFigures) -> dict[str, Any]:
+    numbers = {
+        **{name: getattr(figures, name) for name in ("entropy", "distance", "sink", "score")},
+        **figures.scores,
+        "entropy": figures.entropy,
+    }
+    return {
+        **{
+            name: None if math.isnan(value) else round(float(value), 4)
+            for name, value in numbers.items()
+        },
+        "pattern": figures.pattern,
+        "on": as_label(figures.on) if figures.on else "",
+    }
+
+
+def _thumbnail(weights: Floats, sinks: Sequence[int]) -> Floats:
+    """The map in at most 64 × 64 cells, each the largest of its part, as shares of its scale."""
+    kept = np.delete(weights, sinks, axis=1) if sinks else weights
+    scale = max(float(kept.max(initial=0.0)), _LEAST_SCALE)
+    for axis in (0, 1):
+        length = weights.shape[axis]
+        if length > _THUMBNAIL:
+            starts = np.arange(_THUMBNAIL) * length // _THUMBNAIL
+            weights = np.maximum.reduceat(weights, starts, axis=axis)
+    shares: Floats = np.minimum(weights / scale, 1).astype(np.float32)
+    return shares
+
+
+def _rounding(weights: Floats, bits: int) -> tuple[float, float]:
+    """The largest error of a packed weight and of the sum of a row."""
+    worst, worst_sum = 0.0, 0.0
+    for map_ in weights:
+        error = unpacked(map_, bits) - map_
+        worst = max(worst, float(np.abs(error).max()))
+        worst_sum = max(worst_sum, float(np.abs(error.sum(axis=-1)).max()))
+    return worst, worst_sum

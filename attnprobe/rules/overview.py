@@ -1,0 +1,132 @@
+"""All maps of a model on one text, with what each head does in a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from attnprobe.core.arrays import Floats
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.maps import HeadFigures, LayerMaps, SiteMaps, TextUnit, TextUnits
+from attnprobe.core.sites import Head, Site, SiteName
+from attnprobe.core.texts import Encoding, Tokens
+from attnprobe.rules.flow import flow_layers, mixing
+from attnprobe.rules.frame import Frame, row_mean, sink_columns, token_groups
+from attnprobe.rules.pattern import name_patterns
+from attnprobe.rules.sink import sink_rows
+from attnprobe.rules.statistics import distance, entropy
+from attnprobe.words.naming import selector_values
+from attnprobe.words.positions import Group, groups
+
+# Beyond this many tokens there is no rollout: as a drawing it could not be read.
+MOST_FLOW = 128
+# Naming patterns takes tenths of a second for a map of this many tokens.
+MOST_PATTERNS = 1024
+# The weights that are captured at once: 0.8 GB.
+MOST_CELLS = 200_000_000
+# Captures some layers; the second argument is whether they may stay in memory.
+Collect = Callable[[Collection[int], bool], Mapping[int, Floats]]
+
+
+def reached_sites(encoding: Encoding) -> tuple[SiteName, ...]:
+    """The sites whose maps this sample has: without a target, an encoder-decoder's encoder."""
+    without_target = "cross" in encoding.sites and encoding.target is None
+    return tuple(name for name in encoding.sites if name == "encoder" or not without_target)
+
+
+def describe_site(site: Site) -> str:
+    """The size of a site: `encoder: 6 layers × 12 heads`."""
+    heads = sorted(set(site.heads.values()))
+    return f"{site.name}: {len(site.heads)} layers × {' or '.join(map(str, heads))} heads"
+
+
+def site_maps(
+    encoding: Encoding,
+    site: Site,
+    collect: Collect,
+    *,
+    kept: Sequence[Head] | None = None,
+    key_heads: int | None = None,
+) -> SiteMaps:
+    """All maps at a site.
+
+    Args:
+        kept: the heads to keep; all of them by default.
+        key_heads: number of key-value heads of a layer, if known; they group whole layers only.
+    """
+    queries, keys = encoding.queries(site.name), encoding.keys(site.name)
+    columns = _text_units(keys, causal=site.causal)
+    edges, no_flow = None, f"Rollout is drawn for texts of up to {MOST_FLOW} tokens."
+    if len(queries) <= MOST_FLOW:
+        try:
+            layers = flow_layers(encoding, site)
+        except SelectorError as error:
+            no_flow = str(error)
+        else:
+            edges, no_flow = mixing(collect(layers, True), causal=site.causal), ""
+    return SiteMaps(
+        name=site.name,
+        causal=site.causal,
+        windows=site.windows,
+        key_heads=key_heads if kept is None else None,
+        rows=columns if queries is keys else _text_units(queries, causal=False),
+        columns=columns,
+        layers=_layers(encoding, site, collect, site.all_heads() if kept is None else kept),
+        edges=edges,
+        no_flow=no_flow,
+    )
+
+
+def _layers(
+    encoding: Encoding, site: Site, collect: Collect, kept: Collection[Head]
+) -> Iterator[LayerMaps]:
+    """The maps of each layer in order, captured a few layers at a time where they are large."""
+    cells = len(encoding.queries(site.name)) * len(encoding.keys(site.name))
+    layers = sorted({head.layer for head in kept})
+    count = max(1, MOST_CELLS // (cells * max(site.heads.values())))
+    for start in range(0, len(layers), count):
+        some = layers[start : start + count]
+        for layer, weights in collect(some, count >= len(layers)).items():
+            heads = tuple(head for head in range(len(weights)) if Head(layer, head) in kept)
+            frame = Frame.of(encoding, site).in_layer(site, layer)
+            yield LayerMaps(
+                layer,
+                heads,
+                weights[list(heads)],
+                tuple(_figures(weights[head], frame, site, layer) for head in heads),
+            )
+
+
+def _figures(weights: Floats, frame: Frame, site: Site, layer: int) -> HeadFigures:
+    # One head at a time: the measures need several copies of a map in double precision.
+    view = weights[None].astype(np.float64)
+    far = np.nan if site.name == "cross" else row_mean(distance(view, frame))[0]
+    figures = HeadFigures(
+        entropy=float(row_mean(entropy(view, frame.visible))[0]),
+        distance=float(far),
+        sink=float(row_mean(sink_rows(view, frame))[0]),
+    )
+    if len(frame.rows) > MOST_PATTERNS:
+        return figures
+    (named,) = name_patterns(view, frame, site, layer)
+    return figures._replace(
+        pattern=named.pattern, score=named.score, on=named.on or "", scores=named.scores
+    )
+
+
+def _text_units(tokens: Tokens, *, causal: bool) -> TextUnits:
+    sinks = np.flatnonzero(sink_columns(tokens, causal=causal))
+    return TextUnits(
+        tokens=tokens,
+        words=_named(groups(tokens), tokens),
+        pieces=_named(token_groups(tokens), tokens),
+        sinks=tuple(sinks.tolist()),
+    )
+
+
+def _named(units: Sequence[Group], tokens: Tokens) -> tuple[TextUnit, ...]:
+    return tuple(
+        TextUnit(unit.label, unit.positions, selector)
+        for unit, selector in zip(units, selector_values(units, tokens), strict=True)
+    )

@@ -1,0 +1,56 @@
+"""From token positions back to a selector that names them in a case file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attnprobe.core.errors import SelectorError
+from attnprobe.core.texts import Span, Tokens
+from attnprobe.words.positions import Group, positions
+from attnprobe.words.segmentation import strip_span
+from attnprobe.words.selectors import SPECIAL_NAMES, parse_selector
+
+
+def selector_values(units: Sequence[Group], tokens: Tokens) -> tuple[object, ...]:
+    """For each unit the plainest selector that means exactly its tokens, as a value of YAML.
+
+    None where no selector does: a piece that shares its characters with another one, say.
+    """
+    seen: dict[str, int] = {}
+    found = []
+    for unit in units:
+        seen[unit.label] = seen.get(unit.label, 0) + 1
+        candidates = _candidates(unit, seen[unit.label], tokens)
+        found.append(next((value for value in candidates if _means(value, unit, tokens)), None))
+    return tuple(found)
+
+
+def _candidates(unit: Group, nth: int, tokens: Tokens) -> Iterator[object]:
+    role = tokens.special[unit.positions[0]]
+    if role is not None:
+        if role in SPECIAL_NAMES:
+            yield {"special": role}
+        yield {"special": "first"}
+        return
+    spans = [span for at in unit.positions if (span := tokens.spans[at]) is not None]
+    if not spans:
+        return
+    start, end = min(span.start for span in spans), max(span.end for span in spans)
+    start, end = strip_span(Span(start, end), tokens.text)
+    word = tokens.text[start:end]
+    if word.strip():
+        yield word
+    if tokens.pair_start is None or start < tokens.pair_start:
+        yield {"word": word, "nth": nth}
+        yield {"chars": [start, end]}
+    else:
+        begin = tokens.pair_start
+        yield {"pair": word}
+        yield {"pair": {"chars": [start - begin, end - begin]}}
+
+
+def _means(value: object, unit: Group, tokens: Tokens) -> bool:
+    try:
+        return positions(parse_selector(value), tokens) == unit.positions
+    except (SelectorError, ValueError):
+        return False

@@ -1,0 +1,193 @@
+"""The page of an Attention object: what it packs, against eager attention and the object itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnprobe.attention import Attention
+from attnprobe.core.arrays import Floats
+from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.texts import Sample
+from attnprobe.models import Model
+from attnprobe.render.web.explorer import explorer_page
+from attnprobe.render.web.maps import pack_layer, unpacked
+from tests.support.eager import eager_weights
+
+TEXT = "The frobnicator near the cabinet is old."
+BILINGUAL = Sample("The old house is small.", "La vieille maison est petite.")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="explorer-data">(.*?)</script>', page)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def block(page: str, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    found = re.search(rf'id="{name}">([^<]*)<', page)
+    assert found
+    return np.frombuffer(zlib.decompress(base64.b64decode(found[1])), np.uint8)
+
+
+def sixteen(raw: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    half = len(raw) // 2
+    return raw[:half].astype(np.int64) * 256 + raw[half:]
+
+
+def read_layer(page: str, entry: dict[str, Any], layer: int) -> Floats:
+    """`[heads, target, source]` of the block, read as its description says."""
+    rows = len(entry["rows"]["pieces"])
+    columns = len((entry["columns"] or entry["rows"])["pieces"])
+    raw = block(page, entry["maps"][0]["blocks"][layer])
+    numbers = raw / 255 if entry["maps"][0]["bits"] == 8 else sixteen(raw) / 1000
+    if not entry["causal"]:
+        return numbers.reshape(-1, rows, columns).astype(np.float32)
+    triangles = numbers.reshape(-1, rows * (rows + 1) // 2)
+    found = np.zeros((len(triangles), rows, rows), np.float32)
+    at = 0
+    for column in range(rows):
+        for row in range(column, rows):
+            found[:, row, column] = triangles[:, at]
+            at += 1
+    return found
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_the_packed_weights_are_those_of_eager_attention(
+    minilm: Model, smollm2: Model, kind: SiteName
+) -> None:
+    model = minilm if kind == "encoder" else smollm2
+    page = model.attention(TEXT).page()
+    (entry,) = data_of(page)["entries"]
+    weights = eager_weights(model, Sample(TEXT), kind)
+    worst = np.zeros(2)
+    for index, layer in enumerate(weights):
+        found = read_layer(page, entry, index)
+        assert np.abs(found - weights[layer]).max() <= 0.00051
+        error = found - weights[layer]
+        worst = np.maximum(worst, [np.abs(error).max(), np.abs(error.sum(-1)).max()])
+    assert entry["maps"][0]["worst"] == pytest.approx(worst, rel=0.06, abs=1e-5)
+
+
+def test_a_page_has_all_sites_that_the_sample_reaches(translator: Model) -> None:
+    attention = Attention(translator, BILINGUAL, "cross")
+    page = attention.page()
+    entries = data_of(page)["entries"]
+    assert [entry["site"] for entry in entries] == ["cross", "encoder", "decoder"]
+    for entry in entries:
+        weights = eager_weights(translator, BILINGUAL, entry["site"])
+        for index, layer in enumerate(weights):
+            assert np.allclose(read_layer(page, entry, index), weights[layer], atol=0.00051)
+    own = data_of(attention.page(sites="own"))["entries"]
+    assert [entry["site"] for entry in own] == ["cross"]
+    encoder = Attention(translator, Sample(BILINGUAL.text), "encoder")
+    assert [entry["site"] for entry in data_of(encoder.page())["entries"]] == ["encoder"]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_the_figures_of_heads_are_those_of_the_object(
+    minilm: Model, smollm2: Model, kind: str
+) -> None:
+    attention = (minilm if kind == "encoder" else smollm2).attention(TEXT)
+    (entry,) = data_of(attention.page())["entries"]
+    figures = entry["maps"][0]["figures"]
+    patterns = attention.patterns()
+    expected = {
+        "entropy": attention.entropy(normalised=True),
+        "distance": attention.distance(),
+        "sink": attention.sink(),
+    }
+    assert entry["heads"] == [list(pattern.head) for pattern in patterns]
+    for name, grid in expected.items():
+        assert [figure[name] for figure in figures] == pytest.approx(grid.ravel(), abs=6e-5)
+    for figure, pattern in zip(figures, patterns, strict=True):
+        assert figure["pattern"] == pattern.pattern
+        if pattern.pattern != "sink":
+            assert figure["score"] == pytest.approx(pattern.score, abs=6e-5)
+        assert figure["previous"] == pytest.approx(pattern.scores["previous"], abs=6e-5)
+
+
+def test_heads_can_be_kept(minilm: Model) -> None:
+    attention = minilm.attention(TEXT)
+    page = attention.page(heads=["L3", "L1H2"])
+    (entry,) = data_of(page)["entries"]
+    assert entry["heads"] == [[1, 2], *([3, head] for head in range(12))]
+    assert np.allclose(read_layer(page, entry, 0)[0], attention.weights("L1H2"), atol=0.00051)
+    assert np.allclose(read_layer(page, entry, 1)[7], attention.weights("L3H7"), atol=0.00051)
+
+
+def test_the_flow_is_packed_where_there_is_one(minilm: Model, translator: Model) -> None:
+    attention = minilm.attention(TEXT)
+    page = attention.page()
+    (entry,) = data_of(page)["entries"]
+    numbers = sixteen(block(page, entry["maps"][0]["flow"])) / 65535
+    edges = numbers.reshape(6, len(attention.tokens), -1)
+    rolled = edges[0]
+    for layer in edges[1:]:
+        rolled = layer @ rolled
+    assert np.allclose(rolled, attention.rollout()[-1], atol=1e-4)
+    cross = data_of(Attention(translator, BILINGUAL, "cross").page(sites="own"))["entries"][0]
+    assert cross["maps"][0]["flow"] is None
+    assert "no flow through one sequence" in cross["maps"][0]["noFlow"]
+
+
+def test_a_page_without_network_runs_only_its_own_script(minilm: Model, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "it.html"
+    page = minilm.attention(TEXT).page(path)
+    assert path.read_text(encoding="utf-8") == page
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    policy = unescape(policy)
+    assert policy.startswith("default-src 'none';")
+    (own,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    assert f"sha256-{digest}" in policy
+
+
+def test_marks_are_data_of_the_page(minilm: Model) -> None:
+    from attnprobe.core.maps import Mark
+
+    mark = Mark("encoder", Head(3, 1), (4,), (2,), (6,), "it → keys", "weight ≥ 0.3", "12 %")
+    page = explorer_page(minilm.attention(TEXT).maps(), marks=[mark])
+    assert data_of(page)["marks"] == [
+        {
+            "site": "encoder",
+            "head": "L3H1",
+            "rows": [4],
+            "expected": [2],
+            "contrast": [6],
+            "label": "it → keys",
+            "bound": "weight ≥ 0.3",
+            "chance": "12 %",
+        }
+    ]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_what_a_script_reads_back_is_what_was_packed(bits: int, causal: bool) -> None:
+    weights = np.random.default_rng(1).dirichlet(np.ones(9), (3, 9)).astype(np.float32)
+    if causal:
+        weights = np.tril(weights)
+    raw = np.frombuffer(
+        zlib.decompress(base64.b64decode(pack_layer(weights, causal=causal, bits=bits))), np.uint8
+    )
+    numbers = raw / 255 if bits == 8 else sixteen(raw) / 1000
+    assert len(numbers) == (3 * 45 if causal else 3 * 81)
+    expected = unpacked(weights, bits)
+    if causal:
+        expected = np.concatenate(
+            [expected[head, column:, column] for head in range(3) for column in range(9)]
+        )
+    assert np.allclose(numbers, expected.ravel())
+    assert np.abs(expected.ravel() - numbers).max() <= (0.5 / 255 if bits == 8 else 0.0005)
