@@ -31,7 +31,7 @@ def main() -> None:
     try:
         app()
     except AttnprobeError as error:
-        from attnprobe.run.explain import harmless
+        from attnprobe.core.printing import harmless
 
         console = Console(stderr=True, highlight=False)
         console.print(harmless(str(error)), markup=False, soft_wrap=True)

@@ -147,6 +147,13 @@ def warn_of(*models: Model) -> None:
             )
 
 
+def say(text: str) -> None:
+    """Prints lines as they are, without markup and line breaks, and safe whatever they quote."""
+    from attnprobe.core.printing import harmless
+
+    out.print(harmless(text), markup=False, soft_wrap=True)
+
+
 def print_table(table: Table) -> None:
     """Prints a table and cuts nothing off.
 

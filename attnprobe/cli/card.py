@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out, to_file
+from attnprobe.cli.base import app, out, say, to_file
 
 
 @app.command()
@@ -32,4 +32,4 @@ def card(
         out.file.write(card_yaml(found, model=model))
         return
     changed = update_card(file, found, model=model)
-    out.print(f"{file}: {'updated' if changed else 'is up to date'}", markup=False, soft_wrap=True)
+    say(f"{file}: {'updated' if changed else 'is up to date'}")

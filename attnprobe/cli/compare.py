@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.cli.base import app, out, print_table, to_file, to_json_file, with_load_options
+from attnprobe.cli.base import app, print_table, say, to_file, to_json_file, with_load_options
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ def _print(found: RunComparison) -> None:
             table.add_row(*(_plain(str(value)) for value in vars(head).values()))
         print_table(table)
     for note in (*comparison.warnings, *found.notes):
-        out.print(_plain(f"note: {note}"), soft_wrap=True)
+        say(f"note: {note}")
     for line in found.beyond_lines:
-        out.print(_plain(line), soft_wrap=True)
-    out.print(counts_line(comparison))
-    out.print(_plain(found.sentence), soft_wrap=True)
+        say(line)
+    say(counts_line(comparison))
+    say(found.sentence)
 
 
 def _table(*columns: str) -> Table:
@@ -154,6 +154,6 @@ def _table(*columns: str) -> Table:
 
 def _plain(text: str) -> Text:
     """Text that rich prints unchanged: in it, brackets name a row and are no markup."""
-    from attnprobe.run.explain import harmless
+    from attnprobe.core.printing import harmless
 
     return Text(harmless(text))

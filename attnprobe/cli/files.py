@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out, to_file
+from attnprobe.cli.base import app, out, say, to_file
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
@@ -43,7 +43,6 @@ def lint(
     from attnprobe.relations import accuracy
     from attnprobe.relations.corpus import read_corpus
     from attnprobe.results.lock import heads_here
-    from attnprobe.run.explain import harmless
 
     head_sets = heads_here()
     files = cases.case_files(paths or [Path("cases")])
@@ -53,7 +52,7 @@ def lint(
         if file.exists() and not file.name.endswith(SUFFIX):
             broken += 1
             text = f"{file} is not collected: its name must end in {SUFFIX}"
-            out.print(harmless(text), markup=False, soft_wrap=True)
+            say(text)
             continue
         try:
             found = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())
@@ -63,12 +62,12 @@ def lint(
             relations += len(found.relations)
         except AttnprobeError as error:
             broken += 1
-            out.print(harmless(str(error)), markup=False, soft_wrap=True)
+            say(str(error))
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
     counts = [plural(len(files), "file"), plural(count, "case")]
     if relations:
         counts.append(plural(relations, "relation"))
-    out.print(", ".join([*counts, f"{plural(broken, 'file')} with errors"]))
+    say(", ".join([*counts, f"{plural(broken, 'file')} with errors"]))
     if broken:
         raise typer.Exit(1)

@@ -54,8 +54,8 @@ def gate(
 
     Exit 0: it may. Exit 1: it may not. Exit 2: that could not be judged.
     """
+    from attnprobe.core.printing import harmless
     from attnprobe.gate.release import Request, decide
-    from attnprobe.run.explain import harmless
 
     decision, found = decide(
         Request(context.args, results=results, policy=policy, keep=keep, json=json, init=init)

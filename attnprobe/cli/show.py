@@ -112,9 +112,9 @@ def show(
     for option, written in (("--text-pair", text_pair), ("--target", target)):
         if written is not None:
             _check_text(option, written)
+    from attnprobe.core.printing import harmless
     from attnprobe.models import load_model
     from attnprobe.results.files import write_bytes
-    from attnprobe.run.explain import harmless
 
     loaded = load_model(model, options)
     warn_of(loaded)

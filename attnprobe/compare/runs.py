@@ -16,11 +16,11 @@ from attnprobe.compare.limits import Limit, exceeded, parse_limit
 from attnprobe.compare.side_by_side import draw_change, fates_sentence, head_fates, head_row
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.names import SUFFIX, short_name
+from attnprobe.core.printing import harmless
 from attnprobe.models.options import LoadOptions, load_options_by_model
 from attnprobe.render.web.compare_page import ChangePictures, HeadRow, compare_page
 from attnprobe.results.lock import heads_here
 from attnprobe.results.records import Results, read_results
-from attnprobe.run.explain import harmless
 from attnprobe.run.pytest_run import run_pytest
 
 COMPARISON_SCHEMA = "attnprobe/comparison-1"

@@ -19,12 +19,32 @@ _HIDDEN = regex.compile(
 )
 
 
+# What GitHub, Azure and TeamCity read as a command, wherever it stands in a line of output.
+_COMMAND = regex.compile(r"##(?=\w*\[)")
+# What GitHub reads as a command at the start of a line.
+_LINE_COMMAND = regex.compile(r"^( *)::", regex.MULTILINE)
+
+
 def visible(text: str) -> str:
     """The text with control, zero-width and unusual space characters written as `<U+200B>`.
 
-    The result is safe to print: it contains no escape sequence and no change of direction.
+    The result is safe to print within a line: it contains no escape sequence, no change of
+    direction and no command to a CI system.
     """
-    return _HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+    return no_command(_HIDDEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", text))
+
+
+def no_command(text: str) -> str:
+    """The text with a bar in each `##[error]` or `##vso[...]`, so that no CI system obeys it."""
+    return _COMMAND.sub("##│", text) if "##" in text else text
+
+
+def harmless(message: str) -> str:
+    """Lines that are safe to print, whatever texts and names they quote.
+
+    As `visible`, and a bar precedes `::error` and the like at the start of a line.
+    """
+    return _LINE_COMMAND.sub(r"\1│ ::", "\n".join(map(visible, message.split("\n"))))
 
 
 def display_width(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, _Status, _Stat
     except pytest.UsageError as error:
         if unreadable_key not in config.stash:
             raise
-        sys.stderr.write(f"ERROR: {error}\n")
+        from attnprobe.core.printing import harmless
+
+        sys.stderr.write(harmless(f"ERROR: {error}\n"))
         return pytest.ExitCode.INTERRUPTED
     except BaseException as error:
         # A plugin raised in pytest_unconfigure: Python exits with 1, like pytest for a failed test.
@@ -127,24 +129,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = options.settings(metafunc.config)
     models = list(chosen.models)
     if len(models) > 1 and chosen.all_models:
-        metafunc.parametrize("attn", models, indirect=True)
+        from attnprobe.core.printing import no_command
+
+        metafunc.parametrize("attn", models, indirect=True, ids=list(map(no_command, models)))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    lines = list(_remarks(terminalreporter, config))
+    if lines:
+        from attnprobe.core.printing import harmless
+
+        for line in lines:
+            terminalreporter.write_line(harmless(f"attnprobe: {line}"), yellow=True)
+
+
+def _remarks(terminalreporter: Any, config: pytest.Config) -> Iterator[str]:
     for name, count in sorted(selection_of(config).absent.items()):
-        terminalreporter.write_line(
-            f"attnprobe: {plural(count, 'case')} deselected: for model {name}, which is not given; "
-            f"--attn-model {name}=REF",
-            yellow=True,
+        yield (
+            f"{plural(count, 'case')} deselected: for model {name}, which is not given; "
+            f"--attn-model {name}=REF"
         )
     for name, network in sorted(_without_code(terminalreporter)):
-        terminalreporter.write_line(
-            f"attnprobe: {name} comes with code of its own, which was ignored: measured is "
-            f"transformers' {network}, which may attend differently",
-            yellow=True,
+        yield (
+            f"{name} comes with code of its own, which was ignored: measured is "
+            f"transformers' {network}, which may attend differently"
         )
-    for habit in order_control.habits_of(config):
-        terminalreporter.write_line(f"attnprobe: {habit}", yellow=True)
+    yield from map(str, order_control.habits_of(config))
     for outcome, what in _DOUBTS.items():
         names = [
             report.nodeid
@@ -153,10 +163,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         ]
         if names:
             tests = plural(len(names), "test passes", "tests pass")
-            terminalreporter.write_line(
-                f"attnprobe: {tests}, {what}: {join_names(names, _MOST_NAMES)}; --attn-strict "
-                "does not accept that, nor does the gate unless its policy does",
-                yellow=True,
+            yield (
+                f"{tests}, {what}: {join_names(names, _MOST_NAMES)}; --attn-strict does not accept "
+                "that, nor does the gate unless its policy does"
             )
 
 

@@ -23,12 +23,12 @@ from attnprobe.compare.changes import (
 from attnprobe.compare.limits import exceeded, parse_limit
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
+from attnprobe.core.printing import harmless
 from attnprobe.core.wording import plural, shorten
 from attnprobe.plugin.keys import selection_of, unreadable_key
 from attnprobe.plugin.options import Settings
 from attnprobe.results.files import write_json
 from attnprobe.results.records import CaseResult, Results, read_results
-from attnprobe.run.explain import harmless
 
 # The most entries that a message names.
 _MOST_NAMES = 3

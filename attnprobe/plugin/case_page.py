@@ -14,6 +14,7 @@ from markupsafe import Markup
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE, Cells, HeadGrid, Picture
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.printing import harmless
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Tokens
 from attnprobe.core.verdicts import Chance, Verdict
@@ -36,7 +37,7 @@ from attnprobe.render.web.charts import caption, chart_html, panel_html
 from attnprobe.render.web.maps import AttentionMap, sentence_parts
 from attnprobe.render.web.report import pack_html
 from attnprobe.rules.ranges import visible_columns
-from attnprobe.run.explain import DOUBTS, figures, harmless, unknown_line
+from attnprobe.run.explain import DOUBTS, figures, unknown_line
 from attnprobe.run.runner import WORD_PAIRS, Finding
 
 # Of a text that is too long for a whole map, this many source tokens with the most weight.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from attnprobe.cases import Case, Relation
+from attnprobe.core.printing import harmless
 from attnprobe.plugin.keys import judged_key
 from attnprobe.run.explain import ExpectationFailed
 
@@ -29,10 +30,12 @@ class FileItem(pytest.Item):
         for mark in case.marks:
             self.add_marker(mark)
         if case.skip is not None:
-            self.add_marker(pytest.mark.skip(reason=case.skip))
+            self.add_marker(pytest.mark.skip(reason=harmless(case.skip)))
         if case.xfail is not None:
             self.add_marker(
-                pytest.mark.xfail(reason=case.xfail, strict=True, raises=ExpectationFailed)
+                pytest.mark.xfail(
+                    reason=harmless(case.xfail), strict=True, raises=ExpectationFailed
+                )
             )
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -12,11 +12,12 @@ import pytest
 from attnprobe import cases
 from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.printing import harmless, no_command
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import Judged, cases_key, judged_key, made_key
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
-from attnprobe.run.explain import ExpectationFailed, explain, harmless, headline
+from attnprobe.run.explain import ExpectationFailed, explain, headline
 
 
 class CaseFile(pytest.File):
@@ -52,7 +53,7 @@ class CaseFile(pytest.File):
             else:
                 runs = [(case.name, case.model or first)]
             for name, model in runs:
-                made_item = item.from_parent(self, name=name, case=case, model=model)
+                made_item = item.from_parent(self, name=no_command(name), case=case, model=model)
                 names.append(made_item.nodeid)
                 yield made_item
 

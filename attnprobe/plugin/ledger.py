@@ -18,6 +18,7 @@ from attnprobe.compare.changes import Comparison, compare_models
 from attnprobe.compare.describe import change_rows, counts_line, lines, suite_rows
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import PROTECTED, SUFFIX
+from attnprobe.core.printing import harmless
 from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import (
@@ -40,7 +41,6 @@ from attnprobe.results.records import (
     RelationResult,
     Results,
 )
-from attnprobe.run.explain import harmless
 
 # The exit codes of a run that pytest went through to its end, whether or not tests failed.
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)

@@ -224,6 +224,8 @@ def header(config: pytest.Config) -> list[str]:
     chosen = settings(config)
     if not chosen.models:
         return []
+    from attnprobe.core.printing import visible
+
     models = ", ".join(
         ref if len(chosen.models) == 1 else f"{name}={ref}" for name, ref in chosen.models.items()
     )
@@ -249,7 +251,7 @@ def header(config: pytest.Config) -> list[str]:
             f"attnprobe: the root of this run is {config.rootpath}, not {here}; write "
             "--attn-model=PATH with an equals sign, or give the project a pytest.ini"
         )
-    return lines
+    return list(map(visible, lines))
 
 
 def _models(config: pytest.Config) -> dict[str, str]:

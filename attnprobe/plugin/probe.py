@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from attnprobe.attention import Attention, Reader, TextOptions, text_sample
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.errors import AttnprobeError, Mark
+from attnprobe.core.printing import harmless
 from attnprobe.core.pydantic_errors import advise_key, describe_error
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import SiteName
@@ -21,7 +22,7 @@ from attnprobe.core.texts import Sample
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.rules import RULES, Rule, parse_rule
-from attnprobe.run.explain import ExpectationFailed, explain, harmless, headline
+from attnprobe.run.explain import ExpectationFailed, explain, headline
 
 
 class Probe:

@@ -9,12 +9,13 @@ import pytest
 
 from attnprobe.cases import Relation
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.printing import harmless
 from attnprobe.core.verdicts import Verdict
 from attnprobe.plugin.file_item import FileItem
 from attnprobe.plugin.keys import relation_key
 from attnprobe.plugin.session import session_of
 from attnprobe.relations.accuracy import RelationFinding
-from attnprobe.run.explain import ExpectationFailed, explain_relation, harmless, relation_headline
+from attnprobe.run.explain import ExpectationFailed, explain_relation, relation_headline
 
 
 class RelationItem(FileItem):

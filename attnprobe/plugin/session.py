@@ -15,6 +15,7 @@ import pytest
 from attnprobe.cases import Case, Relation
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.errors import AttnprobeError, ModelError, ResultsError
+from attnprobe.core.printing import harmless
 from attnprobe.core.verdicts import Outcome
 from attnprobe.core.wording import format_seconds
 from attnprobe.plugin import reports
@@ -305,7 +306,7 @@ class Session:
             return
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             terminal.ensure_newline()
-            terminal.write_line(line)
+            terminal.write_line(harmless(line))
 
 
 _session_key = pytest.StashKey[Session]()

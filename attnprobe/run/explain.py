@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import regex
 
 from attnprobe.cases import Case
 from attnprobe.core.errors import AttnprobeError, first_line
-from attnprobe.core.printing import display_width, visible
+from attnprobe.core.printing import display_width, harmless, visible
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Span
 from attnprobe.core.verdicts import Doubt, Outcome, Verdict
 from attnprobe.core.wording import (
@@ -29,7 +28,6 @@ from attnprobe.words.heads import HeadSet
 from attnprobe.words.positions import groups
 from attnprobe.words.segmentation import words
 
-_COMMAND = re.compile(r"^( *)::")
 # The most columns of a text in a line: with its indentation it fits into a terminal of 80.
 _WIDEST = 72
 # The most words that a line lists.
@@ -227,16 +225,6 @@ def _mistake(mistake: Mistake) -> list[str]:
         return _underlined(sample.joined, sorted(query + keys), sample.pair_start) + below
     looked_at = _underlined(sample.joined, sorted(keys), sample.pair_start)
     return _underlined(sample.target, query) + looked_at + below
-
-
-def harmless(message: str) -> str:
-    """A message that is safe to print, whatever texts and names it quotes.
-
-    Characters that a terminal would act on become visible. A bar precedes `::error` and the like at
-    the start of a line, which GitHub Actions would read as a command.
-    """
-    lines = (visible(line) for line in message.split("\n"))
-    return "\n".join(_COMMAND.sub(r"\1│ ::", line) for line in lines)
 
 
 def _sentence(case: Case, rule: Rule) -> list[str]:

@@ -90,6 +90,42 @@ def test_text_is_no_command_to_terminal_or_ci_p33(probe: Run, write_cases: Write
     ElementTree.parse("j.xml")
 
 
+@pytest.mark.parametrize("command", ["##[error]x", "##vso[task.setvariable]x", "##teamcity[x]"])
+def test_what_ci_reads_anywhere_in_a_line_is_broken_p33(
+    probe: Run, pytester: pytest.Pytester, write_cases: Write, command: str
+) -> None:
+    write_cases(
+        f"""
+        - id: hostile
+          text: "The {command} dog barks"
+          expect:
+            - attends: {{from: barks, to: dog, min: 0.99}}
+        - id: gap
+          text: The dog barks
+          xfail: "reason {command}"
+          expect:
+            - attends: {{from: barks, to: dog, min: 0.99}}
+        """
+    )
+    write_cases(
+        f"""
+        - id: lost
+          text: "The {command} dog"
+          expect:
+            - attends: {{from: "{command} not there", to: dog, min: 0.99}}
+        """,
+        name="lost.attn.yaml",
+    )
+    call = f"attn('The dog').attends('{command}', 'dog', heads='mean', min=0.5)"
+    pytester.makepyfile(f"def test_it(attn):\n    {call}\n")
+    options = ("-v", "-rA", "--tb=line", "--continue-on-collection-errors", "--attn-json=r.json")
+    result = probe(*options, f"--attn-model={command}=tiny", model=None)
+    result.assert_outcomes(errors=1, failed=2, xfailed=1)
+    shown = str(result.stdout) + str(result.stderr)
+    assert command.replace("##", "##│") in shown
+    assert command not in shown
+
+
 HOSTILE = r"::error file=x::barks \x1b[31mred \u202e dog"
 
 

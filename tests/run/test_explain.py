@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from attnprobe.cases import Case, parse, yamltext
 from attnprobe.core.errors import CaseError, CaseErrors, MeasureError
-from attnprobe.core.printing import display_width
+from attnprobe.core.printing import display_width, harmless
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.verdicts import Attended, Bound, Chance, Verdict
-from attnprobe.run.explain import explain, harmless, headline
+from attnprobe.run.explain import explain, headline
 from attnprobe.run.runner import Finding, Runner
 from attnprobe.words.heads import HeadSet
 from tests.support.made_up import FakeReader, encoding
