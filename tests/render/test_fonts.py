@@ -26,7 +26,7 @@ from attnprobe.render.figures import fonts
 from attnprobe.render.figures.fonts import families_for, width_of
 from attnprobe.render.figures.heatmap import heatmap
 from attnprobe.render.figures.style import Drawing, to_svg
-from tests.render.test_charts import EVERY, drawn
+from tests.support.charts import EVERY, drawn
 
 CHINESE, DEVANAGARI, EMOJI = "动物", "बिल्ली", "🎉"
 FOREIGN = CHINESE + DEVANAGARI + EMOJI
@@ -46,9 +46,9 @@ def own_fonts_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     own = matplotlib.get_data_path()
     found = [(family, path) for family, path in fonts.installed_fonts() if path.startswith(own)]
     monkeypatch.setattr(fonts, "installed_fonts", lambda: iter(found))
-    fonts._families.cache_clear()
+    fonts.families_with.cache_clear()
     yield
-    fonts._families.cache_clear()
+    fonts.families_with.cache_clear()
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def install(
         manager.addfont(os.fspath(path))
         installed = [*fonts.installed_fonts(), (name, os.fspath(path))]
         monkeypatch.setattr(fonts, "installed_fonts", lambda: iter(installed))
-        fonts._families.cache_clear()
+        fonts.families_with.cache_clear()
         return name
 
     yield add
@@ -169,7 +169,7 @@ def test_an_svg_looks_for_no_font(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         raise AssertionError("fonts were looked for")
 
     monkeypatch.setattr(fonts, "installed_fonts", fail)
-    fonts._families.cache_clear()
+    fonts.families_with.cache_clear()
     drawing = one_line(FOREIGN)
     assert FOREIGN in to_svg(drawing)
     drawing.savefig(tmp_path / "it.svg")

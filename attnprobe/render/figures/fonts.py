@@ -58,7 +58,7 @@ def families_for(characters: Iterable[str]) -> tuple[list[str], tuple[str, ...]]
     Only characters that the own font lacks are looked for, once in a process.
     """
     lacking = sorted({char for char in characters if not _in_own_font(char)})
-    families = _families(tuple(lacking)) if lacking else {}
+    families = families_with(tuple(lacking)) if lacking else {}
     return (
         [OWN, *dict.fromkeys(families.values())],
         tuple(char for char in lacking if char not in families),
@@ -99,7 +99,7 @@ def _in_own_font(char: str) -> bool:
 
 
 @cache
-def _families(characters: tuple[str, ...]) -> dict[str, str]:
+def families_with(characters: tuple[str, ...]) -> dict[str, str]:
     """The family of an installed font for each of the characters; without those that none has."""
     found: dict[str, str] = {}
     for family, path in installed_fonts():
