@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,14 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from markupsafe import Markup
 from matplotlib.image import imread
 
 from attnprobe.attention import Attention
-from attnprobe.cases import Case, Expectation
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import Chart, Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel, Picture
-from attnprobe.core.errors import Mark, MeasureError
+from attnprobe.core.charts import Chart, Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel
+from attnprobe.core.errors import MeasureError
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
-from attnprobe.core.verdicts import Bound, Verdict
-from attnprobe.plugin import reports
-from attnprobe.plugin.keys import Judged
 from attnprobe.render.figures.curves import curves
 from attnprobe.render.figures.draw import caption, draw_chart
 from attnprobe.render.figures.flow_graph import LEAST, WIDEST
@@ -37,9 +30,6 @@ from attnprobe.render.figures.frame import signed
 from attnprobe.render.figures.labels import spots
 from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.render.palette import EXPECTED
-from attnprobe.render.web.table import folded
-from attnprobe.rules import parse_rule
-from attnprobe.run.runner import Finding
 from tests.support.charts import (
     ENGLISH,
     EVERY,
@@ -545,63 +535,3 @@ def test_panel_of_the_attention_object_shows_all_heads_of_a_layer() -> None:
     assert [need.layers for need in reader.asked] == [(1,)]
     with pytest.raises(MeasureError, match="no attention in layer 9 at encoder; in: 0, 1, 2"):
         attention.panel(9)
-
-
-def judged(*charts: Chart) -> Judged:
-    """An expectation whose verdict carries a heatmap and these charts."""
-    mark = Mark("a.attn.yaml", 1, 1)
-    arguments = {"from": "it", "to": "animal", "heads": "L2H1", "min": 0.3}
-    stated = Expectation(parse_rule("attends", arguments), arguments, mark)
-    case = Case("suite", "<b>case", None, mark, Sample("a"), (stated,), (), "blocking", None, None)
-    picture = Picture("encoder", (Head(2, 1),), (3,), (1,))
-    verdict = Verdict(
-        "failed",
-        (Bound("weight", "weight", 0.1, ">=", 0.3, "failed"),),
-        "L2H1",
-        4,
-        0.0,
-        picture=picture,
-        charts=charts,
-    )
-    return Judged(case, "tiny", Finding(stated, encoding(), verdict, None, rows(4, 4)))
-
-
-def as_is(entry: Judged) -> Judged:
-    return entry
-
-
-def pictures(html: str) -> list[str]:
-    found = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
-    return [base64.b64decode(data).decode() for data in found]
-
-
-def test_report_shows_the_heatmap_and_folds_several_charts_below_it() -> None:
-    html = reports.html([judged(*EVERY)], pictured=as_is)
-    before, _, behind = html.partition("<details")
-    assert "attention weight" in pictures(before)[0]
-    assert len(pictures(before)) == 1
-    assert behind.startswith(' class="attnprobe"><summary>')
-    assert f"{len(EVERY)} charts</summary>" in behind
-    assert behind.endswith("</details>")
-    assert "<b>" not in html
-    for chart, svg in zip(EVERY, pictures(behind), strict=True):
-        title = f"tiny · {caption(chart)} · <b>case"
-        assert svg == to_svg(draw_chart(chart, encoding=encoding(), title=title))
-
-
-def test_report_leaves_one_chart_open_and_draws_none_where_none_are_wanted() -> None:
-    html = reports.html([judged(EVERY[0])], pictured=as_is)
-    assert len(pictures(html)) == 2
-    assert "<details" not in html
-    assert pictures(reports.html([judged(*EVERY)], pictured=None)) == []
-
-
-def test_report_shows_charts_without_a_heatmap() -> None:
-    entry = judged(EVERY[0])
-    entry = entry._replace(finding=replace(entry.finding, matrix=None))
-    assert len(pictures(reports.html([entry], pictured=as_is))) == 1
-
-
-def test_folded_escapes_its_summary() -> None:
-    assert "&lt;b&gt;" in folded("<b>", Markup("<p>x</p>"))
-    assert "<p>x</p></details>" in folded("<b>", Markup("<p>x</p>"))
