@@ -113,6 +113,14 @@ def test_the_parts_of_a_sentence_join_to_the_text() -> None:
     assert [part.token for part in parts] == [0, 1, None, 2, 3, None, 4, 5]
 
 
+def test_spaces_before_a_word_are_not_tinted() -> None:
+    parts = sentence_parts(_tokens("it  was  ", (0, 2), (2, 3), (3, 7), (7, 9)))
+    assert [tuple(part) for part in parts] == [
+        *[("it", 0), (" ", 1), (" ", None), ("was", 2)],
+        ("  ", 3),
+    ]
+
+
 def test_tokens_that_share_characters_do_not_repeat_them() -> None:
     parts = sentence_parts(_tokens("a🙂b", (0, 1), (1, 2), (1, 2), (2, 3)))
     assert [tuple(part) for part in parts] == [("a", 0), ("🙂", 1), ("b", 3)]

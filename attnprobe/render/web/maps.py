@@ -166,7 +166,8 @@ def sentence_parts(tokens: Tokens) -> tuple[Part, ...]:
     """The text in pieces: each token, and the characters between tokens.
 
     A token without characters, such as `[CLS]`, is its own piece at its place in the sequence.
-    Where tokens share characters (bytes of an emoji), the first has them all.
+    Where tokens share characters (bytes of an emoji), the first has them all. Spaces before a word
+    are none of its characters.
     """
     parts: list[Part] = []
     end = 0
@@ -175,6 +176,9 @@ def sentence_parts(tokens: Tokens) -> tuple[Part, ...]:
             parts.append(Part(as_label(piece), at))
             continue
         start = max(span.start, end)
+        # A space that belongs to a token, as in byte-level BPE, is not part of the word.
+        word = tokens.text[start : span.end].lstrip(" ")
+        start = span.end - len(word) if word else start
         if start > end:
             parts.append(Part(visible(tokens.text[end:start]), None))
         if span.end > start:
