@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack, cast, get_args
 
 import numpy as np
 
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import LayerPanel, Picture
-from attnprobe.core.errors import MeasureError
+from attnprobe.core.charts import Cells, Chart, Curves, HeadGrid, HeadMap, LayerPanel, Picture
+from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.maps import Mark, ModelMaps
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
@@ -23,8 +23,8 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.verdicts import Attended, Verdict
 from attnprobe.rules import parse_rule
-from attnprobe.rules.diversity import js_divergence
-from attnprobe.rules.flow import flow_layers, max_flow, mixing, rollout
+from attnprobe.rules.diversity import js_divergence, plane
+from attnprobe.rules.flow import flow_graph, flow_layers, max_flow, mixing, rollout
 from attnprobe.rules.frame import Doubles, Frame, SinkKind, Unit, head_grid, row_mean
 from attnprobe.rules.overview import describe_site, reached_sites, site_maps
 from attnprobe.rules.pattern import (
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from attnprobe.render.figures.style import Drawing
+
+
+Measure = Literal["entropy", "distance", "sink"] | PatternName
+_MEASURES = {"entropy": "entropy (nats)", "distance": "distance ({unit})", "sink": "sink mass"}
 
 
 class TextOptions(TypedDict, total=False):
@@ -320,7 +324,7 @@ class Attention:
             heads: heads as in a case file, such as `L2-L4`; by default all heads.
             layer: the layer whose heads are taken instead.
         """
-        found = self._resolve(("all" if heads is None else heads) if layer is None else f"L{layer}")
+        found = self._chosen(heads, layer)
         layers = self._collect({head.layer for head in found})
         return js_divergence(np.stack([layers[head.layer][head.head] for head in found]))
 
@@ -380,41 +384,196 @@ class Attention:
             from_, to, over: words whose cells are outlined.
             unit, special: as for `entropy`.
         """
-        queries = self._encoding.queries(self.site)
-        keys = self._encoding.keys(self.site)
         frame = self._frame(unit, special)
-        picture = Picture(
-            site=self.site,
-            heads=self._resolve(heads),
-            rows=frame.rows_at(positions(parse_selector(from_), queries)) if from_ else (),
-            expected=frame.columns_at(positions(parse_selector(to), keys)) if to else (),
-            contrast=frame.columns_at(positions(parse_selector(over), keys)) if over else (),
-        )
-        (weights,) = self._view(self.weights(heads)[None], frame)
-        return _draw_picture(
-            weights.astype(np.float32),
-            picture,
-            [group.label for group in frame.rows],
-            [group.label for group in frame.columns],
-            self._model.name,
-        )
+        rows, expected, contrast = self._marks(frame, from_, to, over)
+        picture = Picture(self.site, self._resolve(heads), rows, expected, contrast)
+        return _draw_picture(self._seen(heads, frame), picture, *_labels(frame), self._model.name)
 
-    def panel(self, layer: int) -> Drawing:
-        """Draws all heads of a layer side by side. Jupyter shows the drawing.
+    def panel(
+        self,
+        layer: int,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        over: str | None = None,
+        unit: Unit = "tokens",
+        special: bool = True,
+    ) -> Drawing:
+        """Draws all heads of a layer side by side, with one scale.
+
+        Args:
+            from_, to, over: words whose cells are outlined in each small map.
+            unit, special: as for `entropy`.
 
         Raises:
             MeasureError: the layer has no attention at this site.
         """
-        from attnprobe.render.figures.draw import draw_chart
+        from attnprobe.render.figures.layer_panel import layer_panel
 
         if layer not in self._site.heads:
             known = ", ".join(map(str, self._site.layers))
             raise MeasureError(
                 f"there is no attention in layer {layer} at {self.site}; in: {known}"
             )
-        chart = LayerPanel(self.site, layer, self._collect({layer})[layer])
-        title = f"{self._model.name} · layer {layer}"
+        frame = self._frame(unit, special)
+        rows, expected, contrast = self._marks(frame, from_, to, over)
+        weights = self._view(self._collect({layer})[layer], frame).astype(np.float32)
+        queries, keys = _labels(frame)
+        return layer_panel(
+            LayerPanel(self.site, layer, weights),
+            queries=queries,
+            keys=keys,
+            title=f"{self._model.name} · layer {layer}",
+            expected=Cells(rows, expected) if expected else None,
+            contrast=Cells(rows, contrast) if contrast else None,
+        )
+
+    def compare(
+        self,
+        other: Attention,
+        heads: str | Sequence[str],
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        over: str | None = None,
+        unit: Unit = "tokens",
+        special: bool = True,
+    ) -> Drawing:
+        """Draws `weights` here (A) and in another attention (B) on one scale, and B − A.
+
+        Args:
+            other: another model, or another site, on a text with the same tokens.
+            heads: as for `weights`; the same of both.
+            from_, to, over, unit, special: as for `heatmap`.
+
+        Raises:
+            SelectorError: the rows or columns of the two differ.
+        """
+        from attnprobe.render.figures.difference import triple
+        from attnprobe.render.figures.style import Row
+
+        frame, others = self._frame(unit, special), other._frame(unit, special)
+        queries, keys = _labels(frame)
+        if (queries, keys) != _labels(others):
+            advice = '; words may be the same: unit="words"' if unit == "tokens" else ""
+            raise SelectorError(f"the two have different {unit}, so no difference exists{advice}")
+        rows, expected, contrast = self._marks(frame, from_, to, over)
+        name = heads_title(self._resolve(heads))
+        drawings = triple(
+            self._seen(heads, frame),
+            other._seen(heads, others),
+            queries=queries,
+            keys=keys,
+            titles=(
+                f"A: {self._model.name} · {name}",
+                f"B: {other._model.name} · {name}",
+                f"B − A: {name}",
+            ),
+            expected=Cells(rows, expected) if expected else None,
+            contrast=Cells(rows, contrast) if contrast else None,
+            rows=rows or None,
+        )
+        return Row(drawings)
+
+    def grid(self, measure: Measure, **options: Any) -> Drawing:
+        """Draws a number of every head as a grid: layers on y, heads on x.
+
+        Args:
+            measure: `entropy`, `distance`, `sink`, or a pattern such as `previous`.
+            options: arguments of the method of this name, or of `pattern`.
+
+        Raises:
+            MeasureError: there is no such measure.
+        """
+        name, scores = self._scores(measure, options)
+        return self._draw(HeadGrid(name, self._site.layers, scores), measure)
+
+    def curves(self, measure: Measure, **options: Any) -> Drawing:
+        """Draws the numbers of `grid` over the layers: each head, and their mean."""
+        name, scores = self._scores(measure, options)
+        return self._draw(Curves(name, self._site.layers, scores), measure)
+
+    def head_map(
+        self, heads: str | Sequence[str] | None = None, *, layer: int | None = None
+    ) -> Drawing:
+        """Draws heads as points, near ones attend alike, by `divergence`.
+
+        Args:
+            heads, layer: as for `divergence`; at least two heads.
+
+        Raises:
+            SelectorError: there is one head only.
+        """
+        found = self._chosen(heads, layer)
+        if len(found) < 2:
+            raise SelectorError(f"{found[0]} has no other head to differ from")
+        points = plane(self.divergence(heads, layer=layer))
+        return self._draw(
+            HeadMap("Jensen-Shannon divergence (nats)", found, points), "divergence of heads"
+        )
+
+    def flow_graph(self, from_: str, *, to: str | None = None) -> Drawing:
+        """Draws the flow of attention from a word at the top, through all layers, to the input.
+
+        The shares are those of `rollout`, between words.
+
+        Args:
+            from_: the word where the flow starts.
+            to: a word of the input; what ends there is red.
+
+        Raises:
+            SelectorError: as `rollout`, or the site is causal and `to` comes after `from_`.
+        """
+        keys = self._encoding.keys(self.site)
+        layers = flow_layers(self._encoding, self._site)
+        start = positions(parse_selector(from_), keys)
+        end = positions(parse_selector(to), keys) if to else ()
+        length = max(start) + 1 if self._site.causal else len(keys)
+        if end and max(end) >= length:
+            raise SelectorError(f"nothing of {to} reaches {from_}, which comes before it")
+        words = [word for word in groups(keys) if word.positions[-1] < length]
+        chart = flow_graph(self._mixing()[:, :length, :length], layers, words, start, end)
+        return self._draw(chart, f"flow from {from_}")
+
+    def _draw(self, chart: Chart, what: str) -> Drawing:
+        from attnprobe.render.figures.draw import draw_chart
+
+        title = f"{self._model.name} · {what}"
         return draw_chart(chart, encoding=self._encoding, title=title)
+
+    def _scores(self, measure: Measure, options: Mapping[str, Any]) -> tuple[str, Floats]:
+        """The name of a measure with its unit, and its numbers, `[layer, head]`."""
+        known = (*_MEASURES, *get_args(PatternName))
+        if measure not in known:
+            raise MeasureError(f"no measure {measure!r}; {did_you_mean(measure, known)}")
+        if measure in _MEASURES:
+            scores: Floats = getattr(self, measure)(**options)
+            plain = _MEASURES[measure].format(unit=options.get("unit", "tokens"))
+            return f"normalised {measure}" if options.get("normalised") else plain, scores
+        name = f"{measure} {options.get('form', 'mass')}"
+        if measure in ("sparse", "uniform"):
+            name = "normalised entropy"
+        return name, self.pattern(cast(PatternName, measure), **options)
+
+    def _marks(
+        self, frame: Frame, from_: str | None, to: str | None, over: str | None
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The rows of `from_`, and the columns of `to` and of `over`, in a frame."""
+        queries = self._encoding.queries(self.site)
+        keys = self._encoding.keys(self.site)
+        return (
+            frame.rows_at(positions(parse_selector(from_), queries)) if from_ else (),
+            frame.columns_at(positions(parse_selector(to), keys)) if to else (),
+            frame.columns_at(positions(parse_selector(over), keys)) if over else (),
+        )
+
+    def _seen(self, heads: str | Sequence[str], frame: Frame) -> Floats:
+        """`weights` in a frame, `[rows, columns]`."""
+        seen: Floats = self._view(self.weights(heads)[None], frame)[0].astype(np.float32)
+        return seen
+
+    def _chosen(self, heads: str | Sequence[str] | None, layer: int | None) -> tuple[Head, ...]:
+        return self._resolve(("all" if heads is None else heads) if layer is None else f"L{layer}")
 
     def page(
         self,
@@ -517,6 +676,11 @@ class Attention:
         return self._layers
 
 
+def _labels(frame: Frame) -> tuple[list[str], list[str]]:
+    """The labels of the rows and of the columns."""
+    return [group.label for group in frame.rows], [group.label for group in frame.columns]
+
+
 def mean_rows(layers: Mapping[int, Floats], heads: Sequence[Head]) -> Floats:
     """The mean of the weights over heads, `[target, source]`, read-only.
 
@@ -562,7 +726,6 @@ def _draw_picture(
     Args:
         rows, columns: labels of the rows and columns, to which the picture's positions refer.
     """
-    from attnprobe.core.charts import Cells
     from attnprobe.render.figures.heatmap import heatmap
 
     return heatmap(

@@ -238,13 +238,8 @@ class Flow(Attending):
         if len(words) > WHOLE_PICTURE:
             return verdict
         related = self._find_words(self._view(found.encoding))
-        chart = FlowGraph(
-            labels=tuple(word.label for word in words),
-            layers=tuple(sorted(found.weights)),
-            edges=word_matrix(self._edges(found), words, words),
-            start=_touched(words, related.query),
-            end=_touched(words, related.key),
-        )
+        layers = tuple(sorted(found.weights))
+        chart = flow_graph(self._edges(found), layers, words, related.query, related.key)
         return replace(verdict, charts=(chart,))
 
     def _heads(self, found: Rows) -> tuple[Head, ...]:
@@ -283,6 +278,29 @@ class Flow(Attending):
     @property
     def _weight(self) -> str:
         return super()._weight.replace("weight", "share of the flow")
+
+
+def flow_graph(
+    edges: Floats,
+    layers: tuple[int, ...],
+    words: Sequence[Group],
+    start: Sequence[int],
+    end: Sequence[int] = (),
+) -> FlowGraph:
+    """The flow between words.
+
+    Args:
+        edges: `[layers, target, source]` as from `mixing`.
+        words: the words to draw.
+        start, end: token positions where the flow starts, and those to mark in the input.
+    """
+    return FlowGraph(
+        labels=tuple(word.label for word in words),
+        layers=layers,
+        edges=word_matrix(edges, words, words),
+        start=_touched(words, start),
+        end=_touched(words, end),
+    )
 
 
 def _touched(words: Sequence[Group], positions: Sequence[int]) -> tuple[int, ...]:

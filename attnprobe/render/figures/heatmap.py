@@ -7,9 +7,8 @@ drawn, if these are known: a strip that is broken into lines, as text is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,32 +28,24 @@ from attnprobe.render.figures.frame import (
     SLANT,
     SMALL,
     Digits,
-    LegendEntry,
     Scale,
     add_axes,
     draw_bar,
     draw_cells,
-    draw_outline,
     draw_slanted,
     frame,
     frame_cells,
     spread,
     step_of,
 )
+from attnprobe.render.figures.outlines import Outline, draw_outlines, outlines_of
 from attnprobe.render.figures.style import Drawing
-from attnprobe.render.palette import CARD, CONTRAST, EXPECTED, INK, MUTED, RULE
+from attnprobe.render.palette import CARD, INK, MUTED, RULE
 
 MOST_WITH_DIGITS = 14
 
 _ROW_NAME = "from (target token)"
 _COLUMN_NAME = "to (source token)"
-
-
-class _Outline(NamedTuple):
-    name: str
-    color: str
-    style: str | tuple[int, tuple[int, int]]
-    cells: Cells
 
 
 @dataclass(frozen=True)
@@ -144,20 +135,12 @@ def heatmap(
     if in_question.difference(range(len(queries))) or columns.difference(range(len(keys))):
         raise ValueError("a cell or row to show lies outside the weights")
     blocks = _blocks(queries, keys, sorted(in_question))
-    outlines = [
-        _Outline(name, color, style, cells)
-        for name, color, style, cells in (
-            ("expected", EXPECTED, "solid", expected),
-            ("contrast", CONTRAST, (0, (2, 1)), contrast),
-        )
-        if cells
-    ]
-
+    outlines = outlines_of(expected, contrast)
     left = PAD + max(block.left for block in blocks)
     right = left + blocks[0].width
     body = sum(block.height + block.below for block in blocks) + LINE
     bar_height = max(blocks[0].height if len(blocks) == 1 else body - LINE, LEAST_BAR)
-    legend = [LegendEntry(outline.name, outline.color, outline.style) for outline in outlines]
+    legend = [outline.legend for outline in outlines]
     drawing, top = frame(title, right + BAR_ROOM - PAD, max(body, bar_height), legend)
     scale = scale or spread(weights[blocks[0].rows])
     draw_bar(drawing, right, top, bar_height, scale, measure)
@@ -170,8 +153,13 @@ def heatmap(
         if max(weights.shape) <= MOST_WITH_DIGITS:
             drawing.add_artist(Digits(part, scale, axes, write))
         _draw_labels(drawing, block, outlines, left, top)
-        for outline in reversed(outlines):
-            _draw_outline(axes, outline, block)
+        draw_outlines(
+            axes,
+            outlines,
+            rows=block.rows,
+            columns=block.columns,
+            width=max(2.1, block.cell / 12),
+        )
         top -= block.height + block.below
     x = left + blocks[0].width / 2
     drawing.write(x, top - SMALL, _COLUMN_NAME, size=SMALL, color=MUTED, align="center")
@@ -219,7 +207,7 @@ def _draw_separators(axes: Axes, block: _Block, color: str) -> None:
 
 
 def _draw_labels(
-    drawing: Drawing, block: _Block, outlines: Sequence[_Outline], left: float, top: float
+    drawing: Drawing, block: _Block, outlines: Sequence[Outline], left: float, top: float
 ) -> None:
     """Writes tokens beside rows and below columns, bold beside an outlined cell.
 
@@ -244,34 +232,6 @@ def _draw_labels(
         bold = block.columns[number] in columns
         label = block.column_labels[number]
         draw_slanted(drawing, x, top - block.height, label, block.size, bold=bold)
-
-
-def _draw_outline(axes: Axes, outline: _Outline, block: _Block) -> None:
-    rows = [number for number, row in enumerate(block.rows) if row in outline.cells.rows]
-    columns = [
-        number for number, column in enumerate(block.columns) if column in outline.cells.columns
-    ]
-    width = max(2.1, block.cell / 12)
-    for row, down in _runs(rows):
-        for column, across in _runs(columns):
-            draw_outline(
-                axes,
-                (column - 0.5, row - 0.5),
-                (across, down),
-                name=f"{outline.name}-{block.rows[row]}-{block.columns[column]}",
-                color=outline.color,
-                style=outline.style,
-                width=width,
-            )
-
-
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first number and the length of each run of neighbours: 2 3 4 7 → (2, 3) (7, 1)."""
-    start = 0
-    for end in range(1, len(numbers) + 1):
-        if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
-            yield numbers[start], end - start
-            start = end
 
 
 def _draw_row_name(drawing: Drawing, first: _Block, top: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from attnprobe.core.charts import LayerPanel
+from attnprobe.core.charts import Cells, LayerPanel
 from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head
 from attnprobe.render.figures.fonts import width_of
@@ -27,6 +27,7 @@ from attnprobe.render.figures.frame import (
     spread,
     step_of,
 )
+from attnprobe.render.figures.outlines import draw_outlines, outlines_of
 from attnprobe.render.figures.style import Drawing
 from attnprobe.render.palette import INK, MUTED
 
@@ -37,7 +38,13 @@ _NAME = "attention weight"
 
 
 def layer_panel(
-    chart: LayerPanel, *, queries: Sequence[str], keys: Sequence[str], title: str
+    chart: LayerPanel,
+    *,
+    queries: Sequence[str],
+    keys: Sequence[str],
+    title: str,
+    expected: Cells | None = None,
+    contrast: Cells | None = None,
 ) -> Drawing:
     """Draws a small heatmap of each head: source tokens on x, target tokens on y.
 
@@ -48,6 +55,7 @@ def layer_panel(
     Args:
         queries: the target tokens.
         keys: the source tokens.
+        expected, contrast: cells to outline in each heatmap, as in `heatmap`.
 
     Raises:
         ValueError: there are no weights, or the tokens do not fit them.
@@ -79,8 +87,12 @@ def layer_panel(
     body = down * stride - _GAP / 2
     bar = bar_height(body - LINE, _NAME)
 
+    outlines = outlines_of(expected, contrast)
     drawing, top = frame(
-        title, right + BAR_ROOM - PAD, max(body + below, bar), decided_legend(deciding)
+        title,
+        right + BAR_ROOM - PAD,
+        max(body + below, bar),
+        (*decided_legend(deciding), *(outline.legend for outline in outlines)),
     )
     scale = spread(weights)
     draw_bar(drawing, right, top - LINE, bar, scale, _NAME)
@@ -91,6 +103,14 @@ def layer_panel(
         y = top - number // across * stride - LINE
         axes = add_axes(drawing, x, y, width, height)
         draw_cells(axes, part, scale)
+        draw_outlines(
+            axes,
+            outlines,
+            rows=range(len(queries)),
+            columns=range(len(keys)),
+            width=min(2.1, max(0.8, cell / 8)),
+            prefix=f"{head}-",
+        )
         drawing.write(
             x, y + 4, str(head), size=SMALL, color=INK if decided else MUTED, bold=decided
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cbook import file_requires_unicode, open_file_cm
@@ -144,6 +146,38 @@ class Drawing(Figure):
 
     def _repr_svg_(self) -> str:
         return to_svg(self)
+
+
+class Row(Drawing):
+    """Drawings side by side, with their upper edges in one line."""
+
+    def __init__(self, drawings: Sequence[Drawing]) -> None:
+        # Whole points keep the cells of each drawing sharp.
+        sizes = [np.ceil(drawing.get_size_inches() * 72).tolist() for drawing in drawings]
+        height = max(high for _, high in sizes)
+        super().__init__(sum(wide for wide, _ in sizes), height)
+        lefts = accumulate((wide for wide, _ in sizes), initial=0.0)
+        self._parts = [
+            (drawing, left, height - high)
+            for drawing, left, (_, high) in zip(drawings, lefts, sizes, strict=False)
+        ]
+
+    def draw(self, renderer: RendererBase) -> None:
+        super().draw(renderer)
+        for drawing, left, foot in self._parts:
+            canvas, dpi = drawing.canvas, drawing.get_dpi()
+            drawing.set_canvas(self.canvas)
+            drawing.set_dpi(self.get_dpi())
+            # All artists of a drawing take their places from this transform.
+            to_pixels = drawing.dpi_scale_trans
+            shift = np.array([left, foot]) * self.get_dpi() / 72
+            to_pixels.translate(*shift)
+            try:
+                drawing.draw(renderer)
+            finally:
+                to_pixels.translate(*-shift)
+                drawing.set_canvas(canvas)
+                drawing.set_dpi(dpi)
 
 
 def to_svg(figure: Figure) -> str:
