@@ -25,7 +25,15 @@ from attnprobe.core.verdicts import Attended, Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.diversity import js_divergence, plane
 from attnprobe.rules.flow import flow_graph, flow_layers, max_flow, mixing, rollout
-from attnprobe.rules.frame import Doubles, Frame, SinkKind, Unit, head_grid, row_mean
+from attnprobe.rules.frame import (
+    Doubles,
+    Frame,
+    SinkKind,
+    Unit,
+    head_grid,
+    row_mean,
+    sink_columns,
+)
 from attnprobe.rules.overview import describe_site, reached_sites, site_maps
 from attnprobe.rules.pattern import (
     Form,
@@ -49,6 +57,8 @@ if TYPE_CHECKING:
 
 Measure = Literal["entropy", "distance", "sink"] | PatternName
 _MEASURES = {"entropy": "entropy (nats)", "distance": "distance ({unit})", "sink": "sink mass"}
+# Weights of a page that a notebook shows by itself: some megabytes of its file.
+_MOST_IN_NOTEBOOK = 10_000_000
 
 
 class TextOptions(TypedDict, total=False):
@@ -601,6 +611,25 @@ class Attention:
         if path is not None:
             write_bytes(Path(path), page.encode("utf-8", "backslashreplace"))
         return page
+
+    def _repr_html_(self) -> str:
+        """The page in a frame, and below it the weights between words as a table."""
+        from attnprobe.render.web.maps import AttentionMap
+        from attnprobe.render.web.notebook import framed
+
+        rows, columns = self._groups()
+        heads = len(self._site.all_heads())
+        cells = len(self.tokens) * len(self.target_tokens) * heads
+        page = self.page(sites="own") if cells <= _MOST_IN_NOTEBOOK else ""
+        sinks = sink_columns(self._encoding.keys(self.site), causal=self._site.causal)
+        shown = AttentionMap(
+            tuple(row.label for row in rows),
+            tuple(column.label for column in columns),
+            self.words_matrix("mean"),
+            sinks=tuple(at for at, word in enumerate(columns) if sinks[list(word.positions)].any()),
+        )
+        caption = f"{self.site} attention of {self._model.name}, mean of {heads} heads"
+        return framed(page, f"attention of {self._model.name}", shown, caption)
 
     def maps(self, *, heads: Sequence[str] = (), sites: Literal["own", "all"] = "all") -> ModelMaps:
         """All maps of this text, as `page` shows them; arguments as there."""

@@ -13,12 +13,19 @@ from attnprobe.cases import Case
 from attnprobe.compare.changes import Comparison, compare_results, pair_models
 from attnprobe.compare.describe import change_rows, sentence, suite_rows
 from attnprobe.compare.limits import Limit, exceeded, parse_limit
-from attnprobe.compare.side_by_side import draw_change, fates_sentence, head_fates, head_row
+from attnprobe.compare.side_by_side import (
+    draw_change,
+    explore_changes,
+    fates_sentence,
+    head_fates,
+    head_row,
+)
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.core.printing import harmless
 from attnprobe.models.options import LoadOptions, load_options_by_model
 from attnprobe.render.web.compare_page import ChangePictures, HeadRow, compare_page
+from attnprobe.render.web.explorer import Explorer
 from attnprobe.results.lock import heads_here
 from attnprobe.results.records import Results, read_results
 from attnprobe.run.pytest_run import run_pytest
@@ -41,6 +48,7 @@ class RunComparison:
         beyond: one text for each exceeded limit.
         heads: rows of the heads that cases name, lost and moved ones first.
         fates: a sentence about lost and moved heads; empty if there are none.
+        explorer: all maps of both models on the texts of changed cases.
         notes: what could not be compared or drawn, and why.
     """
 
@@ -51,6 +59,7 @@ class RunComparison:
     heads: Sequence[HeadRow] = ()
     fates: str = ""
     pictures: Sequence[ChangePictures] = ()
+    explorer: Explorer | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -91,6 +100,7 @@ class RunComparison:
             heads=self.heads,
             pictures=self.pictures,
             notes=(*self.beyond_lines, *self.comparison.warnings, *self.notes),
+            explorer=self.explorer,
         )
 
 
@@ -213,6 +223,7 @@ def _compare_models(
         found.pictures = [
             draw_change(change, case, old, new) for change, case in changed[:_MOST_PICTURES]
         ]
+        found.explorer = explore_changes([case for _, case in changed], old, new)
     if len(changed) > _MOST_PICTURES:
         found.notes.append(f"{len(changed) - _MOST_PICTURES} more changed cases are not drawn")
     return found

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnprobe.attention import Reader
+from attnprobe.attention import Attention, Reader, heads_title
 from attnprobe.cases import Case
 from attnprobe.compare.changes import Change
 from attnprobe.compare.describe import change_row
 from attnprobe.compare.matching import Fate, Match, match_heads
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import Picture
+from attnprobe.core.charts import Cells, Picture
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need
@@ -22,8 +22,13 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.wording import format_decimals, shorten
 from attnprobe.render.web.compare_page import ChangePictures, HeadRow
+from attnprobe.render.web.explorer import Explorer, explorer
+from attnprobe.render.web.maps import AttentionMap
+from attnprobe.rules.frame import sink_columns
 from attnprobe.run.runner import Finding, Runner
 
+# The weights of one model in the explorer of a comparison: about 5 MB of the page.
+MOST_CELLS = 3_000_000
 # The most texts that heads are matched on; more texts hardly change the matches.
 MOST_TEXTS = 64
 # The most heads that a sentence names.
@@ -125,7 +130,7 @@ def draw_change(
         Runner(model, [case], batch_tokens=batch_tokens).judge(case) for model in (old, new)
     )
     lines: list[str] = []
-    svgs: list[str] = []
+    maps: list[AttentionMap] = []
     captions: list[str] = []
     for before, now in zip(old_findings, new_findings, strict=True):
         rule = before.expectation.rule.describe()
@@ -137,10 +142,41 @@ def draw_change(
         except (AttnprobeError, ValueError) as error:
             lines.append(f"no picture: {error}")
             continue
-        for svg, caption in drawn:
-            svgs.append(svg)
+        for shown, caption in drawn:
+            maps.append(shown)
             captions.append(caption)
-    return ChangePictures(change_row(change), tuple(lines), tuple(svgs), tuple(captions))
+    return ChangePictures(change_row(change), tuple(lines), tuple(maps), tuple(captions))
+
+
+def explore_changes(
+    changed: Iterable[Case], old: Reader, new: Reader, *, most_cells: int = MOST_CELLS
+) -> Explorer | None:
+    """All maps of both models on the texts of changed cases, as far as they fit; None for none.
+
+    Args:
+        most_cells: how many weights of one model the page may hold.
+    """
+    samples: dict[tuple[Sample, SiteName], str] = {}
+    cells = 0
+    for case in changed:
+        encoding = old.encode(case.sample)
+        for expectation in case.expectations:
+            site = encoding.site(expectation.rule.site)
+            if (case.sample, site.name) in samples:
+                continue
+            tokens = len(encoding.queries(site.name)) * len(encoding.keys(site.name))
+            cells += tokens * len(site.all_heads())
+            if cells <= most_cells:
+                samples[case.sample, site.name] = case.name
+    if not samples:
+        return None
+    return explorer(
+        [
+            tuple(Attention(model, sample, site).maps(sites="own") for model in (old, new))
+            for sample, site in samples
+        ],
+        labels=list(samples.values()),
+    )
 
 
 def _same(before: Finding, now: Finding) -> bool:
@@ -163,12 +199,7 @@ def _describe_finding(finding: Finding) -> str:
 
 def _pictures(
     case: Case, before: Finding, now: Finding, old: Reader, new: Reader, batch_tokens: int
-) -> Iterator[tuple[str, str]]:
-    from attnprobe.attention import draw, heads_title
-    from attnprobe.core.charts import Cells
-    from attnprobe.render.figures.difference import triple
-    from attnprobe.render.figures.style import to_svg
-
+) -> Iterator[tuple[AttentionMap, str]]:
     verdicts = [finding.verdict for finding in (before, now) if finding.verdict is not None]
     picture = next((verdict.picture for verdict in verdicts if verdict.picture is not None), None)
     if picture is None:
@@ -178,36 +209,37 @@ def _pictures(
         _matrix(model, encoding, picture, batch_tokens)
         for model, encoding in zip((old, new), encodings, strict=True)
     ]
-    name = heads_title(picture.heads)
-    pieces = [
-        (encoding.queries(picture.site).pieces, encoding.keys(picture.site).pieces)
-        for encoding in encodings
+    maps = [
+        _map(matrix, encoding, picture)
+        for matrix, encoding in zip(matrices, encodings, strict=True)
     ]
+    name = heads_title(picture.heads)
     captions = (f"{name} of {old.name}, before", f"{name} of {new.name}, now")
-    if pieces[0] != pieces[1]:
+    before_map, now_map = maps
+    if (before_map.rows, before_map.columns) != (now_map.rows, now_map.columns):
         # The cells to outline are positions of the old model's tokens.
-        without_cells = Picture(picture.site, picture.heads, (), ())
-        for model, cells, matrix, encoding, caption in zip(
-            (old, new), (picture, without_cells), matrices, encodings, captions, strict=True
-        ):
-            yield to_svg(draw(matrix, cells, encoding, model.name, case.name)), caption
+        yield before_map, captions[0]
+        yield replace(now_map, expected=None, contrast=None), captions[1]
         return
-    queries, keys = pieces[0]
-    drawings = triple(
-        matrices[0],
-        matrices[1],
-        queries=queries,
-        keys=keys,
-        titles=(
-            f"before: {old.name} · {name}",
-            f"now: {new.name} · {name}",
-            f"change: {name}",
-        ),
+    top = max(shown.scale() for shown in maps)
+    yield replace(before_map, top=top), captions[0]
+    yield replace(now_map, top=top), captions[1]
+    change = replace(before_map, values=matrices[1] - matrices[0], signed=True)
+    yield change, f"{name}, now less before"
+
+
+def _map(matrix: Floats, encoding: Encoding, picture: Picture) -> AttentionMap:
+    queries, keys = encoding.queries(picture.site), encoding.keys(picture.site)
+    causal = encoding.site(picture.site).causal
+    hidden = np.triu(np.ones(matrix.shape, bool), 1) & causal
+    return AttentionMap(
+        queries.pieces,
+        keys.pieces,
+        np.where(hidden, np.float32(np.nan), matrix),
+        sinks=tuple(np.flatnonzero(sink_columns(keys, causal=causal)).tolist()),
         expected=Cells(picture.rows, picture.expected) if picture.expected else None,
         contrast=Cells(picture.rows, picture.contrast) if picture.contrast else None,
-        rows=picture.rows or None,
     )
-    yield from zip(map(to_svg, drawings), (*captions, f"{name}, now less before"), strict=True)
 
 
 def _matrix(model: Reader, encoding: Encoding, picture: Picture, batch_tokens: int) -> Floats:

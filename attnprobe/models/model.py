@@ -46,6 +46,7 @@ from attnprobe.models.survey import survey_batch
 from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokenizer
 from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
 from attnprobe.results.records import WeightsFormat
+from attnprobe.rules.overview import describe_site
 
 # Samples whose tokens stay in memory.
 MOST_ENCODINGS = 4096
@@ -269,6 +270,21 @@ class Model:
     def __str__(self) -> str:
         revision = f" at {self.revision}" if self.revision else ""
         return f"{self.name}{revision} ({self.architecture}, {self.device}, {self.dtype})"
+
+    def _repr_html_(self) -> str:
+        """The model's card for a notebook."""
+        from attnprobe.render.web.notebook import model_card
+
+        sites = [(name, describe_site(site)) for name, site in self.sites.items()]
+        rows = [
+            ("class", self.architecture),
+            *((name, text.partition(": ")[2]) for name, text in sites),
+            ("longest text", self.max_tokens and f"{self.max_tokens} tokens"),
+            ("numbers", f"{self.dtype} on {self.device}"),
+            ("revision", self.revision),
+            ("weights, SHA-256", self.weights_sha256),
+        ]
+        return model_card(self.name, rows)
 
     def encode(self, sample: Sample) -> Encoding:
         """The sample as this model reads it.

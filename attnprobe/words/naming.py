@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from attnprobe.core.errors import SelectorError
@@ -16,16 +17,18 @@ def selector_values(units: Sequence[Group], tokens: Tokens) -> tuple[object, ...
 
     None where no selector does: a piece that shares its characters with another one, say.
     """
+    count = Counter(unit.label for unit in units)
     seen: dict[str, int] = {}
     found = []
     for unit in units:
         seen[unit.label] = seen.get(unit.label, 0) + 1
-        candidates = _candidates(unit, seen[unit.label], tokens)
+        nth = seen[unit.label] if count[unit.label] > 1 else None
+        candidates = _candidates(unit, nth, tokens)
         found.append(next((value for value in candidates if _means(value, unit, tokens)), None))
     return tuple(found)
 
 
-def _candidates(unit: Group, nth: int, tokens: Tokens) -> Iterator[object]:
+def _candidates(unit: Group, nth: int | None, tokens: Tokens) -> Iterator[object]:
     role = tokens.special[unit.positions[0]]
     if role is not None:
         if role in SPECIAL_NAMES:
@@ -38,14 +41,17 @@ def _candidates(unit: Group, nth: int, tokens: Tokens) -> Iterator[object]:
     start, end = min(span.start for span in spans), max(span.end for span in spans)
     start, end = strip_span(Span(start, end), tokens.text)
     word = tokens.text[start:end]
-    if word.strip():
+    first = tokens.pair_start is None or start < tokens.pair_start
+    if nth is None and word:
         yield word
-    if tokens.pair_start is None or start < tokens.pair_start:
-        yield {"word": word, "nth": nth}
+    if first:
+        if nth is not None:
+            yield {"word": word, "nth": nth}
         yield {"chars": [start, end]}
     else:
-        begin = tokens.pair_start
-        yield {"pair": word}
+        begin = tokens.pair_start or 0
+        if nth is None:
+            yield {"pair": word}
         yield {"pair": {"chars": [start - begin, end - begin]}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from attnprobe.core.maps import Mark
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.models import Model
+from attnprobe.render.web.compare_page import compare_page
+from attnprobe.render.web.explorer import explorer
 from attnprobe.run.runner import Runner
 from tests.support.eager import eager_weights
 from tests.support.pages import OpenPage, look_faults
@@ -404,6 +407,65 @@ def test_a_link_that_names_nothing_opens_the_page(explore: Any, encoder_page: Pa
     wrong = "L99H1,constructor,from=999,to=-1,at=7,model=9,unit=<b>,__proto__=1"
     page = explore(encoder_page, wrong)
     assert page.locator('.attn-head[aria-pressed="true"]').count() == 1
+
+
+def test_two_models_are_shown_in_turn_and_as_a_difference(
+    explore: Any, minilm: Model, folder: Path
+) -> None:
+    attention = minilm.attention(TEXT)
+    old = attention.maps()
+    # As another model: the same one with the heads of each layer in reverse.
+    (site,) = attention.maps().sites
+    turned = [replace(layer, weights=layer.weights[::-1]) for layer in site.layers]
+    new = replace(old, model="turned", sites=[replace(site, layers=turned)])
+    page_text = compare_page(
+        "two",
+        subtitle="",
+        counts={},
+        rows=[],
+        suites=[],
+        explorer=explorer([(old, new)]),
+    )
+    (folder / "two.html").write_text(page_text, encoding="utf-8")
+    page = explore(folder / "two.html", "L3H1,from=5,to=3,sinks=kept")
+    before, now = (attention.words_matrix(head) for head in ("L3H1", "L3H10"))
+    assert np.allclose(cells(page), before, atol=0.0031)
+    press(page, "model", "B: turned")
+    settle(page)
+    assert np.allclose(cells(page), now, atol=0.0031)
+    press(page, "model", "B − A")
+    settle(page)
+    assert np.allclose(cells(page), now - before, atol=0.0062)
+    assert "one model" in page.locator("[data-part=case]").inner_text()
+    signs = page.locator("[data-part=map] td").evaluate_all(
+        "all => all.map(cell => [cell.className.slice(0, 1), cell.textContent.slice(0, 1)])"
+    )
+    assert {name for name, _ in signs} >= {"n", "p"}
+    assert all((name == "n") == (text == "−") for name, text in signs if name in "np")
+
+
+def test_objects_show_themselves_in_a_notebook(
+    open_page: OpenPage, minilm: Model, smollm2: Model, folder: Path
+) -> None:
+    shown = [minilm.attention(TEXT), minilm.attention("A dog sleeps."), smollm2]
+    parts = "\n".join(part._repr_html_() for part in shown)
+    (folder / "notebook.html").write_text(
+        f"<!doctype html><meta charset=utf-8>{parts}", encoding="utf-8"
+    )
+    page = open_page(folder / "notebook.html")
+    for number, attention in enumerate(shown[:2]):
+        frame = page.frame_locator("iframe").nth(number)
+        frame.locator("[data-ready]").wait_for()
+        frame.locator('[data-head="L2H3"]').click()
+        assert frame.locator(".attn-chip").first.inner_text() == "L2H3"
+        assert frame.locator(".attn-text").inner_text() == attention.sample.text
+        # Without frames, the table remains.
+        table = page.locator("details").nth(number)
+        text = table.locator("tbody tr").nth(1).locator("td").nth(1).text_content()
+        assert float(text) == pytest.approx(attention.words_matrix("mean")[1, 1], abs=0.00051)
+    card = page.locator("table").last.inner_text()
+    for fact in ("LlamaModel", "30 layers × 9 heads", smollm2.weights_sha256):
+        assert fact in card
 
 
 def test_it_looks_right_in_every_width_and_theme(explore: Any, encoder_page: Path) -> None:

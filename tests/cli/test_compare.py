@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import os
@@ -32,11 +31,12 @@ from attnprobe.render.figures.difference import difference_map, triple
 from attnprobe.render.figures.style import to_svg
 from attnprobe.render.web.changes import ChangeRow, SuiteRow, changes_section
 from attnprobe.render.web.compare_page import ChangePictures, HeadRow, compare_page
+from attnprobe.render.web.maps import AttentionMap
 from attnprobe.results.files import write_json
 from attnprobe.results.records import Results
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.compared_results import FAIL, GAP, HOLD, case, expected, model, run
-from tests.support.svg import HOSTILE, SVG, texts
+from tests.support.svg import HOSTILE, texts
 
 Write = Callable[..., Path]
 Attn = Callable[..., tuple[int, str]]
@@ -296,11 +296,11 @@ def test_a_changed_case_is_drawn_before_now_and_their_difference(
     (line,) = drawn.lines
     assert re.search(r"before passed, entropy .*; now failed, entropy ", line)
     old, new = (_eager(networks[name], "A dog.")[2, 3] for name in ("old", "wild"))
-    for svg, values in zip(drawn.svgs, (old, new, new - old), strict=True):
-        shown = [text.replace("−", "-") for text in texts(svg)]
-        cells = [float(text) for text in shown if re.fullmatch(r"-?\d\.\d\d", text)]
-        np.testing.assert_allclose(cells, values.ravel(), atol=0.0051)
-    assert draw_change(change, suite[2], readers["old"], readers["old"]).svgs == ()
+    for shown, values in zip(drawn.maps, (old, new, new - old), strict=True):
+        np.testing.assert_allclose(shown.values, values, atol=1e-5)
+    assert [shown.signed for shown in drawn.maps] == [False, False, True]
+    assert drawn.maps[0].scale() == drawn.maps[1].scale()
+    assert draw_change(change, suite[2], readers["old"], readers["old"]).maps == ()
 
 
 def test_both_are_run_matched_and_drawn(
@@ -329,10 +329,14 @@ def test_both_are_run_matched_and_drawn(
     assert re.search(r'<p class="attn-muted">[^<]* L2H3 is lost\.</p>', html)
     assert "to 0.693 nats (nothing in common)" in html
     assert "p: the chance of so uneven a split" in html
-    pictures = [facts["src"] for tag, facts in page.tags if tag == "img"]
-    assert len(pictures) % 3 == 0
-    shown = [texts(base64.b64decode(str(src).partition(",")[2]).decode()) for src in pictures[:3]]
-    assert ["change of attention weight" in words for words in shown] == [False, False, True]
+    figures = [tag for tag, _ in page.tags if tag == "figure"]
+    assert figures
+    assert len(figures) % 3 == 0
+    assert len(re.findall(r"now less before; scale to 0\.\d{3}<", html)) == len(figures) // 3
+    data = json.loads(re.findall(r'id="explorer-data">(.*?)</script>', html)[0])
+    assert data["models"] == ["old", "wild"]
+    assert {len(entry["maps"]) for entry in data["entries"]} == {2}
+    assert "; script-src &#39;sha256-" in html
 
 
 def test_what_cannot_be_run_cannot_be_compared(compare: Attn, write_cases: Write) -> None:
@@ -449,7 +453,9 @@ def test_page_and_section_escape_everything_p31(text: str) -> None:
     row = ChangeRow("broken", text, text, text, text, text, text, text)
     suite = SuiteRow(text, text, text, text, text, text, text)
     head = HeadRow(text, text, text, text, 1)
-    pictures = ChangePictures(row, (text,), (f"<svg xmlns='{SVG}'/>",), (text,))
+    pictures = ChangePictures(
+        row, (text,), (AttentionMap((text,), (text,), np.ones((1, 1), np.float32)),), (text,)
+    )
     page = compare_page(
         text,
         subtitle=text,

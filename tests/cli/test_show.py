@@ -292,7 +292,7 @@ def test_a_head_or_layer_that_is_not_there(attn: Attn, folders: dict[str, Path])
 
 def test_a_file_that_cannot_be_written_is_an_error(attn: Attn, folders: dict[str, Path]) -> None:
     Path("taken.svg").mkdir()
-    with pytest.raises(AttnprobeError, match=r"taken\.svg: cannot be written"):
+    with pytest.raises(AttnprobeError, match=r"taken\.svg is a folder"):
         attn("show", folders["bert"], TEXT, "--heads", "L0H0", "-o", "taken.svg")
     assert [file.name for file in Path().iterdir()] == ["taken.svg"]
 

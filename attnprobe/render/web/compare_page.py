@@ -1,4 +1,6 @@
-"""The page of a comparison: one HTML file without scripts and without links to other files."""
+"""The page of a comparison: one HTML file without links to other files.
+
+Its only script is that of the explorer, where two models were compared."""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnprobe.render.web.changes import ChangeRow, SuiteRow
+from attnprobe.render.web.explorer import Explorer
 from attnprobe.render.web.html import fill
+from attnprobe.render.web.maps import AttentionMap, map_table
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,13 @@ class ChangePictures:
 
     Attributes:
         lines: the findings before and now, one line for each expectation.
-        svgs: the pictures before, now, and of the difference; possibly fewer.
+        maps: the maps before, now, and of the difference; possibly fewer.
+        captions: of each map.
     """
 
     row: ChangeRow
     lines: tuple[str, ...]
-    svgs: tuple[str, ...]
+    maps: tuple[AttentionMap, ...]
     captions: tuple[str, ...]
 
 
@@ -51,6 +56,7 @@ def compare_page(
     heads: Sequence[HeadRow] = (),
     pictures: Sequence[ChangePictures] = (),
     notes: Sequence[str] = (),
+    explorer: Explorer | None = None,
 ) -> str:
     """The HTML page of a comparison; all text from users is escaped.
 
@@ -58,7 +64,18 @@ def compare_page(
         counts: the number of cases of each kind.
         rows: the changed cases, the most important first.
         pictures: pictures of some of these cases.
+        explorer: all maps of both models on the texts of these cases.
     """
+    drawn = [
+        (
+            change,
+            [
+                (map_table(shown, caption=caption), f"{caption}; scale to {shown.scale():.3f}")
+                for shown, caption in zip(change.maps, change.captions, strict=True)
+            ],
+        )
+        for change in pictures
+    ]
     return fill(
         "compare.html",
         title=title,
@@ -67,6 +84,7 @@ def compare_page(
         rows=rows,
         suites=suites,
         heads=heads,
-        pictures=pictures,
+        pictures=drawn,
         notes=notes,
+        explorer=explorer,
     )

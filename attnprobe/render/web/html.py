@@ -7,7 +7,6 @@ inserted unchanged.
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,10 +21,6 @@ def _make_visible(value: Any) -> Any:
     return not_blank(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _data_uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-
-
 _environment = Environment(
     loader=PackageLoader("attnprobe.render.web"),
     autoescape=True,
@@ -35,7 +30,7 @@ _environment = Environment(
     trim_blocks=True,
     undefined=StrictUndefined,
 )
-_environment.filters |= {"data_uri": _data_uri, "short": format_short}
+_environment.filters |= {"short": format_short}
 _environment.globals["palette"] = palette
 _pieces: Any = _environment.get_template("pieces.html").module
 _environment.globals["pieces"] = _pieces

@@ -53,6 +53,7 @@ class AttentionMap:
         expected, contrast: cells to outline.
         outlined: single cells to outline as expected ones, by row and column.
         signed: whether the values are differences, drawn in two colours from zero.
+        top: the value of the strongest colour, where several maps share a scale.
     """
 
     rows: tuple[str, ...]
@@ -63,9 +64,12 @@ class AttentionMap:
     contrast: Cells | None = None
     signed: bool = False
     outlined: tuple[tuple[int, int], ...] = ()
+    top: float | None = None
 
     def scale(self) -> float:
-        """The value of the strongest colour: the largest magnitude outside the sinks."""
+        """The value of the strongest colour: `top`, or the largest magnitude outside the sinks."""
+        if self.top is not None:
+            return self.top
         kept = np.delete(self.values, self.sinks, axis=1) if self.sinks else self.values
         found = np.abs(kept[np.isfinite(kept)])
         return max(float(found.max(initial=0.0)), _LEAST_SCALE)
