@@ -92,7 +92,15 @@ def attn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
 
 
 @pytest.fixture
-def probe(pytester: pytest.Pytester, tiny: TinyModels) -> Run:
+def forks(_tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of pytest-xdist, and the run below the gate, are forks where that is possible."""
+    from tests.support.forks import use_forks
+
+    use_forks(monkeypatch)
+
+
+@pytest.fixture
+def probe(pytester: pytest.Pytester, tiny: TinyModels, forks: None) -> Run:
     """Runs pytest in this process, on a tiny random model unless told; warnings are errors."""
 
     def run(

@@ -43,7 +43,7 @@ Attn = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def compare(attn: Attn) -> Attn:
+def compare(attn: Attn, forks: None) -> Attn:
     """Runs `attnprobe compare` in an empty folder; exit code and what was printed."""
     return functools.partial(attn, "compare")
 

@@ -30,6 +30,7 @@ from attnprobe.mutants.damage import write_mutant
 from attnprobe.mutants.kinds import Mutation
 from attnprobe.plugin.reports import PROPERTY
 from attnprobe.results.records import read_results
+from tests.support.forks import use_forks
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
@@ -57,16 +58,18 @@ class Project:
     def shell(self, command: str, **variables: str) -> Done:
         return shell(command, self.folder, **variables)
 
-    def gate(self, *arguments: str) -> Done:
-        return attnprobe(["gate", *arguments], self.folder)
+    def gate(self, *arguments: str, forks: bool = True) -> Done:
+        return attnprobe(["gate", *arguments], self.folder, forks=forks)
 
 
 QUIET = "-q -p no:cacheprovider -p no:hypothesispytest"
 
 
-def attnprobe(arguments: list[str], folder: Path) -> Done:
-    """The command line tool in this process, where torch is loaded; pytest below it is another."""
+def attnprobe(arguments: list[str], folder: Path, *, forks: bool = True) -> Done:
+    """The command line tool in this process; pytest below it is a fork of it, or a new process."""
     with pytest.MonkeyPatch.context() as patch:
+        if forks:
+            use_forks(patch)
         patch.chdir(folder)
         patch.setenv("PYTEST_ADDOPTS", QUIET)
         patch.delenv("GITHUB_ACTIONS", raising=False)
@@ -262,7 +265,7 @@ def test_a_crashed_worker_is_not_judged_p38(
                 os._exit(1)
         """
     )
-    done = project.gate("cases", "-n1", f"--attn-model=minilm={MINILM}")
+    done = project.gate("cases", "-n1", f"--attn-model=minilm={MINILM}", forks=False)
     assert done.code == 2
     assert done.lines[-1].startswith("Cannot judge: 3 of 4 attention checks were executed; ")
 

@@ -11,6 +11,7 @@ import pytest
 
 from attnprobe.gate import Policy, Waiver
 from attnprobe.results.records import read_results
+from attnprobe.run.pytest_run import run_pytest
 from tests.support.gate_runs import FAILING, LIKE_COV
 from tests.support.inner_runs import LOADS_TINY
 from tests.support.made_up_decisions import TODAY, case, decide, kinds, many
@@ -117,16 +118,17 @@ def test_a_plugin_that_fails_the_run_is_told_beside_a_failed_check(
 
 
 @pytest.mark.parametrize("error", ["OSError('no disk')", "SystemExit(1)"])
+@pytest.mark.usefixtures("forks")
 def test_a_plugin_that_fails_after_the_run_is_told(
     write_cases: Callable[..., Path], pytester: pytest.Pytester, error: str
 ) -> None:
     # To pytest that is exit code 1, as for a failed test.
     write_cases(FAILING)
     pytester.makeconftest(LOADS_TINY + f"def pytest_unconfigure(): raise {error}")
-    given = ("-p", "no:hypothesispytest", "--attn-model=tiny", "--attn-json=r.json")
-    result = pytester.runpytest_subprocess(*given)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    (complaint,) = read_results(pytester.path / "r.json").complaints
+    done = run_pytest(("-p", "no:hypothesispytest", "--attn-model=tiny"))
+    assert done.status == pytest.ExitCode.TESTS_FAILED
+    assert done.results is not None
+    (complaint,) = done.results.complaints
     assert complaint == f"the end of the run failed: {error}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnprobe.gate.records import contradictions
-from attnprobe.results.records import read_results
 from attnprobe.rules.base import Demand
+from attnprobe.run.pytest_run import run_pytest
 from tests.support.made_up_decisions import case, decide, expectation, kinds, many
 from tests.support.made_up_results import run
 
@@ -58,16 +56,17 @@ def test_the_outcome_of_a_rule_is_never_a_contradiction(
     assert (not list(contradictions(stated))) == (claimed == demand.bound.outcome)
 
 
-def test_the_projects_own_suites_do_not_contradict_themselves(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "cases/patterns.attn.yaml",
-         "cases/coreference.attn.yaml", "cases/flow.attn.yaml", "cases/relations.attn.yaml",
-         "cases/translator-alignment.attn.yaml", f"--attn-json={tmp_path / 'r.json'}"],
-        cwd=root, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    stated = [e for item in read_results(tmp_path / "r.json").items for e in item.expectations]
+@pytest.mark.usefixtures("forks")
+def test_the_projects_own_suites_do_not_contradict_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    suites = ("patterns", "coreference", "flow", "relations", "translator-alignment")
+    files = [f"cases/{suite}.attn.yaml" for suite in suites]
+    done = run_pytest(["-q", "-p", "no:cacheprovider", *files], captures=True)
+    assert done.status == 0, done.output
+    assert done.results is not None
+    stated = [e for item in done.results.items for e in item.expectations]
     assert len({entry.bounds[0].measure for entry in stated}) > 5
     found = [why for e in stated for why in contradictions(e)]
     assert found == []

@@ -37,7 +37,7 @@ LAX = f"[tool.attnprobe.gate]\n{LEAST}"
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gate:
+def gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, forks: None) -> Gate:
     """Runs the command where a policy demands one check; exit code and the lines it printed."""
     monkeypatch.chdir(tmp_path)
     Path("pyproject.toml").write_text(LAX)

@@ -16,7 +16,7 @@ import pytest
 from attnprobe.core.texts import Sample
 from attnprobe.results.files import write_json
 from attnprobe.results.records import read_results, text_sha256
-from tests.support.inner_runs import LOADS_TINY, SLOW
+from tests.support.inner_runs import LOADS_TINY
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
@@ -809,9 +809,7 @@ def test_two_workers_compare_with_a_baseline_and_the_models_with_each_other(
     whole = MAIN.read_bytes()
     pytester.makeconftest(LOADS_TINY)
     options = ("--attn-compare=main", "--attn-save=main", "--attn-strict", "--html=r.html")
-    result = pytester.runpytest_subprocess(
-        *SLOW, "-n2", "-k", "rows", "--attn-model=tiny", "--attn-model=other=b", *options
-    )
+    result = probe("-n2", "-k", "rows", "--attn-model=other=b", *options)
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(
         [

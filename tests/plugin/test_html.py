@@ -25,7 +25,7 @@ from attnprobe.render.web.report import (
 )
 from attnprobe.results.records import read_results
 from tests.support.eager import eager_weights
-from tests.support.inner_runs import LOADS_TINY, SLOW, TinyModels
+from tests.support.inner_runs import LOADS_TINY, TinyModels
 from tests.support.report_pages import Page, details, maps, shown_cases
 
 Run = Callable[..., pytest.RunResult]
@@ -117,10 +117,7 @@ def test_the_report_starts_with_how_many_checks_of_each_suite_hold(
     file.write_text(file.read_text(encoding="utf-8").replace("suite: pronouns", "suite: others"))
     if workers:
         pytester.makeconftest(LOADS_TINY)
-        told = ("--attn-model=tiny", "--html=report.html", f"-n{workers}")
-        pytester.runpytest_subprocess(*SLOW, *told)
-    else:
-        probe("--html=report.html")
+    probe("--html=report.html", f"-n{workers}")
     # Of five cases in x: one holds, one fails, one cannot be measured, one is skipped, one a gap.
     assert run_sentence() == (
         "1 of 6 attention checks does not hold, 1 could not be measured, 1 is a known gap, "

@@ -307,10 +307,7 @@ def test_two_workers_give_what_one_process_gives_p39(
     probe("--attn-json=1.json", "--html=1.html").assert_outcomes(**counts)
     probe("--attn-json=2.json").assert_outcomes(**counts)
     pytester.makeconftest(LOADS_TINY)
-    result = pytester.runpytest_subprocess(
-        *("-p", "no:hypothesispytest", "-p", "no:anyio", "-n2", "--attn-model=tiny"),
-        *("--attn-json=3.json", "--html=3.html", "--self-contained-html"),
-    )
+    result = probe("-n2", "--attn-json=3.json", "--html=3.html", "--self-contained-html")
     result.assert_outcomes(**counts)
     assert timeless("1.json") == timeless("2.json") == timeless("3.json")
     for path in ("1.html", "3.html"):

@@ -12,6 +12,7 @@ from attnprobe.results.records import read_results
 from tests.support.inner_runs import LOADS_TINY
 from tests.support.report_pages import details, maps, shown_cases
 
+Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
 
 CASES = """
@@ -48,19 +49,13 @@ def test_words(attn, word):
 """
 
 
-def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess(
-        "-p", "no:hypothesispytest", "-p", "no:anyio", "--attn-model=tiny", *arguments
-    )
-
-
 def timeless(path: str) -> str:
     """A results file without durations."""
     return re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
 
 
 def test_two_workers_give_what_one_process_gives_p39(
-    pytester: pytest.Pytester, probe: Callable[..., pytest.RunResult], write_cases: Write
+    pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     pytester.makepyfile(test_probes=PROBES)
     write_cases(CASES)
@@ -69,7 +64,7 @@ def test_two_workers_give_what_one_process_gives_p39(
     rest = ("--continue-on-collection-errors", "--self-contained-html")
     probe("--attn-json=1.json", "--html=1.html", *rest).assert_outcomes(**counts)
     pytester.makeconftest(LOADS_TINY)
-    result = run(pytester, "--attn-json=2.json", "--html=2.html", "-n2", *rest)
+    result = probe("--attn-json=2.json", "--html=2.html", "-n2", *rest)
     result.assert_outcomes(**counts)
     result.stdout.fnmatch_lines(
         [
@@ -87,7 +82,7 @@ def test_two_workers_give_what_one_process_gives_p39(
 
 
 def test_a_crashed_worker_leaves_a_gap_and_no_baseline_p38(
-    pytester: pytest.Pytester, write_cases: Write
+    pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     pytester.makeconftest(LOADS_TINY)
     pytester.makepyfile(
@@ -96,7 +91,7 @@ def test_a_crashed_worker_leaves_a_gap_and_no_baseline_p38(
         "    os._exit(1)\n"
     )
     write_cases(CASES, name="before.attn.yaml")
-    result = run(pytester, "--attn-json=r.json", "--attn-save=main", "-n1", "-k", "crash or rows")
+    result = probe("--attn-json=r.json", "--attn-save=main", "-n1", "-k", "crash or rows")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["attnprobe: no baseline was saved: 1 of 4 cases left no result"])
     assert not Path(".attnprobe").exists()
@@ -105,28 +100,28 @@ def test_a_crashed_worker_leaves_a_gap_and_no_baseline_p38(
 
 
 def test_a_strict_run_that_judged_nothing_fails_under_xdist_too_p10(
-    pytester: pytest.Pytester, write_cases: Write
+    pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     write_cases(CASES)
-    result = run(pytester, "--attn-strict", "-n1", "-k", "later")
+    result = probe("--attn-strict", "-n1", "-k", "later")
     result.assert_outcomes(skipped=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_strict_run_misses_a_model_under_xdist_too_p10(
-    pytester: pytest.Pytester, write_cases: Write
+    pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     pytester.makeconftest(LOADS_TINY)
     write_cases(CASES.replace("- id: later\n", "- id: later\n  model: other\n"))
-    assert run(pytester, "-n1", "-k", "rows or later").ret == pytest.ExitCode.OK
-    result = run(pytester, "--attn-strict", "-n1", "-k", "rows or later")
+    assert probe("-n1", "-k", "rows or later").ret == pytest.ExitCode.OK
+    result = probe("--attn-strict", "-n1", "-k", "rows or later")
     result.assert_outcomes(passed=3)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["attnprobe: 1 case deselected: for model other, *"])
 
 
 def test_the_number_types_of_all_workers_are_told(
-    pytester: pytest.Pytester, write_cases: Write
+    pytester: pytest.Pytester, probe: Run, write_cases: Write
 ) -> None:
     write_cases(CASES)
     pytester.makeconftest(
@@ -138,7 +133,7 @@ def test_the_number_types_of_all_workers_are_told(
         )
         .replace("    from", "    import torch\n    from", 1)
     )
-    run(pytester, "--attn-json=r.json", "-n2", "--dist=each")
+    probe("--attn-json=r.json", "-n2", "--dist=each")
     found = read_results(Path("r.json"))
     (model,) = found.models
     assert (model.dtype, model.device) == ("bfloat16, float32", "cpu")
