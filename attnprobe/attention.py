@@ -34,13 +34,12 @@ from attnprobe.rules.frame import (
     row_mean,
     sink_columns,
 )
+from attnprobe.rules.head_patterns import Patterns, name_patterns
 from attnprobe.rules.overview import describe_site, reached_sites, site_maps
 from attnprobe.rules.pattern import (
     Form,
     PatternName,
-    Patterns,
     Shape,
-    name_patterns,
     pattern_scores,
 )
 from attnprobe.rules.sink import sink_rows
@@ -309,8 +308,9 @@ class Attention:
     def patterns(self, *, unit: Unit = "tokens", special: bool = True) -> Patterns:
         """The most informative pattern of every head on this text, with its score.
 
-        Printed, the result is a table. `special=False` shows what heads do besides attending to
-        special tokens.
+        Printed, the result is a short table; a notebook shows all of it. `by` sorts it, `named`
+        keeps some patterns: `att.patterns().named("previous").by("score")`. `special=False` shows
+        what heads do besides attending to special tokens.
         """
         frame = self._frame(unit, special)
         layers = self._collect(set(self._site.layers))

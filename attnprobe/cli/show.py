@@ -12,13 +12,15 @@ from rich.table import Table
 
 from attnprobe.cli.base import ONE_MODEL, app, out, print_table, to_file, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.names import HEAD_NAMES, SortKey
+from attnprobe.core.registry import did_you_mean
 from attnprobe.core.wording import format_short
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
     from attnprobe.attention import Attention
     from attnprobe.core.verdicts import Attended
-    from attnprobe.rules.pattern import HeadPattern, Patterns
+    from attnprobe.rules.head_patterns import HeadPattern, Patterns
 
 FORMATS = (".html", ".svg", ".png")
 # The most runners-up of a head that the table shows, and the least score of one, 0 to 1.
@@ -29,8 +31,8 @@ TOP = 3
 LEAST = 0.005
 LEGEND = (
     "score: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. entropy: 0 "
-    "all weight on one word, 1 spread evenly. runners-up: other patterns that score at least "
-    f"{NEXT_FROM}."
+    "all weight on one word, 1 spread evenly. distance: how far it looks, mean in {unit}. "
+    f"runners-up: other patterns that score at least {NEXT_FROM}."
 )
 
 
@@ -65,8 +67,27 @@ def show(
         ),
     ] = False,
     patterns: Annotated[
-        bool, typer.Option("--patterns", help="Name the pattern of every head.")
+        bool,
+        typer.Option(
+            "--patterns",
+            help="Name the pattern of every head; the default without --heads and --output.",
+        ),
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pattern",
+            help=f"Only heads of this pattern, or of several: {', '.join(HEAD_NAMES)}.",
+        ),
+    ] = None,
+    sort: Annotated[
+        SortKey | None,
+        typer.Option(
+            "--sort",
+            help="Order of the patterns: by head, unless given; by score, the highest first; by "
+            "entropy or distance, the lowest first.",
+        ),
+    ] = None,
     heads: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,7 +128,8 @@ def show(
 ) -> None:
     """Show what heads do on one text: their patterns, what each word attends to, their heatmaps."""
     chosen = heads or []
-    _check(chosen, patterns=patterns, top=top, output=output)
+    patterns = patterns or bool(only or sort) or (not chosen and output is None)
+    _check(chosen, only or [], top=top, output=output)
     _check_text("the text", text)
     for option, written in (("--text-pair", text_pair), ("--target", target)):
         if written is not None:
@@ -127,8 +149,7 @@ def show(
         one_segment=one_segment,
     )
     if patterns:
-        print_table(_pattern_table(attention.patterns(unit=unit, special=special)))
-        out.print(LEGEND, soft_wrap=True)
+        _print_patterns(attention.patterns(unit=unit, special=special), only, sort, unit)
     count = top or TOP
     for selector in chosen:
         found = attention.strongest(selector, count=count, unit=unit, special=special)
@@ -141,7 +162,9 @@ def show(
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
 
 
-def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Path | None) -> None:
+def _check(
+    heads: Sequence[str], only: Sequence[str], *, top: int | None, output: Path | None
+) -> None:
     """Checks the options before a model is loaded.
 
     Raises:
@@ -149,8 +172,6 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
     """
     from attnprobe.words.heads import parse_heads
 
-    if not heads and not patterns and output is None:
-        raise AttnprobeError("nothing to show: ask for --patterns, or name heads: --heads L3H1")
     if not heads and top is not None:
         raise AttnprobeError("--top counts what a word attends to: name heads, as --heads L3H1")
     for selector in heads:
@@ -158,6 +179,9 @@ def _check(heads: Sequence[str], *, patterns: bool, top: int | None, output: Pat
             parse_heads(selector)
         except ValueError as error:
             raise AttnprobeError(f"--heads: {error}") from None
+    for name in only:
+        if name not in HEAD_NAMES:
+            raise AttnprobeError(f"--pattern {name!r}: {did_you_mean(name, HEAD_NAMES)}")
     if output is None:
         return
     if output.suffix not in FORMATS:
@@ -184,11 +208,24 @@ def _check_text(what: str, text: str) -> None:
         ) from None
 
 
+def _print_patterns(
+    found: Patterns, only: Sequence[str] | None, sort: SortKey | None, unit: str
+) -> None:
+    if only:
+        found = found.named(*only)
+    if not found:
+        out.print(f"no head is {' or '.join(only or ())} on this text")
+        return
+    print_table(_pattern_table(found.by(sort or "head")))
+    out.print(LEGEND.format(unit=unit), soft_wrap=True)
+
+
 def _pattern_table(patterns: Patterns) -> Table:
     table = Table("head", "pattern")
     table.add_column("score", justify="right")
     table.add_column("on")
     table.add_column("entropy", justify="right")
+    table.add_column("distance", justify="right")
     table.add_column("runners-up")
     for head in patterns:
         table.add_row(
@@ -197,6 +234,7 @@ def _pattern_table(patterns: Patterns) -> Table:
             format_short(head.score),
             _safe(head.on or ""),
             format_short(head.scores["entropy"]),
+            format_short(head.distance),
             _runners_up(head),
         )
     return table

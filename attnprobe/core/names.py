@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 # The suffix of case files, which no other YAML plugin collects.
 SUFFIX = ".attn.yaml"
@@ -77,3 +77,11 @@ def short_name(ref: str) -> str:
         parts = PurePosixPath(ref.replace("\\", "/")).parts
     distinctive = [part for part in parts if part not in ("", "/", ".", "..", "model")]
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", distinctive[-1]) if distinctive else "model"
+
+
+# What the pattern of a head can be called, and the orders of a table of heads.
+HEAD_NAMES = (
+    *("diagonal", "previous", "next", "duplicate", "induction", "vertical", "local"),
+    *("sparse", "uniform", "mixed", "sink"),
+)
+SortKey = Literal["head", "pattern", "score", "entropy", "distance"]

@@ -13,7 +13,7 @@ from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Tokens
 from attnprobe.rules.flow import flow_layers, mixing
 from attnprobe.rules.frame import Frame, row_mean, sink_columns, token_groups
-from attnprobe.rules.pattern import name_patterns
+from attnprobe.rules.head_patterns import name_patterns
 from attnprobe.rules.sink import sink_rows
 from attnprobe.rules.statistics import distance, entropy
 from attnprobe.words.naming import selector_values

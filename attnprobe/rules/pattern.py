@@ -23,7 +23,7 @@ from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, Site
 from attnprobe.core.texts import Encoding, Tokens
 from attnprobe.core.units import MeasureUnit
-from attnprobe.core.wording import format_short, format_stated
+from attnprobe.core.wording import format_stated
 from attnprobe.rules.base import RULES, Demand, Place, SelectorField
 from attnprobe.rules.frame import SEEN_BY, Bools, Doubles, Frame, Unit, row_mean
 from attnprobe.rules.ranges import (
@@ -396,109 +396,3 @@ class Pattern(_Shaped):
             return ()
         on = self._shape(frame.keys).on
         return on or frame.columns[int(strongest_column(view, frame))].positions
-
-
-# What a head does, in a word ---------------------------------------------------------------------
-
-# A pattern that holds more than half of a head's mass gives the head its name. A window of five
-# must hold more, since in short texts it holds half by chance.
-NAMED_ABOVE = 0.5
-LOCAL_WINDOW = 2
-LOCAL_ABOVE = 0.75
-UNIFORM_ABOVE = 0.9
-SPARSE_BELOW = 0.4
-
-
-@dataclass(frozen=True)
-class HeadPattern:
-    """What a head does on a text, by the pattern that says most.
-
-    Attributes:
-        pattern: a PatternName, `mixed` where none fits, `sink` where words get too little.
-        score: of this pattern: mass from 0 to 1; the normalised entropy for `sparse`, `uniform`
-            and `mixed`; NaN for `sink`.
-        on: what a vertical stripe stands on.
-        scores: of every pattern that was tried.
-    """
-
-    head: Head
-    pattern: str
-    score: float
-    on: str | None
-    scores: Mapping[str, float]
-
-
-class Patterns(tuple[HeadPattern, ...]):
-    """What every head does; its text has a line for each head."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        lines = [("head", "pattern", "score", "on")]
-        lines += [
-            (
-                str(head_pattern.head),
-                head_pattern.pattern,
-                format_short(head_pattern.score),
-                head_pattern.on or "",
-            )
-            for head_pattern in self
-        ]
-        wide = [max(len(line[column]) for line in lines) for column in range(3)]
-        return "\n".join(
-            f"{head:<{wide[0]}}  {pattern:<{wide[1]}}  {score:>{wide[2]}}  {on}".rstrip()
-            for head, pattern, score, on in lines
-        )
-
-
-def name_patterns(
-    weights: Doubles, frame: Frame, site: Site, layer: int
-) -> tuple[HeadPattern, ...]:
-    """What each head of a layer does.
-
-    The first of these that applies names the head: of diagonal, previous, next, duplicate and
-    induction the one with the most mass, if that is over half; a vertical stripe to which over
-    half of the rows give over half of their mass; a window of two to each side from 0.75; the
-    normalised entropy, `uniform` from 0.9, `sparse` up to 0.4; else `mixed`.
-
-    Args:
-        weights: `[heads, rows, columns]` in the frame.
-    """
-    pointing: tuple[PatternName, ...] = ("diagonal", "previous", "next")
-    if site.name != "cross":
-        pointing += ("duplicate", "induction")
-    tried: dict[str, Doubles] = {}
-    for name in (*pointing, "vertical", "local", "sparse"):
-        shape = Shape(name, window=LOCAL_WINDOW)
-        if shape.possible(frame):
-            tried[name] = pattern_scores(weights, frame, shape)
-    tried["entropy"] = tried.pop("sparse")
-    columns = strongest_column(weights, frame)
-    found = []
-    for number, matrix in enumerate(weights):
-        scores = {name: float(values[number]) for name, values in tried.items()}
-        stripe = frame.columns[int(columns[number])].label
-        striped = float(np.mean(matrix[:, columns[number]] > 0.5)) > 0.5
-        pattern = _name_pattern(
-            {name: scores[name] for name in pointing if name in scores}, scores, striped
-        )
-        score = scores[pattern if pattern in scores else "entropy"]
-        on = stripe if pattern == "vertical" else None
-        found.append(HeadPattern(Head(layer, number), pattern, score, on, scores))
-    return tuple(found)
-
-
-def _name_pattern(pointing: Mapping[str, float], scores: Mapping[str, float], striped: bool) -> str:
-    entropy_ = scores["entropy"]
-    if np.isnan(entropy_):
-        return "sink"
-    strongest = max(pointing, key=lambda name: pointing[name])
-    if pointing[strongest] > NAMED_ABOVE:
-        return strongest
-    if striped:
-        return "vertical"
-    if scores["local"] >= LOCAL_ABOVE:
-        return "local"
-    if entropy_ >= UNIFORM_ABOVE:
-        return "uniform"
-    return "sparse" if entropy_ <= SPARSE_BELOW else "mixed"

@@ -148,11 +148,11 @@ def test_patterns_of_every_head(attn: Attn, minilm: Model) -> None:
     status, printed = attn("show", MINILM, text, "--patterns", "--unit", "tokens")
     assert status == 0
     head, *body = rows(printed)
-    assert head == ["head", "pattern", "score", "on", "entropy", "runners-up"]
+    assert head == ["head", "pattern", "score", "on", "entropy", "distance", "runners-up"]
     assert printed.endswith(
         "\nscore: how far the head keeps the pattern, 0 to 1. on: the word that it looks at. "
-        "entropy: 0 all weight on one word, 1 spread evenly. runners-up: other patterns that score "
-        "at least 0.1.\n"
+        "entropy: 0 all weight on one word, 1 spread evenly. distance: how far it looks, mean in "
+        "tokens. runners-up: other patterns that score at least 0.1.\n"
     )
     assert [row[0] for row in body] == [f"L{layer}H{n}" for layer in range(6) for n in range(12)]
 
@@ -172,15 +172,74 @@ def test_patterns_of_every_head(attn: Attn, minilm: Model) -> None:
         "vertical": weights.mean(1).max(-1),
     }
     entropy = -(weights * np.log(np.maximum(weights, 1e-300))).sum(-1).mean(-1) / math.log(size)
+    far = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    distances = (weights * far).sum(-1).mean(-1)
     named = {row[1] for row in body}
     assert {"previous", "vertical", "mixed"} <= named
     for number, row in enumerate(body):
         assert float(row[4]) == pytest.approx(entropy[number], abs=5.1e-3)
+        assert float(row[5]) == pytest.approx(distances[number], abs=5.1e-3)
         if row[1] in scores:
             assert float(row[2]) == pytest.approx(scores[row[1]][number], abs=5.1e-3)
-        for name, score in re.findall(r"(\w+) (\d\.\d\d)", row[5]):
+        for name, score in re.findall(r"(\w+) (\d\.\d\d)", row[6]):
             if name in scores:
                 assert float(score) == pytest.approx(scores[name][number], abs=5.1e-3)
+
+
+def test_without_more_the_patterns_are_shown(attn: Attn, folders: dict[str, Path]) -> None:
+    bare = attn("show", folders["bert"], TEXT)
+    assert bare == attn("show", folders["bert"], TEXT, "--patterns")
+    assert len(rows(bare[1])) > 1
+    _, both = attn("show", folders["bert"], TEXT, "--patterns", "--heads", "L0H0")
+    assert both.startswith(bare[1])
+    assert "L0H0 from" in both
+    _, heads_alone = attn("show", folders["bert"], TEXT, "--heads", "L0H0")
+    assert both == bare[1] + heads_alone
+
+
+@pytest.mark.parametrize(
+    ("key", "column", "falls"),
+    [("score", 2, True), ("entropy", 4, False), ("distance", 5, False)],
+)
+def test_patterns_are_sorted(attn: Attn, key: str, column: int, falls: bool) -> None:
+    text = "The keys near the cabinet are old."
+    _, printed = attn("show", MINILM, text, "--sort", key, "--no-special")
+    _, *body = rows(printed)
+    assert len(body) == 72
+    numbers = [float(row[column]) for row in body if row[column]]
+    assert numbers == sorted(numbers, reverse=falls)
+    assert len(set(numbers)) > 10
+    assert len(numbers) == 72
+
+
+def test_patterns_are_sorted_by_name_or_by_head(attn: Attn) -> None:
+    text = "The keys near the cabinet are old."
+    _, *by_name = rows(attn("show", MINILM, text, "--sort", "pattern")[1])
+    _, *by_head = rows(attn("show", MINILM, text, "--sort", "head")[1])
+    assert [row[1] for row in by_name] == sorted(row[1] for row in by_head)
+    assert [row[0] for row in by_head] == [f"L{at}H{n}" for at in range(6) for n in range(12)]
+    of_name = [float(row[2]) for row in by_name if row[1] == "vertical"]
+    assert of_name == sorted(of_name, reverse=True)
+
+
+def test_patterns_are_filtered(attn: Attn, folders: dict[str, Path]) -> None:
+    text = "The keys near the cabinet are old."
+    _, *every = rows(attn("show", MINILM, text)[1])
+    wanted = ("--pattern", "previous", "--pattern", "next")
+    _, *found = rows(attn("show", MINILM, text, *wanted)[1])
+    assert found == [row for row in every if row[1] in ("previous", "next")]
+    assert {row[1] for row in found} == {"previous", "next"}
+    status, printed = attn("show", folders["bert"], TEXT, "--pattern", "induction")
+    assert (status, printed) == (0, "no head is induction on this text\n")
+    with pytest.raises(AttnprobeError, match="--pattern 'prevous': did you mean 'previous'"):
+        attn("show", "no/model", text, "--pattern", "prevous")
+    assert attn("show", MINILM, text, "--sort", "weight")[0] == 2
+
+
+def test_cross_attention_has_no_distance(attn: Attn, folders: dict[str, Path]) -> None:
+    _, printed = attn("show", folders["bart"], TEXT, "--target", TARGET, "--site", "cross")
+    head, *body = rows(printed)
+    assert {row[head.index("distance")] for row in body} == {""}
 
 
 def test_an_empty_text_shows_nothing(attn: Attn) -> None:
@@ -264,7 +323,6 @@ def test_rich_markup_in_a_text_is_text(attn: Attn, folders: dict[str, Path]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), r"ask for --patterns, or name heads: --heads L3H1"),
         (("--heads", "3.10"), r"--heads: '3\.10' is no head; did you mean L3H10\?"),
         (("--heads", "first"), r"--heads: .*write a head as L3H1"),
         (("--patterns", "--top", "5"), r"--top counts what a word attends to: name heads"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from attnprobe.core.verdicts import Verdict
 from attnprobe.models import Model
 from attnprobe.rules import parse_rule
 from attnprobe.rules.frame import Frame
-from attnprobe.rules.pattern import HeadPattern, Patterns, name_patterns
+from attnprobe.rules.head_patterns import HeadPattern, Patterns, name_patterns
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.made_up import FakeReader, distributions, encoding, rows, with_site
 
@@ -555,6 +556,59 @@ def test_the_names_print_as_a_table() -> None:
         "L0H0   vertical   1.00  slept",
         "L0H11  sink",
     ]
+
+
+def test_a_long_table_is_cut_and_says_so() -> None:
+    first = named(READ, FOCUSED)
+    many = Patterns(replace(first, head=Head(at // 12, at % 12)) for at in range(270))
+    *lines, last = repr(many).splitlines()
+    assert len(lines) == 25
+    assert last == "… and 246 more heads"
+    assert str(many) == repr(many)
+    assert len(repr(Patterns(many[:24])).splitlines()) == 25
+
+
+def test_a_notebook_shows_all_heads_as_a_table() -> None:
+    first = replace(named(READ, FOCUSED), on="<b>&\x1b")
+    html = Patterns(replace(first, head=Head(0, at)) for at in range(30))._repr_html_()
+    table = ElementTree.fromstring(html)
+    rows = [[cell.text or "" for cell in row] for row in table]
+    assert rows[0] == ["head", "pattern", "score", "on", "entropy", "distance"]
+    assert [row[0] for row in rows[1:]] == [f"L0H{at}" for at in range(30)]
+    assert rows[1][3] == "<b>&<U+001B>"
+    assert float(rows[1][5]) == pytest.approx(first.distance, abs=5.1e-3)
+
+
+def test_the_distance_of_a_head_is_that_of_its_rows() -> None:
+    # The first row cannot look back, so it looks at itself or elsewhere.
+    weights = pure(lambda t, s: s == t - 2)
+    at = np.arange(len(weights[0][0]))
+    far = (weights[0][0] * np.abs(at[:, None] - at)).sum(-1).mean()
+    assert named(READ, weights).distance == pytest.approx(far, abs=1e-6)
+
+
+@pytest.mark.parametrize("key", ["score", "entropy", "distance"])
+def test_heads_without_a_number_come_last(key: Any) -> None:
+    sink = named(READ, everywhere(lambda t: [0.97, *[0.003] * 10]), special=False)
+    assert math.isnan(sink.score)
+    known = [
+        replace(
+            named(READ, FOCUSED),
+            head=Head(1, at),
+            score=value,
+            distance=1 - value,
+            scores={"entropy": 1 - value},
+        )
+        for at, value in enumerate((0.2, 0.9, 0.5))
+    ]
+    found = Patterns([sink, *known]).by(key)
+    assert [str(one.head) for one in found] == ["L1H1", "L1H2", "L1H0", "L0H0"]
+    assert [str(one.head) for one in found.by("head")] == ["L0H0", "L1H0", "L1H1", "L1H2"]
+
+
+def test_an_unknown_pattern_is_named() -> None:
+    with pytest.raises(MeasureError, match="no pattern 'prevous'; did you mean 'previous'"):
+        Patterns([named(READ, FOCUSED)]).named("prevous")
 
 
 def test_what_heads_of_the_demo_model_do(minilm: Model) -> None:
