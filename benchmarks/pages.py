@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attnprobe.core.maps import LayerMaps, ModelMaps
 
+from attnprobe.core.maps import LayerMaps, ModelMaps
 from tests.support import browser as browsers
 from tests.support.demo_models import MINILM, SMOLLM2
 
@@ -274,9 +274,8 @@ TINT = """() => {
 
 
 def explorer(browser: Browser) -> None:
-    from attnprobe.render.web.explorer import explorer_page
-
     from attnprobe.models import load
+    from attnprobe.render.web.explorer import explorer_page
 
     minilm, smollm2 = load(MINILM), load(SMOLLM2)
     for model, tokens in ((minilm, 128), (smollm2, 512), (smollm2, 2048)):
