@@ -104,7 +104,7 @@ function buildParts(page) {
     return make("section", { class: "attn-box", "data-box": name, "aria-label": title },
       make("div", { class: "attn-box-head" }, make("h2", { text: title }), ...more), page.parts[name]);
   };
-  page.parts.controls = make("div", { class: "attn-controls attn-bar-top" });
+  page.parts.controls = make("div", { class: "attn-controls attn-tools" });
   page.parts.chips = make("div", { class: "attn-chips" });
   page.parts.several = make("input", { type: "checkbox" });
   page.parts.detail = make("p", { class: "attn-detail", role: "status" });

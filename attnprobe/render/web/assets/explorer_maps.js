@@ -152,7 +152,7 @@ function scaleLegend(page) {
   const steps = page.reader.signed
     ? [...Array.from({ length: 8 }, (_, at) => `n${16 - 2 * at}`), "m0", ...Array.from({ length: 8 }, (_, at) => `p${2 * at + 2}`)]
     : Array.from({ length: 16 }, (_, at) => `m${2 * at + 1}`);
-  const bar = make("span", { class: "attn-bar", "aria-hidden": "true" }, ...steps.map((name) => make("i", { class: name })));
+  const bar = make("span", { class: "attn-ramp", "aria-hidden": "true" }, ...steps.map((name) => make("i", { class: name })));
   const what = page.state.scale === "full" ? "weights from 0 to 1"
     : page.state.sinks === "kept" ? "scale of all shown weights" : "scale of the words; sinks have no part in it";
   return make("p", { class: "attn-legend" }, low, bar, high, make("span", { class: "attn-muted", text: what }));
