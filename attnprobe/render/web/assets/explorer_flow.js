@@ -35,7 +35,7 @@ async function drawFlow(page) {
 function flowShape(page, { shares, edges }, shown, start) {
   const { colours, entry, state } = page;
   const left = 40;
-  const columns = Math.max(26, Math.min(64, (page.parts.flow.clientWidth - left - 20) / shown.length));
+  const columns = Math.max(14, Math.min(64, (page.parts.flow.clientWidth - left - 20) / shown.length));
   const step = edges.length > MANY_LAYERS ? LOW_FLOW_STEP : FLOW_STEP;
   const height = step * (shares.length - 1) + 90;
   const width = left + columns * shown.length + 10;
