@@ -19,6 +19,8 @@ NO_PICKLE = "ATTNPROBE_NO_PICKLE"
 PROTECTED = "ATTNPROBE_PROTECTED"
 # A rule that passes for a larger share of other word pairs says little about its own pair.
 CHANCE_MAX = 0.05
+# The most MB of details in the HTML report.
+REPORT_BUDGET = 20
 # The default number of tokens in one forward pass, padding included.
 BATCH_TOKENS = 8192
 

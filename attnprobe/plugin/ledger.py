@@ -358,7 +358,12 @@ class Ledger:
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
         shown = None
         if self._found is not None and self._found.items:
-            shown = report_page(self._found, self._pages, complaints=self._complaints)
+            shown = report_page(
+                self._found,
+                self._pages,
+                complaints=self._complaints,
+                budget=self._chosen.report_budget,
+            )
             if self._html is not None and self._html.title == self._untitled:
                 self._html.title = shown.verdict
             prefix.append(str(report_section(shown)))

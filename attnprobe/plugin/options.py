@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 
-from attnprobe.core.names import BATCH_TOKENS, CHANCE_MAX, LOCK, short_name
+from attnprobe.core.names import BATCH_TOKENS, CHANCE_MAX, LOCK, REPORT_BUDGET, short_name
 from attnprobe.models.options import LoadOptions
 
 Figures = Literal["failed", "all", "none"]
@@ -37,6 +37,12 @@ _VALUES = {
         None,
     ),
     "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
+    "report-budget": (
+        str(REPORT_BUDGET),
+        "MB that the details of cases may take in the HTML report; it leaves out and counts those "
+        "beyond, the least important first",
+        None,
+    ),
     "json": ("", "write the results to this file", None),
     "save": ("", "save the results as a baseline: a name, or a path", None),
     "compare": ("", "compare the results with a baseline: its name, or a path", None),
@@ -74,6 +80,7 @@ class Settings(NamedTuple):
             command line imply it.
         strict: whether borderline and vacuous verdicts fail.
         figures: which cases get pictures in the HTML report.
+        report_budget: the most bytes of details in the HTML report.
         json: the results file; None to write none.
         save, compare: the baseline files to save and to compare with; None for none.
         compare_fail: limits of a comparison, as they were written.
@@ -92,6 +99,7 @@ class Settings(NamedTuple):
     all_models: bool
     strict: bool
     figures: Figures
+    report_budget: int
     json: Path | None
     save: Path | None
     compare: Path | None
@@ -186,6 +194,7 @@ def _read(config: pytest.Config) -> Settings:
         all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         strict=_switch(config, "strict"),
         figures=cast(Figures, _value(config, "figures")),
+        report_budget=_megabytes(config, "report-budget"),
         json=config.invocation_params.dir / json if json else None,
         save=_baseline(config, "save"),
         compare=_baseline(config, "compare"),
@@ -333,6 +342,14 @@ def _share(config: pytest.Config, name: str) -> float:
     if not re.fullmatch(r"0*(0?\.[0-9]+|[01](\.0*)?)", given):
         raise pytest.UsageError(f"--attn-{name} takes a share from 0 to 1, not {given!r}")
     return float(given)
+
+
+def _megabytes(config: pytest.Config, name: str) -> int:
+    """A size in bytes, given in MB: `20` or `0.5`."""
+    given = _value(config, name)
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", given):
+        raise pytest.UsageError(f"--attn-{name} takes a number of MB, not {given!r}")
+    return int(float(given) * 1_000_000)
 
 
 def _join_choices(choices: Sequence[str]) -> str:

@@ -6,11 +6,19 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
-from attnprobe.render.web.report import STATES, ReportCase, ReportPage, State, SuiteLine
+from attnprobe.render.web.report import (
+    STATES,
+    ReportCase,
+    ReportPage,
+    State,
+    SuiteLine,
+    unpack_html,
+)
 from attnprobe.results.records import (
     CaseResult,
     ExpectationResult,
@@ -57,23 +65,46 @@ def verdict_of(results: Results) -> str:
 
 
 def report_page(
-    results: Results, pages: Mapping[str, Mapping[str, Any]], *, complaints: Sequence[str]
+    results: Results,
+    pages: Mapping[str, Mapping[str, Any]],
+    *,
+    complaints: Sequence[str],
+    budget: int,
 ) -> ReportPage:
     """What the report's section shows.
 
     Args:
         pages: the page data of each item that was judged, by node id.
         complaints: why the run as a whole fails.
+        budget: the most bytes of details; the section says how many cases are beyond.
     """
     items = sorted(results.items, key=lambda item: (_rank(item), item.place))
+    cases, left = _within(budget, [_case(item, pages.get(item.nodeid, {})) for item in items])
+    beyond = (
+        f"the details of {plural(left, 'case')} are left out, since they are beyond the "
+        f"{budget / 1e6:g} MB of --attn-report-budget"
+    )
     return ReportPage(
         verdict=verdict_of(results),
         sentence=f"{in_words(results)}.",
         models=tuple(map(_describe_model, results.models)),
-        notes=tuple(complaints),
+        notes=(*complaints, *([beyond] if left else [])),
         suites=tuple(_suites(results.items)),
-        cases=tuple(_case(item, pages.get(item.nodeid, {})) for item in items),
+        cases=cases,
     )
+
+
+def _within(budget: int, cases: Sequence[ReportCase]) -> tuple[tuple[ReportCase, ...], int]:
+    """The cases, those beyond the budget without details, and how many these are."""
+    kept, room, left = [], budget, 0
+    for case in cases:
+        # A failing case stands unpacked in the page.
+        size = len(unpack_html(case.body).encode()) if case.fails and case.body else len(case.body)
+        fits = size <= room
+        room -= size if fits else 0
+        left += not fits
+        kept.append(case if fits else replace(case, body=""))
+    return tuple(kept), left
 
 
 def state_of(item: CaseResult) -> State:

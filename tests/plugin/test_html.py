@@ -198,6 +198,25 @@ def test_a_suite_with_doubtful_passes_does_not_look_green() -> None:
     assert SuiteLine("s", "m", {"passed": 3, "gap": 1}, "", "", "").badge == ("passed", "holds")
 
 
+def test_details_beyond_the_budget_are_left_out_and_counted(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-figures=all")
+    room = len(details("fails").encode()) + len(details("unmeasured").encode()) + 300
+    probe("--html=small.html", "--attn-figures=all", f"--attn-report-budget={room / 1e6:.6f}")
+    found = {name: bool(re.search("<table", details(name, "small.html"))) for name in shown_cases()}
+    assert found == {
+        "fails": True,
+        "unmeasured": True,
+        "holds": False,
+        "gap": False,
+        "later": False,
+    }
+    assert "the details of 2 cases are left out, since" in Path("small.html").read_text("utf-8")
+    assert "are left out, since" not in Path("report.html").read_text("utf-8")
+    result = probe("--attn-report-budget=many")
+    result.stderr.fnmatch_lines(["*--attn-report-budget takes a number of MB, not 'many'"])
+
+
 def test_a_title_that_the_project_gives_is_kept(
     probe: Run, write_cases: Write, pytester: pytest.Pytester
 ) -> None:

@@ -112,7 +112,8 @@ function moveInMap(event) {
 async function followLink() {
   const details = document.getElementById(location.hash.slice(1));
   if (!details?.classList.contains("attn-case")) return;
-  details.hidden = false;
+  if (details.hidden) reportCases.querySelector(".attn-filter").reset();
+  reportCases.querySelector(".attn-filter").dispatchEvent(new Event("input"));
   details.open = true;
   await fillCase(details);
   details.scrollIntoView();
@@ -128,13 +129,13 @@ function filterCases(form, entries) {
   const states = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
   let shown = 0;
   for (const entry of entries) {
-    const { dataset } = entry.details;
     const wanted =
-      states.has(dataset.state) &&
-      (!suite || dataset.suite === suite) &&
-      (!model || dataset.model === model) &&
+      states.has(entry.state) &&
+      (!suite || entry.suite === suite) &&
+      (!model || entry.model === model) &&
       entry.text.includes(text);
-    if (entry.details.hidden === wanted) entry.details.hidden = !wanted;
+    if (entry.shown !== wanted) entry.details.hidden = !wanted;
+    entry.shown = wanted;
     shown += wanted;
   }
   form.querySelector("output").textContent = `${shown} of ${entries.length} cases`;
@@ -150,7 +151,12 @@ function textOf(details) {
 function startFilter() {
   const form = reportCases.querySelector(".attn-filter");
   const all = [...reportCases.querySelectorAll(".attn-case")];
-  const entries = all.map((details) => ({ details, text: textOf(details) }));
+  const entries = all.map((details) => ({
+    ...details.dataset,
+    details,
+    text: textOf(details),
+    shown: true,
+  }));
   const filter = () => filterCases(form, entries);
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -1,0 +1,101 @@
+"""The report of a run in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import OpenPage, look_faults
+from tests.support.report_pages import details, shown_cases
+
+CASES = """
+- id: holds
+  text: The dog barks.
+  expect: [{ignores: {from: barks, to: dog, heads: L1H2, max: 0.99}}]
+- id: fails
+  text: The dog barks.
+  expect: [{attends: {from: barks, to: dog, over: The, heads: L1H2, min: 0.99}}]
+- id: gap
+  text: The cat sleeps.
+  xfail: known
+  expect: [{attends: {from: sleeps, to: cat, min: 0.99}}]
+"""
+
+
+@pytest.fixture
+def report(probe: Callable[..., pytest.RunResult], write_cases: Callable[..., Path]) -> Path:
+    write_cases(CASES)
+    probe("--html=report.html", "--self-contained-html", "--attn-figures=all")
+    return Path("report.html").resolve()
+
+
+def test_without_scripts_the_verdict_and_the_failures_are_there(
+    open_page: OpenPage, report: Path
+) -> None:
+    page = open_page(report, java_script_enabled=False)
+    assert page.title() == "attnprobe: 1 of 2 checks fails"
+    assert page.locator(".attn-failures li").count() == 1
+    assert page.locator(".attn-case[open] table.attn-map").first.is_visible()
+    assert page.locator(".attn-case[open] .attn-sentence").first.is_visible()
+
+
+def test_an_opened_case_has_what_was_packed_and_a_closed_one_nothing(
+    open_page: OpenPage, report: Path
+) -> None:
+    anchor = shown_cases(str(report))["holds"].anchor
+    page = open_page(report)
+    case = page.locator(f"#{anchor}")
+    assert case.locator("table").count() == 0
+    case.locator("summary").first.click()
+    case.locator("table.attn-map").first.wait_for()
+    cells = case.locator("table.attn-map").first.locator("td").all_text_contents()
+    classes = case.locator("table.attn-map").first.evaluate(
+        "table => [...table.tBodies[0].querySelectorAll('td')].map(cell => cell.className)"
+    )
+    packed = details("holds", str(report))
+    assert all(f'<td class="{name}">' in packed for name in classes)
+    assert len([cell for cell in cells if cell]) == packed.split("</table>")[0].count("<td class")
+
+
+def test_a_link_opens_its_case(open_page: OpenPage, report: Path) -> None:
+    anchor = shown_cases(str(report))["gap"].anchor
+    page = open_page(report, fragment=anchor)
+    page.locator(f"#{anchor}[open] table.attn-map").first.wait_for()
+
+
+def test_the_filter_shows_what_was_asked_for(open_page: OpenPage, report: Path) -> None:
+    page = open_page(report)
+    page.keyboard.press("/")
+    page.keyboard.type("sleeps")
+    assert page.locator(".attn-filter output").inner_text() == "1 of 3 cases"
+    assert page.locator(".attn-case:visible b").all_inner_texts() == ["gap"]
+    page.locator("input[type=search]").fill("")
+    page.locator("input[value=failed]").uncheck()
+    assert page.locator(".attn-case:visible b").all_inner_texts() == ["holds", "gap"]
+
+
+def test_a_cell_is_read_with_the_keyboard_and_sinks_can_have_their_scale(
+    open_page: OpenPage, report: Path
+) -> None:
+    page = open_page(report)
+    table = page.locator(".attn-case[open] table.attn-map").first
+    table.focus()
+    page.keyboard.press("ArrowRight")
+    said = page.locator(".attn-case[open] .attn-readout").first.inner_text()
+    first = table.locator("tbody td").first.text_content()
+    assert float(said.rpartition(" ")[2]) == float(first or "nan")
+    page.locator(".attn-switch").first.click()
+    numbers = table.evaluate(
+        "table => [...table.tBodies[0].querySelectorAll('td')].map("
+        "cell => [Number(cell.textContent), cell.classList[0]])"
+    )
+    assert max(numbers)[1] == "m31"
+
+
+def test_the_report_is_readable_on_a_phone_and_in_the_dark(
+    open_page: OpenPage, report: Path
+) -> None:
+    page = open_page(report)
+    assert look_faults(page, part=".attn-report") == []
