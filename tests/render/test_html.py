@@ -26,9 +26,8 @@ def test_colours_stand_in_the_palette_alone() -> None:
         for path in PACKAGE.rglob(f"*.{suffix}")
     }
     with_colours = {path for path, colours in found.items() if colours}
-    # SVG's own default, which the pictures leave out.
-    assert found["render/figures/compact.py"] == ["#000000"]
-    assert with_colours == {"render/palette.py", "render/figures/compact.py"}
+
+    assert with_colours == {"render/palette.py"}
 
 
 def test_tags_stand_in_templates_alone() -> None:

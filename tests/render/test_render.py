@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -29,8 +30,7 @@ from attnprobe.render.chart import bars
 from attnprobe.render.figures.heatmap import heatmap
 from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.render.palette import CONTRAST, EXPECTED
-from attnprobe.render.web.page import page
-from attnprobe.render.web.table import BoundRow, ExpectationRow, expectations_table, picture_figure
+from attnprobe.render.web.case import BoundRow, ExpectationRow, case_body, expectations_table
 from tests.support.svg import HOSTILE, SVG, named, outline_box, places, said, texts, written
 
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -331,19 +331,18 @@ def finding(text: str) -> ExpectationRow:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_harmless_in_html_p31(text: str) -> None:
-    page = parsed(expectations_table([finding(text)]) + picture_figure("<svg/>", text))
-    assert set(page.tags) == {
-        *("table", "thead", "tbody", "tr", "th", "td", "span", "figure", "img", "figcaption")
-    }
-    assert {name for name, _ in page.attributes} == {"class", "scope", "src", "alt"}
+    page = parsed(expectations_table([finding(text)]))
+    assert set(page.tags) == {"table", "thead", "tbody", "tr", "th", "td", "span"}
+    assert {name for name, _ in page.attributes} == {"class", "scope"}
     assert page.text.count(visible(text)) >= 7
 
 
-def test_what_no_template_made_is_escaped_even_as_a_part_of_a_page_p31() -> None:
-    made = page("<b>", texts=["<b>"], parts=["<script>", Markup("<i>x</i>")])  # type: ignore[list-item]
+def test_what_no_template_made_is_escaped_even_as_a_part_of_a_case_p31() -> None:
+    table: Any = "<script>"
+    made = case_body([], table=table, notes=["<b>"])
     assert "<script" not in made
     assert "<b>" not in made
-    assert "<i>x</i>" in made
+    assert "<i>x</i>" in case_body([], table=Markup("<i>x</i>"), notes=[])
 
 
 def test_table_has_one_row_an_expectation() -> None:
@@ -363,15 +362,6 @@ def test_further_bounds_have_rows_of_their_own() -> None:
     spans = [value for name, value in page.attributes if name == "rowspan"]
     assert spans == ["3"] * 6  # rule, words, heads, head, chance, sink
     assert page.tags.count("tr") == 1 + 3
-
-
-def test_picture_carries_the_svg_and_says_what_it_shows() -> None:
-    svg = to_svg(drawn(SENTENCE))
-    attributes = dict(parsed(picture_figure(svg, "it → animal")).attributes)
-    source = attributes["src"] or ""
-    assert source.startswith("data:image/svg+xml;base64,")
-    assert base64.b64decode(source.partition(",")[2]).decode() == svg
-    assert attributes["alt"] == "it → animal"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -444,7 +434,7 @@ def test_bars_of_nothing() -> None:
 
 def test_tables_and_charts_need_no_matplotlib() -> None:
     program = (
-        "import sys, attnprobe.render.web.table, attnprobe.render.chart;"
+        "import sys, attnprobe.render.web.case, attnprobe.render.chart;"
         "sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     )
     root = Path(__file__).parents[2]

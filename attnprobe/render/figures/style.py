@@ -18,12 +18,10 @@ import matplotlib
 import numpy as np
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.cbook import file_requires_unicode, open_file_cm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Affine2D, Transform
 
-from attnprobe.render.figures.compact import compact
 from attnprobe.render.figures.fonts import OWN, families_for, warn_missing, with_boxes
 from attnprobe.render.palette import CARD, INK
 
@@ -45,6 +43,9 @@ def _drawing() -> Iterator[None]:
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         warnings.filterwarnings("ignore", r"Matplotlib .* does not support \w+ nat", UserWarning)
         yield
+
+
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 class Drawing(Figure):
@@ -131,18 +132,13 @@ class Drawing(Figure):
                 text.set_fontfamily(_FAMILY)
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Saves as matplotlib does; an SVG is compacted and has no date or other metadata.
+        """Saves as matplotlib does; an SVG has no date or other metadata.
 
         So the same picture has the same bytes in every run.
         """
-        if (options.get("format") or Path(str(fname)).suffix[1:]).lower() != "svg":
-            super().savefig(fname, **options)
-            return
-        buffer = io.BytesIO()
-        super().savefig(buffer, **options | {"format": "svg"})
-        svg = compact(buffer.getvalue().decode())
-        with open_file_cm(fname, "w", encoding="utf-8") as file:
-            file.write(svg if file_requires_unicode(file) else svg.encode())
+        if (options.get("format") or Path(str(fname)).suffix[1:]).lower() == "svg":
+            options = {"metadata": _NO_METADATA, **options}
+        super().savefig(fname, **options)
 
     def _repr_svg_(self) -> str:
         return to_svg(self)
