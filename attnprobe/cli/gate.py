@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out, to_json_file
+from attnprobe.cli.base import app, out
 from attnprobe.cli.summary import folder
 
 
@@ -31,7 +31,6 @@ def gate(
         typer.Option(
             "--keep",
             help="Write the run's results to this file, once it is judged.",
-            callback=to_json_file,
         ),
     ] = None,
     init: Annotated[
@@ -44,7 +43,7 @@ def gate(
     ] = False,
     json: Annotated[
         Path | None,
-        typer.Option("--json", help="Write the decision to this file.", callback=to_json_file),
+        typer.Option("--json", help="Write the decision to this file."),
     ] = None,
 ) -> None:
     """Run the suite, or judge its results, and say whether the model may be released.

@@ -140,6 +140,9 @@ def show(
 
     loaded = load_model(model, options)
     warn_of(loaded)
+    if site is None and not chosen and not patterns:
+        # A page has all sites, and begins with one.
+        site = "cross" if target and "cross" in loaded.sites else next(iter(loaded.sites))
     attention = loaded.attention(
         text,
         pair=text_pair,

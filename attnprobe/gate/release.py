@@ -21,7 +21,7 @@ from attnprobe.gate.moved import moved_in_run
 from attnprobe.gate.policy import PYPROJECT, Policy
 from attnprobe.gate.twin import judge_twins
 from attnprobe.results.environment import environment
-from attnprobe.results.files import is_same, write_json
+from attnprobe.results.files import check_output, is_same, write_json
 from attnprobe.results.records import Results, read_results
 from attnprobe.run.pytest_run import TESTS_FAILED, run_pytest
 
@@ -57,8 +57,8 @@ class Judgement(NamedTuple):
     results: Results | None
 
 
-class _SameFile(AttnprobeError):
-    """The decision would overwrite another file of the run."""
+class _BadOutput(AttnprobeError):
+    """The decision or the results may not be written where the request says."""
 
 
 def decide(request: Request) -> Judgement:
@@ -68,7 +68,7 @@ def decide(request: Request) -> Judgement:
     """
     try:
         decision, results = _first(request) if request.init else _by_policy(request)
-    except _SameFile as error:
+    except _BadOutput as error:
         return Judgement(_unjudged(error), None)
     except AttnprobeError as error:
         decision, results = _unjudged(error), None
@@ -102,6 +102,7 @@ def _by_policy(request: Request) -> Judgement:
     else:
         policy = read_policy(file)
     _check_json(request.json, (file, "the policy"), (policy.baseline, "the policy's baseline"))
+    _check_outputs(request)
     try:
         decision, results = _judge_by(policy, request)
     except AttnprobeError as error:
@@ -135,6 +136,7 @@ def _first(request: Request) -> Judgement:
     # Ignored code is allowed here, since a note of the decision names it.
     _check_arguments(request.arguments, Policy(remote_code="ignore"))
     _check_json(request.json, (request.keep, "the file of --keep"), (target, "the policy"))
+    _check_outputs(request)
     existing = find_policy(Path()).file
     if existing is not None:
         raise AttnprobeError(f"--init writes a first policy, and {existing} has one already")
@@ -158,10 +160,20 @@ def _first(request: Request) -> Judgement:
 
 
 def _check_json(json: Path | None, *files: tuple[Path | None, str]) -> None:
-    """Raises _SameFile if the decision would overwrite another file of the run."""
+    """Raises _BadOutput if the decision would overwrite another file of the run."""
     for file, what in files:
         if json is not None and file is not None and is_same(json, file):
-            raise _SameFile(f"--json {json} is {what}; write the decision to a file of its own")
+            raise _BadOutput(f"--json {json} is {what}; write the decision to a file of its own")
+
+
+def _check_outputs(request: Request) -> None:
+    """Raises _BadOutput if something stands at an output's path that may not be replaced."""
+    for path in (request.json, request.keep):
+        try:
+            if path is not None:
+                check_output(path, as_json=True)
+        except ResultsError as error:
+            raise _BadOutput(str(error)) from None
 
 
 def _unjudged(error: AttnprobeError) -> Decision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -234,6 +235,18 @@ def test_patterns_are_filtered(attn: Attn, folders: dict[str, Path]) -> None:
     with pytest.raises(AttnprobeError, match="--pattern 'prevous': did you mean 'previous'"):
         attn("show", "no/model", text, "--pattern", "prevous")
     assert attn("show", MINILM, text, "--sort", "weight")[0] == 2
+
+
+def test_a_page_of_several_sites_needs_no_site(
+    attn: Attn, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    for target, first in ((TARGET, "cross"), (None, "encoder")):
+        given = () if target is None else ("--target", target)
+        assert attn("show", folders["bart"], TEXT, *given, "-o", str(page))[0] == 0
+        html = page.read_text(encoding="utf-8")
+        (data,) = re.findall(r'id="explorer-data">(.*?)</script>', html)
+        assert json.loads(data)["entries"][0]["site"] == first
 
 
 def test_cross_attention_has_no_distance(attn: Attn, folders: dict[str, Path]) -> None:

@@ -12,8 +12,10 @@ from attnprobe.compare.describe import lines
 from attnprobe.core import wording
 from attnprobe.core.units import read_unit
 from attnprobe.core.verdicts import Bound, Outcome, Verdict
+from attnprobe.plugin.case_page import case_page
 from attnprobe.plugin.keys import Judged
-from attnprobe.plugin.reports import expectation, html
+from attnprobe.plugin.reports import expectation
+from attnprobe.render.web.report import unpack_html
 from attnprobe.results.summary import markdown, workflow_commands
 from attnprobe.run.explain import explain, headline
 from attnprobe.run.runner import Finding
@@ -67,11 +69,12 @@ def test_a_finding_has_the_same_number_in_every_output(
     terminal = explain(found.case, found.finding)
     assert f"{printed}, demanded >= " in terminal
     bound = terminal.split(", demanded >= ")[1].split("\n")[0]
+    page = case_page([found], pictured=None, failed=True)
     outputs = {
         "short summary": headline([found.finding]),
         "annotation": "\n".join(workflow_commands(now)),
         "job summary": markdown(now),
-        "report": html([found], pictured=None),
+        "report": unpack_html(page["body"]),
         "comparison": "\n".join(lines(compare_results(before, now))),
     }
     for name, text in outputs.items():

@@ -159,10 +159,10 @@ def test_a_results_file_is_judged(gate: Gate) -> None:
 
 def test_a_decision_that_cannot_be_written_is_none(gate: Gate) -> None:
     write_json(Path("r.json"), run(*many(5, 2), environment=environment()).to_json())
-    Path("d.json").mkdir()
-    code, lines = gate("--results", "r.json", "--json", "d.json")
+    Path("file").touch()
+    code, lines = gate("--results", "r.json", "--json", "file/d.json")
     assert code == 2
-    assert lines[0].startswith("cannot judge: d.json: cannot be written")
+    assert lines[0].startswith("cannot judge: file/d.json: cannot be written")
     assert lines[1].startswith("note: blocked: in suite coreference 2 of 5 attention checks")
     assert lines[-2].startswith("note: Release blocked: in suite coreference 2 of 5")
     assert not any("note: note:" in line for line in lines)

@@ -254,7 +254,7 @@ def test_the_start_of_the_report_shows_names_as_they_are_p31() -> None:
     verdict, cases = str(report_section(page)), str(cases_section(page))
     shown = "&lt;script&gt;alert(1)&lt;/script&gt;&lt;U+001B&gt;"
     assert verdict.count(shown) == 3 + 3 + 2 * 5
-    assert cases.count(shown) == 2 * 7
+    assert cases.count(shown) == 2 * 8
     assert cases.count("<script") == 1
     assert "<script" not in verdict
     assert "\x1b" not in verdict + cases

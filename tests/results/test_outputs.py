@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnprobe.core.errors import AttnprobeError, ResultsError
+from attnprobe.gate.release import Request, decide
 from attnprobe.results.files import write_bytes, write_json
 from attnprobe.results.lock import update_heads
 from tests.support.made_up_results import case, run
@@ -144,8 +145,6 @@ def test_a_run_is_refused_before_it_begins_p60(
         ("card", "r.json", "--card"),
         ("compare", "r.json", "r.json", "--json"),
         ("compare", "r.json", "r.json", "--html"),
-        ("gate", "--results=r.json", "--json"),
-        ("gate", "--keep"),
         ("show", "no-model", "text", "--heads=L0H0", "-o"),
         ("mutants", "--model=no-model", "--page"),
     ],
@@ -163,3 +162,21 @@ def test_a_command_is_refused_before_it_begins_p60(
     make(tmp_path / "out.html")
     with pytest.raises(AttnprobeError, match=f"out.html is {KINDS[make]}"):
         attn(*arguments, "out.html")
+
+
+@each_kind
+@pytest.mark.parametrize("option", ["--json", "--keep"])
+def test_the_gate_cannot_judge_into_what_is_no_file_p60(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "out")
+    Path("p.toml").write_text("least = 1")
+    Path("conftest.py").write_text("open('ran', 'w').close()")
+    policy, out = Path("p.toml"), Path("out")
+    outputs = {option.strip("-"): out}
+    decision, results = decide(Request(["."], policy=policy, **outputs))
+    assert decision.exit_code == 2
+    assert f"out is {KINDS[make]}, which is not replaced" in decision.sentence
+    assert results is None
+    assert not Path("ran").exists()
