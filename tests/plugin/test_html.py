@@ -464,9 +464,11 @@ def test_the_style_of_what_is_added_stands_once_in_the_page(
     write_cases(CASES)
     probe("--html=report.html", "--attn-figures=all", *arguments)
     text = Path("report.html").read_text(encoding="utf-8")
-    (style,) = [
+    style, around = [
         style for style in re.findall(r"<style.*?</style>", text, re.DOTALL) if "attn" in style
     ]
+    assert around.count(":root body {") == 1
+    assert ":has(" not in style + around  # it slows every change of a large page
     added = "".join(map(details, ("holds", "fails", "gap", "unmeasured")))
     classes = {name for found in re.findall(r'class="([^"]*)"', added) for name in found.split()}
     assert {"attn-sentence", "attn-passed", "attn-failed", "attn-error"} <= classes
