@@ -119,13 +119,13 @@ def _text_units(tokens: Tokens, *, causal: bool) -> TextUnits:
     sinks = np.flatnonzero(sink_columns(tokens, causal=causal))
     return TextUnits(
         tokens=tokens,
-        words=_named(groups(tokens), tokens),
-        pieces=_named(token_groups(tokens), tokens),
+        words=_with_selectors(groups(tokens), tokens),
+        pieces=_with_selectors(token_groups(tokens), tokens),
         sinks=tuple(sinks.tolist()),
     )
 
 
-def _named(units: Sequence[Group], tokens: Tokens) -> tuple[TextUnit, ...]:
+def _with_selectors(units: Sequence[Group], tokens: Tokens) -> tuple[TextUnit, ...]:
     return tuple(
         TextUnit(unit.label, unit.positions, selector)
         for unit, selector in zip(units, selector_values(units, tokens), strict=True)

@@ -62,7 +62,9 @@ def test_an_opened_case_has_what_was_packed_and_a_closed_one_nothing(
 def test_a_link_opens_its_case(open_page: OpenPage, report: Path) -> None:
     anchor = shown_cases(str(report))["gap"].anchor
     page = open_page(report, fragment=anchor)
-    page.locator(f"#{anchor}[open] table.attn-map").first.wait_for()
+    table = page.locator(f"#{anchor}[open] table.attn-map").first
+    table.wait_for()
+    assert table.is_visible()
 
 
 def test_the_filter_shows_what_was_asked_for(open_page: OpenPage, report: Path) -> None:

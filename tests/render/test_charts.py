@@ -24,12 +24,13 @@ from attnprobe.core.errors import MeasureError
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.render.figures.curves import curves
-from attnprobe.render.figures.draw import caption, draw_chart
+from attnprobe.render.figures.draw import draw_chart
 from attnprobe.render.figures.flow_graph import LEAST, WIDEST
 from attnprobe.render.figures.frame import signed
 from attnprobe.render.figures.labels import spots
 from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.render.palette import EXPECTED
+from attnprobe.render.web.charts import caption
 from tests.support.charts import (
     ENGLISH,
     EVERY,

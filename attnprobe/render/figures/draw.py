@@ -53,18 +53,3 @@ def _(chart: Curves, *, encoding: Encoding, title: str) -> Drawing:
 @draw_chart.register
 def _(chart: HeadMap, *, encoding: Encoding, title: str) -> Drawing:
     return head_map(chart, title=title)
-
-
-def caption(chart: Chart) -> str:
-    """The caption of a chart."""
-    match chart:
-        case HeadGrid():
-            return f"{chart.measure} of every head"
-        case LayerPanel():
-            return f"all heads of layer {chart.layer}"
-        case FlowGraph():
-            return "flow through the layers"
-        case Curves():
-            return f"{chart.measure} over the layers"
-        case HeadMap():
-            return f"which heads attend alike: {chart.measure}"
