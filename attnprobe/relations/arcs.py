@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnprobe.attention import Reader
-from attnprobe.core.arrays import Floats
+from attnprobe.core.arrays import Bools, Floats
 from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Rows
@@ -24,7 +24,6 @@ from attnprobe.words.looks import (
     OFFSETS,
     UNREADABLE,
     Among,
-    Bools,
     LabelledPair,
     Look,
     Looks,

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnprobe.core.arrays import Bools, in_common, membership
 from attnprobe.core.sites import Site
 from attnprobe.core.stats import paired_p
 from attnprobe.core.texts import Encoding, Tokens
-from attnprobe.words.looks import Bools, LabelledPair, Look, Looks, Words
+from attnprobe.words.looks import LabelledPair, Look, Looks, Words
 from attnprobe.words.positions import groups
 
 
@@ -90,9 +91,9 @@ def other_looks(
         for group in groups(tokens, words if one_text else None)
         if _can_look(group.positions, tokens)
     ]
-    pool = _membership(drawable, len(tokens))
-    columns = _membership(found.words, len(keys))
-    rows = _membership([look.rows for look in found.looks], len(tokens))
+    pool = membership(drawable, len(tokens))
+    columns = membership(found.words, len(keys))
+    rows = membership([look.rows for look in found.looks], len(tokens))
     candidates = np.array([look.candidates for look in found.looks])
     expected = np.array([look.expected for look in found.looks])
     # Which columns each word of the pool can choose, `[pool, columns]`.
@@ -100,10 +101,10 @@ def other_looks(
     if one_text:
         choosable &= ~_touch(pool, columns)
     fit: Bools = choosable[:, expected] & ~_touch(pool, rows)
-    fit &= choosable.astype(np.float32) @ candidates.T.astype(np.float32) > 1
+    fit &= in_common(choosable, candidates) > 1
     named = np.array([bool(pairs[number].candidates) for number in found.pairs])
     if one_text and named.any():
-        fit &= ~(_touch(pool, columns).astype(np.float32) @ candidates.T > 0) | ~named
+        fit &= ~_touch(_touch(pool, columns), candidates) | ~named
     for layer in {site.windows.get(layer): layer for layer in layers}.values():
         sees = _seen(site, layer, pool, columns)[:, expected]
         needed = np.diagonal(_seen(site, layer, rows, columns)[:, expected])
@@ -125,22 +126,9 @@ def _can_look(word: Sequence[int], tokens: Tokens) -> bool:
     return any(map(str.isalnum, text)) and set(tokens.unknown).isdisjoint(word)
 
 
-def _membership(words: Sequence[Sequence[int]], tokens: int) -> Bools:
-    """Which tokens belong to each word, `[words, tokens]`."""
-    found = np.zeros((len(words), tokens), np.bool_)
-    for number, word in enumerate(words):
-        found[number, list(word)] = True
-    return found
-
-
 def _touch(left: Bools, right: Bools) -> Bools:
-    """Which words share a token, `[left, right]`.
-
-    Args:
-        left, right: the tokens of each word, `[words, tokens]`.
-    """
-    shared: Bools = left.astype(np.float32) @ right.T.astype(np.float32) > 0
-    return shared
+    """Which words share a token, `[left, right]`; both as in `in_common`."""
+    return in_common(left, right) > 0
 
 
 def _seen(site: Site, layer: int | None, looking: Bools, columns: Bools) -> Bools:

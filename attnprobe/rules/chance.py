@@ -19,11 +19,12 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from attnprobe.core.arrays import Bools
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.needs import Need
 from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Tokens
-from attnprobe.rules.frame import Bools, sink_columns
+from attnprobe.rules.frame import sink_columns
 from attnprobe.words.positions import Group, groups, positions
 from attnprobe.words.selectors import Predicts, Selector, Special, parse_selector
 

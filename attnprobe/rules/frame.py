@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.core.arrays import Floats
+from attnprobe.core.arrays import Bools, Floats
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.sites import Site
 from attnprobe.core.texts import Encoding, Tokens
@@ -22,7 +22,6 @@ from attnprobe.words.positions import Group, groups, word_matrix
 Unit = Literal["tokens", "words"]
 SinkKind = Literal["all", "special", "first", "learned"]
 F = TypeVar("F", bound=np.floating)
-Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
 
 # A row with less of its mass than this on words says nothing about words: to scale it up would

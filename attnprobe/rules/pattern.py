@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from attnprobe.core.arrays import Bools
 from attnprobe.core.charts import Chart
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.needs import Rows
@@ -25,7 +26,7 @@ from attnprobe.core.texts import Encoding, Tokens
 from attnprobe.core.units import MeasureUnit
 from attnprobe.core.wording import format_stated
 from attnprobe.rules.base import RULES, Demand, Place, SelectorField
-from attnprobe.rules.frame import SEEN_BY, Bools, Doubles, Frame, Unit, row_mean
+from attnprobe.rules.frame import SEEN_BY, Doubles, Frame, Unit, row_mean
 from attnprobe.rules.ranges import (
     Range,
     entropy_range,

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from attnprobe.core.arrays import Bools
 from attnprobe.core.sites import Site
-from attnprobe.rules.frame import SEEN_BY, Bools, Doubles, Frame, SinkKind, sink_columns
+from attnprobe.rules.frame import SEEN_BY, Doubles, Frame, SinkKind, sink_columns
 
 # Tokens that stand for no character: start and end of the text, two or three separators of a pair,
 # language codes at either end, a mark of the first word. No tokenizer adds more than half of these.

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from attnprobe.core.arrays import Bools
 from attnprobe.core.charts import Chart, Curves
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.needs import Rows
@@ -21,7 +22,7 @@ from attnprobe.core.texts import Encoding
 from attnprobe.core.units import MeasureUnit
 from attnprobe.core.wording import format_short, format_stated
 from attnprobe.rules.base import RULES, Place, SelectorField
-from attnprobe.rules.frame import Bools, Doubles, Frame, Unit, head_grid, row_mean
+from attnprobe.rules.frame import Doubles, Frame, Unit, head_grid, row_mean
 from attnprobe.rules.ranges import Range, distance_range, entropy_range
 from attnprobe.rules.score import Scored
 from attnprobe.words.positions import positions

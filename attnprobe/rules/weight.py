@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from attnprobe.core.arrays import Floats
+from attnprobe.core.arrays import Bools, Floats
 from attnprobe.core.charts import Picture
 from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.needs import Need, Readout, Rows
@@ -37,14 +37,7 @@ from attnprobe.rules.chance import (
     draw_control_pairs,
 )
 from attnprobe.rules.effect import ConfirmField, Effect
-from attnprobe.rules.frame import (
-    LEAST_CONTENT,
-    Bools,
-    Doubles,
-    elsewhere,
-    sink_shares,
-    strongest_words,
-)
+from attnprobe.rules.frame import LEAST_CONTENT, Doubles, elsewhere, sink_shares, strongest_words
 from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
 from attnprobe.rules.word_weights import Demands, WordView, WordWeights
 from attnprobe.words.heads import How

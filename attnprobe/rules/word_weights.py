@@ -13,13 +13,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from attnprobe.core.arrays import Floats
+from attnprobe.core.arrays import Bools, Floats, in_common, membership
 from attnprobe.core.sites import Site
 from attnprobe.core.texts import Encoding
 from attnprobe.core.units import MeasureUnit
 from attnprobe.rules.base import BAND, Demand
 from attnprobe.rules.chance import Indices, WordPairs
-from attnprobe.rules.frame import LEAST_CONTENT, Bools, Doubles, sink_columns
+from attnprobe.rules.frame import LEAST_CONTENT, Doubles, sink_columns
 from attnprobe.words.positions import Group, groups
 
 Among = Literal["words", "all"]
@@ -144,10 +144,9 @@ class WordView:
         words = self._competitors(named)
         possible = np.array([self._can_compete(words, query) for query in pairs.queries])
         length = len(self.encoding.keys(self.site.name))
-        pieces = _columns_of([word.positions for word in words], length)
-        keys = _columns_of(pairs.keys, length)
-        # As integers: how many tokens a key and a word share.
-        shared = keys.astype(int) @ pieces.T.astype(int) > 0
+        pieces = membership([word.positions for word in words], length)
+        keys = membership(pairs.keys, length)
+        shared = in_common(keys, pieces) > 0
         return Rivals(words, possible[pairs.query] & ~shared[pairs.key])
 
     def weigh(
@@ -215,14 +214,6 @@ class WordView:
                 for word in words
             ]
         )
-
-
-def _columns_of(words: Sequence[Sequence[int]], length: int) -> Bools:
-    """Which columns each word is made of, `[words, source]`."""
-    found = np.zeros((len(words), length), bool)
-    for index, columns in enumerate(words):
-        found[index, list(columns)] = True
-    return found
 
 
 def _word_masses(rows: Doubles, words: Sequence[Sequence[int]]) -> Doubles:

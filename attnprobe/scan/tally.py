@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.core.arrays import Floats
+from attnprobe.core.arrays import Bools, Floats, in_common
 from attnprobe.scan.measures import Totals
 from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
@@ -57,7 +57,7 @@ class KeptArc:
 
     place: tuple[int, int, int]
     expected: int
-    others: npt.NDArray[np.bool_]
+    others: Bools
     weights: Floats
 
 
@@ -116,11 +116,11 @@ class Tally:
 
     def add(
         self,
-        members: npt.NDArray[np.bool_],
-        right: npt.NDArray[np.bool_],
-        offsets: npt.NDArray[np.bool_],
-        compared: npt.NDArray[np.bool_],
-        with_other: npt.NDArray[np.bool_],
+        members: Bools,
+        right: Bools,
+        offsets: Bools,
+        compared: Bools,
+        with_other: Bools,
     ) -> None:
         """Adds arcs in place.
 
@@ -131,22 +131,19 @@ class Tally:
             compared: `[arcs]`, whether another word can look.
             with_other: `[arcs, heads]`, whether each head is right when the other word looks.
         """
-        # Sums of ones in float32 are exact up to 16 million, and a matrix product is fast.
-        counting = members.T.astype(np.float32)
-        by_head, by_offset = right.astype(np.float32), offsets.astype(np.float32)
-        both = by_head[:, :, None] * by_offset[:, None]
+        both = right[:, :, None] & offsets[:, None]
         with_true = right & compared[:, None]
         for total, part in (
-            (self.n, np.ones(len(by_head), np.float32)),
-            (self.right, by_head),
-            (self.offsets, by_offset),
+            (self.n, np.ones((len(right), 1), np.bool_)),
+            (self.right, right),
+            (self.offsets, offsets),
             (self.both, both.reshape(len(both), both.shape[1] * both.shape[2])),
-            (self.compared, compared),
+            (self.compared, compared[:, None]),
             (self.with_true, with_true),
             (self.with_other, with_other),
             (self.with_both, with_true & with_other),
         ):
-            counts = (counting @ part.astype(np.float32, copy=False)).astype(np.int64)
+            counts = in_common(members.T, part.T).astype(np.int64)
             np.add(total, counts.reshape(total.shape), out=total)
 
     def unknown_share(self, corpus: int) -> float:

@@ -16,8 +16,8 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from attnprobe.core.arrays import Bools
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.sites import Site
 from attnprobe.core.texts import Encoding, Span, Tokens
@@ -48,8 +48,6 @@ MOST_UNKNOWN = 0.5
 
 Words = tuple[Span, ...] | None
 """The words of a text as its treebank divides it, in order; None for those of `segmentation`."""
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
