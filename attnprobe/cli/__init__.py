@@ -10,11 +10,13 @@ import importlib
 import io
 import pkgutil
 import sys
+import warnings
 
 from rich.console import Console
 
 from attnprobe.cli.base import app
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.printing import harmless
 
 __all__ = ["main"]
 
@@ -28,11 +30,21 @@ def main() -> None:
         # A terminal without arrows or minus signs shows escapes instead of an encoding error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _as_line
     try:
         app()
     except AttnprobeError as error:
-        from attnprobe.core.printing import harmless
-
         console = Console(stderr=True, highlight=False)
         console.print(harmless(str(error)), markup=False, soft_wrap=True)
         raise SystemExit(2) from None
+
+
+def _as_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning without the place in the code that gave it; what `warnings` calls."""
+    return harmless(f"warning: {message}\n")

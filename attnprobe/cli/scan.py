@@ -83,7 +83,10 @@ def scan(
         str, typer.Option("--prefix", help="Put before the names of head sets.")
     ] = "",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the unfinished scan in the folder.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the unfinished scan in the folder, if there is one."
+        ),
     ] = False,
     overwrite: Annotated[
         bool,
@@ -131,6 +134,8 @@ def scan(
     twin = random_twin(loaded, seed=seed) if control else None
     session = Scan(loaded, twin, corpora, list(corpus), scan_options)
     done = session.begin(resume=resume)
+    if resume and not done:
+        say(f"{output}: nothing to go on with, so the scan starts with the first sentence")
     console = Console(stderr=True)
     columns = (TextColumn("sentences"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import shutil
-import tempfile
 import zlib
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +29,7 @@ from transformers import (
 )
 
 from attnprobe.core.errors import ModelError
+from attnprobe.core.scratch import scratch
 from attnprobe.models.files import link_into
 
 VERSIONS = (2, 3)
@@ -95,13 +95,12 @@ def unpacked(path: Path, sha256: str) -> Path:
 
 
 def convert(path: Path, folder: Path, sha256: str) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
-        made = Path(scratch) / "model"
-        made.mkdir()
+    with scratch(folder) as room:
+        made, alone = room / "model", room / "source"
+        made.mkdir(parents=True)
+        alone.mkdir()
         try:
             # Alone in its folder, since transformers also reads files beside it.
-            alone = Path(scratch) / "source"
-            alone.mkdir()
             _write(link_into(alone, path), made)
         except Exception as error:  # a stranger's file can make the parsers raise anything
             text = (str(error).strip() or "no reason given").splitlines()[0]

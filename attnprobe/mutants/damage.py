@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
 from attnprobe.core.errors import ModelError
+from attnprobe.core.scratch import scratch
 from attnprobe.core.sites import Head
 from attnprobe.models.loading import weights_of
 from attnprobe.models.location import TOKENIZER_FILES, locate_tokenizer, tokenizer_files
@@ -164,8 +164,7 @@ def write_mutant(
         }
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as scratch:
-            made = Path(scratch) / "model"
+        with scratch(out) as made:
             made.mkdir()
             for path in copied:
                 shutil.copyfile(path, made / path.name)

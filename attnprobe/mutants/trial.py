@@ -20,6 +20,7 @@ from attnprobe.compare.matching import match_heads
 from attnprobe.core.errors import ModelError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.scratch import scratch
 from attnprobe.core.sites import Head, Site
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.wording import format_decimals
@@ -178,8 +179,7 @@ def _variant(model: Model, mutation: Mutation) -> Iterator[Model]:
     if mutation.kind not in ("resave", "bfloat16"):
         yield mutant(model, mutation)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+    with scratch(Path(tempfile.gettempdir()) / "attnprobe-variant") as folder:
         ignore = bool(model.ignored_code)
         write_mutant(
             model.ref,

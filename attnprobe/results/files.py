@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from filelock import FileLock
 
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.jsontext import refuse_duplicate_keys
+from attnprobe.core.scratch import scratch, warn_of_leftover
 
 LOCK_TIMEOUT_S = 60
 _OWN = "attnprobe/"  # how the schema of each JSON file of attnprobe begins
@@ -99,8 +99,7 @@ def write_json(path: Path, value: object, *, check: Callable[[Path], None] | Non
         with locked(path):
             if check is not None:
                 check(path)
-            # The lock allows a fixed name, so that the leftovers of a killed writer are replaced.
-            replace_file(path.resolve(), data, scratch="tmp")
+            replace_locked(path, data)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
@@ -108,16 +107,17 @@ def write_json(path: Path, value: object, *, check: Callable[[Path], None] | Non
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file; a reader sees the whole old file or the whole new one.
 
-    There is no lock file. Of several writers at once the last one wins. Each has its own temporary
-    file, which stays behind only if the writer is killed.
+    Of several writers at once the last one wins.
 
     Raises:
         ResultsError: the file cannot be written, or the path fails `check_output`.
     """
     check_output(path)
     try:
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path.resolve(), data, scratch=f"{secrets.token_hex(8)}.tmp")
+        with scratch(path) as temporary:
+            _replace(path, data, temporary)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 
@@ -148,13 +148,18 @@ def locked(path: Path) -> FileLock:
     return FileLock(lock, timeout=LOCK_TIMEOUT_S)
 
 
-def replace_file(path: Path, data: bytes, *, scratch: str) -> None:
-    """Replaces a file by data that is on disk before any reader can see it.
+def replace_locked(path: Path, data: bytes) -> None:
+    """Replaces a file by data, as `write_json` does, while the caller holds its lock."""
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.tmp")
+    left = temporary.exists()  # by a killed writer, since nobody else has the lock
+    _replace(path, data, temporary)
+    if left:
+        warn_of_leftover(temporary)
 
-    Args:
-        scratch: suffix of the temporary file; no other writer may use it at the same time.
-    """
-    temporary = path.with_name(f".{path.name}.{scratch}")
+
+def _replace(path: Path, data: bytes, temporary: Path) -> None:
+    """Replaces a file by data that is on disk before any reader can see it."""
     try:
         with temporary.open("wb") as file:
             file.write(data)

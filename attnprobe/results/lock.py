@@ -9,7 +9,7 @@ from typing import Any
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import LOCK
 from attnprobe.core.sites import Head
-from attnprobe.results.files import encode, locked, read_json, replace_file
+from attnprobe.results.files import encode, locked, read_json, replace_locked
 from attnprobe.words.heads import HeadSet
 
 LOCK_SCHEMA = "attnprobe/lock-1"
@@ -56,7 +56,7 @@ def update_heads(
                 weights = {name: entry.get("weights_sha256") for name, entry in entries.items()}
                 _refuse_foreign(path, known, weights)
             data = {"schema": LOCK_SCHEMA, "heads": {**known, **entries}}
-            replace_file(path.resolve(), encode(path, data), scratch="tmp")
+            replace_locked(path, encode(path, data))
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from error
 

@@ -152,14 +152,14 @@ class Scan:
         return self.options.output
 
     def begin(self, *, resume: bool) -> int:
-        """Prepares the folder, and reads an unfinished scan if `resume`.
+        """Prepares the folder, and reads an unfinished scan if there is one and `resume`.
 
         Returns:
             The number of sentences that are done already.
 
         Raises:
-            ResultsError: there is nothing to resume; or an unfinished scan, or head sets of another
-                model, would be overwritten.
+            ResultsError: the unfinished scan is another one or cannot be read; or it, or head sets
+                of another model, would be overwritten.
         """
         if self._folder is None:
             return 0
@@ -167,7 +167,7 @@ class Scan:
             names = [name for base in self.names.values() for name in (base, f"{base}-set")]
             check_heads(self.options.lock, names, weights_sha256=self.model.weights_sha256)
         state = self._folder / files.STATE
-        if resume:
+        if resume and state.exists():
             self._counted = files.read_state(state, self._fingerprint(), like=self._tallies)
         elif state.exists() and not self.options.overwrite:
             raise ResultsError(

@@ -115,13 +115,15 @@ def test_ctrl_c_leaves_a_scan_that_can_go_on(
 
     monkeypatch.setattr(Model, "survey", interrupted)
     options = ("--output", "scan", "--lock", "scan.json", "--relation", "det")
-    stopped = command(*options)
+    stopped = command(*options, "--resume")  # one command for the first start and each later one
     assert stopped.exit_code == 130
+    assert "nothing to go on with, so the scan starts with the first sentence" in stopped.output
     assert "stopped after 20 of 74 sentences; go on with --resume" in stopped.output
     partial = json.loads((tmp_path / "scan" / files.RESULTS).read_text())
     assert (partial["complete"], partial["sentences_done"]) == (False, 20)
     resumed = command(*options, "--resume")
     assert resumed.exit_code == 0, resumed.output
+    assert "nothing to go on with" not in resumed.output
     assert folder_of(tmp_path / "scan") == folder_of(tmp_path / "whole")
     assert (tmp_path / "scan.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnprobe.core.errors import ResultsError
+from attnprobe.core.scratch import LeftoverWarning
 from attnprobe.core.sites import Head
 from attnprobe.core.stats import wilson
 from attnprobe.core.verdicts import Bound, Chance
@@ -309,8 +310,8 @@ KILLED = """
     def trace_until(step):
         left = itertools.count(step, -1)
         def trace(frame, event, argument):
-            writers = results.replace_file.__code__, results.write_json.__code__
-            if frame.f_code not in writers:
+            writers = results.write_json, results.replace_locked, results._replace
+            if frame.f_code not in [writer.__code__ for writer in writers]:
                 return None
             if event in ("line", "return") and next(left) == 0:
                 kill()
@@ -356,7 +357,8 @@ def test_killed_at_any_step_leaves_a_whole_file_p35(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_written_over_p35(tmp_path: Path) -> None:
     (tmp_path / ".results.json.tmp").write_text("torn" * 1000)
-    write_json(tmp_path / "results.json", [])
+    with pytest.warns(LeftoverWarning, match=r"removed .*\.results\.json\.tmp, which a killed run"):
+        write_json(tmp_path / "results.json", [])
     assert (tmp_path / "results.json").read_text() == "[]\n"
     assert not (tmp_path / ".results.json.tmp").exists()
 
