@@ -351,8 +351,10 @@ def check_rows(
 ) -> None:
     """Raises MeasureError where rows are not distributions over the keys that they may see.
 
+    Half precision rounds each weight by up to eps / 2 of it, and a row's sum by no more.
+
     Args:
-        weights, sink: as in `Traced`.
+        weights, sink: as in `Traced`, or of the number type that the network returns.
         real: `[batch, rows]`, rows that are not filling; all without it.
         keys: `[batch, keys]`, columns that are not padding.
         future: `[batch, rows]`, the padded position of each row; later columns must be empty.
@@ -367,15 +369,16 @@ def check_rows(
             raise MeasureError(f"{site} {Head(layer, head)}: {what(sample, head, row)}")
 
     # A row with any NaN or Inf has a sum that is not finite.
-    sums = weights.sum(dim=-1)
+    sums = weights.sum(dim=-1, dtype=torch.float32)
+    rounding = torch.finfo(weights.dtype).eps / 2
     refuse(~sums.isfinite(), lambda *_: "attention weights are NaN or Inf; check the model weights")
     whole = sums if sink is None else sums + sink
     refuse(
-        (whole - 1).abs() > ROW_SUM_TOLERANCE,
+        (whole - 1).abs() > ROW_SUM_TOLERANCE + rounding,
         lambda *at: f"a row of attention weights sums to {float(whole[at]):.6g} instead of 1",
     )
     if keys is not None and not bool(keys.all()):
-        mass = weights @ (~keys).float()[:, None, :, None]
+        mass = weights @ (~keys).to(weights.dtype)[:, None, :, None]
         refuse(mass[..., 0] > LEAK_TOLERANCE, lambda *_: "attention weight on padding")
     if future is not None:
         later = torch.arange(weights.shape[3], device=weights.device) > future[:, :, None]

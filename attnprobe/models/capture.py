@@ -107,7 +107,7 @@ def survey(
     def show(layer: int, weights: Tensor, sink: Tensor | None) -> None:
         _check_shape(network, site, layer, (weights.shape[2], weights.shape[3]), (real, keys))
         check_rows(site, layer, weights, sink, real=real, keys=keys, future=future)
-        see(layer, weights)
+        see(layer, weights.float())
 
     layers = where.sites[site].layers
     if where.served == "eager":
@@ -132,7 +132,7 @@ def _pad_rows(positions: Sequence[Sequence[int]], mask: Tensor) -> tuple[Tensor,
 
 
 def _unpad(weights: Tensor, real: Tensor, keys: Tensor) -> list[Floats]:
-    table = weights.cpu().numpy()
+    table = weights.float().cpu().numpy()
     table.flags.writeable = False
     counts = real.sum(dim=1).tolist()
     starts = keys.int().argmax(dim=1).tolist()

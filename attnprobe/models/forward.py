@@ -193,6 +193,8 @@ def eager(
 ) -> dict[SiteName, list[Tensor]]:
     """The network's own eager weights: for each site and layer `[batch, heads, target, source]`.
 
+    They have the number type in which the network returns them.
+
     Args:
         alone: the name of the only site of a network that is no encoder-decoder.
 
@@ -239,7 +241,7 @@ def returned_weights(
                 f"{name} is empty or of another form; use a model whose transformers code supports "
                 'attn_implementation="eager" with output_attentions=True'
             )
-        found[site] = [layer.float() for layer in layers]
+        found[site] = layers
     return found
 
 

@@ -14,6 +14,7 @@ from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import SITES, Site, SiteName
 from attnprobe.models.attention_function import Call, Traced, check_rows
 from attnprobe.models.forward import eager, is_encoder_decoder, trace
+from attnprobe.models.memory import is_out_of_memory
 
 # The code of a network raises these where it cannot do what it is asked to.
 NETWORK_FAILURES = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -64,6 +65,8 @@ def find_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layou
         for traced in seen:
             found.setdefault(_site_name(network, traced, source, target), []).append(traced)
     except (ModelError, *NETWORK_FAILURES) as error:
+        if is_out_of_memory(error):
+            raise
         return _eager_layout(network, inputs, str(error))
     missing = [site for site in SITES if site not in found]
     if not seen or (target is not None and missing):
@@ -152,6 +155,8 @@ def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason
     except ModelError as error:
         raise ModelError(f"{error}. The fast path is closed too: {reason}") from None
     except NETWORK_FAILURES as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             f"{type(network).__name__} cannot return its attention weights: {error}. The fast "
             f"path is closed too: {reason}"

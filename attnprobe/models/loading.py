@@ -30,6 +30,7 @@ from attnprobe.models.location import (
     locate_tokenizer,
     tokenizer_files,
 )
+from attnprobe.models.memory import enough_memory, is_out_of_memory
 from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
@@ -132,7 +133,7 @@ def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Mo
             words_folder = unpacked(words.path, words_sha256) if words.is_gguf else words.path
 
         def build(kind: Any) -> PreTrainedModel:
-            with _quiet():
+            with _quiet(), enough_memory(ref, device):
                 network: Any = _build(kind, source, DTYPES[options.dtype])
                 moved: PreTrainedModel = network.to(device)
                 return moved
@@ -312,6 +313,8 @@ def _network(
                 use_safetensors=True if weights.format == "safetensors" else None,
             )
         except Exception as error:  # a stranger's files can make the parsers raise anything
+            if is_out_of_memory(error):
+                raise
             reason = first_line(error).replace(str(stage), str(folder))
             raise ModelError(
                 f"{folder} cannot be loaded: {type(error).__name__}: {reason}"

@@ -7,7 +7,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import torch
 from transformers import PreTrainedModel
@@ -31,6 +31,14 @@ from attnprobe.models.forward import (
 )
 from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
+from attnprobe.models.memory import (
+    MEMORY_FAILURES,
+    check_memory,
+    enough_memory,
+    longest,
+    missing_size,
+    retry_smaller,
+)
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.reading import TextReader
@@ -52,7 +60,6 @@ from attnprobe.rules.overview import describe_site
 MOST_ENCODINGS = 4096
 # The package under which transformers imports code that comes with weights.
 REMOTE_MODULES = "transformers_modules"
-T = TypeVar("T")
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
 
 
@@ -150,10 +157,11 @@ class Model:
             try:
                 with in_float32(network):
                     self._check(inputs, long, source, target)
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
+            except MEMORY_FAILURES as error:
+                check_memory(error)
                 # In the network's own precision, with a wider bound.
-                self._check(inputs, long, source, target)
+                with enough_memory(f"{name} with its check", weight.device):
+                    self._check(inputs, long, source, target)
 
     def _check(
         self,
@@ -367,9 +375,10 @@ class Model:
         encodings = {need.sample: self.encode(need.sample) for need in needs}
         for need in needs:
             check_need(need, encodings[need.sample])
-        return _retry_smaller(
+        return retry_smaller(
             lambda tokens: self._collect(needs, encodings, tokens, padding),
             batch_tokens or self.batch_tokens,
+            list(encodings),
         )
 
     def survey(
@@ -394,12 +403,14 @@ class Model:
         """The sums of one forward; where memory does not suffice, of one for each half of it."""
         try:
             return [self._survey_batch(needs, encodings, batch)]
-        except (torch.OutOfMemoryError, MemoryError):
-            torch.cuda.empty_cache()
+        except MEMORY_FAILURES as error:
+            check_memory(error)
+            size = missing_size(error)
         if len(batch) == 1:
-            count = len(encodings[batch[0]].source)
+            read = encodings[batch[0]]
             raise MeasureError(
-                f"out of memory with the maps of a single text of {count} tokens; leave it out"
+                f"out of memory with the maps of a single text of {len(read.source)} tokens{size}; "
+                f"leave it out: {longest([read.sample])}"
             )
         middle = len(batch) // 2
         return [
@@ -459,11 +470,17 @@ class Model:
         found: dict[Readout, float] = {}
         if words:
             predict = self._predictor.answer
-            values = _retry_smaller(lambda tokens: predict(words, batch_tokens=tokens), size)
+            samples = [readout.sample for readout in words]
+            values = retry_smaller(
+                lambda tokens: predict(words, batch_tokens=tokens), size, samples
+            )
             found.update(zip(words, values, strict=True))
         if texts:
             compare = self._embedder.answer
-            values = _retry_smaller(lambda tokens: compare(texts, batch_tokens=tokens), size)
+            samples = [readout.sample for readout in texts]
+            values = retry_smaller(
+                lambda tokens: compare(texts, batch_tokens=tokens), size, samples
+            )
             found.update(zip(texts, values, strict=True))
         return [found[readout] for readout in readouts]
 
@@ -540,22 +557,6 @@ class Model:
             )
             for need in needs
         ]
-
-
-def _retry_smaller(work: Callable[[int], T], batch_tokens: int) -> T:
-    """Does work at a batch size, and once more at half of it if memory does not suffice."""
-    try:
-        return work(batch_tokens)
-    except (torch.OutOfMemoryError, MemoryError):
-        torch.cuda.empty_cache()
-    half = max(1, batch_tokens // 2)
-    try:
-        return work(half)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise MeasureError(
-            f"out of memory, also with {half} tokens in a batch; shorten the text, or take fewer: "
-            "--attn-batch-tokens"
-        ) from None
 
 
 def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) -> Floats:

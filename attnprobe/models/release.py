@@ -270,7 +270,7 @@ def _worst_difference(
         rows = tuple(range(len(encoding.queries(name))))
         ours = model.collect([Need(encoding.sample, name, numbers, rows)])[0].weights
         for number, weights in zip(numbers, returned[name], strict=True):
-            expected: Floats = weights[0].cpu().numpy()
+            expected: Floats = weights[0].float().cpu().numpy()
             if ours[number].shape != expected.shape:
                 raise ModelError(
                     f"{name} layer {number} has weights of the shape {list(ours[number].shape)} as "

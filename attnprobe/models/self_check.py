@@ -74,7 +74,9 @@ def differences(
             of_samples = []
             for sample, weights in enumerate(ours[site, layer]):
                 real = expected[sample][:, queries[sample]][:, :, keys[sample]]
-                of_samples.append(layer_difference(site, layer, weights, real.cpu().numpy()))
+                of_samples.append(
+                    layer_difference(site, layer, weights, real.float().cpu().numpy())
+                )
             found.append(largest(of_samples))
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model, load
 from attnprobe.models import ablation as ablations
-from attnprobe.models.capture import capture
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.tiny_lm import HEADS, PROJECTIONS, depth, headed, hooked, model, put
 
@@ -366,43 +364,3 @@ def test_the_head_is_loaded_when_it_is_first_wanted(architecture: str, tmp_path:
     site = next(iter(loaded.sites))
     asked = [Prediction(one, span), Prediction(one, span, ablation=Ablation(site, (Head(1, 1),)))]
     assert loaded.read_out(asked) == pytest.approx(expected.read_out(asked), abs=1e-5)
-
-
-# Memory ------------------------------------------------------------------------------------------
-
-
-def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
-    """Makes forwards of more than `most` tokens fail; tells how large those were that came."""
-    sizes: list[int] = []
-
-    real = capture
-
-    def limited(network: Any, where: Any, inputs: Any, wanted: Any) -> Any:
-        sizes.append(inputs["input_ids"].numel())
-        if sizes[-1] > most:
-            raise torch.OutOfMemoryError("out of memory")
-        return real(network, where, inputs, wanted)
-
-    monkeypatch.setattr("attnprobe.models.model.capture", limited)
-    return sizes
-
-
-def needs(count: int) -> Sequence[Need]:
-    return [Need(Sample(f"The keys {n:02}"), "decoder", (0,), (1,)) for n in range(count)]
-
-
-def test_out_of_memory_is_tried_again_at_half_the_batch_p34(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = model("llama").collect(needs(4))
-    sizes = short_of_memory(monkeypatch, 26)
-    rows = model("llama").collect(needs(4), batch_tokens=52)
-    assert sizes == [52, 26, 26]
-    for one, other in zip(rows, expected, strict=True):
-        assert one.weights[0] == pytest.approx(other.weights[0], abs=1e-6)
-
-
-def test_out_of_memory_at_half_the_batch_is_an_error_p34(monkeypatch: pytest.MonkeyPatch) -> None:
-    short_of_memory(monkeypatch, 5)
-    with pytest.raises(MeasureError, match="out of memory, also with 26 tokens"):
-        model("llama").collect(needs(4), batch_tokens=52)
