@@ -3,8 +3,9 @@
 
 BIN = .venv/bin
 READY = .venv/.ready
+MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test breadth mutants promises figures lint clean distclean
+.PHONY: help setup browser probe translator test breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,8 +28,12 @@ translator: $(READY)  ## train the translator of probes/ again (about 6 minutes)
 browser: $(READY)  ## find the browser of the tests, or install one (make test does this by itself)
 	@$(BIN)/python -m tests.support.browser
 
-test: lint browser  ## run the linters and all tests, in two processes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
+# mypy needs one core, and the tests start by collecting on both: they run at the same time.
+test: style browser  ## run the linters and all tests, in two processes
+	@found=$$(mktemp); $(MYPY) >$$found 2>&1 & mypy=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(ARGS); status=$$?; \
+	wait $$mypy || { cat $$found; status=1; }; \
+	rm -f $$found; exit $$status
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md
@@ -44,11 +49,13 @@ promises: $(READY)  ## write the links from docs/promises.md to its tests
 figures: $(READY)  ## write the figures of docs/architecture.md again
 	@$(BIN)/python -m tests.house
 
-lint: $(READY)  ## ruff, mypy --strict, and the test of the floors
+lint: style  ## ruff, mypy --strict, and the test of the floors
+	@$(MYPY)
+	@$(BIN)/pytest -q tests/test_floors.py
+
+style: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict attnprobe
-	@$(BIN)/pytest -q tests/test_floors.py
 
 clean:  ## remove reports, caches and built packages
 	rm -rf report build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
