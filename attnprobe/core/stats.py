@@ -24,6 +24,19 @@ class Interval(NamedTuple):
     high: float
 
 
+class Spread(NamedTuple):
+    """Where most of some numbers lie: their 5 %, 50 % and 95 % quantiles, each one of them."""
+
+    low: float
+    middle: float
+    high: float
+
+
+def spread(numbers: Sequence[float] | npt.NDArray[np.float64]) -> Spread:
+    """The spread of some numbers; there is at least one."""
+    return Spread(*map(float, np.quantile(numbers, (0.05, 0.5, 0.95), method="inverted_cdf")))
+
+
 @lru_cache(maxsize=4096)
 def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of the share `hits / count`, without continuity correction.

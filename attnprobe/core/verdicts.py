@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import StrictFloat, StrictInt
 
 from attnprobe.core.charts import Chart, Picture
-from attnprobe.core.stats import Interval, wilson
+from attnprobe.core.stats import Interval, Spread, wilson
 from attnprobe.core.units import OWN_SLACK, MeasureUnit
 from attnprobe.core.wording import format_decimals, format_interval, format_number, format_percent
 
@@ -127,6 +127,18 @@ class Chance:
         )
 
 
+class BoundKind(NamedTuple):
+    """What the bounds of one rule on two texts share: `margin`, `>=`."""
+
+    measure: str
+    relation: str
+
+    @classmethod
+    def of(cls, measure: str, relation: str) -> BoundKind:
+        """The kind of a bound, from its measure, which may name a word: `margin over street`."""
+        return cls(measure.partition(" over ")[0].partition(" below ")[0], relation)
+
+
 @dataclass(frozen=True)
 class Bound:
     """A measured number and the demand on it: weight 0.12, demanded >= 0.3.
@@ -146,6 +158,10 @@ class Bound:
     relation: str
     demanded: StrictFloat
     outcome: Outcome
+
+    @property
+    def kind(self) -> BoundKind:
+        return BoundKind.of(self.measure, self.relation)
 
     @property
     def direction(self) -> int:
@@ -193,6 +209,7 @@ class Verdict:
         control: for a rule that ablates heads, the ablation beside random heads.
         confirmed: for a rule with `confirm: effect`, what the ablation showed.
         chance: for a rule on two words, how often it passes for other words.
+        by_chance: the deciding number for those other words.
         unbreakable: whether the verdict is vacuous because no model could fail it on this text.
     """
 
@@ -207,6 +224,7 @@ class Verdict:
     control: AblationControl | None = None
     confirmed: str | None = None
     chance: Chance | None = None
+    by_chance: Spread | None = None
     unbreakable: bool = False
 
     @property

@@ -125,7 +125,9 @@ def _view(judged: Judged, pictured: Callable[[Judged], Judged] | None) -> Expect
     if verdict is None or finding.encoding is None:
         return ExpectationView(row)
     lines = [str(verdict.chance)] if verdict.chance is not None else []
-    view = ExpectationView(row, bound=verdict.deciding, lines=tuple(lines))
+    view = ExpectationView(
+        row, bound=verdict.deciding, by_chance=verdict.by_chance, lines=tuple(lines)
+    )
     try:
         if pictured is None:
             return replace(view, texts=_texts(finding.encoding, finding))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -24,7 +24,8 @@ from attnprobe.core.errors import SelectorError
 from attnprobe.core.needs import Need
 from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Tokens
-from attnprobe.rules.frame import sink_columns
+from attnprobe.core.verdicts import BoundKind
+from attnprobe.rules.frame import Doubles, sink_columns
 from attnprobe.words.positions import Group, groups, positions
 from attnprobe.words.selectors import Predicts, Selector, Special, parse_selector
 
@@ -240,10 +241,13 @@ class PairOutcomes(NamedTuple):
     Attributes:
         passed: whether the rule passes for the pair, if only borderline.
         judged: whether the pair could be judged; a pair that could not does not count.
+        numbers: for each bound of the rule, the number of the head that decides on it; empty if
+            the rule does not tell them.
     """
 
     passed: Bools
     judged: Bools
+    numbers: Mapping[BoundKind, Doubles] = {}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Encoding
-from attnprobe.core.verdicts import Verdict
+from attnprobe.core.verdicts import BoundKind, Verdict
 from attnprobe.core.wording import format_whole_percent
 from attnprobe.rules.base import (
     RULES,
@@ -29,6 +29,7 @@ from attnprobe.rules.base import (
 )
 from attnprobe.rules.chance import (
     Geometry,
+    Indices,
     PairOutcomes,
     PairTokens,
     WordPair,
@@ -266,20 +267,33 @@ class _Weight(Rule):
         if len(ranked) == 0:
             return PairOutcomes(passed, judged)
         weights = view.weigh(distributions, pairs.only(ranked), named, rivals)
-        void = self._void(weights)
-        holds = np.logical_and.reduce([~void, *(bound.holds for bound in self._bounds(weights))])
+        void, bounds = self._void(weights), list(self._bounds(weights))
+        holds = np.logical_and.reduce([~void, *(bound.holds for bound in bounds)])
+        every = np.arange(len(ranked))
+        strength = np.where(void, -np.inf, weights.to if self.wanted else -weights.to)
         match self._how:
             case "any":
                 passed[ranked] = holds.any(axis=1)
             case "at_least":
                 passed[ranked] = holds.sum(axis=1) >= self.heads.count
             case "best":
-                strength = np.where(void, -np.inf, weights.to if self.wanted else -weights.to)
-                passed[ranked] = holds[np.arange(len(ranked)), strength.argmax(axis=1)]
+                passed[ranked] = holds[every, strength.argmax(axis=1)]
             case _:
                 passed[ranked] = holds.all(axis=1)
         judged[ranked] = (~void).sum(axis=1) >= self._least(void.shape[1])
-        return PairOutcomes(passed, judged)
+        numbers = {}
+        for bound in bounds:
+            found = np.full(len(pairs), np.nan)
+            ease = strength if self._how == "best" else np.where(void, -np.inf, bound.ease)
+            found[ranked] = bound.observed[every, self._deciding(ease)]
+            numbers[BoundKind.of(bound.measure, bound.relation)] = found
+        return PairOutcomes(passed, judged, numbers)
+
+    def _deciding(self, ease: Doubles) -> Indices:
+        """The head that decides on a bound, by the ease of each head, `[pairs, heads]`."""
+        order: Indices = np.argsort(-ease, axis=1, kind="stable")
+        place = {"any": 0, "best": 0, "at_least": self.heads.count - 1}.get(self._how, -1)
+        return order[:, place]
 
     def _find_words(self, view: WordView) -> PairTokens:
         """Finds the words among the tokens, and refuses what no head could decide."""
@@ -409,11 +423,14 @@ class _WeightChance(WordPairChance):
         found: Rows = rows[0]
         view = self.rule._view(found.encoding)
         distributions = self.rule._distributions(found, pairs.queries)
-        outcomes = PairOutcomes(np.zeros(len(pairs), bool), np.zeros(len(pairs), bool))
+        passed, judged = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
+        numbers: dict[BoundKind, Doubles] = {}
         for named, indices in view.by_sinks(pairs).items():
-            passed, judged = self.rule._try_pairs(distributions, view, pairs.only(indices), named)
-            outcomes.passed[indices], outcomes.judged[indices] = passed, judged
-        return outcomes
+            some = self.rule._try_pairs(distributions, view, pairs.only(indices), named)
+            passed[indices], judged[indices] = some.passed, some.judged
+            for kind, values in some.numbers.items():
+                numbers.setdefault(kind, np.full(len(pairs), np.nan))[indices] = values
+        return PairOutcomes(passed, judged, numbers)
 
 
 class Attending(_Weight):

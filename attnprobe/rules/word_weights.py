@@ -90,9 +90,13 @@ class Demands:
     @property
     def holds(self) -> Bools:
         """Whether the verdict would be passed or borderline, `[pairs, heads]`; see `outcome_of`."""
-        tied = self.strict & (self.slack == 0)
-        holds: Bools = (self.slack > -BAND) & ~tied
+        holds: Bools = self.ease > -BAND
         return holds
+
+    @property
+    def ease(self) -> Doubles:
+        """Sorts heads as `Demand.ease` does, `[pairs, heads]`: the slack, where no tie fails."""
+        return np.where(self.strict & (self.slack == 0), -BAND, self.slack)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,9 @@ from attnprobe.core.charts import WHOLE_PICTURE, HeadGrid, LayerPanel, Picture
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.stats import Spread, spread
 from attnprobe.core.texts import Encoding, Sample
-from attnprobe.core.verdicts import Chance, Verdict
+from attnprobe.core.verdicts import BoundKind, Chance, Verdict
 from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import PairOutcomes, WordPair, WordPairChance, WordPairs
 from attnprobe.words.heads import HeadSet
@@ -111,6 +112,13 @@ class _ChanceTrial:
         return {self.pairs.spelled(index, queries, keys) for index in judged}
 
 
+class _ChanceFound(NamedTuple):
+    """The chance rate of a rule, and its numbers for the other word pairs, by bound."""
+
+    rate: Chance
+    numbers: Mapping[BoundKind, Spread]
+
+
 @dataclass(eq=False)
 class _Suite:
     """The rules and texts of one file on one model, and the chance rates of its rules.
@@ -128,7 +136,7 @@ class _Suite:
     controls: tuple[Sample, ...]
     cases: list[Case] = field(default_factory=list)
     block: int | None = None
-    chances: dict[Hashable, Chance | str] | None = None
+    chances: dict[Hashable, _ChanceFound | str] | None = None
 
     @classmethod
     def of(cls, case: Case) -> _Suite:
@@ -369,14 +377,16 @@ class Runner:
         """The verdict with its chance rate; it becomes vacuous if it holds for too many pairs."""
         if pair is None or self._chance_max is None or suite.chances is None:
             return verdict
-        chance = suite.chances.get(pair.rate_key, Chance(0, 0, 0))
-        if isinstance(chance, str):
-            raise MeasureError(f"how often this passes by chance cannot be measured: {chance}")
+        found = suite.chances.get(pair.rate_key, _ChanceFound(Chance(0, 0, 0), {}))
+        if isinstance(found, str):
+            raise MeasureError(f"how often this passes by chance cannot be measured: {found}")
+        chance = found.rate
         idle = chance.rate is not None and chance.rate > self._chance_max
         holds = verdict.outcome in ("passed", "borderline")
         return replace(
             verdict,
             chance=chance,
+            by_chance=found.numbers.get(verdict.deciding.kind) if chance.interval else None,
             outcome="vacuous" if idle and holds else verdict.outcome,
         )
 
@@ -387,11 +397,12 @@ def sum_up(verdicts: Sequence[Verdict | None]) -> CaseFound:
     return "error" if "error" in outcomes else "failed" if "failed" in outcomes else "passed"
 
 
-def _chances(controls: Iterable[_ChanceTrial]) -> dict[Hashable, Chance | str]:
+def _chances(controls: Iterable[_ChanceTrial]) -> dict[Hashable, _ChanceFound | str]:
     """The chance of each `WordPair.rate_key` over all texts, or the fault of its rule."""
     passed: Counter[Hashable] = Counter()
     pairs: Counter[Hashable] = Counter()
     words: dict[Hashable, set[tuple[str, str]]] = {}
+    numbers: dict[Hashable, dict[BoundKind, list[float]]] = {}
     faults: dict[Hashable, str] = {}
     for control in controls:
         if control.plan.error is not None:
@@ -406,7 +417,16 @@ def _chances(controls: Iterable[_ChanceTrial]) -> dict[Hashable, Chance | str]:
         passed[kind] += int(outcomes.passed[outcomes.judged].sum())
         pairs[kind] += int(outcomes.judged.sum())
         words.setdefault(kind, set()).update(control.judged_words(outcomes))
-    rates = {kind: Chance(passed[kind], pairs[kind], len(words[kind])) for kind in words}
+        for bound, found in outcomes.numbers.items():
+            of_bound = numbers.setdefault(kind, {}).setdefault(bound, [])
+            of_bound.extend(found[outcomes.judged].tolist())
+    rates = {
+        kind: _ChanceFound(
+            Chance(passed[kind], pairs[kind], len(words[kind])),
+            {bound: spread(found) for bound, found in numbers.get(kind, {}).items() if found},
+        )
+        for kind in words
+    }
     return {**rates, **faults}
 
 

@@ -100,8 +100,18 @@ def chance_of(
     if not found:
         return 0, 0
     (need,) = chance.needs(read, found)
-    passed, judged = chance.judge([rows(read, need, weights)], found)
-    return int(passed[judged].sum()), int(judged.sum())
+    outcomes = chance.judge([rows(read, need, weights)], found)
+    return int(outcomes.passed[outcomes.judged].sum()), int(outcomes.judged.sum())
+
+
+def numbers_of(stated: Rule, weights: Any, read: Encoding) -> list[float]:
+    """The number of each control pair that was judged, for a rule of one bound."""
+    chance = chance_rule(stated, read)
+    found = chance.controls(read, [chance.pair])
+    (need,) = chance.needs(read, found)
+    outcomes = chance.judge([rows(read, need, weights)], found)
+    (numbers,) = outcomes.numbers.values()
+    return [float(number) for number in numbers[outcomes.judged]]
 
 
 # Which pairs ------------------------------------------------------------------------------------
@@ -303,6 +313,8 @@ def test_the_rate_is_that_of_verdicts_on_each_pair(
     stated = rule("river", to, kind, **{**bounds, "heads": HEADS[heads]})
     found = chance_of(stated, weights, read)
     held = pairs = 0
+    numbers: list[float] = []
+    bound_count = 0
     for from_, key, over in tried(stated, read, excluded=[pair_of(stated, read)]):
         words = {"over": over} if over else {}
         own = rule(from_, key, kind, **{**bounds, "heads": HEADS[heads], **words})
@@ -314,7 +326,32 @@ def test_the_rate_is_that_of_verdicts_on_each_pair(
             continue
         pairs += 1
         held += verdict.outcome in ("passed", "borderline")
+        numbers.append(verdict.observed)
+        bound_count = len(verdict.bounds)
     assert found == (held, pairs)
+    if bound_count == 1:
+        assert numbers_of(stated, weights, read) == pytest.approx(numbers)
+
+
+def test_the_numbers_of_other_pairs_stand_beside_that_of_the_verdict() -> None:
+    cases = suite(30)
+    reader = FakeReader()
+    runner = Runner(reader, cases, chance_max=0.05)
+    found = [runner.judge(case)[0].verdict for case in cases]
+    numbers = sorted(
+        number
+        for case in cases
+        for read in [reader.encode(case.sample)]
+        for number in numbers_of(case.expectations[0].rule, reader.weights(read), read)
+    )
+    quantiles = tuple(numbers[math.ceil(share * len(numbers)) - 1] for share in (0.05, 0.5, 0.95))
+    for verdict in found:
+        assert verdict is not None
+        assert verdict.by_chance == pytest.approx(quantiles)
+    few = suite(1)
+    (alone,) = Runner(reader, few, chance_max=0.05).judge(few[0])
+    assert alone.verdict is not None
+    assert alone.verdict.by_chance is None  # as the rate: too few pairs
 
 
 def test_a_rate_comes_with_its_wilson_interval_or_not_at_all() -> None:

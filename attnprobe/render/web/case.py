@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from markupsafe import Markup
 
+from attnprobe.core.stats import Spread
 from attnprobe.core.verdicts import Bound, Outcome
 from attnprobe.core.wording import format_number, format_short
 from attnprobe.render.web.html import report_piece
@@ -87,6 +88,7 @@ class ExpectationView:
     Attributes:
         texts: the text, or target and source of cross attention.
         bound: the deciding bound; None if nothing was measured.
+        by_chance: its number for other word pairs, where that is known.
         lines: what else is to be said, such as the chance rate.
         map: the weights of the deciding head.
         note: what the map leaves out.
@@ -96,18 +98,36 @@ class ExpectationView:
     row: ExpectationRow
     texts: tuple[MarkedText, ...] = ()
     bound: Bound | None = None
+    by_chance: Spread | None = None
     lines: tuple[str, ...] = ()
     map: AttentionMap | None = None
     note: str = ""
     charts: tuple[ChartView, ...] = ()
 
 
+class ChanceMark(NamedTuple):
+    """Where the number lies for other word pairs: 90 % of them, and the middle one.
+
+    Attributes:
+        start, width, middle: places on the scale, its ends where they lie beyond.
+        anchor: which end of the text lies at `text_at`.
+    """
+
+    start: float
+    width: float
+    middle: float
+    text_at: float
+    anchor: str
+    text: str
+
+
 class Gauge(NamedTuple):
-    """A number and its bound on a scale of `_GAUGE` units.
+    """A number, its bound, and chance on a scale of `_GAUGE` units.
 
     Attributes:
         at, bound: the places of the number and of the bound.
         zone: start and width of the part where the bound holds; None for other relations.
+        chance: None where it is not known.
     """
 
     at: float
@@ -118,17 +138,23 @@ class Gauge(NamedTuple):
     observed: str
     demanded: str
     holds: bool
+    chance: ChanceMark | None
 
 
-def gauge(bound: Bound) -> Gauge:
-    """The scale of a bound: from zero to a round number beyond both."""
-    values = (bound.observed, bound.demanded)
+def gauge(bound: Bound, by_chance: Spread | None = None) -> Gauge:
+    """The scale of a bound: from zero to a round number beyond number, bound and chance.
+
+    Chance widens it to twice the others at most, since a ratio can be beyond all measure.
+    """
+    values = [bound.observed, bound.demanded]
+    most = 2 * max(map(abs, values))
+    values += [min(max(number, -most), most) for number in by_chance or ()]
     low, high = min(0.0, *values), max(0.0, *values)
     low = -_round_up(-low) if low < 0 else 0.0
     high = _round_up(high) if high > 0 or low == 0 else 0.0
 
     def place(value: float) -> float:
-        return _GAUGE * (value - low) / (high - low)
+        return _GAUGE * min(max((value - low) / (high - low), 0.0), 1.0)
 
     at, limit = place(bound.observed), place(bound.demanded)
     zones = {1: (limit, _GAUGE - limit), -1: (0.0, limit)}
@@ -141,7 +167,20 @@ def gauge(bound: Bound) -> Gauge:
         format_number(bound.observed, bound.unit),
         bound.limit,
         bound.outcome != "failed",
+        by_chance and _chance_mark(by_chance, bound, place),
     )
+
+
+def _chance_mark(by_chance: Spread, bound: Bound, place: Callable[[float], float]) -> ChanceMark:
+    start, middle, end = map(place, by_chance)
+    low, usual, high = (format_number(number, bound.unit) for number in by_chance)
+    at, anchor = next(
+        (edge, name)
+        for edge, name, most in ((0.0, "start", 0.4), (middle, "middle", 0.6), (_GAUGE, "end", 1.0))
+        if middle <= most * _GAUGE
+    )
+    text = f"other word pairs: {usual}, 90 % of them {low} to {high}"
+    return ChanceMark(start, max(end - start, 2.0), middle, at, anchor, text)
 
 
 def _round_up(value: float) -> float:
@@ -191,7 +230,7 @@ def _expectation(view: ExpectationView, with_colours: bool) -> Markup:
         )
         for text in view.texts
     ]
-    shown = view.bound and gauge(view.bound)
+    shown = view.bound and gauge(view.bound, view.by_chance)
     table, scale, sinks = Markup(), "", False
     if view.map is not None:
         caption = f"attention weights of {view.row.head}"
