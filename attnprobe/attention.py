@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
 Measure = Literal["entropy", "distance", "sink"] | PatternName
 _MEASURES = {"entropy": "entropy (nats)", "distance": "distance ({unit})", "sink": "sink mass"}
-# Weights of a page that a notebook shows by itself: some megabytes of its file.
-_MOST_IN_NOTEBOOK = 10_000_000
+# Weights of a page that is made without being asked for by itself: some megabytes.
+MOST_WEIGHTS = 10_000_000
 
 
 class TextOptions(TypedDict, total=False):
@@ -172,6 +172,11 @@ class Attention:
     def target_words(self) -> tuple[str, ...]:
         """The rows of `words_matrix`."""
         return tuple(group.label for group in self._groups()[0])
+
+    @property
+    def weight_count(self) -> int:
+        """The number of weights at this site, in all of its heads."""
+        return len(self.tokens) * len(self.target_tokens) * len(self._site.all_heads())
 
     def weights(self, heads: str | Sequence[str]) -> Floats:
         """Attention weights `[target, source]` of one head, or the mean over several.
@@ -619,8 +624,7 @@ class Attention:
 
         rows, columns = self._groups()
         heads = len(self._site.all_heads())
-        cells = len(self.tokens) * len(self.target_tokens) * heads
-        page = self.page(sites="own") if cells <= _MOST_IN_NOTEBOOK else ""
+        page = self.page(sites="own") if self.weight_count <= MOST_WEIGHTS else ""
         sinks = sink_columns(self._encoding.keys(self.site), causal=self._site.causal)
         shown = AttentionMap(
             tuple(row.label for row in rows),

@@ -157,12 +157,12 @@ def test_a_page_without_network_runs_only_its_own_script(minilm: Model, tmp_path
 def test_marks_are_data_of_the_page(minilm: Model) -> None:
     from attnprobe.core.maps import Mark
 
-    mark = Mark("encoder", Head(3, 1), (4,), (2,), (6,), "it → keys", "weight ≥ 0.3", "12 %")
+    mark = Mark("encoder", (Head(3, 1),), (4,), (2,), (6,), "it → keys", "weight ≥ 0.3", "12 %")
     page = explorer_page(minilm.attention(TEXT).maps(), marks=[mark])
     assert data_of(page)["marks"] == [
         {
             "site": "encoder",
-            "head": "L3H1",
+            "heads": ["L3H1"],
             "rows": [4],
             "expected": [2],
             "contrast": [6],

@@ -106,11 +106,12 @@ class Mark(NamedTuple):
     Attributes:
         rows, expected, contrast: token positions of the word that attends, of the word that should
             get weight, and of the word that it is compared with.
+        heads: one head, or several of which the mean is shown.
         bound, chance: in words: `weight ≥ 0.3`, `12 % of other word pairs`.
     """
 
     site: SiteName
-    head: Head
+    heads: tuple[Head, ...]
     rows: tuple[int, ...]
     expected: tuple[int, ...]
     contrast: tuple[int, ...] = ()

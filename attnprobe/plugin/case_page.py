@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from attnprobe.render.web.case import (
     ChartView,
     ExpectationRow,
     ExpectationView,
+    ExplorerLink,
     MarkedText,
     case_body,
     chart_figure,
@@ -45,7 +47,11 @@ _MOST_COLUMNS = 24
 
 
 def case_page(
-    judged: Sequence[Judged], *, pictured: Callable[[Judged], Judged] | None, failed: bool
+    judged: Sequence[Judged],
+    *,
+    pictured: Callable[[Judged], Judged] | None,
+    failed: bool,
+    explorers: Sequence[ExplorerLink | None] = (),
 ) -> dict[str, Any]:
     """The page data of a case or a Python probe.
 
@@ -55,12 +61,16 @@ def case_page(
         judged: the judged expectations of the item.
         pictured: adds the weights that a picture shows; None for no pictures.
         failed: whether the report shows the case without a script as well.
+        explorers: the page of each expectation; empty for none.
     """
     samples = dict.fromkeys(entry.case.sample for entry in judged)
     gap = next((entry.case.xfail for entry in judged if entry.case.xfail), None)
     notes = [*([f"known gap: {gap}"] if gap else []), *_ablations(judged)]
     notes += [line for encoding in encodings(judged) for line in unknown_line(encoding)]
-    views = [_view(entry, pictured) for entry in judged]
+    views = [
+        replace(_view(entry, pictured), explorer=link)
+        for entry, link in zip(judged, explorers or repeat(None), strict=False)
+    ]
     table = _or_note("table", lambda: expectations_table([view.row for view in views]))
     body = case_body(views, table=table, notes=notes, with_colours=failed)
     return {

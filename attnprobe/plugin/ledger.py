@@ -27,7 +27,7 @@ from attnprobe.plugin.keys import (
 )
 from attnprobe.plugin.options import settings
 from attnprobe.plugin.order_control import habits_of
-from attnprobe.plugin.report_page import report_page
+from attnprobe.plugin.report_page import pages_folder, report_page
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.web.changes import changes_section
 from attnprobe.render.web.report import cases_section, report_section
@@ -44,6 +44,9 @@ from attnprobe.results.records import (
 
 # The exit codes of a run that pytest went through to its end, whether or not tests failed.
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+_EXPLORER_HINT = (
+    "--attn-explorer=failed writes a page of all heads for each of them, linked from its case"
+)
 _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
@@ -363,6 +366,8 @@ class Ledger:
                 self._pages,
                 complaints=self._complaints,
                 budget=self._chosen.report_budget,
+                folder=self._pages_folder,
+                hint=_EXPLORER_HINT if self._chosen.explorer == "none" else "",
             )
             if self._html is not None and self._html.title == self._untitled:
                 self._html.title = shown.verdict
@@ -378,6 +383,14 @@ class Ledger:
             prefix.append(str(section))
         if shown is not None:
             prefix.append(str(cases_section(shown)))
+
+    @property
+    def _pages_folder(self) -> Path | None:
+        """The folder of pages beside the report; None if the report is to be one file."""
+        config = self._session.config
+        if config.getoption("self_contained_html"):
+            return None
+        return pages_folder(config.getoption("htmlpath"))
 
     def _comparisons(self) -> Iterator[tuple[str, Comparison, list[str]]]:
         """Yields title, comparison and notes: of the baseline first, then of each further model."""

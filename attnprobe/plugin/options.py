@@ -37,10 +37,15 @@ _VALUES = {
         None,
     ),
     "figures": ("failed", "cases that get pictures in the HTML report", ("failed", "all", "none")),
+    "explorer": (
+        "none",
+        "cases whose maps of all heads get a page beside the HTML report, linked from it",
+        ("failed", "all", "none"),
+    ),
     "report-budget": (
         str(REPORT_BUDGET),
-        "MB that the details of cases may take in the HTML report; it leaves out and counts those "
-        "beyond, the least important first",
+        "MB that the details of cases may take in the HTML report; those beyond, the least "
+        "important first, become pages beside it, or are left out of a self-contained report",
         None,
     ),
     "json": ("", "write the results to this file", None),
@@ -80,6 +85,7 @@ class Settings(NamedTuple):
             command line imply it.
         strict: whether borderline and vacuous verdicts fail.
         figures: which cases get pictures in the HTML report.
+        explorer: which cases get the explorer beside the HTML report.
         report_budget: the most bytes of details in the HTML report.
         json: the results file; None to write none.
         save, compare: the baseline files to save and to compare with; None for none.
@@ -99,6 +105,7 @@ class Settings(NamedTuple):
     all_models: bool
     strict: bool
     figures: Figures
+    explorer: Figures
     report_budget: int
     json: Path | None
     save: Path | None
@@ -194,6 +201,7 @@ def _read(config: pytest.Config) -> Settings:
         all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         strict=_switch(config, "strict"),
         figures=cast(Figures, _value(config, "figures")),
+        explorer=cast(Figures, _value(config, "explorer")),
         report_budget=_megabytes(config, "report-budget"),
         json=config.invocation_params.dir / json if json else None,
         save=_baseline(config, "save"),

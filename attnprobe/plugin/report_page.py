@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import SUFFIX
+from attnprobe.core.printing import harmless
 from attnprobe.core.wording import plural
 from attnprobe.render.web.report import (
     STATES,
@@ -17,8 +22,10 @@ from attnprobe.render.web.report import (
     ReportPage,
     State,
     SuiteLine,
+    details_page,
     unpack_html,
 )
+from attnprobe.results.files import write_bytes
 from attnprobe.results.records import (
     CaseResult,
     ExpectationResult,
@@ -36,6 +43,21 @@ def anchor_of(nodeid: str) -> str:
     name = _SLUG.sub("-", nodeid.rpartition("::")[2]).strip("-")[:_LONGEST_SLUG]
     digest = hashlib.sha256(nodeid.encode("utf-8", "surrogatepass")).hexdigest()[:6]
     return f"case-{name}-{digest}"
+
+
+def pages_folder(report: str) -> Path:
+    """The folder of further pages beside a report: `report-pages` beside `report.html`.
+
+    Args:
+        report: the report's path as pytest-html takes it.
+    """
+    path = Path.cwd() / Path(os.path.expandvars(report)).expanduser()
+    return path.with_name(f"{path.stem}-pages")
+
+
+def page_link(folder: Path, name: str) -> str:
+    """The link from a report to a page in its folder."""
+    return f"{quote(folder.name)}/{quote(name)}"
 
 
 def verdict_of(results: Results) -> str:
@@ -70,41 +92,67 @@ def report_page(
     *,
     complaints: Sequence[str],
     budget: int,
+    folder: Path | None,
+    hint: str = "",
 ) -> ReportPage:
     """What the report's section shows.
 
     Args:
         pages: the page data of each item that was judged, by node id.
         complaints: why the run as a whole fails.
-        budget: the most bytes of details; the section says how many cases are beyond.
+        budget: the most bytes of details.
+        folder: where details beyond the budget become pages; None leaves them out.
+        hint: what else the run could write about the failures.
     """
     items = sorted(results.items, key=lambda item: (_rank(item), item.place))
-    cases, left = _within(budget, [_case(item, pages.get(item.nodeid, {})) for item in items])
-    beyond = (
-        f"the details of {plural(left, 'case')} are left out, since they are beyond the "
-        f"{budget / 1e6:g} MB of --attn-report-budget"
-    )
+    cases = _within(budget, [_case(item, pages.get(item.nodeid, {})) for item in items], folder)
     return ReportPage(
         verdict=verdict_of(results),
         sentence=f"{in_words(results)}.",
         models=tuple(map(_describe_model, results.models)),
-        notes=(*complaints, *([beyond] if left else [])),
+        notes=(*complaints, *_describe_beyond(cases, budget)),
         suites=tuple(_suites(results.items)),
         cases=cases,
+        hint=hint,
     )
 
 
-def _within(budget: int, cases: Sequence[ReportCase]) -> tuple[tuple[ReportCase, ...], int]:
-    """The cases, those beyond the budget without details, and how many these are."""
-    kept, room, left = [], budget, 0
+def _within(
+    budget: int, cases: Sequence[ReportCase], folder: Path | None
+) -> tuple[ReportCase, ...]:
+    """The cases; those beyond the budget have their details on a page, or none."""
+    kept, room = [], budget
     for case in cases:
         # A failing case stands unpacked in the page.
         size = len(unpack_html(case.body).encode()) if case.fails and case.body else len(case.body)
         fits = size <= room
         room -= size if fits else 0
-        left += not fits
-        kept.append(case if fits else replace(case, body=""))
-    return tuple(kept), left
+        kept.append(case if fits else _beyond(case, folder))
+    return tuple(kept)
+
+
+def _beyond(case: ReportCase, folder: Path | None) -> ReportCase:
+    """The case without its details, which are written to a page of the folder if there is one."""
+    bare = replace(case, body="")
+    if folder is None:
+        return replace(bare, left_out="its details are beyond the budget of the report")
+    name = f"{case.anchor}-details.html"
+    try:
+        write_bytes(folder / name, details_page(case).encode("utf-8", "backslashreplace"))
+    except ResultsError as error:
+        return replace(bare, left_out=f"no details: {harmless(str(error))}")
+    return replace(bare, page=page_link(folder, name))
+
+
+def _describe_beyond(cases: Sequence[ReportCase], budget: int) -> Iterator[str]:
+    linked = sum(bool(case.page) for case in cases)
+    left = sum(bool(case.left_out) for case in cases)
+    for count, what in ((linked, "on pages of their own"), (left, "left out")):
+        if count:
+            yield (
+                f"the details of {plural(count, 'case')} are {what}, since they are beyond the "
+                f"{budget / 1e6:g} MB of --attn-report-budget"
+            )
 
 
 def state_of(item: CaseResult) -> State:

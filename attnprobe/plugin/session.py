@@ -20,12 +20,15 @@ from attnprobe.core.verdicts import Outcome
 from attnprobe.core.wording import format_seconds
 from attnprobe.plugin import reports
 from attnprobe.plugin.case_page import case_page, relation_page
+from attnprobe.plugin.explorer_pages import explorer_links
 from attnprobe.plugin.identity import identity, is_probe
 from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
 from attnprobe.plugin.options import settings
+from attnprobe.plugin.report_page import anchor_of, pages_folder
 from attnprobe.relations import accuracy
 from attnprobe.relations.accuracy import Accuracy, RelationFinding
 from attnprobe.relations.corpus import read_corpus
+from attnprobe.render.web.case import ExplorerLink
 from attnprobe.results.files import is_same
 from attnprobe.results.lock import read_heads
 from attnprobe.run.runner import Finding, Runner
@@ -169,14 +172,22 @@ class Session:
         setattr(report, REPORT, facts)
         self._note(item, report, reports.properties(facts["case"]["expectations"], facts["model"]))
         if self.draws and (judged or related):
-            facts["page"] = self._page(judged, related, facts["case"]["model"], report.failed)
+            facts["page"] = self._page(
+                judged,
+                related,
+                facts["case"]["model"],
+                failed=report.failed,
+                anchor=anchor_of(item.nodeid),
+            )
 
     def _page(
         self,
         judged: Sequence[Judged],
         related: RelationFinding | None,
         model: str,
+        *,
         failed: bool,
+        anchor: str,
     ) -> dict[str, Any]:
         """The data of an item's part of the HTML report."""
         figures = self.settings.figures
@@ -185,7 +196,12 @@ class Session:
             grid = functools.partial(self._grid, model) if pictures else None
             return relation_page(related, grid=grid)
         pictured = functools.partial(self._pictured, failed=failed) if pictures else None
-        return case_page(judged, pictured=pictured, failed=failed)
+        explorer = self.settings.explorer
+        links: list[ExplorerLink | None] = []
+        if explorer == "all" or (explorer == "failed" and failed):
+            folder = pages_folder(self.config.getoption("htmlpath"))
+            links = explorer_links(judged, self.model(model), folder=folder, anchor=anchor)
+        return case_page(judged, pictured=pictured, failed=failed, explorers=links)
 
     def _grid(self, model: str, finding: RelationFinding, found: Accuracy) -> HeadGrid:
         """The accuracy of single heads on a relation; may take a further pass over the corpus."""

@@ -115,7 +115,8 @@ def ramp(anchors: Sequence[str], steps: int) -> tuple[str, ...]:
 
 def mix(colour: str, with_colour: str, share: float) -> str:
     """A colour with a share of another one, 0 to 1."""
-    return ramp((colour, with_colour), 101)[round(100 * share)]
+    pairs = [[int(text[at : at + 2], 16) for text in (colour, with_colour)] for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(mine + (theirs - mine) * share):02x}" for mine, theirs in pairs)
 
 
 def ink_on(colour: str) -> str:

@@ -25,6 +25,8 @@ MOST_FLOW = 128
 MOST_PATTERNS = 1024
 # The weights that are captured at once: 0.8 GB.
 MOST_CELLS = 200_000_000
+# The weights that are measured at once: the measures need several copies in double precision.
+_AT_ONCE = 1_000_000
 # Captures some layers; the second argument is whether they may stay in memory.
 Collect = Callable[[Collection[int], bool], Mapping[int, Floats]]
 
@@ -85,8 +87,9 @@ def _layers(
     cells = len(encoding.queries(site.name)) * len(encoding.keys(site.name))
     layers = sorted({head.layer for head in kept})
     count = max(1, MOST_CELLS // (cells * max(site.heads.values())))
-    for start in range(0, len(layers), count):
-        some = layers[start : start + count]
+    at_once = max(1, _AT_ONCE // cells)
+    for first in range(0, len(layers), count):
+        some = layers[first : first + count]
         for layer, weights in collect(some, count >= len(layers)).items():
             heads = tuple(head for head in range(len(weights)) if Head(layer, head) in kept)
             frame = Frame.of(encoding, site).in_layer(site, layer)
@@ -94,25 +97,33 @@ def _layers(
                 layer,
                 heads,
                 weights[list(heads)],
-                tuple(_figures(weights[head], frame, site, layer) for head in heads),
+                tuple(
+                    figures
+                    for start in range(0, len(heads), at_once)
+                    for figures in _figures(
+                        weights[list(heads[start : start + at_once])], frame, site, layer
+                    )
+                ),
             )
 
 
-def _figures(weights: Floats, frame: Frame, site: Site, layer: int) -> HeadFigures:
-    # One head at a time: the measures need several copies of a map in double precision.
-    view = weights[None].astype(np.float64)
-    far = np.nan if site.name == "cross" else row_mean(distance(view, frame))[0]
-    figures = HeadFigures(
-        entropy=float(row_mean(entropy(view, frame.visible))[0]),
-        distance=float(far),
-        sink=float(row_mean(sink_rows(view, frame))[0]),
-    )
+def _figures(weights: Floats, frame: Frame, site: Site, layer: int) -> Iterator[HeadFigures]:
+    """The figures of some heads of a layer, from their maps `[heads, target, source]`."""
+    view = weights.astype(np.float64)
+    far = row_mean(distance(view, frame)) if site.name != "cross" else np.full(len(view), np.nan)
+    numbers = (row_mean(entropy(view, frame.visible)), far, row_mean(sink_rows(view, frame)))
+    figures = [
+        HeadFigures(float(entropy_), float(reach), float(sink))
+        for entropy_, reach, sink in zip(*numbers, strict=True)
+    ]
     if len(frame.rows) > MOST_PATTERNS:
-        return figures
-    (named,) = name_patterns(view, frame, site, layer)
-    return figures._replace(
-        pattern=named.pattern, score=named.score, on=named.on or "", scores=named.scores
-    )
+        yield from figures
+        return
+    # Patterns are numbered by the places of the heads among these.
+    for found, named in zip(figures, name_patterns(view, frame, site, layer), strict=True):
+        yield found._replace(
+            pattern=named.pattern, score=named.score, on=named.on or "", scores=named.scores
+        )
 
 
 def _text_units(tokens: Tokens, *, causal: bool) -> TextUnits:

@@ -375,7 +375,9 @@ def test_search_finds_and_chooses_words(explore: Any, encoder_page: Path) -> Non
 
 
 def test_a_verdict_is_shown_on_its_cells(explore: Any, minilm: Model, folder: Path) -> None:
-    mark = Mark("encoder", Head(4, 7), (8,), (2, 3, 4, 5), (10,), "cabinet", "weight ≥ 0.3", "9 %")
+    mark = Mark(
+        "encoder", (Head(4, 7),), (8,), (2, 3, 4, 5), (10,), "cabinet", "weight ≥ 0.3", "9 %"
+    )
     minilm.attention(TEXT).page(folder / "marked.html", marks=[mark])
     page = explore(folder / "marked.html")
     button = page.locator(".attn-marks button")

@@ -27,7 +27,12 @@ CASES = """
 @pytest.fixture
 def report(probe: Callable[..., pytest.RunResult], write_cases: Callable[..., Path]) -> Path:
     write_cases(CASES)
-    probe("--html=report.html", "--self-contained-html", "--attn-figures=all")
+    probe(
+        "--html=report.html",
+        "--self-contained-html",
+        "--attn-figures=all",
+        "--attn-explorer=failed",
+    )
     return Path("report.html").resolve()
 
 
@@ -65,6 +70,22 @@ def test_a_link_opens_its_case(open_page: OpenPage, report: Path) -> None:
     table = page.locator(f"#{anchor}[open] table.attn-map").first
     table.wait_for()
     assert table.is_visible()
+
+
+def test_the_explorer_of_a_case_opens_with_its_verdict(open_page: OpenPage, report: Path) -> None:
+    page = open_page(report)
+    page.locator(".attn-case[open] a", has_text="explore all heads").click()
+    page.locator(".attn-explorer[data-ready]").wait_for()
+    (shown,) = page.locator(".attn-marks [aria-pressed=true]").all_inner_texts()
+    assert shown.startswith("failed: attends barks → dog over The by L1H2: weight ")
+    assert page.locator(".attn-chips [aria-pressed=true]").inner_text() == "L1H2"
+    for mark, word in (("e", "dog"), ("c", "The")):
+        (title,) = page.locator(f"[data-part=map] td.{mark}").evaluate_all(
+            """cells => cells.map(cell => [cell.parentElement.cells[0],
+              cell.closest('table').tHead.rows[0].cells[cell.cellIndex]]
+              .map(label => label.textContent).join(' → '))"""
+        )
+        assert title == f"barks → {word}"
 
 
 def test_the_filter_shows_what_was_asked_for(open_page: OpenPage, report: Path) -> None:

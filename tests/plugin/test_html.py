@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -198,23 +199,103 @@ def test_a_suite_with_doubtful_passes_does_not_look_green() -> None:
     assert SuiteLine("s", "m", {"passed": 3, "gap": 1}, "", "", "").badge == ("passed", "holds")
 
 
-def test_details_beyond_the_budget_are_left_out_and_counted(probe: Run, write_cases: Write) -> None:
+def test_details_beyond_the_budget_are_left_out_or_pages_of_their_own(
+    probe: Run, write_cases: Write
+) -> None:
     write_cases(CASES)
     probe("--html=report.html", "--attn-figures=all")
     room = len(details("fails").encode()) + len(details("unmeasured").encode()) + 300
-    probe("--html=small.html", "--attn-figures=all", f"--attn-report-budget={room / 1e6:.6f}")
-    found = {name: bool(re.search("<table", details(name, "small.html"))) for name in shown_cases()}
-    assert found == {
-        "fails": True,
-        "unmeasured": True,
-        "holds": False,
-        "gap": False,
-        "later": False,
-    }
-    assert "the details of 2 cases are left out, since" in Path("small.html").read_text("utf-8")
-    assert "are left out, since" not in Path("report.html").read_text("utf-8")
+    small = ("--attn-figures=all", f"--attn-report-budget={room / 1e6:.6f}")
+    for name, arguments in (("one.html", ["--self-contained-html"]), ("more.html", [])):
+        probe(f"--html={name}", *arguments, *small)
+        tables = {case: "<table" in details(case, name) for case in shown_cases()}
+        assert tables == {
+            "fails": True,
+            "unmeasured": True,
+            "holds": False,
+            "gap": False,
+            "later": False,
+        }
+    text = Path("one.html").read_text("utf-8")
+    assert "the details of 2 cases are left out, since" in text
+    assert "its details are beyond the budget" in shown_cases("one.html")["holds"].details
+    assert not Path("one-pages").exists()
+    text = Path("more.html").read_text("utf-8")
+    assert "the details of 2 cases are on pages of their own, since" in text
+    for name in ("holds", "gap"):
+        ((link,),) = [
+            re.findall(r'<a href="(more-pages/[^"]*)"', shown_cases("more.html")[name].details)
+        ]
+        assert maps(Path(link).read_text("utf-8")) == maps(details(name))
+    assert len(list(Path("more-pages").iterdir())) == 2
+    assert "since they are beyond" not in Path("report.html").read_text("utf-8")
     result = probe("--attn-report-budget=many")
     result.stderr.fnmatch_lines(["*--attn-report-budget takes a number of MB, not 'many'"])
+
+
+def explorer_links(name: str, path: str = "report.html") -> list[str]:
+    return re.findall(r'<a href="([^"#]*#?[^"]*)">explore all heads', details(name, path))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_explorer_of_a_failing_case_has_its_verdicts(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester, tiny: TinyModels, workers: int
+) -> None:
+    if workers:
+        pytester.makeconftest(LOADS_TINY)
+    write_cases(CASES)
+    probe("--html=a b.html", "--self-contained-html", "--attn-explorer=failed", f"-n{workers}")
+    found = {name: explorer_links(name, "a b.html") for name in shown_cases("a b.html")}
+    anchor = shown_cases("a b.html")["fails"].anchor
+    page = f"a%20b-pages/{anchor}.html"
+    assert found == {
+        "holds": [],
+        "fails": [f"{page}#mark=0", f"{page}#mark=1"],
+        "gap": [],
+        "later": [],
+        "unmeasured": [],
+    }
+    (file,) = Path("a b-pages").iterdir()
+    assert file.name == f"{anchor}.html"
+    (data,) = re.findall(
+        r'<script type="application/json" id="explorer-data">(.*?)</script>',
+        file.read_text("utf-8"),
+    )
+    ignored, attended = json.loads(data)["marks"]
+    heads = [f"L{layer}H{head}" for layer in range(3) for head in range(4)]
+    assert (ignored["heads"], attended["heads"]) == (heads, heads)
+    assert (attended["rows"], attended["expected"], attended["contrast"]) == (BARKS, DOG, THE)
+    assert attended["label"] == "failed: attends barks → dog over The by mean of 12 heads"
+    observed = eager_pair(tiny.model).mean()
+    assert attended["bound"] == f"weight {observed:.3f}, demanded >= 0.990"
+
+
+def test_a_report_without_explorers_says_how_to_get_them(probe: Run, write_cases: Write) -> None:
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-explorer=all")
+    text = Path("report.html").read_text("utf-8")
+    assert "--attn-explorer=failed writes" not in text
+    assert len(list(Path("report-pages").iterdir())) == 3  # what was measured: holds, fails, gap
+    probe("--html=other.html")
+    assert "--attn-explorer=failed writes" in Path("other.html").read_text("utf-8")
+    assert not Path("other-pages").exists()
+
+
+def test_an_explorer_that_cannot_be_written_is_a_note(
+    probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cases(CASES)
+    Path("report-pages").write_text("mine")
+    probe("--html=report.html", "--attn-explorer=failed").assert_outcomes(
+        passed=1, failed=1, xfailed=1, skipped=1, errors=1
+    )
+    assert "no explorer: " in details("fails")
+    assert Path("report-pages").read_text() == "mine"
+    monkeypatch.setattr("attnprobe.plugin.explorer_pages.MOST_WEIGHTS", 3 * 4 * 16 * 16 - 1)
+    probe("--html=other.html", "--attn-explorer=failed")
+    assert "the maps of this text have 3,072 weights, more than a page" in details(
+        "fails", "other.html"
+    )
 
 
 def test_a_title_that_the_project_gives_is_kept(

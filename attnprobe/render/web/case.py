@@ -73,6 +73,13 @@ class MarkedText:
     scale: float = 1.0
 
 
+class ExplorerLink(NamedTuple):
+    """The address of a page with all heads, or why there is none."""
+
+    address: str = ""
+    note: str = ""
+
+
 class ChartView(NamedTuple):
     """A chart with its caption; a folded one opens at a click."""
 
@@ -93,6 +100,7 @@ class ExpectationView:
         map: the weights of the deciding head.
         note: what the map leaves out.
         charts: further charts, in their order.
+        explorer: a page with all heads; None if none is wanted.
     """
 
     row: ExpectationRow
@@ -103,6 +111,7 @@ class ExpectationView:
     map: AttentionMap | None = None
     note: str = ""
     charts: tuple[ChartView, ...] = ()
+    explorer: ExplorerLink | None = None
 
 
 class ChanceMark(NamedTuple):
@@ -173,13 +182,13 @@ def gauge(bound: Bound, by_chance: Spread | None = None) -> Gauge:
 
 def _chance_mark(by_chance: Spread, bound: Bound, place: Callable[[float], float]) -> ChanceMark:
     start, middle, end = map(place, by_chance)
-    low, usual, high = (format_number(number, bound.unit) for number in by_chance)
+    low, usual, high = map(format_short, by_chance)
     at, anchor = next(
         (edge, name)
         for edge, name, most in ((0.0, "start", 0.4), (middle, "middle", 0.6), (_GAUGE, "end", 1.0))
         if middle <= most * _GAUGE
     )
-    text = f"other word pairs: {usual}, 90 % of them {low} to {high}"
+    text = f"other word pairs: middle {usual}, 90 % from {low} to {high}"
     return ChanceMark(start, max(end - start, 2.0), middle, at, anchor, text)
 
 

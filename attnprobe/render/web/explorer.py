@@ -87,7 +87,7 @@ def explorer(
     data = {
         "models": list(dict.fromkeys(maps.model for models in samples for maps in models)),
         "entries": entries,
-        "marks": [mark._asdict() | {"head": str(mark.head)} for mark in marks],
+        "marks": [mark._asdict() | {"heads": list(map(str, mark.heads))} for mark in marks],
         "start": [str(head) for head in start],
     }
     parts = [piece("explorer"), data_element("explorer-data", data), *packer.elements]

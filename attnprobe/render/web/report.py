@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
-from attnprobe.render.web.html import report_piece
+from attnprobe.render.web.html import fill, report_piece
 from attnprobe.render.web.scripts import script
 
 State = Literal["failed", "error", "vacuous", "borderline", "passed", "gap", "skipped"]
@@ -25,6 +25,7 @@ STATES: Mapping[State, tuple[str, str]] = {
     "skipped": ("skipped", "unjudged"),
 }
 FAILING = ("failed", "error")
+_SCRIPTS = ("maps", "report")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class ReportCase:
         finding: the deciding number and its bound, or why nothing was measured.
         text: the texts of the case, for the search and for a page without scripts.
         body: packed details (`pack_html`); empty if there are none.
+        page: the address of a page with the details.
+        left_out: why there are no details.
     """
 
     anchor: str
@@ -50,6 +53,8 @@ class ReportCase:
     finding: str
     text: str
     body: str = ""
+    page: str = ""
+    left_out: str = ""
 
     @property
     def name_of_state(self) -> str:
@@ -120,6 +125,7 @@ class ReportPage:
         sentence: the run in a sentence.
         models: a line for each model.
         notes: complaints about the run.
+        hint: what else the run could write about the failures.
     """
 
     verdict: str
@@ -128,6 +134,7 @@ class ReportPage:
     notes: tuple[str, ...]
     suites: tuple[SuiteLine, ...]
     cases: tuple[ReportCase, ...]
+    hint: str = ""
 
 
 def pack_html(html: Markup) -> str:
@@ -146,10 +153,12 @@ def report_section(page: ReportPage) -> Markup:
     return report_piece("verdict", page, failures)
 
 
-def cases_section(page: ReportPage) -> Markup:
-    """The second part: every case, the failing ones open, and the script."""
-    opened = {
-        case.anchor: unpack_html(case.body) for case in page.cases if case.fails and case.body
+def cases_section(page: ReportPage, *, opened: bool = False) -> Markup:
+    """The second part: every case, the failing ones or all of them open, and the script."""
+    bodies = {
+        case.anchor: unpack_html(case.body)
+        for case in page.cases
+        if (case.fails or opened) and case.body
     }
     suites = list(dict.fromkeys(case.suite for case in page.cases))
     models = list(dict.fromkeys(case.model for case in page.cases))
@@ -157,8 +166,19 @@ def cases_section(page: ReportPage) -> Markup:
         state: (STATES[state][0], sum(case.state == state for case in page.cases))
         for state in STATES
     }
-    element = script("maps", "report").element
-    return report_piece("cases", page, opened, suites, models, states, element)
+    element = script(*_SCRIPTS).element
+    return report_piece("cases", page, bodies, suites, models, states, element)
+
+
+def details_page(case: ReportCase) -> str:
+    """A page of its own with the details of a case, a complete HTML document."""
+    alone = ReportPage("", "", (), (), (), (case,))
+    return fill(
+        "details.html",
+        title=case.name,
+        policy=script(*_SCRIPTS).policy,
+        section=cases_section(alone, opened=True),
+    )
 
 
 def case_link(anchor: str) -> Markup:

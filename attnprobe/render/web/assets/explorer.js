@@ -9,6 +9,7 @@ const FIRST_STATE = {
 };
 
 async function startExplorer(root, data) {
+  const fragment = location.hash;
   data.entries.forEach(prepareEntry);
   const page = {
     root, data, parts: {}, round: 0, hovered: null, previewed: null, found: null, pairWeights: null, last: 0,
@@ -27,6 +28,7 @@ async function startExplorer(root, data) {
   if (!page.state.locked.length) lockFirst(page);
   if (page.state.from === null && page.state.to === null) await chooseFirst(page);
   await redraw(page);
+  await showFirstMark(page, fragment);
   root.dataset.ready = "true";
 }
 
@@ -345,19 +347,27 @@ function drawMarks(page) {
     if (mark.site !== entry.site) return "";
     const chance = mark.chance ? `; chance: ${mark.chance}` : "";
     return make("button", { type: "button", class: "attn-chip", "aria-pressed": String(state.mark === number),
-      text: `${mark.label || mark.head}: ${mark.bound}${chance}`, click: () => showMark(page, number) });
+      text: `${mark.label || mark.heads.join(", ")}: ${mark.bound}${chance}`, click: () => showMark(page, number) });
   });
   page.parts.marks.replaceChildren(...buttons);
 }
 
-function showMark(page, number) {
+async function showMark(page, number) {
   const mark = page.data.marks[number];
+  const at = page.data.entries.findIndex((entry) => entry.site === mark.site);
+  if (at >= 0 && page.entry.site !== mark.site) await page.set({ entry: at });
   const { entry, state } = page;
-  const head = entry.names.indexOf(mark.head);
-  if (head >= 0) state.locked = [head];
-  page.choose({ from: entry.rows[`${state.unit}Of`][mark.rows[0]] ?? null, to: entry.columns[`${state.unit}Of`][mark.expected[0]] ?? null });
+  const heads = mark.heads.map((name) => entry.names.indexOf(name)).filter((head) => head >= 0);
+  if (heads.length) Object.assign(state, { locked: heads, focus: null });
+  await page.choose({ from: entry.rows[`${state.unit}Of`][mark.rows[0]] ?? null, to: entry.columns[`${state.unit}Of`][mark.expected[0]] ?? null });
   state.mark = number;
-  redraw(page);
+  return redraw(page);
+}
+
+/** The verdict that the fragment names, or the first where there is no fragment. */
+function showFirstMark(page, fragment) {
+  const number = fragment ? Number(/^#mark=(\d+)$/.exec(fragment)?.[1] ?? NaN) : 0;
+  if (page.data.marks[number]) return showMark(page, number);
 }
 
 /** The units of the shown verdict's cells. */
