@@ -30,6 +30,7 @@ from attnprobe.mutants.damage import write_mutant
 from attnprobe.mutants.kinds import Mutation
 from attnprobe.plugin.reports import PROPERTY
 from attnprobe.results.records import read_results
+from tests.support.forked_commands import attnprobe_on_path
 from tests.support.forks import use_forks
 
 ROOT = Path(__file__).parents[2]
@@ -58,18 +59,17 @@ class Project:
     def shell(self, command: str, **variables: str) -> Done:
         return shell(command, self.folder, **variables)
 
-    def gate(self, *arguments: str, forks: bool = True) -> Done:
-        return attnprobe(["gate", *arguments], self.folder, forks=forks)
+    def gate(self, *arguments: str) -> Done:
+        return attnprobe(["gate", *arguments], self.folder)
 
 
 QUIET = "-q -p no:cacheprovider -p no:hypothesispytest"
 
 
-def attnprobe(arguments: list[str], folder: Path, *, forks: bool = True) -> Done:
+def attnprobe(arguments: list[str], folder: Path) -> Done:
     """The command line tool in this process; pytest below it is a fork of it, or a new process."""
     with pytest.MonkeyPatch.context() as patch:
-        if forks:
-            use_forks(patch)
+        use_forks(patch)
         patch.chdir(folder)
         patch.setenv("PYTEST_ADDOPTS", QUIET)
         patch.delenv("GITHUB_ACTIONS", raising=False)
@@ -79,10 +79,11 @@ def attnprobe(arguments: list[str], folder: Path, *, forks: bool = True) -> Done
     return Done(result.exit_code, tuple(result.stdout.splitlines()))
 
 
-def shell(command: str, folder: Path, **variables: str) -> Done:
-    """Runs a command as CI does, with the tools of this environment."""
-    path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}"
-    given = os.environ | {"PATH": path + os.environ["PATH"], "PYTEST_ADDOPTS": QUIET} | variables
+def shell(command: str, folder: Path, *, first: str = "", **variables: str) -> Done:
+    """Runs a command as CI does, with the tools of `first` and then those of this environment."""
+    places = (folder / "bin", first, Path(sys.executable).parent, os.environ["PATH"])
+    path = os.pathsep.join(str(place) for place in places if place)
+    given = os.environ | {"PATH": path, "PYTEST_ADDOPTS": QUIET} | variables
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "FORCE_COLOR"):
         if name not in variables:
             given.pop(name, None)
@@ -265,7 +266,7 @@ def test_a_crashed_worker_is_not_judged_p38(
                 os._exit(1)
         """
     )
-    done = project.gate("cases", "-n1", f"--attn-model=minilm={MINILM}", forks=False)
+    done = project.gate("cases", "-n1", f"--attn-model=minilm={MINILM}")
     assert done.code == 2
     assert done.lines[-1].startswith("Cannot judge: 3 of 4 attention checks were executed; ")
 
@@ -324,7 +325,14 @@ def test_what_is_no_workflow_is_found(tmp_path: Path) -> None:
     assert CliRunner().invoke(check_jsonschema, given).exit_code == 1
 
 
-def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def forked() -> Iterator[str]:
+    """The folder of an `attnprobe` that starts at once. The real one runs below tox and nox."""
+    with attnprobe_on_path() as folder:
+        yield folder
+
+
+def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path, forked: str) -> None:
     """All `run:` steps in their order; `python -m pip install` alone is not done, but looked at."""
     job = workflow()["jobs"]["gate"]
     fake = project.folder / "bin" / "python"
@@ -337,7 +345,7 @@ def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path) -> None
     try:
         for step in job["steps"]:
             if "run" in step:
-                done = project.shell(step["run"], GITHUB_ACTIONS="true", **on_github)
+                done = project.shell(step["run"], first=forked, GITHUB_ACTIONS="true", **on_github)
                 assert done.code == 0, done.lines
     finally:
         fake.unlink()
@@ -349,20 +357,22 @@ def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path) -> None
     assert PROPERTY + "observed" in (project.folder / "junit.xml").read_text()
 
 
-def test_the_script_writes_what_a_card_needs_or_stops_at_the_gate(project: Project) -> None:
+def test_the_script_writes_what_a_card_needs_or_stops_at_the_gate(
+    project: Project, forked: str
+) -> None:
     script = shlex.quote(str(EXAMPLES / "pre-release.sh"))
     written = project.folder / "release" / "model-index.yaml"
     (project.folder / "pyproject.toml").write_text(
         '[tool.attnprobe.gate]\nleast = 1\nbaseline = "no.json"\n'
     )
-    done = project.shell(f"sh {script} {MINILM}")
+    done = project.shell(f"sh {script} {MINILM}", first=forked)
     assert (done.code, done.lines[-1]) == (
         2,
         "Cannot judge: no.json: cannot be read: No such file or directory.",
     )
     assert not written.exists()
     (project.folder / "pyproject.toml").write_text("[tool.attnprobe.gate]\nleast = 4\n")
-    assert project.shell(f"sh {script} {MINILM}").code == 0
+    assert project.shell(f"sh {script} {MINILM}", first=forked).code == 0
     assert yaml.safe_load(written.read_text())["model-index"][0]["name"] == "candidate"
 
 

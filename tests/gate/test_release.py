@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +19,7 @@ from attnprobe.core.errors import ModelError
 from attnprobe.models import LoadOptions
 from attnprobe.results.environment import environment
 from attnprobe.results.files import write_json
+from tests.support.forked_commands import run_code
 from tests.support.gate_runs import FAILING, LIKE_COV
 from tests.support.inner_runs import LOADS_TINY
 from tests.support.made_up_decisions import ON, case, expectation, many
@@ -359,7 +358,7 @@ def test_a_gate_that_is_killed_before_it_decides_leaves_the_baseline(gate: Gate)
         "gate.judge = lambda *_, **__: os.kill(os.getpid(), 9)\n"
         "attnprobe.cli.app(['gate', '.', '--policy=p.toml', '--keep=baseline.json'])"
     )
-    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9
+    assert run_code(killed) == -9
     assert Path("baseline.json").read_bytes() == before
 
 

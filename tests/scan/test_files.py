@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from attnprobe.results.lock import LOCK_SCHEMA, read_heads, update_heads
 from attnprobe.scan import files, streaming
 from attnprobe.scan.session import Options, Scan
 from attnprobe.scan.tally import pack, unpack
+from tests.support.forked_commands import run_code
 from tests.support.scans import corpus, folder_of, tiny_scan
 
 
@@ -90,14 +88,8 @@ def test_a_kill_leaves_a_partial_file_that_says_so_p35(
                 os.kill(os.getpid(), signal.SIGKILL)
     """)
     folder = tmp_path / "scan"
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
+    monkeypatch.chdir(Path(__file__).parents[2])  # where tests.support is found
+    assert run_code(code, str(folder)) == -signal.SIGKILL
     partial = json.loads((folder / files.RESULTS).read_text())
     assert (partial["complete"], partial["sentences_done"]) == (False, 16)
     assert partial["relations"]
