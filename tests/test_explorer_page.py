@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import zlib
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from attnprobe.attention import Attention
 from attnprobe.core.arrays import Floats
@@ -191,3 +194,34 @@ def test_what_a_script_reads_back_is_what_was_packed(bits: int, causal: bool) ->
         )
     assert np.allclose(numbers, expected.ravel())
     assert np.abs(expected.ravel() - numbers).max() <= (0.5 / 255 if bits == 8 else 0.0005)
+
+
+def test_the_small_pictures_show_the_largest_weight_of_each_part(minilm: Model) -> None:
+    text = " ".join(f"the {word} sees" for word in ["dog", "cat", "old man", "river"] * 12)
+    attention = minilm.attention(text)
+    page = attention.page()
+    data = data_of(page)
+    pictures = data["entries"][0]["maps"][0]["pictures"]
+    found = re.search(rf'id="{pictures["block"]}">([^<]*)<', page)
+    assert found
+    size = len(attention.tokens)
+    edges = [at * size // 64 for at in range(65)]
+    for theme, dark in (("light", False), ("dark", True)):
+        packed = pictures["head"] + data["palettes"][theme] + found[1]
+        image = imread(io.BytesIO(base64.b64decode(packed)))[..., :3]
+        assert image.shape[:2] == (6 * 64, 12 * 64)
+        # The brightness of the drawn steps, from none to the strongest weight.
+        for head in (Head(0, 0), Head(3, 1), Head(5, 11)):
+            weights = attention.weights(str(head))
+            scale = weights[:, 1:-1].max()
+            parts = [
+                [weights[top:bottom, left:right].max() for left, right in pairwise(edges)]
+                for top, bottom in pairwise(edges)
+            ]
+            shares = np.minimum(np.array(parts) / scale, 1)
+            row, column = 64 * head.layer, 64 * head.head
+            drawn = image[row : row + 64, column : column + 64].mean(axis=-1)
+            order = np.argsort(shares.ravel())
+            levels = drawn.ravel()[order] * (1 if dark else -1)
+            assert np.all(np.diff(levels) >= -1e-6)
+            assert len(np.unique(levels)) > 8

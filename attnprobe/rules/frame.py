@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -132,7 +133,7 @@ class Frame:
         """Token positions of the rows, ascending."""
         return tuple(sorted(at for group in self.rows for at in group.positions))
 
-    @property
+    @cached_property
     def steps(self) -> npt.NDArray[np.int64]:
         """How far to the right of its row each column stands, `[rows, columns]`, in units."""
         steps: npt.NDArray[np.int64] = self.column_places - self.row_places[:, None]

@@ -21,8 +21,8 @@ from attnprobe.words.positions import Group, groups
 
 # Beyond this many tokens there is no rollout: as a drawing it could not be read.
 MOST_FLOW = 128
-# Naming patterns takes tenths of a second for a map of this many tokens.
-MOST_PATTERNS = 1024
+# Naming patterns takes some tenths of a second for a map of this many tokens.
+MOST_PATTERNS = 2048
 # The weights that are captured at once: 0.8 GB.
 MOST_CELLS = 200_000_000
 # The weights that are measured at once: the measures need several copies in double precision.
@@ -110,20 +110,22 @@ def _layers(
 def _figures(weights: Floats, frame: Frame, site: Site, layer: int) -> Iterator[HeadFigures]:
     """The figures of some heads of a layer, from their maps `[heads, target, source]`."""
     view = weights.astype(np.float64)
-    far = row_mean(distance(view, frame)) if site.name != "cross" else np.full(len(view), np.nan)
-    numbers = (row_mean(entropy(view, frame.visible)), far, row_mean(sink_rows(view, frame)))
-    figures = [
-        HeadFigures(float(entropy_), float(reach), float(sink))
-        for entropy_, reach, sink in zip(*numbers, strict=True)
-    ]
-    if len(frame.rows) > MOST_PATTERNS:
-        yield from figures
+    sinks = row_mean(sink_rows(view, frame)).tolist()
+    if len(frame.rows) <= MOST_PATTERNS:
+        for head, sink in zip(name_patterns(view, frame, site, layer), sinks, strict=True):
+            yield HeadFigures(
+                head.scores["entropy"],
+                head.distance,
+                sink,
+                head.pattern,
+                head.score,
+                head.on or "",
+                head.scores,
+            )
         return
-    # Patterns are numbered by the places of the heads among these.
-    for found, named in zip(figures, name_patterns(view, frame, site, layer), strict=True):
-        yield found._replace(
-            pattern=named.pattern, score=named.score, on=named.on or "", scores=named.scores
-        )
+    far = row_mean(distance(view, frame)) if site.name != "cross" else np.full(len(view), np.nan)
+    spread = row_mean(entropy(view, frame.visible))
+    yield from map(HeadFigures, spread.tolist(), far.tolist(), sinks)
 
 
 def _text_units(tokens: Tokens, *, causal: bool) -> TextUnits:

@@ -10,6 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import numpy as np
@@ -73,8 +74,10 @@ class Shape:
     offset: int = 0
     on: tuple[int, ...] = ()
 
+    # Heads of a layer are scored one after the other in the same frame.
+    @lru_cache(maxsize=10)  # noqa: B019 - shapes are values
     def cells(self, frame: Frame) -> Bools:
-        """Where a head of this shape looks, `[rows, columns]`."""
+        """Where a head of this shape looks, `[rows, columns]`, read-only."""
         steps, columns, rows = frame.steps, frame.column_places, frame.row_places[:, None]
         match self.name:
             case "diagonal":
@@ -96,6 +99,7 @@ class Shape:
                 found = np.zeros(steps.shape, bool)
                 found[:, list(frame.columns_at(self.on))] = True
         cells: Bools = found & frame.visible
+        cells.flags.writeable = False
         return cells
 
     def possible(self, frame: Frame) -> bool:
@@ -134,8 +138,8 @@ def mass(weights: Doubles, cells: Bools) -> Doubles:
         cells: `[target, source]`, or one map a head.
     """
     counted = cells.any(axis=-1) & ~np.isnan(weights[..., 0])
-    hit = np.where(cells & counted[..., None], weights, 0).sum(axis=(-2, -1))
-    total = np.where(counted[..., None], weights, 0).sum(axis=(-2, -1))
+    hit = np.where(counted, (weights * cells).sum(axis=-1), 0).sum(axis=-1)
+    total = np.where(counted, weights.sum(axis=-1), 0).sum(axis=-1)
     share = np.full(total.shape, np.nan)
     np.divide(hit, total, out=share, where=total > 0)
     return share

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TEXT = "The frobnicator near the cabinet is old."
 # By hand: words of this text, with the token positions of each.
 WORDS = [[0], [1], [2, 3, 4, 5], [6], [7], [8], [9], [10], [11], [12]]
+LONG_TEXT = " ".join(f"the {word} sees" for word in ["dog", "cat", "old man", "river"] * 12)
 BILINGUAL = Sample("The old house is small.", "La vieille maison est petite.")
 
 
@@ -69,10 +70,11 @@ def explore(open_page: OpenPage) -> Any:
 
 
 def cells(page: Page) -> Floats:
-    """The numbers of the heatmap as they are printed; NaN for empty cells."""
+    """The numbers of the heatmap as they are printed or named; NaN for empty cells."""
     rows = page.evaluate(
         """() => [...document.querySelectorAll('[data-part=map] tbody tr')].map(
-          row => [...row.querySelectorAll('td')].map(cell => cell.textContent))"""
+          row => [...row.querySelectorAll('td')].map(
+            cell => cell.textContent || cell.ariaLabel || ''))"""
     )
     return np.array(
         [[float(text.replace("−", "-") or "nan") for text in row] for row in rows], np.float32
@@ -90,7 +92,14 @@ def press(page: Page, label: str, name: str) -> None:
 
 def settle(page: Page) -> None:
     """Waits until nothing is drawn any more."""
-    page.evaluate("() => new Promise(done => setTimeout(done, 60))")
+    page.wait_for_selector(".attn-explorer:not([aria-busy])")
+
+
+def see(page: Page, part: str) -> None:
+    """Brings a card into the window, where it is drawn."""
+    page.locator(f"[data-part={part}]").scroll_into_view_if_needed()
+    page.wait_for_selector(f"[data-part={part}]:not(:empty)")
+    settle(page)
 
 
 def detail(page: Page) -> str:
@@ -240,6 +249,7 @@ def test_the_flow_in_numbers_is_the_rollout(
     page = explore(request.getfixturevalue(f"{kind}_page"), "from=5")
     attention = (minilm if kind == "encoder" else smollm2).attention(TEXT)
     rolled = attention.rollout(unit="words")[-1][5]
+    see(page, "flow")
     page.locator("[data-part=flow] summary").click()
     found = page.locator(".attn-reached li").evaluate_all(
         "all => all.map(({dataset, textContent}) => [dataset.unit, textContent.split(' ').at(-1)])"
@@ -255,7 +265,7 @@ def test_a_copied_case_is_valid_and_passes(
     explore: Any, encoder_page: Path, minilm: Model, tmp_path: Path, fragment: str
 ) -> None:
     page = explore(encoder_page, f"{fragment},unit=words")
-    page.wait_for_selector(".attn-yaml")
+    see(page, "case")
     text = page.locator(".attn-yaml").inner_text()
     path = tmp_path / "copied.attn.yaml"
     path.write_text(text, encoding="utf-8")
@@ -283,7 +293,7 @@ def test_a_word_that_occurs_twice_is_named_by_its_place(
     last, first = len(words) - 2, 1
     assert (words[last], words[first]) == ("cat", "cat")
     page = explore(folder / "twice.html", f"L0H1,from={last},to={first}")
-    page.wait_for_selector(".attn-yaml")
+    see(page, "case")
     path = tmp_path / "copied.attn.yaml"
     path.write_text(page.locator(".attn-yaml").inner_text(), encoding="utf-8")
     assert "nth: 3" in path.read_text(encoding="utf-8")
@@ -394,15 +404,50 @@ def test_a_verdict_is_shown_on_its_cells(explore: Any, minilm: Model, folder: Pa
 
 
 def test_a_long_text_has_a_window_and_a_canvas(explore: Any, minilm: Model, folder: Path) -> None:
-    text = " ".join(f"the {word} sees" for word in ["dog", "cat", "old man", "river"] * 12)
+    text = LONG_TEXT
     minilm.attention(text).page(folder / "long.html", heads=["L2"])
     page = explore(folder / "long.html", "L2H3,from=70")
     count = len(minilm.attention(text).words)
-    assert page.locator("[data-part=map] table tbody tr").count() == 60
+    assert page.locator("[data-part=map] table tbody tr").count() == 40
     page.get_by_label("window").first.select_option(str(count))
     settle(page)
     size = page.locator(".attn-canvas").evaluate("canvas => [canvas.width, canvas.height]")
     assert size == [count, count]
+
+
+COUNTERS = """<script>
+  window.counts = { unpacked: 0, canvases: 0 };
+  const count = (owner, name, counter) => {
+    const kept = owner[name];
+    owner[name] = new Proxy(kept, {
+      construct: (target, given) => (counts[counter]++, new target(...given)),
+      apply: (target, self, given) => (counts[counter]++, target.apply(self, given)),
+    });
+  };
+  count(window, "DecompressionStream", "unpacked");
+  count(HTMLCanvasElement.prototype, "getContext", "canvases");
+</script>"""
+
+
+def test_a_page_that_opens_draws_no_more_than_the_first_screen_shows(
+    explore: Any, minilm: Model, folder: Path
+) -> None:
+    page_text = minilm.attention(LONG_TEXT).page()
+    script = page_text.index("<script>")
+    # All layers but the first that is shown stand behind the script.
+    assert len(page_text[script:].split('type="text/plain"')) - 1 >= 5
+    counted = page_text.replace("<head>", f"<head>{COUNTERS}", 1)
+    (folder / "counted.html").write_text(counted, encoding="utf-8")
+    page = explore(folder / "counted.html", bypass_csp=True)
+    settle(page)
+    assert page.evaluate("counts") == {"unpacked": 1, "canvases": 0}
+    assert page.locator("*").count() < 2800
+    assert page.locator("[data-part=flow] *").count() == 0
+    shown = page.locator(".attn-chip").first.inner_text()
+    page.locator(f'[data-head="{"L0H1" if shown[1] != "0" else "L1H1"}"]').click()
+    settle(page)
+    assert page.evaluate("counts") == {"unpacked": 2, "canvases": 0}
+    see(page, "flow")
 
 
 def test_a_link_that_names_nothing_opens_the_page(explore: Any, encoder_page: Path) -> None:
@@ -438,6 +483,7 @@ def test_two_models_are_shown_in_turn_and_as_a_difference(
     press(page, "model", "B − A")
     settle(page)
     assert np.allclose(cells(page), now - before, atol=0.0062)
+    see(page, "case")
     assert "one model" in page.locator("[data-part=case]").inner_text()
     signs = page.locator("[data-part=map] td").evaluate_all(
         "all => all.map(cell => [cell.className.slice(0, 1), cell.textContent.slice(0, 1)])"
@@ -472,5 +518,5 @@ def test_objects_show_themselves_in_a_notebook(
 
 def test_it_looks_right_in_every_width_and_theme(explore: Any, encoder_page: Path) -> None:
     page = explore(encoder_page, "L3H1,L4H4,from=5,to=2")
-    page.wait_for_selector(".attn-yaml")
+    see(page, "case")
     assert look_faults(page) == []

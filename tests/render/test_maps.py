@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import zlib
 
 import numpy as np
 import pytest
@@ -16,13 +14,9 @@ from attnprobe.core.charts import Cells
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.render import palette
 from attnprobe.render.web.maps import (
-    HIDDEN,
-    ZERO,
     AttentionMap,
     format_thousandths,
     map_table,
-    pack,
-    pack_steps,
     sentence,
     sentence_parts,
 )
@@ -87,23 +81,6 @@ def test_labels_and_captions_are_escaped() -> None:
     assert "&lt;script&gt;" in table
     assert "<b>" not in table
     assert "<script>" not in table
-
-
-@given(arrays(np.float32, (3, 7), elements=st.floats(-1, 1, width=32) | st.just(np.nan)))
-def test_packed_values_are_thousandths(values: np.ndarray) -> None:
-    raw = np.frombuffer(zlib.decompress(base64.b64decode(pack(values))), np.uint8).astype(int)
-    words = raw[: values.size] * 256 + raw[values.size :]
-    hidden = np.isnan(values).ravel()
-    assert ((words == HIDDEN) == hidden).all()
-    assert np.allclose((words - ZERO)[~hidden] / 1000, values.ravel()[~hidden], atol=0.0005001)
-
-
-def test_packed_steps_are_those_of_the_cells() -> None:
-    values = np.linspace(0, 1, 50, dtype=np.float32).reshape(5, 10)
-    values[2, 3] = np.nan
-    raw = np.frombuffer(zlib.decompress(base64.b64decode(pack_steps(values, 1.0))), np.uint8)
-    cells = _CELL.findall(map_table(_shown(values), caption="w"))
-    assert [f"m{step}" if step < 255 else "h" for step in raw] == [name for name, _ in cells]
 
 
 def test_the_parts_of_a_sentence_join_to_the_text() -> None:

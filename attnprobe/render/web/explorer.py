@@ -16,14 +16,15 @@ from markupsafe import Markup
 from attnprobe.core.arrays import Floats
 from attnprobe.core.maps import HeadFigures, Mark, ModelMaps, SiteMaps, TextUnit, TextUnits
 from attnprobe.core.printing import as_label
-from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.render.web.html import fill, piece
-from attnprobe.render.web.maps import pack_fixed, pack_layer, pack_steps, sentence_parts, unpacked
+from attnprobe.render.web.maps import pack_fixed, pack_layer, sentence_parts, unpacked
 from attnprobe.render.web.scripts import Script, data_element, script
+from attnprobe.render.web.thumbnails import sheet, theme_palette
 
 _SCRIPTS = (
     "maps",
+    "explorer_table",
     "explorer_data",
     "explorer_overview",
     "explorer_text",
@@ -36,6 +37,8 @@ _THUMBNAIL = 64
 # Beyond this many cells of a map, its weights are packed in 8 bits.
 _MOST_EXACT = 1024 * 1024
 _LEAST_SCALE = 0.001
+# Heads that look at a fixed distance, or everywhere, say little about a text.
+_BY_PLACE = ("diagonal", "previous", "next", "uniform")
 
 
 class Explorer(NamedTuple):
@@ -45,16 +48,13 @@ class Explorer(NamedTuple):
     script: Script
 
 
-def explorer_page(
-    shown: ModelMaps, *, marks: Sequence[Mark] = (), start: Sequence[Head] = ()
-) -> str:
+def explorer_page(shown: ModelMaps, *, marks: Sequence[Mark] = ()) -> str:
     """The page of one model on one text, a complete HTML document.
 
     Args:
         marks: verdicts that the page can show.
-        start: the heads that are shown first; one that looks at words by default.
     """
-    found = explorer([(shown,)], marks=marks, start=start)
+    found = explorer([(shown,)], marks=marks)
     return fill(
         "explorer.html",
         title=f"{shown.model}: attention",
@@ -69,7 +69,6 @@ def explorer(
     *,
     labels: Sequence[str] = (),
     marks: Sequence[Mark] = (),
-    start: Sequence[Head] = (),
 ) -> Explorer:
     """The explorer of some texts, each with the maps of one model or of two.
 
@@ -87,19 +86,30 @@ def explorer(
     data = {
         "models": list(dict.fromkeys(maps.model for models in samples for maps in models)),
         "entries": entries,
+        "palettes": {theme: theme_palette(theme) for theme in ("light", "dark")},
         "marks": [mark._asdict() | {"heads": list(map(str, mark.heads))} for mark in marks],
-        "start": [str(head) for head in start],
     }
-    parts = [piece("explorer"), data_element("explorer-data", data), *packer.elements]
     found = script(*_SCRIPTS)
-    return Explorer(Markup("\n").join([*parts, found.element]), found)
+    # The script starts with what it draws first; the parser reads the other layers meanwhile.
+    blocks = packer.blocks
+    early = [blocks.pop(name) for name in _drawn_first(entries[0])]
+    parts = [piece("explorer"), data_element("explorer-data", data), *early, found.element]
+    return Explorer(Markup("\n").join([*parts, *blocks.values()]) + Markup("\n"), found)
+
+
+def _drawn_first(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """The blocks with the thumbnails and with the layer of the head that is shown first."""
+    maps = entry["maps"][0]
+    layers = list(dict.fromkeys(layer for layer, _ in entry["heads"]))
+    first, _ = entry["heads"][entry["start"]]
+    return maps["pictures"]["block"], maps["blocks"][layers.index(first)]
 
 
 class _Packer:
     """Packs maps into elements with ids that no other element of the page has."""
 
     def __init__(self) -> None:
-        self.elements: list[Markup] = []
+        self.blocks: dict[str, Markup] = {}
 
     def entries(self, models: Sequence[ModelMaps], label: str) -> list[dict[str, Any]]:
         """An entry for each site; one for both models where their maps can be compared."""
@@ -126,6 +136,7 @@ class _Packer:
             "rows": rows,
             "columns": None if site.columns is site.rows else _units(site.columns),
             "heads": maps.pop("heads"),
+            "start": _first_head(maps["figures"]),
             "maps": [maps | {"model": model.model}],
             "sample": _case_fields(model.sample),
         }
@@ -143,24 +154,42 @@ class _Packer:
             thumbnails += [_thumbnail(map_, site.columns.sinks) for map_ in layer.weights]
             figures += layer.figures
             heads += [(layer.layer, head) for head in layer.heads]
-        # JSON has no NaN.
-        pieces = [thumbnail.ravel() for thumbnail in thumbnails]
         return {
             "heads": heads,
             "blocks": blocks,
             "bits": bits,
             "worst": [float(f"{value:.2g}") for value in worst],
-            "thumbnails": self._block(pack_steps(np.concatenate(pieces), 1.0)),
-            "thumbnailSize": thumbnails[0].shape,
+            "pictures": self._pictures(thumbnails, max(head for _, head in heads) + 1),
             "figures": [_plain(figure) for figure in figures],
             "flow": None if site.edges is None else self._block(pack_fixed(site.edges)),
             "noFlow": site.no_flow,
         }
 
+    def _pictures(self, thumbnails: Sequence[Floats], columns: int) -> dict[str, Any]:
+        found = sheet(thumbnails, columns)
+        return {
+            "head": found.head,
+            "block": self._block(found.tail),
+            "columns": columns,
+            "rows": -(-len(thumbnails) // columns),
+            "size": thumbnails[0].shape,
+        }
+
     def _block(self, packed: str) -> str:
-        name = f"explorer-block-{len(self.elements)}"
-        self.elements.append(Markup(f'<script type="text/plain" id="{name}">{packed}</script>'))
+        name = f"explorer-block-{len(self.blocks)}"
+        self.blocks[name] = Markup(f'<script type="text/plain" id="{name}">{packed}</script>')
         return name
+
+
+def _first_head(figures: Sequence[Mapping[str, Any]]) -> int:
+    """Index of the head that looks most at words: the one that is shown first."""
+
+    def sink(index: int) -> float:
+        head = figures[index]
+        share: float = 1.0 if head["sink"] is None else head["sink"]
+        return share + (head["pattern"] in _BY_PLACE)
+
+    return min(range(len(figures)), key=sink)
 
 
 def _comparable(site: SiteMaps, entry: Mapping[str, Any]) -> tuple[object, ...]:

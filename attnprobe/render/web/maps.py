@@ -24,10 +24,6 @@ from attnprobe.core.printing import as_label, visible
 from attnprobe.core.texts import Tokens
 from attnprobe.render.palette import CARD, STEPS, mix, steps_of
 
-# The packed form of a cell that the mask hides or that was not captured.
-HIDDEN = 0xFFFF
-# A signed map is packed with this added to its thousandths.
-ZERO = 0x4000
 MOST_WITH_DIGITS = 14
 _LEAST_SCALE = 0.001
 _LABEL = 18  # columns
@@ -232,24 +228,6 @@ def _span(
     if part.token in marks:
         classes.append(f"attn-{marks[part.token]}")
     return f'<span class="{" ".join(classes)}">{text}</span>'
-
-
-def pack(values: Floats) -> str:
-    """Values to three decimals as text: base64 of deflated bytes, high bytes first, then low ones.
-
-    Differences can be negative, so 0 is packed as `ZERO`, and NaN as `HIDDEN`. The largest error
-    is 0.0005.
-    """
-    numbers = thousandths(values)
-    words = np.where(numbers == _NAN, HIDDEN, numbers + ZERO).astype(np.uint16)
-    return _deflate(np.concatenate([words.ravel() >> 8, words.ravel() & 0xFF]).astype(np.uint8))
-
-
-def pack_steps(values: Floats, scale: float) -> str:
-    """Values as steps of colour alone, one byte each: 0 to 31, 255 for NaN. For small pictures."""
-    share = np.clip(np.nan_to_num(values) / scale, 0, 1)
-    steps = np.floor(share * (STEPS - 1) + 0.5).astype(np.uint8)
-    return _deflate(np.where(np.isnan(values), np.uint8(255), steps).ravel())
 
 
 def pack_layer(weights: Floats, *, causal: bool, bits: int) -> str:

@@ -1,18 +1,18 @@
 // The explorer: its state, its controls, and which view is drawn anew when.
 "use strict";
 
-// Words among which the first choice is made.
-const MOST_TRIED = 200;
+// Cards that are drawn when they come near the window: they read all layers.
+const LATE = { flow: drawFlow, case: drawCase };
 const FIRST_STATE = {
   entry: 0, model: 0, locked: [], focus: null, unit: "words", sinks: "muted", scale: "own", direction: "to",
-  from: null, to: null, window: { start: 0, size: 60 }, sort: "layers", colour: "entropy", grouped: false, mark: null,
+  from: null, to: null, window: null, sort: "layers", colour: "entropy", grouped: false, mark: null,
 };
 
 async function startExplorer(root, data) {
   const fragment = location.hash;
   data.entries.forEach(prepareEntry);
   const page = {
-    root, data, parts: {}, round: 0, hovered: null, previewed: null, found: null, pairWeights: null, last: 0,
+    root, data, parts: {}, near: new Set(), stale: new Set(), round: 0, hovered: null, previewed: null, found: null, pairWeights: null, last: 0,
     state: { ...FIRST_STATE, ...readLink(data) },
   };
   Object.assign(page, actionsOf(page));
@@ -25,10 +25,12 @@ async function startExplorer(root, data) {
   document.addEventListener("keydown", (event) => event.key === "Escape" && page.unlock());
   window.addEventListener("hashchange", () => page.set(readLink(data)));
   openEntry(page);
-  if (!page.state.locked.length) lockFirst(page);
+  page.state.window = firstWindow(page);
+  if (!page.state.locked.length) page.state.locked = [page.entry.start];
   if (page.state.from === null && page.state.to === null) await chooseFirst(page);
   await redraw(page);
   await showFirstMark(page, fragment);
+  watchCards(page);
   root.dataset.ready = "true";
 }
 
@@ -149,7 +151,7 @@ function switchEntry(page, changes) {
   const next = page.data.entries[page.state.entry];
   if (!changes.locked) page.state.locked = names.map((name) => next.names.indexOf(name)).filter((head) => head >= 0);
   if (!("from" in changes)) Object.assign(page.state, { from: null, to: null });
-  Object.assign(page.state, { focus: null, window: { start: 0, size: 60 } });
+  Object.assign(page.state, { focus: null, window: firstWindow({ entry: next, state: page.state }) });
   page.last = Math.min(page.last, next.heads.length - 1);
   page.pairWeights = null;
   page.previewed = null;
@@ -165,19 +167,10 @@ function convertChosen(page, before) {
   state.window = { start: 0, size: state.window.size };
 }
 
-/** Locks the heads that the page asks for, or the one that looks most at words. */
-function lockFirst({ entry, state, data, maps }) {
-  const asked = data.start.map((name) => entry.names.indexOf(name)).filter((head) => head >= 0);
-  // Heads that look at a fixed distance, or everywhere, say little about this text.
-  const sinks = maps.figures.map(({ sink, pattern }) =>
-    (sink ?? 1) + (["diagonal", "previous", "next", "uniform"].includes(pattern) ? 1 : 0));
-  state.locked = asked.length ? asked : [sinks.indexOf(Math.min(...sinks))];
-}
-
-/** Chooses the word that attends most to another one. */
+/** Chooses the word of the first window that attends most to another one. */
 async function chooseFirst({ entry, state }) {
   const reader = await readerOf(entry, 0, state.locked, { unit: state.unit, sinks: "kept" });
-  const words = (side) => entry[side][state.unit].slice(0, MOST_TRIED).filter(({ sink }) => !sink);
+  const words = (side) => entry[side][state.unit].slice(0, state.window.size).filter(({ sink }) => !sink);
   let most = -1;
   for (const row of words("rows")) {
     for (const column of words("columns")) {
@@ -196,10 +189,16 @@ function shownHeadsOf(page) {
 
 /**
  * Draws the views anew. `light` draws those that answer at once alone; a later call wins over an
- * earlier one that still waits for a layer.
+ * earlier one that still waits for a layer. The root is busy until the last one has ended.
  */
-async function redraw(page, { overview = true, light = false, keep = false } = {}) {
+async function redraw(page, options = {}) {
   const round = ++page.round;
+  page.root.setAttribute("aria-busy", "true");
+  await drawRound(page, round, options);
+  if (round === page.round) page.root.removeAttribute("aria-busy");
+}
+
+async function drawRound(page, round, { overview = true, light = false, keep = false }) {
   if (overview) openEntry(page);
   const { entry, state } = page;
   const settings = { unit: state.unit, sinks: state.sinks };
@@ -215,9 +214,26 @@ async function redraw(page, { overview = true, light = false, keep = false } = {
   markHeads(page);
   if (light) return;
   writeLink(page);
-  await drawFlow(page);
-  await drawCase(page);
+  page.stale = new Set(Object.keys(LATE));
+  drawNear(page);
   if (state.colour === "pair" && !page.pairWeights && state.from !== null && state.to !== null) await colourByPair(page, round);
+}
+
+/** Draws the late cards that are near the window, now and whenever one comes near it. */
+function watchCards(page) {
+  const watch = new IntersectionObserver((cards) => {
+    for (const { target, isIntersecting } of cards) page.near[isIntersecting ? "add" : "delete"](target.dataset.part);
+    drawNear(page);
+  }, { rootMargin: "150px" });
+  for (const name of Object.keys(LATE)) watch.observe(page.parts[name]);
+}
+
+function drawNear(page) {
+  for (const name of page.near) drawLate(page, name);
+}
+
+async function drawLate(page, name) {
+  if (page.stale.delete(name)) await LATE[name](page);
 }
 
 function drawViews(page, { keep }) {

@@ -53,8 +53,21 @@ function readLayer(entry, maps, index) {
   return found;
 }
 
+/** The text of a packed element, which may stand behind the script and not be there yet. */
+async function blockText(id) {
+  // The parser has passed an element that something follows.
+  if (document.readyState === "loading" && !document.getElementById(id)?.nextSibling) {
+    await new Promise((done) => document.addEventListener("DOMContentLoaded", done, { once: true }));
+  }
+  return document.getElementById(id).textContent;
+}
+
+async function readBlock(id) {
+  return inflate(await blockText(id));
+}
+
 async function unpackLayer(entry, maps, block) {
-  const bytes = await inflate(document.getElementById(block).textContent);
+  const bytes = await readBlock(block);
   const [rows, columns] = [entry.rows.pieces.length, entry.columns.pieces.length];
   return {
     numbers: maps.bits === 8 ? bytes : joinBytes(bytes),
@@ -120,7 +133,8 @@ function makeReader(entry, sources, { unit, sinks }) {
       return known.get(row);
     },
   };
-  reader.column = (column) => rows.map((_, row) => reader.row(row)[column]);
+  // Whole rows are read where a number depends on the others of its row.
+  reader.column = (column) => rows.map((_, row) => (sinks === "out" ? reader.row(row)[column] : reader.plain(row, column)));
   if (sinks === "out" && isSilent(reader, rows, columns)) reader.row = () => columns.map(() => NaN);
   return reader;
 }
@@ -202,7 +216,7 @@ async function pairWeights(entry, model, unit, row, column) {
 /** What each layer hands on: `edges[layer][target * length + source]`, from 0 to 1. */
 async function readEdges(entry, maps) {
   if (!maps.edges) {
-    const numbers = joinBytes(await inflate(document.getElementById(maps.flow).textContent));
+    const numbers = joinBytes(await readBlock(maps.flow));
     const cells = entry.rows.pieces.length ** 2;
     maps.edges = [];
     for (let start = 0; start < numbers.length; start += cells) {

@@ -2,7 +2,14 @@
 "use strict";
 
 const MOST_CELLS_WIDE = 60;
+const FIRST_CELLS_WIDE = 40;
 const WINDOWS = [20, 40, 60, 128, 256, 512, 1024];
+
+/** What is shown of a text at first: all of a short one, less of a long one. */
+function firstWindow({ entry, state }) {
+  const count = Math.max(entry.rows[state.unit].length, entry.columns[state.unit].length);
+  return { start: 0, size: count > MOST_CELLS_WIDE ? FIRST_CELLS_WIDE : MOST_CELLS_WIDE };
+}
 
 /** The units that the window shows on each side; none that are left out. */
 function unitsInWindow(page) {
@@ -43,22 +50,35 @@ function within(shown, rows, columns) {
 function drawMap(page) {
   const { parts, map } = page;
   const large = Math.max(map.rows.length, map.columns.length) > MOST_CELLS_WIDE;
-  const drawn = large ? mapCanvas(page) : tableOfMap(page);
-  const focused = parts.map.contains(document.activeElement);
-  const place = parts.map.firstChild;
-  const [left, top] = [place?.scrollLeft ?? 0, place?.scrollTop ?? 0];
-  const scroll = make("div", { class: "attn-map-scroll", tabindex: 0, role: "group",
-    "aria-label": "heatmap: arrow keys choose a cell", keydown: (event) => moveInMap(page, event) }, drawn);
-  parts.map.replaceChildren(scroll, scaleLegend(page));
-  scroll.scrollTo(left, top);
-  if (focused) scroll.focus({ preventScroll: true });
+  const table = parts.map.querySelector("table");
+  if (!parts.map.firstChild) {
+    parts.map.append(make("div", { class: "attn-map-scroll", tabindex: 0, role: "group",
+      "aria-label": "heatmap: arrow keys choose a cell", keydown: (event) => moveInMap(page, event) }));
+  }
+  const [scroll, legend] = parts.map.children;
+  parts.map.parentElement.classList.toggle("attn-wide", large);
+  if (large) scroll.replaceChildren(mapCanvas(page));
+  else if (table && page.drawnWindow === windowName(page)) refillTable(table, mapOfTable(page), page.scale);
+  else scroll.replaceChildren(tableOfMap(page));
+  page.drawnWindow = windowName(page);
+  if (!large) scroll.firstChild.caption.textContent = `weights of ${page.title()}: rows attend to columns`;
+  legend?.remove();
+  parts.map.append(scaleLegend(page));
   markMap(page);
 }
 
+/** What a table can be filled anew for: the same words. */
+function windowName({ data, entry, state, window: shown }) {
+  return [data.entries.indexOf(entry), state.unit, ...shown.rows, "/", ...shown.columns].join();
+}
+
+function mapOfTable({ map }) {
+  return map.withSinks ? { ...map, sinks: [] } : map;
+}
+
 function tableOfMap(page) {
-  const { map, window: shown } = page;
-  const shownMap = map.withSinks ? { ...map, sinks: [] } : map;
-  const table = mapTable(shownMap, `weights of ${page.title()}: rows attend to columns`, page.scale);
+  const shown = page.window;
+  const table = mapTable(mapOfTable(page), page.scale);
   table.addEventListener("click", (event) => {
     const cell = event.target.closest("td, th");
     const row = cell?.closest("tbody")?.contains(cell) ? cell.parentElement.rowIndex - 1 : null;
@@ -100,10 +120,11 @@ function mapCanvas(page) {
   const canvas = make("canvas", { width, height, class: "attn-canvas", role: "img", "aria-label": `heatmap of ${page.title()}` });
   const image = new ImageData(width, height);
   const shades = {};
+  const pixels = new Uint32Array(image.data.buffer);
   map.numbers.forEach((number, at) => {
-    const name = Number.isNaN(number) ? null : stepOf(number, page.scale, map.signed);
-    shades[name] ??= name ? rgb(colours[name]) : [0, 0, 0, 0];
-    image.data.set(shades[name], 4 * at);
+    if (Number.isNaN(number)) return;
+    const name = stepOf(number, page.scale, map.signed);
+    pixels[at] = shades[name] ??= pixelOf(colours[name]);
   });
   canvas.getContext("2d").putImageData(image, 0, 0);
   page.picture = image;

@@ -49,15 +49,12 @@ function dropdown(label, options, current, choose) {
 
 /** The colours of the steps of a map in this theme, as CSS colours by class. */
 function themeColours(root) {
-  const probe = make("i", { hidden: true });
-  root.append(probe);
-  const colours = {};
   const names = Array.from({ length: STEPS }, (_, step) => `m${step}`);
   for (let step = 1; step <= STEPS / 2; step++) names.push(`n${step}`, `p${step}`);
-  for (const name of names) {
-    probe.className = name;
-    colours[name] = getComputedStyle(probe).backgroundColor;
-  }
+  const probe = make("div", { hidden: true }, ...names.map((name) => make("i", { class: name })));
+  root.append(probe);
+  const colours = {};
+  names.forEach((name, at) => (colours[name] = getComputedStyle(probe.children[at]).backgroundColor));
   probe.remove();
   const style = getComputedStyle(root);
   for (const name of ["ink", "muted", "card", "rule"]) {
@@ -129,9 +126,9 @@ async function drawOverview(page) {
   grid.style.setProperty("--count", widest);
   const values = figureValues(page, state.colour);
   const most = Math.max(...values.filter((value) => Number.isFinite(value)), 0.001);
-  const pictures = await thumbnails(page);
+  const pictures = showPictures(page);
   page.headButtons = entry.heads.map((_, head) =>
-    headButton(page, head, pictures[head], values[head], state.colour === "distance" ? most : Math.min(most, 1)),
+    headButton(page, head, values[head], state.colour === "distance" ? most : Math.min(most, 1)),
   );
   if (state.sort === "layers") grid.append(...headNumbers(widest));
   let layer = null;
@@ -150,7 +147,11 @@ async function drawOverview(page) {
     make("div", { class: "attn-controls" }, ...overviewControls(page)), grid);
   markHeads(page);
   const first = page.headButtons[state.locked[0] ?? page.last];
-  grid.scrollTop = Math.max(0, first.offsetTop - grid.offsetTop - grid.clientHeight / 2);
+  // In the next frame the layout is there and need not be made twice.
+  requestAnimationFrame(() => {
+    grid.scrollTop = Math.max(0, first.offsetTop - grid.offsetTop - grid.clientHeight / 2);
+  });
+  await pictures;
 }
 
 function headNumbers(count) {
@@ -169,7 +170,7 @@ function headOrder(page, values) {
   return order.sort((a, b) => known(b) - known(a) || sign * (values[a] - values[b]) || a - b);
 }
 
-function headButton(page, head, picture, value, most) {
+function headButton(page, head, value, most) {
   const name = page.entry.names[head];
   const figures = page.maps.figures[head];
   const strip = page.state.colour === "pattern" ? `${figures.pattern} ${formatFigure(value)}` : formatFigure(value);
@@ -187,7 +188,7 @@ function headButton(page, head, picture, value, most) {
     pointerenter: (event) => event.pointerType !== "touch" && page.preview(head),
     pointerleave: () => page.preview(null),
     focus: () => button.matches(":focus-visible") && page.preview(head),
-  }, picture, make("span", { class: `attn-strip ${step}`, text: strip }), make("span", { class: "attn-name", text: name }));
+  }, headPicture(page, head), make("span", { class: `attn-strip ${step}`, text: strip }), make("span", { class: "attn-name", text: name }));
   if (page.state.sort === "layers") button.style.gridColumn = number + 2;
   return button;
 }
@@ -200,26 +201,86 @@ function describeHead(name, figures) {
     `sinks ${formatFigure(figures.sink)}${distance}`;
 }
 
-/** A canvas for every head, filled from the packed steps. */
-async function thumbnails(page) {
-  const { maps, colours } = page;
-  maps.steps ??= await inflate(document.getElementById(maps.thumbnails).textContent);
-  const [height, width] = maps.thumbnailSize;
-  const shades = Array.from({ length: STEPS }, (_, step) => rgb(colours[`m${step}`]));
-  return page.entry.heads.map((_, head) => {
-    const canvas = make("canvas", { width, height, "aria-hidden": "true" });
-    const image = new ImageData(width, height);
-    const start = head * width * height;
-    for (let at = 0; at < width * height; at++) {
-      image.data.set(shades[maps.steps[start + at]], 4 * at);
-    }
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    return canvas;
-  });
+/**
+ * Gives the buttons their small pictures: parts of one image, since an image or a canvas for each
+ * would take longer to draw than the rest of the page.
+ */
+async function showPictures(page) {
+  const { root, maps, state } = page;
+  const { columns, rows } = maps.pictures;
+  const url = state.model === "change" ? await differenceUrl(page) : await pictureUrl(page);
+  const picture = new Image();
+  picture.src = url;
+  await new Promise((done) => picture.addEventListener("load", done));
+  page.parts.pictures ??= root.appendChild(make("style"));
+  page.parts.pictures.textContent =
+    `.attn-picture { background-image: url("${url}"); background-size: ${100 * columns}% ${100 * rows}%; }`;
 }
 
-function rgb(colour) {
-  return [...colour.match(/\d+/g).slice(0, 3).map(Number), 255];
+async function pictureUrl({ data, maps }) {
+  const { head, block } = maps.pictures;
+  const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  return `data:image/png;base64,${head}${data.palettes[theme]}${await blockText(block)}`;
+}
+
+/** The part of the image that belongs to a head. */
+function headPicture({ maps }, head) {
+  const { columns, rows } = maps.pictures;
+  const part = make("i", { class: "attn-picture m0", "aria-hidden": "true" });
+  const percent = (at, count) => `${count > 1 ? (100 * at) / (count - 1) : 0}%`;
+  part.style.backgroundPosition = `${percent(head % columns, columns)} ${percent(Math.floor(head / columns), rows)}`;
+  return part;
+}
+
+/** An image of what the heads of the second model have more than those of the first. */
+async function differenceUrl({ entry, colours }) {
+  const { columns, rows, size: [height, width] } = entry.maps[1].pictures;
+  const canvas = make("canvas", { width: columns * width, height: rows * height });
+  const context = canvas.getContext("2d");
+  for (let head = 0; head < entry.heads.length; head++) {
+    const [[before], [now]] = await Promise.all(entry.maps.map((maps) => sourcesOf(entry, maps, [head])));
+    const numbers = strongestChanges(entry, before, now, height, width);
+    const image = changeImage(numbers, sinkPlaces(entry, width), height, width, colours);
+    context.putImageData(image, (head % columns) * width, Math.floor(head / columns) * height);
+  }
+  return canvas.toDataURL();
+}
+
+/** For each part of a map the largest change in it, in thousandths. */
+function strongestChanges(entry, before, now, height, width) {
+  const [rows, columns] = [entry.rows.pieces.length, entry.columns.pieces.length];
+  const numbers = new Float64Array(height * width);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const change = weightAt(now.layer, now.place, row, column) - weightAt(before.layer, before.place, row, column);
+      const at = partOf(row, rows, height) * width + partOf(column, columns, width);
+      if (Math.abs(change) > Math.abs(numbers[at])) numbers[at] = change;
+    }
+  }
+  return numbers;
+}
+
+/** The part of a small picture that a row or a column of the map falls in. */
+function partOf(at, length, parts) {
+  return Math.floor(((at + 1) * parts - 1) / length);
+}
+
+function sinkPlaces(entry, width) {
+  return new Set(entry.columns.sinks.map((token) => partOf(token, entry.columns.pieces.length, width)));
+}
+
+function changeImage(numbers, sinks, height, width, colours) {
+  const top = Math.max(1, ...numbers.map((number, at) => (sinks.has(at % width) ? 0 : Math.abs(number))));
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  numbers.forEach((number, at) => (pixels[at] = pixelOf(colours[stepOf(number, top / 1000, true)])));
+  return image;
+}
+
+/** A CSS colour as a pixel of an image. */
+function pixelOf(colour) {
+  const [red, green, blue] = colour.match(/\d+/g);
+  return new Uint32Array(Uint8Array.of(red, green, blue, 255).buffer)[0];
 }
 
 /** Marks the locked heads, each in its colour, and the head that Tab reaches. */

@@ -13,17 +13,16 @@ function drawText(page) {
   const sides = entry.cross ? [["rows", "target"], ["columns", "source"]] : [["rows", "text"]];
   page.spans = {};
   const paragraphs = sides.map(([side, name]) => {
-    const paragraph = sentence(entry[side].parts, { special: entry[side].special });
+    const paragraph = make("p", { class: "attn-sentence", dir: "auto", tabindex: 0, role: "group",
+      "aria-label": `${name}: arrow keys choose a word`, "data-side": side,
+      click: (event) => chooseInText(page, side, event), keydown: (event) => moveInText(page, side, event),
+      pointermove: (event) => hoverText(page, side, event), pointerleave: () => page.hover(null) });
     page.spans[side] = new Map();
-    paragraph.querySelectorAll("span").forEach((span) => page.spans[side].set(Number(span.dataset.token), span));
-    paragraph.tabIndex = 0;
-    paragraph.setAttribute("role", "group");
-    paragraph.setAttribute("aria-label", `${name}: arrow keys choose a word`);
-    paragraph.dataset.side = side;
-    paragraph.addEventListener("click", (event) => chooseInText(page, side, event));
-    paragraph.addEventListener("keydown", (event) => moveInText(page, side, event));
-    paragraph.addEventListener("pointermove", (event) => hoverText(page, side, event));
-    paragraph.addEventListener("pointerleave", () => page.hover(null));
+    for (const [text, token] of entry[side].parts) {
+      const span = token === null ? text : make("span", { text, "data-token": token });
+      paragraph.append(span);
+      if (token !== null) page.spans[side].set(token, span);
+    }
     return entry.cross ? make("div", {}, make("h3", { text: name }), paragraph) : paragraph;
   });
   if (!entry.cross) page.spans.columns = page.spans.rows;

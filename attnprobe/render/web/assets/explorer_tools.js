@@ -158,6 +158,7 @@ function exportShape(page, what) {
 async function exportAs(page, what, kind) {
   const name = `attention-${page.title().replace(/[^A-Za-z0-9]+/g, "-")}-${what}.${kind}`;
   if (kind === "csv") return save(name, new Blob([csvText(page)], { type: "text/csv" }));
+  if (what in LATE) await drawLate(page, what);
   const svg = exportShape(page, what);
   if (!svg) return;
   const text = svgText(page, svg);
