@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from attnprobe.render.web.html import style_sheet
+from attnprobe.render.web.report import ReportCase, ReportPage, cases_section
 from tests.support.pages import OpenPage, look_faults
 from tests.support.report_pages import details, shown_cases
 
@@ -122,3 +124,32 @@ def test_the_report_is_readable_on_a_phone_and_in_the_dark(
 ) -> None:
     page = open_page(report)
     assert look_faults(page, part=".attn-report") == []
+
+
+def test_a_filter_touches_the_styles_of_what_is_in_sight_alone(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    """The cases stand in rooms of fifty; the browser skips a room that is out of sight."""
+    cases = tuple(
+        ReportCase(f"case-{n}", f"c{n}", "s", "m", "x:1", "passed", "a → b", f"weight {n}", "text")
+        for n in range(400)
+    )
+    section = cases_section(ReportPage("", "", (), (), (), cases))
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><title>t</title>{style_sheet()}{section}", encoding="utf-8")
+    page = open_page(file)
+    rooms = page.locator(".attn-some")
+    assert rooms.count() == 8
+    drawn = """rooms => rooms.map(room => [...room.children].filter(
+      row => row.checkVisibility({ contentVisibilityAuto: true })).length)"""
+    assert rooms.evaluate_all(drawn)[3:] == [0] * 5
+    page.locator("input[type=search]").fill("c3")  # c3, c30 to c39, c300 to c399
+    assert page.locator(".attn-filter output").inner_text() == "111 of 400 cases"
+    kept = """rooms => rooms.map(room =>
+      room.hidden ? 0 : room.querySelectorAll('details:not([hidden])').length)"""
+    assert rooms.evaluate_all(kept) == [11, 0, 0, 0, 0, 0, 50, 50]
+    page.locator("input[type=search]").fill("")
+    assert rooms.evaluate_all(kept) == [50] * 8
+    last = page.locator(".attn-case").last
+    last.locator("summary").click()
+    assert last.get_attribute("open") is not None

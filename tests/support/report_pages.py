@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from attnprobe.render.web.report import unpack_html
+from attnprobe.render.web.report import BETWEEN, unpack_html
 
 _PACKED = re.compile(r'<script type="text/plain">([^<]*)</script>')
+_PLACE = re.compile(r'<div class="attn-body" data-place="(\d+)">')
 _NAME = re.compile(r"<summary>.*?<b>(.*?)</b>", re.DOTALL)
 _START = re.compile(
     r'<details class="attn-case" id="([^"]*)".*?data-state="(\w+)"( open)?>', re.DOTALL
@@ -64,13 +65,16 @@ def shown_cases(path: str = "report.html") -> dict[str, ShownCase]:
         line, _, details = content.partition("</summary>")
         name = _NAME.match(content.lstrip())
         assert name is not None
-        packed = _PACKED.search(details)
+        place = _PLACE.search(details)
+        packed = _PACKED.search(section, start.end()) if place else None
         found[unescape(name[1])] = ShownCase(
             anchor=start[1],
             state=start[2],
             opened=bool(start[3]),
             line=line,
-            details=str(unpack_html(packed[1])) if packed else details,
+            details=unpack_html(packed[1]).split(BETWEEN)[int(place[1])]
+            if packed and place
+            else details,
             needs_script=packed is not None,
         )
     return found

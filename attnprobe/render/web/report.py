@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -26,6 +26,10 @@ STATES: Mapping[State, tuple[str, str]] = {
 }
 FAILING = ("failed", "error")
 _SCRIPTS = ("maps", "report")
+# Stands between the details that are packed together; all text of users is free of it.
+BETWEEN = "\0"
+# Cases in a group, and groups in a room, which the browser draws only where it is in sight.
+_GROUP, _ROOM = 10, 5
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,22 @@ class ReportPage:
     hint: str = ""
 
 
-def pack_html(html: Markup) -> str:
+class CaseGroup(NamedTuple):
+    """Cases whose details are packed together, which takes a third less than each alone.
+
+    Attributes:
+        packed: the details, joined by `BETWEEN`; empty if none are packed.
+        places: which of these are a case's, by its anchor.
+    """
+
+    cases: Sequence[ReportCase]
+    packed: str
+    places: Mapping[str, int]
+
+
+def pack_html(html: str) -> str:
     """HTML as base64 of its deflated bytes, which the script of the report unpacks."""
-    return base64.b64encode(zlib.compress(str(html).encode(), 6)).decode()
+    return base64.b64encode(zlib.compress(html.encode(), 6)).decode()
 
 
 def unpack_html(packed: str) -> Markup:
@@ -160,6 +177,11 @@ def cases_section(page: ReportPage, *, opened: bool = False) -> Markup:
         for case in page.cases
         if (case.fails or opened) and case.body
     }
+    groups = [
+        _group(page.cases[start : start + _GROUP], bodies)
+        for start in range(0, len(page.cases), _GROUP)
+    ]
+    rooms = [groups[start : start + _ROOM] for start in range(0, len(groups), _ROOM)]
     suites = list(dict.fromkeys(case.suite for case in page.cases))
     models = list(dict.fromkeys(case.model for case in page.cases))
     states = {
@@ -167,7 +189,13 @@ def cases_section(page: ReportPage, *, opened: bool = False) -> Markup:
         for state in STATES
     }
     element = script(*_SCRIPTS).element
-    return report_piece("cases", page, bodies, suites, models, states, element)
+    return report_piece("cases", rooms, bodies, suites, models, states, element)
+
+
+def _group(cases: Sequence[ReportCase], opened: Collection[str]) -> CaseGroup:
+    folded = [case for case in cases if case.body and case.anchor not in opened]
+    packed = pack_html(BETWEEN.join(unpack_html(case.body) for case in folded)) if folded else ""
+    return CaseGroup(cases, packed, {case.anchor: at for at, case in enumerate(folded)})
 
 
 def details_page(case: ReportCase) -> str:

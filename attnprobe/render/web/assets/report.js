@@ -5,15 +5,26 @@ const reportCases = document.getElementById("report-cases");
 
 /** Inserts the packed details of a case when it is opened for the first time. */
 async function fillCase(details) {
-  const packed = details.querySelector(":scope > .attn-body > script");
-  if (!packed) return;
-  const holder = packed.parentElement;
-  packed.remove();
-  const bytes = await inflate(packed.textContent);
+  const holder = details.querySelector(":scope > .attn-body[data-place]");
+  if (!holder) return;
+  const { place } = holder.dataset;
+  delete holder.dataset.place;
   const template = document.createElement("template");
-  template.innerHTML = new TextDecoder().decode(bytes);
+  template.innerHTML = (await groupOf(details))[place];
   prepareMaps(template.content);
   holder.replaceWith(template.content);
+}
+
+const groups = new WeakMap();
+
+/** The details that are packed with those of a case: the first script after it has them. */
+function groupOf(details) {
+  let script = details;
+  while (!script.matches("script")) script = script.nextElementSibling;
+  if (!groups.has(script)) {
+    groups.set(script, inflate(script.textContent).then((bytes) => new TextDecoder().decode(bytes).split("\0")));
+  }
+  return groups.get(script);
 }
 
 /** Gives each map a place in the order of the keyboard, a line that reads a cell, and a switch. */
@@ -127,6 +138,7 @@ function filterCases(form, entries) {
   const model = form.elements.model?.value ?? "";
   const boxes = [...form.querySelectorAll("input[name=state]")];
   const states = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
+  const rooms = new Map();
   let shown = 0;
   for (const entry of entries) {
     const wanted =
@@ -137,15 +149,19 @@ function filterCases(form, entries) {
     if (entry.shown !== wanted) entry.details.hidden = !wanted;
     entry.shown = wanted;
     shown += wanted;
+    if (wanted) rooms.set(entry.room, (rooms.get(entry.room) ?? 0) + (entry.details.open ? 700 : 46));
+  }
+  for (const room of reportCases.querySelectorAll(".attn-some")) {
+    room.hidden = !rooms.has(room);
+    room.style.containIntrinsicHeight = `${rooms.get(room) ?? 0}px`;
   }
   form.querySelector("output").textContent = `${shown} of ${entries.length} cases`;
 }
 
-/** What the search looks through; packed details are no part of it. */
+/** What the search looks through: the line of a case, its place, its sentences. */
 function textOf(details) {
-  const clone = details.cloneNode(true);
-  clone.querySelectorAll("script, table").forEach((element) => element.remove());
-  return clone.textContent.toLowerCase();
+  const parts = details.querySelectorAll("summary, .attn-muted, .attn-text, .attn-sentence");
+  return [...parts].map((part) => part.textContent).join(" ").toLowerCase();
 }
 
 function startFilter() {
@@ -154,6 +170,7 @@ function startFilter() {
   const entries = all.map((details) => ({
     ...details.dataset,
     details,
+    room: details.parentElement,
     text: textOf(details),
     shown: true,
   }));
