@@ -7,8 +7,9 @@ until it returns.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -52,13 +53,21 @@ def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
         network.train(False)
         for config, _ in before:
             config._attn_implementation_internal = implementation
-        with torch.inference_mode(), preserved(network, configurations(network)):
+        with torch.inference_mode(), _uncompiled(), preserved(network, configurations(network)):
             yield
     finally:
         for config, former in before:
             config._attn_implementation_internal = former
         for module in training:
             module.training = True
+
+
+def _uncompiled() -> AbstractContextManager[None]:
+    """Runs compiled networks as they were: a watched forward would be compiled for every text."""
+    if "torch._dynamo" not in sys.modules:  # which is slow to import, and compiles all networks
+        return nullcontext()
+    forced: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return forced
 
 
 def accepted_inputs(network: PreTrainedModel) -> frozenset[str]:

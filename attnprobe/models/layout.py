@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import SITES, Site, SiteName
@@ -39,9 +40,11 @@ class Layout:
     reason: str = ""
 
 
-def _is_causal(weights: Tensor) -> bool:
-    # NaN says nothing here; `check_rows` refuses it.
-    return not bool(weights.nan_to_num().triu(1).any())
+def _is_causal(network: PreTrainedModel, weights: Tensor) -> bool:
+    if not bool(weights.isfinite().all()):
+        # `check_rows` refuses NaN, and names the site that the network's kind has.
+        return network.config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return not bool(weights.triu(1).any())
 
 
 def find_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layout:
@@ -73,7 +76,7 @@ def find_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Layou
         part = f" its {missing[0]} attention" if seen else ""
         reason = f"{type(network).__name__} does not dispatch{part} through AttentionInterface"
         return _eager_layout(network, inputs, reason)
-    if target is None and all(_is_causal(traced.weights) for traced in seen):
+    if target is None and all(_is_causal(network, traced.weights) for traced in seen):
         found = {"decoder": seen}
     sites: dict[SiteName, Site] = {}
     calls: dict[tuple[SiteName, int], Call] = {}
@@ -90,9 +93,12 @@ def _site(network: PreTrainedModel, name: SiteName, layers: Mapping[int, Traced]
     """The site that these layers make up.
 
     Raises:
+        ModelError: a sliding window of no token.
         MeasureError: weights that are no distribution, such as NaN.
     """
-    causal = name != "cross" and all(_is_causal(layer.weights) for layer in layers.values())
+    causal = name != "cross" and all(
+        _is_causal(network, layer.weights) for layer in layers.values()
+    )
     windows: dict[int, int] = {}
     for number, layer in layers.items():
         check_rows(name, number, layer.weights, layer.sink)
@@ -161,7 +167,9 @@ def _eager_layout(network: PreTrainedModel, inputs: Mapping[str, Tensor], reason
             f"{type(network).__name__} cannot return its attention weights: {error}. The fast "
             f"path is closed too: {reason}"
         ) from error
-    if not is_encoder_decoder(network) and all(map(_is_causal, found["encoder"])):
+    if not is_encoder_decoder(network) and all(
+        _is_causal(network, layer) for layer in found["encoder"]
+    ):
         found = {"decoder": found["encoder"]}
     depth = getattr(network.config.get_text_config(), "num_hidden_layers", None)
     if len(found) == 1 and depth is not None and depth != len(next(iter(found.values()))):
@@ -189,6 +197,9 @@ def window_of(network: PreTrainedModel, layer: int, causal: bool, given: int | N
     Args:
         given: the window that the layer handed to its attention; without it the configuration
             decides.
+
+    Raises:
+        ModelError: a window of no token.
     """
     # As a plain table: attributes of some configurations raise where layers differ.
     config = network.config.get_text_config().to_dict()
@@ -203,6 +214,11 @@ def window_of(network: PreTrainedModel, layer: int, causal: bool, given: int | N
             found = config.get(kinds) or ()
             if layer < len(found):
                 window = size if found[layer] == local else None
+    if window is not None and window < 1:
+        raise ModelError(
+            f"{type(network).__name__} has a sliding window of {window} tokens in layer {layer}, "
+            "so no row sees a token; mend its configuration (sliding_window: null for none)"
+        )
     # transformers counts the row itself where rows look back, and not where they look both ways;
     # ModernBERT's layers have added it themselves.
     return window + 1 if window is not None and not causal and window == common else window

@@ -46,7 +46,7 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def load(
-    ref: str,
+    ref: str | os.PathLike[str],
     *,
     name: str | None = None,
     tokenizer: str | None = None,
@@ -102,8 +102,18 @@ def load(
     return load_model(ref, options, name=name)
 
 
-def load_model(ref: str, options: LoadOptions, *, name: str | None = None) -> Model:
+def load_model(
+    ref: str | os.PathLike[str], options: LoadOptions, *, name: str | None = None
+) -> Model:
     """The same as `load`, with its options as one value."""
+    if isinstance(ref, os.PathLike):
+        ref = os.fspath(ref)
+    if not isinstance(ref, str):
+        raise ModelError(
+            f"attnprobe.load takes a reference, such as a folder or a hub id, and got a "
+            f"{type(ref).__name__}; of a network in memory, attnprobe.models.Model.of(network, "
+            "tokenizer, name=...) makes a model"
+        )
     if options.dtype not in DTYPES:
         raise ModelError(f"unknown dtype {options.dtype!r}; {did_you_mean(options.dtype, DTYPES)}")
     device = _device(options.device)

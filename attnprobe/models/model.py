@@ -29,6 +29,7 @@ from attnprobe.models.forward import (
     segment_count,
     site_masks,
 )
+from attnprobe.models.handed_over import network_sha256, unwrapped
 from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.memory import (
@@ -191,7 +192,7 @@ class Model:
     @classmethod
     def of(
         cls,
-        network: PreTrainedModel,
+        network: Any,
         tokenizer: Any,
         *,
         name: str,
@@ -206,16 +207,22 @@ class Model:
         The tokenizer is copied, since truncation and padding are switched off here.
 
         Args:
+            network: of transformers, also inside of `torch.compile`, `DataParallel`, a pipeline or
+                a SentenceTransformer.
             load_head: builds the network as a given class of transformers with a language-model
                 head, where `network` has none.
             source_language, target_language: of samples that name none, for a multilingual
                 tokenizer; by default those that the tokenizer names.
+
+        Raises:
+            ModelError: what is handed over holds no network that can be measured.
         """
+        network = unwrapped(network)
         return cls(
             network,
             copy.deepcopy(tokenizer),
             name=name,
-            origin=Origin(name, _network_sha256(network), _tokenizer_sha256(tokenizer)),
+            origin=Origin(name, network_sha256(network), _tokenizer_sha256(tokenizer)),
             options=LoadOptions(
                 batch_tokens=batch_tokens,
                 check=check,
@@ -583,14 +590,6 @@ def _max_tokens(network: PreTrainedModel, tokenizer: Any) -> int | None:
     if not isinstance(limit, int) or limit <= 0:
         return None
     return min(limit - position_offset(network), int(tokenizer.model_max_length))
-
-
-def _network_sha256(network: PreTrainedModel) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        raw = tensor.detach().cpu().reshape(-1).view(torch.uint8)
-        digest.update(name.encode() + b"\0" + raw.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _tokenizer_sha256(tokenizer: Any) -> str:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.needs import Need
+from attnprobe.core.printing import clip
 from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Encoding, Sample
+from attnprobe.words.show import quoted
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def check_need(need: Need, encoding: Encoding) -> None:
     length = len(encoding.queries(need.site))
     for row in need.rows:
         if not 0 <= row < length:
-            raise SelectorError(f"no token {row}; {encoding.sample.text!r} has 0 to {length - 1}")
+            text = quoted(clip(encoding.sample.text[:200], 60))
+            raise SelectorError(f"no token {row}; {text} has 0 to {length - 1}")
     if not need.layers or not need.rows:
         raise SelectorError("a need without layers or without rows reads nothing")
 

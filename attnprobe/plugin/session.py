@@ -298,7 +298,13 @@ class Session:
                     "source_language= and target_language= to attnprobe.load there"
                 )
         elif made is not None:
-            network, tokenizer = made
+            try:
+                network, tokenizer = made
+            except (TypeError, ValueError):
+                raise ModelError(
+                    f"pytest_attn_load_model returned a {type(made).__name__} for {name}; return a "
+                    "network and its tokenizer, or what attnprobe.load returns"
+                ) from None
             model = Model.of(
                 network, tokenizer, name=name, source_language=source, target_language=target
             )

@@ -139,6 +139,22 @@ def test_the_hook_may_give_network_and_tokenizer(
     assert (model.name, model.architecture) == ("named", "BertModel")
 
 
+@pytest.mark.parametrize(("made", "kind"), [(3, "int"), ("junk", "str"), ([1, 2, 3], "list")])
+def test_a_hook_that_gives_neither_names_what_it_gave(
+    probe: Run, write_cases: Write, made: Any, kind: str
+) -> None:
+    class Junk:
+        def pytest_attn_load_model(self) -> Any:
+            return made
+
+    write_cases(BOTH)
+    result = probe(plugin=Junk())
+    result.assert_outcomes(errors=2)
+    told = f"pytest_attn_load_model returned a {kind} for tiny; return a network and its tokenizer"
+    assert f"{told}, or what attnprobe.load returns" in str(result.stdout).replace("\n", " ")
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 # Options
 
 

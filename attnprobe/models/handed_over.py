@@ -1,0 +1,121 @@
+"""Networks that a program hands over: taken out of what wraps them, or refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from attnprobe.core.errors import ModelError
+
+# The attribute in which a wrapper holds its network: torch.compile, pipelines, data parallelism.
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+}
+# Its modules give the activations of all texts of a batch one scale.
+_DYNAMIC = "torch.ao.nn.quantized.dynamic"
+
+
+def unwrapped(given: Any) -> PreTrainedModel:
+    """The network of transformers inside of `torch.compile`, `DataParallel`, a pipeline, or kin.
+
+    Of a SentenceTransformer it is the network of its first module.
+
+    Raises:
+        ModelError: there is no such network, or its weights cannot be read or do not all count.
+    """
+    inner = _inner(given)
+    while inner is not None:
+        given, inner = inner, _inner(inner)
+    kind = type(given).__name__
+    if isinstance(given, str | PathLike):
+        raise ModelError(
+            f"{str(given)!r} is a reference, not a network: load it with attnprobe.load"
+        )
+    if hasattr(given, "merge_and_unload") or kind.startswith("Peft"):
+        raise ModelError(
+            f"a {kind} keeps an adapter beside the network; hand over what its merge_and_unload() "
+            "returns"
+        )
+    if not isinstance(given, PreTrainedModel):
+        raise ModelError(
+            f"a {kind} is no network of transformers; hand over a PreTrainedModel, such as "
+            "AutoModel.from_pretrained returns"
+        )
+    _check_weights(given)
+    return given
+
+
+def _inner(given: Any) -> Any:
+    """What a wrapper holds; None where it is none."""
+    for kind in type(given).__mro__:
+        if kind.__name__ in _WRAPPERS:
+            return getattr(given, _WRAPPERS[kind.__name__], None)
+    if isinstance(given, nn.Sequential) and len(given):
+        return getattr(given[0], "auto_model", None)  # a SentenceTransformer, or a CrossEncoder
+    if not isinstance(given, nn.Module):
+        # A pipeline, or a CrossEncoder of older versions.
+        model = getattr(given, "model", None)
+        return model if isinstance(model, nn.Module) else None
+    return None
+
+
+def _check_weights(network: PreTrainedModel) -> None:
+    """Raises ModelError where weights are not in memory, or depend on the texts of a batch."""
+    kind = type(network).__name__
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(
+                f"{kind} is offloaded, or its weights were never loaded: {name} is on the meta "
+                "device; load the whole network into memory, without device_map"
+            )
+    for name, module in network.named_modules():
+        if _quantises_activations(module):
+            raise ModelError(
+                f"{kind} quantises its activations while it runs (int8 of torch.ao or torchao, in "
+                f"{name}), so the attention on a text depends on the texts beside it and on the "
+                "last bit of a sum; hand over the network before quantisation, or one whose "
+                "weights alone are quantised"
+            )
+
+
+def _quantises_activations(module: nn.Module) -> bool:
+    """Whether a module of torch.ao, or weights of torchao, scale activations by what they see."""
+    return type(module).__module__.startswith(_DYNAMIC) or any(
+        getattr(weight, "act_quant_kwargs", None) is not None
+        for weight in module.parameters(recurse=False)
+    )
+
+
+def network_sha256(network: nn.Module) -> str:
+    """SHA-256 of the names and values of a network's state."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + b"\0")
+        for part in _parts(value):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """The bytes of an entry of a state; of quantised weights, those of all tensors they pack."""
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _parts(part)
+    elif not isinstance(value, Tensor):
+        yield repr(value).encode()
+    elif hasattr(value, "__tensor_flatten__"):
+        names, context = value.__tensor_flatten__()
+        yield repr((names, context)).encode()
+        for name in names:
+            yield from _parts(getattr(value, name))
+    else:
+        plain = value.dequantize() if value.is_quantized else value
+        yield plain.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
