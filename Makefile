@@ -5,10 +5,10 @@ BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## install everything into .venv (the other targets do this by themselves)
 
@@ -34,6 +34,9 @@ test: style browser  ## run the linters and all tests, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(ARGS); status=$$?; \
 	wait $$mypy || { cat $$found; status=1; }; \
 	rm -f $$found; exit $$status
+
+gate-trial: $(READY)  ## try every way to lose a check on the gate of a damaged model
+	@ATTNPROBE_ALL_WAYS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/gate/test_trial.py $(ARGS)
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md
