@@ -597,6 +597,7 @@ class Attention:
         heads: Sequence[str] = (),
         sites: Literal["own", "all"] = "all",
         marks: Sequence[Mark] = (),
+        top_keys: int | None = None,
     ) -> str:
         """The explorer of this text: one HTML page with the maps of all heads, without network.
 
@@ -605,14 +606,20 @@ class Attention:
             heads: the heads to keep at this site, as in a case file; all of them by default.
             sites: whether the page also has the other sites of the model that this sample reaches.
             marks: verdicts to show on the maps.
+            top_keys: how many of the strongest keys of each row the page keeps, for a smaller
+                file; all by default. The page says what it drops of each row.
 
         Raises:
             AttnprobeError: the file cannot be written.
+            ValueError: `top_keys` is below 1.
         """
         from attnprobe.render.web.explorer import explorer_page
         from attnprobe.results.files import write_bytes
 
-        page = explorer_page(self.maps(heads=heads, sites=sites), marks=marks)
+        if top_keys is not None and top_keys < 1:
+            raise ValueError(f"top_keys is {top_keys}, but a row keeps at least 1 key")
+        maps = self.maps(heads=heads, sites=sites)
+        page = explorer_page(maps, marks=marks, top_keys=top_keys)
         if path is not None:
             write_bytes(Path(path), page.encode("utf-8", "backslashreplace"))
         return page

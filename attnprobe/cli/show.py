@@ -113,6 +113,14 @@ def show(
             help="Keep special tokens, or leave them out and scale each row to sum to 1.",
         ),
     ] = True,
+    top_keys: Annotated[
+        int | None,
+        typer.Option(
+            "--top-keys",
+            min=1,
+            help="Keep this many of the strongest keys of each row, for a smaller page.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -130,6 +138,8 @@ def show(
     chosen = heads or []
     patterns = patterns or bool(only or sort) or (not chosen and output is None)
     _check(chosen, only or [], top=top, output=output)
+    if top_keys and (output is None or output.suffix != ".html"):
+        raise AttnprobeError("--top-keys makes a page smaller: add --output page.html")
     _check_text("the text", text)
     for option, written in (("--text-pair", text_pair), ("--target", target)):
         if written is not None:
@@ -159,7 +169,7 @@ def show(
         print_table(_target_table(selector, found, count, attention.site))
     if output is not None:
         if output.suffix == ".html":
-            attention.page(output, heads=chosen)
+            attention.page(output, heads=chosen, top_keys=top_keys)
         else:
             write_bytes(output, _draw(attention, chosen[0], output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)

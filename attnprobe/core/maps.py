@@ -85,8 +85,9 @@ class SiteMaps:
         windows: the sliding window of each layer that has one.
         key_heads: number of key-value heads that the query heads of a layer share, if known.
         layers: consumed once, one layer after the other, since all of them may not fit in memory.
-        edges: what each layer hands on, `[layers, target, source]`, for rollout; None for none.
-        no_flow: why there is no rollout.
+        edges: what each layer hands on, `[layers, target, source]`, for rollout; None where a page
+            computes it from the maps, or has no rollout.
+        no_flow: why there is no rollout; empty where there is one.
     """
 
     name: SiteName

@@ -19,8 +19,10 @@ from attnprobe.rules.statistics import distance, entropy
 from attnprobe.words.naming import selector_values
 from attnprobe.words.positions import Group, groups
 
-# Beyond this many tokens there is no rollout: as a drawing it could not be read.
-MOST_FLOW = 128
+# Up to this many tokens a page has what each layer hands on; beyond, it computes that from the maps
+# of all heads, up to the second number.
+MOST_EDGES = 128
+MOST_FLOW = 2048
 # Naming patterns takes some tenths of a second for a map of this many tokens.
 MOST_PATTERNS = 2048
 # The weights that are captured at once: 0.8 GB.
@@ -59,14 +61,9 @@ def site_maps(
     """
     queries, keys = encoding.queries(site.name), encoding.keys(site.name)
     columns = _text_units(keys, causal=site.causal)
-    edges, no_flow = None, f"Rollout is drawn for texts of up to {MOST_FLOW} tokens."
-    if len(queries) <= MOST_FLOW:
-        try:
-            layers = flow_layers(encoding, site)
-        except SelectorError as error:
-            no_flow = str(error)
-        else:
-            edges, no_flow = mixing(collect(layers, True), causal=site.causal), ""
+    edges, no_flow = None, _no_flow(encoding, site, all_heads=kept is None)
+    if not no_flow and len(queries) <= MOST_EDGES:
+        edges = mixing(collect(flow_layers(encoding, site), True), causal=site.causal)
     return SiteMaps(
         name=site.name,
         causal=site.causal,
@@ -78,6 +75,20 @@ def site_maps(
         edges=edges,
         no_flow=no_flow,
     )
+
+
+def _no_flow(encoding: Encoding, site: Site, *, all_heads: bool) -> str:
+    """Why a page has no rollout; empty where it has one."""
+    length = len(encoding.queries(site.name))
+    try:
+        flow_layers(encoding, site)
+    except SelectorError as error:
+        return str(error)
+    if length > MOST_FLOW:
+        return f"Rollout is drawn for texts of up to {MOST_FLOW:,} tokens."
+    if length > MOST_EDGES and not all_heads:
+        return f"Rollout of a text of over {MOST_EDGES} tokens needs all heads on the page."
+    return ""
 
 
 def _layers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from attnprobe.attention import Attention
 from attnprobe.cases.parser import load
@@ -18,6 +20,7 @@ from attnprobe.core.maps import Mark
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.models import Model
+from attnprobe.render.palette import steps_of
 from attnprobe.render.web.compare_page import compare_page
 from attnprobe.render.web.explorer import explorer
 from attnprobe.run.runner import Runner
@@ -260,6 +263,29 @@ def test_the_flow_in_numbers_is_the_rollout(
     assert page.locator("[data-part=flow] svg path").count() > 20
 
 
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_the_flow_of_a_long_text_is_computed_from_its_maps(
+    explore: Any, kind: str, folder: Path, minilm: Model, smollm2: Model
+) -> None:
+    attention = (minilm if kind == "encoder" else smollm2).attention(LONG_TEXT)
+    assert len(attention.tokens) > 128
+    attention.page(folder / f"flow-{kind}.html")
+    page = explore(folder / f"flow-{kind}.html", "from=90")
+    see(page, "flow")
+    page.locator("[data-part=flow] summary").click()
+    rolled = attention.rollout(unit="words")[-1][90]
+    found = page.locator(".attn-reached li").evaluate_all(
+        "all => all.map(({dataset, textContent}) => [dataset.unit, textContent.split(' ').at(-1)])"
+    )
+    shares = np.zeros(len(rolled))
+    for unit, share in found:
+        shares[int(unit)] = float(share)
+    # Computed from maps that are rounded to thousandths.
+    assert np.abs(shares - rolled).max() <= 0.006
+    assert "rounded weights" in page.locator("[data-part=flow]").inner_text()
+    assert page.locator("[data-part=flow] svg path").count() > 20
+
+
 @pytest.mark.parametrize("fragment", ["L3H1,from=5,to=2", "L3H1,L4H4,from=5,to=3"])
 def test_a_copied_case_is_valid_and_passes(
     explore: Any, encoder_page: Path, minilm: Model, tmp_path: Path, fragment: str
@@ -353,6 +379,31 @@ def test_cross_attention_has_both_languages(
     hidden = np.triu(np.ones_like(inner, bool), 1)
     assert (np.isnan(shown) == hidden).all()
     assert np.allclose(shown[~hidden], inner[~hidden], atol=0.00051)
+
+
+def test_a_page_of_the_strongest_keys_says_what_it_drops(
+    explore: Any, minilm: Model, folder: Path
+) -> None:
+    attention = minilm.attention(TEXT)
+    page_text = attention.page(folder / "top.html", top_keys=3)
+    assert len(page_text) < len(attention.page())
+    page = explore(folder / "top.html", "L3H1,unit=pieces,sinks=kept,from=5")
+    weights = attention.weights("L3H1")
+    kept = np.sort(weights, axis=1)[:, -3:]
+    shown = cells(page)
+    assert np.allclose(np.sort(shown, axis=1)[:, -3:], kept, atol=0.00051)
+    assert ((shown > 0).sum(axis=1) <= 3).all()
+    assert f"drops {100 * (1 - kept[5].sum()):.1f} % of the row" in detail(page)
+    dropped = np.concatenate(
+        [1 - np.sort(layer, axis=-1)[..., -3:].sum(-1).ravel() for layer in all_layers(minilm)]
+    )
+    said = page.locator(".attn-rounding").inner_text()
+    assert f"drops {100 * dropped.mean():.1f} % of a row on average" in said
+    assert f"at most {100 * dropped.max():.1f} %." in said
+
+
+def all_layers(model: Model) -> list[Floats]:
+    return list(eager_weights(model, Sample(TEXT), "encoder").values())
 
 
 def test_what_is_seen_can_be_saved(
@@ -483,6 +534,19 @@ def test_two_models_are_shown_in_turn_and_as_a_difference(
     press(page, "model", "B − A")
     settle(page)
     assert np.allclose(cells(page), now - before, atol=0.0062)
+    # The small picture of the head: a pixel for each pair of tokens, in the colour of its change.
+    url = page.locator(".attn-picture").first.evaluate("it => getComputedStyle(it).backgroundImage")
+    image = imread(io.BytesIO(base64.b64decode(url.split("base64,")[1].rstrip('")'))))
+    picture = np.rint(image[3 * 13 : 4 * 13, 13 : 2 * 13, :3] * 255).astype(int)
+    steps = [f"n{step}" for step in range(16, 0, -1)] + ["m0"]
+    steps += [f"p{step}" for step in range(1, 17)]
+    colours = np.array([list(bytes.fromhex(steps_of("light")[name][1:])) for name in steps])
+    drawn = np.abs(picture[:, :, None] - colours).sum(-1).argmin(-1) - 16
+    change = attention.weights("L3H10") - attention.weights("L3H1")
+    exact = 16 * np.clip(change / np.abs(change[:, 1:-1]).max(), -1, 1)
+    assert np.abs(drawn - exact).max() <= 1
+    assert drawn.min() < -3
+    assert drawn.max() > 3
     see(page, "case")
     assert "one model" in page.locator("[data-part=case]").inner_text()
     signs = page.locator("[data-part=map] td").evaluate_all(

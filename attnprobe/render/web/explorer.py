@@ -18,7 +18,13 @@ from attnprobe.core.maps import HeadFigures, Mark, ModelMaps, SiteMaps, TextUnit
 from attnprobe.core.printing import as_label
 from attnprobe.core.texts import Sample
 from attnprobe.render.web.html import fill, piece
-from attnprobe.render.web.maps import pack_fixed, pack_layer, sentence_parts, unpacked
+from attnprobe.render.web.maps import (
+    pack_fixed,
+    pack_layer,
+    sentence_parts,
+    strongest_keys,
+    unpacked,
+)
 from attnprobe.render.web.scripts import Script, data_element, script
 from attnprobe.render.web.thumbnails import sheet, theme_palette
 
@@ -26,6 +32,7 @@ _SCRIPTS = (
     "maps",
     "explorer_table",
     "explorer_data",
+    "explorer_rollout",
     "explorer_overview",
     "explorer_text",
     "explorer_maps",
@@ -34,6 +41,7 @@ _SCRIPTS = (
     "explorer",
 )
 _THUMBNAIL = 64
+_NEEDS_ALL = "Rollout of this text needs all weights; this page keeps the strongest keys."
 # Beyond this many cells of a map, its weights are packed in 8 bits.
 _MOST_EXACT = 1024 * 1024
 _LEAST_SCALE = 0.001
@@ -48,13 +56,16 @@ class Explorer(NamedTuple):
     script: Script
 
 
-def explorer_page(shown: ModelMaps, *, marks: Sequence[Mark] = ()) -> str:
+def explorer_page(
+    shown: ModelMaps, *, marks: Sequence[Mark] = (), top_keys: int | None = None
+) -> str:
     """The page of one model on one text, a complete HTML document.
 
     Args:
         marks: verdicts that the page can show.
+        top_keys: how many of the strongest keys of each row are kept; all by default.
     """
-    found = explorer([(shown,)], marks=marks)
+    found = explorer([(shown,)], marks=marks, top_keys=top_keys)
     return fill(
         "explorer.html",
         title=f"{shown.model}: attention",
@@ -69,6 +80,7 @@ def explorer(
     *,
     labels: Sequence[str] = (),
     marks: Sequence[Mark] = (),
+    top_keys: int | None = None,
 ) -> Explorer:
     """The explorer of some texts, each with the maps of one model or of two.
 
@@ -77,7 +89,7 @@ def explorer(
     Args:
         labels: a name of each text, needed for several.
     """
-    packer = _Packer()
+    packer = _Packer(top_keys)
     entries = [
         entry
         for number, models in enumerate(samples)
@@ -108,7 +120,8 @@ def _drawn_first(entry: Mapping[str, Any]) -> tuple[str, str]:
 class _Packer:
     """Packs maps into elements with ids that no other element of the page has."""
 
-    def __init__(self) -> None:
+    def __init__(self, top_keys: int | None) -> None:
+        self.top_keys = top_keys
         self.blocks: dict[str, Markup] = {}
 
     def entries(self, models: Sequence[ModelMaps], label: str) -> list[dict[str, Any]]:
@@ -146,11 +159,18 @@ class _Packer:
         figures: list[HeadFigures] = []
         thumbnails: list[Floats] = []
         blocks: list[str] = []
+        shares: list[Floats] = []
         worst = np.zeros(2)
         bits = 8 if len(site.rows.tokens) * len(site.columns.tokens) > _MOST_EXACT else 16
         for layer in site.layers:
-            blocks.append(self._block(pack_layer(layer.weights, causal=site.causal, bits=bits)))
-            worst = np.maximum(worst, _rounding(layer.weights, bits))
+            weights, dropped = layer.weights, None
+            if self.top_keys is not None:
+                weights = strongest_keys(layer.weights, self.top_keys)
+                dropped = (layer.weights - weights).sum(axis=-1)
+                shares.append(dropped.ravel())
+            packed = pack_layer(weights, causal=site.causal, bits=bits, dropped=dropped)
+            blocks.append(self._block(packed))
+            worst = np.maximum(worst, _rounding(weights, bits))
             thumbnails += [_thumbnail(map_, site.columns.sinks) for map_ in layer.weights]
             figures += layer.figures
             heads += [(layer.layer, head) for head in layer.heads]
@@ -159,10 +179,22 @@ class _Packer:
             "blocks": blocks,
             "bits": bits,
             "worst": [float(f"{value:.2g}") for value in worst],
+            "dropped": self._dropped(shares),
             "pictures": self._pictures(thumbnails, max(head for _, head in heads) + 1),
             "figures": [_plain(figure) for figure in figures],
             "flow": None if site.edges is None else self._block(pack_fixed(site.edges)),
-            "noFlow": site.no_flow,
+            "noFlow": site.no_flow or (_NEEDS_ALL if self.top_keys and site.edges is None else ""),
+        }
+
+    def _dropped(self, shares: Sequence[Floats]) -> dict[str, Any] | None:
+        """The share of a row that is left out, 0 to 1: the mean over all rows, and the largest."""
+        if self.top_keys is None:
+            return None
+        rows = np.concatenate(shares)
+        return {
+            "keys": self.top_keys,
+            "mean": round(float(rows.mean()), 6),
+            "most": round(float(rows.max()), 6),
         }
 
     def _pictures(self, thumbnails: Sequence[Floats], columns: int) -> dict[str, Any]:

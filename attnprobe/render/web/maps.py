@@ -230,7 +230,20 @@ def _span(
     return f'<span class="{" ".join(classes)}">{text}</span>'
 
 
-def pack_layer(weights: Floats, *, causal: bool, bits: int) -> str:
+def strongest_keys(weights: Floats, count: int) -> Floats:
+    """The weights of the strongest keys of each row, and 0 for the others.
+
+    Args:
+        weights: `[heads, target, source]`.
+    """
+    if count >= weights.shape[-1]:
+        return weights
+    least = np.partition(weights, -count, axis=-1)[..., -count, None]
+    kept: Floats = np.where(weights >= least, weights, np.float32(0))
+    return kept
+
+
+def pack_layer(weights: Floats, *, causal: bool, bits: int, dropped: Floats | None = None) -> str:
     """The weights of a layer's heads, packed: 16 bits hold thousandths, 8 bits hold 255ths.
 
     What the mask hides is packed as 0. Of a causal map only the lower triangle is packed, column
@@ -238,12 +251,16 @@ def pack_layer(weights: Floats, *, causal: bool, bits: int) -> str:
 
     Args:
         weights: `[heads, target, source]`.
+        dropped: what each row lacks, `[heads, target]`; packed behind the weights.
     """
-    numbers = np.rint(weights * (1000 if bits == 16 else 255)).astype(np.uint16)
+    steps = 1000 if bits == 16 else 255
+    numbers = np.rint(weights * steps).astype(np.uint16)
     if causal:
         columns = numbers.transpose(0, 2, 1)
         numbers = columns[:, *np.triu_indices(columns.shape[-1])]
     numbers = numbers.ravel()
+    if dropped is not None:
+        numbers = np.concatenate([numbers, np.rint(dropped.ravel() * steps).astype(np.uint16)])
     if bits == 8:
         return _deflate(numbers.astype(np.uint8), level=6)
     return _deflate(np.concatenate([numbers >> 8, numbers & 0xFF]).astype(np.uint8), level=6)

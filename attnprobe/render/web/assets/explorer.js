@@ -140,9 +140,20 @@ function openEntry(page) {
   page.maps = page.entry.maps[page.state.model === "change" ? 1 : page.state.model];
   const [worst, worstSum] = page.maps.worst;
   page.parts.error.textContent = `Weights are rounded to ${page.maps.bits === 8 ? "255ths" : "thousandths"}: ` +
-    `on this page a weight is off by at most ${worst}, the sum of a row by at most ${worstSum}.`;
+    `on this page a weight is off by at most ${worst}, the sum of a row by at most ${worstSum}.${describeDropped(page.maps)}`;
   drawControls(page);
   drawMarks(page);
+}
+
+/** What a page with the strongest keys alone leaves out. */
+function describeDropped({ dropped }) {
+  if (!dropped) return "";
+  return ` It keeps the ${dropped.keys} strongest keys of each row and drops ${percent(dropped.mean)} of a row on average, ` +
+    `at most ${percent(dropped.most)}.`;
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
 }
 
 /** Another text or site: heads of the same name stay locked, words do not stay chosen. */
@@ -333,13 +344,14 @@ function describeChosen(page) {
   let { from, to } = page.pointed ?? state;
   if (hovered) [from, to] = hovered.end === "from" ? [hovered.unit, null] : [null, hovered.unit];
   const name = (side, unit) => make("bdi", { class: "attn-word", text: entry[side][state.unit][unit].label });
-  const number = (value) => make("b", { text: Number.isNaN(value) ? "hidden by the mask or left out" : (value / 1000).toFixed(3).replace("-", "−") });
+  const number = (value) => make("b", { text: Number.isNaN(value) ? "hidden by the mask or left out" : !value && page.maps.dropped ? "0 or dropped" : (value / 1000).toFixed(3).replace("-", "−") });
   const line = [];
   if (from !== null && to !== null) line.push(name("rows", from), " → ", name("columns", to), ": ", number(reader.row(from)[to]), ` by ${titleOf(page)}. `);
   if (from !== null) {
     const row = reader.row(from);
     if (to === null) line.push(...strongest(name, "columns", row, [name("rows", from), " attends to "]));
     line.push(`The shown weights of the row sum to ${sumOf(row)}.`);
+    if (page.maps.dropped && !reader.signed) line.push(` This page drops ${percent(reader.dropped(from) / 1000)} of the row.`);
   } else if (to !== null) {
     line.push(...strongest(name, "rows", reader.column(to), [name("columns", to), " is attended to by "]));
   }

@@ -97,6 +97,12 @@ function weightAt(layer, place, row, column) {
   return layer.numbers[place * layer.size + at] * layer.factor;
 }
 
+/** What a row of a page with the strongest keys alone leaves out, in thousandths; it stands last. */
+function droppedAt(layer, place, row) {
+  const heads = layer.numbers.length / (layer.size + layer.rows);
+  return layer.numbers[heads * layer.size + place * layer.rows + row] * layer.factor;
+}
+
 /** The layers and places of some heads: what a reader reads. */
 async function sourcesOf(entry, maps, heads) {
   return Promise.all(
@@ -125,6 +131,14 @@ function makeReader(entry, sources, { unit, sinks }) {
         for (const target of rows[row].at) {
           for (const source of columns[column].at) total += weightAt(layer, place, target, source);
         }
+      }
+      return total / (sources.length * rows[row].at.length);
+    },
+    /** The share of a row on keys that the page does not have, in thousandths. */
+    dropped(row) {
+      let total = 0;
+      for (const { layer, place } of sources) {
+        for (const target of rows[row].at) total += droppedAt(layer, place, target);
       }
       return total / (sources.length * rows[row].at.length);
     },
@@ -211,53 +225,4 @@ async function pairWeights(entry, model, unit, row, column) {
     found.push((await readerOf(entry, model, [head], settings)).plain(row, column));
   }
   return found;
-}
-
-/** What each layer hands on: `edges[layer][target * length + source]`, from 0 to 1. */
-async function readEdges(entry, maps) {
-  if (!maps.edges) {
-    const numbers = joinBytes(await readBlock(maps.flow));
-    const cells = entry.rows.pieces.length ** 2;
-    maps.edges = [];
-    for (let start = 0; start < numbers.length; start += cells) {
-      maps.edges.push(Float64Array.from(numbers.subarray(start, start + cells), (n) => n / 65535));
-    }
-  }
-  return maps.edges;
-}
-
-/**
- * What reaches a unit at the top from each unit of each layer below, by attention rollout.
- *
- * Returns `{shares, edges}`: `shares[depth][unit]` from the top to the input, and for each step
- * the flow between units, `edges[depth][target * units + source]`.
- */
-function rollOut(edges, units, start) {
-  const length = Math.sqrt(edges[0].length);
-  const unitOf = new Int32Array(length);
-  units.forEach(({ at, index }) => at.forEach((token) => (unitOf[token] = index)));
-  let mass = new Float64Array(length);
-  for (const token of units[start].at) mass[token] = 1 / units[start].at.length;
-  const found = { shares: [sumByUnit(mass, unitOf, units.length)], edges: [] };
-  for (const layer of [...edges].reverse()) {
-    const below = new Float64Array(length);
-    const flows = new Float64Array(units.length ** 2);
-    for (let target = 0; target < length; target++) {
-      for (let source = 0; mass[target] && source < length; source++) {
-        const flow = mass[target] * layer[target * length + source];
-        below[source] += flow;
-        flows[unitOf[target] * units.length + unitOf[source]] += flow;
-      }
-    }
-    mass = below;
-    found.shares.push(sumByUnit(mass, unitOf, units.length));
-    found.edges.push(flows);
-  }
-  return found;
-}
-
-function sumByUnit(mass, unitOf, count) {
-  const sums = new Float64Array(count);
-  mass.forEach((share, token) => (sums[unitOf[token]] += share));
-  return sums;
 }

@@ -12,22 +12,22 @@ async function drawFlow(page) {
   const { maps, entry, state, parts } = page;
   const units = entry.rows[state.unit];
   const problem = state.model === "change" ? "Rollout is that of one model: choose one of the two."
-    : maps.flow === null ? maps.noFlow : null;
+    : maps.noFlow || null;
   const start = state.from ?? state.to;
   if (problem || start === null) {
     parts.flow.replaceChildren(make("p", { class: "attn-muted", text: problem ?? "Choose a word to see what reaches it." }));
     return;
   }
-  const rolled = rollOut(await readEdges(entry, maps), units, start);
-  const reached = (unit) => rolled.shares.some((share) => share[unit] > 0);
-  const shown = page.window.rows.filter(reached).slice(0, MOST_FLOW_WORDS);
-  if (!shown.includes(start)) shown.push(start);
-  shown.sort((a, b) => a - b);
+  const before = page.window.rows.filter((unit) => !entry.causal || unit <= start).slice(0, MOST_FLOW_WORDS);
+  const shown = [...new Set([...before, start])].sort((a, b) => a - b);
+  const rolled = await rollOut(page, units, start, shown);
+  if (!rolled) return;
   parts.flow.replaceChildren(
     make("div", { class: "attn-map-scroll" }, flowShape(page, rolled, shown, start)),
     make("p", { class: "attn-muted", text:
       "From the output at the top to the input. Widths leave out what stays at its word by the residual connection" +
-        `${state.sinks === "kept" ? "" : " and what comes from sinks (grey)"}; each layer has its own scale.` }),
+        `${state.sinks === "kept" ? "" : " and what comes from sinks (grey)"}; each layer has its own scale.` +
+        `${maps.flow === null ? " Computed from the rounded weights of this page." : ""}` }),
     reachedTable(rolled, units, start),
   );
 }
@@ -74,11 +74,11 @@ function flowShape(page, { shares, edges }, shown, start) {
 function flowPaths(page, flows, shown, start, depth, x, y) {
   const units = page.entry.rows[page.state.unit];
   const muted = (source) => page.state.sinks !== "kept" && units[source].sink && source !== start;
-  const most = strongestFlow(flows, units.length, muted);
+  const most = strongestFlow(flows, shown, muted);
   const found = [];
   shown.forEach((target, above) => {
     shown.forEach((source, below) => {
-      const flow = flows[target * units.length + source];
+      const flow = flows[above * shown.length + below];
       const stays = target === source;
       if (stays ? flow === 0 : flow < LEAST_FLOW * most) return;
       const middle = y(depth + 0.5);
@@ -89,11 +89,11 @@ function flowPaths(page, flows, shown, start, depth, x, y) {
   return found;
 }
 
-function strongestFlow(flows, count, muted) {
+function strongestFlow(flows, shown, muted) {
   let most = 1e-6;
   flows.forEach((flow, at) => {
-    const source = at % count;
-    if (Math.floor(at / count) !== source && !muted(source)) most = Math.max(most, flow);
+    const below = at % shown.length;
+    if (Math.floor(at / shown.length) !== below && !muted(shown[below])) most = Math.max(most, flow);
   });
   return most;
 }

@@ -227,8 +227,8 @@ async function pictureUrl({ data, maps }) {
 function headPicture({ maps }, head) {
   const { columns, rows } = maps.pictures;
   const part = make("i", { class: "attn-picture m0", "aria-hidden": "true" });
-  const percent = (at, count) => `${count > 1 ? (100 * at) / (count - 1) : 0}%`;
-  part.style.backgroundPosition = `${percent(head % columns, columns)} ${percent(Math.floor(head / columns), rows)}`;
+  const share = (at, count) => `${count > 1 ? (100 * at) / (count - 1) : 0}%`;
+  part.style.backgroundPosition = `${share(head % columns, columns)} ${share(Math.floor(head / columns), rows)}`;
   return part;
 }
 
