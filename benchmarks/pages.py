@@ -38,11 +38,11 @@ EXPLORER_READY = "document.querySelector('.attn-explorer[data-ready]')"
 ANY_READY = "document.querySelector('#results-table tbody')"
 # Notes when a page first answers and has been painted, in ms since the start of the navigation.
 CLOCK = """
-addEventListener("DOMContentLoaded", () => {
+{
   const painted = () => setTimeout(() => { window.readyAt = performance.now(); });
   const look = () => (READY) ? requestAnimationFrame(painted) : setTimeout(look, 2);
   look();
-});
+}
 """
 NOUNS = ("dog", "cat", "bird", "child", "king", "queen", "judge", "doctor", "farmer", "driver")
 VERBS = ("saw", "knew", "found", "heard", "liked", "asked", "told", "met", "called", "helped")
@@ -78,10 +78,12 @@ def loaded(browser: Browser, file: Path, ready: str) -> Iterator[tuple[Page, flo
     context.add_init_script(CLOCK.replace("READY", ready))
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.goto(file.as_uri())
+    # A page may answer before its last data are read.
+    page.goto(file.as_uri(), wait_until="commit")
     # Not wait_for_function: a page's policy forbids what it evaluates.
     while not page.evaluate("window.readyAt || 0"):
         page.wait_for_timeout(20)
+    page.wait_for_load_state()
     yield page, page.evaluate("window.readyAt") / 1000
     context.close()
 
