@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import math
 import zlib
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,12 +116,18 @@ def map_table(shown: AttentionMap, *, caption: str, with_colours: bool = False) 
         f'<th scope="col"{_label_class(shown, column, of_row=False)}><span>{_escape(label)}</span>'
         for column, label in enumerate(shown.columns)
     )
+    numbers = thousandths(shown.values).tolist()
+    plain = {number: cell(number, "") for number in set(chain.from_iterable(numbers))}
+
+    def cells(row: int) -> str:
+        texts = [plain[number] for number in numbers[row]]
+        for column, mark in _marks(shown, row).items():
+            texts[column] = cell(numbers[row][column], mark)
+        return "".join(texts)
+
     body = "".join(
-        f'<tr><th scope="row"{_label_class(shown, row, of_row=True)}>{_escape(label)}'
-        + "".join(map(cell, numbers, _marks(shown, row)))
-        for row, (label, numbers) in enumerate(
-            zip(shown.rows, thousandths(shown.values).tolist(), strict=True)
-        )
+        f'<tr><th scope="row"{_label_class(shown, row, of_row=True)}>{_escape(label)}{cells(row)}'
+        for row, label in enumerate(shown.rows)
     )
     digits = " attn-digits" if max(len(shown.rows), len(shown.columns)) <= MOST_WITH_DIGITS else ""
     return Markup(
@@ -141,11 +149,9 @@ def _label_class(shown: AttentionMap, at: int, *, of_row: bool) -> str:
     return ""
 
 
-def _marks(shown: AttentionMap, row: int) -> list[str]:
-    """The further classes of the cells of a row: e expected, c contrast, s sink."""
-    marks = [""] * len(shown.columns)
-    for column in shown.sinks:
-        marks[column] += " s"
+def _marks(shown: AttentionMap, row: int) -> dict[int, str]:
+    """The further classes of cells of a row, by column: e expected, c contrast, s sink."""
+    marks: dict[int, str] = defaultdict(str, dict.fromkeys(shown.sinks, " s"))
     for cells, mark in ((shown.expected, " e"), (shown.contrast, " c")):
         if cells and row in cells.rows:
             for column in cells.columns:
