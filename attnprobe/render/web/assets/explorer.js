@@ -121,14 +121,13 @@ function buildParts(page) {
   page.root.replaceChildren(
     page.parts.controls, page.parts.marks,
     make("div", { class: "attn-columns" },
-      make("div", { class: "attn-left" }, card("overview", "All heads", several)),
+      make("div", { class: "attn-left" }, card("overview", "All heads", several), card("case", "From picture to test")),
       make("div", { class: "attn-right" },
         make("div", { class: "attn-sticky" }, page.parts.chips, page.parts.detail),
         card("text", "Text"),
         page.parts.window,
         make("div", { class: "attn-pair" }, card("map", "Heatmap", exports("map", ["svg", "png", "csv"])), card("arcs", "Arcs", exports("arcs", ["svg", "png"]))),
         card("flow", "Flow through the layers", exports("flow", ["svg", "png"])),
-        card("case", "From picture to test"),
         make("p", { class: "attn-muted attn-rounding" }))));
   page.parts.error = page.root.querySelector(".attn-rounding");
 }
@@ -266,6 +265,8 @@ async function colourByPair(page, round) {
   const found = await pairWeights(entry, state.model, state.unit, state.from, state.to);
   if (round !== page.round) return;
   page.pairWeights = found;
+  page.stale.add("case");
+  drawNear(page);
   await drawOverview(page);
 }
 

@@ -45,9 +45,7 @@ function readLayer(entry, maps, index) {
   entry.unpacked.delete(key);
   const found = known || unpackLayer(entry, maps, key);
   entry.unpacked.set(key, found);
-  const rows = entry.rows.pieces.length;
-  const size = rows * entry.columns.pieces.length * (maps.bits / 8) * (entry.heads.length / entry.layers.length);
-  while (entry.unpacked.size > Math.max(2, MOST_BYTES / size)) {
+  while (entry.unpacked.size > Math.max(2, (MOST_BYTES / bytesOf(entry, maps)) * entry.layers.length)) {
     entry.unpacked.delete(entry.unpacked.keys().next().value);
   }
   return found;
@@ -64,6 +62,16 @@ async function blockText(id) {
 
 async function readBlock(id) {
   return inflate(await blockText(id));
+}
+
+/** The bytes of all layers, unpacked. */
+function bytesOf(entry, maps) {
+  return entry.rows.pieces.length * entry.columns.pieces.length * (maps.bits / 8) * entry.heads.length;
+}
+
+/** Whether reading all layers takes seconds, since they cannot be kept. */
+function isLarge(entry, maps) {
+  return bytesOf(entry, maps) > MOST_BYTES;
 }
 
 async function unpackLayer(entry, maps, block) {
