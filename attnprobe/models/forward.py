@@ -89,7 +89,9 @@ def segment_count(network: PreTrainedModel) -> int | None:
 
 def is_encoder_decoder(network: PreTrainedModel) -> bool:
     """Whether a network reads a source text and a target text."""
-    return bool(getattr(network.config, "is_encoder_decoder", False))
+    # The configuration of an encoder alone, such as T5EncoderModel, speaks of the whole model.
+    has_decoder = "decoder_input_ids" in accepted_inputs(network)
+    return has_decoder and bool(getattr(network.config, "is_encoder_decoder", False))
 
 
 def call_network(network: PreTrainedModel, inputs: Mapping[str, Tensor], **flags: Any) -> Any:

@@ -8,6 +8,7 @@ from os import PathLike
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -19,6 +20,9 @@ _WRAPPERS = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
 }
+# What networks take besides texts, and the inputs without which they do not run.
+_TAKEN = {"image": "pictures", "video": "videos", "audio": "sound", "time": "series of numbers"}
+_OTHER_INPUTS = ("pixel_values", "pixel_values_videos", "input_features", "input_values", "inputs")
 # Its modules give the activations of all texts of a batch one scale.
 _DYNAMIC = "torch.ao.nn.quantized.dynamic"
 
@@ -92,6 +96,32 @@ def _quantises_activations(module: nn.Module) -> bool:
         getattr(weight, "act_quant_kwargs", None) is not None
         for weight in module.parameters(recurse=False)
     )
+
+
+def named_class(architectures: Any) -> Any:
+    """The class of transformers that a configuration's `architectures` name first, else None."""
+    name = architectures[0] if isinstance(architectures, list) and architectures else None
+    kind = getattr(transformers, name, None) if isinstance(name, str) else None
+    return kind if isinstance(kind, type) and issubclass(kind, PreTrainedModel) else None
+
+
+def check_takes_text(network: PreTrainedModel, name: str) -> None:
+    """Raises ModelError where a network takes no tokens of a text alone."""
+    kind = type(network).__name__
+    taken = network.input_modalities
+    kinds = {taken} if isinstance(taken, str) else set(taken)
+    others = [word for modality, word in _TAKEN.items() if modality in kinds]
+    if network.config.model_type == "canine":
+        raise ModelError(f"{name} takes characters, not tokens ({kind}); attnprobe reads tokens")
+    if "text" not in kinds or network.main_input_name in _OTHER_INPUTS:
+        raise ModelError(
+            f"{name} takes {' and '.join(others) or 'no text'} ({kind}); attnprobe reads texts"
+        )
+    if hasattr(network, "get_text_features") and others:
+        raise ModelError(
+            f"{name} takes {' and '.join(others)} beside the text ({kind}); measure its text model "
+            "alone, such as CLIPTextModel"
+        )
 
 
 def network_sha256(network: nn.Module) -> str:

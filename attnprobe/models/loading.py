@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +15,17 @@ from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from attnprobe.core.errors import ModelError, first_line
 from attnprobe.core.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
 from attnprobe.core.registry import did_you_mean
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
-from attnprobe.models.files import Weights, find_weights, sha256
+from attnprobe.models.files import Weights, find_weights, read_json_object, sha256
 from attnprobe.models.gguf import unpacked
+from attnprobe.models.handed_over import check_takes_text, named_class
 from attnprobe.models.location import (
     ModelLocation,
     has_tokenizer,
@@ -125,13 +128,25 @@ def load_model(
         online=options.online,
         allow_pickle=options.allow_pickle,
     )
+
+    def build(kind: Any) -> PreTrainedModel:
+        with _quiet(), enough_memory(str(ref), device):
+            network: Any = _build(kind, source, DTYPES[options.dtype])
+            moved: PreTrainedModel = network.to(device)
+            return moved
+
     with _quiet():
         source = _open(location, options)
         if options.tokenizer is not None:
             words = locate_tokenizer(options.tokenizer, online=options.online)
         else:
             words = location if has_tokenizer(location) else source.location
-        words_sha256 = sha256(tokenizer_files(words))
+        try:
+            words_sha256 = sha256(tokenizer_files(words))
+        except ModelError:
+            # A model of pictures has no tokenizer, and none is to be named for it.
+            check_takes_text(_network_of_files(build, source), name or short_name(ref))
+            raise
         ignored = source.ignored_code
         if not words.is_gguf:
             ignored += check_remote_code(
@@ -142,14 +157,8 @@ def load_model(
         else:
             words_folder = unpacked(words.path, words_sha256) if words.is_gguf else words.path
 
-        def build(kind: Any) -> PreTrainedModel:
-            with _quiet(), enough_memory(ref, device):
-                network: Any = _build(kind, source, DTYPES[options.dtype])
-                moved: PreTrainedModel = network.to(device)
-                return moved
-
         return Model(
-            build(AutoModel),
+            _network_of_files(build, source),
             _tokenizer(words_folder),
             name=name or short_name(ref),
             origin=Origin(
@@ -289,6 +298,28 @@ def _build(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:
     if absent:
         raise ModelError(f"{source.adapter.folder} cannot be merged: {absent[0]} is left out")
     return network
+
+
+def _network_of_files(build: Callable[[Any], PreTrainedModel], source: _Source) -> PreTrainedModel:
+    """The network as AutoModel chooses its class, else as the class that its files name.
+
+    AutoModel has no class for an EncoderDecoderModel, takes T5EncoderModel for a whole T5, and
+    looks for the weights of LlamaForQuestionAnswering under other names.
+    """
+    config = source.weights.folder / CONFIG_NAME
+    settings = read_json_object(config) if config.is_file() else {}
+    kind = None if source.adapter else named_class(settings.get("architectures"))
+    if kind is not None and settings.get("model_type") not in MODEL_MAPPING_NAMES:
+        return build(kind)
+    try:
+        return build(AutoModel)
+    except ModelError as error:
+        if kind is None:
+            raise
+        try:
+            return build(kind)
+        except ModelError:
+            raise error from None
 
 
 def _device(device: str) -> torch.device:

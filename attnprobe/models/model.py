@@ -29,7 +29,7 @@ from attnprobe.models.forward import (
     segment_count,
     site_masks,
 )
-from attnprobe.models.handed_over import network_sha256, unwrapped
+from attnprobe.models.handed_over import check_takes_text, network_sha256, unwrapped
 from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.memory import (
@@ -128,6 +128,7 @@ class Model:
         self.forwards = 0
         self._load_head = load_head
         self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
+        check_takes_text(network, name)
         prepare_tokenizer(tokenizer)
         self._reader = TextReader(
             tokenizer,

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
@@ -27,6 +26,7 @@ from attnprobe.core.errors import AttnprobeError, ModelError, first_line
 from attnprobe.core.needs import Need
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.models.forward import configurations, returned_weights, segment_count
+from attnprobe.models.handed_over import named_class
 from attnprobe.models.model import PROBE, Model
 from attnprobe.models.self_check import Difference, largest, layer_difference, tolerance
 
@@ -93,10 +93,8 @@ def network_as_released(model: Model) -> PreTrainedModel:
     """
     if model.build is None:
         raise ModelError(f"{model.name} was handed over as a network, so there are no files of it")
-    named = getattr(model.network.config, "architectures", None) or ("",)
-    kind = getattr(transformers, named[0], None)
-    known = isinstance(kind, type) and issubclass(kind, PreTrainedModel)
-    if known and not named[0].endswith(CLASSIFIERS):
+    kind = named_class(getattr(model.network.config, "architectures", None))
+    if kind is not None and not kind.__name__.endswith(CLASSIFIERS):
         with suppress(ModelError):
             return model.build(kind)
     return model.build(AutoModel)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from attnprobe.core.errors import ModelError
 from attnprobe.models.model import Model
@@ -26,7 +26,7 @@ def random_twin(model: Model, *, seed: int) -> Model:
     def build(kind: Any) -> PreTrainedModel:
         return _untrained(kind, model, seed)
 
-    network = build(AutoModel)
+    network = build(type(model.network))
 
     def with_head(kind: Any) -> PreTrainedModel:
         whole = build(kind)
@@ -47,7 +47,8 @@ def _untrained(kind: Any, model: Model, seed: int) -> PreTrainedModel:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network: PreTrainedModel = kind.from_config(config)
+            make = kind._from_config if issubclass(kind, PreTrainedModel) else kind.from_config
+            network: PreTrainedModel = make(config)
     except Exception as error:  # a stranger's configuration can make the parsers raise anything
         raise ModelError(
             f"no untrained twin of {model.name} can be built: {type(error).__name__}: {error}"

@@ -638,7 +638,7 @@ def test_a_twin_that_cannot_be_made_is_no_pass(gate: Gate, monkeypatch: pytest.M
     def broken(*_: object, **__: object) -> None:
         raise ValueError("no such configuration")
 
-    monkeypatch.setattr("transformers.AutoModel.from_config", broken)
+    monkeypatch.setattr("transformers.PreTrainedModel._from_config", broken)
     code, lines = gate('control = "random-init"', "pronouns")
     assert code == 2
     assert lines[-1].startswith(
