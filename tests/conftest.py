@@ -54,10 +54,12 @@ def _tiny_model() -> Model:
     # pytester forgets what was imported during an inner run: all of it must be there before.
     for module in (
         "models.check",
+        "plugin.columns",
         "plugin.items",
         "plugin.ledger",
         "plugin.probe",
         "render.figures.heatmap",
+        "run.order",
     ):
         importlib.import_module(f"attnprobe.{module}")
     from attnprobe.models import Model

@@ -47,13 +47,14 @@ def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
     Afterwards the network is as it was, including what it changed in itself while it ran.
     """
     # Set directly: set_attn_implementation refuses networks that declare no SDPA, such as gpt_oss.
-    before = [(config, config._attn_implementation) for config in configurations(network)]
+    configs = configurations(network)
+    before = [(config, config._attn_implementation) for config in configs]
     training = [module for module in network.modules() if module.training]
     try:
         network.train(False)
         for config, _ in before:
             config._attn_implementation_internal = implementation
-        with torch.inference_mode(), _uncompiled(), preserved(network, configurations(network)):
+        with torch.inference_mode(), _uncompiled(), preserved(network, configs):
             yield
     finally:
         for config, former in before:

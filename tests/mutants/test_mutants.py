@@ -65,7 +65,11 @@ MINILM = (
 def test_the_shipped_suites_of_minilm_tell_damage_from_harmless_change(
     minilm: Model, mutation: Mutation
 ) -> None:
-    trial = try_mutation(minilm, mutation, shipped("minilm"))
+    found = shipped("minilm")
+    if EXPECTED[mutation.kind] == "damaging" and mutation.kind != "shuffle-output":
+        # Attention alone must show it. Suites that edit the network take most of the time.
+        found = [case for case in found if case.suite not in ("downstream", "negation-effect")]
+    trial = try_mutation(minilm, mutation, found)
     wanted = {"damaging": "red", "harmless": "green", "moved": "moved"}[EXPECTED[mutation.kind]]
     assert (trial.wanted, trial.found) == (wanted, wanted)
     assert trial.blocking + trial.advisory == sum(trial.suites.values())
