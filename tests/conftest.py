@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
 
 from tests.support.demo_models import MINILM, SMOLLM2
@@ -18,8 +18,8 @@ from tests.support.inner_runs import SLOW, Run, TinyModels
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
-# A loaded machine makes any single example slow.
-settings.register_profile("attnprobe", deadline=None)
+# A loaded machine makes any single example slow, and the making of it.
+settings.register_profile("attnprobe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("attnprobe")
 
 pytest_plugins = ["pytester", "tests.support.pages"]

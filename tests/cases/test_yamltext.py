@@ -318,7 +318,9 @@ def walk(value: object, path: tuple[str | int, ...] = ()) -> dict[tuple[str | in
 
 
 relaxed = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
 )
 
 

@@ -326,7 +326,10 @@ def labelled(draw: st.DrawFn) -> tuple[Sample, list[Arc]]:
 
 
 SENTENCES = st.lists(labelled(), min_size=1, max_size=4, unique_by=lambda one: one[0].text)
-LONG = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LONG = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @LONG

@@ -30,6 +30,8 @@ OpenPage = Callable[..., "Page"]
 
 # Payloads call attack(NUMBER); a page in which one runs remembers it.
 CANARY = "window.attacks = []; window.attack = number => { window.attacks.push(number); };"
+# A busy machine may keep a page from its script for longer than Playwright waits by itself.
+PATIENCE_MS = 120_000
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 
@@ -112,6 +114,7 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
             reduced_motion="reduce",
             **options,
         )
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         context.add_init_script(CANARY)
         page = context.new_page()
