@@ -28,7 +28,6 @@ from attnprobe.core.units import without_notes
 from attnprobe.core.verdicts import Bound
 from attnprobe.core.wording import format_stated, plural, shorten
 from attnprobe.results.records import (
-    CaseOutcome,
     CaseResult,
     ExpectationResult,
     ModelResult,
@@ -46,7 +45,6 @@ TOLERANCE_SHARE = 0.05
 
 # The rule name of a relation's bounds in results; the one argument of each is a bound.
 RELATION = "relation"
-_HELD = frozenset[CaseOutcome]({"passed", "xpassed"})
 _MOST_NAMED = 3  # cases that a message names
 _DISTANCE = re.compile(r"distance [+-][0-9]+$")
 # Prefixes of bounds that demand a least value. `top` is not among them, because `attends` and
@@ -295,7 +293,7 @@ def check_baseline(run: Results) -> None:
             model.
     """
     _by_key("old", run, {})
-    errors = [item for item in run.items if item.outcome == "error"]
+    errors = [item for item in run.items if item.state == "error"]
     if errors:
         cases = plural(len(errors), "case")
         raise ResultsError(f"{cases} could not be measured: {_join_places(errors)}")
@@ -412,19 +410,24 @@ def _retexted(old: CaseResult, new: CaseResult) -> bool:
     return len({old.text_sha256, new.text_sha256} - {None}) > 1
 
 
+def _holds(item: CaseResult) -> bool:
+    """Whether a check was measured and holds, also one that is marked as a known gap."""
+    return item.outcome in ("passed", "xpassed") and item.state != "error"
+
+
 def _kind(
     old: CaseResult, new: CaseResult, moves: Sequence[Move], lost: Sequence[ExpectationResult]
 ) -> Kind:
-    held, holds = old.outcome in _HELD, new.outcome in _HELD
-    if (held and not holds) or (old.outcome == "xfailed" and new.outcome == "error"):
+    held, holds = _holds(old), _holds(new)
+    if (held and not holds) or (old.state == "gap" and new.state == "error"):
         return "broken"
-    if lost and new.outcome != "error":
+    if lost and new.state != "error":
         # A case that states less holds more easily, so it does not replace the old one.
         return "gone"
     if holds and not held:
         return "fixed"
-    if (old.outcome == "error") != (new.outcome == "error"):
-        return "weaker" if new.outcome == "error" else "stronger"
+    if (old.state == "error") != (new.state == "error"):
+        return "weaker" if new.state == "error" else "stronger"
     moved = {move.moved for move in moves}
     if -1 in moved:
         return "weaker"
@@ -543,7 +546,7 @@ def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
         if change.old is None or change.new is None or change.kind in ("new", "gone"):
             continue
         if change.new.outcome != "skipped":
-            held = change.old.outcome in _HELD, change.new.outcome in _HELD
+            held = _holds(change.old), _holds(change.new)
             pairs.setdefault((change.new.suite, change.key.model), []).append(held)
     for (suite, model), found in sorted(pairs.items()):
         counts = Counter(found)

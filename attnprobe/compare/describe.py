@@ -35,7 +35,7 @@ def counts_line(comparison: Comparison) -> str:
 def sentence(comparison: Comparison) -> str:
     """A summary for a release: `2 of 61 checks that held before no longer hold, 1 is gone.`"""
     gone, lost, weaker = (comparison.of(kind) for kind in ("gone", "broken", "weaker"))
-    gaps = [change for change in lost if change.old and change.old.outcome == "xfailed"]
+    gaps = [change for change in lost if change.old and change.old.state == "gap"]
     broken = [change for change in lost if change not in gaps]
     held = [
         change

@@ -290,6 +290,6 @@ def _run(ref: str, options: LoadOptions, name: str, paths: Sequence[Path]) -> Re
     tail = harmless("\n".join(run.output.splitlines()[-_TAIL:]))
     if run.results is None:
         raise ResultsError(f"{ref}: pytest ended with exit code {run.status}:\n{tail}")
-    if all(item.outcome in ("error", "skipped") for item in run.results.items):
+    if all(item.state in ("error", "skipped") for item in run.results.items):
         raise ResultsError(f"{ref}: no case could be measured:\n{tail}")
     return run.results

@@ -91,19 +91,18 @@ def check_of(item: CaseResult, policy: Policy, moved: Moved | None) -> Check:
         moved: the new place, for a failed check that holds there; else None.
     """
     unmeasured = _describe_expectations(item, _is("error"))
-    match item.outcome:
+    match item.state:
         case "skipped":
             return Check(item, "skipped", "was skipped")
-        case _ if item.outcome == "error" or unmeasured:
-            # A Python probe may catch the error by pytest.raises, or expect it by an xfail.
-            return Check(item, "error", unmeasured or item.error or "could not be measured")
-        case "xfailed" if all(entry.outcome == "passed" for entry in item.expectations):
+        case "error" if item.outcome == "xfailed" and not unmeasured:
             cause = f": {item.error}" if item.error else ""
             why = f"is marked as a known gap, but no expectation of it was seen to fail{cause}"
             return Check(item, "error", why)
-        case "xfailed":
+        case "error":
+            return Check(item, "error", unmeasured or item.error or "could not be measured")
+        case "gap":
             return Check(item, "known gap", "is a known gap")
-        case "xpassed":
+        case "failed" if item.outcome == "xpassed":
             return Check(item, "failed", "is marked as a known gap but holds: remove the mark")
         case "failed" if moved is not None:
             why = f"{moved.where}, and it holds there"

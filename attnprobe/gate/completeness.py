@@ -11,7 +11,7 @@ from attnprobe.gate.check import place_of
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reasons import Reason, format_checks, format_left_out, unjudged
 from attnprobe.gate.records import contradictions, other_contradictions
-from attnprobe.results.records import CaseResult, Results
+from attnprobe.results.records import CaseResult, CheckState, Results
 
 
 def completeness(results: Results, policy: Policy, commit: str | None) -> Iterator[Reason]:
@@ -49,15 +49,16 @@ def _whole(results: Results) -> Iterator[Reason]:
     summary = results.summary()
     if not results.items:
         yield unjudged("nothing judged", "no attention check ran")
-    elif not summary["passed"] + summary["failed"] + summary["xpassed"]:
+    elif not (states := results.states())["passed"] + states["failed"]:
+        kinds: tuple[tuple[CheckState, str, str], ...] = (
+            ("skipped", "skipped", "skipped"),
+            ("gap", "known gap", "known gaps"),
+            ("error", "error", "errors"),
+        )
         counts = ", ".join(
-            plural(summary[name], singular, several)
-            for name, singular, several in (
-                ("skipped", "skipped", "skipped"),
-                ("xfailed", "known gap", "known gaps"),
-                ("error", "error", "errors"),
-            )
-            if summary[name]
+            plural(states[name], singular, several)
+            for name, singular, several in kinds
+            if states[name]
         )
         causes = {item.error for item in results.items if item.outcome == "error"}
         cause = causes.pop() if len(causes) == 1 else None

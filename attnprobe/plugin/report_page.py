@@ -62,11 +62,11 @@ def page_link(folder: Path, name: str) -> str:
 
 def verdict_of(results: Results) -> str:
     """The title of the report: `attnprobe: 2 of 355 checks fail`."""
-    counts = results.summary()
-    failing = counts["failed"] + counts["xpassed"]
+    counts, doubts = results.states(), results.summary()
+    failing = counts["failed"]
     # A case file that cannot be read counts as a case without a result.
     unread = sum(name.endswith(SUFFIX) for name in results.unread)
-    unmeasured = counts["error"] + results.missing - unread
+    unmeasured = counts["error"] - unread
     judged = counts["passed"] + failing
     if failing:
         said = f"{failing} of {plural(judged, 'check')} {'fails' if failing == 1 else 'fail'}"
@@ -77,8 +77,8 @@ def verdict_of(results: Results) -> str:
     parts = [said]
     if unmeasured:
         parts.append(f"{unmeasured} could not be measured")
-    if counts["vacuous"]:
-        parts.append(plural(counts["vacuous"], "says little", "say little"))
+    if doubts["vacuous"]:
+        parts.append(plural(doubts["vacuous"], "says little", "say little"))
     if results.unread:
         parts.append(f"{plural(len(results.unread), 'file')} could not be read")
     if results.other_failures:
@@ -157,15 +157,8 @@ def _describe_beyond(cases: Sequence[ReportCase], budget: int) -> Iterator[str]:
 
 def state_of(item: CaseResult) -> State:
     """The outcome of an item; one that passes with a doubt has the name of the doubt."""
-    match item.outcome:
-        case "failed" | "xpassed":
-            return "failed"
-        case "error":
-            return "error"
-        case "xfailed":
-            return "gap"
-        case "skipped":
-            return "skipped"
+    if item.state != "passed":
+        return item.state
     outcomes = {entry.outcome for entry in item.expectations}
     return (
         "vacuous"

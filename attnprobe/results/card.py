@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.stats import wilson
+from attnprobe.core.wording import plural
 from attnprobe.results.files import write_bytes
 from attnprobe.results.records import CaseResult, Results
 
@@ -44,11 +45,10 @@ def eval_results(results: Results, *, model: str | None = None) -> tuple[str, li
             "model as it is released"
         )
     items = [item for item in results.items if item.model == name and item.outcome != "skipped"]
-    errors = sum(item.outcome == "error" for item in items)
+    errors = sum(item.state == "error" for item in items)
     if errors or results.missing:
-        raise ResultsError(
-            f"{errors + results.missing} checks have no result, but a card needs a complete run"
-        )
+        what = plural(errors + results.missing, "check has no result", "checks have no result")
+        raise ResultsError(f"{what}, but a card needs a complete run")
     suites = sorted({item.suite for item in items})
     if not suites:
         raise ResultsError(f"no check ran on model {name}")
@@ -69,7 +69,7 @@ def _model_name(results: Results, model: str | None) -> str:
 
 
 def _result(suite: str, items: list[CaseResult]) -> EvalResult:
-    held = sum(item.outcome == "passed" for item in items)
+    held = sum(item.state == "passed" for item in items)
     interval = wilson(held, len(items))
     return EvalResult(
         task_type="other",
@@ -83,7 +83,7 @@ def _result(suite: str, items: list[CaseResult]) -> EvalResult:
         metric_args={
             "passed": held,
             "n": len(items),
-            "known_gaps": sum(item.outcome == "xfailed" for item in items),
+            "known_gaps": sum(item.state == "gap" for item in items),
             "wilson_low": interval.low,
             "wilson_high": interval.high,
         },

@@ -45,6 +45,7 @@ _LISTS = ("absent_suites", "given", "bound", "other_failures", "unread", "left_o
 
 WeightsFormat = Literal["safetensors", "gguf", "pickle"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
+CheckState = Literal["passed", "failed", "error", "skipped", "gap"]
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,26 @@ class CaseResult(_Record):
         }
 
     @property
+    def state(self) -> CheckState:
+        """What the item counts as, in every count that a user sees.
+
+        A Python probe may catch what it could not measure, or expect it by an xfail; a known gap
+        of which no expectation was seen to fail was not measured either.
+        """
+        found = {entry.outcome for entry in self.expectations}
+        match self.outcome:
+            case "skipped":
+                return "skipped"
+            case _ if self.outcome == "error" or "error" in found:
+                return "error"
+            case "xfailed":
+                return "error" if found <= {"passed"} else "gap"
+            case "xpassed":
+                return "failed"
+            case outcome:
+                return outcome
+
+    @property
     def key(self) -> Key:
         """The identity of the check, the same in every run."""
         return Key(self.file, self.id, self.row, self.model)
@@ -432,6 +453,12 @@ class Results(_Record):
     def missing(self) -> int:
         """The number of items that were to run but have no record; 0 for a finished run."""
         return max(self.collected - len(self.items), 0)
+
+    def states(self) -> Counter[CheckState]:
+        """The number of items in each state; what left no record is an error."""
+        found = Counter(item.state for item in self.items)
+        found["error"] += self.missing
+        return found
 
     def summary(self) -> dict[str, int]:
         """Counts of items by outcome, and of expectations that are borderline, vacuous or both.

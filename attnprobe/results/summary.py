@@ -24,7 +24,7 @@ MOST_BYTES = 2**20
 MOST_ANNOTATIONS = 10
 _LONGEST_CELL = 200
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
-_FAILING = ("failed", "error", "xpassed")
+_FAILING = ("failed", "error")
 _DOUBTFUL = ("vacuous", "borderline")
 _CHECK = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
 _NOTE_BYTES = 200  # for the note on rows that were left out
@@ -58,8 +58,8 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
 
 def in_words(results: Results) -> str:
     """The outcomes in words: `2 of 9 attention checks do not hold, 1 is a known gap`."""
-    counts = results.summary()
-    failing = counts["failed"] + counts["xpassed"]
+    counts, summary = results.states(), results.summary()
+    failing = counts["failed"]
     judged = counts["passed"] + failing
     if not results.collected and not results.items:
         return "No attention check ran"
@@ -72,20 +72,20 @@ def in_words(results: Results) -> str:
         first = "1 attention check holds" if judged == 1 else f"All {judged} attention checks hold"
     parts = [first]
     unbreakable = sum(entry.unbreakable for item in results.items for entry in item.expectations)
-    if counts["xpassed"]:
+    if summary["xpassed"]:
         closed = plural(
-            counts["xpassed"], "is a known gap that holds now", "are known gaps that hold now"
+            summary["xpassed"], "is a known gap that holds now", "are known gaps that hold now"
         )
         parts.append(f"of these {closed}")
     for count, singular, plural_form in (
-        (counts["error"], "could not be measured", "could not be measured"),
+        (counts["error"] - results.missing, "could not be measured", "could not be measured"),
         (results.missing, "left no result", "left no result"),
-        (counts["xfailed"], "is a known gap", "are known gaps"),
+        (counts["gap"], "is a known gap", "are known gaps"),
         (counts["skipped"], "was skipped", "were skipped"),
         (results.deselected, "was deselected", "were deselected"),
-        (counts["vacuous"] - unbreakable, "holds by chance as well", "hold by chance as well"),
+        (summary["vacuous"] - unbreakable, "holds by chance as well", "hold by chance as well"),
         (unbreakable, "holds whatever the model does", "hold whatever the model does"),
-        (counts["borderline"], "is too near to call", "are too near to call"),
+        (summary["borderline"], "is too near to call", "are too near to call"),
     ):
         if count:
             parts.append(plural(count, singular, plural_form))
@@ -132,16 +132,16 @@ def suite_counts(items: Iterable[CaseResult]) -> list[SuiteCount]:
 
 
 def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
-    judged = [item for item in items if item.outcome in ("passed", *_FAILING)]
+    judged = [item for item in items if item.state in ("passed", *_FAILING)]
     heads = Counter(
         entry.head for item in judged for entry in item.expectations if entry.head is not None
     )
     return SuiteCount(
         suite,
         model,
-        held=sum(item.outcome == "passed" for item in judged),
+        held=sum(item.state == "passed" for item in judged),
         judged=len(judged),
-        gaps=sum(item.outcome == "xfailed" for item in items),
+        gaps=sum(item.state == "gap" for item in items),
         heads=tuple(sorted(heads, key=lambda name: (-heads[name], name))),
     )
 
@@ -193,7 +193,7 @@ def _numbers(entry: ExpectationResult) -> list[str]:
 
 def _badness(item: CaseResult) -> int:
     """The sort key of a check: 0 fails a release, 3 holds without doubt."""
-    if item.outcome in _FAILING:
+    if item.state in _FAILING:
         return 0 if item.severity == "blocking" else 1
     if any(entry.outcome in _DOUBTFUL for entry in item.expectations):
         return 2

@@ -582,7 +582,7 @@ def test_a_card_tells_of_whole_runs_of_one_model() -> None:
         card_yaml(both, model="neww")
     assert "value: 0.5\n" in card_yaml(both, model="new")
     for broken in (run(*counted(3, 0), collected=4), run(*counted(3, 0), case("e", "error"))):
-        with pytest.raises(ResultsError, match="1 checks have no result"):
+        with pytest.raises(ResultsError, match="1 check has no result"):
             card_yaml(broken)
 
 
