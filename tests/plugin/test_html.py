@@ -592,6 +592,42 @@ def test_python_probes_are_in_the_report(probe: Run, pytester: pytest.Pytester) 
     assert [extra["content"] for extra in row["extras"]] == ["<i>mine</i>"]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_a_test_that_runs_again_the_report_has_the_last_outcome(
+    probe: Run, pytester: pytest.Pytester, workers: int
+) -> None:
+    if workers:
+        pytester.makeconftest(LOADS_TINY)
+    pytester.makepyfile(
+        """
+        from pathlib import Path
+
+        def test_later(attn):
+            runs = Path("runs")
+            seen = runs.exists()
+            runs.touch()
+            bound = 0.99 if seen else 0.0001
+            attn("The dog barks.").ignores("barks", "dog", heads="mean", max=bound)
+
+        def test_never(attn):
+            attn("The dog barks.").ignores("barks", "dog", heads="mean", max=0.0001)
+        """
+    )
+    probe("--html=report.html", "--reruns=1", f"-n{workers}", "--attn-json=r.json")
+    assert [case.outcome for case in read_results(Path("r.json")).cases] == ["passed", "failed"]
+    assert run_sentence() == "1 of 2 attention checks does not hold."
+    found = shown_cases()
+    assert {name: case.state for name, case in found.items()} == {
+        "test_never": "failed",
+        "test_later": "passed",
+    }
+    # The details are those of the last run alone: demanded is its bound.
+    assert "&lt;= 0.990" in details("test_later")
+    assert "&lt;= 0.000" not in details("test_later")
+    text = Path("report.html").read_text("utf-8")
+    assert text.count('<details class="attn-case"') == 2
+
+
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
