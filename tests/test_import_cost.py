@@ -43,6 +43,10 @@ def loaded(folder: Path, *arguments: str) -> tuple[int, set[str]]:
     return int(status), set(found)
 
 
+# A second of a machine's processor, at the speed that the bound is meant for: so many additions.
+ADDITIONS = 16_000_000
+
+
 def test_importing_the_plugin_takes_under_10_ms_p41(tmp_path: Path) -> None:
     # Compiled modules are kept, as they are where the package is installed.
     env = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
@@ -50,18 +54,21 @@ def test_importing_the_plugin_takes_under_10_ms_p41(tmp_path: Path) -> None:
         "import sys, time, pytest\n"
         "start = time.process_time()\n"
         "import attnprobe.plugin\n"
-        "print(time.process_time() - start, *sys.modules)"
+        "imported = time.process_time()\n"
+        f"for _ in range({ADDITIONS // 100}): imported += 0\n"
+        "print(imported - start, time.process_time() - imported, *sys.modules)"
     )
 
     def milliseconds() -> float:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
         )
-        seconds, *modules = done.stdout.split()
+        seconds, hundredth, *modules = done.stdout.split()
         assert {"attnprobe", "attnprobe.plugin", "attnprobe.plugin.options"} <= {*modules}
-        return float(seconds) * 1000
+        # A slow or busy machine is slow at all it does; a fast one gets no less than 10 ms.
+        return float(seconds) * 1000 / max(1, float(hundredth) * 100)
 
-    # Time of the processor, and the best of many: what else the machine does is no cost of ours.
+    # The best of many: what else the machine does is no cost of ours.
     assert any(milliseconds() < 10 for _ in range(40))
 
 

@@ -25,7 +25,7 @@ for _module in pkgutil.iter_modules(__path__):
 
 
 def main() -> None:
-    """Runs the command line; an AttnprobeError prints its message and exits with code 2."""
+    """Runs the command line; an AttnprobeError or OSError is printed and exits with code 2."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal without arrows or minus signs shows escapes instead of an encoding error.
         if isinstance(stream, io.TextIOWrapper):
@@ -33,7 +33,7 @@ def main() -> None:
     warnings.formatwarning = _as_line
     try:
         app()
-    except AttnprobeError as error:
+    except (AttnprobeError, OSError) as error:  # a path that the system refuses, a full disk
         console = Console(stderr=True, highlight=False)
         console.print(harmless(str(error)), markup=False, soft_wrap=True)
         raise SystemExit(2) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.models.options import LoadOptions
@@ -16,6 +17,10 @@ __all__ = ["LoadOptions", "Model", "load", "load_model"]
 def __getattr__(name: str) -> Any:
     # Options are read where torch must not be imported.
     if name in __all__:
+        if sys.flags.optimize == 2:
+            from attnprobe.core.errors import ModelError
+
+            raise ModelError("python -OO drops docstrings, which transformers needs; leave it out")
         from attnprobe.models import loading
 
         return getattr(loading, name)

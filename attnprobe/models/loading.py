@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
@@ -309,13 +309,15 @@ def _network_of_files(build: Callable[[Any], PreTrainedModel], source: _Source) 
     config = source.weights.folder / CONFIG_NAME
     settings = read_json_object(config) if config.is_file() else {}
     kind = None if source.adapter else named_class(settings.get("architectures"))
-    if kind is not None and settings.get("model_type") not in MODEL_MAPPING_NAMES:
+    family = str(settings.get("model_type"))
+    usual = MODEL_MAPPING_NAMES.get(family)
+    if kind is None or family not in CONFIG_MAPPING or kind.__name__ == usual:
+        return build(AutoModel)
+    if usual is None:
         return build(kind)
     try:
         return build(AutoModel)
     except ModelError as error:
-        if kind is None:
-            raise
         try:
             return build(kind)
         except ModelError:

@@ -59,7 +59,7 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     Raises:
         ModelError: there is no such place, or it cannot be fetched.
     """
-    path = _in_package(ref) if ref.startswith(PACKAGE) else Path(ref).expanduser()
+    path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
     if path.is_dir():
         return ModelLocation(path)
     if path.suffix == ".gguf":
@@ -81,7 +81,7 @@ def locate_tokenizer(ref: str, *, online: bool) -> ModelLocation:
     Raises:
         ModelError: as `locate`.
     """
-    path = Path(ref).expanduser()
+    path = _path(ref)
     if path.is_file() and path.suffix != ".gguf":
         raise ModelError(f"{ref} is a file; name the folder that holds the tokenizer's files")
     pinned = _PINNED.fullmatch(ref)
@@ -117,6 +117,17 @@ def has_tokenizer(location: ModelLocation) -> bool:
 
 def _tokenizer_files(folder: Path) -> list[Path]:
     return sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)})
+
+
+def _path(ref: str) -> Path:
+    """The path of a reference, whether or not something is there."""
+    try:
+        path = Path(ref).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # too long, or the home of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{ref[:60]!r} is no path: {reason}") from None
+    return path
 
 
 def _in_package(ref: str) -> Path:

@@ -590,7 +590,13 @@ def _max_tokens(network: PreTrainedModel, tokenizer: Any) -> int | None:
     limit = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None
-    return min(limit - position_offset(network), int(tokenizer.model_max_length))
+    try:
+        allowed = int(tokenizer.model_max_length)
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"the tokenizer's model_max_length is {tokenizer.model_max_length!r}, not a number"
+        ) from None
+    return min(limit - position_offset(network), allowed)
 
 
 def _tokenizer_sha256(tokenizer: Any) -> str:

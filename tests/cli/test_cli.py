@@ -197,6 +197,16 @@ def test_errors_are_messages_and_exit_code_2(
     )
 
 
+def test_a_path_that_the_system_refuses_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["attnprobe", "lint", "a" * 5000])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert "File name too long" in capsys.readouterr().err
+
+
 def test_errors_print_nothing_that_acts_p33(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import random
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -460,11 +462,35 @@ def test_a_package_is_not_imported_for_its_weights() -> None:
         ("pkg://../x", "no path inside a package"),
         ("./no/such/folder", "no model at ./no/such/folder"),
         ("/no/such/file.gguf", "no such file"),
+        ("a" * 5000, "^'a{60}' is no path: File name too long$"),
+        ("~nobody-of-this-name/model", "^'~nobody-of-this-name/model' is no path: "),
     ],
 )
 def test_references_that_lead_nowhere(ref: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load(ref)
+
+
+def test_python_oo_is_refused_before_anything_is_loaded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", "import attnprobe; attnprobe.load('x')"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.endswith(
+        "ModelError: python -OO drops docstrings, which transformers needs; leave it out\n"
+    )
+
+
+def test_a_length_that_is_no_number_is_named(tmp_path: Path) -> None:
+    tiny_network("bert").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    config = tmp_path / "tokenizer_config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, "model_max_length": "many"}))
+    with pytest.raises(ModelError, match="model_max_length is 'many', not a number"):
+        load(str(tmp_path))
 
 
 def test_unknown_device_and_dtype() -> None:
