@@ -6,6 +6,10 @@ Whatever cannot be measured raises one of these errors, so that it never counts 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
+
+# A message may quote a file, so its length is limited, in bytes of UTF-8.
+MOST_BYTES = 2000
 
 
 @dataclass(frozen=True, order=True)
@@ -21,7 +25,10 @@ class Mark:
 
 
 class AttnprobeError(Exception):
-    """Base of all errors that attnprobe raises on purpose."""
+    """Base of all errors that attnprobe raises on purpose. No message is longer than MOST_BYTES."""
+
+    def __str__(self) -> str:
+        return limit(super().__str__())
 
 
 class FileError(AttnprobeError):
@@ -34,11 +41,11 @@ class FileError(AttnprobeError):
 
     def __init__(self, message: str, mark: Mark | None = None) -> None:
         super().__init__(message, mark)
-        self.message = message
+        self.message = limit(message)
         self.mark = mark
 
     def __str__(self) -> str:
-        return f"{self.mark}: {self.message}" if self.mark else self.message
+        return limit(f"{self.mark}: {self.message}" if self.mark else self.message)
 
 
 class CaseError(FileError):
@@ -46,14 +53,26 @@ class CaseError(FileError):
 
 
 class CaseErrors(AttnprobeError):
-    """All errors in one case file, in the order of its lines."""
+    """The errors in one case file, in the order of its lines.
 
-    def __init__(self, errors: list[CaseError]) -> None:
+    Args:
+        stopped: whether the file was read no further because of so many errors.
+    """
+
+    def __init__(self, errors: list[CaseError], *, stopped: bool = False) -> None:
         self.errors = sorted(errors, key=lambda error: error.mark or Mark("", 0, 0))
+        self.stopped = stopped
         super().__init__(self.errors)
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self.errors)
+        lines = [str(error) for error in self.errors]
+        sizes = accumulate(len(line.encode("utf-8", "replace")) + 1 for line in lines)
+        room = MOST_BYTES - 100
+        shown = max(1, sum(size <= room for size in sizes))
+        if len(lines) > shown or self.stopped:
+            least = "at least " if self.stopped else ""
+            lines[shown:] = [f"and {least}{len(lines) - shown + self.stopped} more"]
+        return "\n".join(lines)
 
 
 class CorpusError(FileError):
@@ -82,6 +101,15 @@ class PolicyError(AttnprobeError):
 
 class MissingGlyphWarning(UserWarning):
     """No installed font has some characters of a picture."""
+
+
+def limit(message: str) -> str:
+    """A message of at most MOST_BYTES; … marks where the rest was cut off."""
+    # No character takes more than four bytes, so most messages need not be encoded.
+    if len(message) <= MOST_BYTES // 4 or len(message.encode("utf-8", "replace")) <= MOST_BYTES:
+        return message
+    start = message[:MOST_BYTES].encode("utf-8", "replace")[: MOST_BYTES - 3]
+    return start.decode("utf-8", "ignore") + "…"
 
 
 def first_line(error: BaseException) -> str:

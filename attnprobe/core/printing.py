@@ -9,7 +9,10 @@ import unicodedata
 
 import regex
 
-_GRAPHEME = regex.compile(r"\X")
+# A flag first: to find its end, \X alone counts back over all flags before it.
+GRAPHEME = regex.compile(
+    r"\p{GCB=Regional_Indicator}{2}[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}]*+|\X"
+)
 # Control characters, invisible characters, and characters that XML forbids. Join controls between
 # letters or emoji belong to their spelling, so they stay.
 _HIDDEN = regex.compile(
@@ -49,7 +52,7 @@ def harmless(message: str) -> str:
 
 def display_width(text: str) -> int:
     """The columns that a visible text takes in a terminal: 2 for wide graphemes, 0 for marks."""
-    return sum(_columns(grapheme) for grapheme in _GRAPHEME.findall(text))
+    return sum(_columns(grapheme) for grapheme in GRAPHEME.findall(text))
 
 
 def _columns(grapheme: str) -> int:
@@ -60,7 +63,7 @@ def _columns(grapheme: str) -> int:
 
 def clip(text: str, columns: int, *, from_end: bool = False) -> str:
     """The start or the end of the visible text, up to a number of columns; … marks a cut."""
-    graphemes = [visible(grapheme) for grapheme in _GRAPHEME.findall(text)]
+    graphemes = [visible(grapheme) for grapheme in GRAPHEME.findall(text)]
     if from_end:
         graphemes.reverse()
     fitting: list[str] = []

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.wording import join_names
 
 T = TypeVar("T")
 
 
+# The time to compare two names grows with the square of their lengths.
+LONGEST_NAME = 100
+# Among more names than this, only those that start like the searched one are compared with it.
+_MOST_COMPARED = 500
+_MOST_LISTED = 50
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, or else all of them."""
+    """The end of an error message: the nearest known name, or else the known names."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = nearest(name, names, count=1)
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(names)}" if names else "none is known"
+    if not names:
+        return "none is known"
+    listed = [clip_name(known_name) for known_name in names[:_MOST_LISTED]]
+    return f"known: {join_names(listed + names[_MOST_LISTED:], _MOST_LISTED)}"
+
+
+def nearest(name: str, known: Sequence[str], *, count: int) -> list[str]:
+    """The known names most similar to a name, the most similar first; none for a long name."""
+    if len(name) > LONGEST_NAME:
+        return []
+    if len(known) > _MOST_COMPARED:
+        same_start = (text for text in known if text[:1].casefold() == name[:1].casefold())
+        known = list(islice(same_start, _MOST_COMPARED))
+    names = [text for text in known if len(text) <= 2 * LONGEST_NAME]
+    return difflib.get_close_matches(name, names, n=count)
+
+
+def clip_name(name: str) -> str:
+    """A name in a message, cut where it is long."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 class Registry(Generic[T]):

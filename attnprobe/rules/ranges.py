@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +40,16 @@ def most_tokens(*texts: str) -> int:
     A tokenizer splits no further than into the UTF-8 bytes of the text, as it stands or as it is
     normalised; the longest form of each character counts: itself, lower case, decomposed (NFKD).
     """
-    return ADDED_TOKENS + sum(_most_bytes(character) for text in texts for character in text)
+    return ADDED_TOKENS + sum(map(_most_bytes_of_text, texts))
 
 
+# Each expectation of a case asks about the same text.
+@lru_cache(maxsize=64)
+def _most_bytes_of_text(text: str) -> int:
+    return sum(_most_bytes(character) * count for character, count in Counter(text).items())
+
+
+@lru_cache(maxsize=4096)
 def _most_bytes(character: str) -> int:
     forms = {character, character.lower()}
     forms |= {unicodedata.normalize("NFKD", form) for form in forms}

@@ -8,7 +8,7 @@ import regex
 
 from attnprobe.cases import Case
 from attnprobe.core.errors import AttnprobeError, first_line
-from attnprobe.core.printing import display_width, harmless, visible
+from attnprobe.core.printing import GRAPHEME, display_width, harmless, visible
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Span
 from attnprobe.core.verdicts import Doubt, Outcome, Verdict
 from attnprobe.core.wording import (
@@ -33,7 +33,6 @@ _WIDEST = 72
 # The most words that a line lists.
 _MOST_WORDS = 8
 _SPACED = regex.compile(r"\s*\S+\s*|\s+")
-_GRAPHEME = regex.compile(r"\X")
 _CLOSE = f"within {BAND} of the bound, too near to call"
 # Why an expectation that holds may say little.
 DOUBTS: Mapping[Doubt, str] = {
@@ -323,7 +322,7 @@ def _parts(text: str) -> Iterator[tuple[int, int]]:
         if display_width(visible(word[0].rstrip())) <= _WIDEST:
             yield word.span()
         else:
-            yield from (part.span() for part in _GRAPHEME.finditer(text, *word.span()))
+            yield from (part.span() for part in GRAPHEME.finditer(text, *word.span()))
 
 
 def _notes(case: Case, rule: Rule, encoding: Encoding | None) -> dict[str, str]:

@@ -9,15 +9,19 @@ import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from os.path import commonprefix
 from typing import NamedTuple
 
 from attnprobe.core.errors import SelectorError
-from attnprobe.core.printing import clip, display_width
+from attnprobe.core.printing import GRAPHEME, clip, display_width
+from attnprobe.core.registry import LONGEST_NAME, nearest
 from attnprobe.core.texts import Span
 from attnprobe.words.input_texts import InputText, WhichText, input_texts
 from attnprobe.words.segmentation import (
-    GRAPHEME,
     has_ink,
+    split_at_boundaries,
     split_graphemes,
     word_boundaries,
     words,
@@ -41,6 +45,12 @@ from attnprobe.words.show import (
 )
 
 MOST_OCCURRENCES = 10  # a message shows so many occurrences of an ambiguous word
+MOST_NTH = 1000  # no occurrences beyond are counted
+# A message looks for words that resemble a missing one in so many characters of a text.
+_SEARCHED = 5000
+# Stands between the parts of a text; neither a case file nor a tokenizer accepts half of a pair of
+# surrogates.
+_BREAK = "\ud800"
 
 
 class _Occurrence(NamedTuple):
@@ -91,26 +101,35 @@ def _locate_chars(part: Chars, texts: Sequence[InputText]) -> Span:
 def _locate_word(part: Phrase | Predicts, texts: Sequence[InputText]) -> Span:
     in_any_text = part.which is None and part.nth is None
     searched = texts if in_any_text else [_text_of(part, texts)]
-    occurrences = _find_word(part.text, searched)
-    if not occurrences:
+    nth = part.nth or 1
+    found = list(islice(_find_word(part.text, searched), min(max(nth, 2), MOST_NTH)))
+    if not found:
         elsewhere = None if in_any_text else _explain_other_text(part, searched[0], texts)
         raise SelectorError(elsewhere or _explain_missing(part.text, searched))
-    where = searched[0].name if len(searched) == 1 else "the two texts"
-    if part.nth is None and len(occurrences) > 1:
-        example = _selector_forms(part, occurrences, texts)[1]
-        raise SelectorError(
-            f"{quoted(part.text)} stands {len(occurrences)} times in {where}; "
-            f"say which one, such as {example}\n{_show_occurrences(part, occurrences, texts)}"
-        )
-    nth = part.nth or 1
-    if nth > len(occurrences):
-        times = "once" if len(occurrences) == 1 else f"{len(occurrences)} times"
-        raise SelectorError(
-            f"{quoted(part.text)} stands {times} in {where}, there is no nth: {nth}\n"
-            f"{_show_occurrences(part, occurrences, texts)}"
-        )
-    text, span = occurrences[nth - 1]
+    if nth > len(found) or (part.nth is None and len(found) > 1):
+        raise SelectorError(_explain_count(part, searched, texts))
+    text, span = found[nth - 1]
     return Span(text.start + span.start, text.start + span.end)
+
+
+def _explain_count(
+    part: Phrase | Predicts, searched: Sequence[InputText], texts: Sequence[InputText]
+) -> str:
+    """The message for a word that stands several times, or not as often as `nth` says."""
+    occurrences = list(islice(_find_word(part.text, searched), MOST_NTH + 1))
+    times = "once" if len(occurrences) == 1 else f"{len(occurrences)} times"
+    if len(occurrences) > MOST_NTH:
+        times = f"more than {MOST_NTH} times"
+    stands = f"{quoted(part.text)} stands {times} in " + (
+        searched[0].name if len(searched) == 1 else "the two texts"
+    )
+    lines = _show_occurrences(part, occurrences, texts)
+    if part.nth is None:
+        example = _selector_forms(part, occurrences, texts)[1]
+        return f"{stands}; say which one, such as {example}\n{lines}"
+    if len(occurrences) > MOST_NTH:
+        return f"{stands}, and nth: counts no further; name its characters: {{chars: [10, 16]}}"
+    return f"{stands}, there is no nth: {part.nth}\n{lines}"
 
 
 def _text_of(part: Phrase | Predicts | Chars, texts: Sequence[InputText]) -> InputText:
@@ -124,14 +143,27 @@ def _text_of(part: Phrase | Predicts | Chars, texts: Sequence[InputText]) -> Inp
     )
 
 
-def _find_word(phrase: str, texts: Sequence[InputText]) -> list[_Occurrence]:
-    """Every occurrence of a phrase between word boundaries."""
-    return [
-        _Occurrence(text, span)
-        for text in texts
-        for span in _find_substring(phrase, text.text)
-        if word_boundaries(text.text).issuperset(span)
-    ]
+def _find_word(phrase: str, texts: Sequence[InputText]) -> Iterator[_Occurrence]:
+    """Every occurrence of a phrase between word boundaries; occurrences may overlap."""
+    # Where both ends of a phrase are boundaries, text and phrase have the same boundaries inside.
+    sought = _with_breaks(phrase)
+    for text in texts:
+        searched = _with_breaks(text.text)
+        breaks = counted = 0
+        at = searched.find(sought)
+        while at >= 0:
+            breaks += searched.count(_BREAK, counted, at)
+            counted = at
+            start = at - breaks
+            yield _Occurrence(text, Span(start, start + len(phrase)))
+            at = searched.find(sought, at + 1)
+
+
+# The expectations of a case look for words in the same texts one after the other.
+@lru_cache(maxsize=64)
+def _with_breaks(text: str) -> str:
+    """The text with a break at each word boundary."""
+    return f"{_BREAK}{_BREAK.join(split_at_boundaries(text))}{_BREAK}"
 
 
 def _find_substring(phrase: str, text: str) -> Iterator[Span]:
@@ -145,12 +177,12 @@ def _find_substring(phrase: str, text: str) -> Iterator[Span]:
 def _selector_forms(
     part: Phrase | Predicts, occurrences: Sequence[_Occurrence], texts: Sequence[InputText]
 ) -> list[str]:
-    """The YAML selector of each occurrence: `{word: it, nth: 2}`."""
+    """The YAML selectors of the first occurrences: `{word: it, nth: 2}`."""
     kind = "word" if isinstance(part, Phrase) else "predicts"
     totals = Counter(text.which for text, _ in occurrences)
     seen: Counter[WhichText] = Counter()
     forms = []
-    for text, _ in occurrences:
+    for text, _ in occurrences[:MOST_OCCURRENCES]:
         seen[text.which] += 1
         nth = f", nth: {seen[text.which]}" if totals[text.which] > 1 else ""
         word_suffices = kind == "word" and not nth
@@ -171,7 +203,8 @@ def _show_occurrences(
         line, carets = underline(text.text, span).split("\n")
         lines += [label + line, " " * display_width(label) + carets]
     if len(occurrences) > MOST_OCCURRENCES:
-        lines.append(f"  and {len(occurrences) - MOST_OCCURRENCES} more")
+        least = "at least " if len(occurrences) > MOST_NTH else ""
+        lines.append(f"  and {least}{len(occurrences) - MOST_OCCURRENCES} more")
     return "\n".join(lines)
 
 
@@ -180,7 +213,7 @@ def _explain_other_text(
 ) -> str | None:
     """The message for a word that only the other text contains; None if neither does."""
     for text in texts:
-        occurrences = _find_word(part.text, [text])
+        occurrences = list(islice(_find_word(part.text, [text]), MOST_NTH + 1))
         if occurrences:
             form = _selector_forms(part, occurrences, texts)[0]
             return (
@@ -192,6 +225,7 @@ def _explain_other_text(
 
 def _explain_missing(phrase: str, texts: Sequence[InputText]) -> str:
     """The message for a phrase that no text contains, with the nearest words."""
+    texts = [text._replace(text=text.text[:_SEARCHED]) for text in texts]
     for text in texts:
         alike = _find_look_alike(phrase, text.text)
         if alike:
@@ -211,12 +245,12 @@ def _explain_missing(phrase: str, texts: Sequence[InputText]) -> str:
                 + indent(underline(text.text, whole))
             )
     where = texts[0].name if len(texts) == 1 else "either text"
-    nearest = [(text.text, span) for text in texts for span in _nearest(phrase, text.text)]
-    if not nearest:
+    alike_words = [(text.text, span) for text in texts for span in _nearest(phrase, text.text)]
+    if not alike_words:
         clipped = "\n".join(f"  {clip(text.text, LINE)}" for text in texts)
         return f"{quoted(phrase)} does not stand in {where}{_advise(phrase)}:\n{clipped}"
-    names = ", ".join(quoted(text[span.start : span.end]) for text, span in nearest)
-    lines = indent(underline(*nearest[0]))
+    names = ", ".join(quoted(text[span.start : span.end]) for text, span in alike_words)
+    lines = indent(underline(*alike_words[0]))
     return f"{quoted(phrase)} does not stand in {where}; nearest: {names}\n{lines}"
 
 
@@ -231,13 +265,15 @@ def _extend_to_words(span: Span, text: str) -> Span:
 
 def _nearest(phrase: str, text: str) -> list[Span]:
     """Up to three word sequences as long as the phrase, the most similar first."""
+    if len(phrase) > LONGEST_NAME:
+        return []
     count = max(1, len(words(phrase)))
     spans = words(text)
     sequences: dict[str, Span] = {}
     for first, last in zip(spans, spans[count - 1 :], strict=False):
         sequence = Span(first.start, last.end)
         sequences.setdefault(text[sequence.start : sequence.end].casefold(), sequence)
-    return [sequences[name] for name in difflib.get_close_matches(phrase.casefold(), sequences)]
+    return [sequences[name] for name in nearest(phrase.casefold(), list(sequences), count=3)]
 
 
 def _find_look_alike(phrase: str, text: str) -> Span | None:
@@ -246,7 +282,7 @@ def _find_look_alike(phrase: str, text: str) -> Span | None:
     skeleton = "".join(_skeleton(text[span.start : span.end]) for span in graphemes)
     origin = [span for span in graphemes for _ in _skeleton(text[span.start : span.end])]
     boundaries = word_boundaries(text)
-    searched = "".join(map(_skeleton, GRAPHEME.findall(phrase)))
+    searched = "".join(map(_skeleton, GRAPHEME.findall(phrase[: 2 * _SEARCHED])))
     if not searched:
         return None
     for start, end in _find_substring(searched, skeleton):
@@ -272,13 +308,19 @@ def _skeleton(grapheme: str) -> str:
 
 
 def _describe_differences(phrase: str, found: str) -> str:
+    """Where two spellings differ; of long ones, where they first differ."""
+    count = None
+    if len(phrase) > LONGEST_NAME:
+        start, count = len(commonprefix([phrase, found])), 1
+        phrase, found = (text[start : start + LONGEST_NAME] for text in (phrase, found))
     matcher = difflib.SequenceMatcher(a=found, b=phrase, autojunk=False)
-    return "; ".join(
+    differences = (
         f"the text has {describe_code_points(found[a:b])} "
         f"where the selector has {describe_code_points(phrase[c:d])}"
         for operation, a, b, c, d in matcher.get_opcodes()
         if operation != "equal"
     )
+    return "; ".join(islice(differences, count))
 
 
 def _advise(phrase: str) -> str:

@@ -12,11 +12,16 @@ from attnprobe.words.input_texts import input_texts
 
 LINE = 96  # a message shows a text of up to so many columns whole
 MARGIN = 44  # of a longer text it shows so many columns on either side of a word
+_WINDOW = 1000  # of so many characters on either side the columns are measured
 
 
 def quoted(text: str) -> str:
-    """The visible text in single quotes."""
-    return f"'{visible(text)}'"
+    """The visible text in single quotes, cut where it is long."""
+    return f"'{_clip_long(text)}'"
+
+
+def _clip_long(text: str) -> str:
+    return visible(text) if len(text) <= 2 * LINE else clip(text[:_WINDOW], 2 * LINE)
 
 
 def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
@@ -29,10 +34,11 @@ def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
     if pair_start is not None:
         shown = input_texts(text, pair_start)[span.start >= pair_start]
         text, span = shown.text, Span(span.start - shown.start, span.end - shown.start)
-    margin = MARGIN if display_width(visible(text)) > LINE else LINE
-    before = clip(text[: span.start], margin, from_end=True)
-    after = clip(text[span.end :], margin)
-    marked = visible(text[span.start : span.end])
+    is_long = len(text) > _WINDOW or display_width(visible(text)) > LINE
+    margin = MARGIN if is_long else LINE
+    before = clip(text[max(0, span.start - _WINDOW) : span.start], margin, from_end=True)
+    after = clip(text[span.end : span.end + _WINDOW], margin)
+    marked = _clip_long(text[span.start : span.end])
     carets = "^" * max(1, display_width(marked))
     return f"{before}{marked}{after}\n{' ' * display_width(before)}{carets}"
 

@@ -272,7 +272,8 @@ def _extend_to_graphemes(spans: Sequence[Span | None], text: str) -> list[Span |
         if span is not None and span.start < span.end <= len(text):
             end = ends[bisect_left(ends, span.end)]
             if end > span.end:
-                next_start = starts[bisect_left(starts, span.end) :][:1]
+                at = bisect_left(starts, span.end)
+                next_start = starts[at : at + 1]
                 extended[-1] = Span(span.start, min([end, *next_start]))
     return extended
 
