@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
 
+from attnprobe.cases.bounds import Unfolded
 from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.error_collector import ErrorCollector
 from attnprobe.cases.shapes import CaseShape, Defaults, FileShape
 from attnprobe.cases.yamltext import YamlPath
 from attnprobe.core.errors import Mark, SelectorError
-from attnprobe.core.registry import did_you_mean
+from attnprobe.core.registry import clip_name, did_you_mean
 from attnprobe.core.texts import Sample
+from attnprobe.core.wording import join_names
 from attnprobe.rules import RULES, parse_rule
 from attnprobe.rules.ranges import most_tokens
-from attnprobe.words.heads import HeadSet
+from attnprobe.words.heads import Heads, HeadSet, parse_heads
 
 Fill = Callable[[str, YamlPath], str]
 
 _COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PLAIN = re.compile(r"[A-Za-z0-9. ]+")
 _ROW_LABEL_LIMIT = 60
+# A message lists so many names.
+_MOST_NAMES = 20
 
 
 class _Unfilled(Exception):
@@ -34,9 +39,13 @@ class _Unfilled(Exception):
 class CaseParser:
     """Parses the cases of one file."""
 
-    def __init__(self, errors: ErrorCollector, head_sets: Mapping[str, HeadSet]) -> None:
+    def __init__(
+        self, errors: ErrorCollector, head_sets: Mapping[str, HeadSet], unfolded: Unfolded
+    ) -> None:
         self.document = errors.document
         self.head_sets = head_sets
+        self._unfolded = unfolded
+        self._parsed_heads: Heads | None = None
         self._errors = errors
         self._error = errors.add
 
@@ -62,31 +71,53 @@ class CaseParser:
         elif shape.template is None and shape.rows is not None:
             self._error("rows: fill a template:, nothing else", (*path, "rows"), key=True)
         elif shape.template is None:
+            self._count(shape, path, rows=1)
             yield from build(None, path, lambda text, _: text)
         elif shape.rows is None:
             self._error("a template: needs rows: with its columns", (*path, "template"), key=True)
         else:
-            first: dict[frozenset[tuple[str, str]], Mark] = {}
-            for number, row in enumerate(shape.rows):
-                row_path = (*path, "rows", number)
-                mark = self.document.mark(row_path)
-                same = first.setdefault(frozenset(row.items()), mark)
-                if not row:
-                    self._error("this row has no columns", row_path)
-                elif same != mark:
-                    self._error(f"duplicate row, first written in line {same.line}", row_path)
-                else:
-                    used: set[str] = set()
-                    fill = functools.partial(self._fill, row=row, used=used)
-                    label = _row_label(number, [row.get(column, "") for column in shape.rows[0]])
-                    yield from build(label, row_path, fill)
-                    self._check_used(row, used, row_path)
+            self._count(shape, path, rows=len(shape.rows))
+            self._unfolded.add("characters", _filled_length(shape), (*path, "rows"))
+            yield from self._rows(shape.rows, path, build)
+
+    def _count(self, shape: CaseShape, path: YamlPath, *, rows: int) -> None:
+        """Counts what an entry unfolds to, but for its characters.
+
+        Raises:
+            CaseError: it is beyond a bound.
+        """
+        add = self._unfolded.add
+        add("cases", rows, path)
+        add("expectations", rows * len(shape.expect), (*path, "expect"))
+        add("token ids", len(shape.ids or ()) * (shape.repeat or 1), (*path, "repeat"))
+
+    def _rows(
+        self,
+        rows: Sequence[dict[str, str]],
+        path: YamlPath,
+        build: Callable[[str, YamlPath, Fill], Iterator[Case]],
+    ) -> Iterator[Case]:
+        """One case for each row of a template."""
+        first: dict[frozenset[tuple[str, str]], Mark] = {}
+        for number, row in enumerate(rows):
+            row_path = (*path, "rows", number)
+            mark = self.document.mark(row_path)
+            same = first.setdefault(frozenset(row.items()), mark)
+            if not row:
+                self._error("this row has no columns", row_path)
+            elif same != mark:
+                self._error(f"duplicate row, first written in line {same.line}", row_path)
+            else:
+                used: set[str] = set()
+                fill = functools.partial(self._fill, row=row, used=used)
+                yield from build(_row_label(number, row, rows[0]), row_path, fill)
+                self._check_used(row, used, row_path)
 
     def _check_used(self, row: dict[str, str], used: set[str], path: YamlPath) -> None:
         for column in row.keys() - used:
             self._error(
-                f"column {column!r} is not used: write {{{column}}} in the template, "
-                "or leave it out",
+                f"column {clip_name(column)!r} is not used: write {{{clip_name(column)}}} in the "
+                "template, or leave it out",
                 (*path, column),
                 key=True,
             )
@@ -97,25 +128,26 @@ class CaseParser:
         Raises:
             _Unfilled: a brace or a column of the text is wrong; the errors have been added.
         """
-        problems: list[str] = []
+        complete = True
 
         def replace(match: re.Match[str]) -> str:
+            nonlocal complete
             column = match[1]
             if match[0] in ("{{", "}}"):
                 return match[0][0]
-            if column is None:
-                problems.append(f"a lone {match[0]!r}; write it twice to mean the character")
-            elif column not in row:
-                problems.append(f"no column {column!r} in the row; {did_you_mean(column, row)}")
-            else:
+            if column in row:
                 used.add(column)
                 return row[column]
+            complete = False
+            if column is None:
+                self._error(f"a lone {match[0]!r}; write it twice to mean the character", path)
+            else:
+                name = clip_name(column)
+                self._error(f"no column {name!r} in the row; {did_you_mean(column, row)}", path)
             return match[0]
 
         filled = _COLUMN.sub(replace, text)
-        for problem in problems:
-            self._error(problem, path)
-        if problems:
+        if not complete:
             raise _Unfilled
         return filled
 
@@ -184,12 +216,14 @@ class CaseParser:
         fill: Fill,
     ) -> Expectation | None:
         if len(entry) != 1:
-            self._error(f"one rule an entry, here are {len(entry)}: {', '.join(entry)}", path)
+            names = join_names(list(map(clip_name, entry)), _MOST_NAMES)
+            self._error(f"one rule an entry, here are {len(entry)}: {names}", path)
             return None
         ((kind, written),) = entry.items()
         path = (*path, kind)
         if kind not in RULES:
-            self._error(f"unknown rule {kind!r}; {did_you_mean(kind, RULES)}", path, key=True)
+            message = f"unknown rule {clip_name(kind)!r}; {did_you_mean(kind, RULES)}"
+            self._error(message, path, key=True)
             return None
         if not isinstance(written, dict):
             example = RULES[kind].example
@@ -203,7 +237,10 @@ class CaseParser:
             field: value for field, value in defaults.of_rules().items() if field not in stated
         }
         try:
-            rule = parse_rule(kind, {**inherited, **stated}, head_sets=self.head_sets)
+            arguments = {**inherited, **stated}
+            if "heads" in inherited:
+                arguments["heads"] = self._default_heads(defaults)
+            rule = parse_rule(kind, arguments, head_sets=self.head_sets)
         except ValidationError as error:
             self._errors.add_validation_error(error, path, RULES[kind], inherited)
             return None
@@ -216,6 +253,8 @@ class CaseParser:
             self._error(message, (*path, "site"), key=True)
             return None
         for place in rule.places():
+            sought = len(place.selector.parts) * len(rule.text_of(sample, place.end))
+            self._unfolded.add("characters to look through", sought, (*path, place.field))
             try:
                 rule.locate(place.selector, sample, place.end)
             except SelectorError as error:
@@ -226,6 +265,49 @@ class CaseParser:
         except SelectorError as error:
             self._error(str(error), (*path, str(error).partition(":")[0]))
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
+
+    def _default_heads(self, defaults: Defaults) -> object:
+        """The heads of `defaults:`, parsed once; as they are written if they have an error."""
+        if self._parsed_heads is None:
+            try:
+                self._parsed_heads = parse_heads(defaults.heads, self.head_sets)
+            except ValueError:
+                return defaults.heads
+        return self._parsed_heads
+
+
+def _filled_length(shape: CaseShape) -> int:
+    """How many characters the texts and expectations of a template have in all of its rows."""
+    rows = shape.rows or ()
+    plain = 0
+    columns: Counter[str] = Counter()
+    for text in _strings((shape.template, shape.target, shape.text_pair, shape.expect)):
+        plain += len(text)
+        for match in _COLUMN.finditer(text):
+            if match[1] is None:
+                plain -= len(match[0]) - 1
+            else:
+                plain -= len(match[0])
+                columns[match[1]] += 1
+    filled = sum(
+        len(value) * columns[column]
+        for row in rows
+        for column, value in row.items()
+        if column in columns
+    )
+    return len(rows) * plain + filled
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Every string in a YAML value, but for keys."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            yield from _strings(list(value.values()))
+        case list() | tuple():
+            for item in value:
+                yield from _strings(item)
 
 
 def _fill_strings(value: object, path: YamlPath, fill: Fill) -> object:
@@ -240,8 +322,11 @@ def _fill_strings(value: object, path: YamlPath, fill: Fill) -> object:
     return value
 
 
-def _row_label(number: int, values: list[str]) -> str:
+def _row_label(number: int, row: Mapping[str, str], columns: Collection[str]) -> str:
     """The row's values if they are plain words, or else its number; it differs between rows."""
+    if len(columns) > _ROW_LABEL_LIMIT:
+        return str(number)
+    values = [row.get(column, "") for column in columns]
     label = "-".join(value.replace(" ", "_") for value in values)
     plain = all(map(_PLAIN.fullmatch, values)) and not label.isdigit()
     return label if plain and len(label) <= _ROW_LABEL_LIMIT else str(number)

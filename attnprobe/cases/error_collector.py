@@ -10,9 +10,16 @@ from pydantic import BaseModel, ValidationError
 from attnprobe.cases.yamltext import Document, YamlPath
 from attnprobe.core.errors import CaseError, CaseErrors, Mark
 from attnprobe.core.pydantic_errors import advise_key, describe_error, drop_implied_errors
+from attnprobe.core.registry import clip_name
+from attnprobe.core.wording import join_names
 from attnprobe.rules import RULES
 
 M = TypeVar("M", bound=BaseModel)
+
+# A message lists so many keys.
+_MOST_NAMES = 20
+# A file with so many errors is read no further.
+MOST_ERRORS = 100
 
 
 class ErrorCollector:
@@ -21,6 +28,7 @@ class ErrorCollector:
     def __init__(self, document: Document) -> None:
         self.document = document
         self._errors: dict[tuple[Mark, str], CaseError] = {}
+        self._added = 0
 
     def __bool__(self) -> bool:
         """Whether there are any errors."""
@@ -31,10 +39,16 @@ class ErrorCollector:
 
         Args:
             key: whether the error points to the key instead.
+
+        Raises:
+            CaseErrors: these are MOST_ERRORS; repetitions count.
         """
         mark = self.document.key_mark(path) if key else self.document.mark(path)
         # The rows of a template share their errors.
         self._errors.setdefault((mark, message), CaseError(message, mark))
+        self._added += 1
+        if self._added >= MOST_ERRORS:
+            raise CaseErrors(list(self._errors.values()), stopped=True)
 
     def raise_all(self) -> None:
         """Raises CaseErrors if there are any errors."""
@@ -49,10 +63,12 @@ class ErrorCollector:
             message = f"takes a mapping of arguments, such as {RULES[str(key)].example}"
             beside = self.document.keys(path[:-1]) - {key}
             if beside:
-                message = f"is empty; indent {', '.join(sorted(beside))} deeper than {key}:"
+                names = join_names(sorted(map(clip_name, beside)), _MOST_NAMES)
+                message = f"is empty; indent {names} deeper than {key}:"
         elif isinstance(key, str) and ":" in key:
             name, _, value = key.partition(":")
-            self.add(f"{key!r} is one word; put a space after the colon: {name}: {value}", path)
+            message = f"is one word; put a space after the colon: {clip_name(f'{name}: {value}')}"
+            self.add(f"{clip_name(key)!r} {message}", path)
             return
         self.add(f"{_nearest_key(path)}{message}", path)
 
@@ -105,7 +121,7 @@ class ErrorCollector:
 def _describe_unknown_key(model: type[BaseModel], key: str) -> str:
     if key in RULES and "expect" in model.model_fields:
         return f"{key} is a rule; write it into the list expect: as - {key}: {{...}}"
-    return f"unknown key {key!r}; {advise_key(model, key)}"
+    return f"unknown key {clip_name(key)!r}; {advise_key(model, key)}"
 
 
 def _describe_missing_key(model: type[BaseModel], key: str) -> str:
@@ -124,4 +140,4 @@ def _describe_missing_key(model: type[BaseModel], key: str) -> str:
 def _nearest_key(path: YamlPath) -> str:
     """The last key on a path, with a colon; an entry of a list goes by the key of the list."""
     keys = [part for part in path if isinstance(part, str)]
-    return f"{keys[-1]}: " if keys else ""
+    return f"{clip_name(keys[-1])}: " if keys else ""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attnprobe.cases import yamltext
+from attnprobe.cases.bounds import Unfolded
 from attnprobe.cases.case_parser import CaseParser
 from attnprobe.cases.entries import Case, Contents, Relation
 from attnprobe.cases.error_collector import ErrorCollector
@@ -15,6 +16,8 @@ from attnprobe.cases.shapes import CaseShape, Defaults, FileShape, RelationShape
 from attnprobe.cases.yamltext import Document, YamlPath
 from attnprobe.core.errors import CaseError, Mark
 from attnprobe.core.names import SUFFIX
+from attnprobe.core.texts import Sample
+from attnprobe.rules import Rule
 from attnprobe.words.heads import HeadSet
 
 
@@ -40,6 +43,7 @@ def load_contents(
     *,
     head_sets: Mapping[str, HeadSet] | None = None,
     root: Path | None = None,
+    max_unfolded: int = 1,
 ) -> Contents:
     """The cases and relations of a file.
 
@@ -48,13 +52,20 @@ def load_contents(
         head_sets: the head sets of the lock file, by name.
         root: the folder that must contain every corpus; by default, or if the case file lies
             outside of it, the folder of the case file.
+        max_unfolded: how many times the usual bounds the file may unfold to; see `bounds`.
 
     Raises:
         CaseError: the file cannot be read, or is not valid YAML.
         CaseErrors: everything else that is wrong with the file.
     """
-    document = yamltext.load(path, name)
-    return parse_contents(document, head_sets=head_sets, folder=path.parent, root=root)
+    document = yamltext.load(path, name, times=max_unfolded)
+    return parse_contents(
+        document,
+        head_sets=head_sets,
+        folder=path.parent,
+        root=root,
+        max_unfolded=max_unfolded,
+    )
 
 
 def parse(
@@ -70,13 +81,15 @@ def parse_contents(
     head_sets: Mapping[str, HeadSet] | None = None,
     folder: Path | None = None,
     root: Path | None = None,
+    max_unfolded: int = 1,
 ) -> Contents:
     """The cases and relations of a document.
 
     Args:
         folder: where the paths of corpora start; the working directory unless given.
     """
-    return _Parser(document, head_sets or {}, folder or Path(), root).contents()
+    unfolded = Unfolded(document, max_unfolded)
+    return _Parser(document, head_sets or {}, folder or Path(), root, unfolded).contents()
 
 
 class _Parser:
@@ -88,8 +101,10 @@ class _Parser:
         head_sets: Mapping[str, HeadSet],
         folder: Path,
         root: Path | None,
+        unfolded: Unfolded,
     ) -> None:
         self.document = document
+        self.unfolded = unfolded
         self.errors = ErrorCollector(document)
         self.head_sets = head_sets
         self.folder = folder.resolve()
@@ -121,7 +136,7 @@ class _Parser:
         return Contents(_with_related(cases), tuple(relations))
 
     def _cases(self, file: FileShape, defaults: Defaults, ids: dict[str, Mark]) -> list[Case]:
-        parser = CaseParser(self.errors, self.head_sets)
+        parser = CaseParser(self.errors, self.head_sets, self.unfolded)
         cases: list[Case] = []
         for index, written in enumerate(file.cases or []):
             path: YamlPath = ("cases", index)
@@ -140,7 +155,12 @@ class _Parser:
         cases: Sequence[Case] | None,
     ) -> list[Relation]:
         parser = RelationParser(
-            self.errors, self.head_sets, folder=self.folder, root=self.root, cases=cases
+            self.errors,
+            self.head_sets,
+            self.unfolded,
+            folder=self.folder,
+            root=self.root,
+            cases=cases,
         )
         relations: list[Relation] = []
         for index, written in enumerate(file.relations or []):
@@ -161,15 +181,10 @@ class _Parser:
 
 def _with_related(cases: Sequence[Case]) -> tuple[Case, ...]:
     """The cases, each with the texts and rules of all cases for the same model."""
-    related = {
-        model: tuple(
-            (case.sample, expectation.rule)
-            for case in cases
-            if case.model == model
-            for expectation in case.expectations
-        )
-        for model in {case.model for case in cases}
-    }
+    of_model: dict[str | None, list[tuple[Sample, Rule]]] = {case.model: [] for case in cases}
+    for case in cases:
+        of_model[case.model] += [(case.sample, entry.rule) for entry in case.expectations]
+    related = {model: tuple(rules) for model, rules in of_model.items()}
     texts = {
         model: tuple(dict.fromkeys(sample for sample, _ in rules))
         for model, rules in related.items()

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from attnprobe.cases.bounds import Unfolded
 from attnprobe.cases.entries import Case, CorpusArcs, LabelledArc, LabelledArcs, Relation, Threshold
 from attnprobe.cases.error_collector import ErrorCollector
 from attnprobe.cases.shapes import (
@@ -21,7 +22,7 @@ from attnprobe.cases.shapes import (
 )
 from attnprobe.cases.yamltext import YamlPath
 from attnprobe.core.errors import SelectorError
-from attnprobe.core.registry import did_you_mean
+from attnprobe.core.registry import clip_name, did_you_mean
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.rules import Rule
@@ -45,6 +46,7 @@ class RelationParser:
         self,
         errors: ErrorCollector,
         head_sets: Mapping[str, HeadSet],
+        unfolded: Unfolded,
         *,
         folder: Path,
         root: Path,
@@ -57,6 +59,8 @@ class RelationParser:
         self.cases = cases
         self._error = errors.add
         self._validate = errors.validate
+        self._unfolded = unfolded
+        self._known: dict[tuple[str | None, SiteName | None], dict[str, _CaseArcs]] = {}
 
     def relation(
         self,
@@ -202,7 +206,13 @@ class RelationParser:
             return None
         written: str = getattr(shape, kind)
         place = (*path, kind)
-        file = (self.folder / written).resolve()
+        try:
+            file = (self.folder / written).resolve()
+            is_there = file.is_file()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._error(f"{kind}: {clip_name(written)!r} is no path: {reason}", place)
+            return None
         complaint = ""
         if Path(written).is_absolute() or not file.is_relative_to(self.root):
             complaint = (
@@ -210,13 +220,13 @@ class RelationParser:
             )
         elif not file.name.endswith(f".{kind}"):
             complaint = f"is no .{kind} file"
-        elif not file.is_file():
+        elif not is_there:
             near = did_you_mean(file.name, _file_names(file.parent, f".{kind}"))
             complaint = f"is not there; {near}"
         if complaint:
-            self._error(f"{kind}: {written!r} {complaint}", place)
+            self._error(f"{kind}: {clip_name(written)!r} {complaint}", place)
             return None
-        is_list = self.document.raw.get((*path, key)) is None
+        is_list = self.document.raw((*path, key)) is None
         marks = [
             self.document.mark((*path, key, number) if is_list else (*path, key))
             for number in range(len(labels))
@@ -266,6 +276,7 @@ class RelationParser:
         return LabelledArc(sample, query, key, candidates, shape.text)
 
     def _span(self, name: str, selector: Selector, sample: Sample, path: YamlPath) -> Span | None:
+        self._unfolded.add("characters to look through", len(sample.joined), path)
         try:
             (span,) = locate(selector, sample.joined, pair_start=sample.pair_start)
         except SelectorError as error:
@@ -287,32 +298,64 @@ class RelationParser:
         """
         if self.cases is None:
             return None
-        cases = [case for case in self.cases if case.model == model]
-        known = dict.fromkeys(case.id for case in cases)
+        known = self._arcs_by_case(self.cases, model, site)
         if ids != "all":
             for number, id in enumerate(ids):
                 if id not in known:
                     near = did_you_mean(id, known)
-                    self._error(f"no case {id!r} for this model; {near}", (*path, number))
-            if not known.keys() >= set(ids):
+                    message = f"no case {clip_name(id)!r} for this model; {near}"
+                    self._error(message, (*path, number))
+            wanted = set(ids)
+            if not known.keys() >= wanted:
                 return None
-            known = dict.fromkeys(ids)
+            known = {id: known[id] for id in sorted(wanted, key=lambda id: known[id].number)}
+        found = list(known.values())
+        self._unfolded.add("arcs", sum(len(case.arcs) or 1 for case in found), path)
         arcs: dict[tuple[Sample, Span, Span], LabelledArc] = {}
         left_out: Counter[str] = Counter()
-        for case in cases:
-            if case.id not in known:
-                continue
-            for expectation in case.expectations:
-                arc = _arc_of_rule(case, expectation.rule, site)
-                if isinstance(arc, LabelledArc):
-                    arcs.setdefault(arc[:3], arc)
-                elif arc:
-                    left_out[arc] += 1
+        for case in found:
+            for arc in case.arcs:
+                arcs.setdefault(arc[:3], arc)
+            left_out.update(case.left_out)
         if not arcs:
             message = "from_cases: finds no attends with min:, top: or over: between two words"
             self._error(message, path)
             return None
         return LabelledArcs(tuple(arcs.values()), dict(left_out))
+
+    def _arcs_by_case(
+        self, cases: Sequence[Case], model: str | None, site: SiteName | None
+    ) -> dict[str, _CaseArcs]:
+        """The arcs of each case for a model, by its id; the rows of a template share an id."""
+        if (model, site) not in self._known:
+            found: dict[str, _CaseArcs] = {}
+            for case in cases:
+                if case.model == model:
+                    empty = _CaseArcs(len(found), [], Counter())
+                    found.setdefault(case.id, empty).add(case, site)
+            self._known[model, site] = found
+        return self._known[model, site]
+
+
+class _CaseArcs(NamedTuple):
+    """The arcs of the rows of a case.
+
+    Attributes:
+        number: the place of the case among those of its model.
+        left_out: how many expectations are no arcs, by reason.
+    """
+
+    number: int
+    arcs: list[LabelledArc]
+    left_out: Counter[str]
+
+    def add(self, case: Case, site: SiteName | None) -> None:
+        for expectation in case.expectations:
+            arc = _arc_of_rule(case, expectation.rule, site)
+            if isinstance(arc, LabelledArc):
+                self.arcs.append(arc)
+            elif arc:
+                self.left_out[arc] += 1
 
 
 def _file_names(folder: Path, suffix: str) -> list[str]:

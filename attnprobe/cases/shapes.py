@@ -25,6 +25,10 @@ from attnprobe.words.selectors import Chars, Phrase, Selector, parse_selector
 # The fewest arcs that a relation is judged on, unless it says otherwise.
 LEAST = 30
 CORPUS_FORMATS = ("conllu", "jsonl", "tsv")
+# Names and reasons stand in node ids and in the summary of a run.
+_LONGEST_NAME = 200
+_LONGEST_REASON = 1000
+_MOST_MARKS = 50
 # Marks that pytest acts on; a case has skip: and xfail: instead, with a reason.
 _TAKEN_MARKS = (
     "filterwarnings",
@@ -55,15 +59,22 @@ def _check_mark(name: str) -> str:
 
 Row = Annotated[dict[str, str], Field(json_schema_extra={"minProperties": 1})]
 Id = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="Letters, digits, and _ . - only.")
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        max_length=_LONGEST_NAME,
+        description="Letters, digits, and _ . - only.",
+    ),
 ]
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=_LONGEST_NAME)]
 Text = Annotated[str, Field(min_length=1)]
-Reason = Annotated[str, Field(min_length=1)]
-Marks = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_check_mark)]],
-    Field(description="pytest marks, for -m."),
+Reason = Annotated[str, Field(min_length=1, max_length=_LONGEST_REASON)]
+Mark = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=_LONGEST_NAME),
+    AfterValidator(_check_mark),
 ]
+Marks = Annotated[list[Mark], Field(max_length=_MOST_MARKS, description="pytest marks, for -m.")]
 AllowSpecialTokens = Annotated[
     bool, Field(description="The text may spell special tokens such as [MASK].")
 ]

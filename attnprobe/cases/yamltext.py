@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from attnprobe.core.errors import CaseError, Mark
+from attnprobe.core.names import MAX_UNFOLDED
 
 MAX_BYTES = 5_000_000
 MAX_DEPTH = 64
+MAX_VALUES = 500_000
 # No number in a case file is longer; PyYAML takes quadratic time for long sexagesimal numbers.
 _MAX_NUMBER = 100
 
@@ -61,6 +63,29 @@ class Scalar(NamedTuple):
     quoted: bool
 
 
+class Start(Protocol):
+    """A mark of PyYAML or libyaml, which count from 0."""
+
+    line: int
+    column: int
+
+
+class Place(NamedTuple):
+    """Where a value stands.
+
+    Attributes:
+        start: the start of the value.
+        key: the start of its key; None for an entry of a list.
+        scalar: a scalar as the file spells it; None for a list or mapping.
+        entries: the places in a list or mapping, by index or key; None for a scalar.
+    """
+
+    start: Start
+    key: Start | None
+    scalar: Scalar | None
+    entries: list[Place] | dict[str, Place] | None
+
+
 @dataclass(frozen=True)
 class Document:
     """One YAML document as plain values. The keys and indices that lead to a value are its path.
@@ -68,45 +93,59 @@ class Document:
     Attributes:
         file: the file name in the marks.
         value: nested dict, list, str, int, float, bool and None.
-        marks: the start of each value.
-        key_marks: the start of each key.
-        raw: each scalar as the file spells it.
+        root: the place of the value.
     """
 
     file: str
     value: object
-    marks: Mapping[YamlPath, Mark]
-    key_marks: Mapping[YamlPath, Mark]
-    raw: Mapping[YamlPath, Scalar]
+    root: Place
 
     def mark(self, path: YamlPath) -> Mark:
         """The start of the value at `path`, or of its nearest ancestor."""
-        while path not in self.marks:
-            path = path[:-1]
-        return self.marks[path]
+        return _mark_at(self._walk(path)[0].start, self.file)
 
     def key_mark(self, path: YamlPath) -> Mark:
         """The start of the key at `path`; of the value if it has no key."""
-        return self.key_marks.get(path) or self.mark(path)
+        place, depth = self._walk(path)
+        is_key = depth == len(path) and place.key is not None
+        return _mark_at(place.key if is_key and place.key else place.start, self.file)
 
     def keys(self, path: YamlPath) -> set[str]:
-        """The keys of the mapping at `path`."""
-        return {str(place[-1]) for place in self.key_marks if place[:-1] == path}
+        """The keys of the mapping at `path`; none for another value."""
+        entries = self._walk(path)[0].entries
+        return set(entries) if isinstance(entries, dict) else set()
+
+    def raw(self, path: YamlPath) -> Scalar | None:
+        """The scalar at `path` as the file spells it; None if there is none."""
+        place, depth = self._walk(path)
+        return place.scalar if depth == len(path) else None
+
+    def _walk(self, path: YamlPath) -> tuple[Place, int]:
+        """The place at `path`, or of its nearest ancestor, and how many steps lead there."""
+        place = self.root
+        for depth, step in enumerate(path):
+            entries: Any = place.entries
+            try:
+                place = entries[step]
+            except (LookupError, TypeError):
+                return place, depth
+        return place, len(path)
 
     def explain_scalar(self, path: YamlPath) -> str:
         """Why YAML reads a scalar otherwise than it looks, and what to write instead.
 
         Empty if nothing needs explaining: `path` has no scalar, or has text that looks like text.
         """
-        scalar = self.raw.get(path)
+        scalar = self.raw(path)
         return "" if scalar is None or scalar.quoted else _explain(scalar.text)
 
 
-def load(path: Path, name: str) -> Document:
+def load(path: Path, name: str, *, times: int = 1) -> Document:
     """Reads one case file.
 
     Args:
         name: the file name for the marks.
+        times: how many times MAX_VALUES the file may hold.
 
     Raises:
         CaseError: the file cannot be read, or `loads` raises it.
@@ -116,10 +155,10 @@ def load(path: Path, name: str) -> Document:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise CaseError(f"cannot be read: {error.strerror}", Mark(name, 1, 1)) from None
-    return loads(data, name)
+    return loads(data, name, times=times)
 
 
-def loads(data: bytes, name: str) -> Document:
+def loads(data: bytes, name: str, *, times: int = 1) -> Document:
     """Reads one YAML document from UTF-8 bytes, with or without a byte order mark.
 
     Raises:
@@ -134,7 +173,7 @@ def loads(data: bytes, name: str) -> Document:
     text = _decode(data, name)
     _check_characters(text, name)
     try:
-        return _Builder(name, yaml.parse(text, Loader=LOADER)).document()
+        return _Builder(name, yaml.parse(text, Loader=LOADER), MAX_VALUES * times).document()
     except yaml.YAMLError as error:
         raise _malformed(error, text, name) from None
     except (ValueError, OverflowError) as error:  # PyYAML on escapes such as "\UFFFFFFFF"
@@ -181,6 +220,10 @@ def _mark_of(before: str, name: str) -> Mark:
     return Mark(name, len(lines), len(lines[-1]) + 1)
 
 
+def _mark_at(place: Start, name: str) -> Mark:
+    return Mark(name, place.line + 1, place.column + 1)
+
+
 def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
     """PyYAML's message with its place and advice."""
     if not isinstance(error, yaml.MarkedYAMLError):
@@ -191,7 +234,7 @@ def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
     if error.problem and error.context and begun:
         problem += f", {error.context} on line {begun.line + 1}"
     advice = next(advice for part, advice in _ADVICE if part in problem)
-    mark = Mark(name, where.line + 1, where.column + 1) if where else Mark(name, 1, 1)
+    mark = _mark_at(where, name) if where else Mark(name, 1, 1)
     return CaseError(f"not valid YAML: {problem}; {advice}", mark)
 
 
@@ -200,11 +243,15 @@ class _Scalars(SafeConstructor, Resolver):
 
 
 _SCALARS = _Scalars()
+# The characters that a plain scalar of another type than text starts with.
+_FIRST = frozenset(_SCALARS.yaml_implicit_resolvers)
 _RESOLVE: Callable[[type[yaml.Node], str, tuple[bool, bool]], str] = _SCALARS.resolve
 
 
 def _kind(text: str) -> str:
     """YAML 1.1's type of a plain scalar: `str`, `bool`, `int`, `float`, `null`, `merge`, ..."""
+    if text and text[0] not in _FIRST:
+        return "str"
     return _RESOLVE(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
 
 
@@ -254,66 +301,86 @@ def _explain_text(text: str) -> str:
     return f"YAML reads {_short(text)} as text; write {yaml.safe_dump(number).split()[0]}"
 
 
+def _start(event: yaml.Event) -> Start:
+    start = event.start_mark
+    assert start is not None  # PyYAML marks every event that it parses
+    return start
+
+
 class _Builder:
     """Builds one document from parser events, and refuses what a case file must not contain."""
 
-    def __init__(self, name: str, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, name: str, events: Iterator[yaml.Event], most_values: int) -> None:
         self._name = name
         self._events = events
-        self._marks: dict[YamlPath, Mark] = {}
-        self._key_marks: dict[YamlPath, Mark] = {}
-        self._raw: dict[YamlPath, Scalar] = {}
+        self._most_values = most_values
+        self._count = 0
 
     def document(self) -> Document:
         next(self._events)  # start of the stream
         event = next(self._events)
         if isinstance(event, yaml.StreamEndEvent):
             raise self._empty()
-        value = self._node(next(self._events), ())
+        value, root = self._node(next(self._events), None, 0)
         next(self._events)  # end of the document
         event = next(self._events)
         if isinstance(event, yaml.DocumentStartEvent):
             raise self._error("a second document; put it into a file of its own", event)
-        if self._raw.get(()) == Scalar("", quoted=False):
+        if root.scalar == Scalar("", quoted=False):
             raise self._empty()
-        return Document(self._name, value, self._marks, self._key_marks, self._raw)
-
-    def _mark(self, event: yaml.Event) -> Mark:
-        start = event.start_mark
-        assert start is not None  # PyYAML marks every event that it parses
-        return Mark(self._name, start.line + 1, start.column + 1)
+        return Document(self._name, value, root)
 
     def _error(self, message: str, event: yaml.Event) -> CaseError:
-        return CaseError(message, self._mark(event))
+        return CaseError(message, _mark_at(_start(event), self._name))
 
     def _empty(self) -> CaseError:
         return CaseError("the file is empty; start it with version: 1", Mark(self._name, 1, 1))
 
-    def _node(self, event: yaml.Event, path: YamlPath) -> object:
+    def _node(self, event: yaml.Event, key: Start | None, depth: int) -> tuple[object, Place]:
+        """The value that begins with an event, and its place.
+
+        Args:
+            key: the start of its key.
+            depth: how many lists and mappings it lies in.
+        """
         self._check_node(event)
-        self._marks[path] = self._mark(event)
+        self._count += 1
+        if self._count > self._most_values:
+            raise self._error(
+                f"more than {self._most_values:,} values; split the file, or set "
+                f"{MAX_UNFOLDED} = {self._most_values // MAX_VALUES + 1} in the ini file",
+                event,
+            )
+        start = _start(event)
         if isinstance(event, yaml.ScalarEvent):
-            self._raw[path] = Scalar(event.value, quoted=not event.implicit[0])
-            return self._scalar(event)
-        if len(path) >= MAX_DEPTH:
+            scalar = Scalar(event.value, quoted=not event.implicit[0])
+            return self._scalar(event), Place(start, key, scalar, None)
+        if depth >= MAX_DEPTH:
             raise self._error(f"nested deeper than {MAX_DEPTH} levels", event)
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(path)
-        return self._mapping(path)
+            items, places = self._sequence(depth + 1)
+            return items, Place(start, key, None, places)
+        entries, by_key = self._mapping(depth + 1)
+        return entries, Place(start, key, None, by_key)
 
-    def _sequence(self, path: YamlPath) -> list[object]:
+    def _sequence(self, depth: int) -> tuple[list[object], list[Place]]:
         items: list[object] = []
+        places: list[Place] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._node(event, (*path, len(items))))
-        return items
+            item, place = self._node(event, None, depth)
+            items.append(item)
+            places.append(place)
+        return items, places
 
-    def _mapping(self, path: YamlPath) -> dict[str, object]:
+    def _mapping(self, depth: int) -> tuple[dict[str, object], dict[str, Place]]:
         entries: dict[str, object] = {}
+        places: dict[str, Place] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._key(event)
-            place = (*path, key)
+            start = _start(event)
             if key in entries:
-                lines = self._key_marks[place].line, self._mark(event).line
+                first = places[key].key
+                lines = first.line + 1 if first else 0, start.line + 1
                 where = f"on lines {lines[0]} and {lines[1]}"
                 if lines[0] == lines[1]:
                     where = f"twice on line {lines[0]}"
@@ -321,9 +388,8 @@ class _Builder:
                     f"duplicate key {_short(key)!r}, {where}; keep one",
                     event,
                 )
-            self._key_marks[place] = self._mark(event)
-            entries[key] = self._node(next(self._events), place)
-        return entries
+            entries[key], places[key] = self._node(next(self._events), start, depth)
+        return entries, places
 
     def _check_node(self, event: yaml.Event) -> None:
         """Refuses anchors, aliases and tags."""
@@ -361,7 +427,7 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
         text = event.value
-        if _SURROGATE.search(text):
+        if not text.isascii() and _SURROGATE.search(text):
             raise self._error(
                 "half of a surrogate pair; write the character itself, "
                 "or \\U and eight hexadecimal digits",

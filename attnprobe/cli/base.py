@@ -70,6 +70,12 @@ _LOAD_OPTIONS: Mapping[str, Any] = {
 }
 
 
+MaxUnfolded = Annotated[
+    int,
+    typer.Option(
+        min=1, help="How many times the usual bounds a case file may unfold to, as in the ini file."
+    ),
+]
 # The options of a command that measures one model.
 ONE_MODEL = (
     "tokenizer",

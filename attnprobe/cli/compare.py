@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attnprobe.cli.base import app, print_table, say, to_file, to_json_file, with_load_options
+from attnprobe.cli.base import (
+    MaxUnfolded,
+    app,
+    print_table,
+    say,
+    to_file,
+    to_json_file,
+    with_load_options,
+)
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -79,6 +87,7 @@ def compare(
         Path | None,
         typer.Option("--html", help="Write a page with pictures to this file.", callback=to_file),
     ] = None,
+    max_unfolded: MaxUnfolded = 1,
     *,
     options: LoadOptions,
 ) -> None:
@@ -103,6 +112,7 @@ def compare(
         given=given,
         paths=cases or [Path("cases")],
         model=model,
+        max_unfolded=max_unfolded,
         draws=html is not None,
         status=Console(stderr=True).status,
     )

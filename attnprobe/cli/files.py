@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, out, say, to_file
+from attnprobe.cli.base import MaxUnfolded, app, out, say, to_file
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import plural
@@ -37,6 +37,7 @@ def lint(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Case files, or folders that hold some.")
     ] = None,
+    max_unfolded: MaxUnfolded = 1,
 ) -> None:
     """Check case files without a model; exit 1 if anything is wrong with one."""
     from attnprobe import cases
@@ -55,7 +56,13 @@ def lint(
             say(text)
             continue
         try:
-            found = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())
+            found = cases.load_contents(
+                file,
+                str(file),
+                head_sets=head_sets,
+                root=Path.cwd(),
+                max_unfolded=max_unfolded,
+            )
             for relation in found.relations:
                 accuracy.gather(relation, read)
             count += len(found.cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from attnprobe.cli.base import app, out, print_table, say, to_file, warn_of, with_load_options
+from attnprobe.cli.base import (
+    MaxUnfolded,
+    app,
+    out,
+    print_table,
+    say,
+    to_file,
+    warn_of,
+    with_load_options,
+)
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX, short_name
 from attnprobe.core.per_model import split_name
@@ -96,6 +106,7 @@ def mutants(
         Path | None,
         typer.Option("--page", help="Write the tables as Markdown to this file.", callback=to_file),
     ] = None,
+    max_unfolded: MaxUnfolded = 1,
     *,
     options: LoadOptions,
 ) -> None:
@@ -119,7 +130,7 @@ def mutants(
             "target-language": target_languages,
         },
     )
-    cases = _cases(paths or [Path("cases")])
+    cases = _cases(paths or [Path("cases")], max_unfolded)
     found = []
     for name, ref in refs.items():
         of_model = [case for case in cases if (case.model or next(iter(refs))) == name]
@@ -145,7 +156,7 @@ def mutants(
         raise typer.Exit(1)
 
 
-def _cases(paths: Sequence[Path]) -> list[Case]:
+def _cases(paths: Sequence[Path], max_unfolded: int) -> list[Case]:
     from attnprobe import cases
     from attnprobe.results.lock import heads_here
 
@@ -153,7 +164,8 @@ def _cases(paths: Sequence[Path]) -> list[Case]:
     files = cases.case_files(paths)
     if not files:
         raise AttnprobeError(f"no case file; they end in {SUFFIX}")
-    return [case for file in files for case in cases.load(file, str(file), head_sets=head_sets)]
+    read = functools.partial(cases.load_contents, head_sets=head_sets, max_unfolded=max_unfolded)
+    return [case for file in files for case in read(file, str(file)).cases]
 
 
 def _facts(model: Model, cases: Sequence[Case]) -> ModelFacts:

@@ -104,6 +104,10 @@ class RunComparison:
         )
 
 
+# All cases with their files, and the models that cases and relations name.
+_Suite = tuple[list[tuple[Path, Case]], set[str | None]]
+
+
 def compare_runs(
     old: str,
     new: str,
@@ -114,6 +118,7 @@ def compare_runs(
     given: Mapping[str, Sequence[str] | None],
     paths: Sequence[Path],
     model: str | None,
+    max_unfolded: int,
     draws: bool,
     status: Status,
 ) -> RunComparison:
@@ -127,6 +132,7 @@ def compare_runs(
         given: for each option of a single model, such as `tokenizer`, its `A=VALUE` and `B=VALUE`.
         paths: for two models, case files or folders with case files.
         model: for two models, the model name that the cases use.
+        max_unfolded: how many times the usual bounds a case file may unfold to.
         draws: for two models, whether to draw changed cases.
 
     Raises:
@@ -155,7 +161,8 @@ def compare_runs(
     else:
         load_of = load_options_by_model(options, ("A", "B"), given)
         pair = ((old, load_of["A"]), (new, load_of["B"]))
-        found = _compare_models(pair, paths, model, draws=draws, status=status)
+        suite = _cases(paths, max_unfolded)
+        found = _compare_models(pair, paths, suite, model, draws=draws, status=status)
     if not found.comparison.suites:
         raise ResultsError(f"{old} and {new} have no case in common that both executed")
     if not allow_gone and not any(limit.kind == "gone" for limit in parsed):
@@ -175,6 +182,7 @@ def _results_file(given: str) -> Path | None:
 def _compare_models(
     models: tuple[tuple[str, LoadOptions], tuple[str, LoadOptions]],
     paths: Sequence[Path],
+    suite: _Suite,
     name: str | None,
     *,
     draws: bool,
@@ -182,7 +190,7 @@ def _compare_models(
 ) -> RunComparison:
     from attnprobe.models import load_model
 
-    suite, model_names = _cases(paths)
+    all_cases, model_names = suite
     name = name or _only_name(model_names)
     (old_ref, _), (new_ref, _) = models
     names = [name or short_name(ref) for ref, _ in models]
@@ -195,7 +203,7 @@ def _compare_models(
     ran = {(_resolved(item.file), item.name) for item in runs[1].items}
     compared = {
         (path, case.name): case
-        for path, case in suite
+        for path, case in all_cases
         if (path, case.name) in ran and case.skip is None
     }
     try:
@@ -229,7 +237,7 @@ def _compare_models(
     return found
 
 
-def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | None]]:
+def _cases(paths: Sequence[Path], max_unfolded: int) -> _Suite:
     """All cases with their files, and the models that cases and relations name."""
     head_sets = heads_here()
     missing = [str(path) for path in paths if not path.exists()]
@@ -239,7 +247,9 @@ def _cases(paths: Sequence[Path]) -> tuple[list[tuple[Path, Case]], set[str | No
     suite: list[tuple[Path, Case]] = []
     names: set[str | None] = set()
     for file in files:
-        contents = cases.load_contents(file, str(file), head_sets=head_sets, root=Path.cwd())
+        contents = cases.load_contents(
+            file, str(file), head_sets=head_sets, root=Path.cwd(), max_unfolded=max_unfolded
+        )
         suite += [(file.resolve(), case) for case in contents.cases]
         names |= {case.model for case in contents.cases}
         names |= {relation.model for relation in contents.relations}

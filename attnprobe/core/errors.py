@@ -12,7 +12,7 @@ from itertools import accumulate
 MOST_BYTES = 2000
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Mark:
     """A place in a file. Lines and columns count from 1, as in editors."""
 

@@ -21,6 +21,8 @@ PROTECTED = "ATTNPROBE_PROTECTED"
 CHANCE_MAX = 0.05
 # The most MB of details in the HTML report.
 REPORT_BUDGET = 20
+# The ini key that raises the bounds on what a case file may hold and unfold to.
+MAX_UNFOLDED = "attn_max_unfolded"
 # The default number of tokens in one forward pass, padding included.
 BATCH_TOKENS = 8192
 

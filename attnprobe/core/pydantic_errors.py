@@ -35,7 +35,7 @@ def describe_error(error: Mapping[str, Any], *, quoted: bool = False) -> str:
     if kind == "string_pattern_mismatch" and limits["pattern"] in _PATTERNS:
         return f"{_quote(value)} {_PATTERNS[limits['pattern']]}"
     if kind in _SENTENCES:
-        return _SENTENCES[kind].format(value=_quote(value))
+        return _SENTENCES[kind].format(**{**limits, "value": _quote(value)})
     return str(error["msg"]).removeprefix("Value error, ")
 
 
@@ -90,6 +90,8 @@ _SENTENCES = {
     "path_type": "{value} is no path; it takes one text",
     "string_too_short": "is empty, it takes at least one character",
     "string_type": "{value} is not one text",
+    "string_too_long": "{value} is too long; it may have {max_length} characters",
+    "too_long": "holds {actual_length} entries; it may have {max_length}",
     "too_short": "is empty, it takes at least one",
 }
 

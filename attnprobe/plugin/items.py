@@ -36,6 +36,7 @@ class CaseFile(pytest.File):
             _display_path(self.path, self.config),
             head_sets=session.head_sets,
             root=self.config.rootpath,
+            max_unfolded=session.settings.max_unfolded,
         )
         found: list[tuple[Case | Relation, type[FileItem]]] = [
             *((case, CaseItem) for case in contents.cases),

@@ -31,6 +31,11 @@ _VALUES = {
     "device": ("auto", "device of the model: auto, cpu, cuda, cuda:1", None),
     "dtype": ("float32", "number type of the model", ("float32", "bfloat16", "float16")),
     "batch-tokens": (str(BATCH_TOKENS), "tokens in one forward pass, padding included", None),
+    "max-unfolded": (
+        "1",
+        "how many times the usual bounds a case file may hold and unfold to",
+        None,
+    ),
     "chance-max": (
         str(CHANCE_MAX),
         "a rule that passes for more of the other word pairs than this share is vacuous",
@@ -80,6 +85,7 @@ class Settings(NamedTuple):
         load: how models are loaded.
         load_of: how each model is loaded, by its name.
         batch_tokens: the most tokens in one forward pass, padding included.
+        max_unfolded: how many times the usual bounds a case file may unfold to.
         chance_max: the chance rate, 0 to 1, above which a rule is vacuous.
         all_models: whether cases that name no model run on every model; several models on the
             command line imply it.
@@ -101,6 +107,7 @@ class Settings(NamedTuple):
     load: LoadOptions
     load_of: dict[str, LoadOptions]
     batch_tokens: int
+    max_unfolded: int
     chance_max: float
     all_models: bool
     strict: bool
@@ -178,9 +185,6 @@ def settings(config: pytest.Config) -> Settings:
 
 
 def _read(config: pytest.Config) -> Settings:
-    batch_tokens = _value(config, "batch-tokens")
-    if not re.fullmatch("0*[1-9][0-9]{0,11}", batch_tokens):
-        raise pytest.UsageError(f"--attn-batch-tokens takes a whole number, not {batch_tokens!r}")
     json = _value(config, "json")
     models = _models(config)
     by_model = {option: _by_model(config, option, models) for option in _BY_MODEL}
@@ -196,7 +200,8 @@ def _read(config: pytest.Config) -> Settings:
         models=models,
         load=load,
         load_of=load.by_model(models, by_model),
-        batch_tokens=int(batch_tokens),
+        batch_tokens=_count(config, "batch-tokens"),
+        max_unfolded=_count(config, "max-unfolded"),
         chance_max=_share(config, "chance-max"),
         all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         strict=_switch(config, "strict"),
@@ -343,6 +348,13 @@ def _value(config: pytest.Config, name: str) -> str:
         # argparse checks the option, but nothing checks the ini key.
         raise pytest.UsageError(f"{_ini(name)} is {_join_choices(choices)}, not {value!r}")
     return value
+
+
+def _count(config: pytest.Config, name: str) -> int:
+    given = _value(config, name)
+    if not re.fullmatch("0*[1-9][0-9]{0,11}", given):
+        raise pytest.UsageError(f"--attn-{name} takes a whole number, not {given!r}")
+    return int(given)
 
 
 def _share(config: pytest.Config, name: str) -> float:

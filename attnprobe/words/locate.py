@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from os.path import commonprefix
 from typing import NamedTuple
 
 from attnprobe.core.errors import SelectorError
@@ -47,7 +46,7 @@ from attnprobe.words.show import (
 MOST_OCCURRENCES = 10  # a message shows so many occurrences of an ambiguous word
 MOST_NTH = 1000  # no occurrences beyond are counted
 # A message looks for words that resemble a missing one in so many characters of a text.
-_SEARCHED = 5000
+_SEARCHED = 2000
 # Stands between the parts of a text; neither a case file nor a tokenizer accepts half of a pair of
 # surrogates.
 _BREAK = "\ud800"
@@ -297,6 +296,7 @@ def _find_look_alike(phrase: str, text: str) -> Span | None:
 _PLAIN_PUNCTUATION = str.maketrans({"’": "'", "\u2010": "-", "\u2011": "-"})
 
 
+@lru_cache(maxsize=4096)
 def _skeleton(grapheme: str) -> str:
     """A form that graphemes of the same look share: composed, plain spaces, nothing invisible."""
     composed = unicodedata.normalize("NFKC", grapheme).translate(_PLAIN_PUNCTUATION)
@@ -311,7 +311,8 @@ def _describe_differences(phrase: str, found: str) -> str:
     """Where two spellings differ; of long ones, where they first differ."""
     count = None
     if len(phrase) > LONGEST_NAME:
-        start, count = len(commonprefix([phrase, found])), 1
+        pairs = enumerate(zip(phrase, found, strict=False))
+        start, count = next((at for at, (left, right) in pairs if left != right), 0), 1
         phrase, found = (text[start : start + LONGEST_NAME] for text in (phrase, found))
     matcher = difflib.SequenceMatcher(a=found, b=phrase, autojunk=False)
     differences = (

@@ -70,9 +70,9 @@ def test_values_and_marks() -> None:
     assert document.mark((*attends, "max", 0)) == document.mark(attends)
     assert document.key_mark((*attends, "max")) == document.mark(attends)
     assert document.key_mark(("cases", 0)) == Mark("c.attn.yaml", 3, 5)
-    assert document.raw[(*attends, "min")] == ("0.3", False)
-    assert document.raw[("cases", 0, "text")] == ("It's 猫 😀", True)
-    assert document.raw[("cases", 0, "expect", 1)].quoted
+    assert document.raw((*attends, "min")) == ("0.3", False)
+    assert document.raw(("cases", 0, "text")) == ("It's 猫 😀", True)
+    assert document.raw(("cases", 0, "expect", 1)) == ("folded\n", True)
 
 
 def test_columns_count_characters_not_bytes() -> None:
@@ -329,14 +329,14 @@ relaxed = settings(
 def test_dumped_values_load_back(value: object, flow: bool) -> None:
     document = loads(yaml.dump(value, Dumper=PlainDumper, default_flow_style=flow).encode(), "f")
     assert document.value == value
-    places = walk(value)
-    assert document.marks.keys() == places.keys()
-    assert document.key_marks.keys() == {
-        path for path in places if path and isinstance(path[-1], str)
-    }
-    assert document.raw.keys() == {
-        path for path, inner in places.items() if not isinstance(inner, dict | list)
-    }
+    for path, inner in walk(value).items():
+        is_scalar = not isinstance(inner, dict | list)
+        assert (document.raw(path) is not None) == is_scalar
+        assert document.keys(path) == (set(inner) if isinstance(inner, dict) else set())
+        has_key = bool(path) and isinstance(path[-1], str)
+        assert (document.key_mark(path) < document.mark(path)) == has_key
+        assert document.raw((*path, "no", "key")) is None
+        assert document.mark((*path, "no", "key")) == document.mark(path)
 
 
 @relaxed

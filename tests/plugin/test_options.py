@@ -166,6 +166,7 @@ def test_a_hook_that_gives_neither_names_what_it_gave(
         (["--attn-device=cuda:1"], "attn_device = cuda:1", "load.device", "cuda:1"),
         (["--attn-dtype=float16"], "attn_dtype = float16", "load.dtype", "float16"),
         (["--attn-batch-tokens=7"], "attn_batch_tokens = 7", "batch_tokens", 7),
+        (["--attn-max-unfolded=7"], "attn_max_unfolded = 7", "max_unfolded", 7),
         (["--attn-online"], "attn_online = true", "load.online", True),
         (["--attn-allow-pickle"], "attn_allow_pickle = true", "load.allow_pickle", True),
         (["--attn-strict"], "attn_strict = true", "strict", True),

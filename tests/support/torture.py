@@ -71,30 +71,38 @@ def many_cases_that_repeat(size: int) -> str:
 @kind
 def rows_of_a_long_template(size: int) -> str:
     rows = filled("{x: w#}", size // 2, ", ")
-    return case(f"template: '{{x}} {'the dog barks ' * (size // 28)}', rows: [{rows}], expect: ["
-                "{attends: {from: dogs, to: '{x}', min: 0.5}}]")
+    return case(
+        f"template: '{{x}} {'the dog barks ' * (size // 28)}', rows: [{rows}], expect: ["
+        "{attends: {from: dogs, to: '{x}', min: 0.5}}]"
+    )
 
 
 @kind
 def rows_of_a_long_template_that_pass(size: int) -> str:
     rows = filled("{x: w#}", size // 2, ", ")
-    return case(f"template: '{{x}} bark {'the dog is old ' * (size // 30)}', rows: [{rows}], "
-                "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]")
+    return case(
+        f"template: '{{x}} bark {'the dog is old ' * (size // 30)}', rows: [{rows}], "
+        "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]"
+    )
 
 
 @kind
 def rows_of_a_long_pair(size: int) -> str:
     rows = filled("{x: w#}", size // 2, ", ")
-    return case(f"template: '{{x}} bark', text_pair: '{'the dog is old ' * (size // 30)}', "
-                f"rows: [{rows}], expect: [{{attends: {{from: bark, to: '{{x}}', min: 0.5}}}}]")
+    return case(
+        f"template: '{{x}} bark', text_pair: '{'the dog is old ' * (size // 30)}', "
+        f"rows: [{rows}], expect: [{{attends: {{from: bark, to: '{{x}}', min: 0.5}}}}]"
+    )
 
 
 @kind
 def rows_of_a_long_target(size: int) -> str:
     rows = filled("{x: w#}", size // 2, ", ")
-    return case(f"template: '{{x}} bark', target: '{'the dog is old ' * (size // 30)}', "
-                f"rows: [{rows}], "
-                "expect: [{attends: {from: bark, to: '{x}', min: 0.5, site: encoder}}]")
+    return case(
+        f"template: '{{x}} bark', target: '{'the dog is old ' * (size // 30)}', "
+        f"rows: [{rows}], "
+        "expect: [{attends: {from: bark, to: '{x}', min: 0.5, site: encoder}}]"
+    )
 
 
 @kind
@@ -108,15 +116,18 @@ def rows_with_many_expectations(size: int) -> str:
 def rows_with_a_long_selector(size: int) -> str:
     rows = filled("{x: w#}", size // 2, ", ")
     words = filled("'{x}'", size // 2, ", ")
-    return case(f"template: '{{x}} bark', rows: [{rows}], "
-                f"expect: [{{attends: {{from: bark, to: [{words}], min: 0.5}}}}]")
+    return case(
+        f"template: '{{x}} bark', rows: [{rows}], "
+        f"expect: [{{attends: {{from: bark, to: [{words}], min: 0.5}}}}]"
+    )
 
 
 @kind
 def a_column_used_many_times(size: int) -> str:
     rows = f"{{x: {'dog ' * (size // 8)}}}"
-    return case(f"template: 'bark {'{x}' * (size // 6)}', rows: [{rows}], "
-                "expect: [{sink: {min: 0.5}}]")
+    return case(
+        f"template: 'bark {'{x}' * (size // 6)}', rows: [{rows}], expect: [{{sink: {{min: 0.5}}}}]"
+    )
 
 
 @kind
@@ -129,8 +140,10 @@ def a_column_in_many_selectors(size: int) -> str:
 def defaults_in_many_expectations(size: int) -> str:
     heads = filled("L0H#", size // 2, ", ")
     says = filled("{sink: {min: 0.5}}", size // 2, ", ")
-    return (f"version: 1\nsuite: s\ndefaults: {{heads: [{heads}]}}\ncases:\n"
-            f"  - {{id: a, text: {TEXT}, expect: [{says}]}}\n")
+    return (
+        f"version: 1\nsuite: s\ndefaults: {{heads: [{heads}]}}\ncases:\n"
+        f"  - {{id: a, text: {TEXT}, expect: [{says}]}}\n"
+    )
 
 
 @kind
@@ -143,8 +156,10 @@ def marks_of_the_file_in_many_cases(size: int) -> str:
 
 @kind
 def long_defaults_in_many_cases(size: int) -> str:
-    return (f"version: 1\nsuite: s\ndefaults: {{heads: L0H0, source_language: {'x' * (size // 2)}}}"
-            "\ncases:\n" + filled(f"  - {{id: a#, text: {TEXT}, {EXPECT}}}\n", size // 2))
+    return (
+        f"version: 1\nsuite: s\ndefaults: {{heads: L0H0, source_language: {'x' * (size // 2)}}}"
+        "\ncases:\n" + filled(f"  - {{id: a#, text: {TEXT}, {EXPECT}}}\n", size // 2)
+    )
 
 
 # What a file really holds ------------------------------------------------------------------------
@@ -163,8 +178,10 @@ def many_cases_with_own_texts(size: int) -> str:
 @kind
 def many_rows(size: int) -> str:
     rows = filled("{x: w#}", size, ", ")
-    return case(f"template: '{{x}} bark', rows: [{rows}], "
-                "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]")
+    return case(
+        f"template: '{{x}} bark', rows: [{rows}], "
+        "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]"
+    )
 
 
 @kind
@@ -272,14 +289,16 @@ def many_duplicate_ids(size: int) -> str:
 
 @kind
 def duplicates_of_a_long_id(size: int) -> str:
-    return (f"{CASES}  - {{id: {'a' * (size // 2)}, text: {TEXT}, {EXPECT}}}\n" * 2)
+    return f"{CASES}  - {{id: {'a' * (size // 2)}, text: {TEXT}, {EXPECT}}}\n" * 2
 
 
 @kind
 def many_duplicate_rows(size: int) -> str:
     rows = filled("{x: dogs}", size, ", ")
-    return case(f"template: '{{x}} bark', rows: [{rows}], "
-                "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]")
+    return case(
+        f"template: '{{x}} bark', rows: [{rows}], "
+        "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]"
+    )
 
 
 @kind
@@ -494,19 +513,25 @@ def many_missing_words_in_a_long_text(size: int) -> str:
 @kind
 def a_missing_word_of_each_row(size: int) -> str:
     rows = filled("{x: cat#}", size // 2, ", ")
-    return case(f"template: '{'the dog is old ' * (size // 30)}', rows: [{rows}], expect: ["
-                "{attends: {from: dog, to: '{x}', min: 0.5}}]")
+    return case(
+        f"template: '{'the dog is old ' * (size // 30)}', rows: [{rows}], expect: ["
+        "{attends: {from: dog, to: '{x}', min: 0.5}}]"
+    )
 
 
 @kind
 def a_missing_phrase(size: int) -> str:
     phrase = filled("ward#", size // 2, " ")
-    return text_case(filled("word#", size // 2, " "), f"attends: {{from: {phrase}, to: a, min: 0.5}}")
+    return text_case(
+        filled("word#", size // 2, " "), f"attends: {{from: {phrase}, to: a, min: 0.5}}"
+    )
 
 
 @kind
 def a_missing_phrase_of_one_letter(size: int) -> str:
-    return text_case("a " * (size // 2), f"attends: {{from: {'a ' * (size // 8)}b, to: a, min: 0.5}}")
+    return text_case(
+        "a " * (size // 2), f"attends: {{from: {'a ' * (size // 8)}b, to: a, min: 0.5}}"
+    )
 
 
 @kind
@@ -537,32 +562,41 @@ def a_letter_that_stands_often(size: int) -> str:
 
 @kind
 def a_phrase_that_overlaps_itself(size: int) -> str:
-    return text_case("a " * (size // 2), f"attends: {{from: {'a ' * (size // 16)}a, to: a, min: 0.5}}")
+    return text_case(
+        "a " * (size // 2), f"attends: {{from: {'a ' * (size // 16)}a, to: a, min: 0.5}}"
+    )
 
 
 @kind
 def many_words_that_stand_often(size: int) -> str:
-    says = filled("{attends: {from: {word: a, nth: #1}, to: {word: a, nth: 1#}, min: 0.5}}",
-                  size // 2, ", ")
+    says = filled(
+        "{attends: {from: {word: a, nth: #1}, to: {word: a, nth: 1#}, min: 0.5}}", size // 2, ", "
+    )
     return rules_case(says, "a " * (size // 4))
 
 
 @kind
 def a_huge_nth(size: int) -> str:
-    return text_case(f"{TEXT} " * (size // 14),
-                     f"attends: {{from: {{word: bark, nth: {'9' * 90}}}, to: dogs, min: 0.5}}")
+    return text_case(
+        f"{TEXT} " * (size // 14),
+        f"attends: {{from: {{word: bark, nth: {'9' * 90}}}, to: dogs, min: 0.5}}",
+    )
 
 
 @kind
 def characters_beyond_the_end(size: int) -> str:
-    return rules_case(filled(
-        f"{{attends: {{from: {{chars: [1, 1#{'0' * 80}]}}, to: dogs, min: 0.5}}}}", size, ", "))
+    return rules_case(
+        filled(
+            f"{{attends: {{from: {{chars: [1, 1#{'0' * 80}]}}, to: dogs, min: 0.5}}}}", size, ", "
+        )
+    )
 
 
 @kind
 def characters_of_spaces(size: int) -> str:
-    says = filled("{attends: {from: {chars: [5, 1000]}, to: {chars: [5, 100#]}, min: 0.5}}",
-                  size // 2, ", ")
+    says = filled(
+        "{attends: {from: {chars: [5, 1000]}, to: {chars: [5, 100#]}, min: 0.5}}", size // 2, ", "
+    )
     return rules_case(says, f"bark{' ' * (size // 2)}dogs")
 
 
@@ -620,7 +654,8 @@ def many_words_in_a_selector(size: int) -> str:
 @kind
 def many_words_in_over(size: int) -> str:
     return rules_case(
-        f"{{attends: {{from: bark, to: dogs, over: [{filled('the', size, ', ')}], min: 0.5}}}}")
+        f"{{attends: {{from: bark, to: dogs, over: [{filled('the', size, ', ')}], min: 0.5}}}}"
+    )
 
 
 @kind
@@ -641,19 +676,22 @@ def a_selector_that_is_no_word(size: int) -> str:
 
 @kind
 def a_long_unknown_special(size: int) -> str:
-    return rules_case(f"{{attends: {{from: bark, to: {{special: {'cls' * (size // 3)}}}, min: 0.5}}}}")
+    return rules_case(
+        f"{{attends: {{from: bark, to: {{special: {'cls' * (size // 3)}}}, min: 0.5}}}}"
+    )
 
 
 @kind
 def many_keys_in_a_selector(size: int) -> str:
-    return rules_case(
-        f"{{attends: {{from: bark, to: {{word: dogs, {filled('wrd#: 1', size, ', ')}}}, min: 0.5}}}}")
+    keys = filled("wrd#: 1", size, ", ")
+    return rules_case(f"{{attends: {{from: bark, to: {{word: dogs, {keys}}}, min: 0.5}}}}")
 
 
 @kind
 def chars_of_many_numbers(size: int) -> str:
     return rules_case(
-        f"{{attends: {{from: bark, to: {{chars: [{filled('#', size, ', ')}]}}, min: 0.5}}}}")
+        f"{{attends: {{from: bark, to: {{chars: [{filled('#', size, ', ')}]}}, min: 0.5}}}}"
+    )
 
 
 # Columns -----------------------------------------------------------------------------------------
@@ -689,20 +727,24 @@ def a_missing_column_of_many_rows(size: int) -> str:
 
 @kind
 def a_long_missing_column(size: int) -> str:
-    return case(f"template: '{{{'x' * size}}} bark', rows: [{{x: a}}], "
-                "expect: [{sink: {min: 0.5}}]")
+    return case(
+        f"template: '{{{'x' * size}}} bark', rows: [{{x: a}}], expect: [{{sink: {{min: 0.5}}}}]"
+    )
 
 
 @kind
 def many_braces(size: int) -> str:
-    return case(f"template: '{'} ' * (size // 2)}', rows: [{{x: a}}], "
-                "expect: [{sink: {min: 0.5}}]")
+    return case(
+        f"template: '{'} ' * (size // 2)}', rows: [{{x: a}}], expect: [{{sink: {{min: 0.5}}}}]"
+    )
 
 
 @kind
 def open_braces(size: int) -> str:
-    return case(f"template: '{'{' * (size // 2 * 2 + 1)}', rows: [{{x: a}}], "
-                "expect: [{sink: {min: 0.5}}]")
+    return case(
+        f"template: '{'{' * (size // 2 * 2 + 1)}', rows: [{{x: a}}], "
+        "expect: [{sink: {min: 0.5}}]"
+    )
 
 
 @kind
@@ -759,32 +801,47 @@ def relation(body: str) -> str:
 
 @kind
 def many_relations(size: int) -> str:
-    return START + "relations:\n" + filled(
-        "  - {id: r#, spans: [{text: dogs bark, from: dogs, to: bark}], expect: {accuracy: 0.5}}\n",
-        size)
+    return (
+        START
+        + "relations:\n"
+        + filled(
+            "  - {id: r#, spans: [{text: dogs bark, from: dogs, to: bark}], "
+            "expect: {accuracy: 0.5}}\n",
+            size,
+        )
+    )
 
 
 @kind
 def many_relations_of_the_cases(size: int) -> str:
-    return (CASES + filled(f"  - {{id: a#, text: {TEXT} #, {EXPECT}}}\n", size // 2)
-            + "relations:\n"
-            + filled("  - {id: r#, from_cases: all, expect: {accuracy: 0.5}}\n", size // 2))
+    return (
+        CASES
+        + filled(f"  - {{id: a#, text: {TEXT} #, {EXPECT}}}\n", size // 2)
+        + "relations:\n"
+        + filled("  - {id: r#, from_cases: all, expect: {accuracy: 0.5}}\n", size // 2)
+    )
 
 
 @kind
 def a_relation_of_many_cases(size: int) -> str:
     half = size // 2
-    return (CASES + filled(f"  - {{id: a#, text: {TEXT} #, {EXPECT}}}\n", half)
-            + f"relations:\n  - {{id: r, from_cases: [{filled('a1', half, ', ')}], "
-              "expect: {accuracy: 0.5}}\n")
+    return (
+        CASES
+        + filled(f"  - {{id: a#, text: {TEXT} #, {EXPECT}}}\n", half)
+        + f"relations:\n  - {{id: r, from_cases: [{filled('a1', half, ', ')}], "
+        "expect: {accuracy: 0.5}}\n"
+    )
 
 
 @kind
 def a_relation_of_unknown_cases(size: int) -> str:
     half = size // 2
-    return (CASES + filled(f"  - {{id: a#, text: {TEXT} #, {EXPECT}}}\n", half)
-            + f"relations:\n  - {{id: r, from_cases: [{filled('b#', half, ', ')}], "
-              "expect: {accuracy: 0.5}}\n")
+    return (
+        CASES
+        + filled(f"  - {{id: a#, text: {TEXT} #, {EXPECT}}}\n", half)
+        + f"relations:\n  - {{id: r, from_cases: [{filled('b#', half, ', ')}], "
+        "expect: {accuracy: 0.5}}\n"
+    )
 
 
 @kind
@@ -801,8 +858,9 @@ def many_arcs_with_own_texts(size: int) -> str:
 def many_arcs_with_candidates(size: int) -> str:
     candidates = filled("'#'", size // 2, ", ")
     text = filled("#", size // 2, " ")
-    return relation(f"spans: [{{text: dogs bark {text}, from: dogs, to: bark, "
-                    f"candidates: [{candidates}]}}]")
+    return relation(
+        f"spans: [{{text: dogs bark {text}, from: dogs, to: bark, candidates: [{candidates}]}}]"
+    )
 
 
 @kind
@@ -812,8 +870,11 @@ def many_wrong_arcs(size: int) -> str:
 
 @kind
 def arcs_of_two_texts(size: int) -> str:
-    return relation("spans: [" + filled(
-        "{text: dogs, text_pair: bark #, from: dogs, to: {pair: bark}}", size, ", ") + "]")
+    return relation(
+        "spans: ["
+        + filled("{text: dogs, text_pair: bark #, from: dogs, to: {pair: bark}}", size, ", ")
+        + "]"
+    )
 
 
 @kind

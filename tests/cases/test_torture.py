@@ -1,0 +1,163 @@
+"""Case files made to cost much: the work grows with the file, and the message is short."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attnprobe.cases import bounds, parse, parse_contents, yamltext
+from attnprobe.core.errors import AttnprobeError, CaseError, CaseErrors
+from tests.support.torture import KINDS, SAYS, case, text_case
+
+SMALL, LARGE = 1_000, 4_000
+# Kinds whose work is a product of two parts of the file, which a bound or MOST_ERRORS ends.
+PRODUCTS = {
+    "characters_of_spaces",
+    "many_missing_words_in_a_long_text",
+    "many_near_columns",
+    "many_words_that_stand_often",
+    "rows_of_a_long_template",
+    "rows_with_a_long_selector",
+    "rows_with_many_expectations",
+}
+ROWS = "template: '{x} bark', rows: [{x: dogs}, {x: cats}, {x: wolves}]"
+BARK = "expect: [{attends: {from: bark, to: '{x}', min: 0.5}}]"
+
+
+def collect(text: str, times: int = 1) -> str:
+    """The message of a file; empty for a file without errors."""
+    try:
+        document = yamltext.loads(text.encode(), "a.attn.yaml", times=times)
+        parse_contents(document, max_unfolded=times)
+    except AttnprobeError as error:
+        return str(error)
+    return ""
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called, those of C included."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_grows_with_the_file_and_the_message_stays_short_p61(kind: str) -> None:
+    small, large = KINDS[kind](SMALL), KINDS[kind](LARGE)
+    collect(small)  # fills the caches
+    least = calls(lambda: collect(small))
+    found: list[str] = []
+    most = calls(lambda: found.append(collect(large)))
+    # Four times the size: sixteen times the calls would be quadratic.
+    limit = 3_000_000 if kind in PRODUCTS else 6 * least + 5_000
+    assert most <= limit, (least, most)
+    assert len(found[0].encode()) <= 2048
+
+
+@pytest.mark.parametrize(
+    ("noun", "text", "place", "count"),
+    [
+        ("cases", case(f"{ROWS}, {BARK}"), "5:5", 3),
+        ("expectations", case(f"{ROWS}, {BARK}"), "5:86", 3),
+        # Rows of "dogs bark", "bark" and "dogs"; "attends" is a key, and 0.5 no text.
+        ("characters", case(f"{ROWS}, {BARK}"), "5:41", 9 + 9 + 11 + 3 * 4 + 4 + 4 + 6),
+        ("token ids", case("ids: [5, 6], repeat: 10, expect: [{induction: {min: 0.5}}]"), "", 20),
+        ("characters to look through", text_case("the dogs bark", SAYS), "", 26),
+    ],
+)
+def test_what_a_file_unfolds_to_is_bounded_before_it_is_built_p61(
+    noun: str, text: str, place: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "BOUNDS", {**bounds.BOUNDS, noun: count})
+    assert collect(text) == ""
+    monkeypatch.setattr(bounds, "BOUNDS", {**bounds.BOUNDS, noun: count - 1})
+    message = collect(text)
+    assert f"unfolds to {count} {noun}, and it may have {count - 1};" in message
+    assert "set attn_max_unfolded = 2 in the ini file" in message
+    assert message.startswith(f"a.attn.yaml:{place or 5}")
+    assert collect(text, times=2) == ""
+
+
+def test_the_bounds_of_a_file_are_those_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "write-a-case.md").read_text(encoding="utf-8")
+    for noun, count in {**bounds.BOUNDS, "values": yamltext.MAX_VALUES}.items():
+        assert f"{count:,} {noun}" in page
+
+
+def test_arcs_that_relations_take_from_cases_are_bounded_p61(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "BOUNDS", {**bounds.BOUNDS, "arcs": 5})
+    relation = "  - {{id: r{}, from_cases: all, expect: {{accuracy: 0.5}}}}\n"
+    head = case(f"{ROWS}, {BARK}") + "relations:\n"
+    assert collect(head + relation.format(1)) == ""
+    message = collect(head + relation.format(1) + relation.format(2))
+    assert "unfolds to 6 arcs, and it may have 5; " in message
+
+
+def test_the_values_of_a_file_are_bounded_p61(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamltext, "MAX_VALUES", 4)
+    with pytest.raises(CaseError, match="more than 4 values") as caught:
+        yamltext.loads(b"[1, 2, 3, 4]", "a")
+    assert str(caught.value).startswith("a:1:11: ")
+    assert yamltext.loads(b"[1, 2, 3, 4]", "a", times=2).value == [1, 2, 3, 4]
+
+
+def test_a_file_with_many_errors_is_read_no_further_p61() -> None:
+    text = KINDS["many_unknown_keys"](20_000)
+    with pytest.raises(CaseErrors) as caught:
+        parse(yamltext.loads(text.encode(), "a"))
+    assert len(caught.value.errors) == 100
+    shown = str(caught.value).splitlines()
+    assert shown[-1] == f"and at least {101 - (len(shown) - 1)} more"
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from attnprobe import cases
+from attnprobe.core.errors import AttnprobeError
+for name in sys.argv[1:]:
+    try:
+        cases.load_contents(Path(name), "x.attn.yaml")
+    except AttnprobeError as error:
+        print(len(str(error).encode()))
+"""
+
+
+def test_five_megabytes_are_collected_in_bounded_time_and_memory_p61(tmp_path: Path) -> None:
+    kinds = {
+        "repeat": 1_000_000_000,
+        "a_missing_word": 4_900_000,
+        "rows_of_a_long_template_that_pass": 1_000_000,
+        "a_huge_nth": 4_900_000,
+    }
+    files = [tmp_path / f"{kind}.attn.yaml" for kind in kinds]
+    for file, (kind, size) in zip(files, kinds.items(), strict=True):
+        file.write_text(KINDS[kind](size), encoding="utf-8")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *map(str, files)], capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert all(0 < int(size) <= 2048 for size in done.stdout.split())
+    assert len(done.stdout.split()) == len(kinds)
+    assert after.ru_utime - before.ru_utime < 5 * len(kinds)
+    # The most of any child so far, so a bound from above; other tests' children are smaller.
+    if after.ru_maxrss > before.ru_maxrss:
+        assert after.ru_maxrss < 300_000
