@@ -43,7 +43,7 @@ def user(target: Path, kind: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, kind: str) -> None:
+def test_the_next_run_removes_what_a_killed_one_left_p63(tmp_path: Path, kind: str) -> None:
     target, other = tmp_path / "[1] page.html", tmp_path / "other.html"
     killed, living, elsewhere = user(target, kind), user(target, kind), user(other, kind)
     killed.kill()
@@ -61,7 +61,7 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, kind: str) 
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_leftover_stops_no_run_whose_warnings_are_errors(tmp_path: Path) -> None:
+def test_a_leftover_stops_no_run_whose_warnings_are_errors_p63(tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     killed = user(target, "folder")
     killed.kill()
@@ -72,7 +72,7 @@ def test_a_leftover_stops_no_run_whose_warnings_are_errors(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_write_killed_at_any_step_leaves_nothing_after_the_next(tmp_path: Path) -> None:
+def test_a_write_killed_at_any_step_leaves_nothing_after_the_next_p63(tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     target.write_bytes(b"old")
     step, status = 0, -signal.SIGKILL

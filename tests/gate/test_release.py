@@ -218,7 +218,7 @@ def test_a_broken_policy_is_not_judged(gate: Gate) -> None:
     assert "tool.attnprobe.gate.suits: unknown key" in lines[1]
 
 
-def test_what_the_gate_prints_does_nothing_p33(gate: Gate) -> None:
+def test_what_the_gate_prints_does_nothing_p33_p62(gate: Gate) -> None:
     hostile = "::error file=x::\x1b[31m\u202e\n::warning::y\r%0A"
     odd = case("c", "failed", file=hostile, expectations=(expectation("failed", message=hostile),))
     named = replace(MODEL, name=hostile)

@@ -65,7 +65,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
-def test_a_wrapped_network_is_unwrapped(wrap: Any) -> None:
+def test_a_wrapped_network_is_unwrapped_p64(wrap: Any) -> None:
     network = tiny_network("bert")
     plain, found = model_of(network), model_of(wrap(network))
     assert found.network is network
@@ -74,7 +74,7 @@ def test_a_wrapped_network_is_unwrapped(wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("parts", ["whole", "layers"])
-def test_a_network_compiled_in_place_runs_as_it_was(
+def test_a_network_compiled_in_place_runs_as_it_was_p64(
     parts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = tiny_network("bert")
@@ -129,7 +129,7 @@ def with_adapter() -> nn.Module:
         (nn.Sequential, "a Sequential is no network"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_by_name(make: Any, message: str) -> None:
+def test_what_cannot_be_measured_is_refused_by_name_p64(make: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         model_of(make())
 
@@ -143,7 +143,7 @@ def test_texts_of_a_batch_disturb_each_other_in_dynamic_int8() -> None:
     assert float((beside - alone).abs().max()) > 1e-3
 
 
-def test_quantised_weights_are_hashed_by_all_tensors_that_they_pack() -> None:
+def test_quantised_weights_are_hashed_by_all_tensors_that_they_pack_p64() -> None:
     def quantised(second: float) -> nn.Module:
         network = tiny_network("bert")
         dense = network.encoder.layer[1].output.dense
@@ -156,7 +156,7 @@ def test_quantised_weights_are_hashed_by_all_tensors_that_they_pack() -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_packed_parameters_are_hashed() -> None:
+def test_packed_parameters_are_hashed_p64() -> None:
     first, second = dynamic_int8(), dynamic_int8()
     assert network_sha256(first) == network_sha256(second)
     with torch.no_grad():

@@ -62,7 +62,7 @@ def test_junit_stays_parseable_p31(probe: Run, write_cases: Write) -> None:
     assert [child.tag for child in case] == ["properties", "failure"]
 
 
-def test_text_is_no_command_to_terminal_or_ci_p33(probe: Run, write_cases: Write) -> None:
+def test_text_is_no_command_to_terminal_or_ci_p33_p62(probe: Run, write_cases: Write) -> None:
     write_cases(
         r"""
         - id: hostile
@@ -91,7 +91,7 @@ def test_text_is_no_command_to_terminal_or_ci_p33(probe: Run, write_cases: Write
 
 
 @pytest.mark.parametrize("command", ["##[error]x", "##vso[task.setvariable]x", "##teamcity[x]"])
-def test_what_ci_reads_anywhere_in_a_line_is_broken_p33(
+def test_what_ci_reads_anywhere_in_a_line_is_broken_p62(
     probe: Run, pytester: pytest.Pytester, write_cases: Write, command: str
 ) -> None:
     write_cases(

@@ -274,7 +274,7 @@ def test_what_the_gate_accepts_is_a_notice_after_all_else() -> None:
 
 
 @given(st.text(max_size=40))
-def test_a_text_adds_no_workflow_command_p33(text: str) -> None:
+def test_a_text_adds_no_workflow_command_p62(text: str) -> None:
     for hostile in (text, HOSTILE):
         odd = case("c", "failed", file=f"f{hostile}", suite=f"s{hostile}")
         worst = replace(odd.expectations[0], message=f"m{hostile}")

@@ -355,7 +355,7 @@ def test_killed_at_any_step_leaves_a_whole_file_p35(tmp_path: Path) -> None:
     assert found == sorted(found, reverse=True)  # old up to the rename, new from there on
 
 
-def test_what_a_killed_run_left_is_written_over_p35(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_written_over_p35_p63(tmp_path: Path) -> None:
     (tmp_path / ".results.json.tmp").write_text("torn" * 1000)
     with pytest.warns(LeftoverWarning, match=r"removed .*\.results\.json\.tmp, which a killed run"):
         write_json(tmp_path / "results.json", [])

@@ -386,7 +386,7 @@ def test_a_case_error_about_a_hostile_text_is_harmless_p33(text: str, word: str)
     assert is_harmless(harmless(str(caught.value)))
 
 
-def test_a_hostile_file_name_prints_no_command_p33() -> None:
+def test_a_hostile_file_name_prints_no_command_p62() -> None:
     assert harmless("::error.attn.yaml:3:1: no\n  ::warning\x1b") == (
         "│ ::error.attn.yaml:3:1: no\n  │ ::warning<U+001B>"
     )
