@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,8 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
 }
 _COMMIT = re.compile("[0-9a-f]{40}")
+# More than any network has.
+MOST_LAYERS = 10_000
 
 
 def load(
@@ -309,6 +311,7 @@ def _network_of_files(build: Callable[[Any], PreTrainedModel], source: _Source) 
     config = source.weights.folder / CONFIG_NAME
     settings = read_json_object(config) if config.is_file() else {}
     kind = None if source.adapter else named_class(settings.get("architectures"))
+    _check_layers(settings, config)
     family = str(settings.get("model_type"))
     usual = MODEL_MAPPING_NAMES.get(family)
     if kind is None or family not in CONFIG_MAPPING or kind.__name__ == usual:
@@ -322,6 +325,21 @@ def _network_of_files(build: Callable[[Any], PreTrainedModel], source: _Source) 
             return build(kind)
         except ModelError:
             raise error from None
+
+
+def _check_layers(settings: Mapping[str, Any], config: Path) -> None:
+    """Refuses a configuration with so many layers that building them would never end.
+
+    Raises:
+        ModelError: it announces more than MOST_LAYERS.
+    """
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            _check_layers(value, config)
+        elif "layers" in name and isinstance(value, int) and value > MOST_LAYERS:
+            raise ModelError(
+                f"{config}: {name} is {value:,}; no network has more than {MOST_LAYERS:,} layers"
+            )
 
 
 def _device(device: str) -> torch.device:

@@ -493,6 +493,18 @@ def test_a_length_that_is_no_number_is_named(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
+def test_more_layers_than_any_network_has_are_refused_before_they_are_built(
+    tmp_path: Path,
+) -> None:
+    tiny_network("bert").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, "num_hidden_layers": 10**9}))
+    with pytest.raises(ModelError, match="num_hidden_layers is 1,000,000,000; no network has mor"):
+        load(str(tmp_path))
+
+
 def test_unknown_device_and_dtype() -> None:
     with pytest.raises(ModelError, match="device 'gpu9' cannot be used"):
         load(MINILM, device="gpu9")
