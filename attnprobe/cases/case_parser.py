@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from attnprobe.cases.bounds import Unfolded
 from attnprobe.cases.entries import Case, Expectation
-from attnprobe.cases.error_collector import ErrorCollector
+from attnprobe.cases.error_collector import MOST_NAMES, ErrorCollector
 from attnprobe.cases.shapes import CaseShape, Defaults, FileShape
 from attnprobe.cases.yamltext import YamlPath
 from attnprobe.core.errors import Mark, SelectorError
@@ -28,8 +28,6 @@ Fill = Callable[[str, YamlPath], str]
 _COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PLAIN = re.compile(r"[A-Za-z0-9. ]+")
 _ROW_LABEL_LIMIT = 60
-# A message lists so many names.
-_MOST_NAMES = 20
 
 
 class _Unfilled(Exception):
@@ -216,7 +214,7 @@ class CaseParser:
         fill: Fill,
     ) -> Expectation | None:
         if len(entry) != 1:
-            names = join_names(list(map(clip_name, entry)), _MOST_NAMES)
+            names = join_names(list(map(clip_name, entry)), MOST_NAMES)
             self._error(f"one rule an entry, here are {len(entry)}: {names}", path)
             return None
         ((kind, written),) = entry.items()

@@ -17,7 +17,7 @@ from attnprobe.rules import RULES
 M = TypeVar("M", bound=BaseModel)
 
 # A message lists so many keys.
-_MOST_NAMES = 20
+MOST_NAMES = 20
 # A file with so many errors is read no further.
 MOST_ERRORS = 100
 
@@ -63,7 +63,7 @@ class ErrorCollector:
             message = f"takes a mapping of arguments, such as {RULES[str(key)].example}"
             beside = self.document.keys(path[:-1]) - {key}
             if beside:
-                names = join_names(sorted(map(clip_name, beside)), _MOST_NAMES)
+                names = join_names(sorted(map(clip_name, beside)), MOST_NAMES)
                 message = f"is empty; indent {names} deeper than {key}:"
         elif isinstance(key, str) and ":" in key:
             name, _, value = key.partition(":")

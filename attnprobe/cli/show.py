@@ -234,6 +234,8 @@ def _print_patterns(
 
 
 def _pattern_table(patterns: Patterns) -> Table:
+    from attnprobe.rules.head_patterns import head_cells
+
     table = Table("head", "pattern")
     table.add_column("score", justify="right")
     table.add_column("on")
@@ -241,15 +243,7 @@ def _pattern_table(patterns: Patterns) -> Table:
     table.add_column("distance", justify="right")
     table.add_column("runners-up")
     for head in patterns:
-        table.add_row(
-            str(head.head),
-            head.pattern,
-            format_short(head.score),
-            _safe(head.on or ""),
-            format_short(head.scores["entropy"]),
-            format_short(head.distance),
-            _runners_up(head),
-        )
+        table.add_row(*map(_safe, head_cells(head)), _runners_up(head))
     return table
 
 

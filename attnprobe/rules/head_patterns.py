@@ -98,7 +98,7 @@ class Patterns(tuple[HeadPattern, ...]):
         return type(self)(head for head in self if head.pattern in patterns)
 
     def __str__(self) -> str:
-        lines = [_COLUMNS[:4], *(_cells(head)[:4] for head in self[:_SHOWN])]
+        lines = [_COLUMNS[:4], *(head_cells(head)[:4] for head in self[:_SHOWN])]
         wide = [max(len(line[column]) for line in lines) for column in range(3)]
         text = "\n".join(
             f"{head:<{wide[0]}}  {pattern:<{wide[1]}}  {score:>{wide[2]}}  {on}".rstrip()
@@ -111,7 +111,7 @@ class Patterns(tuple[HeadPattern, ...]):
 
     def _repr_html_(self) -> str:
         table = ElementTree.Element("table")
-        for kind, cells in (("th", _COLUMNS), *(("td", _cells(head)) for head in self)):
+        for kind, cells in (("th", _COLUMNS), *(("td", head_cells(head)) for head in self)):
             row = ElementTree.SubElement(table, "tr")
             for cell in cells:
                 ElementTree.SubElement(row, kind).text = cell
@@ -121,8 +121,8 @@ class Patterns(tuple[HeadPattern, ...]):
 _COLUMNS = ("head", "pattern", "score", "on", "entropy", "distance")
 
 
-def _cells(head: HeadPattern) -> tuple[str, ...]:
-    """The cells of a head's row; a number that does not exist is empty."""
+def head_cells(head: HeadPattern) -> tuple[str, ...]:
+    """The cells of a head's row in a table of patterns; a number that does not exist is empty."""
     return (
         str(head.head),
         head.pattern,
