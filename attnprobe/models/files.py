@@ -181,13 +181,22 @@ def read_json_object(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: it cannot be read, or holds something else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from None
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ModelError(f"{path} cannot be read: it holds no JSON object")
     return found
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
 
 
 def _check_content(path: Path) -> None:

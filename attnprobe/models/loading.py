@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import os
@@ -31,6 +32,7 @@ from attnprobe.models.location import (
     has_tokenizer,
     locate,
     locate_tokenizer,
+    sentencepiece_file,
     tokenizer_files,
 )
 from attnprobe.models.memory import enough_memory, is_out_of_memory
@@ -402,12 +404,26 @@ def _network(
 
 
 def _tokenizer(folder: Path) -> Any:
+    # Without the packages transformers advises tiktoken, or makes up a vocabulary.
+    if (pieces := sentencepiece_file(folder)) and not _has_sentencepiece():
+        raise ModelError(
+            f"no tokenizer can be loaded from {folder}: {pieces.name} is of SentencePiece, which "
+            "needs sentencepiece and protobuf; pip install 'attnprobe[sentencepiece]'"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above
         raise ModelError(
             f"no tokenizer can be loaded from {folder}: {first_line(error)}; {NAME_ANOTHER}"
         ) from error
+
+
+def _has_sentencepiece() -> bool:
+    """Whether the packages are there that transformers reads SentencePiece with."""
+    try:
+        return all(importlib.util.find_spec(name) for name in ("sentencepiece", "google.protobuf"))
+    except ModuleNotFoundError:  # not even the package google
+        return False
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from attnprobe.core.errors import ModelError, first_line
 from attnprobe.core.names import PACKAGE
-from attnprobe.models.files import PICKLED
+from attnprobe.models.files import PICKLED, read_json
 from attnprobe.models.gguf import check_gguf
 from attnprobe.models.vocabulary import NAME_ANOTHER
 
@@ -29,6 +29,8 @@ TOKENIZER_FILES = (
     "*.model",
     "*.spm",
 )
+# The parts of a model of sentence-transformers.
+MODULES = "modules.json"
 # The options of both command lines.
 _FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -61,7 +63,7 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     """
     path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
     if path.is_dir():
-        return ModelLocation(path)
+        return ModelLocation(_network_folder(path))
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no such file: {path}")
@@ -72,7 +74,12 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
             f"no model at {ref}; give a folder, a .gguf file, pkg://package/path or a hub id"
         )
     patterns = ("*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ()))
-    return _from_hub(ref, revision=revision, online=online, patterns=patterns)
+    found = _from_hub(ref, revision=revision, online=online, patterns=patterns)
+    inner = _network_part(found.path)
+    if inner and online:
+        inside = [f"{inner}/{pattern}" for pattern in patterns]
+        _from_hub(ref, revision=revision, online=True, patterns=inside, ignored=())
+    return replace(found, path=_network_folder(found.path))
 
 
 def locate_tokenizer(ref: str, *, online: bool) -> ModelLocation:
@@ -115,6 +122,13 @@ def has_tokenizer(location: ModelLocation) -> bool:
     return location.is_gguf or bool(_tokenizer_files(location.path))
 
 
+def sentencepiece_file(folder: Path) -> Path | None:
+    """The file of SentencePiece in a folder whose only vocabulary it is."""
+    if any((folder / name).exists() for name in ("tokenizer.json", "vocab.json", "vocab.txt")):
+        return None
+    return min(folder.glob("*.model"), default=None)
+
+
 def _tokenizer_files(folder: Path) -> list[Path]:
     return sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)})
 
@@ -145,8 +159,50 @@ def _in_package(ref: str) -> Path:
     raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
 
 
+def _network_folder(folder: Path) -> Path:
+    """The folder of the network in a model of sentence-transformers; else the folder itself.
+
+    Raises:
+        ModelError: `modules.json` cannot be read, or leads out of the folder or to no folder.
+    """
+    inner = _network_part(folder)
+    if not inner:
+        return folder
+    path = folder / inner
+    where = f"{folder / MODULES} places the network in {inner[:60]!r}"
+    try:
+        inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a link to itself
+        inside, there = True, False
+    if not inside:
+        raise ModelError(f"{where}, which is outside of the model's folder")
+    if not there:
+        raise ModelError(f"{where}, and there is no such folder")
+    return path
+
+
+def _network_part(folder: Path) -> str:
+    """Where `modules.json` places the network: empty for the folder itself.
+
+    Old models of sentence-transformers have it in `0_Transformer`, beside `1_Pooling`.
+    """
+    if not (folder / MODULES).is_file():
+        return ""
+    modules = read_json(folder / MODULES)
+    for module in modules if isinstance(modules, list) else ():
+        match module:
+            case {"type": str(kind), "path": str(inner)} if kind.endswith(".Transformer"):
+                return inner
+    return ""
+
+
 def _from_hub(
-    ref: str, *, revision: str | None, online: bool, patterns: Sequence[str]
+    ref: str,
+    *,
+    revision: str | None,
+    online: bool,
+    patterns: Sequence[str],
+    ignored: Sequence[str] = ("*/*",),
 ) -> ModelLocation:
     if online and revision is None:
         raise ModelError(
@@ -159,7 +215,7 @@ def _from_hub(
             revision=revision,
             local_files_only=not online,
             allow_patterns=list(patterns),
-            ignore_patterns=["*/*"],
+            ignore_patterns=list(ignored),
         )
     except LocalEntryNotFoundError:
         way = "check the connection" if online else _FETCH

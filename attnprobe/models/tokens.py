@@ -21,6 +21,7 @@ from attnprobe.words.spelling import (
     check_round_trip,
     display_pieces,
     has_content,
+    place_space_marks,
 )
 
 # No vocabulary has a piece for this character.
@@ -255,6 +256,7 @@ def _tokens(tokenizer: Any, text: str, read: _Encoded, *, pair_start: int | None
         return names.get(ids[position], added_name)
 
     special = tuple(map(role, range(len(ids))))
+    spans = place_space_marks(spelled, spans, special, text)
     marks = {spelled[position] for position in unknown}
     pieces = display_pieces(spelled, spans, text, unknown=marks)
     tokens = Tokens(text, ids, pieces, spans, special, unknown, pair_start, read.segments)

@@ -15,7 +15,7 @@ import regex
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
-from attnprobe.words.segmentation import split_graphemes, strip_span, word_boundaries
+from attnprobe.words.segmentation import has_ink, split_graphemes, strip_span, word_boundaries
 from attnprobe.words.show import indent, quoted, underline
 
 _ADVICE = "use the model's fast tokenizer (tokenizer.json), or declare another one"
@@ -26,6 +26,36 @@ _ONE_SEGMENT = (
 )
 _STRAY_BYTE = regex.compile(r"[\udc80-\udcff]")  # as the handler `surrogateescape` decodes it
 _BYTE_TOKEN = regex.compile(r"<0x([0-9A-F]{2})>")
+
+
+def place_space_marks(
+    raw: Sequence[str],
+    spans: Sequence[Span | None],
+    special: Sequence[str | None],
+    text: str,
+) -> tuple[Span | None, ...]:
+    """The spans, where each `▁` alone stands for the first character of the word behind it.
+
+    So it does at the start of a text, where no space is. SentencePiece writes ` are` as `▁are`, or
+    as `▁` and what follows: both are the word. A `▁` with no word right behind it stays a space.
+
+    Args:
+        raw: the tokenizer's raw tokens (`convert_ids_to_tokens`).
+        special: as `Tokens.special`.
+    """
+    placed = list(spans)
+    for index, (token, here, behind) in enumerate(zip(raw, spans, spans[1:], strict=False)):
+        if (
+            token == "▁"
+            and here is not None
+            and behind is not None
+            and here.end == behind.start
+            and special[index + 1] is None
+            and not has_ink(text[slice(*here)])
+            and has_ink(text[behind.start : behind.start + 1])
+        ):
+            placed[index] = Span(behind.start, behind.start + 1)
+    return tuple(placed)
 
 
 def display_pieces(

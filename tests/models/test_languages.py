@@ -182,8 +182,8 @@ def test_a_word_is_predicted_behind_its_own_language_p48(kind: str) -> None:
             logs = whole(**encoded).logits[0].log_softmax(-1)
         labels = encoded["labels"][0].tolist()
         end = labels.index(tokenizer.eos_token_id)
-        pieces = 6 if kind == "mbart25" else 5  # its ▁ stands for the first letter, not the space
-        expected.append(sum(logs[at, labels[at]].item() for at in range(end - pieces, end)))
+        # The word is its five letters and the ▁ before them.
+        expected.append(sum(logs[at, labels[at]].item() for at in range(end - 6, end)))
     assert found == pytest.approx(expected, abs=1e-4)
 
 

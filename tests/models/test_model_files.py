@@ -21,6 +21,7 @@ from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import Head
 from attnprobe.models import load
 from attnprobe.models.files import find_weights
+from attnprobe.models.location import locate
 from attnprobe.mutants.damage import write_mutant
 from attnprobe.mutants.kinds import Mutation
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
@@ -340,3 +341,95 @@ def test_a_tokenizer_for_newer_versions_is_hashed(whole: Path) -> None:
     upper, lower = (model.tokenizer("DOG")["input_ids"] for model in (before, after))
     assert upper != lower
     assert before.tokenizer_sha256 != after.tokenizer_sha256
+
+
+# Models of sentence-transformers ------------------------------------------------------------------
+
+
+def sentence_model(network: Path, folder: Path, inner: str) -> Path:
+    """A model of sentence-transformers with its network in a folder of its own, as of old."""
+    shutil.copytree(network, folder / inner)
+    write_modules(folder, inner)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return folder
+
+
+def write_modules(folder: Path, inner: str) -> None:
+    kind = "sentence_transformers.models."
+    modules = [
+        {"idx": 0, "name": "0", "path": inner, "type": f"{kind}Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{kind}Pooling"},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.mark.parametrize("inner", ["0_Transformer", ""])
+def test_a_sentence_model_is_found_through_its_modules_p51(
+    made: dict[str, Path], tmp_path: Path, inner: str
+) -> None:
+    folder = tmp_path / "sentences"
+    if inner:
+        sentence_model(made["whole"], folder, inner)
+        # The root's own files are of no network.
+        (folder / "config.json").write_text('{"__version__": {"transformers": "4.6.1"}}')
+    else:
+        shutil.copytree(made["whole"], folder)
+        write_modules(folder, inner)
+    model = load(str(folder), check=False)
+    assert model.weights_sha256 == file_hash(made["whole"] / WEIGHTS)
+    assert same(model.network, tiny_network("bert", seed=0))
+    assert model.tokenizer_sha256 == load(str(made["whole"]), check=False).tokenizer_sha256
+    assert model.name == "sentences"
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        ("..", "outside of the model's folder"),
+        ("../whole", "outside of the model's folder"),
+        ("/", "outside of the model's folder"),
+        ("link", "outside of the model's folder"),
+        ("0_Missing", "there is no such folder"),
+        ("a\0b", "there is no such folder"),
+        ("a" * 5000, "there is no such folder"),
+    ],
+)
+def test_modules_lead_nowhere_but_into_the_folder_p51(
+    made: dict[str, Path], whole: Path, tmp_path: Path, inner: str, message: str
+) -> None:
+    folder = sentence_model(made["whole"], tmp_path / "sentences", "0_Transformer")
+    (folder / "link").symlink_to(whole, target_is_directory=True)
+    write_modules(folder, inner)
+    with pytest.raises(ModelError, match=message):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '[1, {}, {"type": 3, "path": "x"}]'])
+def test_modules_that_name_no_network_change_nothing_p51(whole: Path, text: str) -> None:
+    (whole / "modules.json").write_text(text)
+    assert load(str(whole), check=False).weights_sha256 == file_hash(whole / WEIGHTS)
+
+
+def test_modules_that_cannot_be_read_are_refused_p51(whole: Path) -> None:
+    (whole / "modules.json").write_text("[")
+    with pytest.raises(ModelError, match=r"modules\.json cannot be read"):
+        load(str(whole))
+
+
+def test_the_folder_of_a_sentence_model_is_fetched_too_p51(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sentence_model(made["whole"], tmp_path / "snapshot", "0_Transformer")
+    asked = []
+
+    def fetch(ref: str, **options: Any) -> str:
+        asked.append((options["allow_patterns"], options["ignore_patterns"]))
+        return str(folder)
+
+    monkeypatch.setattr("attnprobe.models.location.snapshot_download", fetch)
+    found = locate("me/sentences", revision="a" * 40, online=True, allow_pickle=False)
+    assert found.path == folder / "0_Transformer"
+    (outer, none_inside), (inside, ignored) = asked
+    assert (none_inside, ignored) == (["*/*"], [])
+    assert inside == [f"0_Transformer/{pattern}" for pattern in outer]

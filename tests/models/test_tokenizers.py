@@ -194,6 +194,28 @@ def test_every_command_refuses_a_model_without_tokenizer_p43(
         attn("models", "--tokenizer", words)
 
 
+@pytest.mark.parametrize("missing", ["sentencepiece", "google.protobuf", "google"])
+@pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"])
+def test_a_sentencepiece_folder_names_the_packages_p43(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
+) -> None:
+    folder = Path(shutil.copytree(bare, tmp_path / "pieces"))
+    (folder / name).write_bytes(b"\x0a\x0d\x0a\x05<unk>")
+
+    def find(package: str, *_: Any) -> object | None:
+        if package.startswith("google") and missing == "google":
+            raise ModuleNotFoundError(package)
+        return None if package == missing else object()
+
+    monkeypatch.setattr("attnprobe.models.loading.importlib.util.find_spec", find)
+    with pytest.raises(ModelError) as refused:
+        load(str(folder))
+    assert str(refused.value) == (
+        f"no tokenizer can be loaded from {folder}: {name} is of SentencePiece, which needs "
+        "sentencepiece and protobuf; pip install 'attnprobe[sentencepiece]'"
+    )
+
+
 # Tokens beyond the embedding rows -----------------------------------------------------------------
 
 
