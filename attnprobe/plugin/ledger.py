@@ -30,7 +30,7 @@ from attnprobe.plugin.order_control import habits_of
 from attnprobe.plugin.report_page import pages_folder, report_page
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.web.changes import changes_section
-from attnprobe.render.web.report import cases_section, report_section
+from attnprobe.render.web.report import ReportPage, cases_section, report_section
 from attnprobe.results.environment import environment
 from attnprobe.results.files import is_same, write_json
 from attnprobe.results.records import (
@@ -47,6 +47,9 @@ _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_T
 _EXPLORER_HINT = (
     "--attn-explorer=failed writes a page of all heads for each of them, linked from its case"
 )
+# The outcomes whose rows pytest-html's table folds; it also folds failing rows if there are many.
+_FOLDED_ROWS = ["passed", "xfailed", "skipped"]
+_MOST_OPEN_ROWS = 50
 _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
@@ -355,7 +358,7 @@ class Ledger:
         self._untitled = report.title
         # The section shows what known gaps and skipped tests are; their rows stay folded.
         if report.data["renderCollapsed"] == ["passed"]:
-            report.set_data("renderCollapsed", ["passed", "xfailed", "skipped"])
+            report.set_data("renderCollapsed", _FOLDED_ROWS)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
@@ -369,8 +372,8 @@ class Ledger:
                 folder=self._pages_folder,
                 hint=_EXPLORER_HINT if self._chosen.explorer == "none" else "",
             )
-            if self._html is not None and self._html.title == self._untitled:
-                self._html.title = shown.verdict
+            if self._html is not None:
+                self._head_report(self._html, shown)
             prefix.append(str(report_section(shown)))
         for title, comparison, notes in self._comparisons():
             section = changes_section(
@@ -383,6 +386,14 @@ class Ledger:
             prefix.append(str(section))
         if shown is not None:
             prefix.append(str(cases_section(shown)))
+
+    def _head_report(self, report: Any, shown: ReportPage) -> None:
+        """Gives pytest-html's page the verdict as its title, and folds many failing rows."""
+        if report.title == self._untitled:
+            report.title = shown.verdict
+        many = sum(case.fails for case in shown.cases) > _MOST_OPEN_ROWS
+        if many and report.data["renderCollapsed"] == _FOLDED_ROWS:
+            report.set_data("renderCollapsed", [*_FOLDED_ROWS, "failed", "error"])
 
     @property
     def _pages_folder(self) -> Path | None:

@@ -59,8 +59,9 @@ Attn = Callable[..., tuple[int, str]]
 
 
 def opened(page: Page) -> Page:
-    """The page with all that can be unfolded unfolded."""
+    """The page with all that can be unfolded unfolded, and all open cases drawn."""
     page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.locator("#show_all_details").evaluate_all("found => found.forEach(link => link.click())")
     return page
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attnprobe.render.web.html import style_sheet
-from attnprobe.render.web.report import ReportCase, ReportPage, cases_section
+from attnprobe.render.web.report import ReportCase, ReportPage, cases_section, pack_html
 from tests.support.pages import OpenPage, look_faults
 from tests.support.report_pages import details, shown_cases
 
@@ -124,6 +124,29 @@ def test_the_report_is_readable_on_a_phone_and_in_the_dark(
 ) -> None:
     page = open_page(report)
     assert look_faults(page, part=".attn-report") == []
+
+
+def test_open_cases_are_drawn_when_they_come_in_sight(open_page: OpenPage, tmp_path: Path) -> None:
+    """The first ten stand in the page; the others are there without scripts and when printed."""
+    body = pack_html('<div class="attn-body"><p class="attn-sentence">text</p></div>')
+    cases = tuple(
+        ReportCase(f"case-{n}", f"c{n}", "s", "m", "x:1", "failed", "", "", "text", body=body)
+        for n in range(40)
+    )
+    section = cases_section(ReportPage("", "", (), (), (), cases))
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><title>t</title>{style_sheet()}{section}", encoding="utf-8")
+    details = "#report-cases .attn-sentence"
+    assert open_page(file, java_script_enabled=False).locator(details).count() == 40
+    page = open_page(file)
+    assert page.locator(details).count() < 20
+    page.locator("#case-25").scroll_into_view_if_needed()
+    page.locator("#case-25 .attn-sentence").wait_for()
+    assert page.locator(details).count() < 40
+    page.locator("input[type=search]").fill("text")
+    assert page.locator(".attn-filter output").inner_text() == "40 of 40 cases"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(details).count() == 40
 
 
 def test_a_filter_touches_the_styles_of_what_is_in_sight_alone(

@@ -185,6 +185,20 @@ def test_failing_cases_are_open_and_need_no_script(probe: Run, write_cases: Writ
     assert "bgcolor=" not in details("holds") + details("gap")
 
 
+@pytest.mark.parametrize(("most", "folded"), [(2, False), (1, True)])
+def test_the_rows_of_many_failures_are_folded(
+    probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch, most: int, folded: bool
+) -> None:
+    monkeypatch.setattr("attnprobe.plugin.ledger._MOST_OPEN_ROWS", most)
+    write_cases(CASES)
+    probe("--html=report.html", "--attn-figures=none")
+    (outcomes,) = re.findall(
+        r'"renderCollapsed": (\[.*?\])', unescape(Path("report.html").read_text(encoding="utf-8"))
+    )
+    rows = ["passed", "xfailed", "skipped", *(["failed", "error"] if folded else [])]
+    assert json.loads(outcomes) == rows
+
+
 def test_a_suite_with_doubtful_passes_does_not_look_green() -> None:
     counts: dict[State, int] = {"passed": 3, "vacuous": 1, "gap": 2}
     line = SuiteLine("s", "m", counts, "4 of 4", "", "")

@@ -28,6 +28,8 @@ FAILING = ("failed", "error")
 _SCRIPTS = ("maps", "report")
 # Stands between the details that are packed together; all text of users is free of it.
 BETWEEN = "\0"
+# The first open cases are drawn at once; the script draws the others when they come in sight.
+_AT_ONCE = 10
 # Cases in a group, and groups in a room, which the browser draws only where it is in sight.
 _GROUP, _ROOM = 10, 5
 
@@ -172,10 +174,11 @@ def report_section(page: ReportPage) -> Markup:
 
 def cases_section(page: ReportPage, *, opened: bool = False) -> Markup:
     """The second part: every case, the failing ones or all of them open, and the script."""
-    bodies = {
-        case.anchor: unpack_html(case.body)
-        for case in page.cases
-        if (case.fails or opened) and case.body
+    shown = [case for case in page.cases if (case.fails or opened) and case.body]
+    bodies = {case.anchor: unpack_html(case.body) for case in shown}
+    bodies |= {
+        case.anchor: report_piece("drawn_later", case.text, bodies[case.anchor])
+        for case in shown[_AT_ONCE:]
     }
     groups = [
         _group(page.cases[start : start + _GROUP], bodies)

@@ -3,14 +3,15 @@
 
 const reportCases = document.getElementById("report-cases");
 
-/** Inserts the packed details of a case when it is opened for the first time. */
+/** Inserts the details of a case, which are packed or kept for readers without scripts, once. */
 async function fillCase(details) {
   const holder = details.querySelector(":scope > .attn-body[data-place]");
   if (!holder) return;
   const { place } = holder.dataset;
   delete holder.dataset.place;
   const template = document.createElement("template");
-  template.innerHTML = (await groupOf(details))[place];
+  const kept = holder.querySelector("noscript");
+  template.innerHTML = kept ? kept.textContent : (await groupOf(details))[place];
   prepareMaps(template.content);
   holder.replaceWith(template.content);
 }
@@ -192,20 +193,27 @@ function foldEnvironment() {
   document.getElementById("environment-header")?.classList.add("collapsed");
 }
 
+/** Draws open cases shortly before they come in sight, and all of them for the printer. */
+function drawOpenCases() {
+  const draw = (entries) => entries.forEach((entry) => entry.isIntersecting && fillCase(entry.target));
+  const observer = new IntersectionObserver(draw, { rootMargin: "800px" });
+  const open = () => reportCases.querySelectorAll(".attn-case[open]");
+  for (const details of open()) {
+    prepareMaps(details);
+    observer.observe(details);
+  }
+  const toggled = ({ target }) => target.matches(".attn-case[open]") && observer.observe(target);
+  reportCases.addEventListener("toggle", toggled, true); // the event does not bubble
+  addEventListener("beforeprint", () => open().forEach(fillCase));
+}
+
 function startReport() {
-  reportCases.addEventListener(
-    "toggle",
-    (event) => {
-      if (event.target.open && event.target.classList.contains("attn-case")) fillCase(event.target);
-    },
-    true, // the event does not bubble
-  );
   reportCases.addEventListener("pointerover", (event) => {
     const cell = event.target.closest(".attn-hover tbody td");
     if (cell) readCell(cell);
   });
   reportCases.addEventListener("keydown", moveInMap);
-  for (const details of reportCases.querySelectorAll(".attn-case[open]")) prepareMaps(details);
+  drawOpenCases();
   startFilter();
   foldEnvironment();
   addEventListener("hashchange", followLink);
