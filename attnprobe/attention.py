@@ -22,7 +22,7 @@ from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.verdicts import Attended, Verdict
-from attnprobe.rules import parse_rule
+from attnprobe.rules.calls import called_rule
 from attnprobe.rules.diversity import js_divergence, plane
 from attnprobe.rules.flow import flow_graph, flow_layers, max_flow, mixing, rollout
 from attnprobe.rules.frame import (
@@ -374,10 +374,10 @@ class Attention:
 
         Raises:
             AttnprobeError: the rule cannot be measured on this text.
-            pydantic.ValidationError: the rule does not take the arguments.
+            TypeError: an argument is missing, unknown or invalid.
         """
         stated = {key.rstrip("_"): value for key, value in arguments.items() if value is not None}
-        rule = parse_rule(kind, {"site": self.site, **stated})
+        rule = called_rule(kind, {"site": self.site, **stated})
         needs = rule.needs(self._encoding)
         found = answers(self._model, needs)
         return rule.judge([found[need] for need in needs])

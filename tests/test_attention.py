@@ -158,6 +158,24 @@ def test_judging_is_what_the_rule_does(bert: Model) -> None:
     assert verdict.head == "L1H2"
 
 
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("attends", {"from_": "are", "to": "keys", "heads": "L1H2"}, "attends: demands nothing; "),
+        ("sink", {"heads": "L1H2"}, "sink: demands nothing; give min: or max:"),
+        ("sink", {"min": 0.1}, 'sink: name the heads, such as heads="L3H1"'),
+        ("sink", {"heads": "L1H2", "mn": 0.1}, "sink: unknown argument 'mn'; did you mean 'min'?"),
+    ],
+)
+def test_a_rule_that_cannot_be_judged_is_told_in_a_sentence(
+    bert: Model, kind: str, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError) as refused:
+        Attention(bert, Sample(TEXT)).judge(kind, **arguments)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
 def test_the_mean_over_heads() -> None:
     random = np.random.default_rng(0)
     layers = {layer: random.random((2, 3, 4), np.float32) for layer in (1, 4)}

@@ -20,6 +20,7 @@ from attnprobe.models.options import LoadOptions
 if TYPE_CHECKING:
     from attnprobe.attention import Attention
     from attnprobe.core.verdicts import Attended
+    from attnprobe.models import Model
     from attnprobe.rules.head_patterns import HeadPattern, Patterns
 
 FORMATS = (".html", ".svg", ".png")
@@ -153,6 +154,7 @@ def show(
     if site is None and not chosen and not patterns:
         # A page has all sites, and begins with one.
         site = "cross" if target and "cross" in loaded.sites else next(iter(loaded.sites))
+    _check_site(loaded, site, target)
     attention = loaded.attention(
         text,
         pair=text_pair,
@@ -173,6 +175,19 @@ def show(
         else:
             write_bytes(output, _draw(attention, chosen[0], output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
+
+
+def _check_site(model: Model, site: str | None, target: str | None) -> None:
+    """Checks that a site is named where there are several, and a target where it needs one.
+
+    Raises:
+        AttnprobeError: what is missing, as an option.
+    """
+    if site is None and len(model.sites) > 1:
+        offered = ", ".join(model.sites)
+        raise AttnprobeError(f"{model.name} has several sites, name one with --site: {offered}")
+    if target is None and site != "encoder" and "cross" in model.sites:
+        raise AttnprobeError(f"{site} attention needs a target text: --target TEXT")
 
 
 def _check(

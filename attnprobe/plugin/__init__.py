@@ -18,7 +18,13 @@ from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin import hooks, options, order_control, selection
 from attnprobe.plugin.identity import is_probe
-from attnprobe.plugin.keys import REPORT, judged_key, selection_of, unreadable_key
+from attnprobe.plugin.keys import (
+    REPORT,
+    judged_in_setup_key,
+    judged_key,
+    selection_of,
+    unreadable_key,
+)
 
 if TYPE_CHECKING:
     from attnprobe.plugin.probe import Probe
@@ -122,6 +128,33 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return file
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _say_whose(collector, report)
+    return report
+
+
+def _say_whose(node: object, report: pytest.CollectReport | pytest.TestReport) -> None:
+    """Adds to a failure of another plugin's node from a case file that the file is no test of it.
+
+    Some plugins take every YAML file for theirs whose name begins with `test`.
+    """
+    if report.failed and isinstance(node, pytest.File) and node.path.name.endswith(SUFFIX):
+        kind = type(node)
+        if not kind.__module__.startswith("attnprobe."):
+            report.sections.append(
+                (
+                    "attnprobe",
+                    f"{node.path.name} is a case file of attnprobe, and {kind.__name__} of "
+                    f"{kind.__module__} takes it for its own; give it another name, such as "
+                    f"{node.path.name.removeprefix('test').lstrip('-_')}",
+                )
+            )
+
+
 @pytest.hookimpl(trylast=True)  # so that the test's own parameters come first in its id
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attn" not in metafunc.fixturenames:
@@ -206,6 +239,9 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    _say_whose(item.parent or item, report)
+    if report.when == "setup" and judged_key in item.stash:
+        item.stash[judged_in_setup_key] = len(item.stash[judged_key])
     # A passed setup decides nothing; a test whose worker dies after it must leave no record.
     if report.when == "teardown" or (report.when == "setup" and report.passed):
         return report
@@ -214,6 +250,13 @@ def pytest_runtest_makereport(
 
         session_of(item.config).report(item, report)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Forgets what an earlier call of the same test judged: a plugin may call it again."""
+    if judged_in_setup_key in pyfuncitem.stash:
+        del pyfuncitem.stash[judged_key][pyfuncitem.stash[judged_in_setup_key] :]
 
 
 def _is_skipped_probe(item: pytest.Item) -> bool:

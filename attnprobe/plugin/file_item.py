@@ -38,6 +38,21 @@ class FileItem(pytest.Item):
                 )
             )
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether a setup has measured the entry without an error."""
+        raise NotImplementedError
+
+    def runtest(self) -> None:
+        # A plugin may call this without a setup, or after one that failed.
+        if not self.is_measured:
+            self.setup()
+        self.judge()
+
+    def judge(self) -> None:
+        """Raises ExpectationFailed where the measured entry does not hold."""
+        raise NotImplementedError
+
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, ExpectationFailed):
             return str(excinfo.value)

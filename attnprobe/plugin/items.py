@@ -80,7 +80,12 @@ class CaseItem(FileItem):
         if any(entry.finding.error for entry in judged):
             pytest.fail(self._explained(), pytrace=False)
 
-    def runtest(self) -> None:
+    @property
+    def is_measured(self) -> bool:
+        judged: list[Judged] = self.stash[judged_key]
+        return bool(judged) and not any(entry.finding.error for entry in judged)
+
+    def judge(self) -> None:
         judged: list[Judged] = self.stash[judged_key]
         if not all(map(self._holds, judged)):
             raise ExpectationFailed(self._explained())

@@ -29,6 +29,8 @@ class Judged(NamedTuple):
 
 # The judged expectations of an item: of a case all at once, of a Python probe one more each call.
 judged_key = pytest.StashKey[list[Judged]]()
+# How many of them the fixtures of a probe judged, before the test itself.
+judged_in_setup_key = pytest.StashKey[int]()
 # The finding of a relation, on relation items only; None until it is measured.
 relation_key: pytest.StashKey[RelationFinding | None] = pytest.StashKey()
 # Set if the run cannot start only because a baseline cannot be read.

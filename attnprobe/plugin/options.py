@@ -266,14 +266,28 @@ def header(config: pytest.Config) -> list[str]:
             "that of transformers: --attn-ignore-remote-code"
         )
     here = config.invocation_params.dir
-    if config.inipath is None and config.rootpath != here:
-        # pytest determines its root before it knows these options, and so takes the path after
-        # `--attn-model` for a path of tests.
+    option = _taken_for_tests(config)
+    if config.inipath is None and config.rootpath != here and option is not None:
         lines.append(
             f"attnprobe: the root of this run is {config.rootpath}, not {here}; write "
-            "--attn-model=PATH with an equals sign, or give the project a pytest.ini"
+            f"{option}=PATH with an equals sign, or give the project a pytest.ini"
         )
     return list(map(visible, lines))
+
+
+def _taken_for_tests(config: pytest.Config) -> str | None:
+    """The first option of ours whose path pytest took for a path of tests; None without one.
+
+    pytest determines its root before it knows these options.
+    """
+    written = list(map(str, config.invocation_params.args))
+    if any(argument.partition("=")[0] == "--rootdir" for argument in written):
+        return None
+    for option, value in pairwise(written):
+        is_ours = option.startswith("--attn-") and "=" not in option and not value.startswith("-")
+        if is_ours and (config.invocation_params.dir / value).exists():
+            return option
+    return None
 
 
 def _models(config: pytest.Config) -> dict[str, str]:

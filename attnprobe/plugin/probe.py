@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Unpack
 
 import pytest
-from pydantic import ValidationError
 
 from attnprobe.attention import Attention, Reader, TextOptions, text_sample
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.errors import AttnprobeError, Mark
 from attnprobe.core.printing import harmless
-from attnprobe.core.pydantic_errors import advise_key, describe_error
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.plugin.keys import Judged, judged_key
 from attnprobe.plugin.session import Session
-from attnprobe.rules import RULES, Rule, parse_rule
+from attnprobe.rules import RULES
+from attnprobe.rules.calls import called_rule
 from attnprobe.run.explain import ExpectationFailed, explain, headline
 
 
@@ -90,7 +89,7 @@ class Probe:
             row=None,
             mark=mark,
             sample=sample,
-            expectations=(Expectation(_rule(kind, arguments), arguments, mark),),
+            expectations=(Expectation(called_rule(kind, arguments), arguments, mark),),
             marks=(),
             severity="blocking",
             xfail=None,
@@ -187,23 +186,3 @@ class _HarmlessErrors:
         __tracebackhide__ = True
         if isinstance(error, AttnprobeError):
             raise type(error)(harmless(str(error))) from None
-
-
-def _rule(kind: str, arguments: dict[str, Any]) -> Rule:
-    __tracebackhide__ = True
-    try:
-        return parse_rule(kind, arguments)
-    except ValidationError as error:
-        complaints = [_complaint(kind, entry) for entry in error.errors(include_url=False)]
-        raise TypeError(harmless(f"{kind}: {'; '.join(complaints)}")) from None
-
-
-def _complaint(kind: str, entry: Mapping[str, Any]) -> str:
-    """What is wrong with an argument of a rule, and what to write instead."""
-    where = [str(part) for part in entry["loc"]]
-    match entry["type"]:
-        case "missing" if where == ["heads"]:
-            return 'name the heads, such as heads="L3H1"'
-        case "extra_forbidden" if len(where) == 1:
-            return f"unknown argument {where[0]!r}; {advise_key(RULES[kind], where[0])}"
-    return ": ".join([*where, describe_error(entry, quoted=True).removeprefix(f"{kind} ")])

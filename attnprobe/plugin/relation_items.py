@@ -36,7 +36,12 @@ class RelationItem(FileItem):
         if finding.error is not None:
             pytest.fail(_describe_finding(finding, ()), pytrace=False)
 
-    def runtest(self) -> None:
+    @property
+    def is_measured(self) -> bool:
+        finding = self.stash[relation_key]
+        return finding is not None and finding.error is None
+
+    def judge(self) -> None:
         finding = self.stash[relation_key]
         assert finding is not None  # the setup fails without a finding
         session = session_of(self.config)

@@ -1,7 +1,6 @@
 """Writes the results of a run into the `model-index` of a model card, with huggingface_hub.
 
-The text of a card stays the same, byte for byte. huggingface_hub writes the metadata anew, which
-drops comments.
+All that is not its `model-index` stays the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import cast
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.registry import did_you_mean
@@ -119,13 +119,64 @@ def update_card(file: Path, results: Results, *, model: str | None = None) -> bo
     card = _parse_card(before.removeprefix(_BOM), file)
     data = cast(ModelCardData, card.data)
     others = [entry for entry in data.eval_results or () if entry.dataset_type != _DATASET]
-    data.eval_results = [*others, *found]
-    data.model_name = data.model_name or name
-    after = bom + card.content
+    index = ModelCardData(model_name=data.model_name or name, eval_results=[*others, *found])
+    after = bom + _with_index(before.removeprefix(_BOM), str(index.to_yaml()), file)
     if after == before:
         return False
     write_bytes(file, after.encode("utf-8"))
     return True
+
+
+def _with_index(text: str, index: str, file: Path) -> str:
+    """The text of a card with this block for its `model-index`."""
+    block = REGEX_YAML_BLOCK.search(text)
+    if block is None:
+        return f"---\n{index}\n---\n{text}"
+    head, metadata = block[1], block[2]
+    newline = "\r\n" if head.endswith("\r\n") else "\n"
+    index = index.replace("\n", newline)
+    start, end = _place_of_index(metadata)
+    before, after = metadata[:start], metadata[end:]
+    if start == len(metadata) and before:
+        before += newline
+    written = f"{before}{index}{after}"
+    if _without_index(written) != _without_index(metadata):
+        raise ResultsError(
+            f"{file}: its model-index cannot be replaced alone; write the block that attnprobe "
+            "card prints into it by hand"
+        )
+    return f"{text[: block.start(2)]}{written}{text[block.end(2) :]}"
+
+
+def _place_of_index(metadata: str) -> tuple[int, int]:
+    """The characters of `model-index` and its value; the end of the metadata where it has none."""
+    root = yaml.compose(metadata, Loader=yaml.SafeLoader)
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            if key.value == "model-index":
+                start = key.start_mark.index
+                # The mark of a block lies behind the blanks and comments that follow it.
+                length = len(metadata[start : _end(value)].rstrip())
+                return start, start + length
+    return len(metadata), len(metadata)
+
+
+def _end(node: yaml.Node) -> int:
+    """The first character behind a value."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
+
+
+def _without_index(metadata: str) -> object:
+    """What metadata says besides its `model-index`."""
+    # The line break before the closing `---` may end a block of text.
+    try:
+        found = yaml.safe_load(f"{metadata}\n") or {}
+    except yaml.YAMLError as error:
+        return str(error)
+    return {key: value for key, value in found.items() if key != "model-index"}
 
 
 def _parse_card(text: str, file: Path) -> ModelCard:

@@ -140,8 +140,19 @@ def test_both_languages_of_cross_attention(attn: Attn, folders: dict[str, Path])
     assert head[:2] == ["L0H1 target", "source 1"]
     assert "clés" in [row[0] for row in body]
     assert any(cell.startswith("keys ") for row in body for cell in row[1:])
-    with pytest.raises(ModelError, match="several sites"):
-        attn(*given)
+    for options, message in (
+        (
+            [],
+            "bart0 has several sites, name one with --site: encoder, decoder, cross",
+        ),
+        (["--site", "cross"], "cross attention needs a target text: --target TEXT"),
+        (["--site", "decoder"], "decoder attention needs a target text: --target TEXT"),
+    ):
+        target = [] if options else ["--target", TARGET]
+        asked = ("show", folders["bart"], TEXT, "--heads", "L0H1", *target, *options)
+        with pytest.raises(AttnprobeError) as refused:
+            attn(*asked)
+        assert str(refused.value) == message
 
 
 def test_patterns_of_every_head(attn: Attn, minilm: Model) -> None:

@@ -72,6 +72,12 @@ def test_a_model_path_that_moves_the_root_is_told(
     run = functools.partial(pytester.runpytest_subprocess, "--collect-only", "cases")
     run("--attn-model", "../models/new").stdout.fnmatch_lines([told])
     run("--attn-model=../models/new").stdout.no_fnmatch_line(told)
+    told = told.replace("--attn-model", "--attn-tokenizer")
+    run("--attn-tokenizer", "../models/new", "--attn-model=x").stdout.fnmatch_lines([told])
+    # The root lies elsewhere for another reason, or was given.
+    monkeypatch.chdir(pytester.path / "models")
+    for given in (["../project/cases"], ["--rootdir=..", "--attn-model", "new"]):
+        run("--attn-model=new", *given).stdout.no_fnmatch_line("attnprobe: the root of*")
 
 
 def test_an_unrelated_run_says_nothing(probe: Run, pytester: pytest.Pytester) -> None:

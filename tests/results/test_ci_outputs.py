@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, metadata_load
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -470,6 +471,18 @@ tags:
   Text that stays, trailing spaces too.  \n\n```yaml\n---\na: 1\n---\n```\n"""
 
 
+# Metadata of a card: keys, comments and blanks as people write them.
+METADATA = [
+    "license: apache-2.0   # of the weights",
+    "# a remark on its own",
+    "tags:\n- x\n-   y  ",
+    "language: [en,   fr]",
+    'title: "a:  b"',
+    "",
+    "note: |\n  two\n  lines",
+]
+
+
 def counted(passed: int, failed: int, gaps: int = 0, **changes: Any) -> list[CaseResult]:
     outcomes = ["passed"] * passed + ["failed"] * failed + ["xfailed"] * gaps
     return [case(f"c{n}", outcome, **changes) for n, outcome in enumerate(outcomes)]
@@ -504,10 +517,12 @@ def test_a_card_is_updated_and_reads_back(tmp_path: Path) -> None:
     assert [entry.dataset_type for entry in card.data.eval_results] == ["sst2", "attnprobe"]
     assert card.data.eval_results[1].metric_value == 0.95
     assert card.data.model_name == "my-model"
-    # Loaded and saved by huggingface_hub, it is the same.
+    # Loaded and saved by huggingface_hub, it says the same.
     before = file.read_bytes()
     card.save(file)
-    assert file.read_bytes() == before
+    assert metadata_load(file) == card.data.to_dict()
+    file.write_bytes(before)
+    assert metadata_load(file) == card.data.to_dict()
     # The same run changes nothing, another takes the place of the first.
     assert not update_card(file, run(*counted(38, 2)))
     assert update_card(file, run(*counted(3, 0, suite="agreement")))
@@ -525,6 +540,67 @@ def test_a_card_without_results_gets_some(tmp_path: Path, text: str) -> None:
     assert card.data.model_name == "minilm"
     assert card.text.endswith(text.rsplit("---\n", maxsplit=1)[-1])
     assert not update_card(file, run(*counted(3, 0)))
+
+
+OLD_INDEX = """model-index:
+- name: my-model
+  results:
+  - task: {type: other}
+    dataset: {name: agreement, type: attnprobe}
+    metrics: [{type: accuracy, value: 0.5}]"""
+INDEX = re.compile(r"model-index:\s(?:(?:- | ).*\n)*")
+
+
+@settings(max_examples=25)
+@given(
+    opening=st.sampled_from(["", "\ufeff"]),
+    above=st.lists(st.sampled_from(METADATA), max_size=3, unique=True),
+    below=st.lists(st.sampled_from(METADATA), max_size=2, unique=True),
+    index=st.sampled_from(["", OLD_INDEX]),
+    closing=st.sampled_from(["---", "--- ", "---\t "]),
+    body=st.sampled_from(["", "\n# Card  \n", "  no newline at the end ", "\n---\na: 1\n---\n"]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+)
+def test_all_of_a_card_but_its_results_stays_byte_for_byte(
+    opening: str,
+    above: list[str],
+    below: list[str],
+    index: str,
+    closing: str,
+    body: str,
+    newline: str,
+) -> None:
+    metadata = [*above, *([index] if index else []), *(line for line in below if line not in above)]
+    lines = ["---", *(metadata if any(metadata) else ["license: mit"]), closing]
+    text = opening + "\n".join(lines) + ("\n" + body if body else "")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "README.md"
+        file.write_bytes(text.replace("\n", newline).encode())
+        assert update_card(file, run(*counted(3, 0)))
+        written = file.read_bytes().decode()
+        names = [entry.dataset_name for entry in ModelCard.load(file).data.eval_results]
+        assert names == [run(*counted(3, 0)).items[0].suite]
+        assert not update_card(file, run(*counted(3, 0)))
+    assert written.count("\n") == written.count(newline)
+
+    def less_index(card: str) -> str:
+        return INDEX.sub("", card.replace("\r\n", "\n"), count=1)
+
+    assert less_index(written) == less_index(text)
+
+
+def test_a_card_whose_metadata_would_change_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    for metadata in (
+        "model-index: &a\n- name: m\n  results: []\nbase: *a",
+        "{license: mit, model-index: []}",
+        "  license: mit",
+    ):
+        text = f"---\n{metadata}\n---\n# Card\n"
+        file.write_text(text)
+        with pytest.raises(ResultsError, match=r"README\.md: .*by hand|is not a model card"):
+            update_card(file, run(*counted(3, 0)))
+        assert file.read_text() == text
 
 
 @pytest.mark.parametrize(
