@@ -1,11 +1,11 @@
 # Everything is installed into .venv by the first target that needs it; later runs need no network.
-# ARGS is handed to pytest: make probe ARGS="-k it-animal"
+# ARGS is handed on, mostly to pytest: make probe ARGS="-k it-animal"
 
 BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test gate-trial breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial fuzz breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ test: style browser  ## run the linters and all tests, in two processes
 
 gate-trial: $(READY)  ## try every way to lose a check on the gate of a damaged model
 	@ATTNPROBE_ALL_WAYS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/gate/test_trial.py $(ARGS)
+
+fuzz: $(READY)  ## read a million damaged files; ARGS="cases --inputs 1000 --seed 7" chooses
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md

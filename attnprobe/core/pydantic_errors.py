@@ -119,8 +119,10 @@ def _describe_list(value: object, *, quoted: bool) -> str:
             if quoted
             else 'takes a list; write "- " before each entry'
         )
+    if not isinstance(value, str):
+        return "takes a list"
     item = json.dumps(value, ensure_ascii=False) if quoted else value
-    return f"takes a list, such as [{item}]" if isinstance(value, str) else "takes a list"
+    return f"takes a list, such as [{item}]"
 
 
 def _describe_number(value: object, expected: str) -> str:

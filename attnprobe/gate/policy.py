@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from datetime import date
 from fnmatch import fnmatchcase
@@ -112,9 +113,9 @@ class Waiver(_Table):
 
     def covers(self, case: str, model: str) -> bool:
         """Whether the waiver is for a check of this address on this model."""
-        pattern = ".*".join(map(re.escape, self.case.split("*")))
-        matches = re.fullmatch(pattern, case, re.DOTALL) is not None
-        return matches and self.model in (None, model)
+        # Of fnmatch, since a regular expression with many ".*" takes exponential time.
+        pattern = "*".join(map(glob.escape, self.case.split("*")))
+        return fnmatchcase(case, pattern) and self.model in (None, model)
 
 
 class Policy(_Table):

@@ -31,6 +31,7 @@ from transformers import (
 from attnprobe.core.errors import ModelError
 from attnprobe.core.scratch import scratch
 from attnprobe.models.files import link_into
+from attnprobe.models.panics import panics_as_errors
 
 VERSIONS = (2, 3)
 # A hostile header may announce more than any model has, and reading that would never end.
@@ -101,7 +102,8 @@ def convert(path: Path, folder: Path, sha256: str) -> None:
         alone.mkdir()
         try:
             # Alone in its folder, since transformers also reads files beside it.
-            _write(link_into(alone, path), made)
+            with panics_as_errors():
+                _write(link_into(alone, path), made)
         except Exception as error:  # a stranger's file can make the parsers raise anything
             text = (str(error).strip() or "no reason given").splitlines()[0]
             raise ModelError(

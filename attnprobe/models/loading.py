@@ -38,6 +38,7 @@ from attnprobe.models.location import (
 from attnprobe.models.memory import enough_memory, is_out_of_memory
 from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
+from attnprobe.models.panics import panics_as_errors
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.results.records import WeightsFormat
@@ -163,7 +164,7 @@ def load_model(
 
         return Model(
             _network_of_files(build, source),
-            _tokenizer(words_folder),
+            load_tokenizer(words_folder),
             name=name or short_name(ref),
             origin=Origin(
                 ref,
@@ -403,7 +404,7 @@ def _network(
     return built
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     # Without the packages transformers advises tiktoken, or makes up a vocabulary.
     if (pieces := sentencepiece_file(folder)) and not _has_sentencepiece():
         raise ModelError(
@@ -411,7 +412,10 @@ def _tokenizer(folder: Path) -> Any:
             "needs sentencepiece and protobuf; pip install 'attnprobe[sentencepiece]'"
         )
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with panics_as_errors():
+            return AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # as above
         raise ModelError(
             f"no tokenizer can be loaded from {folder}: {first_line(error)}; {NAME_ANOTHER}"

@@ -14,6 +14,7 @@ from tokenizers.models import Unigram, WordLevel, WordPiece
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.texts import Sample, Span, Tokens
+from attnprobe.models.panics import panics_as_errors
 from attnprobe.words.id_pieces import Spelling, pieces_of_ids
 from attnprobe.words.spelling import (
     check_no_separator,
@@ -34,12 +35,19 @@ def prepare_tokenizer(tokenizer: Any) -> None:
     """Switches off the truncation and padding that a tokenizer's file may ask for.
 
     Raises:
-        ModelError: the tokenizer returns no character offsets.
+        ModelError: the tokenizer returns no character offsets, or lacks its own unknown token.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{type(tokenizer).__name__} returns no character offsets, so words cannot be found in "
             "its tokens; use a model with a fast tokenizer (a tokenizer.json)"
+        )
+    unknown = tokenizer.unk_token
+    if unknown is not None and tokenizer.backend_tokenizer.token_to_id(unknown) is None:
+        # transformers would look for it without end.
+        raise ModelError(
+            f"the tokenizer names {visible(unknown)!r} as its unknown token, and its vocabulary "
+            "has no such token"
         )
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
@@ -143,7 +151,7 @@ def tokenize_target(
         return replace(
             labels, special=(*labels.special[:place], "bos", *labels.special[place + 1 :])
         )
-    (piece,) = tokenizer.convert_ids_to_tokens([start])
+    (piece,) = _spelled(tokenizer, (start,))
     return Tokens(
         text,
         (start, *labels.ids),
@@ -187,16 +195,17 @@ def _encode(
                 "surrogate pair, which is no character"
             )
     try:
-        encoded = tokenizer(
-            **({"text_target": text} if target else {"text": text, "text_pair": pair}),
-            add_special_tokens=add_special_tokens,
-            truncation=False,
-            padding=False,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
+        with panics_as_errors():
+            encoded = tokenizer(
+                **({"text_target": text} if target else {"text": text, "text_pair": pair}),
+                add_special_tokens=add_special_tokens,
+                truncation=False,
+                padding=False,
+                return_offsets_mapping=True,
+                return_special_tokens_mask=True,
+                return_attention_mask=False,
+                verbose=False,
+            )
     except Exception as error:  # the tokenizers library has no exception class of its own
         raise ModelError(
             f"the tokenizer cannot read {visible(text)!r}: {visible(str(error))}"
@@ -225,7 +234,7 @@ def _opening(tokenizer: Any, read: _Encoded, text: str) -> int | None:
     for token_id, added, offsets in zip(read.ids, read.added, read.offsets, strict=True):
         covered = text[slice(*offsets)].strip()
         if not added and covered:
-            (spelled,) = tokenizer.convert_ids_to_tokens([token_id])
+            (spelled,) = _spelled(tokenizer, (token_id,))
             is_unknown = token_id in unknown_ids(tokenizer) and covered != spelled
             return None if is_unknown else token_id
     return None
@@ -238,7 +247,7 @@ def _tokens(tokenizer: Any, text: str, read: _Encoded, *, pair_start: int | None
         for added, offsets in zip(read.added, read.offsets, strict=True)
     )
     names = _special_names(tokenizer)
-    spelled = tokenizer.convert_ids_to_tokens(list(ids))
+    spelled = _spelled(tokenizer, ids)
     fallbacks = unknown_ids(tokenizer)
     unknown = tuple(
         position
@@ -262,6 +271,15 @@ def _tokens(tokenizer: Any, text: str, read: _Encoded, *, pair_start: int | None
     tokens = Tokens(text, ids, pieces, spans, special, unknown, pair_start, read.segments)
     check_round_trip(tokens, spelled, unknown=marks)
     return tokens
+
+
+def _spelled(tokenizer: Any, ids: tuple[int, ...]) -> list[str]:
+    """The raw tokens of ids that the tokenizer gave."""
+    found: list[Any] = tokenizer.convert_ids_to_tokens(list(ids))
+    if None in found:
+        lost = ids[found.index(None)]
+        raise ModelError(f"the tokenizer gives the id {lost}, and its vocabulary has no such token")
+    return found
 
 
 def _check_spelled(
@@ -294,7 +312,8 @@ def given(tokenizer: Any, ids: tuple[int, ...], *, one_segment: bool = False) ->
     """
     size = len(tokenizer)
     for token_id in ids:
-        if token_id >= size:
+        # A vocabulary may have gaps.
+        if token_id >= size or tokenizer.convert_ids_to_tokens(token_id) is None:
             raise SelectorError(
                 f"no token has the id {token_id}: the vocabulary has {size}, from 0"
             )
@@ -369,7 +388,8 @@ def unknown_ids(tokenizer: Any) -> frozenset[int]:
 def _unigram_unknown(model: Unigram) -> Iterator[int]:
     """The id of the unknown piece, found by reading a character that no vocabulary has."""
     try:
-        pieces = model.tokenize(_NONCHARACTER)
+        with panics_as_errors():
+            pieces = model.tokenize(_NONCHARACTER)
     except Exception:  # noqa: BLE001  tokenizers has no exception class of its own
         return  # the model has no unknown piece
     for piece in pieces:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.texts import Tokens
 from attnprobe.models.forward import is_encoder_decoder
+from attnprobe.models.panics import panics_as_errors
 from attnprobe.models.tokens import unknown_ids
 
 NAME_ANOTHER = (
@@ -105,7 +106,8 @@ def _own_entries(tokenizer: Any) -> tuple[int, int]:
 def _reads_as(backend: Any, text: str, token_id: int) -> bool:
     """Whether a text has the token among its own."""
     try:
-        return token_id in backend.encode(text, add_special_tokens=False).ids
+        with panics_as_errors():
+            return token_id in backend.encode(text, add_special_tokens=False).ids
     except Exception:  # noqa: BLE001  the tokenizers library has no exception class of its own
         return False
 

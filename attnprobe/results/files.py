@@ -211,7 +211,10 @@ def _parse_json(path: Path, text: str, what: str) -> Any:
     """
     try:
         return json.loads(
-            text, object_pairs_hook=refuse_duplicate_keys, parse_constant=_refuse_constant
+            text,
+            object_pairs_hook=refuse_duplicate_keys,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_int,
         )
     except json.JSONDecodeError as error:
         if not text.strip() or text.lstrip().startswith("{"):
@@ -223,3 +226,11 @@ def _parse_json(path: Path, text: str, what: str) -> Any:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number")
+
+
+def _parse_int(digits: str) -> int:
+    """A whole number; one that does not fit into 64 bits is no count, and numpy cannot hold it."""
+    number = int(digits)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"a number of {len(digits)} digits counts nothing")
+    return number

@@ -42,7 +42,10 @@ class PytestRun:
     def problem(self) -> str:
         """Why the run has no results, as a clause for a message below pytest's output."""
         if self.status in _COMPLETE:
-            return "pytest left no results: the plugin did not run"
+            return (
+                "pytest left no results: the plugin did not run, or could not write them; its "
+                "output above says why"
+            )
         if self.status < 0:
             return f"pytest was killed by signal {-self.status}"
         meaning = _MEANINGS.get(self.status, f"ended with exit code {self.status}")
