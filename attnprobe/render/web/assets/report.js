@@ -153,7 +153,6 @@ function filterCases(form, entries) {
     if (wanted) rooms.set(entry.room, (rooms.get(entry.room) ?? 0) + (entry.details.open ? 700 : 46));
   }
   for (const room of reportCases.querySelectorAll(".attn-some")) {
-    room.hidden = !rooms.has(room);
     room.style.containIntrinsicHeight = `${rooms.get(room) ?? 0}px`;
   }
   form.querySelector("output").textContent = `${shown} of ${entries.length} cases`;
