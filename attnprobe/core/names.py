@@ -17,6 +17,9 @@ PACKAGE = "pkg://"
 # options and ini keys say. The second names the policy's baseline, which the run may not write.
 NO_PICKLE = "ATTNPROBE_NO_PICKLE"
 PROTECTED = "ATTNPROBE_PROTECTED"
+# An environment variable: the results file of a run that another process started and reads. It is
+# gone afterwards, so the run does not print its path.
+FOR_PARENT = "ATTNPROBE_RESULTS_FOR_PARENT"
 # A rule that passes for a larger share of other word pairs says little about its own pair.
 CHANCE_MAX = 0.05
 # The most MB of details in the HTML report.

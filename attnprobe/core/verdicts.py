@@ -55,10 +55,10 @@ class AblationControl:
         draws: the same change for each draw of random heads of the same layers.
     """
 
-    intact: float
-    ablated: float
-    change: float
-    draws: tuple[float, ...]
+    intact: StrictFloat
+    ablated: StrictFloat
+    change: StrictFloat
+    draws: tuple[StrictFloat, ...]
 
     @property
     def mean(self) -> float:

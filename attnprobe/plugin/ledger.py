@@ -17,7 +17,7 @@ import pytest
 from attnprobe.compare.changes import Comparison, compare_models
 from attnprobe.compare.describe import change_rows, counts_line, lines, suite_rows
 from attnprobe.core.errors import ResultsError
-from attnprobe.core.names import PROTECTED, SUFFIX
+from attnprobe.core.names import FOR_PARENT, PROTECTED, SUFFIX
 from attnprobe.core.printing import harmless
 from attnprobe.core.wording import join_names, plural
 from attnprobe.plugin.baseline import Baseline, Compared
@@ -349,7 +349,7 @@ class Ledger:
             )
         if self._saved is not None:
             terminalreporter.write_sep("-", harmless(f"attnprobe baseline: {self._saved}"))
-        if self._path is not None:
+        if self._path is not None and str(self._path) != os.environ.get(FOR_PARENT):
             terminalreporter.write_sep("-", f"attnprobe results: {self._path}")
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)

@@ -89,6 +89,7 @@ def _with_verdict(alone: ExpectationResult, verdict: Verdict) -> ExpectationResu
         heads_tried=verdict.heads_tried,
         chance=verdict.chance,
         sink=verdict.sink,
+        ablation=verdict.control,
         confirmed=verdict.confirmed,
         borderline=verdict.borderline,
         unbreakable=verdict.unbreakable,
@@ -139,6 +140,7 @@ def properties(
             f"demanded{end}": f"{entry['relation']} {entry['demanded']}" if measured else None,
             f"head{end}": entry["head"],
             f"chance{end}": entry["chance"] and entry["chance"]["rate"],
+            **_ablation(entry["ablation"], end),
             f"borderline{end}": entry["borderline"] or None,
             f"unbreakable{end}": entry["unbreakable"] or None,
         }
@@ -147,6 +149,13 @@ def properties(
         for name, value in found.items()
         if value is not None
     ]
+
+
+def _ablation(figures: Mapping[str, Any] | None, end: str) -> dict[str, object]:
+    if figures is None:
+        return {}
+    names = ("intact", "ablated", "change", "mean", "spread", "as_much")
+    return {f"ablation_{name}{end}": figures[name] for name in names}
 
 
 def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from attnprobe.core.names import Key
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.units import read_unit
-from attnprobe.core.verdicts import Bound, Chance, Doubt, Outcome, doubts
+from attnprobe.core.verdicts import AblationControl, Bound, Chance, Doubt, Outcome, doubts
 from attnprobe.results.files import read_json
 from attnprobe.words.heads import HeadSet
 
@@ -107,6 +107,27 @@ def _shares(chance: Chance) -> dict[str, float | None]:
     return {"rate": chance.rate, "low": low, "high": high}
 
 
+def _read_ablation(data: Any, check: Callable[[Any], AblationControl]) -> AblationControl:
+    """The figures of an ablation in a file.
+
+    Raises:
+        ValueError: there are no draws, or a figure contradicts them.
+    """
+    control = check(data)
+    if not control.draws:
+        raise ValueError("an ablation has no draws of random heads")
+    for name, value in _figures(control).items() if isinstance(data, dict) else ():
+        stored = data.get(name)
+        if not isinstance(stored, int | float) or not math.isclose(value, stored, abs_tol=1e-9):
+            raise ValueError(f"the draws of an ablation and a {name} of {stored}")
+    return control
+
+
+def _figures(control: AblationControl) -> dict[str, float]:
+    """The fields of an ablation that a file has besides the measured ones."""
+    return {"mean": control.mean, "spread": control.spread, "as_much": control.as_much}
+
+
 def _read_head_set(data: Any) -> Any:
     """A head set of a file, in which heads have the form `L3H1`."""
     if isinstance(data, dict) and isinstance(data.get("heads"), list | tuple):
@@ -131,6 +152,8 @@ class ExpectationResult(_Record):
         heads_tried: the number of heads that were tried.
         chance: how often the rule passes for other word pairs; None for a rule without pairs.
         sink: share of the row's mass on special tokens and learned sinks, 0 to 1.
+        ablation: what ablation changes, of `effect` and of a verdict that it was to confirm; None
+            in files from before there was this field.
         confirmed: the result of an ablation that was to confirm the verdict.
         head_sets: the head sets of the lock file that the expectation names.
         borderline: whether the deciding number is too near to its bound to call; a vacuous
@@ -150,6 +173,7 @@ class ExpectationResult(_Record):
     heads_tried: StrictInt | None = None
     chance: Annotated[Chance, WrapValidator(_read_chance)] | None = None
     sink: StrictFloat | None = None
+    ablation: Annotated[AblationControl, WrapValidator(_read_ablation)] | None = None
     confirmed: str | None = None
     head_sets: tuple[Annotated[HeadSet, BeforeValidator(_read_head_set)], ...] = ()
     borderline: bool = False
@@ -175,6 +199,7 @@ class ExpectationResult(_Record):
             **first,
             "other_bounds": others,
             "chance": self.chance and vars(self.chance) | _shares(self.chance),
+            "ablation": self.ablation and vars(self.ablation) | _figures(self.ablation),
             "head_sets": tuple(
                 vars(chosen) | {"heads": tuple(map(str, chosen.heads))} for chosen in self.head_sets
             ),

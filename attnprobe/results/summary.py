@@ -183,12 +183,16 @@ def _bound_cells(bound: Bound) -> list[str]:
 def _numbers(entry: ExpectationResult) -> list[str]:
     if entry.deciding is None:
         return [_code(one_line(entry.message)), "", "", ""]
-    chance = entry.chance
-    return [
-        *_bound_cells(entry.deciding),
-        _code(entry.head or ""),
-        "" if chance is None or chance.rate is None else format_percent(chance.rate),
-    ]
+    return [*_bound_cells(entry.deciding), _code(entry.head or ""), _by_chance(entry)]
+
+
+def _by_chance(entry: ExpectationResult) -> str:
+    """How often other word pairs do as well, or of an ablation how many draws of random heads."""
+    if entry.ablation is not None and entry.chance is None:
+        return f"{entry.ablation.as_much} of {plural(len(entry.ablation.draws), 'draw')}"
+    if entry.chance is None or entry.chance.rate is None:
+        return ""
+    return format_percent(entry.chance.rate)
 
 
 def _badness(item: CaseResult) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnprobe.core.names import FOR_PARENT
 from attnprobe.results.records import Results, read_results
 
 TESTS_FAILED = 1
@@ -72,7 +73,7 @@ def run_pytest(
     with tempfile.TemporaryDirectory(prefix="attnprobe-") as folder:
         file = Path(folder) / "results.json"
         command = [sys.executable, "-m", "pytest", "--attn-json", str(file), *arguments]
-        environment = os.environ | (variables or {})
+        environment = {**os.environ, FOR_PARENT: str(file), **(variables or {})}
         sys.stdout.flush()
         # The plugin writes the file at the end, so a killed run leaves none.
         done = subprocess.run(

@@ -372,7 +372,12 @@ def test_the_script_writes_what_a_card_needs_or_stops_at_the_gate(
     )
     assert not written.exists()
     (project.folder / "pyproject.toml").write_text("[tool.attnprobe.gate]\nleast = 4\n")
-    assert project.shell(f"sh {script} {MINILM}", first=forked).code == 0
+    done = project.shell(f"sh {script} {MINILM}", first=forked)
+    assert done.code == 0
+    # The results of the run lay in a temporary folder: its path is not printed.
+    printed = re.findall(r"(?<![\w:/.])/[\w./-]+", "\n".join(done.lines))
+    assert [path for path in printed if not Path(path).exists()] == []
+    assert not any("attnprobe results" in line for line in done.lines)
     assert yaml.safe_load(written.read_text())["model-index"][0]["name"] == "candidate"
 
 

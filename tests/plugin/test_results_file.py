@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from attnprobe.results.records import read_results
+from attnprobe.results.summary import markdown
 
 if TYPE_CHECKING:
     from tests.support.inner_runs import TinyModels
@@ -125,6 +128,37 @@ def test_results_hold_every_bound(probe: Run, write_cases: Write, tiny: TinyMode
         assert bound.observed == pytest.approx(one[2], abs=5e-5)
         assert f"{bound.measure} {bound.observed:.3f}, demanded {bound.relation}" in entry.message
     result.stdout.fnmatch_lines(["  weight *, demanded <= 0.950: holds"])
+
+
+def test_results_hold_what_ablation_changes(
+    probe: Run, write_cases: Write, tiny: TinyModels
+) -> None:
+    text, alike = "The dog barks.", "A seal swims."
+    effect = f"effect: {{positive: {alike}, heads: L1H0, direction: either, max: 1.9}}"
+    write_cases(f"- id: one\n  text: {text}\n  expect: [{{{effect}}}]\n")
+    probe("--attn-json=r.json", "--junitxml=j.xml").assert_outcomes(passed=1)
+    (entry,) = read_results(Path("r.json")).cases[0].expectations
+    found = entry.ablation
+    assert found is not None
+    network, tokenizer = tiny.model.network, tiny.model.tokenizer
+    with torch.inference_mode():
+        first, second = (
+            network(**tokenizer(each, return_tensors="pt")).last_hidden_state[0].mean(0)
+            for each in (text, alike)
+        )
+    assert found.intact == pytest.approx(float(torch.cosine_similarity(first, second, 0)), abs=1e-5)
+    assert found.change == pytest.approx(abs(found.intact - found.ablated))
+    assert entry.deciding is not None
+    assert entry.deciding.observed == found.change
+    assert f"{found.as_much} of {len(found.draws)} draws as much" in entry.message
+    properties = {
+        one.get("name"): one.get("value") for one in ElementTree.parse("j.xml").iter("property")
+    }
+    for name in ("intact", "ablated", "change", "mean", "spread", "as_much"):
+        assert properties[f"attnprobe.ablation_{name}"] == str(getattr(found, name))
+    assert f"| {found.as_much} of {len(found.draws)} draws |" in markdown(
+        read_results(Path("r.json"))
+    ).replace("  ", " ")
 
 
 def without_time(path: str) -> str:

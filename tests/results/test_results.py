@@ -23,7 +23,7 @@ from attnprobe.core.errors import ResultsError
 from attnprobe.core.scratch import LeftoverWarning
 from attnprobe.core.sites import Head
 from attnprobe.core.stats import wilson
-from attnprobe.core.verdicts import Bound, Chance
+from attnprobe.core.verdicts import AblationControl, Bound, Chance
 from attnprobe.results.environment import environment
 from attnprobe.results.files import write_bytes, write_json
 from attnprobe.results.lock import read_heads
@@ -222,6 +222,40 @@ def test_a_chance_that_its_counts_contradict_is_refused(chance: dict[str, Any]) 
     written = NAMED.as_dict()
     with pytest.raises(ResultsError, match=r"chance.*: Value error, a chance of [0-9]+ of "):
         ExpectationResult.from_dict(written | {"chance": written["chance"] | chance})
+
+
+ABLATION = AblationControl(2.5, 1.0, 1.5, (0.5, 1.5, 1.0, 2.0))
+
+
+def test_a_file_says_what_ablation_changes() -> None:
+    entry = replace(EXPECTATION, ablation=ABLATION)
+    written = json.loads(json.dumps(entry.as_dict()))
+    assert written["ablation"] == {
+        "intact": 2.5, "ablated": 1.0, "change": 1.5, "draws": [0.5, 1.5, 1.0, 2.0],
+        "mean": 1.25, "spread": pytest.approx(0.3125**0.5), "as_much": 2,
+    }  # fmt: skip
+    assert ExpectationResult.from_dict(written) == entry
+    # Files from before there was the field.
+    del written["ablation"]
+    assert ExpectationResult.from_dict(written) == EXPECTATION
+    assert EXPECTATION.as_dict()["ablation"] is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mean": 1.3},
+        {"spread": None},
+        {"as_much": 3},
+        {"draws": []},
+        {"draws": [1.0]},
+        {"mean": "x"},
+    ],
+)
+def test_an_ablation_that_its_draws_contradict_is_refused(changed: dict[str, Any]) -> None:
+    written = replace(EXPECTATION, ablation=ABLATION).as_dict()
+    with pytest.raises(ResultsError, match=r"^ablation"):
+        ExpectationResult.from_dict(written | {"ablation": written["ablation"] | changed})
 
 
 @pytest.mark.parametrize("heads", [["L3"], ["x"], [], [3], None])
