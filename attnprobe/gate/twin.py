@@ -87,14 +87,14 @@ def judge_twin(
             unmeasured[key] = _join_errors(findings)
         else:
             met[key] = found == "passed"
+    relations = {key: case for key, case in stated.items() if isinstance(case, Relation)}
     read = functools.cache(read_corpus)
-    for key, relation in stated.items():
-        if isinstance(relation, Relation):
-            finding = accuracy.judge(relation, twin, read=read)
-            if finding.error is not None:
-                unmeasured[key] = first_line(finding.error)
-            else:
-                met[key] = sum_up(finding.verdicts) == "passed"
+    judged = accuracy.judge_all(list(relations.values()), twin, read=read)
+    for key, finding in zip(relations, judged, strict=True):
+        if finding.error is not None:
+            unmeasured[key] = first_line(finding.error)
+        else:
+            met[key] = sum_up(finding.verdicts) == "passed"
     model = next(iter(items)).model
     return TwinRun(model, seed, met, unmeasured)
 

@@ -29,7 +29,7 @@ class RelationItem(FileItem):
 
     def setup(self) -> None:
         try:
-            finding = session_of(self.config).judge_relation(self.case, self.model)
+            finding = session_of(self.config).judge_relation(self.case, self.model, self._planned)
         except AttnprobeError as error:
             raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
         self.stash[relation_key] = finding
@@ -48,6 +48,13 @@ class RelationItem(FileItem):
         failing = [verdict for verdict in finding.verdicts if session.fails_as(verdict.outcome)]
         if failing:
             raise ExpectationFailed(_describe_finding(finding, failing))
+
+    def _planned(self) -> list[Relation]:
+        return [
+            item.case
+            for item in self.session.items
+            if isinstance(item, RelationItem) and item.model == self.model
+        ]
 
 
 def _describe_finding(finding: RelationFinding, failing: Sequence[Verdict]) -> str:

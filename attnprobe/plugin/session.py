@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnprobe.cases import Case, Relation
+from attnprobe.cases import Case, CorpusArcs, Relation
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.core.printing import harmless
@@ -58,6 +58,7 @@ class Session:
         self._models: dict[str, Model] = {}
         self._broken: dict[str, AttnprobeError] = {}
         self._runners: dict[str, Runner] = {}
+        self._relations: dict[tuple[str, Relation], RelationFinding] = {}
         self._probes: int | None = None
         self._read = functools.cache(read_corpus)
 
@@ -140,15 +141,32 @@ class Session:
             chance_max=self.settings.chance_max,
         )
 
-    def judge_relation(self, relation: Relation, model: str) -> RelationFinding:
-        """Measures and judges a relation; the session reads each corpus once."""
-        found = accuracy.judge(
-            relation,
-            self.model(model),
-            read=self._read,
-            batch_tokens=self.settings.batch_tokens,
-        )
-        return replace(found, chosen_elsewhere=self._chosen_elsewhere(relation.heads, model))
+    def judge_relation(
+        self, relation: Relation, model: str, planned: Callable[[], list[Relation]]
+    ) -> RelationFinding:
+        """Judges a relation; the first one of a corpus measures all of that corpus.
+
+        Args:
+            planned: returns all relations of the run on this model, in their order.
+
+        Raises:
+            AttnprobeError: the model cannot be loaded.
+        """
+        if (model, relation) not in self._relations:
+            together = [other for other in planned() if _share_corpus(relation, other)]
+            found = accuracy.judge_all(
+                together,
+                self.model(model),
+                read=self._read,
+                batch_tokens=self.settings.batch_tokens,
+            )
+            self._relations |= {
+                (model, judged): replace(
+                    finding, chosen_elsewhere=self._chosen_elsewhere(judged.heads, model)
+                )
+                for judged, finding in zip(together, found, strict=True)
+            }
+        return self._relations[model, relation]
 
     def fails(self, finding: Finding) -> bool:
         """Whether a finding fails its item."""
@@ -329,6 +347,13 @@ class Session:
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             terminal.ensure_newline()
             terminal.write_line(harmless(line))
+
+
+def _share_corpus(relation: Relation, other: Relation) -> bool:
+    """Whether both are read from one corpus; a relation that its file skips is not read."""
+    if other.skip is not None or not isinstance(other.source, CorpusArcs):
+        return other is relation
+    return isinstance(relation.source, CorpusArcs) and other.source.path == relation.source.path
 
 
 _session_key = pytest.StashKey[Session]()

@@ -10,7 +10,7 @@ The best head of many on some sentences is worse on others, because luck is part
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from attnprobe.core.stats import Interval, paired_p, wilson
 from attnprobe.core.texts import Sample, Span
 from attnprobe.core.verdicts import Verdict
 from attnprobe.core.wording import format_percent, plural
-from attnprobe.relations.arcs import Hits, best_offset_index, measure
+from attnprobe.relations.arcs import Hits, Trial, best_offset_index, measure, measure_all
 from attnprobe.relations.corpus import (
     Arc,
     Corpus,
@@ -170,12 +170,37 @@ def judge(
     Args:
         read: reads a corpus file; its second argument is the file's name in messages.
     """
-    try:
-        arcs = gather(relation, read)
-        accuracy, verdicts = judge_arcs(relation, model, arcs, batch_tokens=batch_tokens)
-    except AttnprobeError as error:
-        return RelationFinding(relation, None, (), error)
-    return RelationFinding(relation, accuracy, verdicts, None)
+    (finding,) = judge_all([relation], model, read=read, batch_tokens=batch_tokens)
+    return finding
+
+
+def judge_all(
+    relations: Sequence[Relation],
+    model: Reader,
+    *,
+    read: ReadCorpus = read_corpus,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[RelationFinding]:
+    """As `judge`, for each relation; those that read the same texts share the forward passes."""
+    findings: dict[int, RelationFinding] = {}
+    judging = [_judge(relation, model, read, batch_tokens) for relation in relations]
+    # What each relation that is not done wants to know, and then the answer.
+    answers: dict[int, Hits | AttnprobeError | None] = dict.fromkeys(range(len(relations)))
+    while answers:
+        trials: dict[int, Trial] = {}
+        for number, answer in answers.items():
+            try:
+                if isinstance(answer, AttnprobeError):
+                    trials[number] = judging[number].throw(answer)
+                else:
+                    trials[number] = judging[number].send(answer)
+            except StopIteration as done:
+                findings[number] = done.value
+            except AttnprobeError as error:
+                findings[number] = RelationFinding(relations[number], None, (), error)
+        found = measure_all(model, list(trials.values()), batch_tokens=batch_tokens)
+        answers = dict(zip(trials, found, strict=True))
+    return [findings[number] for number in range(len(relations))]
 
 
 def gather(relation: Relation, read: ReadCorpus = read_corpus) -> Arcs:
@@ -257,16 +282,20 @@ def _matching(arcs: Sequence[Arc], source: CorpusArcs) -> Iterator[Arc]:
             yield arc
 
 
-def judge_arcs(
-    relation: Relation, model: Reader, arcs: Arcs, *, batch_tokens: int = BATCH_TOKENS
-) -> tuple[Accuracy, tuple[Verdict, ...]]:
-    """The accuracy on these arcs, and the verdict on each bound.
+def _judge(
+    relation: Relation, model: Reader, read: ReadCorpus, batch_tokens: int
+) -> Generator[Trial, Hits | None, RelationFinding]:
+    """Yields what is to be measured, takes the hits of it, and returns the finding.
+
+    So several relations can be measured together.
 
     Raises:
+        CorpusError, CaseError: as `gather`.
         MeasureError: too few arcs can be judged, too many tokens are unknown, or a weight is not a
             number.
         SelectorError, ModelError: the model does not have the heads or the site.
     """
+    arcs = gather(relation, read)
     site = _site(model, arcs, relation.site)
     heads = relation.heads.resolve(site)
     tried = 1
@@ -275,16 +304,10 @@ def judge_arcs(
     if relation.choose:
         choose_on, judged = _split(arcs, relation.seed)
         candidates = [(head,) for head in heads]
-        chosen = measure(
-            model,
-            arcs.samples,
-            choose_on,
-            site=site.name,
-            sets=candidates,
-            words=arcs.words,
-            among=relation.among,
-            batch_tokens=batch_tokens,
+        chosen = yield Trial(
+            arcs.samples, choose_on, site.name, candidates, arcs.words, relation.among
         )
+        assert chosen is not None
         if not len(chosen.right):
             _unknown_share([chosen])
             raise MeasureError(
@@ -294,17 +317,10 @@ def judge_arcs(
         tried = len(candidates)
         # argmax takes the first of equally good heads.
         heads = candidates[int(chosen.right.sum(axis=0).argmax())]
-    hits = measure(
-        model,
-        arcs.samples,
-        judged,
-        site=site.name,
-        sets=[heads],
-        words=arcs.words,
-        among=relation.among,
-        seed=relation.seed,
-        batch_tokens=batch_tokens,
+    hits = yield Trial(
+        arcs.samples, judged, site.name, [heads], arcs.words, relation.among, relation.seed
     )
+    assert hits is not None
     measured = [hits, *([chosen] if chosen else [])]
     unknown = _unknown_share(measured)
     left_out = _count_left_out(arcs, *measured)
@@ -345,7 +361,7 @@ def judge_arcs(
     if any(verdict.outcome != "passed" for verdict in verdicts):
         wrong = _mistakes(relation, model, arcs, judged, hits, heads, site.name, batch_tokens)
         accuracy = replace(accuracy, mistakes=wrong)
-    return accuracy, verdicts
+    return RelationFinding(relation, accuracy, verdicts, None)
 
 
 def _site(model: Reader, arcs: Arcs, name: SiteName | None) -> Site:
@@ -462,12 +478,7 @@ def head_grid(
     single_heads = [(head,) for head in site.all_heads() if head.layer in layers]
     hits = measure(
         model,
-        arcs.samples,
-        arcs.pairs,
-        site=site.name,
-        sets=single_heads,
-        words=arcs.words,
-        among=relation.among,
+        Trial(arcs.samples, arcs.pairs, site.name, single_heads, arcs.words, relation.among),
         batch_tokens=batch_tokens,
     )
     return _grid(hits, site, judged)

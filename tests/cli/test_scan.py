@@ -18,7 +18,7 @@ from attnprobe.core.needs import MapSums
 from attnprobe.core.sites import Head
 from attnprobe.models import Model
 from attnprobe.relations import accuracy
-from attnprobe.relations.arcs import measure
+from attnprobe.relations.arcs import Trial, measure
 from attnprobe.relations.corpus import halves, read_corpus
 from attnprobe.results.lock import read_heads
 from attnprobe.scan import files, streaming
@@ -71,7 +71,7 @@ def test_the_command_leaves_a_suite_that_passes(
         if arc.relation == "det" and judged[number]
     ]
     spelled = [one.words for one in own.sentences]
-    hits = measure(minilm, samples, pairs, site=None, sets=[(Head(3, 1),)], words=spelled)
+    hits = measure(minilm, Trial(samples, pairs, site=None, sets=[(Head(3, 1),)], words=spelled))
     assert det["head"] == "L3H1"
     assert det["judged_on"] == len(hits.right)
     assert det["accuracy"] == hits.right.mean()

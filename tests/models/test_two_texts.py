@@ -23,7 +23,7 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.tokens import tokenize_target
-from attnprobe.relations.arcs import measure
+from attnprobe.relations.arcs import Trial, measure
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.results.records import text_sha256
 from attnprobe.rules import parse_rule
@@ -614,7 +614,7 @@ def test_relations_and_scans_read_the_pair_p46(tmp_path: Path) -> None:
         right = [number for number, word in enumerate(words) if key & set(word)]
         expected.append([bool(row.argmax() in right) for row in masses])
     pairs = [LabelledPair(0, arc.dependent, arc.head) for arc in sentence.arcs]
-    hits = measure(found, [BOTH], pairs, site=None, sets=[(head,) for head in heads])
+    hits = measure(found, Trial([BOTH], pairs, site=None, sets=[(head,) for head in heads]))
     assert hits.right.tolist() == expected
     plan = make_plan(found, [corpus])
     ((_, tally),) = scan_chunks(found, plan, Tally.empty(len(plan.groups), len(heads)))

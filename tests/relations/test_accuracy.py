@@ -20,12 +20,13 @@ from transformers import AutoModel
 
 from attnprobe.cases import LabelledArcs, Relation, load_contents
 from attnprobe.core.errors import MeasureError, SelectorError
+from attnprobe.core.needs import Need, Rows
 from attnprobe.core.stats import paired_p, wilson
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.units import read_unit
 from attnprobe.models import Model
-from attnprobe.relations.accuracy import Accuracy, gather, head_grid, judge
-from attnprobe.relations.arcs import measure
+from attnprobe.relations.accuracy import Accuracy, gather, head_grid, judge, judge_all
+from attnprobe.relations.arcs import Trial, measure
 from attnprobe.run.explain import explain_relation
 from tests.support.made_up import FakeReader, encoding
 from tests.support.written_relations import DATA, ROOT, one
@@ -527,7 +528,7 @@ def test_a_head_chosen_on_one_half_is_no_better_than_chance_on_the_other() -> No
             # A table that picks and scores on the same data.
             arcs = gather(one(text + "L0H0"))
             every = [(head,) for head in encoding("a", heads=HEADS).site(None).all_heads()]
-            hits = measure(ManyHeads(), arcs.samples, arcs.pairs, site=None, sets=every)
+            hits = measure(ManyHeads(), Trial(arcs.samples, arcs.pairs, site=None, sets=every))
             assert hits.right.shape == (2 * n, 24)
             all_data.append(int(hits.right.sum(axis=0).max()))
     low, high = scipy.stats.binom.interval(0.999, draws * n, 0.25)
@@ -598,3 +599,49 @@ def test_the_shipped_figures_are_what_the_file_says(minilm: Model) -> None:
         if relation.xfail:
             assert f"{found.head}" in relation.xfail
             assert f"{found.right} of {found.n}" in relation.xfail
+
+
+def of_corpus(label: str, heads: str) -> Relation:
+    return one(
+        f"from_corpus: {{conllu: data/english.conllu, deprel: {label}, "
+        f"direction: dependent-to-head}}, heads: {heads}, least: 5, "
+        "expect: {accuracy: 0.99, above_preference: 0.3}",
+        folder=ROOT / "cases",
+    )
+
+
+def test_relations_of_one_corpus_share_forward_passes_but_not_figures(minilm: Model) -> None:
+    each = [("det", "L3H1"), ("obj", "L3H1"), ("nsubj", "{in: [L2H8, L0H3], how: mean}")]
+    chosen = [(label, "{in: all, how: best}") for label, _ in each]
+    relations = [of_corpus(*stated) for stated in (*each, *chosen)]
+    wrong = of_corpus("det", "L3H99")
+    start = minilm.forwards
+    alone = [judge(relation, minilm) for relation in relations]
+    middle = minilm.forwards
+    together = judge_all([wrong, *relations], minilm)
+    shared = minilm.forwards - middle
+    assert isinstance(together[0].error, SelectorError)
+    assert [found.accuracy for found in together[1:]] == [found.accuracy for found in alone]
+    assert [found.verdicts for found in together[1:]] == [found.verdicts for found in alone]
+    # The wrong arcs of each relation are read once more; the rest is measured twice for all six.
+    again = sum(bool(found.accuracy and found.accuracy.mistakes) for found in alone)
+    assert again == 6
+    assert (shared - again) * 3 <= middle - start - again
+
+
+def test_what_one_relation_cannot_measure_leaves_the_others_their_figures(
+    minilm: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relations = [of_corpus("det", "L3H1"), of_corpus("det", "L1H0"), of_corpus("obj", "L3H1")]
+    whole = judge_all(relations, minilm)
+    collect = minilm.collect
+
+    def broken(needs: Sequence[Need], **options: Any) -> list[Rows]:
+        if any(1 in need.layers for need in needs):
+            raise MeasureError("layer 1 is broken")
+        return collect(needs, **options)
+
+    monkeypatch.setattr(minilm, "collect", broken)
+    first, second, third = judge_all(relations, minilm)
+    assert (first.accuracy, third.accuracy) == (whole[0].accuracy, whole[2].accuracy)
+    assert (second.accuracy, str(second.error)) == (None, "layer 1 is broken")

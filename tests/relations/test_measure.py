@@ -13,7 +13,7 @@ from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span, Tokens
 from attnprobe.models import Model
-from attnprobe.relations.arcs import measure
+from attnprobe.relations.arcs import Trial, measure
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.words.looks import (
     ALONE,
@@ -140,7 +140,7 @@ def check(
     """Compares every head and two sets; how many pairs were judged and left out."""
     heads = model.sites[site].all_heads()
     sets = [*((head,) for head in heads), heads[:3], heads]
-    hits = measure(model, samples, pairs, site=site, sets=sets, words=spelled, among=among)
+    hits = measure(model, Trial(samples, pairs, site=site, sets=sets, words=spelled, among=among))
     judged = 0
     for pair in sorted(pairs, key=lambda pair: pair.sample):
         own = None if spelled is None else spelled[pair.sample]
@@ -249,7 +249,7 @@ def test_a_word_that_is_cut_is_judged_by_the_sum_of_its_parts(
         assert judged + left_out == len(pairs) == 46
     # `can't` is one token up to `n` to MiniLM: its two words are left out.
     judged, left_out = check(minilm, samples, pairs, "encoder", spelled, among)
-    hits = measure(minilm, samples, pairs, site=None, sets=[(Head(0, 0),)], words=spelled)
+    hits = measure(minilm, Trial(samples, pairs, site=None, sets=[(Head(0, 0),)], words=spelled))
     assert hits.left_out == {UNKNOWN: left_out - 4, SPLIT: 4}
     assert judged > 2 * left_out > 8
 
@@ -258,7 +258,7 @@ def test_french_elisions_and_other_parts_of_a_word_are_judged(minilm: Model) -> 
     text = "Elle boit l'eau"
     pair = LabelledPair(0, span(text, "l'"), span(text, "eau"))
     head = Head(2, 3)
-    hits = measure(minilm, [Sample(text)], [pair], site=None, sets=[(head,)])
+    hits = measure(minilm, Trial([Sample(text)], [pair], site=None, sets=[(head,)]))
     weights = eager_weights(minilm, Sample(text), "encoder")[2][3]
     pieces = minilm.encode(Sample(text)).source.pieces
     assert pieces == ("[CLS]", "Elle", "bo", "##it", "l", "'", "ea", "##u", "[SEP]")
@@ -280,14 +280,14 @@ def test_named_candidates_are_all_that_competes(minilm: Model) -> None:
     sides = {}
     for key, other in (names, names[::-1]):
         pair = LabelledPair(0, he, key, (other,))
-        hits = measure(minilm, samples, [pair], site=None, sets=[(head,)])
+        hits = measure(minilm, Trial(samples, [pair], site=None, sets=[(head,)]))
         sides[key] = bool(hits.right[0, 0])
         assert check(minilm, samples, [pair], "encoder") == (1, 0)
     assert sides == {names[0]: john > mary, names[1]: mary > john}
     # All words of the text compete otherwise, those of a longer name one by one.
     pairs = [LabelledPair(0, he, key) for key in names]
     assert check(minilm, samples, pairs, "encoder") == (2, 0)
-    assert measure(minilm, samples, pairs, site=None, sets=[(head,)]).right.all()
+    assert measure(minilm, Trial(samples, pairs, site=None, sets=[(head,)])).right.all()
 
 
 def unspecial(architecture: str) -> Model:
@@ -305,10 +305,10 @@ def test_the_first_token_of_a_decoder_does_not_compete() -> None:
     judged, left_out = check(model, samples, pairs, "decoder")
     everything, less = check(model, samples, pairs, "decoder", among="all")
     assert everything - judged == less - left_out + 2 * (everything - judged) > 0
-    hits = measure(model, samples, pairs, site=None, sets=heads)
+    hits = measure(model, Trial(samples, pairs, site=None, sets=heads))
     # Each text has a first word, and each word but one comes after it.
     assert hits.left_out[FIRST] == sum(len(text.split()) - 1 for text in TEXTS)
-    with_it = measure(model, samples, pairs, site=None, sets=heads, among="all")
+    with_it = measure(model, Trial(samples, pairs, site=None, sets=heads, among="all"))
     assert FIRST not in with_it.left_out
     # In two-way attention the first token is a word as any other.
     assert check(unspecial("bert"), samples, pairs, "encoder")[1] == 0
@@ -330,9 +330,9 @@ def test_a_sink_that_is_not_asked_for_hides_what_a_head_does() -> None:
     text = "The old keys are here"
     pairs = [LabelledPair(0, span(text, "here"), span(text, key)) for key in ("are", "The")]
     sets = [(Head(0, 0),)]
-    hits = measure(Resting(), [Sample(text)], pairs, site=None, sets=sets)
+    hits = measure(Resting(), Trial([Sample(text)], pairs, site=None, sets=sets))
     assert (hits.right.tolist(), hits.left_out) == ([[True]], {FIRST: 1})
-    hits = measure(Resting(), [Sample(text)], pairs, site=None, sets=sets, among="all")
+    hits = measure(Resting(), Trial([Sample(text)], pairs, site=None, sets=sets, among="all"))
     assert (hits.right.tolist(), hits.left_out) == ([[False], [True]], {})
 
 
@@ -365,13 +365,13 @@ def test_on_other_architectures(architecture: str) -> None:
     # A byte is a token here, so that a window of six hides most words: where it hides the word, a
     # head has nothing on it and is wrong.
     heads = model.sites[site].all_heads()
-    hits = measure(model, samples, pairs, site=site, sets=[(head,) for head in heads])
+    hits = measure(model, Trial(samples, pairs, site=site, sets=[(head,) for head in heads]))
     narrow = [number for number, head in enumerate(heads) if head.layer in windows]
     wide = [number for number, head in enumerate(heads) if head.layer not in windows]
     assert hits.right[:, wide].any()
     assert hits.right[:, narrow].mean() < hits.right[:, wide].mean() + 0.2
     assert FAR not in hits.left_out
-    only = measure(model, samples, pairs, site=site, sets=[(heads[narrow[0]],)])
+    only = measure(model, Trial(samples, pairs, site=site, sets=[(heads[narrow[0]],)]))
     assert only.left_out[FAR] > 0
 
 
@@ -390,10 +390,10 @@ def test_across_two_texts() -> None:
 def test_the_order_of_pairs_and_the_batch_do_not_matter(minilm: Model) -> None:
     samples, pairs, _ = treebank(4)
     sets = [(head,) for head in minilm.sites["encoder"].all_heads()]
-    one = measure(minilm, samples, pairs, site=None, sets=sets)
-    small = measure(minilm, samples, pairs, site=None, sets=sets, batch_tokens=40)
+    one = measure(minilm, Trial(samples, pairs, site=None, sets=sets))
+    small = measure(minilm, Trial(samples, pairs, site=None, sets=sets), batch_tokens=40)
     assert (one.right == small.right).all()
-    back = measure(minilm, samples[::-1], pairs, site=None, sets=sets)
+    back = measure(minilm, Trial(samples[::-1], pairs, site=None, sets=sets))
     assert back.right.shape[1] == len(sets)
 
 
@@ -409,7 +409,7 @@ def test_what_is_left_out_is_counted_by_reason(minilm: Model) -> None:
         LabelledPair(1, span("Go home", "Go"), span("Go home", "home")),
         LabelledPair(2, Span(0, 5), Span(6, 11)),
     ]
-    hits = measure(minilm, samples, pairs, site=None, sets=[(Head(0, 0),)])
+    hits = measure(minilm, Trial(samples, pairs, site=None, sets=[(Head(0, 0),)]))
     assert hits.samples.tolist() == [0, 0]
     assert hits.left_out == {UNREADABLE: 1, SPLIT: 1, SAME: 1, ALONE: 1}
 
@@ -427,7 +427,7 @@ def test_an_arc_with_an_unknown_word_is_left_out_p55(minilm: Model) -> None:
         LabelledPair(0, span(text, "saw"), clock),  # others of the text may be unknown
     ]
     assert text[slice(*other)] == "🦤"
-    hits = measure(minilm, [Sample(text)], pairs, site=None, sets=[(Head(0, 0),)])
+    hits = measure(minilm, Trial([Sample(text)], pairs, site=None, sets=[(Head(0, 0),)]))
     assert hits.left_out == {UNKNOWN: 4, SPLIT: 1}
     assert len(hits.right) == 1
 
@@ -435,7 +435,7 @@ def test_an_arc_with_an_unknown_word_is_left_out_p55(minilm: Model) -> None:
 def test_a_decoder_cannot_look_ahead() -> None:
     model = Model.of(tiny_network("llama"), tiny_tokenizer(), name="tiny")
     samples, pairs = all_pairs(["one two three"])
-    hits = measure(model, samples, pairs, site=None, sets=[(Head(0, 0),)])
+    hits = measure(model, Trial(samples, pairs, site=None, sets=[(Head(0, 0),)]))
     assert hits.left_out == {LATER: 3, ALONE: 1}
     assert hits.samples.tolist() == [0, 0]
 
@@ -472,7 +472,7 @@ def test_a_tie_is_not_right() -> None:
 
     text = "a b c d"
     pair = LabelledPair(0, span(text, "a"), span(text, "b"))
-    hits = measure(Even(), [Sample(text)], [pair], site=None, sets=[(Head(0, 0),)])
+    hits = measure(Even(), Trial([Sample(text)], [pair], site=None, sets=[(Head(0, 0),)]))
     assert not hits.right.any()
 
 
@@ -481,11 +481,11 @@ def test_heads_and_weights_that_are_not_there() -> None:
     pair = LabelledPair(0, span(text, "a"), span(text, "b"))
     for heads in ((Head(9, 0),), (Head(0, 2),), ()):
         with pytest.raises(SelectorError, match="head"):
-            measure(Reading(), [Sample(text)], [pair], site=None, sets=[heads])
+            measure(Reading(), Trial([Sample(text)], [pair], site=None, sets=[heads]))
 
     class Broken(Reading):
         def weights(self, read: Encoding) -> dict[int, Floats]:
             return {layer: own * np.nan for layer, own in super().weights(read).items()}
 
     with pytest.raises(MeasureError, match="no numbers"):
-        measure(Broken(), [Sample(text)], [pair], site=None, sets=[(Head(0, 0),)])
+        measure(Broken(), Trial([Sample(text)], [pair], site=None, sets=[(Head(0, 0),)]))

@@ -17,7 +17,7 @@ from attnprobe.core.sites import Head, Site
 from attnprobe.core.texts import Encoding, Sample, Span, Tokens
 from attnprobe.models import Model
 from attnprobe.relations.accuracy import judge
-from attnprobe.relations.arcs import Hits, measure
+from attnprobe.relations.arcs import Hits, Trial, measure
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.relations.preference import Preference, other_looks
 from attnprobe.run.explain import explain_relation
@@ -110,7 +110,7 @@ def test_the_other_word_is_judged_as_the_true_one_p56(minilm: Model) -> None:
     pairs = [arc.pair(n) for n, one in enumerate(sentences) for arc in one.arcs]
     site = minilm.sites["encoder"]
     sets = [(head,) for head in site.all_heads()]
-    hits = measure(minilm, samples, pairs, site=None, sets=sets, words=spelled, seed=3)
+    hits = measure(minilm, Trial(samples, pairs, site=None, sets=sets, words=spelled, seed=3))
     assert hits.compared.all()
     at = 0
     for number, sample in enumerate(samples):
@@ -145,16 +145,18 @@ def test_arcs_where_no_other_word_can_look_are_not_compared() -> None:
     texts = ("a b c", "a b c d", "a b c .")
     samples = [Sample(text) for text in texts]
     pairs = [LabelledPair(number, Span(0, 1), Span(4, 5)) for number in range(3)]
-    hits = measure(Reading(), samples, pairs, site=None, sets=[(Head(0, 0),)], seed=0)
+    hits = measure(Reading(), Trial(samples, pairs, site=None, sets=[(Head(0, 0),)], seed=0))
     # `b` has nothing to choose from but `c`, since `a` does not compete; a point is no word.
     assert hits.compared.tolist() == [False, True, True]
     assert not hits.other[0].any()
     found = hits.preference()
     assert found is not None
     assert found.n == 2
-    alone = measure(Reading(), samples[:1], pairs[:1], site=None, sets=[(Head(0, 0),)], seed=0)
+    alone = measure(
+        Reading(), Trial(samples[:1], pairs[:1], site=None, sets=[(Head(0, 0),)], seed=0)
+    )
     assert alone.preference() is None
-    without = measure(Reading(), samples, pairs, site=None, sets=[(Head(0, 0),)])
+    without = measure(Reading(), Trial(samples, pairs, site=None, sets=[(Head(0, 0),)]))
     assert not without.compared.any()
 
 
@@ -262,7 +264,7 @@ def test_a_word_preference_is_no_relation_p56(looking: bool, causal: bool) -> No
     """The rate of false alarms is at its level in both directions."""
     samples, pairs = shuffled(looking=looking, causal=causal)
     sets = [(Head(layer, head),) for layer in COUNT for head in range(12)]
-    hits = measure(Likes(causal=causal), samples, pairs, site=None, sets=sets, seed=0)
+    hits = measure(Likes(causal=causal), Trial(samples, pairs, site=None, sets=sets, seed=0))
     tests, beyond_offset, beyond_preference = rejected(hits)
     assert tests >= 150
     assert beyond_preference <= scipy.stats.binom.ppf(0.999, tests, 0.05)
@@ -293,7 +295,7 @@ def test_a_relation_beats_a_word_preference_p56() -> None:
         spans = {text[slice(*span)][0]: span for span in words(text)}
         verbs.append(LabelledPair(pair.sample, spans["v"], spans["n"]))
     sets = [(Head(0, head),) for head in range(12)]
-    hits = measure(Finds(causal=False), samples, verbs, site=None, sets=sets, seed=0)
+    hits = measure(Finds(causal=False), Trial(samples, verbs, site=None, sets=sets, seed=0))
     tests, _, beyond_preference = rejected(hits)
     assert beyond_preference == tests == 72
 
@@ -343,7 +345,9 @@ def test_a_relation_may_demand_a_lead_over_another_word_p56(minilm: Model, tmp_p
         if arc.relation == "obj"
     ]
     samples, spelled = zip(*((one.sample, one.words) for one in whole.sentences), strict=True)
-    hits = measure(minilm, samples, pairs, site=None, sets=[(Head(3, 1),)], words=spelled, seed=0)
+    hits = measure(
+        minilm, Trial(samples, pairs, site=None, sets=[(Head(3, 1),)], words=spelled, seed=0)
+    )
     lead = float(hits.right.mean() - hits.other.mean())
     assert hits.compared.all()
     assert lead > 0.3

@@ -20,7 +20,7 @@ from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.survey import survey_batch
-from attnprobe.relations.arcs import measure
+from attnprobe.relations.arcs import Trial, measure
 from attnprobe.relations.corpus import Arc, Corpus, Sentence, halves, matches
 from attnprobe.scan import files, streaming
 from attnprobe.scan.report import CHOSEN, JUDGED
@@ -74,7 +74,8 @@ def test_counts_are_those_of_measure(architecture: str, site: SiteName, among: A
             if matches(arc.relation, group.relation)
         ]
         hits = measure(
-            model, samples, pairs, site=site, sets=[(head,) for head in heads], among=among, seed=0
+            model,
+            Trial(samples, pairs, site=site, sets=[(head,) for head in heads], among=among, seed=0),
         )
         assert tally.n[number].sum() == len(hits.right)
         for half in (CHOSEN, JUDGED):
