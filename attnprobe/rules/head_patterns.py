@@ -155,7 +155,8 @@ def name_patterns(
         shape = Shape(name, window=LOCAL_WINDOW)
         if shape.possible(frame):
             tried[name] = pattern_scores(weights, frame, shape)
-    tried["entropy"] = tried.pop("sparse")
+    # A row that sees one key alone has no entropy.
+    tried["entropy"] = tried.pop("sparse", np.full(len(weights), np.nan))
     columns = strongest_column(weights, frame)
     distances = np.full(len(weights), np.nan) if is_cross else row_mean(distance(weights, frame))
     found = []
@@ -175,7 +176,7 @@ def name_patterns(
 
 def _name_pattern(pointing: Mapping[str, float], scores: Mapping[str, float], striped: bool) -> str:
     entropy_ = scores["entropy"]
-    if np.isnan(entropy_):
+    if np.isnan([entropy_, *pointing.values()]).all():
         return "sink"
     strongest = max(pointing, key=lambda name: pointing[name])
     if pointing[strongest] > NAMED_ABOVE:

@@ -263,14 +263,27 @@ def test_the_flow_in_numbers_is_the_rollout(
     assert page.locator("[data-part=flow] svg path").count() > 20
 
 
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    ("kind", "bits", "error"),
+    [("encoder", 16, 0.006), ("decoder", 16, 0.006), ("encoder", 8, 0.04)],
+)
 def test_the_flow_of_a_long_text_is_computed_from_its_maps(
-    explore: Any, kind: str, folder: Path, minilm: Model, smollm2: Model
+    explore: Any,
+    kind: str,
+    bits: int,
+    error: float,
+    tmp_path: Path,
+    minilm: Model,
+    smollm2: Model,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Of maps in thousandths, and of those in 8 bits of a text beyond 1,024 tokens."""
+    if bits == 8:
+        monkeypatch.setattr("attnprobe.render.web.explorer._MOST_EXACT", 0)
     attention = (minilm if kind == "encoder" else smollm2).attention(LONG_TEXT)
     assert len(attention.tokens) > 128
-    attention.page(folder / f"flow-{kind}.html")
-    page = explore(folder / f"flow-{kind}.html", "from=90")
+    attention.page(tmp_path / "flow.html")
+    page = explore(tmp_path / "flow.html", "from=90")
     see(page, "flow")
     page.locator("[data-part=flow] summary").click()
     rolled = attention.rollout(unit="words")[-1][90]
@@ -280,8 +293,8 @@ def test_the_flow_of_a_long_text_is_computed_from_its_maps(
     shares = np.zeros(len(rolled))
     for unit, share in found:
         shares[int(unit)] = float(share)
-    # Computed from maps that are rounded to thousandths.
-    assert np.abs(shares - rolled).max() <= 0.006
+    # The maps are rounded.
+    assert np.abs(shares - rolled).max() <= error
     assert "rounded weights" in page.locator("[data-part=flow]").inner_text()
     assert page.locator("[data-part=flow] svg path").count() > 20
 
@@ -514,7 +527,10 @@ def test_two_models_are_shown_in_turn_and_as_a_difference(
     old = attention.maps()
     # As another model: the same one with the heads of each layer in reverse.
     (site,) = attention.maps().sites
-    turned = [replace(layer, weights=layer.weights[::-1]) for layer in site.layers]
+    turned = [
+        replace(layer, weights=layer.weights[::-1], figures=layer.figures[::-1])
+        for layer in site.layers
+    ]
     new = replace(old, model="turned", sites=[replace(site, layers=turned)])
     page_text = compare_page(
         "two",
@@ -534,6 +550,11 @@ def test_two_models_are_shown_in_turn_and_as_a_difference(
     press(page, "model", "B − A")
     settle(page)
     assert np.allclose(cells(page), now - before, atol=0.0062)
+    strip = page.locator('[data-head="L3H1"] .attn-strip')
+    figures = turned[3].figures[1], turned[3].figures[10]
+    more = figures[0].entropy - figures[1].entropy
+    assert strip.inner_text() == f"{more:+.2f}".replace("-", "−")
+    assert (strip.get_attribute("class") or "").startswith(f"attn-strip {'p' if more > 0 else 'n'}")
     # The small picture of the head: a pixel for each pair of tokens, in the colour of its change.
     url = page.locator(".attn-picture").first.evaluate("it => getComputedStyle(it).backgroundImage")
     image = imread(io.BytesIO(base64.b64decode(url.split("base64,")[1].rstrip('")'))))

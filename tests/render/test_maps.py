@@ -111,7 +111,7 @@ def test_a_sentence_is_tinted_and_marked() -> None:
         marks={0: "from", 1: "to"},
     )
     assert html == (
-        '<p class="attn-sentence" dir="auto"><span class="m0 attn-from">it</span> '
+        '<p class="attn-sentence" dir="auto"><span class="m0 attn-from attn-brief">it</span> '
         '<span class="m31 attn-to">was</span></p>'
     )
 

@@ -510,6 +510,14 @@ def named(read: Encoding, weights: dict[int, Floats], special: bool = True) -> H
     return name_patterns(view, frame, site, 0)[0]
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_text_of_one_token_has_patterns_and_no_entropy(causal: bool) -> None:
+    read = encoding("slept", ends=False, causal=causal)
+    found = named(read, {0: np.ones((2, 1, 1))})
+    assert (found.pattern, found.score) == ("diagonal", 1.0)
+    assert np.isnan(found.scores["entropy"])
+
+
 @pytest.mark.parametrize(
     ("name", "on", "weights"),
     [

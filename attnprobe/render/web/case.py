@@ -193,8 +193,8 @@ def _chance_mark(by_chance: Spread, bound: Bound, place: Callable[[float], float
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5, 10 times a power of ten above a positive number."""
-    if value <= 0:
+    """The next of 1, 2, 2.5, 5, 10 times a power of ten above a positive number; 1 for nearly 1."""
+    if value <= 0 or 0.9 < value <= 1:  # no share is above 1
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(power * step for step in (1, 2, 2.5, 5, 10, 20) if power * step > value * 1.05)

@@ -29,6 +29,7 @@ from attnprobe.render.palette import CARD, STEPS, mix, steps_of
 MOST_WITH_DIGITS = 14
 _LEAST_SCALE = 0.001
 _LABEL = 18  # columns
+_BRIEF = 5  # characters
 _NAN = -0x8000
 
 
@@ -211,8 +212,21 @@ def sentence(
         scale: the weight of the strongest tint.
         marks: `from`, `to` or `over` for some tokens.
     """
-    spans = "".join(_span(part, special, weights, scale, marks or {}) for part in parts)
+    marks = marks or {}
+    spans = "".join(
+        _span(part, special, weights, scale, marks, brief=_is_brief(parts, at, marks))
+        for at, part in enumerate(parts)
+    )
     return Markup(f'<p class="attn-sentence" dir="auto">{spans}</p>')
+
+
+def _is_brief(parts: Sequence[Part], at: int, marks: Mapping[int, str]) -> bool:
+    """Whether the name of a token's role would run into that of the next word."""
+    own, between, after = [
+        None if part.token is None else marks.get(part.token, "")
+        for part in (*parts[at : at + 3], *[Part("", None)] * 2)
+    ][:3]
+    return bool(own and between is None and after) and len(parts[at].text) < _BRIEF
 
 
 def _span(
@@ -221,6 +235,8 @@ def _span(
     weights: Sequence[float] | None,
     scale: float,
     marks: Mapping[int, str],
+    *,
+    brief: bool,
 ) -> str:
     text = str(escape(part.text))
     if part.token is None:
@@ -233,6 +249,8 @@ def _span(
         classes.append("s")
     if part.token in marks:
         classes.append(f"attn-{marks[part.token]}")
+    if brief:
+        classes.append("attn-brief")
     return f'<span class="{" ".join(classes)}">{text}</span>'
 
 

@@ -65,16 +65,29 @@ function themeColours(root) {
   return colours;
 }
 
-/** The figure of every head that colours the overview; null where a head has none. */
+/**
+ * The figure of every head that colours the overview, or its change from the first model to the
+ * second; null where a head has none, and where its pattern has another name.
+ */
 function figureValues(page, name) {
   if (name === "pair") return page.pairWeights?.map((number) => number / 1000) ?? [];
-  const figures = page.maps.figures;
-  if (name === "pattern") return figures.map(({ score }) => score);
-  return figures.map((head) => head[name] ?? null);
+  const valueOf = (figures) => (name === "pattern" ? figures.score : figures[name]) ?? null;
+  if (page.state.model !== "change") return page.maps.figures.map(valueOf);
+  const [before, now] = page.entry.maps.map((maps) => maps.figures);
+  return now.map((figures, head) => {
+    const values = [figures, before[head]].map(valueOf);
+    const other = name === "pattern" && figures.pattern !== before[head].pattern;
+    return other || values.includes(null) ? null : values[0] - values[1];
+  });
 }
 
 function formatFigure(value) {
   return value === null || value === undefined || Number.isNaN(value) ? "–" : value.toFixed(2);
+}
+
+/** A figure with its sign, for what a second model has more than the first. */
+function formatChange(value) {
+  return value > 0 ? `+${formatFigure(value)}` : formatFigure(value).replace("-", "−");
 }
 
 /** The names of the patterns that any head of the entry was scored for. */
@@ -125,7 +138,7 @@ async function drawOverview(page) {
   const widest = 1 + Math.max(...entry.heads.map((pair) => pair[1]));
   grid.style.setProperty("--count", widest);
   const values = figureValues(page, state.colour);
-  const most = Math.max(...values.filter((value) => Number.isFinite(value)), 0.001);
+  const most = Math.max(...values.filter(Number.isFinite).map(Math.abs), 0.001);
   const pictures = showPictures(page);
   page.headButtons = entry.heads.map((_, head) =>
     headButton(page, head, values[head], state.colour === "distance" ? most : Math.min(most, 1)),
@@ -172,15 +185,15 @@ function headOrder(page, values) {
 
 function headButton(page, head, value, most) {
   const name = page.entry.names[head];
-  const figures = page.maps.figures[head];
-  const strip = page.state.colour === "pattern" ? `${figures.pattern} ${formatFigure(value)}` : formatFigure(value);
-  const step = Number.isFinite(value ?? NaN) ? stepOf(1000 * value, most, false) : "h";
+  const signed = page.state.model === "change";
+  const step = Number.isFinite(value ?? NaN) ? stepOf(1000 * value, most, signed) : "h";
+  const about = describeHead(page, head);
   const [, number] = page.entry.heads[head];
   const button = make("button", {
     type: "button",
     class: "attn-head",
-    title: describeHead(name, figures),
-    "aria-label": describeHead(name, figures),
+    title: about,
+    "aria-label": about,
     "aria-pressed": "false",
     tabindex: "-1",
     "data-head": name,
@@ -188,16 +201,33 @@ function headButton(page, head, value, most) {
     pointerenter: (event) => event.pointerType !== "touch" && page.preview(head),
     pointerleave: () => page.preview(null),
     focus: () => button.matches(":focus-visible") && page.preview(head),
-  }, headPicture(page, head), make("span", { class: `attn-strip ${step}`, text: strip }), make("span", { class: "attn-name", text: name }));
+  }, headPicture(page, head), make("span", { class: `attn-strip ${step}`, text: stripText(page, head, value) }), make("span", { class: "attn-name", text: name }));
   if (page.state.sort === "layers") button.style.gridColumn = number + 2;
   return button;
 }
 
-function describeHead(name, figures) {
+/** The figure under a head's picture; two names where its pattern differs between the models. */
+function stripText(page, head, value) {
+  const changes = page.state.model === "change";
+  const number = changes ? formatChange(value) : formatFigure(value);
+  if (page.state.colour !== "pattern") return number;
+  const models = changes ? page.entry.maps : [page.maps];
+  const names = [...new Set(models.map(({ figures }) => figures[head].pattern))];
+  return names.length > 1 ? names.join(" → ") : `${names[0]} ${number}`;
+}
+
+function describeHead(page, head) {
+  const name = page.entry.names[head];
+  if (page.state.model !== "change") return `${name}: ${describeFigures(page.maps.figures[head])}`;
+  const [before, now] = page.entry.maps.map(({ figures }) => describeFigures(figures[head]));
+  return `${name}: A: ${before}; B: ${now}`;
+}
+
+function describeFigures(figures) {
   const on = figures.on ? ` on ${figures.on}` : "";
   const pattern = figures.pattern ? `${figures.pattern}${on} ${formatFigure(figures.score)}, ` : "";
   const distance = figures.distance === null ? "" : `, distance ${formatFigure(figures.distance)}`;
-  return `${name}: ${pattern}entropy ${formatFigure(figures.entropy)}, ` +
+  return `${pattern}entropy ${formatFigure(figures.entropy)}, ` +
     `sinks ${formatFigure(figures.sink)}${distance}`;
 }
 
