@@ -79,3 +79,7 @@ def test_chance_beyond_all_measure_leaves_the_number_readable() -> None:
     low, high = ends(svg)
     assert (low, high <= 10) == (0, True)
     assert places(svg)["number"] == pytest.approx(1.5, abs=high / 1000)
+
+
+def test_the_scale_of_a_share_ends_at_one() -> None:
+    assert ends(drawn(Bound("weight", "weight", 0.999, ">=", 0.9, "passed"), None)) == (0, 1)

@@ -32,10 +32,20 @@ _environment = Environment(
 )
 _environment.filters |= {"short": format_short}
 _environment.globals["palette"] = palette
-_pieces: Any = _environment.get_template("pieces.html").module
+
+
+class _Macros:
+    """The macros of a template, which is compiled when the first of them is asked for."""
+
+    def __init__(self, template: str) -> None:
+        self._template = template
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_environment.get_template(self._template).module, name)
+
+
+_pieces, _charts, _report = map(_Macros, ("pieces.html", "charts.html", "report.html"))
 _environment.globals["pieces"] = _pieces
-_charts: Any = _environment.get_template("charts.html").module
-_report: Any = _environment.get_template("report.html").module
 
 
 def fill(template: str, **values: Any) -> str:
