@@ -35,8 +35,9 @@ test: style browser  ## run the linters and all tests, in two processes
 	wait $$mypy || { cat $$found; status=1; }; \
 	rm -f $$found; exit $$status
 
-gate-trial: $(READY)  ## try every way to lose a check on the gate of a damaged model
-	@ATTNPROBE_ALL_WAYS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/gate/test_trial.py $(ARGS)
+gate-trial: $(READY)  ## try every way to lose a check on the gate, and to disturb what is written
+	@ATTNPROBE_ALL_WAYS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/gate/test_trial.py \
+	    tests/cli/test_writing.py $(ARGS)
 
 fuzz: $(READY)  ## read a million damaged files; ARGS="cases --inputs 1000 --seed 7" chooses
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import pkgutil
 import sys
 import warnings
@@ -25,18 +26,36 @@ for _module in pkgutil.iter_modules(__path__):
 
 
 def main() -> None:
-    """Runs the command line; an AttnprobeError or OSError is printed and exits with code 2."""
+    """Runs the command line; an AttnprobeError or OSError is printed and exits with code 2.
+
+    Where nobody reads what is printed, the exit code is 1, and no word is said.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal without arrows or minus signs shows escapes instead of an encoding error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _as_line
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as of `attnprobe schema | head -1`
+        _drop_output()
+        raise SystemExit(1) from None
     except (AttnprobeError, OSError) as error:  # a path that the system refuses, a full disk
+        _drop_output()
         console = Console(stderr=True, highlight=False)
         console.print(harmless(str(error)), markup=False, soft_wrap=True)
         raise SystemExit(2) from None
+
+
+def _drop_output() -> None:
+    """Drops what cannot be printed, which Python would try again at the end of the process."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_line(

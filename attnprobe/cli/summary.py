@@ -51,6 +51,8 @@ def summary(
                 file.write(markdown(found, room=room, sentence=sentence).encode())
         else:
             out.file.write(markdown(found, sentence=sentence))
+    except BrokenPipeError:
+        raise  # the reader of what is printed went away, which is no fault
     except OSError as error:
         raise ResultsError(f"the summary cannot be written: {error}") from None
     if annotations and os.environ.get("GITHUB_ACTIONS") == "true":

@@ -333,6 +333,8 @@ def _surface(
                 file.counts["empty"] += 1
             case unknown:
                 raise file.wrong(f"{unknown!r} is not the id of a word", line)
+    if not surface:
+        raise file.wrong("this sentence has no word, only empty nodes", lines[0])
     if covered >= expected:
         raise file.wrong(f"word {expected} of a multiword token is missing", lines[-1])
     spelled, spans = _spelled(surface, stated, file)

@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import SimpleNamespace
@@ -62,8 +63,11 @@ def _exit_with(body: Callable[[], int]) -> NoReturn:
         status = body()
         sys.stdout.flush()
     except BaseException:  # noqa: BLE001  # nothing may return into the tests
+        status = status or 1
         traceback.print_exc()
     finally:
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(status)
 
 
