@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test gate-trial fuzz breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial oldest newest fuzz breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,13 @@ gate-trial: $(READY)  ## try every way to lose a check on the gate, and to distu
 fuzz: $(READY)  ## read a million damaged files; ARGS="cases --inputs 1000 --seed 7" chooses
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
+# Environments of their own in .venvs/. What they do not install, such as torch, comes from .venv.
+oldest: $(READY)  ## run the tests with the oldest versions that pyproject.toml allows
+	@$(BIN)/python -m tests.support.versions oldest $(ARGS)
+
+newest: $(READY)  ## run the tests with the newest versions that it allows
+	@$(BIN)/python -m tests.support.versions newest $(ARGS)
+
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md
 
@@ -66,10 +73,10 @@ style: $(READY)
 
 clean:  ## remove reports, caches and built packages
 	rm -rf report build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## the same, and remove .venv
-	rm -rf .venv
+	rm -rf .venv .venvs
 
 # pip compiles on one core, which takes as long as all the rest; compileall takes all cores.
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,14 +60,30 @@ def load_contents(
         CaseError: the file cannot be read, or is not valid YAML.
         CaseErrors: everything else that is wrong with the file.
     """
-    document = yamltext.load(path, name, times=max_unfolded)
-    return parse_contents(
-        document,
-        head_sets=head_sets,
-        folder=path.parent,
-        root=root,
-        max_unfolded=max_unfolded,
-    )
+    with _without_collector():
+        document = yamltext.load(path, name, times=max_unfolded)
+        return parse_contents(
+            document,
+            head_sets=head_sets,
+            folder=path.parent,
+            root=root,
+            max_unfolded=max_unfolded,
+        )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Runs a block without the cyclic garbage collector.
+
+    It would look again and again through the values of a large file, none of which is garbage.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def parse(

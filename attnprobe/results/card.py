@@ -5,13 +5,13 @@ All that is not its `model-index` stays the same, byte for byte.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
-from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.registry import did_you_mean
@@ -23,6 +23,9 @@ from attnprobe.results.records import CaseResult, Results
 # The dataset type that marks entries of earlier runs, which an update replaces.
 _DATASET = "attnprobe"
 _BOM = "\ufeff"
+# The metadata of a card, as the newest huggingface_hub finds it; older ones want no blanks behind
+# the closing marks.
+_BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
 
 
 def eval_results(results: Results, *, model: str | None = None) -> tuple[str, list[EvalResult]]:
@@ -129,7 +132,7 @@ def update_card(file: Path, results: Results, *, model: str | None = None) -> bo
 
 def _with_index(text: str, index: str, file: Path) -> str:
     """The text of a card with this block for its `model-index`."""
-    block = REGEX_YAML_BLOCK.search(text)
+    block = _BLOCK.search(text)
     if block is None:
         return f"---\n{index}\n---\n{text}"
     head, metadata = block[1], block[2]
@@ -180,9 +183,11 @@ def _without_index(metadata: str) -> object:
 
 
 def _parse_card(text: str, file: Path) -> ModelCard:
+    block = _BLOCK.search(text)
+    metadata = block[2] if block else ""
     try:
-        card = ModelCard(text)
-        index = (metadata_load(file) or {}).get("model-index") or []
+        card = ModelCard(f"---\n{metadata}\n---\n")
+        index = (yaml.safe_load(metadata) or {}).get("model-index") or []
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise ResultsError(f"{file}: is not a model card: {error}") from None
     names = [entry["name"] for entry in index]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
-from attnprobe.cases import bounds, parse, parse_contents, yamltext
+from attnprobe.cases import bounds, load_contents, parse, parse_contents, yamltext
 from attnprobe.core.errors import AttnprobeError, CaseError, CaseErrors
 from tests.support.torture import KINDS, SAYS, case, text_case
 
@@ -93,6 +96,41 @@ def test_what_a_file_unfolds_to_is_bounded_before_it_is_built_p61(
     assert collect(text, times=2) == ""
 
 
+@pytest.mark.parametrize(
+    "command", [("lint",), ("mutants", "--model", "m=none"), ("compare", "none", "none", "--cases")]
+)
+def test_every_command_raises_the_bounds_by_its_option_p61(
+    command: tuple[str, ...],
+    attn: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "BOUNDS", {**bounds.BOUNDS, "characters": 20})
+    Path("x.attn.yaml").write_text(case(f"{ROWS}, {BARK}"), encoding="utf-8")
+
+    def told(*options: str) -> str:
+        with redirect_stderr(io.StringIO()) as printed:
+            try:
+                _, out = attn(*command, "x.attn.yaml", *options)
+            except AttnprobeError as error:
+                return str(error)
+        return out + printed.getvalue()
+
+    assert "characters, and it may have 20" in told()
+    assert "it may have" not in told("--max-unfolded", "9")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool, tmp_path: Path) -> None:
+    (tmp_path / "x.attn.yaml").write_text("[", encoding="utf-8")
+    try:
+        gc.enable() if enabled else gc.disable()
+        with pytest.raises(AttnprobeError):
+            load_contents(tmp_path / "x.attn.yaml", "x")
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
 def test_the_bounds_of_a_file_are_those_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "write-a-case.md").read_text(encoding="utf-8")
     for noun, count in {**bounds.BOUNDS, "values": yamltext.MAX_VALUES}.items():
@@ -129,6 +167,7 @@ def test_a_file_with_many_errors_is_read_no_further_p61() -> None:
 
 CHILD = """
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from attnprobe import cases
 from attnprobe.core.errors import AttnprobeError

@@ -578,7 +578,8 @@ def test_all_of_a_card_but_its_results_stays_byte_for_byte(
         file.write_bytes(text.replace("\n", newline).encode())
         assert update_card(file, run(*counted(3, 0)))
         written = file.read_bytes().decode()
-        names = [entry.dataset_name for entry in ModelCard.load(file).data.eval_results]
+        said = yaml.safe_load(re.split(r"^---[ \t]*\r?$", written.lstrip("\ufeff"), flags=re.M)[1])
+        names = [entry["dataset"]["name"] for entry in said["model-index"][0]["results"]]
         assert names == [run(*counted(3, 0)).items[0].suite]
         assert not update_card(file, run(*counted(3, 0)))
     assert written.count("\n") == written.count(newline)

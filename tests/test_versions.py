@@ -1,0 +1,32 @@
+"""The versions that `make oldest` and `make newest` install, without installing them."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+from tests.support.versions import KEPT, lower_bounds, requirements
+
+
+def parts(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"[0-9]+", version.partition("+")[0])]
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    bounds = lower_bounds()
+    assert {"pytest", "scipy", "tokenizers", "typer", "torch"} < bounds.keys()
+    assert requirements("oldest") == [
+        f"{name}=={bound}" for name, bound in bounds.items() if name not in KEPT
+    ]
+    assert "torch" not in " ".join(requirements("newest"))
+
+
+def test_the_tested_versions_are_allowed() -> None:
+    """A lower bound above the pinned version could not be installed at all."""
+    for name, bound in lower_bounds().items():
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:  # an extra that the tests do without
+            assert name in ("protobuf", "sentencepiece")
+            continue
+        assert parts(installed) >= parts(bound), name
