@@ -117,7 +117,8 @@ def planted(fault: Callable[[], None]) -> Target:
 def test_a_planted_fault_is_found_and_the_rest_is_read(
     fault: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness, "MOST_SECONDS", 0.2)
+    if fault is _burn:  # the others may take longer on a busy machine
+        monkeypatch.setattr(harness, "MOST_SECONDS", 0.2)
     monkeypatch.setattr(harness, "MOST_MEMORY", 50_000_000)
     found = faults(planted(fault), [b"a", b"axa", b"b", b"x", b"c"])
     assert [number for number, said in enumerate(found) if said] == [1, 3]
