@@ -247,6 +247,7 @@ class _Text:
         self._sink = 0 if site.causal and among == "words" else None
         # One layer for each window size: layers of the same window see the same.
         self._layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
+        self._firsts = [min(word) for word in self.keys.words]
         self._open: dict[tuple[int, ...], frozenset[int]] = {}
 
     def choice(self, pair: LabelledPair) -> _Choice | str:
@@ -290,9 +291,12 @@ class _Text:
     def _words(self, rows: tuple[int, ...]) -> frozenset[int]:
         """The words of the text that these rows can choose."""
         if rows not in self._open:
-            self._open[rows] = frozenset(
-                number for number, word in enumerate(self.keys.words) if self._competes(rows, word)
-            )
+            last = max(rows) if self.site.causal else len(self.keys.tokens)
+            seen = (number for number, first in enumerate(self._firsts) if first <= last)
+            barred = [] if self._sink is None else [self._sink]
+            if self.one_text:
+                barred += rows
+            self._open[rows] = frozenset(seen) - {self.keys.owner.get(at) for at in barred}
         return self._open[rows]
 
     def _competes(self, rows: tuple[int, ...], word: tuple[int, ...]) -> bool:
