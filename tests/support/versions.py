@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -52,7 +51,8 @@ def environment(kind: str) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     inside = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     behind = folder / inside / "zz_behind.pth"
-    behind.write_text(f"{sysconfig.get_path('purelib')}\n", "utf-8")
+    paths = [path for path in sys.path if path.endswith("site-packages")]
+    behind.write_text("".join(f"{path}\n" for path in paths), "utf-8")
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, "--upgrade", *requirements(kind)], check=True)
     subprocess.run([*pip, "--no-deps", "-e", ROOT], check=True)
