@@ -49,7 +49,7 @@ _EXPLORER_HINT = (
 )
 # The outcomes whose rows pytest-html's table folds; it also folds failing rows if there are many.
 _FOLDED_ROWS = ["passed", "xfailed", "skipped"]
-_MOST_OPEN_ROWS = 50
+MOST_OPEN_ROWS = 50
 _EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
@@ -391,7 +391,7 @@ class Ledger:
         """Gives pytest-html's page the verdict as its title, and folds many failing rows."""
         if report.title == self._untitled:
             report.title = shown.verdict
-        many = sum(case.fails for case in shown.cases) > _MOST_OPEN_ROWS
+        many = sum(case.fails for case in shown.cases) > MOST_OPEN_ROWS
         if many and report.data["renderCollapsed"] == _FOLDED_ROWS:
             report.set_data("renderCollapsed", [*_FOLDED_ROWS, "failed", "error"])
 

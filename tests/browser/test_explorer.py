@@ -279,7 +279,7 @@ def test_the_flow_of_a_long_text_is_computed_from_its_maps(
 ) -> None:
     """Of maps in thousandths, and of those in 8 bits of a text beyond 1,024 tokens."""
     if bits == 8:
-        monkeypatch.setattr("attnprobe.render.web.explorer._MOST_EXACT", 0)
+        monkeypatch.setattr("attnprobe.render.web.explorer.MOST_EXACT", 0)
     attention = (minilm if kind == "encoder" else smollm2).attention(LONG_TEXT)
     assert len(attention.tokens) > 128
     attention.page(tmp_path / "flow.html")

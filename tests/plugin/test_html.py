@@ -189,7 +189,7 @@ def test_failing_cases_are_open_and_need_no_script(probe: Run, write_cases: Writ
 def test_the_rows_of_many_failures_are_folded(
     probe: Run, write_cases: Write, monkeypatch: pytest.MonkeyPatch, most: int, folded: bool
 ) -> None:
-    monkeypatch.setattr("attnprobe.plugin.ledger._MOST_OPEN_ROWS", most)
+    monkeypatch.setattr("attnprobe.plugin.ledger.MOST_OPEN_ROWS", most)
     write_cases(CASES)
     probe("--html=report.html", "--attn-figures=none")
     (outcomes,) = re.findall(

@@ -43,7 +43,7 @@ _SCRIPTS = (
 _THUMBNAIL = 64
 _NEEDS_ALL = "Rollout of this text needs all weights; this page keeps the strongest keys."
 # Beyond this many cells of a map, its weights are packed in 8 bits.
-_MOST_EXACT = 1024 * 1024
+MOST_EXACT = 1024 * 1024
 _LEAST_SCALE = 0.001
 # Heads that look at a fixed distance, or everywhere, say little about a text.
 _BY_PLACE = ("diagonal", "previous", "next", "uniform")
@@ -161,7 +161,7 @@ class _Packer:
         blocks: list[str] = []
         shares: list[Floats] = []
         worst = np.zeros(2)
-        bits = 8 if len(site.rows.tokens) * len(site.columns.tokens) > _MOST_EXACT else 16
+        bits = 8 if len(site.rows.tokens) * len(site.columns.tokens) > MOST_EXACT else 16
         for layer in site.layers:
             weights, dropped = layer.weights, None
             if self.top_keys is not None:
