@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test gate-trial oldest newest fuzz breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial oldest newest fuzz mutation breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ oldest: $(READY)  ## run the tests with the oldest versions that pyproject.toml 
 newest: $(READY)  ## run the tests with the newest versions that it allows
 	@$(BIN)/python -m tests.support.versions newest $(ARGS)
 
+mutation: $(READY)  ## how many small changes to the code do the tests notice? (an hour; ALL=1 takes all)
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || $(PIP) -c constraints.txt -e '.[mutation]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(if $(ALL),--all) $(ARGS)
+
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md
 
@@ -72,7 +76,7 @@ style: $(READY)
 	@$(BIN)/ruff format --check .
 
 clean:  ## remove reports, caches and built packages
-	rm -rf report build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf report build dist mutants .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## the same, and remove .venv
