@@ -405,6 +405,11 @@ def _network(
 
 
 def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder.
+
+    Raises:
+        ModelError: it cannot be loaded, or needs packages that are not there.
+    """
     # Without the packages transformers advises tiktoken, or makes up a vocabulary.
     if (pieces := sentencepiece_file(folder)) and not _has_sentencepiece():
         raise ModelError(

@@ -289,7 +289,7 @@ class _Text:
         return self.columns.setdefault(word, len(self.columns))
 
     def _words(self, rows: tuple[int, ...]) -> frozenset[int]:
-        """The words of the text that these rows can choose."""
+        """The words of the text that these rows can choose: `_competes` of all at once."""
         if rows not in self._open:
             last = max(rows) if self.site.causal else len(self.keys.tokens)
             seen = (number for number, first in enumerate(self._firsts) if first <= last)

@@ -165,6 +165,26 @@ def test_a_relation_for_a_model_that_is_not_given_is_deselected(
     result.stdout.fnmatch_lines(["*x.attn.yaml::holds[[]tiny[]]*", "*x.attn.yaml::fails *"])
 
 
+def test_a_relation_that_the_run_left_out_can_be_run_by_a_plugin(
+    probe: Run, write: Write, pytester: pytest.Pytester
+) -> None:
+    write(HOLDS + FAILS)
+    pytester.makeconftest(
+        """
+        left_out = []
+
+        def pytest_collection_modifyitems(items):
+            left_out.append(items.pop())
+
+        def pytest_runtest_teardown(item):
+            left_out[0].runtest()
+        """
+    )
+    result = probe()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ExpectationFailed: lead over the best fixed distan*"])
+
+
 def test_a_skipped_relation_needs_neither_model_nor_corpus(
     probe: Run, write: Write, tiny: TinyModels
 ) -> None:
