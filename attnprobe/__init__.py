@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from attnprobe._version import __version__
 
 if TYPE_CHECKING:
-    from attnprobe.models import load
+    from attnprobe.models import from_network, load
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "from_network", "load"]
 
 
 def __getattr__(name: str) -> Any:
     # Importing the package must not import torch: pytest imports it in every run.
-    if name == "load":
-        from attnprobe.models import load
+    if name in ("from_network", "load"):
+        from attnprobe import models
 
-        return load
+        return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

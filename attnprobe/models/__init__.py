@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
-    from attnprobe.models.loading import load, load_model
+    from attnprobe.models.loading import from_network, load, load_model
     from attnprobe.models.model import Model
 
-__all__ = ["LoadOptions", "Model", "load", "load_model"]
+__all__ = ["LoadOptions", "Model", "from_network", "load", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

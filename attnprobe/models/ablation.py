@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,9 +19,6 @@ from attnprobe.models.edits import head_sums, replace_heads
 from attnprobe.models.forward import batch_inputs
 from attnprobe.models.layout import Layout
 from attnprobe.models.plan import pack
-
-# Sets of reference texts whose mean outputs stay in memory.
-MOST_REFERENCES = 256
 
 Ids = tuple[int, ...]
 
@@ -83,10 +79,12 @@ class Ablator:
         self._pad_id = pad_id
         self._name = name
         self.on_forward = on_forward
-        # Mean output of each head over the tokens of reference texts, `[heads, depth]`; the texts
-        # that were used last stand last.
-        self._means: OrderedDict[tuple[Sample, ...], dict[tuple[SiteName, int], Tensor]]
-        self._means = OrderedDict()
+        # Mean output of each head over the tokens of reference texts, `[heads, depth]`.
+        self._means: dict[tuple[Sample, ...], dict[tuple[SiteName, int], Tensor]] = {}
+
+    def forget(self) -> None:
+        """Forgets the mean outputs, which are those of weights that may have changed since."""
+        self._means.clear()
 
     def resolve(self, ablation: Ablation | None, sample: Sample) -> Ablation | None:
         """The ablation with its reference texts; a mean without any is over the sample itself.
@@ -157,9 +155,6 @@ class Ablator:
     ) -> dict[tuple[SiteName, int], Tensor]:
         """Mean output of each head over all tokens of the reference texts, `[heads, depth]`."""
         means = self._means.setdefault(reference, {})
-        self._means.move_to_end(reference)
-        if len(self._means) > MOST_REFERENCES:
-            self._means.popitem(last=False)
         missing = [key for key in layers if key not in means]
         if missing:
             passes = []

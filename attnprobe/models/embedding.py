@@ -34,6 +34,7 @@ class Embedder:
 
     def answer(self, asked: Sequence[Similarity], *, batch_tokens: int) -> list[float]:
         """Of each similarity the cosine with the positive text, less that with the negative one."""
+        self._ablator.forget()
         terms = [self._texts(similarity) for similarity in asked]
         pools = dict.fromkeys(
             (text, similarity.pool)

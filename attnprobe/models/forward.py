@@ -20,7 +20,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import SITES, SiteName
 from attnprobe.models.attention_function import NAME, Call, Edit, ReadWhole, Traced, Watch, watching
-from attnprobe.models.network_state import preserved
+from attnprobe.models.network_state import preserved, random_state_kept
 
 Padding = Literal["right", "left"]
 
@@ -44,7 +44,9 @@ def configurations(network: PreTrainedModel) -> list[PreTrainedConfig]:
 def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
     """Puts a network into evaluation mode, without gradients, with this attention implementation.
 
-    Afterwards the network is as it was, including what it changed in itself while it ran.
+    Weights compute in their own number type, also where training lowers the precision. Afterwards
+    the network is as it was, including what it changed in itself while it ran, and so are the
+    random generators.
     """
     # Set directly: set_attn_implementation refuses networks that declare no SDPA, such as gpt_oss.
     configs = configurations(network)
@@ -54,13 +56,32 @@ def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
         network.train(False)
         for config, _ in before:
             config._attn_implementation_internal = implementation
-        with torch.inference_mode(), _uncompiled(), preserved(network, configs):
+        with (
+            random_state_kept(network),
+            torch.inference_mode(),
+            _uncompiled(),
+            preserved(network, configs),
+            _in_own_precision(network),
+        ):
             yield
     finally:
         for config, former in before:
             config._attn_implementation_internal = former
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _in_own_precision(network: PreTrainedModel) -> Iterator[None]:
+    """Runs a block without autocast: that of the caller, and that which accelerate puts on.
+
+    The network's forward stays replaced; `preserved` puts it back.
+    """
+    own = vars(network).get("_original_forward")  # where accelerate keeps it
+    if own is not None:
+        network.forward = own
+    with torch.autocast(next(network.parameters()).device.type, enabled=False):
+        yield
 
 
 def _uncompiled() -> AbstractContextManager[None]:

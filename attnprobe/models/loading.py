@@ -52,6 +52,8 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 # More than any network has.
 MOST_LAYERS = 10_000
 
+from_network = Model.of
+
 
 def load(
     ref: str | os.PathLike[str],
@@ -119,7 +121,7 @@ def load_model(
     if not isinstance(ref, str):
         raise ModelError(
             f"attnprobe.load takes a reference, such as a folder or a hub id, and got a "
-            f"{type(ref).__name__}; of a network in memory, attnprobe.models.Model.of(network, "
+            f"{type(ref).__name__}; of a network in memory, attnprobe.from_network(network, "
             "tokenizer, name=...) makes a model"
         )
     if options.dtype not in DTYPES:

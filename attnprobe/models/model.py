@@ -70,14 +70,15 @@ class Origin:
 
     Attributes:
         ref: the reference that was asked for.
-        weights_sha256, tokenizer_sha256: of the files, or of the parts that were handed over.
+        weights_sha256: of the files; None where the network was handed over.
+        tokenizer_sha256: of the files, or of the tokenizer that was handed over.
         revision: commit of a hub model.
         weights_format: of the files; None where the network was handed over.
         ignored_code: files of the model that name code of its own, which was not run.
     """
 
     ref: str
-    weights_sha256: str
+    weights_sha256: str | None
     tokenizer_sha256: str
     revision: str | None = None
     weights_format: WeightsFormat | None = None
@@ -88,8 +89,7 @@ class Model:
     """A network and its tokenizer, ready to give attention rows.
 
     Attributes:
-        ref, revision, weights_sha256, tokenizer_sha256, weights_format, ignored_code: as in
-            `Origin`.
+        ref, revision, tokenizer_sha256, weights_format, ignored_code: as in `Origin`.
         tokenizer_ref: reference of the tokenizer, where it is not the model's own.
         architecture: the network's class, such as `BertModel`.
         sites: the kinds of attention that the network has.
@@ -115,15 +115,12 @@ class Model:
         self.name = name
         self.ref = origin.ref
         self.revision = origin.revision
-        self.weights_sha256 = origin.weights_sha256
+        self._files_sha256 = origin.weights_sha256
         self.tokenizer_sha256 = origin.tokenizer_sha256
         self.tokenizer_ref = options.tokenizer
         self.weights_format = origin.weights_format
         self.ignored_code = origin.ignored_code
         self.architecture = type(network).__name__
-        weight = next(network.parameters())
-        self.device = str(weight.device)
-        self.dtype = str(weight.dtype).removeprefix("torch.")
         self.batch_tokens = options.batch_tokens
         self.forwards = 0
         self._load_head = load_head
@@ -162,7 +159,7 @@ class Model:
             except MEMORY_FAILURES as error:
                 check_memory(error)
                 # In the network's own precision, with a wider bound.
-                with enough_memory(f"{name} with its check", weight.device):
+                with enough_memory(f"{name} with its check", next(network.parameters()).device):
                     self._check(inputs, long, source, target)
 
     def _check(
@@ -205,11 +202,17 @@ class Model:
     ) -> Model:
         """A model from a network and a fast tokenizer that are already built.
 
-        The tokenizer is copied, since truncation and padding are switched off here.
+        Measuring leaves the network as it is: its modes, gradients, hooks and configuration, and
+        the states of random generators. A network that is trained further is measured with the
+        weights that it has by then. The tokenizer is copied, since truncation and padding are
+        switched off here.
 
         Args:
             network: of transformers, also inside of `torch.compile`, `DataParallel`, a pipeline or
                 a SentenceTransformer.
+            name: of the model in results.
+            batch_tokens: padded tokens that one forward may hold.
+            check: whether one sentence is compared with eager attention.
             load_head: builds the network as a given class of transformers with a language-model
                 head, where `network` has none.
             source_language, target_language: of samples that name none, for a multilingual
@@ -223,7 +226,7 @@ class Model:
             network,
             copy.deepcopy(tokenizer),
             name=name,
-            origin=Origin(name, network_sha256(network), _tokenizer_sha256(tokenizer)),
+            origin=Origin(name, None, _tokenizer_sha256(tokenizer)),
             options=LoadOptions(
                 batch_tokens=batch_tokens,
                 check=check,
@@ -252,6 +255,21 @@ class Model:
             source_language=self.source_language,
             target_language=self.target_language,
         )
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the files; of a network that was handed over, of the weights it has now."""
+        return self._files_sha256 or network_sha256(self.network)
+
+    @property
+    def device(self) -> str:
+        """The device of the first weight: `cpu`, `cuda:0`."""
+        return str(next(self.network.parameters()).device)
+
+    @property
+    def dtype(self) -> str:
+        """The number type of the first weight: `float32`."""
+        return str(next(self.network.parameters()).dtype).removeprefix("torch.")
 
     @property
     def source_language(self) -> str | None:

@@ -11,12 +11,14 @@ network that writes to its own weights is refused.
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import is_
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +66,24 @@ def preserved(network: nn.Module, configs: Iterable[object]) -> Iterator[None]:
             for _, tensor, version, copy in tensors:
                 if copy is not None and (version is None or _version(tensor) != version):
                     tensor.copy_(copy)
+
+
+@contextmanager
+def random_state_kept(network: nn.Module) -> Iterator[None]:
+    """Leaves the random generators of Python, numpy and torch as they were on entry.
+
+    Some networks draw in every forward. Those of torch are the CPU's and the network's devices'.
+    """
+    kind = torch.accelerator.current_accelerator()
+    devices = {weight.device for weight in network.parameters()} if kind else set()
+    numbers = [device.index for device in devices if kind and device.type == kind.type]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  the networks' own
+    with torch.random.fork_rng(numbers, device_type=kind.type if kind else "cuda"):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _add_contents(container: Any, filled: list[tuple[Any, Any]], empty: list[Any]) -> None:

@@ -116,6 +116,7 @@ class Predictor:
 
     def answer(self, asked: Sequence[Prediction], *, batch_tokens: int) -> list[float]:
         """Of each prediction the log probability in nats, less that of the word to compare with."""
+        self._ablator.forget()
         terms = [self._terms(prediction) for prediction in asked]
         wanted: dict[Pass, dict[tuple[int, int], None]] = {}
         for good, bad in terms:

@@ -56,6 +56,7 @@ class Session:
         self.config = config
         self.settings = settings(config)
         self._models: dict[str, Model] = {}
+        self._records: dict[str, dict[str, Any]] = {}
         self._broken: dict[str, AttnprobeError] = {}
         self._runners: dict[str, Runner] = {}
         self._relations: dict[tuple[str, Relation], RelationFinding] = {}
@@ -261,10 +262,16 @@ class Session:
             "case": case | measured,
             "is_relation": isinstance(stated, Relation),
             "is_bound": getattr(stated, "model", None) is not None,
-            "model": self._describe_model(model, case["model"]) if model else None,
+            "model": self._described(case["model"]) if model else None,
             "collected": self._collected(item.session),
             "page": None,
         }
+
+    def _described(self, name: str) -> dict[str, Any]:
+        """The record of a model, made once: the hash of a network in memory takes a while."""
+        if name not in self._records:
+            self._records[name] = self._describe_model(self._models[name], name)
+        return self._records[name]
 
     def _describe_model(self, model: Model, name: str) -> dict[str, Any]:
         chosen = self.settings

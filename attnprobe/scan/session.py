@@ -47,13 +47,19 @@ class ScannedModel(Surveyor, Protocol):
 
     ref: str
     revision: str | None
-    weights_sha256: str
     tokenizer_ref: str | None
     tokenizer_sha256: str
     architecture: str
     ignored_code: tuple[str, ...]
-    device: str
-    dtype: str
+
+    @property
+    def weights_sha256(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
 
     @property
     def source_language(self) -> str | None: ...

@@ -16,7 +16,6 @@ from attnprobe.core.needs import Ablation, Need, Prediction, Readout
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model, load
-from attnprobe.models import ablation as ablations
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.tiny_lm import HEADS, PROJECTIONS, depth, headed, hooked, model, put
 
@@ -323,17 +322,16 @@ def test_a_word_that_changes_the_tokens_around_it_is_an_error(architecture: str)
         found.read_out([Prediction(one, span, "x" + good[1:])])
 
 
-def test_mean_outputs_of_the_last_references_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations, "MOST_REFERENCES", 2)
+def test_mean_outputs_are_taken_once_in_a_reading_and_anew_in_the_next() -> None:
     found = Model.of(headed("gpt2"), tiny_tokenizer(), name="gpt2")
 
-    def forwards(text: str) -> int:
+    def forwards(*texts: str) -> int:
         before = found.forwards
-        ablation = Ablation("decoder", (Head(0, 1),), "mean", (Sample(text),))
-        found.read_out([Prediction(Sample(TEXT), ARE, ablation=ablation)])
+        asked = [Ablation("decoder", (Head(0, 1),), "mean", (Sample(text),)) for text in texts]
+        found.read_out([Prediction(Sample(TEXT), ARE, ablation=one) for one in asked])
         return found.forwards - before
 
-    assert [forwards(text) for text in ("a", "b", "a", "c", "a", "b")] == [2, 2, 1, 2, 1, 2]
+    assert [forwards("a"), forwards("a"), forwards("a", "b", "a")] == [2, 2, 4]
 
 
 def test_a_decoder_needs_something_before_the_word() -> None:

@@ -177,7 +177,7 @@ def test_load_takes_references_alone(given: Any, kind: str) -> None:
 
 def test_load_says_what_makes_a_model_of_a_network() -> None:
     network: Any = tiny_network("bert")
-    with pytest.raises(ModelError, match=r"got a BertModel; .*Model\.of\(network, tokenizer, name"):
+    with pytest.raises(ModelError, match=r"got a BertModel; .*attnprobe\.from_network\(network"):
         load(network)
 
 
