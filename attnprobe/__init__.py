@@ -8,8 +8,9 @@ from attnprobe._version import __version__
 
 if TYPE_CHECKING:
     from attnprobe.models import from_network, load
+    from attnprobe.run.in_process import run_cases
 
-__all__ = ["__version__", "from_network", "load"]
+__all__ = ["__version__", "from_network", "load", "run_cases"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from attnprobe import models
 
         return getattr(models, name)
+    if name == "run_cases":
+        from attnprobe.run.in_process import run_cases
+
+        return run_cases
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

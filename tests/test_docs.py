@@ -14,8 +14,8 @@ from attnprobe import cases
 from attnprobe.cases import yamltext
 from attnprobe.core.names import CHANCE_MAX, LOCK
 from attnprobe.models import Model
+from attnprobe.plugin.junit import PROPERTY
 from attnprobe.plugin.options import settings
-from attnprobe.plugin.reports import PROPERTY
 from attnprobe.relations.accuracy import judge
 from attnprobe.relations.corpus import read_corpus
 from attnprobe.results.files import write_json

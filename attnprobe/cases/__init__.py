@@ -16,6 +16,7 @@ from attnprobe.cases.entries import (
     Relation,
     Severity,
     Threshold,
+    identity,
 )
 from attnprobe.cases.json_schema import schema
 from attnprobe.cases.parser import case_files, load, load_contents, parse, parse_contents
@@ -33,6 +34,7 @@ __all__ = [
     "Severity",
     "Threshold",
     "case_files",
+    "identity",
     "load",
     "load_contents",
     "parse",

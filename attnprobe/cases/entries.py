@@ -163,3 +163,19 @@ class Contents(NamedTuple):
 
     cases: tuple[Case, ...]
     relations: tuple[Relation, ...]
+
+
+def identity(entry: Case | Relation, model: str) -> dict[str, Any]:
+    """The fields of the results file that an entry's record has from its case file.
+
+    Args:
+        model: the name of the model that it runs on.
+    """
+    return {
+        "id": entry.id,
+        "row": entry.row,
+        "suite": entry.suite,
+        "model": model,
+        "severity": entry.severity,
+        "marks": list(entry.marks),
+    }

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from attnprobe.cases import yamltext
@@ -22,14 +23,26 @@ from attnprobe.core.texts import Sample
 from attnprobe.rules import Rule
 from attnprobe.words.heads import HeadSet
 
+# Folders that pytest does not enter, by its default of `norecursedirs`: a notebook keeps copies of
+# files in .ipynb_checkpoints.
+_NOT_ENTERED = (".*", "*.egg", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
+
 
 def case_files(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are given, and of each folder the case files below it, in order."""
-    return [
+    """Files as they are given, and of each folder the case files below it, in pytest's order."""
+    return [file for path in paths for file in (_below(path) if path.is_dir() else [path])]
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(
         file
-        for path in paths
-        for file in (sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path])
-    ]
+        for file in folder.rglob(f"*{SUFFIX}")
+        if not any(
+            fnmatch(name, pattern)
+            for name in file.relative_to(folder).parts[:-1]
+            for pattern in _NOT_ENTERED
+        )
+    )
 
 
 def load(

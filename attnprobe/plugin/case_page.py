@@ -20,8 +20,6 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Tokens
 from attnprobe.core.verdicts import Chance, Verdict
 from attnprobe.core.wording import format_interval, format_percent, format_short, one_line, plural
-from attnprobe.plugin.keys import Judged
-from attnprobe.plugin.reports import encodings
 from attnprobe.relations.accuracy import Accuracy, RelationFinding
 from attnprobe.render.web.case import (
     BoundRow,
@@ -40,6 +38,8 @@ from attnprobe.render.web.maps import AttentionMap, sentence_parts
 from attnprobe.render.web.report import pack_html
 from attnprobe.rules.ranges import visible_columns
 from attnprobe.run.explain import DOUBTS, figures, unknown_line
+from attnprobe.run.judging import Judged
+from attnprobe.run.records import encodings
 from attnprobe.run.runner import WORD_PAIRS, Finding
 
 # Of a text that is too long for a whole map, this many source tokens with the most weight.

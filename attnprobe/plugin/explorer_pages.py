@@ -12,9 +12,9 @@ from attnprobe.core.printing import harmless
 from attnprobe.core.texts import Sample
 from attnprobe.core.verdicts import Verdict
 from attnprobe.core.wording import format_number, format_percent
-from attnprobe.plugin.keys import Judged
 from attnprobe.plugin.report_page import page_link
 from attnprobe.render.web.case import ExplorerLink
+from attnprobe.run.judging import Judged
 from attnprobe.run.runner import Finding
 
 

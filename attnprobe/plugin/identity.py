@@ -30,14 +30,9 @@ def identity(item: pytest.Item, only_model: str) -> dict[str, Any]:
     found = {"nodeid": item.nodeid, "file": file, "line": (line or 0) + 1}
     case = getattr(item, "case", None)
     if case is not None:
-        return found | {
-            "id": case.id,
-            "row": case.row,
-            "suite": case.suite,
-            "model": getattr(item, "model", only_model),
-            "severity": case.severity,
-            "marks": list(case.marks),
-        }
+        from attnprobe import cases
+
+        return found | cases.identity(case, getattr(item, "model", only_model))
     function = getattr(item, "originalname", item.name)
     group = getattr(item, "cls", None)
     call = getattr(item, "callspec", None)

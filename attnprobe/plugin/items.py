@@ -14,10 +14,12 @@ from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.printing import harmless, no_command
 from attnprobe.plugin.file_item import FileItem
-from attnprobe.plugin.keys import Judged, cases_key, judged_key, made_key
+from attnprobe.plugin.keys import cases_key, judged_key, made_key
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
 from attnprobe.run.explain import ExpectationFailed, explain, headline
+from attnprobe.run.folders import shown_path
+from attnprobe.run.judging import Judged
 
 
 class CaseFile(pytest.File):
@@ -33,7 +35,7 @@ class CaseFile(pytest.File):
             return  # another path has led to this file already
         contents = cases.load_contents(
             self.path,
-            _display_path(self.path, self.config),
+            shown_path(self.path, self.config.rootpath),
             head_sets=session.head_sets,
             root=self.config.rootpath,
             max_unfolded=session.settings.max_unfolded,
@@ -73,7 +75,7 @@ class CaseItem(FileItem):
 
     def setup(self) -> None:
         try:
-            judged = session_of(self.config).judge(self.case, self.model, self._planned)
+            judged = session_of(self.config).judge.case(self.case, self.model, self._planned)
         except AttnprobeError as error:
             raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
         self.stash[judged_key] = judged
@@ -107,7 +109,7 @@ class CaseItem(FileItem):
         return f"{headline(failing, len(judged))}\n{explanations}"
 
     def _holds(self, judged: Judged) -> bool:
-        return not (judged.finding.error or session_of(self.config).fails(judged.finding))
+        return not (judged.finding.error or session_of(self.config).judge.fails(judged.finding))
 
 
 def _is_reached_otherwise(path: Path, session: pytest.Session) -> bool:
@@ -118,10 +120,3 @@ def _is_reached_otherwise(path: Path, session: pytest.Session) -> bool:
         if outer != folder and any(map(session.isinitpath, (outer, *outer.parents))):
             return True
     return False
-
-
-def _display_path(path: Path, config: pytest.Config) -> str:
-    """The path for messages and results; relative to the root if the file lies below it."""
-    if path.is_relative_to(config.rootpath):
-        return path.relative_to(config.rootpath).as_posix()
-    return path.as_posix()

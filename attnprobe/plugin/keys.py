@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,19 +16,11 @@ from attnprobe.core.names import Key
 if TYPE_CHECKING:
     from attnprobe.cases import Case
     from attnprobe.relations.accuracy import RelationFinding
-    from attnprobe.run.runner import Finding
-
-
-class Judged(NamedTuple):
-    """A judged expectation of a case, with the name of its model."""
-
-    case: Case
-    model: str
-    finding: Finding
+    from attnprobe.run.judging import Judged
 
 
 # The judged expectations of an item: of a case all at once, of a Python probe one more each call.
-judged_key = pytest.StashKey[list[Judged]]()
+judged_key: pytest.StashKey[list[Judged]] = pytest.StashKey()
 # How many of them the fixtures of a probe judged, before the test itself.
 judged_in_setup_key = pytest.StashKey[int]()
 # The finding of a relation, on relation items only; None until it is measured.

@@ -32,7 +32,7 @@ from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.web.changes import changes_section
 from attnprobe.render.web.report import ReportPage, cases_section, report_section
 from attnprobe.results.environment import environment
-from attnprobe.results.files import is_same, write_json
+from attnprobe.results.files import is_same
 from attnprobe.results.records import (
     CaseOutcome,
     CaseResult,
@@ -41,6 +41,7 @@ from attnprobe.results.records import (
     RelationResult,
     Results,
 )
+from attnprobe.run.judging import strict_complaints
 
 # The exit codes of a run that pytest went through to its end, whether or not tests failed.
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -225,12 +226,12 @@ class Ledger:
                 f"pytest counts {plural(self._unreported, 'failure')} more than it reported: "
                 "a plugin failed the run, as --cov-fail-under does",
             )
-        judged_none = all(case["outcome"] not in _EXECUTED for case in self._cases.values())
-        if self._strict and judged_none and (self._cases or not self._may_be_empty):
-            self._complain(session, "no probe was judged, which a strict run does not let pass")
         selection = selection_of(session.config)
-        if self._strict and selection.absent:
-            self._complain(session, "a strict run lets no case go for want of its model")
+        if self._strict:
+            judged = any(case["outcome"] in _EXECUTED for case in self._cases.values())
+            may_be_empty = self._may_be_empty and not self._cases
+            for complaint in strict_complaints(judged or may_be_empty, selection.absent):
+                self._complain(session, complaint)
         habits = habits_of(session.config)
         found = Results(
             environment=environment(
@@ -281,7 +282,7 @@ class Ledger:
         if self._path is None:
             return
         try:
-            write_json(self._path, found.to_json())
+            found.write(self._path)
         except ResultsError as error:
             self._path = None
             self._complain(session, str(error))

@@ -17,11 +17,12 @@ from attnprobe.core.printing import harmless
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Sample
-from attnprobe.plugin.keys import Judged, judged_key
+from attnprobe.plugin.keys import judged_key
 from attnprobe.plugin.session import Session
 from attnprobe.rules import RULES
 from attnprobe.rules.calls import called_rule
 from attnprobe.run.explain import ExpectationFailed, explain, headline
+from attnprobe.run.judging import Judged
 
 
 class Probe:
@@ -95,12 +96,12 @@ class Probe:
             xfail=None,
             skip=None,
         )
-        (finding,) = self._session.runner(self.model, [case]).judge(case)
+        (finding,) = self._session.judge.runner(self.model, [case]).judge(case)
         self._item.stash[judged_key].append(Judged(case, self.model, finding))
         if finding.error is not None:
             with _HarmlessErrors():
                 raise finding.error
-        if self._session.fails(finding):
+        if self._session.judge.fails(finding):
             raise ExpectationFailed(f"{headline([finding])}\n{explain(case, finding)}")
 
 

@@ -29,7 +29,7 @@ class RelationItem(FileItem):
 
     def setup(self) -> None:
         try:
-            finding = session_of(self.config).judge_relation(self.case, self.model, self._planned)
+            finding = session_of(self.config).judge.relation(self.case, self.model, self._planned)
         except AttnprobeError as error:
             raise pytest.fail.Exception(harmless(str(error)), pytrace=False) from None
         self.stash[relation_key] = finding
@@ -44,8 +44,8 @@ class RelationItem(FileItem):
     def judge(self) -> None:
         finding = self.stash[relation_key]
         assert finding is not None  # the setup fails without a finding
-        session = session_of(self.config)
-        failing = [verdict for verdict in finding.verdicts if session.fails_as(verdict.outcome)]
+        judge = session_of(self.config).judge
+        failing = [verdict for verdict in finding.verdicts if judge.fails_as(verdict.outcome)]
         if failing:
             raise ExpectationFailed(_describe_finding(finding, failing))
 

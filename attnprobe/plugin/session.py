@@ -5,34 +5,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from attnprobe.cases import Case, CorpusArcs, Relation
+from attnprobe.cases import Relation
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.errors import AttnprobeError, ModelError, ResultsError
 from attnprobe.core.printing import harmless
-from attnprobe.core.verdicts import Outcome
 from attnprobe.core.wording import format_seconds
-from attnprobe.plugin import reports
+from attnprobe.plugin import junit
 from attnprobe.plugin.case_page import case_page, relation_page
 from attnprobe.plugin.explorer_pages import explorer_links
 from attnprobe.plugin.identity import identity, is_probe
-from attnprobe.plugin.keys import REPORT, Judged, judged_key, relation_key
+from attnprobe.plugin.keys import REPORT, judged_key, relation_key
 from attnprobe.plugin.options import settings
 from attnprobe.plugin.report_page import anchor_of, pages_folder
 from attnprobe.relations import accuracy
 from attnprobe.relations.accuracy import Accuracy, RelationFinding
-from attnprobe.relations.corpus import read_corpus
 from attnprobe.render.web.case import ExplorerLink
 from attnprobe.results.files import is_same
 from attnprobe.results.lock import read_heads
-from attnprobe.run.runner import Finding, Runner
-from attnprobe.words.heads import Heads, HeadSet
+from attnprobe.run import records
+from attnprobe.run.judging import Judge, Judged
+from attnprobe.words.heads import HeadSet
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
@@ -58,10 +56,7 @@ class Session:
         self._models: dict[str, Model] = {}
         self._records: dict[str, dict[str, Any]] = {}
         self._broken: dict[str, AttnprobeError] = {}
-        self._runners: dict[str, Runner] = {}
-        self._relations: dict[tuple[str, Relation], RelationFinding] = {}
         self._probes: int | None = None
-        self._read = functools.cache(read_corpus)
 
     @functools.cached_property
     def head_sets(self) -> Mapping[str, HeadSet]:
@@ -99,85 +94,17 @@ class Session:
                 raise
         return self._models[name]
 
-    def judge(self, case: Case, model: str, planned: Callable[[], list[Case]]) -> list[Judged]:
-        """Judges all expectations of a case; the first case of a block measures the whole block.
-
-        Args:
-            case: the case.
-            model: the name of its model.
-            planned: returns all cases of the run on this model, in their order.
-
-        Raises:
-            AttnprobeError: the model cannot be loaded.
-        """
-        if model not in self._runners:
-            self._runners[model] = self.runner(model, planned())
-        return [
-            Judged(
-                case,
-                model,
-                replace(
-                    finding,
-                    chosen_elsewhere=self._chosen_elsewhere(finding.expectation.rule.heads, model),
-                ),
-            )
-            for finding in self._runners[model].judge(case)
-        ]
-
-    def _chosen_elsewhere(self, heads: Heads, model: str) -> tuple[HeadSet, ...]:
-        """The named head sets that were chosen on other weights than those of the model.
-
-        Empty for a network that the project built, since its hash is not that of a file.
-        """
-        judged = self.model(model)
-        return heads.chosen_elsewhere(judged.weights_sha256) if judged.weights_format else ()
-
-    def runner(self, model: str, cases: Sequence[Case]) -> Runner:
-        """A runner over these cases, without those that their file skips."""
-        return Runner(
-            self.model(model),
-            [case for case in cases if case.skip is None],
-            batch_tokens=self.settings.batch_tokens,
-            pictures=self.settings.figures == "all" and self.draws,
-            chance_max=self.settings.chance_max,
+    @functools.cached_property
+    def judge(self) -> Judge:
+        """The judge of all items."""
+        chosen = self.settings
+        return Judge(
+            self.model,
+            batch_tokens=chosen.batch_tokens,
+            chance_max=chosen.chance_max,
+            strict=chosen.strict,
+            pictures=chosen.figures == "all" and self.draws,
         )
-
-    def judge_relation(
-        self, relation: Relation, model: str, planned: Callable[[], list[Relation]]
-    ) -> RelationFinding:
-        """Judges a relation; the first one of a corpus measures all of that corpus.
-
-        Args:
-            planned: returns all relations of the run on this model, in their order.
-
-        Raises:
-            AttnprobeError: the model cannot be loaded.
-        """
-        if (model, relation) not in self._relations:
-            shared = [other for other in planned() if _share_corpus(relation, other)]
-            # A plugin may run a relation that the run left out.
-            together = shared if relation in shared else [relation]
-            found = accuracy.judge_all(
-                together,
-                self.model(model),
-                read=self._read,
-                batch_tokens=self.settings.batch_tokens,
-            )
-            self._relations |= {
-                (model, judged): replace(
-                    finding, chosen_elsewhere=self._chosen_elsewhere(judged.heads, model)
-                )
-                for judged, finding in zip(together, found, strict=True)
-            }
-        return self._relations[model, relation]
-
-    def fails(self, finding: Finding) -> bool:
-        """Whether a finding fails its item."""
-        return self.fails_as(finding.verdict.outcome if finding.verdict else "error")
-
-    def fails_as(self, outcome: Outcome) -> bool:
-        """Whether an outcome fails its item; in a strict run every outcome but `passed` does."""
-        return outcome == "failed" or (self.settings.strict and outcome != "passed")
 
     @property
     def draws(self) -> bool:
@@ -191,7 +118,7 @@ class Session:
         related = item.stash.get(relation_key, None)
         facts = self._facts(item, judged)
         setattr(report, REPORT, facts)
-        self._note(item, report, reports.properties(facts["case"]["expectations"], facts["model"]))
+        self._note(item, report, junit.properties(facts["case"]["expectations"], facts["model"]))
         if self.draws and (judged or related):
             facts["page"] = self._page(
                 judged,
@@ -230,7 +157,7 @@ class Session:
             finding.relation,
             self.model(model),
             found,
-            read=self._read,
+            read=self.judge.read,
             batch_tokens=self.settings.batch_tokens,
         )
 
@@ -241,7 +168,7 @@ class Session:
         """
         if judged.finding.matrix is not None and not failed:
             return judged
-        finding = self.runner(judged.model, []).pictured(judged.finding)
+        finding = self.judge.runner(judged.model, []).pictured(judged.finding)
         return judged._replace(finding=finding)
 
     def _facts(self, item: pytest.Item, judged: Sequence[Judged]) -> dict[str, Any]:
@@ -249,17 +176,9 @@ class Session:
         case = identity(item, next(iter(self.settings.models), ""))
         model = self._models.get(case["model"])
         stated = getattr(item, "case", None)
-        if isinstance(stated, Relation):
-            measured = reports.relation(stated, item.stash[relation_key])
-        else:
-            entries = [reports.expectation(entry).as_dict() for entry in judged]
-            measured = {
-                "expectations": entries,
-                "text_sha256": reports.text_of(stated, judged),
-                "unknown_words": reports.unknown_words(judged),
-            }
+        related = item.stash.get(relation_key, None)
         return {
-            "case": case | measured,
+            "case": case | records.measured(stated, judged, related),
             "is_relation": isinstance(stated, Relation),
             "is_bound": getattr(stated, "model", None) is not None,
             "model": self._described(case["model"]) if model else None,
@@ -278,7 +197,7 @@ class Session:
         asked = chosen.models[name]
         if is_same(Path(asked), Path(model.ref)):
             asked = model.ref  # the same folder in another spelling
-        return reports.model(
+        return records.model_record(
             model, name, asked=asked, asked_revision=chosen.load.revision
         ).as_dict()
 
@@ -287,7 +206,7 @@ class Session:
     ) -> None:
         """Sets the properties of an item for JUnit XML; replaces those of an earlier run of it."""
         foreign = [
-            entry for entry in item.user_properties if not entry[0].startswith(reports.PROPERTY)
+            entry for entry in item.user_properties if not entry[0].startswith(junit.PROPERTY)
         ]
         item.user_properties[:] = [*foreign, *properties]
         report.user_properties[:] = item.user_properties
@@ -356,16 +275,6 @@ class Session:
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             terminal.ensure_newline()
             terminal.write_line(harmless(line))
-
-
-def _share_corpus(relation: Relation, other: Relation) -> bool:
-    """Whether both are read from one corpus; a relation that its file skips is not read."""
-    return (
-        other.skip is None
-        and isinstance(relation.source, CorpusArcs)
-        and isinstance(other.source, CorpusArcs)
-        and other.source.path == relation.source.path
-    )
 
 
 _session_key = pytest.StashKey[Session]()

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import glob
 import importlib.util
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from attnprobe.core.names import SUFFIX
-
-# Suffixes of case files, and one that is an easy mistake.
-_SUFFIXES = (SUFFIX, SUFFIX.replace(".yaml", ".yml"))
-_NOT_ENTERED = {".git", "node_modules"}
+from attnprobe.run.folders import left_behind
 
 
 def uncollected(config: pytest.Config, collected: Collection[str]) -> tuple[str, ...]:
@@ -33,13 +28,7 @@ def uncollected(config: pytest.Config, collected: Collection[str]) -> tuple[str,
     Returns:
         Paths relative to the root of the run, with forward slashes.
     """
-    left = {
-        Path(os.path.relpath(path, config.rootpath)).as_posix() + ("/" if path.is_dir() else "")
-        for root in _roots(config)
-        for path in _case_files(root)
-        if os.path.realpath(path) not in collected
-    }
-    return tuple(sorted(left))
+    return left_behind(_roots(config), collected, config.rootpath)
 
 
 def _roots(config: pytest.Config) -> list[Path]:
@@ -72,26 +61,3 @@ def _folder(path: Path, module: str, config: pytest.Config) -> Path:
             return config.rootpath
         path = Path(spec.origin)
     return path if path.is_dir() else path.parent
-
-
-def _case_files(root: Path) -> Iterator[Path]:
-    """Yields each case file below a folder, in upper or lower case; visits each folder once."""
-    unreadable: list[Path] = []
-    seen = set()
-    for folder, folders, files in os.walk(
-        root, onerror=lambda error: unreadable.append(Path(error.filename)), followlinks=True
-    ):
-        place = Path(folder)
-        real = os.path.realpath(folder)
-        if real in seen or (place != root and _is_environment(place)):
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(set(folders) - _NOT_ENTERED)
-        yield from (place / name for name in files if name.lower().endswith(_SUFFIXES))
-    yield from unreadable
-
-
-def _is_environment(folder: Path) -> bool:
-    """Whether a folder is a virtual environment, of venv or of conda."""
-    return (folder / "pyvenv.cfg").is_file() or (folder / "conda-meta" / "history").is_file()

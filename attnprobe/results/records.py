@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -34,7 +35,7 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.units import read_unit
 from attnprobe.core.verdicts import AblationControl, Bound, Chance, Doubt, Outcome, doubts
-from attnprobe.results.files import read_json
+from attnprobe.results.files import check_output, read_json, write_json
 from attnprobe.words.heads import HeadSet
 
 RESULTS_SCHEMA = "attnprobe/results-1"
@@ -425,7 +426,7 @@ class ModelResult(_Record):
     target_language: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results(_Record):
     """One run.
 
@@ -505,6 +506,20 @@ class Results(_Record):
             "borderline": found["borderline"],
             "vacuous": found["vacuous"] + found["unbreakable"],
         }
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.summary().items() if count)
+        return f"<Results: {counts or 'no check'}>"
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the results file, which `compare`, `gate`, `summary` and `card` read.
+
+        Raises:
+            ResultsError: it cannot be written, or would replace a file of another program.
+        """
+        file = Path(path)
+        check_output(file, as_json=True)
+        write_json(file, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The content of the results file, sorted."""

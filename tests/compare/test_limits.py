@@ -22,12 +22,12 @@ from attnprobe.core.needs import Need, Rows
 from attnprobe.core.texts import Encoding
 from attnprobe.core.units import read_unit
 from attnprobe.core.verdicts import Verdict
-from attnprobe.plugin import reports
-from attnprobe.plugin.keys import Judged
 from attnprobe.results.files import write_json
 from attnprobe.results.records import CaseResult, ExpectationResult, read_results
 from attnprobe.rules import RULES, Rule
 from attnprobe.rules.base import Demand, Place, parse_rule, verdict_of
+from attnprobe.run import records
+from attnprobe.run.judging import Judged
 from attnprobe.run.runner import Finding
 from tests.support import made_up_results as made
 from tests.support.compared_results import ERR, HOLD, case, expected, only, run, suite_of
@@ -342,7 +342,7 @@ def test_a_limit_of_weights_sees_the_weight_of_a_strange_rule(
         verdict = stated.rule.judge([rows(read, need, {0: np.full((2, 7, 7), weight)})])
         judged = Judged(stating, "small", Finding(stated, read, verdict, None))
         path = tmp_path / f"{place}.json"
-        write_json(path, run(case(reports.expectation(judged))).to_json())
+        write_json(path, run(case(records.expectation(judged))).to_json())
         found.append(read_results(path))
     exceeds = exceeded(parse_limit("weight:-20%"), compare_results(*found))
     assert exceeds is not None

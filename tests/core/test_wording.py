@@ -13,11 +13,11 @@ from attnprobe.core import wording
 from attnprobe.core.units import read_unit
 from attnprobe.core.verdicts import Bound, Outcome, Verdict
 from attnprobe.plugin.case_page import case_page
-from attnprobe.plugin.keys import Judged
-from attnprobe.plugin.reports import expectation
 from attnprobe.render.web.report import unpack_html
 from attnprobe.results.summary import markdown, workflow_commands
 from attnprobe.run.explain import explain, headline
+from attnprobe.run.judging import Judged
+from attnprobe.run.records import expectation
 from attnprobe.run.runner import Finding
 from tests.support import made_up_results
 

@@ -28,7 +28,7 @@ from attnprobe.gate import Policy, read_policy
 from attnprobe.gate.policy import Regressions, SuitePolicy, Waiver
 from attnprobe.mutants.damage import write_mutant
 from attnprobe.mutants.kinds import Mutation
-from attnprobe.plugin.reports import PROPERTY
+from attnprobe.plugin.junit import PROPERTY
 from attnprobe.results.records import read_results
 from tests.support.forked_commands import attnprobe_on_path
 from tests.support.forks import use_forks

@@ -1,4 +1,4 @@
-"""Makes the data of a test report: records for the results file and properties for JUnit XML."""
+"""Makes the records of the results file from what was measured and judged."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from attnprobe.cases import Case, Relation, Threshold
-from attnprobe.core.printing import visible
 from attnprobe.core.texts import Encoding
 from attnprobe.core.verdicts import Verdict
-from attnprobe.plugin.content import bound_sha256, expectation_sha256
-from attnprobe.plugin.keys import Judged
 from attnprobe.relations.accuracy import RelationFinding
 from attnprobe.results.records import ExpectationResult, ModelResult, text_sha256
+from attnprobe.run.content import bound_sha256, expectation_sha256
 from attnprobe.run.explain import DOUBTS, other_bounds
+from attnprobe.run.judging import Judged
 
 if TYPE_CHECKING:
     from attnprobe.models import Model
 
 
-# The prefix of the names of JUnit properties.
-PROPERTY = "attnprobe."
-
-
-def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -> ModelResult:
+def model_record(
+    loaded: Model, name: str, *, asked: str, asked_revision: str | None = None
+) -> ModelResult:
     """The record of a model in the results file.
 
     Args:
@@ -56,6 +53,25 @@ def model(loaded: Model, name: str, *, asked: str, asked_revision: str | None) -
         source_language=loaded.source_language,
         target_language=loaded.target_language,
     )
+
+
+def measured(
+    stated: object, judged: Sequence[Judged], related: RelationFinding | None
+) -> dict[str, Any]:
+    """The fields of the record of a case, a relation or a Python probe that measuring fills.
+
+    Args:
+        stated: the case or relation; anything else for a probe.
+        judged: the expectations that were judged.
+        related: the finding of a relation; None if it was skipped or there is no model.
+    """
+    if isinstance(stated, Relation):
+        return _of_relation(stated, related)
+    return {
+        "expectations": [expectation(entry).as_dict() for entry in judged],
+        "text_sha256": _text_of(stated, judged),
+        "unknown_words": [word for read in encodings(judged) for word in read.unknown_words],
+    }
 
 
 def expectation(judged: Judged) -> ExpectationResult:
@@ -96,15 +112,10 @@ def _with_verdict(alone: ExpectationResult, verdict: Verdict) -> ExpectationResu
     )
 
 
-def text_of(stated: object, judged: Sequence[Judged]) -> str | None:
+def _text_of(stated: object, judged: Sequence[Judged]) -> str | None:
     """The SHA-256 of the text of a case, or of the first text that a Python probe judged."""
     cases = [stated, *(entry.case for entry in judged)]
     return next((text_sha256(case.sample) for case in cases if isinstance(case, Case)), None)
-
-
-def unknown_words(judged: Sequence[Judged]) -> list[str]:
-    """The words of all texts of an item that become unknown tokens, which the model cannot see."""
-    return [word for encoding in encodings(judged) for word in encoding.unknown_words]
 
 
 def encodings(judged: Sequence[Judged]) -> list[Encoding]:
@@ -113,52 +124,7 @@ def encodings(judged: Sequence[Judged]) -> list[Encoding]:
     return [encoding for encoding in found.values() if encoding is not None]
 
 
-def properties(
-    entries: Sequence[Mapping[str, Any]], model: Mapping[str, Any] | None
-) -> list[tuple[str, str]]:
-    """The properties of an item for JUnit XML, as (name, value).
-
-    The first expectation has `attnprobe.observed` and so on, the second `attnprobe.observed.2`.
-    A value that was not measured has no property.
-
-    Args:
-        entries: the fields of each `ExpectationResult`, of a case or a relation.
-        model: the fields of the item's `ModelResult`.
-    """
-    found: dict[str, object] = {}
-    if model is not None:
-        # Only a model from the hub has a revision; the hash of the weights identifies the others.
-        weights = model["weights_sha256"] and f"sha256:{model['weights_sha256']}"
-        found = {"model": model["name"], "revision": model["revision"] or weights}
-    for place, entry in enumerate(entries, 1):
-        end = "" if place == 1 else f".{place}"
-        measured = entry["demanded"] is not None
-        found |= {
-            f"rule{end}": entry["rule"],
-            f"outcome{end}": entry["outcome"],
-            f"observed{end}": entry["observed"],
-            f"demanded{end}": f"{entry['relation']} {entry['demanded']}" if measured else None,
-            f"head{end}": entry["head"],
-            f"chance{end}": entry["chance"] and entry["chance"]["rate"],
-            **_ablation(entry["ablation"], end),
-            f"borderline{end}": entry["borderline"] or None,
-            f"unbreakable{end}": entry["unbreakable"] or None,
-        }
-    return [
-        (f"{PROPERTY}{name}", visible(str(value)))
-        for name, value in found.items()
-        if value is not None
-    ]
-
-
-def _ablation(figures: Mapping[str, Any] | None, end: str) -> dict[str, object]:
-    if figures is None:
-        return {}
-    names = ("intact", "ablated", "change", "mean", "spread", "as_much")
-    return {f"ablation_{name}{end}": figures[name] for name in names}
-
-
-def relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:
+def _of_relation(stated: Relation, finding: RelationFinding | None) -> dict[str, Any]:
     """The fields of a relation's record in the results file, without those of its identity.
 
     Args:
