@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
+from markupsafe import Markup
+
 import attnprobe
 from attnprobe.compare.changes import Kind
 from attnprobe.core.verdicts import Outcome
 from attnprobe.render.palette import BADGES
-from attnprobe.render.web.html import piece, style_sheet
+from attnprobe.render.web.html import chart_piece, piece, report_piece, style_sheet
 
 PACKAGE = Path(attnprobe.__file__).parent
 TEMPLATES = PACKAGE / "render" / "web" / "templates"
@@ -64,3 +67,23 @@ def test_every_outcome_and_every_kind_of_change_has_a_badge() -> None:
 
 def test_a_text_of_spaces_can_be_seen_on_a_page() -> None:
     assert "␣␣" in piece("texts", ["  "])
+
+
+HOSTILE = "<b onclick='x'>\u202e&\"\x1b</b>"
+ESCAPED = "&lt;b onclick=&#39;x&#39;&gt;&lt;U+202E&gt;&amp;&#34;&lt;U+001B&gt;&lt;/b&gt;"
+
+
+def test_texts_are_escaped_and_visible_and_pieces_go_in_unchanged_p31() -> None:
+    shown = piece("texts", [HOSTILE, "  "])
+    assert isinstance(shown, Markup)
+    assert ESCAPED in shown
+    assert HOSTILE[:3] not in shown
+    assert "␣␣" in shown
+    assert str(shown) in piece("texts", [shown])
+    assert isinstance(style_sheet(), Markup)
+
+
+def test_a_piece_that_is_not_there_is_an_error() -> None:
+    for make in (piece, chart_piece, report_piece):
+        with pytest.raises(AttributeError, match="no_such_piece"):
+            make("no_such_piece")

@@ -8,7 +8,7 @@ import pytest
 from attnprobe.cases import schema
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.sites import Head, Site
-from attnprobe.words.heads import Heads, HeadSet, How, parse_heads
+from attnprobe.words.heads import ADVICE, Heads, HeadSet, How, parse_heads
 
 SITE = Site("encoder", {0: 2, 1: 3}, causal=False)
 HYBRID = Site("decoder", {1: 2, 3: 2}, causal=True)
@@ -36,30 +36,35 @@ FORMS: list[tuple[object, tuple[str, ...], How | None]] = [
 ]
 
 BROKEN: list[tuple[object, str]] = [
-    (3.1, "3.1 is no head; write a head as L3H1"),
-    (3, "3 is no head"),
-    (True, "True is no head"),
-    (None, "None is no head"),
-    ("3.10", "'3.10' is no head"),
-    ("L3H1 ", "'L3H1 ' is no head"),
+    (3.1, f"3.1 is no head; {ADVICE}"),
+    (3, f"3 is no head; {ADVICE}"),
+    (True, f"True is no head; {ADVICE}"),
+    (None, f"None is no head; {ADVICE}"),
+    ("3.10", "'3.10' is no head; did you mean L3H10?"),
+    ("L3H1 ", f"'L3H1 ' is no head; {ADVICE}"),
     ("l3h1", "'l3h1' is no head; did you mean L3H1?"),
     ("L3.H1", "'L3.H1' is no head; did you mean L3H1?"),
     ("3-1", "'3-1' is no head; did you mean L3H1?"),
-    ("H1", "'H1' is no head"),
-    ("L٣", "'L٣' is no head"),
+    ("H1", f"'H1' is no head; {ADVICE}"),
+    ("L٣", f"'L٣' is no head; {ADVICE}"),
     ("L2-L1", "L2-L1 runs backwards; write L1-L2"),
     ([], "an empty list names no head"),
-    (["L0", 1], "1 is no head"),
-    (["any"], "'any' is no head"),
-    ({}, "the long form needs in:"),
-    ({"how": "all"}, "the long form needs in:"),
+    (["L0", 1], f"1 is no head; {ADVICE}"),
+    (["any"], f"'any' is no head; {ADVICE}"),
+    ({}, "the long form needs in: with the heads"),
+    ({"how": "all"}, "the long form needs in: with the heads"),
+    ({"in": "any"}, "in: takes heads, not any; write in: all, how: any"),
     ({"in": "mean"}, "in: takes heads, not mean; write in: all, how: mean"),
     ({"in": "L0", "hwo": "all"}, "unknown key 'hwo'; did you mean 'how'?"),
     ({"in": "L0", "how": "some"}, "how takes any, all, mean, best or {at_least: 3}"),
-    ({"in": "L0", "how": "at_least"}, "how takes"),
+    ({"in": "L0", "how": "at_least"}, "how takes any, all, mean, best or {at_least: 3}"),
     ({"in": "L0", "how": {"at_least": 0}}, "at_least takes a whole number from 1"),
     ({"in": "L0", "how": {"at_least": True}}, "at_least takes a whole number from 1"),
-    ({"in": "L0", "how": {"at_most": 1}}, "how takes"),
+    ({"in": "L0", "how": {"at_most": 1}}, "how takes any, all, mean, best or {at_least: 3}"),
+    (
+        {"in": "L0", "chosen_on": "half"},
+        "chosen_on: goes with the heads of a relation; leave it out here",
+    ),
 ]
 
 
@@ -86,14 +91,16 @@ def test_every_form(
 def test_what_is_no_head_selector(
     value: object, message: str, validator: jsonschema.Draft7Validator
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse_heads(value, SETS)
     # A schema cannot tell that a range runs backwards.
     assert validator.is_valid(value) == (value == "L2-L1")
 
 
 def test_an_unknown_head_set_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"no head set '@pronuns' .*; did you mean 'pronouns'\?"):
+    with pytest.raises(
+        ValueError, match=r"^no head set '@pronuns' in the lock file; did you mean 'pronouns'\?$"
+    ):
         parse_heads("@pronuns", SETS)
     with pytest.raises(ValueError, match="none is known"):
         parse_heads("@pronouns")
@@ -105,6 +112,8 @@ def test_an_unknown_head_set_names_the_nearest() -> None:
         ("L3H1", "L3H1"),
         (["L3H1", "L2"], "[L3H1, L2]"),
         ("any", "any"),
+        (["all"], "[all]"),
+        ({"in": "all"}, "all heads"),
         ({"in": "all", "how": "best"}, "best of all heads"),
         ({"in": ["L2", "L3H1"], "how": {"at_least": 2}}, "at least 2 of [L2, L3H1]"),
     ],
@@ -118,14 +127,17 @@ def test_a_reader_recognises_what_he_wrote(value: object, shown: str) -> None:
     [
         ("L1H3", "no head L1H3 at the encoder site: layer 1 has query heads 0 to 2"),
         ("L2", "layer 2 has no attention at the encoder site; layers with attention: 0 to 1"),
-        ("L0-L2", "layer 2 has no attention"),
-        ("L999999H0", "layer 999999 has no attention"),
+        ("L0-L2", "layer 2 has no attention at the encoder site; layers with attention: 0 to 1"),
+        (
+            "L999999H0",
+            "layer 999999 has no attention at the encoder site; layers with attention: 0 to 1",
+        ),
     ],
 )
 def test_out_of_range_gives_the_valid_range_p22(value: str, message: str) -> None:
     with pytest.raises(SelectorError) as caught:
         parse_heads(value).resolve(SITE)
-    assert message in str(caught.value)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("value", ["L2H0", "L2", "L0-L1", "L1-L4"])
@@ -170,6 +182,19 @@ SCANNED = {
 )
 def test_heads_know_the_sets_that_they_come_from(value: object, names: list[str]) -> None:
     assert [own.name for own in parse_heads(value, SCANNED).sets] == names
+
+
+@pytest.mark.parametrize(
+    ("head_set", "origin"),
+    [
+        (SCANNED["one"], "minilm, weights abababababab"),
+        (HeadSet("x", (), None, None, "0123456789abcdef"), "a model, weights 0123456789ab"),
+        (HeadSet("x", (), "minilm"), "minilm"),
+        (HeadSet("x", ()), "a model that the lock file does not name"),
+    ],
+)
+def test_a_set_says_what_it_was_chosen_on(head_set: HeadSet, origin: str) -> None:
+    assert head_set.origin == origin
 
 
 def test_sets_of_other_weights_are_told_apart() -> None:

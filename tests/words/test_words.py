@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +17,7 @@ from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.positions import groups, positions
 from attnprobe.words.segmentation import words
-from attnprobe.words.selectors import Chars, Phrase, Predicts, Selector, Special, parse_selector
+from attnprobe.words.selectors import Phrase, Selector, parse_selector
 from attnprobe.words.show import underline
 from attnprobe.words.spelling import check_no_special_in_text, check_round_trip, display_pieces
 from tests.support.tokenizers_small import KINDS, Kind, build, tokens_of
@@ -48,62 +47,6 @@ def refusal(value: object, text: str) -> str:
 
 def in_words(text: str) -> list[str]:
     return [text[span.start : span.end] for span in words(text)]
-
-
-# Selectors --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "parts", "shown"),
-    [
-        ("it", [Phrase("it")], "it"),
-        ("the cat", [Phrase("the cat")], '"the cat"'),
-        ({"word": "it", "nth": 2}, [Phrase("it", 2)], "it (nth: 2)"),
-        ({"word": "it"}, [Phrase("it")], "it"),
-        ({"chars": [10, 16]}, [Chars(10, 16)], "characters 10 to 16"),
-        ({"special": "cls"}, [Special("cls")], "[CLS]"),
-        ({"special": "first"}, [Special("first")], "the first token"),
-        ({"predicts": "are"}, [Predicts("are")], "the token before are"),
-        ({"predicts": "are", "nth": 1}, [Predicts("are", 1)], "the token before are (nth: 1)"),
-        (["it", {"special": "sep"}], [Phrase("it"), Special("sep")], "it + [SEP]"),
-        (Selector((Phrase("it"),)), [Phrase("it")], "it"),
-    ],
-)
-def test_selector_forms(value: object, parts: list[object], shown: str) -> None:
-    selector = parse_selector(value)
-    assert list(selector.parts) == parts
-    assert str(selector) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "advice"),
-    [
-        (3.1, "a word is text, not 3.1; quote it"),
-        (False, "a word is text, not False; quote it"),
-        (None, "no word given"),
-        ("", "cannot be empty"),
-        (" ", "cannot be empty"),
-        ({"word": 12}, "a word is text, not 12; quote it"),
-        ([], "an empty list selects nothing"),
-        ([["it"]], "write one flat list"),
-        ({}, "exactly one of: word, chars, special, predicts"),
-        ({"nth": 2}, "exactly one of: word, chars, special, predicts"),
-        ({"word": "it", "chars": [0, 1]}, "exactly one of: word, chars, special, predicts"),
-        ({"wrod": "it"}, "unknown word selector 'wrod'; did you mean 'word'?"),
-        ({"word": "it", "nht": 2}, "'nht' does not go with 'word'; did you mean 'nth'?"),
-        ({"special": "cls", "nth": 2}, "'nth' does not go with 'special'"),
-        ({"special": "clss"}, "unknown special token 'clss'; did you mean 'cls'?"),
-        ({"special": ["cls"]}, "unknown special token ['cls']"),
-        ({"word": "it", "nth": 0}, "counts the places of a word from 1"),
-        ({"word": "it", "nth": True}, "counts the places of a word from 1"),
-        ({"chars": [3, 3]}, "0 <= start < end"),
-        ({"chars": [0, 1, 2]}, "0 <= start < end"),
-        ({"chars": "0-3"}, "0 <= start < end"),
-    ],
-)
-def test_selector_forms_that_are_refused(value: object, advice: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(advice)):
-        parse_selector(value)
 
 
 # Words in the text ------------------------------------------------------------------------------
