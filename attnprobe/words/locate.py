@@ -212,7 +212,7 @@ def _explain_other_text(
 ) -> str | None:
     """The message for a word that only the other text contains; None if neither does."""
     for text in texts:
-        occurrences = list(islice(_find_word(part.text, [text]), MOST_NTH + 1))
+        occurrences = list(islice(_find_word(part.text, [text]), MOST_NTH))
         if occurrences:
             form = _selector_forms(part, occurrences, texts)[0]
             return (

@@ -13,7 +13,7 @@ import attnprobe
 from attnprobe.compare.changes import Kind
 from attnprobe.core.verdicts import Outcome
 from attnprobe.render.palette import BADGES
-from attnprobe.render.web.html import chart_piece, piece, report_piece, style_sheet
+from attnprobe.render.web.html import chart_piece, fill, piece, report_piece, style_sheet
 
 PACKAGE = Path(attnprobe.__file__).parent
 TEMPLATES = PACKAGE / "render" / "web" / "templates"
@@ -81,6 +81,20 @@ def test_texts_are_escaped_and_visible_and_pieces_go_in_unchanged_p31() -> None:
     assert "␣␣" in shown
     assert str(shown) in piece("texts", [shown])
     assert isinstance(style_sheet(), Markup)
+
+
+def test_each_maker_fills_its_own_template_p31() -> None:
+    assert fill("page.html", title=HOSTILE).count(f"<h1>{ESCAPED}</h1>") == 1
+    assert chart_piece("grid", HOSTILE, 3) == (
+        f'<div class="attn-scroll attn-hover">{ESCAPED}</div>\n<p class="attn-muted">colours: 3</p>'
+    )
+    assert report_piece("missing", "text", HOSTILE) == (
+        f'<p class="attn-note">no text: {ESCAPED}</p>'
+    )
+    assert piece("badge", "passed", text=HOSTILE) == (
+        f'<span class="attn-badge attn-passed">{ESCAPED}</span>'
+    )
+    assert style_sheet() == piece("styles")
 
 
 def test_a_piece_that_is_not_there_is_an_error() -> None:

@@ -208,6 +208,18 @@ def test_unknown_words_are_refused_as_such() -> None:
     assert count_unknown(both, BOTH.sites["cross"]) == (1, 6)
 
 
+def test_only_a_word_that_overlaps_an_unknown_token_is_unknown() -> None:
+    spans = (Span(0, 3), Span(3, 5), Span(5, 8), Span(9, 11))
+    tokens = Tokens("abc☃☃def it", tuple(range(4)), ("",) * 4, spans, (None,) * 4, (1,))
+    read = Encoding(Sample(tokens.text), tokens, None, ENCODER.sites)
+    keys = [(0, 2), (2, 3), (2, 4), (4, 5), (3, 5), (4, 6), (5, 6), (6, 8)]
+    pairs = [LabelledPair(0, Span(9, 11), Span(*key)) for key in keys]
+    looks = find_looks(read, ENCODER.sites["encoder"], pairs, [0])
+    assert [looks.refused.get(number) for number in range(len(keys))] == [
+        *(SPLIT, SPLIT, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, SPLIT, SPLIT),
+    ]
+
+
 def test_candidates_that_compete_with_a_word() -> None:
     a, b, c, d = Span(0, 2), Span(3, 5), Span(5, 7), Span(8, 9)
     assert other_candidates([c, a, b, c], d, a) == (c, b)
