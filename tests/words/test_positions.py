@@ -47,7 +47,8 @@ PAIR = f"a b{PAIR_BREAK}cd e"
             "bc",
             SHARED,
             [
-                "no token boundary there: the token 'bc d' also covers 'd'; select the whole 'bc d'",
+                "no token boundary there: the token 'bc d' also covers 'd'; select the whole "
+                "'bc d'",
                 "  a bc de f",
                 "    ^^^^",
             ],
