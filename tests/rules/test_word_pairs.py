@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from attnprobe.core.errors import SelectorError
+from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.needs import Ablation, Need, Prediction
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Sample
@@ -249,3 +250,192 @@ def test_the_rank_at_a_causal_site_with_windows_p21(
     holds = (rank <= top) is attends
     near = "passed" if holds else "failed"
     assert verdict.outcome == ("borderline" if abs(lead) < BAND else near)
+
+
+# What is refused ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "bounds", "message"),
+    [
+        ("attends", {}, "attends demands nothing; give min:, max:, top: or over:"),
+        ("ignores", {}, "ignores demands nothing; give max:, top: or over:"),
+        *(
+            (
+                kind,
+                {"max": 0.1, name: 0.1},
+                "margin and ratio compare with a second word; name it with over:",
+            )
+            for kind in ("attends", "ignores")
+            for name in ("margin", "ratio")
+        ),
+        (
+            "attends",
+            {"min": 0.3, "among": "words"},
+            "among: says what competes for a rank; give top: as well",
+        ),
+        ("ignores", {"over": "box"}, "over: and to: are both box; compare with another word"),
+        ("attends", {"min": 0.3, "max": 0.3}, "min: must be below max:"),
+        ("attends", {"min": 0.31, "max": 0.3}, "min: must be below max:"),
+        (
+            "attends",
+            {"top": 1, "among": "all", "renormalise": "words"},
+            "among: all lets sinks compete, renormalise: words leaves them out; give one of them",
+        ),
+        (
+            "attends",
+            {"min": 0.1, "confirm": "effect", "heads": "mean"},
+            "confirm: effect ablates all of the heads together; name them, without any, all or "
+            "mean",
+        ),
+    ],
+)
+def test_arguments_that_contradict_each_other(
+    kind: str, bounds: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse_rule(kind, {"from": "cat", "to": "box", "heads": "L0H0", **bounds})
+    assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
+
+
+CAUSAL = with_site(encoding("The keys are old .", site="decoder", causal=True), windows={0: 2})
+NARROW = with_site(CAUSAL, windows={0: 2, 1: 3, 2: 9})
+LATER = "it comes later, and this site sees only what came before"
+HIDDEN = "it lies outside of the sliding window of 2 tokens"
+
+
+@pytest.mark.parametrize(
+    ("read", "kind", "names", "message"),
+    [
+        (CAUSAL, "attends", ("keys", "old"), f"keys cannot attend to old: {LATER}"),
+        (CAUSAL, "ignores", ("are", "keys", "old"), f"are cannot attend to old: {LATER}"),
+        (CAUSAL, "ignores", (["The", "are"], "keys"), f"The cannot attend to keys: {LATER}"),
+        (CAUSAL, "ignores", ("are", ["keys", "."]), f"are cannot attend to .: {LATER}"),
+        (
+            CAUSAL,
+            "attends",
+            ("old", "keys", None, "L0H0"),
+            f"old cannot attend to keys in layer 0: {HIDDEN}; layers without a window: 1, 2",
+        ),
+        (
+            CAUSAL,
+            "ignores",
+            ("old", "keys", None, "L0-L1"),
+            f"old cannot attend to keys in layer 0: {HIDDEN}; layers without a window: 1, 2",
+        ),
+        (
+            CAUSAL,
+            "attends",
+            ("old", "are", "keys", "L0-L1"),
+            f"old cannot attend to keys in layer 0: {HIDDEN}; layers without a window: 1, 2",
+        ),
+        (
+            NARROW,
+            "attends",
+            ("old", "The", None, "L0-L1"),
+            f"old cannot attend to The in layer 0: {HIDDEN}; leave out layers 0, 1, or choose "
+            "nearer words",
+        ),
+        (CAUSAL, "attends", ("old", "keys", None, "L0-L1"), None),
+        (CAUSAL, "attends", ("old", "are", None, "L0H0"), None),
+        (NARROW, "attends", ("old", "The", None, "L0-L2"), None),
+        (
+            CAUSAL,
+            "attends",
+            ("old", "keys are", "are"),
+            'to: "keys are" and over: are share tokens',
+        ),
+    ],
+)
+def test_words_that_no_head_can_relate_p25(
+    read: Encoding, kind: str, names: tuple[object, ...], message: str | None
+) -> None:
+    from_, to, over, heads = (*names, None, None)[:4]
+    bound = {"min" if kind == "attends" else "max": 0.1}
+    arguments = {"from": from_, "to": to, "over": over, "heads": heads or "L1H0", **bound}
+    rule = parse_rule(kind, arguments)
+    if message is None:
+        assert rule.needs(read)
+        return
+    with pytest.raises(SelectorError) as caught:
+        rule.needs(read)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("heads", "head"),
+    [
+        ("L1H1", "L1H1"),
+        ({"in": ["L0H0", "L1H1"], "how": "all"}, "L1H1"),
+        ("mean", "mean of 6 heads"),
+    ],
+)
+def test_heads_without_words_are_named(heads: object, head: str) -> None:
+    read = encoding("The keys are old .")
+    rule = parse_rule("attends", {"from": "are", "to": "keys", "top": 1, "heads": heads})
+    need, *_ = rule.needs(read)
+    assert isinstance(need, Need)
+    weights = distributions(read, 0)
+    empty = np.zeros(len(read.source), np.float32)
+    empty[[0, 2, -1]] = 0.5, LEAST_CONTENT - 0.01, 0.51 - LEAST_CONTENT
+    weights[1] = weights[1].copy()
+    weights[1][1] = empty
+    if heads == "mean":
+        weights = dict.fromkeys(weights, np.tile(empty, (2, len(read.source), 1)))
+    with pytest.raises(MeasureError) as caught:
+        rule.judge([rows(read, need, weights)])
+    assert str(caught.value) == (
+        f"{head} cannot be judged: words get less than 5% of its row, the rest goes to special "
+        "tokens, to a sink or to the first token"
+    )
+
+
+# What a verdict says -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "bounds", "told"),
+    [
+        ("attends", {"min": 0.3}, ("weight", "weight", 0.5, ">=", 0.3, "passed")),
+        ("attends", {"max": 0.3}, ("weight", "weight", 0.5, "<=", 0.3, "failed")),
+        ("ignores", {"max": 0.3}, ("weight", "weight", 0.5, "<=", 0.3, "failed")),
+        ("attends", {"top": 1}, ("rank", "rank", 1, "<=", 1, "passed")),
+        ("ignores", {"top": 1}, ("rank", "rank", 1, ">", 1, "failed")),
+        ("attends", {"over": "the"}, ("margin over the", "weight", 0.375, ">", 0, "passed")),
+        ("ignores", {"over": "the"}, ("margin below the", "weight", -0.375, ">", 0, "failed")),
+        (
+            "attends",
+            {"over": "the", "margin": 0.375},
+            ("margin over the", "weight", 0.375, ">=", 0.375, "borderline"),
+        ),
+        (
+            "attends",
+            {"over": "the", "ratio": 4.5},
+            ("ratio over the", "ratio", 4, ">=", 4.5, "failed"),
+        ),
+        (
+            "ignores",
+            {"over": "the", "ratio": 0.2},
+            ("ratio below the", "ratio", 0.25, ">=", 0.2, "passed"),
+        ),
+        (
+            "attends",
+            {"min": 0.3, "renormalise": "words"},
+            ("weight among words", "weight", 0.8, ">=", 0.3, "passed"),
+        ),
+    ],
+)
+def test_the_deciding_bound(kind: str, bounds: dict[str, Any], told: tuple[Any, ...]) -> None:
+    read = encoding("The ani|mals slept near the riv|er .")
+    row = np.zeros(len(read.source), np.float32)
+    row[[5, 6, 10]] = 0.5, 0.125, 0.375  # near, the, [SEP]
+    rule = parse_rule(kind, {"from": "slept", "to": "near", "heads": "L0H0", **bounds})
+    need, *_ = rule.needs(read)
+    assert isinstance(need, Need)
+    verdict = rule.judge([rows(read, need, {0: np.tile(row, (2, len(read.source), 1))})])
+    assert len(verdict.bounds) == 1
+    bound = verdict.deciding
+    assert (bound.measure, bound.unit, bound.relation, bound.demanded, bound.outcome) == (
+        *(told[0], told[1], told[3], told[4], told[5]),
+    )
+    assert bound.observed == pytest.approx(told[2])
