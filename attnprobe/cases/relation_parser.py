@@ -26,7 +26,7 @@ from attnprobe.core.registry import clip_name, did_you_mean
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.rules import Rule
-from attnprobe.rules.weight import Attends
+from attnprobe.rules.attends import Attends
 from attnprobe.words.heads import Heads, HeadSet, parse_heads
 from attnprobe.words.locate import locate
 from attnprobe.words.looks import other_candidates

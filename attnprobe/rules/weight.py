@@ -1,8 +1,8 @@
-"""`attends` and `ignores`: how much one word takes from another."""
+"""The base of the rules on how much one word takes from another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -18,7 +18,6 @@ from attnprobe.core.texts import Encoding
 from attnprobe.core.verdicts import BoundKind, Verdict
 from attnprobe.core.wording import format_whole_percent
 from attnprobe.rules.base import (
-    RULES,
     Place,
     Rule,
     SelectorField,
@@ -37,13 +36,12 @@ from attnprobe.rules.chance import (
     WordPairs,
     draw_control_pairs,
 )
-from attnprobe.rules.effect import ConfirmField, Effect
 from attnprobe.rules.frame import LEAST_CONTENT, Doubles, elsewhere, sink_shares, strongest_words
 from attnprobe.rules.ranges import Range, mean_weight, visible_columns, weight_range
 from attnprobe.rules.word_weights import Demands, WordView, WordWeights
 from attnprobe.words.heads import How
 from attnprobe.words.positions import positions
-from attnprobe.words.selectors import Predicts, Selector
+from attnprobe.words.selectors import Selector
 
 Weight = Annotated[float, Field(gt=0, lt=1)]
 Rank = Annotated[int, Field(ge=1)]
@@ -51,8 +49,8 @@ Rank = Annotated[int, Field(ge=1)]
 _WORD_FIELDS = ("from_", "to", "over", "confirm")
 
 
-class _Weight(Rule):
-    """Base of `attends` and `ignores`: two words, perhaps a third, and bounds."""
+class WeightRule(Rule):
+    """Base of `attends`, `ignores` and `flow`: two words, perhaps a third, and bounds."""
 
     bounds = frozenset({"max", "top", "margin", "ratio"})
 
@@ -410,7 +408,7 @@ class _Weight(Rule):
 class _WeightChance(WordPairChance):
     """A rule on the weight of a word, tried on control pairs."""
 
-    rule: _Weight
+    rule: WeightRule
 
     def controls(self, encoding: Encoding, stated: Iterable[WordPair]) -> WordPairs:
         return draw_control_pairs(self.pair, encoding, self.rule._view(encoding).site, stated)
@@ -433,12 +431,12 @@ class _WeightChance(WordPairChance):
         return PairOutcomes(passed, judged, numbers)
 
 
-class Attending(_Weight):
+class Attending(WeightRule):
     """Base of the rules that want a word to get weight."""
 
     wanted = True
 
-    bounds = _Weight.bounds | {"min"}
+    bounds = WeightRule.bounds | {"min"}
 
     min: Weight | None = Field(None, description="Least attention weight.")
 
@@ -463,70 +461,6 @@ class Attending(_Weight):
         alone = self.max is None and self.top is None and self.over is None
         void: Bools = weights.silent & (weights.to >= self.min) & (not alone)
         return void
-
-
-@RULES.register("attends")
-class Attends(Attending):
-    """The word puts enough of its attention on the other word.
-
-    Without `how`, a set of heads passes if any of them does.
-    """
-
-    kind = "attends"
-    example = "{from: it, to: animal, min: 0.3}"
-
-    confirm: ConfirmField | None = Field(
-        None,
-        description="effect: also ablate the heads and tell whether the model's own prediction "
-        "changes more than without as many random heads.",
-    )
-
-    @model_validator(mode="after")
-    def _can_be_confirmed(self) -> Self:
-        if self.confirm is not None and self.heads.how is not None:
-            raise ValueError(
-                "confirm: effect ablates all of the heads together; name them, without any, all or "
-                "mean"
-            )
-        return self
-
-    def needs(self, encoding: Encoding) -> tuple[Need | Readout, ...]:
-        needs = super().needs(encoding)
-        effect = self._effect()
-        return needs if effect is None else (*needs, *effect.readouts(encoding))
-
-    def judge(self, rows: Sequence[Any]) -> Verdict:
-        verdict = super().judge(rows)
-        effect = self._effect()
-        if effect is None or self.confirm is None:
-            return verdict
-        predicts = any(isinstance(part, Predicts) for part in self.from_.parts)
-        site = rows[0].encoding.site(self.site)
-        if self.confirm.required and verdict.unbreakable:
-            # The ablation can still fail it.
-            verdict = replace(verdict, outcome=verdict.deciding.outcome, unbreakable=False)
-        return self.confirm.judge(
-            verdict, effect.control(rows[1:]), predicts=predicts or not site.causal
-        )
-
-    def _effect(self) -> Effect | None:
-        """The rule that confirms the verdict."""
-        if self.confirm is None:
-            return None
-        return self.confirm.rule(self.heads, self.site, self.from_)
-
-
-@RULES.register("ignores")
-class Ignores(_Weight):
-    """The word takes little from the other word.
-
-    Without `how`, a set of heads passes only if all of them ignore the word.
-    """
-
-    kind = "ignores"
-    example = "{from: it, to: street, max: 0.1}"
-    wanted = False
-    misplaced: ClassVar[Mapping[str, str]] = {"min": "ignores takes max:, the most that it may get"}
 
 
 def _parts(selector: Selector) -> Iterator[Selector]:

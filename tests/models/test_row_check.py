@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attnprobe.core.errors import MeasureError
-from attnprobe.models.attention_function import check_rows
+from attnprobe.models.attention_function import LEAK_TOLERANCE, check_rows
 
 SHAPE = (2, 3, 4, 8)  # samples, heads, rows, keys
 FAULT = (1, 2, 3)  # the sample, head and row that a test spoils
@@ -104,7 +104,7 @@ def moved(key: int, weight: float) -> Tensor:
 def test_weight_on_padding_is_refused(key: int, weight: float) -> None:
     padded = flags(2, 8, false_at=(1, key))
     assert refused(moved(key, weight), keys=padded) == "decoder L5H2: attention weight on padding"
-    check_rows("decoder", 5, moved(key, 5e-7), None, keys=padded)
+    check_rows("decoder", 5, moved(key, LEAK_TOLERANCE), None, keys=padded)
     check_rows("decoder", 5, moved(key, weight), None, keys=flags(2, 8, false_at=(0, key)))
     check_rows("decoder", 5, moved(key, weight), None, keys=torch.ones(2, 8, dtype=torch.bool))
     filling = flags(2, 4, false_at=(1, 3))
@@ -138,7 +138,7 @@ def test_weight_on_a_later_position_is_refused(weight: float) -> None:
     filling = flags(2, 4, false_at=(1, 3))
     check_rows("decoder", 5, leaking, None, future=future, real=filling)
     faint = weights.clone()
-    faint[(*FAULT, 5)] = 5e-7
+    faint[(*FAULT, 5)] = LEAK_TOLERANCE
     check_rows("decoder", 5, faint, None, future=future)
     faint[(*FAULT, slice(5, 8))] = 5e-7
     assert refused(faint, future=future).endswith("on a later position")

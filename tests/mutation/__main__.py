@@ -56,7 +56,12 @@ AREAS: Mapping[str, Area] = {
     "chance": Area(("attnprobe.rules.chance.*",), 0.95),
     "words": Area(("attnprobe.words.*",), 0.92),
     "rules on two words": Area(
-        ("attnprobe.rules.weight.*", "attnprobe.rules.word_weights.*"), 0.92
+        (
+            "attnprobe.rules.attends.*",
+            "attnprobe.rules.weight.*",
+            "attnprobe.rules.word_weights.*",
+        ),
+        0.92,
     ),
     "escaping": Area(
         (

@@ -23,6 +23,7 @@ from attnprobe.core.verdicts import LEAST_DISTINCT, LEAST_PAIRS, Chance
 from attnprobe.models import Model
 from attnprobe.results.records import read_results
 from attnprobe.rules import parse_rule
+from attnprobe.rules.attends import Attends
 from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import (
     PAIRS,
@@ -33,7 +34,6 @@ from attnprobe.rules.chance import (
     WordPairs,
     band,
 )
-from attnprobe.rules.weight import Attends
 from attnprobe.run.runner import CONTROLS, Runner
 from attnprobe.words.positions import groups
 from tests.support.made_up import FakeReader, distributions, encoding, rows, with_site
