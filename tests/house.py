@@ -33,6 +33,7 @@ FLOORS = {
     "run": 6,
     "scan": 6,
     "compare": 7,
+    "integrations": 7,
     "gate": 8,
     "mutants": 8,
     "plugin": 8,
@@ -43,7 +44,7 @@ FLOORS = {
 # Who alone may import a library that is slow to import or that ties the house to one face.
 CONFINED = {
     "torch": {"models", "mutants"},
-    "transformers": {"models", "mutants"},
+    "transformers": {"integrations", "models", "mutants"},
     "gguf": {"models"},
     "peft": {"models"},
     "huggingface_hub": {"models", "results"},

@@ -20,6 +20,8 @@ _WRAPPERS = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
 }
+# The classes of weights of which a process has a part only; those of DeepSpeed have an attribute.
+_SHARDED = ("DTensor", "FlatParameter")
 # What networks take besides texts, and the inputs without which they do not run.
 _TAKEN = {"image": "pictures", "video": "videos", "audio": "sound", "time": "series of numbers"}
 _OTHER_INPUTS = ("pixel_values", "pixel_values_videos", "input_features", "input_values", "inputs")
@@ -72,13 +74,18 @@ def _inner(given: Any) -> Any:
 
 
 def _check_weights(network: PreTrainedModel) -> None:
-    """Raises ModelError where weights are not in memory, or depend on the texts of a batch."""
+    """Raises ModelError where weights are elsewhere, or depend on the texts of a batch."""
     kind = type(network).__name__
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if tensor.is_meta:
             raise ModelError(
                 f"{kind} is offloaded, or its weights were never loaded: {name} is on the meta "
                 "device; load the whole network into memory, without device_map"
+            )
+        if hasattr(tensor, "ds_id") or type(tensor).__name__ in _SHARDED:
+            raise ModelError(
+                f"{kind} is divided among processes (FSDP, ZeRO or tensor parallelism, in {name}), "
+                "and no process can run it alone; hand over the gathered network"
             )
     for name, module in network.named_modules():
         if _quantises_activations(module):
