@@ -35,8 +35,14 @@ _PATH = re.compile(r"(?<![\w./-])(?:\.ci|attnprobe|benchmarks|cases|docs|probes|
 _ROOMS = "|".join(face.parent.name for face in (ROOT / "attnprobe").glob("*/__init__.py"))
 _MODULE = re.compile(rf"(?<![\w./-])(?:{_ROOMS})/[\w/]+\.py\b")
 _DOTTED = re.compile(r"(?<![\w./-])attnprobe(?:\.\w+)+")
-# Case files that examples make up, and the schema of the results of a scan.
-MADE_UP = {"attnprobe/scan-1", "cases/coref.attn.yaml", "cases/old/*", "cases/x.attn.yaml"}
+# Case files that examples make up, the schema of a scan's results, and names in a Trainer's logs.
+MADE_UP = {"attnprobe/scan-1", "cases/coref.attn.yaml", "cases/old/*", "cases/x.attn.yaml"} | {
+    f"attnprobe/{name}"
+    for name in (
+        *("coreference/pass_rate", "SUITE/pass_rate", "SUITE/mean_slack", "SUITE/vacuous"),
+        *("seconds", "seconds_in_all", "failures", "share_of_training"),
+    )
+}
 # The lock file, and the properties in a JUnit file.
 NO_CODE = {LOCK, f"{PROPERTY}observed.2"} | {
     PROPERTY + name

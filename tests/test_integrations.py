@@ -150,10 +150,9 @@ def test_the_step_at_which_a_relation_appears(capsys: pytest.CaptureFixture[str]
     assert list(rates) == [*range(0, STEPS + 1, 4)]
     assert (rates[0], rates[STEPS]) == (0, 1)
     appears = min(step for step, rate in rates.items() if rate == 1)
+    weights = training.model.num_parameters()
     with capsys.disabled():
-        print(
-            f"\n{training.model.num_parameters()} weights: the relation appears at step {appears}"
-        )
+        print(f"\n{weights} weights: the relation appears at step {appears}")  # noqa: T201
     assert 0 < appears < STEPS
 
     files = sorted(Path("out/attnprobe").glob("*.json"))
