@@ -14,6 +14,7 @@ from attnprobe import run_cases
 from attnprobe.core.errors import CaseError, CaseErrors, ModelError, ResultsError
 from attnprobe.results.records import Results, read_results
 from attnprobe.results.summary import in_words
+from attnprobe.rules import RULES
 from attnprobe.run.selection import name_test
 from tests.support.demo_models import MINILM
 from tests.support.plugin_cases import BOTH, NAMED, ROWS, SKIPPED, Run, Write
@@ -169,12 +170,10 @@ def test_several_paths_are_read_once_each(suite: None, tiny: TinyModels) -> None
 def test_a_fault_of_a_rule_is_an_error_of_its_case_alone(
     suite: None, tiny: TinyModels, probe: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attnprobe.rules.weight import Ignores
-
     def judge(*_: Any) -> Any:
         raise ZeroDivisionError("of a rule")
 
-    monkeypatch.setattr(Ignores, "judge", judge)
+    monkeypatch.setattr(RULES["ignores"], "judge", judge)
     found = run_cases(tiny.model, "cases/deep")
     errors = {record.id: record.error for record in found.cases if record.error}
     assert errors == dict.fromkeys(("plain", "named", "first"), "ZeroDivisionError: of a rule")
