@@ -23,7 +23,7 @@ from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.models import Model
 from attnprobe.render.web.explorer import explorer_page
-from attnprobe.render.web.maps import pack_layer, unpacked
+from attnprobe.render.web.maps import pack_map
 from tests.support.eager import eager_weights
 
 TEXT = "The frobnicator near the cabinet is old."
@@ -38,9 +38,12 @@ def data_of(page: str) -> dict[str, Any]:
 
 
 def block(page: str, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    found = re.search(rf'id="{name}">([^<]*)<', page)
-    assert found
-    return np.frombuffer(zlib.decompress(base64.b64decode(found[1])), np.uint8)
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed_text(page, name))), np.uint8)
+
+
+def packed_text(page: str, name: str) -> str:
+    (found,) = re.findall(rf'<template id="{name}" data-packed="([^"]*)"></template>', page)
+    return str(found)
 
 
 def sixteen(raw: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -49,19 +52,26 @@ def sixteen(raw: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtyp
 
 
 def read_layer(page: str, entry: dict[str, Any], layer: int) -> Floats:
-    """`[heads, target, source]` of the block, read as its description says."""
+    """`[heads, target, source]` of a layer, by its place among those of the page."""
+    number = sorted({number for number, _ in entry["heads"]})[layer]
+    blocks = entry["maps"][0]["blocks"]
+    heads = [at for at, (place, _) in enumerate(entry["heads"]) if place == number]
+    return np.array([read_map(page, entry, blocks[head]) for head in heads])
+
+
+def read_map(page: str, entry: dict[str, Any], name: str) -> Floats:
+    """`[target, source]` of a block, read as its description says."""
     rows = len(entry["rows"]["pieces"])
     columns = len((entry["columns"] or entry["rows"])["pieces"])
-    raw = block(page, entry["maps"][0]["blocks"][layer])
+    raw = block(page, name)
     numbers = raw / 255 if entry["maps"][0]["bits"] == 8 else sixteen(raw) / 1000
     if not entry["causal"]:
-        return numbers.reshape(-1, rows, columns).astype(np.float32)
-    triangles = numbers.reshape(-1, rows * (rows + 1) // 2)
-    found = np.zeros((len(triangles), rows, rows), np.float32)
+        return numbers.reshape(rows, columns).astype(np.float32)
+    found = np.zeros((rows, rows), np.float32)
     at = 0
     for column in range(rows):
         for row in range(column, rows):
-            found[:, row, column] = triangles[:, at]
+            found[row, column] = numbers[at]
             at += 1
     return found
 
@@ -179,21 +189,22 @@ def test_marks_are_data_of_the_page(minilm: Model) -> None:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("causal", [False, True])
 def test_what_a_script_reads_back_is_what_was_packed(bits: int, causal: bool) -> None:
-    weights = np.random.default_rng(1).dirichlet(np.ones(9), (3, 9)).astype(np.float32)
+    weights = np.random.default_rng(1).dirichlet(np.ones(9), 9).astype(np.float32)
     if causal:
         weights = np.tril(weights)
-    raw = np.frombuffer(
-        zlib.decompress(base64.b64decode(pack_layer(weights, causal=causal, bits=bits))), np.uint8
-    )
+    packed = pack_map(weights, causal=causal, bits=bits)
+    raw = np.frombuffer(zlib.decompress(base64.b64decode(packed.text)), np.uint8)
     numbers = raw / 255 if bits == 8 else sixteen(raw) / 1000
-    assert len(numbers) == (3 * 45 if causal else 3 * 81)
-    expected = unpacked(weights, bits)
     if causal:
-        expected = np.concatenate(
-            [expected[head, column:, column] for head in range(3) for column in range(9)]
-        )
-    assert np.allclose(numbers, expected.ravel())
-    assert np.abs(expected.ravel() - numbers).max() <= (0.5 / 255 if bits == 8 else 0.0005)
+        read = np.zeros((9, 9))
+        read[np.triu_indices(9)] = numbers
+        read = read.T
+    else:
+        read = numbers.reshape(9, 9)
+    error = read - weights
+    assert np.abs(error).max() <= (0.5 / 255 if bits == 8 else 0.0005) + 1e-6
+    assert packed.worst == pytest.approx(np.abs(error).max(), abs=1e-6)
+    assert packed.worst_sum == pytest.approx(np.abs(error.sum(axis=-1)).max(), abs=1e-6)
 
 
 def test_the_small_pictures_show_the_largest_weight_of_each_part(minilm: Model) -> None:
@@ -202,12 +213,10 @@ def test_the_small_pictures_show_the_largest_weight_of_each_part(minilm: Model) 
     page = attention.page()
     data = data_of(page)
     pictures = data["entries"][0]["maps"][0]["pictures"]
-    found = re.search(rf'id="{pictures["block"]}">([^<]*)<', page)
-    assert found
     size = len(attention.tokens)
     edges = [at * size // 64 for at in range(65)]
     for theme, dark in (("light", False), ("dark", True)):
-        packed = pictures["head"] + data["palettes"][theme] + found[1]
+        packed = pictures["head"] + data["palettes"][theme] + packed_text(page, pictures["block"])
         image = imread(io.BytesIO(base64.b64decode(packed)))[..., :3]
         assert image.shape[:2] == (6 * 64, 12 * 64)
         # The brightness of the drawn steps, from none to the strongest weight.

@@ -139,6 +139,11 @@ class Frame:
         steps: npt.NDArray[np.int64] = self.column_places - self.row_places[:, None]
         return steps
 
+    @cached_property
+    def gaps(self) -> Doubles:
+        """How far from its row each column stands, `[rows, columns]`, in units."""
+        return np.abs(self.steps).astype(np.float64)
+
     @property
     def spare_rows(self) -> int:
         """How many rows `view` may leave out because words get too little of them."""
@@ -249,7 +254,13 @@ def sink_shares(
         case "learned":
             mass = 1 - weights.sum(axis=-1)
         case "all":
-            mass = 1 - weights[..., ~sink_columns(keys, causal=causal)].sum(axis=-1)
+            sinks = sink_columns(keys, causal=causal)
+            # Runs of words, since a copy of their columns takes most of the time of a long text.
+            runs = np.flatnonzero(np.diff(sinks, prepend=1, append=1)).reshape(-1, 2)
+            words = np.zeros(weights.shape[:-1], weights.dtype)
+            for start, end in runs:
+                words += weights[..., start:end].sum(axis=-1)
+            mass = 1 - words
     shares: npt.NDArray[F] = np.clip(mass, 0, 1)
     return shares
 

@@ -103,19 +103,14 @@ def _layers(
         some = layers[first : first + count]
         for layer, weights in collect(some, count >= len(layers)).items():
             heads = tuple(head for head in range(len(weights)) if Head(layer, head) in kept)
+            kept_weights = weights if len(heads) == len(weights) else weights[list(heads)]
             frame = Frame.of(encoding, site).in_layer(site, layer)
-            yield LayerMaps(
-                layer,
-                heads,
-                weights[list(heads)],
-                tuple(
-                    figures
-                    for start in range(0, len(heads), at_once)
-                    for figures in _figures(
-                        weights[list(heads[start : start + at_once])], frame, site, layer
-                    )
-                ),
+            figures = tuple(
+                found
+                for start in range(0, len(heads), at_once)
+                for found in _figures(kept_weights[start : start + at_once], frame, site, layer)
             )
+            yield LayerMaps(layer, heads, kept_weights, figures)
 
 
 def _figures(weights: Floats, frame: Frame, site: Site, layer: int) -> Iterator[HeadFigures]:

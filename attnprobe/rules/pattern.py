@@ -138,7 +138,7 @@ def mass(weights: Doubles, cells: Bools) -> Doubles:
         cells: `[target, source]`, or one map a head.
     """
     counted = cells.any(axis=-1) & ~np.isnan(weights[..., 0])
-    hit = np.where(counted, (weights * cells).sum(axis=-1), 0).sum(axis=-1)
+    hit = np.where(counted, weights.sum(axis=-1, where=cells), 0).sum(axis=-1)
     total = np.where(counted, weights.sum(axis=-1), 0).sum(axis=-1)
     share = np.full(total.shape, np.nan)
     np.divide(hit, total, out=share, where=total > 0)
@@ -159,7 +159,7 @@ def strongest_column(weights: Doubles, frame: Frame) -> npt.NDArray[np.int64]:
     """Index of the column with the largest mean over the rows that see it, `[heads]`."""
     seen = frame.visible & ~np.isnan(weights[..., :1])
     count = seen.sum(axis=-2)
-    total = np.where(seen, weights, 0).sum(axis=-2)
+    total = weights.sum(axis=-2, where=seen)
     most = frame.visible.sum(axis=-2).max()
     mean = np.where(count >= SEEN_BY * most, total / np.maximum(count, 1), -1.0)
     strongest: npt.NDArray[np.int64] = mean.argmax(axis=-1)

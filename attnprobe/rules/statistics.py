@@ -60,11 +60,10 @@ def distance(weights: Doubles, frame: Frame, *, normalised: bool = False) -> Dou
         normalised: divide by the row's largest possible distance; a row that sees only itself
             is NaN.
     """
-    far = np.abs(frame.steps)
-    mean: Doubles = (weights * far).sum(axis=-1)
+    mean: Doubles = np.einsum("...ts,ts->...t", weights, frame.gaps)
     if not normalised:
         return mean
-    largest = np.broadcast_to(np.where(frame.visible, far, 0).max(axis=-1), mean.shape)
+    largest = np.broadcast_to(np.where(frame.visible, frame.gaps, 0).max(axis=-1), mean.shape)
     share = np.full(mean.shape, np.nan)
     np.divide(mean, largest, out=share, where=largest > 0)
     return share

@@ -30,6 +30,8 @@ MOST_WITH_DIGITS = 14
 _LEAST_SCALE = 0.001
 _LABEL = 18  # columns
 _BRIEF = 5  # characters
+# A longer text scrolls in a box of its own; spaces are parts as well.
+_MOST_IN_SIGHT = 300
 _NAN = -0x8000
 
 
@@ -217,16 +219,16 @@ def sentence(
         _span(part, special, weights, scale, marks, brief=_is_brief(parts, at, marks))
         for at, part in enumerate(parts)
     )
-    return Markup(f'<p class="attn-sentence" dir="auto">{spans}</p>')
+    long = ' attn-long" tabindex="0' if len(parts) > _MOST_IN_SIGHT else ""
+    return Markup(f'<p class="attn-sentence{long}" dir="auto">{spans}</p>')
 
 
 def _is_brief(parts: Sequence[Part], at: int, marks: Mapping[int, str]) -> bool:
     """Whether the name of a token's role would run into that of the next word."""
-    own, between, after = [
-        None if part.token is None else marks.get(part.token, "")
-        for part in (*parts[at : at + 3], *[Part("", None)] * 2)
-    ][:3]
-    return bool(own and between is None and after) and len(parts[at].text) < _BRIEF
+    if at + 2 >= len(parts) or len(parts[at].text) >= _BRIEF:
+        return False
+    word, space, next_word = parts[at : at + 3]
+    return word.token in marks and space.token is None and next_word.token in marks
 
 
 def _span(
@@ -267,34 +269,47 @@ def strongest_keys(weights: Floats, count: int) -> Floats:
     return kept
 
 
-def pack_layer(weights: Floats, *, causal: bool, bits: int, dropped: Floats | None = None) -> str:
-    """The weights of a layer's heads, packed: 16 bits hold thousandths, 8 bits hold 255ths.
+class Packed(NamedTuple):
+    """The weights of a head as a script reads them back.
+
+    Attributes:
+        text: the weights, packed.
+        worst, worst_sum: the largest error of a weight, and of the sum of a row.
+    """
+
+    text: str
+    worst: float
+    worst_sum: float
+
+
+def pack_map(weights: Floats, *, causal: bool, bits: int, dropped: Floats | None = None) -> Packed:
+    """The weights of a head, packed: 16 bits hold thousandths, 8 bits hold 255ths.
 
     What the mask hides is packed as 0. Of a causal map only the lower triangle is packed, column
     by column, since columns compress better than rows.
 
     Args:
-        weights: `[heads, target, source]`.
-        dropped: what each row lacks, `[heads, target]`; packed behind the weights.
+        weights: `[target, source]`.
+        dropped: what each row lacks, `[target]`; packed behind the weights.
     """
-    steps = 1000 if bits == 16 else 255
-    numbers = np.rint(weights * steps).astype(np.uint16)
+    steps = np.float32(1000 if bits == 16 else 255)
+    rounded = np.rint(weights * steps)
+    numbers = rounded.astype(np.uint16 if bits == 16 else np.uint8)
     if causal:
-        columns = numbers.transpose(0, 2, 1)
-        numbers = columns[:, *np.triu_indices(columns.shape[-1])]
+        numbers = np.ascontiguousarray(numbers.T)[_upper_triangle(len(numbers))]
     numbers = numbers.ravel()
     if dropped is not None:
-        numbers = np.concatenate([numbers, np.rint(dropped.ravel() * steps).astype(np.uint16)])
-    if bits == 8:
-        return _deflate(numbers.astype(np.uint8), level=6)
-    return _deflate(np.concatenate([numbers >> 8, numbers & 0xFF]).astype(np.uint8), level=6)
+        numbers = np.concatenate([numbers, np.rint(dropped * steps).astype(numbers.dtype)])
+    if bits == 16:
+        numbers = np.concatenate([numbers >> 8, numbers & 0xFF]).astype(np.uint8)
+    error = rounded / steps - weights
+    worst_sum = float(np.abs(error.sum(axis=-1)).max())
+    return Packed(_deflate(numbers, level=6), float(np.abs(error).max()), worst_sum)
 
 
-def unpacked(weights: Floats, bits: int) -> Floats:
-    """The weights that a script reads back from `pack_layer`."""
-    steps = np.float32(1000 if bits == 16 else 255)
-    read: Floats = np.rint(weights * steps) / steps
-    return read
+@lru_cache(maxsize=1)
+def _upper_triangle(length: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.triu(np.ones((length, length), bool))
 
 
 def pack_fixed(values: Floats) -> str:

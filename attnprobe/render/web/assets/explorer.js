@@ -25,6 +25,7 @@ async function startExplorer(root, data) {
   document.addEventListener("keydown", (event) => event.key === "Escape" && page.unlock());
   window.addEventListener("hashchange", () => page.set(readLink(data)));
   openEntry(page);
+  showPictures(page);
   page.state.window = firstWindow(page);
   if (!page.state.locked.length) page.state.locked = [page.entry.start];
   if (page.state.from === null && page.state.to === null) await chooseFirst(page);
@@ -213,6 +214,7 @@ async function drawRound(page, round, { overview = true, light = false, keep = f
   const { entry, state } = page;
   const settings = { unit: state.unit, sinks: state.sinks };
   page.shownHeads = shownHeadsOf(page);
+  const pictures = overview && showPictures(page);
   const reader = await readerOf(entry, state.model, page.shownHeads, settings);
   const heads = page.previewed === null && state.focus === null ? state.locked.slice(0, 6) : [];
   const readers = heads.length < 2 ? [] : await Promise.all(heads.map((head) => readerOf(entry, state.model, [head], settings)));
@@ -220,9 +222,10 @@ async function drawRound(page, round, { overview = true, light = false, keep = f
   page.reader = reader;
   page.readers = readers.map((own, colour) => ({ reader: own, colour }));
   drawViews(page, { light, keep });
-  if (overview) await drawOverview(page);
+  if (overview) drawOverview(page);
   markHeads(page);
-  if (light) return;
+  await pictures;
+  if (light || round !== page.round) return;
   writeLink(page);
   page.stale = new Set(Object.keys(LATE));
   drawNear(page);
@@ -267,7 +270,7 @@ async function colourByPair(page, round) {
   page.pairWeights = found;
   page.stale.add("case");
   drawNear(page);
-  await drawOverview(page);
+  drawOverview(page);
 }
 
 function drawControls(page) {

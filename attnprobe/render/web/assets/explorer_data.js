@@ -1,22 +1,17 @@
-// The weights of the explorer: unpacked a layer at a time, read by word or by piece.
+// The weights of the explorer: unpacked a head at a time, read by word or by piece.
 "use strict";
 
-// Layers that are kept unpacked, in bytes; a page of a long text has many times more.
+// Heads that are kept unpacked, in bytes; a page of a long text has many times more.
 const MOST_BYTES = 3e8;
 // As in the rules: a row with less than this on words, in thousandths, says nothing about words.
 const LEAST_CONTENT = 50;
 
-/** Fills in what follows from the data of an entry: places of its heads, and units with an index. */
+/** Fills in what follows from the data of an entry: names of its heads, and units with an index. */
 function prepareEntry(entry) {
   entry.columns = entry.columns || entry.rows;
   entry.cross = entry.columns !== entry.rows;
   for (const side of new Set([entry.rows, entry.columns])) prepareSide(side);
-  const layers = [];
-  entry.places = entry.heads.map(([layer]) => {
-    if (layers.at(-1)?.layer !== layer) layers.push({ layer, count: 0 });
-    return { index: layers.length - 1, place: layers.at(-1).count++ };
-  });
-  entry.layers = layers.map(({ layer }) => layer);
+  entry.layers = [...new Set(entry.heads.map(([layer]) => layer))];
   entry.names = entry.heads.map(([layer, head]) => `L${layer}H${head}`);
   entry.unpacked = new Map();
   return entry;
@@ -38,44 +33,43 @@ function prepareSide(side) {
   }
 }
 
-/** A layer's weights as they were packed, `{numbers, factor, …}`; `weightAt` reads them. */
-function readLayer(entry, maps, index) {
-  const key = maps.blocks[index];
-  const known = entry.unpacked.get(key);
-  entry.unpacked.delete(key);
-  const found = known || unpackLayer(entry, maps, key);
-  entry.unpacked.set(key, found);
-  while (entry.unpacked.size > Math.max(2, (MOST_BYTES / bytesOf(entry, maps)) * entry.layers.length)) {
-    entry.unpacked.delete(entry.unpacked.keys().next().value);
+/** A head's weights as they were packed, `{numbers, factor, …}`; `weightAt` reads them. */
+function readHead(entry, maps, head) {
+  const { unpacked } = entry;
+  const key = maps.blocks[head];
+  const found = unpacked.get(key) ?? unpackHead(entry, maps, head);
+  // A map keeps its keys in the order in which they were set: the oldest goes first.
+  unpacked.delete(key);
+  unpacked.set(key, found);
+  while (unpacked.size > Math.max(2, MOST_BYTES / bytesOfHead(entry, maps))) {
+    unpacked.delete(unpacked.keys().next().value);
   }
   return found;
 }
 
 /** The text of a packed element, which may stand behind the script and not be there yet. */
 async function blockText(id) {
-  // The parser has passed an element that something follows.
-  if (document.readyState === "loading" && !document.getElementById(id)?.nextSibling) {
+  if (document.readyState === "loading" && !document.getElementById(id)) {
     await new Promise((done) => document.addEventListener("DOMContentLoaded", done, { once: true }));
   }
-  return document.getElementById(id).textContent;
+  return document.getElementById(id).dataset.packed;
 }
 
 async function readBlock(id) {
   return inflate(await blockText(id));
 }
 
-/** The bytes of all layers, unpacked. */
-function bytesOf(entry, maps) {
-  return entry.rows.pieces.length * entry.columns.pieces.length * (maps.bits / 8) * entry.heads.length;
+function bytesOfHead(entry, maps) {
+  return entry.rows.pieces.length * entry.columns.pieces.length * (maps.bits / 8);
 }
 
-/** Whether reading all layers takes seconds, since they cannot be kept. */
+/** Whether reading all heads takes seconds, since they cannot be kept. */
 function isLarge(entry, maps) {
-  return bytesOf(entry, maps) > MOST_BYTES;
+  return bytesOfHead(entry, maps) * entry.heads.length > MOST_BYTES;
 }
 
-async function unpackLayer(entry, maps, block) {
-  const bytes = await readBlock(block);
+async function unpackHead(entry, maps, head) {
+  const bytes = await readBlock(maps.blocks[head]);
   const [rows, columns] = [entry.rows.pieces.length, entry.columns.pieces.length];
   return {
     numbers: maps.bits === 8 ? bytes : joinBytes(bytes),
@@ -83,7 +77,7 @@ async function unpackLayer(entry, maps, block) {
     rows,
     columns,
     causal: entry.causal,
-    size: entry.causal ? (rows * (rows + 1)) / 2 : rows * columns,
+    layer: entry.heads[head][0],
   };
 }
 
@@ -96,29 +90,20 @@ function joinBytes(bytes) {
 }
 
 /** A weight in thousandths. */
-function weightAt(layer, place, row, column) {
-  let at = row * layer.columns + column;
-  if (layer.causal) {
-    if (column > row) return 0;
-    at = column * layer.rows - (column * (column - 1)) / 2 + row - column;
-  }
-  return layer.numbers[place * layer.size + at] * layer.factor;
+function weightAt(map, row, column) {
+  if (!map.causal) return map.numbers[row * map.columns + column] * map.factor;
+  if (column > row) return 0;
+  return map.numbers[column * map.rows - (column * (column - 1)) / 2 + row - column] * map.factor;
 }
 
 /** What a row of a page with the strongest keys alone leaves out, in thousandths; it stands last. */
-function droppedAt(layer, place, row) {
-  const heads = layer.numbers.length / (layer.size + layer.rows);
-  return layer.numbers[heads * layer.size + place * layer.rows + row] * layer.factor;
+function droppedAt({ numbers, rows, factor }, row) {
+  return numbers[numbers.length - rows + row] * factor;
 }
 
-/** The layers and places of some heads: what a reader reads. */
-async function sourcesOf(entry, maps, heads) {
-  return Promise.all(
-    heads.map(async (head) => {
-      const { index, place } = entry.places[head];
-      return { layer: await readLayer(entry, maps, index), place, number: entry.heads[head][0] };
-    }),
-  );
+/** The maps of some heads: what a reader reads. */
+function sourcesOf(entry, maps, heads) {
+  return Promise.all(heads.map((head) => readHead(entry, maps, head)));
 }
 
 /**
@@ -135,9 +120,9 @@ function makeReader(entry, sources, { unit, sinks }) {
     plain(row, column) {
       if (!isVisible(entry, sources, rows[row], columns[column])) return NaN;
       let total = 0;
-      for (const { layer, place } of sources) {
+      for (const map of sources) {
         for (const target of rows[row].at) {
-          for (const source of columns[column].at) total += weightAt(layer, place, target, source);
+          for (const source of columns[column].at) total += weightAt(map, target, source);
         }
       }
       return total / (sources.length * rows[row].at.length);
@@ -145,8 +130,8 @@ function makeReader(entry, sources, { unit, sinks }) {
     /** The share of a row on keys that the page does not have, in thousandths. */
     dropped(row) {
       let total = 0;
-      for (const { layer, place } of sources) {
-        for (const target of rows[row].at) total += droppedAt(layer, place, target);
+      for (const map of sources) {
+        for (const target of rows[row].at) total += droppedAt(map, target);
       }
       return total / (sources.length * rows[row].at.length);
     },
@@ -156,7 +141,8 @@ function makeReader(entry, sources, { unit, sinks }) {
     },
   };
   // Whole rows are read where a number depends on the others of its row.
-  reader.column = (column) => rows.map((_, row) => (sinks === "out" ? reader.row(row)[column] : reader.plain(row, column)));
+  reader.cell = (row, column) => (sinks === "out" ? reader.row(row)[column] : reader.plain(row, column));
+  reader.column = (column) => rows.map((_, row) => reader.cell(row, column));
   if (sinks === "out" && isSilent(reader, rows, columns)) reader.row = () => columns.map(() => NaN);
   return reader;
 }
@@ -194,7 +180,7 @@ function isVisible(entry, sources, row, column) {
   const [first, last] = [column.at[0], row.at.at(-1)];
   if (entry.causal && first > last) return false;
   const gap = Math.max(first - last, row.at[0] - column.at.at(-1));
-  return sources.some(({ number }) => !(gap >= (entry.windows[number] ?? Infinity)));
+  return sources.some(({ layer }) => !(gap >= (entry.windows[layer] ?? Infinity)));
 }
 
 /** A reader of what one map has more than another. */
@@ -202,6 +188,7 @@ function differenceReader(now, before) {
   const reader = {
     signed: true,
     plain: (row, column) => now.plain(row, column) - before.plain(row, column),
+    cell: (row, column) => now.cell(row, column) - before.cell(row, column),
     row: (row) => {
       const less = before.row(row);
       return now.row(row).map((number, column) => number - less[column]);
@@ -225,7 +212,7 @@ async function readerOf(entry, model, heads, settings) {
   return makeReader(entry, await sourcesOf(entry, entry.maps[model], heads), settings);
 }
 
-/** The weight of a pair in every head, in thousandths; a layer at a time. */
+/** The weight of a pair in every head, in thousandths; a head at a time. */
 async function pairWeights(entry, model, unit, row, column) {
   const settings = { unit, sinks: "kept" };
   const found = [];

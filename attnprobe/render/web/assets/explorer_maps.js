@@ -25,8 +25,7 @@ function mapOfWindow(page) {
   const { entry, state, reader, window: shown } = page;
   const numbers = new Float64Array(shown.rows.length * shown.columns.length);
   shown.rows.forEach((row, at) => {
-    const all = reader.row(row);
-    shown.columns.forEach((column, place) => (numbers[at * shown.columns.length + place] = all[column]));
+    shown.columns.forEach((column, place) => (numbers[at * shown.columns.length + place] = reader.cell(row, column)));
   });
   const marked = page.markedCells();
   return {

@@ -126,8 +126,8 @@ function groupOf(page, head) {
   return `${layer}/${Math.floor(number / (most / page.entry.keyHeads))}`;
 }
 
-/** Draws the small picture of every head. */
-async function drawOverview(page) {
+/** Draws a button for every head; `showPictures` gives them their pictures. */
+function drawOverview(page) {
   const { entry, state } = page;
   const grid = make("div", {
     class: state.sort === "layers" ? "attn-heads" : "attn-heads attn-sorted",
@@ -139,7 +139,6 @@ async function drawOverview(page) {
   grid.style.setProperty("--count", widest);
   const values = figureValues(page, state.colour);
   const most = Math.max(...values.filter(Number.isFinite).map(Math.abs), 0.001);
-  const pictures = showPictures(page);
   page.headButtons = entry.heads.map((_, head) =>
     headButton(page, head, values[head], state.colour === "distance" ? most : Math.min(most, 1)),
   );
@@ -164,7 +163,6 @@ async function drawOverview(page) {
   requestAnimationFrame(() => {
     grid.scrollTop = Math.max(0, first.offsetTop - grid.offsetTop - grid.clientHeight / 2);
   });
-  await pictures;
 }
 
 function headNumbers(count) {
@@ -233,15 +231,23 @@ function describeFigures(figures) {
 
 /**
  * Gives the buttons their small pictures: parts of one image, since an image or a canvas for each
- * would take longer to draw than the rest of the page.
+ * would take longer to draw than the rest of the page. The promise ends when they are there.
  */
-async function showPictures(page) {
+function showPictures(page) {
+  const { data, entry, state } = page;
+  const name = [data.entries.indexOf(entry), state.model, themeName()].join();
+  if (page.pictures?.name !== name) page.pictures = { name, shown: loadPictures(page, name) };
+  return page.pictures.shown;
+}
+
+async function loadPictures(page, name) {
   const { root, maps, state } = page;
   const { columns, rows } = maps.pictures;
   const url = state.model === "change" ? await differenceUrl(page) : await pictureUrl(page);
   const picture = new Image();
   picture.src = url;
   await new Promise((done) => picture.addEventListener("load", done));
+  if (page.pictures.name !== name) return;
   page.parts.pictures ??= root.appendChild(make("style"));
   page.parts.pictures.textContent =
     `.attn-picture { background-image: url("${url}"); background-size: ${100 * columns}% ${100 * rows}%; }`;
@@ -249,8 +255,11 @@ async function showPictures(page) {
 
 async function pictureUrl({ data, maps }) {
   const { head, block } = maps.pictures;
-  const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  return `data:image/png;base64,${head}${data.palettes[theme]}${await blockText(block)}`;
+  return `data:image/png;base64,${head}${data.palettes[themeName()]}${await blockText(block)}`;
+}
+
+function themeName() {
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 
 /** The part of the image that belongs to a head. */
@@ -282,7 +291,7 @@ function strongestChanges(entry, before, now, height, width) {
   const numbers = new Float64Array(height * width);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      const change = weightAt(now.layer, now.place, row, column) - weightAt(before.layer, before.place, row, column);
+      const change = weightAt(now, row, column) - weightAt(before, row, column);
       const at = partOf(row, rows, height) * width + partOf(column, columns, width);
       if (Math.abs(change) > Math.abs(numbers[at])) numbers[at] = change;
     }

@@ -12,9 +12,9 @@ async function* rowsOfLayers(entry, maps) {
       const row = (target) => numbers.subarray((index * length + target) * length, (index * length + target + 1) * length);
       yield (target) => Float64Array.from(row(target), (number) => number / 65535);
     } else {
-      const layer = await readLayer(entry, maps, index);
-      const places = entry.places.filter((place) => place.index === index).map(({ place }) => place);
-      yield (target) => mixedRow(layer, places, target, 1000 * maps.worst[1]);
+      const heads = [...entry.heads.keys()].filter((head) => entry.heads[head][0] === entry.layers[index]);
+      const sources = await sourcesOf(entry, maps, heads);
+      yield (target) => mixedRow(sources, target, 1000 * maps.worst[1]);
     }
   }
 }
@@ -23,20 +23,21 @@ async function* rowsOfLayers(entry, maps) {
  * The mean row of some heads with the residual connection, as in attnprobe/rules/flow.py.
  * A sum that rounding alone (`error`, in thousandths) keeps from 1 is taken as 1.
  */
-function mixedRow(layer, places, target, error) {
-  const row = new Float64Array(layer.columns);
-  const last = layer.causal ? target : layer.columns - 1;
+function mixedRow(sources, target, error) {
+  const [{ columns, causal }] = sources;
+  const row = new Float64Array(columns);
+  const last = causal ? target : columns - 1;
   let [before, after] = [0, 0];
   for (let source = 0; source <= last; source++) {
     let weight = 0;
-    for (const place of places) weight += weightAt(layer, place, target, source);
+    for (const map of sources) weight += weightAt(map, target, source);
     before += weight;
     // At a causal site a weight is divided by the number of rows that see its source.
-    row[source] = layer.causal ? weight / (target - source + 1) : weight;
+    row[source] = causal ? weight / (target - source + 1) : weight;
     after += row[source];
   }
-  const all = 1000 * places.length;
-  if (Math.abs(before - all) <= error * places.length) before = all;
+  const all = 1000 * sources.length;
+  if (Math.abs(before - all) <= error * sources.length) before = all;
   const scale = after > 0 ? before / after / (before + all) : 0;
   for (let source = 0; source <= last; source++) row[source] *= scale;
   row[target] += all / (before + all);

@@ -6,6 +6,8 @@ const ARC_WIDTH = 400;
 // The weakest arc that is drawn, as a share of the strongest, and how many are drawn at most.
 const LEAST_ARC = 0.05;
 const MOST_ARCS = 900;
+// A text of more tokens and spaces is set in blocks of about as many, laid out when they come in sight.
+const BLOCK_PARTS = 500;
 
 /** Builds the paragraphs once; `tintText` then changes classes alone. */
 function drawText(page) {
@@ -18,10 +20,11 @@ function drawText(page) {
       click: (event) => chooseInText(page, side, event), keydown: (event) => moveInText(page, side, event),
       pointermove: (event) => hoverText(page, side, event), pointerleave: () => page.hover(null) });
     page.spans[side] = new Map();
-    for (const [text, token] of entry[side].parts) {
-      const span = token === null ? text : make("span", { text, "data-token": token });
-      paragraph.append(span);
-      if (token !== null) page.spans[side].set(token, span);
+    for (const parts of textBlocks(entry[side].parts)) {
+      const spans = parts.map(([text, token]) => (token === null ? text : make("span", { text, "data-token": token })));
+      parts.forEach(([, token], at) => token !== null && page.spans[side].set(token, spans[at]));
+      if (parts.length === entry[side].parts.length) paragraph.append(...spans);
+      else paragraph.append(make("span", { class: "attn-block" }, ...spans));
     }
     return entry.cross ? make("div", {}, make("h3", { text: name }), paragraph) : paragraph;
   });
@@ -29,6 +32,17 @@ function drawText(page) {
   const direction = segmented("tint", [["to", "what the word attends to"], ["by", "what attends to it"]],
     page.state.direction, (direction) => page.turn(direction));
   page.parts.text.replaceChildren(make("div", { class: "attn-controls" }, direction), ...paragraphs);
+}
+
+/** The parts of a text in blocks that end between words, or anywhere where none end soon. */
+function textBlocks(parts) {
+  const blocks = [[]];
+  for (const part of parts) {
+    const { length } = blocks.at(-1);
+    if (length > BLOCK_PARTS && (part[1] === null || length > 1.5 * BLOCK_PARTS)) blocks.push([]);
+    blocks.at(-1).push(part);
+  }
+  return blocks;
 }
 
 function unitAt(page, side, event) {
@@ -153,10 +167,9 @@ function strongestArcs(page) {
   for (const { reader, colour } of shown) {
     rows.forEach((row, left) => {
       if (from !== null && row !== from) return;
-      const numbers = reader.row(row);
       columns.forEach((column, right) => {
         if (from === null && to !== null && column !== to) return;
-        const number = numbers[column];
+        const number = reader.cell(row, column);
         if (Math.abs(number) >= least) found.push({ number, left, right, column, row, colour });
       });
     });

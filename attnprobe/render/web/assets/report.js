@@ -194,8 +194,13 @@ function foldEnvironment() {
 
 /** Draws open cases shortly before they come in sight, and all of them for the printer. */
 function drawOpenCases() {
-  const draw = (entries) => entries.forEach((entry) => entry.isIntersecting && fillCase(entry.target));
+  const draw = (entries) => entries.forEach(({ isIntersecting, target }) => isIntersecting && drawCase(target));
   const observer = new IntersectionObserver(draw, { rootMargin: "800px" });
+  const drawCase = async (details) => {
+    observer.unobserve(details);
+    await fillCase(details);
+    showMarked(details);
+  };
   const open = () => reportCases.querySelectorAll(".attn-case[open]");
   for (const details of open()) {
     prepareMaps(details);
@@ -204,6 +209,14 @@ function drawOpenCases() {
   const toggled = ({ target }) => target.matches(".attn-case[open]") && observer.observe(target);
   reportCases.addEventListener("toggle", toggled, true); // the event does not bubble
   addEventListener("beforeprint", () => open().forEach(fillCase));
+}
+
+/** Scrolls long texts to the first word that an expectation names. */
+function showMarked(details) {
+  for (const text of details.querySelectorAll(".attn-long")) {
+    const word = text.querySelector(".attn-from, .attn-to");
+    if (word) text.scrollTop = word.offsetTop - word.offsetHeight;
+  }
 }
 
 function startReport() {
