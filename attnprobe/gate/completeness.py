@@ -36,7 +36,11 @@ def completeness(results: Results, policy: Policy, commit: str | None) -> Iterat
 def _pytest(results: Results) -> Iterator[Reason]:
     """Failures of pytest other than attention checks; no verdict on the checks may hide them."""
     for found, singular, several in (
-        (results.other_failures, "test that is no attention check", "tests that are none"),
+        (
+            results.other_failures,
+            "test that is no attention check",
+            "tests that are no attention checks",
+        ),
         (results.unread, "file that could not be read", "files that could not be read"),
         (results.complaints, "reason of its own", "reasons of its own"),
     ):

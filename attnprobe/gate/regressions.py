@@ -12,11 +12,11 @@ from attnprobe.compare.changes import (
     pair_models,
 )
 from attnprobe.core.names import Key
-from attnprobe.core.wording import format_floor_percent, format_percent_change
+from attnprobe.core.wording import format_floor_percent, format_percent_change, plural
 from attnprobe.gate.check import Check, place_of
 from attnprobe.gate.demands import is_rated
 from attnprobe.gate.policy import Policy
-from attnprobe.gate.reasons import Reason, blocked, format_checks
+from attnprobe.gate.reasons import Reason, blocked
 from attnprobe.results.records import Results
 
 
@@ -70,7 +70,8 @@ def regressions(
             or (change.new is not None and is_rated(policy, change.new.suite))
         ]
         if more:
-            words = "held in the baseline and no longer hold"
+            held = "held in the baseline and no longer"
+            words = (f"attention check {held} holds", f"attention checks {held} hold")
             yield _worse("broken", broken, allowed.broken, words, places)
     gone = [
         change
@@ -78,12 +79,19 @@ def regressions(
         if change.old is not None and change.old.severity in policy.blocking
     ]
     if len(gone) > allowed.gone:
-        yield _worse("gone", gone, allowed.gone, "of the baseline were not judged", places)
+        words = (
+            "attention check of the baseline was not judged",
+            "attention checks of the baseline were not judged",
+        )
+        yield _worse("gone", gone, allowed.gone, words, places)
     new = [
         change for change in compared.of("new") if states.get(change.key, "skipped") != "skipped"
     ]
     if len(new) > allowed.new:
-        words = "are missing from the baseline; save it anew"
+        words = (
+            "attention check is missing from the baseline; save it anew",
+            "attention checks are missing from the baseline; save it anew",
+        )
         yield _worse("new", new, allowed.new, words, places)
     if allowed.weaker is not None:
         fell = [
@@ -92,7 +100,8 @@ def regressions(
             if states.get(change.key) in ("holds", "moved") and change.weaker_than(allowed.weaker)
         ]
         if fell:
-            words = f"fell by more than {format_floor_percent(allowed.weaker)} against the baseline"
+            fall = f"fell by more than {format_floor_percent(allowed.weaker)} against the baseline"
+            words = (f"attention check {fall}", f"attention checks {fall}")
             yield _worse("weaker", fell, 0, words, places)
 
 
@@ -100,7 +109,7 @@ def _worse(
     kind: str,
     changes: Sequence[Change],
     most: int,
-    words: str,
+    words: tuple[str, str],
     places: Mapping[Key, str],
 ) -> Reason:
     """The reason for too many changes of one kind, with a line for each.
@@ -109,10 +118,10 @@ def _worse(
         kind: the kind of the reason.
         changes: the changes.
         most: how many the policy allows.
-        words: the verb phrase of the reason's text.
+        words: what is said of one check, and of several.
         places: the new places of moved checks, by key.
     """
-    text = f"{format_checks(len(changes))} {words} (allowed: {most})"
+    text = f"{plural(len(changes), *words)} (allowed: {most})"
     return blocked(kind, text, (_change_line(change, places) for change in changes))
 
 
