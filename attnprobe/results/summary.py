@@ -253,7 +253,7 @@ def _annotation(item: CaseResult, folder: str, reason: str | None) -> str:
     ]
     line = worst[0].line if worst else item.line
     message = "\n".join(
-        visible(f"{entry.rule} {entry.outcome}: {entry.message}") for entry in worst
+        visible(one_line(f"{entry.rule} {entry.outcome}: {entry.message}")) for entry in worst
     )
     properties = {
         "file": str(PurePosixPath(folder) / item.file),
