@@ -161,5 +161,23 @@ def test_a_rule_is_tried_on_what_is_written(name: str) -> None:
     assert list(write_out(read, *drawn(read, **stated))) == written()[name]
 
 
+class Plain(WordPairChance):
+    """The chance of a rule of another package, which draws its pairs as it is given them."""
+
+    def needs(self, encoding: Encoding, pairs: WordPairs) -> Any:
+        raise NotImplementedError
+
+    def judge(self, rows: Sequence[Any], pairs: WordPairs) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", ["before", "over", "a blind layer, ignores"])
+def test_a_rule_of_another_package_is_tried_on_the_same(name: str) -> None:
+    read, stated = RULES[name]
+    chance, _ = drawn(read, **stated)
+    own = Plain(chance.pair)
+    assert list(write_out(read, own, own.controls(read, [chance.pair]))) == written()[name]
+
+
 def test_nothing_else_is_written() -> None:
     assert list(written()) == list(RULES)
