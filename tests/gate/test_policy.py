@@ -183,6 +183,39 @@ def test_a_policy_that_cannot_be_meant(tmp_path: Path, text: str, message: str) 
     assert message in str(caught.value)
 
 
+WRITTEN = Path(__file__).with_name("policies.txt").read_text("utf-8").split("\n=== ")[1:]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_refusal_is_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy, _, message = written.removesuffix("\n").partition("\n→\n")
+    name, _, text = policy.partition("\n")
+    with pytest.raises(PolicyError) as caught:
+        read_policy(policy_file(Path(), f"{text}\n", name))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("least = 3\nexpires = 2026-13-01", "; 2026-13-01 is no date"),
+        ("a = 2026-12-01, 2027-02-30", "; 2027-02-30 is no date"),
+        ("a = 2026-12-01, 3", ")"),
+        ("# 2027-02-30\na = 3, 4", ")"),
+    ],
+)
+def test_a_date_that_is_none_is_named(tmp_path: Path, text: str, end: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_policy(policy_file(tmp_path, text))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/policy.toml: is not TOML: Expected newline or end of ")
+    assert message.endswith(end)
+    assert message.count("is no date") == end.count("is no date")
+
+
 @pytest.mark.parametrize("missing", ["reason", "owner", "expires", "case"])
 def test_a_waiver_says_who_why_and_how_long(tmp_path: Path, missing: str) -> None:
     lines = ["case = 'x'", "reason = 'r'", "owner = 'o'", "expires = 2027-01-01"]
