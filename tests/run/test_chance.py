@@ -358,6 +358,7 @@ def test_a_rate_comes_with_its_wilson_interval_or_not_at_all() -> None:
     for few in (Chance(3, LEAST_PAIRS - 1, 49), Chance(3, 200, LEAST_DISTINCT - 1)):
         assert (few.rate, few.interval) == (None, None)
         assert f"chance not known: these texts have {few.pairs} other word pairs" in str(few)
+    assert Chance(3, LEAST_PAIRS, LEAST_DISTINCT).rate == 3 / LEAST_PAIRS
     # The interval is that of as many pairs as differ.
     chance = Chance(6, 400, 200)
     share, z, n = 3 / 200, 1.959963984540054, 200
