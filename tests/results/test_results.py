@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections import Counter
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -598,6 +599,38 @@ def test_the_environment_is_described_without_importing_it() -> None:
     }
     assert found["python"] == platform.python_version()
     assert (found["device"], found["dtype"]) == ("cpu", "float32")
+
+
+def test_versions_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("torch", "transformers", "numpy")
+    monkeypatch.setattr("attnprobe.results.environment._git_commit", lambda: "abc")
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: metadata.version(name) for name in names},
+        "device": None,
+        "dtype": None,
+        "git_commit": "abc",
+    }
+    assert environment() == found
+    found |= {"device": "cuda:0", "dtype": "float16"}
+    assert environment(device="cuda:0", dtype="float16") == found
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert environment(device="cuda:0", dtype="float16") == found | dict.fromkeys(names)
+
+
+def test_without_git_or_where_it_hangs_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)):
+
+        def broken(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(subprocess, "run", broken)
+        assert environment()["git_commit"] is None
 
 
 def test_the_commit_is_that_of_the_working_directory(
