@@ -1,18 +1,23 @@
-"""A plugin of the runs of mutmut: quick tests run first, since one that fails is enough.
+"""A plugin of the runs of mutmut, which makes them quick.
 
-mutmut hands over the tests that reach a change in no order. A model is loaded by the first test
-that needs it, in each run anew, so those come last.
+mutmut hands over the tests that reach a change in no order. One that fails is enough, so quick ones
+run first. A model is loaded by the first test that needs it, in each run anew, so those come last.
+
+Before it tries changes, mutmut runs their tests on the code as it is. Once is enough.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 MODELS = {"minilm", "smollm2", "translator", "_tiny_model"}
 STATS = Path("mutmut-stats.json")  # in the folder `mutants`, where mutmut runs the tests
+# Set for a run whose tests have passed on the code as it is.
+PASSED = "ATTNPROBE_TESTS_PASSED"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,3 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return not MODELS.isdisjoint(getattr(item, "fixturenames", ())), took.get(item.nodeid, 0)
 
     items.sort(key=cost)
+    is_unchanged = os.environ.get("MUTANT_UNDER_TEST") == ""
+    if is_unchanged and PASSED in os.environ:
+        del items[1:]
