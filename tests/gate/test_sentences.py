@@ -141,6 +141,9 @@ def demands() -> Iterator[tuple[str, Decision]]:
     yield "an absent suite", decide(run(*many(2), absent_suites=("t",)), policy(suites=["t"]))
     yield "too few of a suite", decide(run(*many(2)), policy(suite={"coreference": {"least": 3}}))
     yield "enough of a suite", decide(run(*many(2)), policy(suite={"coreference": {"least": 2}}))
+    several = {"absent": {}, "coreference": {"least": 3}, "away": {"least": 2}}
+    found = run(*many(2), absent_suites=("absent",))
+    yield "several suites", decide(found, policy(suite=several, suites=["later"]))
     three = run(*many(2), given=("minilm", "big"), bound=("coreference",))
     yield "a suite of one model", decide(three, policy(suites=["coreference"]))
     errors = [case(f"e{n}", "error", error="no such layer") for n in range(2)]
@@ -257,6 +260,7 @@ def compared() -> Iterator[tuple[str, Decision]]:
         replace(old[3], outcome="skipped", expectations=()),
         replace(old[4], outcome="xfailed", expectations=(expectation("failed"),)),
         case("new"),
+        case("hint", severity="advisory"),
     ]
     for name, allowed in {
         "nothing": {"weaker": 0.2},
@@ -301,6 +305,14 @@ def twins() -> Iterator[tuple[str, Decision]]:
     for holding in (0, 3, 6):
         found = decide(run(*suites), control, twins=[twin(suites, holding)])
         yield f"two small suites, twin holds in {holding}", found
+    others = [replace(item, model="big") for item in items]
+    both = run(*items, *others, models=(MODEL, replace(OTHER, weights_sha256="e" * 64)))
+    away = TwinRun("big", 7, unmeasured={others[0].key: "no word"})
+    yield "two models, one without a twin", decide(both, control, twins=[away, part])
+    broken = replace(fault, model="big")
+    yield "two models, one whose twin failed", decide(both, control, twins=[broken, part])
+    twice = [twin(items, 1), TwinRun("big", 8, {item.key: False for item in others})]
+    yield "two models, two twins", decide(both, control, twins=twice)
     probes = many(2, file=PROBE)
     yield "only probes", decide(run(*probes), control, twins=[])
     mixed = [*many(12), case("p", file=PROBE)]

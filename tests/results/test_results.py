@@ -259,6 +259,52 @@ def test_an_ablation_that_its_draws_contradict_is_refused(changed: dict[str, Any
         ExpectationResult.from_dict(written | {"ablation": written["ablation"] | changed})
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"chance": {"passed": 90}},
+            "chance: Value error, a chance of 90 of 100 pairs and a rate of 0.3",
+        ),
+        (
+            {"chance": {"passed": 101}},
+            "chance: Value error, a chance of 101 of 100 pairs cannot be",
+        ),
+        (
+            {"chance": {"passed": -1}},
+            "chance: Value error, a chance of -1 of 100 pairs cannot be",
+        ),
+        (
+            {"chance": {"low": None}},
+            "chance: Value error, a chance of 30 of 100 pairs and a low of None",
+        ),
+        (
+            {"ablation": {"draws": []}},
+            "ablation: Value error, an ablation has no draws of random heads",
+        ),
+        (
+            {"ablation": {"mean": 1.3}},
+            "ablation: Value error, the draws of an ablation and a mean of 1.3",
+        ),
+        (
+            {"head_sets": [{"name": "it", "heads": []}]},
+            "head_sets.0: Value error, a head set names no heads",
+        ),
+        (
+            {"head_sets": [{"name": "it", "heads": ["x"]}]},
+            "head_sets.0: Value error, 'x' is no head; write L3H1",
+        ),
+    ],
+)
+def test_a_contradiction_is_named(changed: dict[str, Any], message: str) -> None:
+    written = replace(NAMED, ablation=ABLATION).as_dict()
+    for name, value in changed.items():
+        written[name] = value if isinstance(value, list) else written[name] | value
+    with pytest.raises(ResultsError) as caught:
+        ExpectationResult.from_dict(written)
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize("heads", [["L3"], ["x"], [], [3], None])
 def test_a_head_set_without_heads_is_refused(heads: object) -> None:
     with pytest.raises(ResultsError, match=r"^head_sets\.0"):
