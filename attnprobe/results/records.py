@@ -92,7 +92,7 @@ def _read_chance(data: Any, check: Callable[[Any], Chance]) -> Chance:
     counts = f"a chance of {chance.passed} of {chance.pairs} pairs"
     if not 0 <= chance.passed <= chance.pairs:
         raise ValueError(f"{counts} cannot be")
-    for name, value in _shares(chance).items() if isinstance(data, dict) else ():
+    for name, value in _shares(chance).items():
         stored = data.get(name)
         known = isinstance(stored, int | float)
         if known != (value is not None) or not (
@@ -117,7 +117,7 @@ def _read_ablation(data: Any, check: Callable[[Any], AblationControl]) -> Ablati
     control = check(data)
     if not control.draws:
         raise ValueError("an ablation has no draws of random heads")
-    for name, value in _figures(control).items() if isinstance(data, dict) else ():
+    for name, value in _figures(control).items():
         stored = data.get(name)
         if not isinstance(stored, int | float) or not math.isclose(value, stored, abs_tol=1e-9):
             raise ValueError(f"the draws of an ablation and a {name} of {stored}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Pytest:
 
 
 @pytest.fixture
-def pytest_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pytest]:
+def pytest_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pytest:
     made = Pytest()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

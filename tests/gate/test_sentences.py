@@ -141,6 +141,8 @@ def demands() -> Iterator[tuple[str, Decision]]:
     yield "an absent suite", decide(run(*many(2), absent_suites=("t",)), policy(suites=["t"]))
     yield "too few of a suite", decide(run(*many(2)), policy(suite={"coreference": {"least": 3}}))
     yield "enough of a suite", decide(run(*many(2)), policy(suite={"coreference": {"least": 2}}))
+    idle = run(*many(2), case("s", "skipped", suite="idle"))
+    yield "a suite that was skipped", decide(idle, policy(suites=["idle"]))
     several = {"absent": {}, "coreference": {"least": 3}, "away": {"least": 2}}
     found = run(*many(2), absent_suites=("absent",))
     yield "several suites", decide(found, policy(suite=several, suites=["later"]))
