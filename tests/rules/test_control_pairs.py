@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Sample, Tokens
@@ -158,7 +159,11 @@ def written() -> dict[str, list[str]]:
 def test_a_rule_is_tried_on_what_is_written(name: str) -> None:
     """The pairs are those of earlier versions as well: only the model changes a chance rate."""
     read, stated = RULES[name]
-    assert list(write_out(read, *drawn(read, **stated))) == written()[name]
+    chance, found = drawn(read, **stated)
+    assert list(write_out(read, chance, found)) == written()[name]
+    # Indices, also where there are none.
+    assert {found.query.dtype, found.key.dtype} == {np.dtype(np.int64)}
+    assert found.contrast is None or found.contrast.dtype == np.int64
 
 
 class Plain(WordPairChance):
