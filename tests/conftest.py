@@ -50,6 +50,17 @@ def translator() -> Model:
 
 
 @pytest.fixture(scope="session")
+def moods(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A classifier that was fine-tuned from the demo model, loaded from its folder."""
+    from attnprobe.models import load
+    from tests.support.moods import fine_tune
+
+    folder = tmp_path_factory.mktemp("moods")
+    fine_tune(folder)
+    return load(str(folder))
+
+
+@pytest.fixture(scope="session")
 def _tiny_model() -> Model:
     # pytester forgets what was imported during an inner run: all of it must be there before.
     for module in (

@@ -159,8 +159,44 @@ class Similarity:
     ablation: Ablation | None = None
 
 
+@dataclass(frozen=True)
+class ClassScore:
+    """The log probability that the model's own classifier gives to a class, in nats.
+
+    A network with a single output has one class, whose readout is that output.
+
+    Attributes:
+        label: the class, by its name in the model's configuration (`id2label`).
+        at: the word that is classified, by its first token; None for a class of the whole text.
+        instead: another class. The readout is then the difference of the two log probabilities.
+        ablation: None for the intact model.
+    """
+
+    sample: Sample
+    label: str
+    at: Span | None = None
+    instead: str | None = None
+    ablation: Ablation | None = None
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """The log probability of an answer, in nats: of its first token as start, its last as end.
+
+    Both are over all tokens (Devlin et al. 2019, "BERT", section 4.2).
+
+    Attributes:
+        span: the answer, in the text or in its pair.
+        ablation: None for the intact model.
+    """
+
+    sample: Sample
+    span: Span
+    ablation: Ablation | None = None
+
+
 # A request for one number from the output of a model, intact or with heads ablated.
-Readout = Prediction | Similarity
+Readout = Prediction | Similarity | ClassScore | AnswerScore
 
 
 @dataclass(frozen=True, eq=False)

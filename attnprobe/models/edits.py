@@ -70,6 +70,26 @@ def head_sums(
     return found
 
 
+def outputs_of(
+    head: PreTrainedModel,
+    body: PreTrainedModel,
+    where: Layout,
+    inputs: Mapping[str, Tensor],
+    edits: Mapping[tuple[SiteName, int], Edit],
+    **flags: Any,
+) -> Any:
+    """What a network returns whose heads' outputs are edited.
+
+    Args:
+        head: the network with the part on top that makes its outputs.
+        body: the part of it, or all of it, that `where` is the layout of.
+        flags: further arguments of its forward.
+    """
+    by_call = {where.calls[key]: edit for key, edit in edits.items()}
+    _, outputs = watch_forward(body, inputs, rows={}, edits=by_call, head=head, **flags)
+    return outputs
+
+
 def predict(
     head: PreTrainedModel,
     body: PreTrainedModel,
@@ -91,9 +111,8 @@ def predict(
     """
     keep = torch.tensor(positions, device=inputs["input_ids"].device)
     limited = "logits_to_keep" in accepted_inputs(head)
-    by_call = {where.calls[key]: edit for key, edit in edits.items()}
     flags: dict[str, Any] = {"logits_to_keep": keep} if limited else {}
-    _, outputs = watch_forward(body, inputs, rows={}, edits=by_call, head=head, **flags)
+    outputs = outputs_of(head, body, where, inputs, edits, **flags)
     logits = getattr(outputs, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 3:
         raise ModelError(f"{type(head).__name__} returns no logits of words")
@@ -111,9 +130,8 @@ def final_states(
     Raises:
         ModelError: the network returns no hidden states.
     """
-    by_call = {where.calls[key]: edit for key, edit in edits.items()}
     base: Any = network.base_model
-    _, outputs = watch_forward(network, inputs, rows={}, edits=by_call, head=base)
+    outputs = outputs_of(base, network, where, inputs, edits)
     states = getattr(outputs, "last_hidden_state", None)
     if not isinstance(states, Tensor) or states.dim() != 3:
         raise ModelError(f"{type(base).__name__} returns no hidden states of its tokens")

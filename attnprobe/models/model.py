@@ -21,6 +21,7 @@ from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Sample, Tokens
 from attnprobe.models.ablation import Ablator
 from attnprobe.models.capture import capture, survey
+from attnprobe.models.classifier import Classified, Classifier, classified, with_classifier
 from attnprobe.models.embedding import Embedder
 from attnprobe.models.forward import (
     Padding,
@@ -61,6 +62,8 @@ from attnprobe.rules.overview import describe_site
 MOST_ENCODINGS = 4096
 # The package under which transformers imports code that comes with weights.
 REMOTE_MODULES = "transformers_modules"
+# Computes readouts of one kind: `answer(readouts, batch_tokens=...)`.
+_Answer = Callable[..., list[float]]
 PROBE = Sample("The keys near the cabinet are old.", "The keys that are near the cabinet are old.")
 
 
@@ -124,6 +127,7 @@ class Model:
         self.batch_tokens = options.batch_tokens
         self.forwards = 0
         self._load_head = load_head
+        self._classifiers: dict[Classified, Classifier] = {}
         self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
         check_takes_text(network, name)
         prepare_tokenizer(tokenizer)
@@ -482,33 +486,42 @@ class Model:
     ) -> list[float]:
         """The model's own output, a number for each readout, in their order.
 
-        A prediction gives the log probability of a word in nats, a similarity gives a difference of
-        cosines. The language-model head is loaded for the first prediction.
+        A prediction gives the log probability of a word in nats, a class or an answer that of its
+        classifier, a similarity a difference of cosines. What stands on top of the network is
+        loaded for the first readout that needs it.
 
         Raises:
             ModelError: the model makes no such output, or lacks the heads to ablate.
             SelectorError: a word or text that the model cannot predict or embed.
             MeasureError: a probability or an embedding that is no number.
         """
-        words = [readout for readout in readouts if isinstance(readout, Prediction)]
-        texts = [readout for readout in readouts if isinstance(readout, Similarity)]
-        size = batch_tokens or self.batch_tokens
+        alike: dict[_Answer, list[Readout]] = {}
+        for readout in readouts:
+            alike.setdefault(self._answer_of(readout), []).append(readout)
         found: dict[Readout, float] = {}
-        if words:
-            predict = self._predictor.answer
-            samples = [readout.sample for readout in words]
+        for answer, asked in alike.items():
             values = retry_smaller(
-                lambda tokens: predict(words, batch_tokens=tokens), size, samples
+                functools.partial(_answer_within, answer, asked),
+                batch_tokens or self.batch_tokens,
+                [readout.sample for readout in asked],
             )
-            found.update(zip(words, values, strict=True))
-        if texts:
-            compare = self._embedder.answer
-            samples = [readout.sample for readout in texts]
-            values = retry_smaller(
-                lambda tokens: compare(texts, batch_tokens=tokens), size, samples
-            )
-            found.update(zip(texts, values, strict=True))
+            found.update(zip(asked, values, strict=True))
         return [found[readout] for readout in readouts]
+
+    def _answer_of(self, readout: Readout) -> _Answer:
+        """What computes readouts of this kind."""
+        match readout:
+            case Prediction():
+                return self._predictor.answer
+            case Similarity():
+                return self._embedder.answer
+        return self._classifier(classified(readout)).answer
+
+    def _classifier(self, what: Classified) -> Classifier:
+        if what not in self._classifiers:
+            head, body = with_classifier(self.network, self._load_head, what, name=self.name)
+            self._classifiers[what] = Classifier(head, self._ablator(body), name=self.name)
+        return self._classifiers[what]
 
     @functools.cached_property
     def _with_head(self) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -583,6 +596,10 @@ class Model:
             )
             for need in needs
         ]
+
+
+def _answer_within(answer: _Answer, asked: Sequence[Readout], batch_tokens: int) -> list[float]:
+    return answer(asked, batch_tokens=batch_tokens)
 
 
 def _take(positions: tuple[int, ...], weights: Floats, rows: tuple[int, ...]) -> Floats:

@@ -81,11 +81,19 @@ def with_head(
         head = load(kind)
     except ModelError as error:
         raise ModelError(f"{name} cannot predict words: {error}; {advice}") from error
-    part = getattr(head, head.base_model_prefix, None)
+    return head, put_on(head, network)
+
+
+def put_on(head: PreTrainedModel, network: PreTrainedModel) -> PreTrainedModel:
+    """Puts what is on top of `head` on a network; returns the network, or `head` if it is another.
+
+    So the weights of the network are in memory once.
+    """
+    part: object = getattr(head, head.base_model_prefix, None)
     if type(part) is not type(network):
-        return head, head
+        return head
     setattr(head, head.base_model_prefix, network)
-    return head, network
+    return network
 
 
 class Predictor:

@@ -27,7 +27,17 @@ from pydantic import (
 
 from attnprobe.core.charts import WHOLE_PICTURE, Picture
 from attnprobe.core.errors import MeasureError, SelectorError
-from attnprobe.core.needs import Ablation, Need, Pool, Prediction, Readout, Rows, Similarity
+from attnprobe.core.needs import (
+    Ablation,
+    AnswerScore,
+    ClassScore,
+    Need,
+    Pool,
+    Prediction,
+    Readout,
+    Rows,
+    Similarity,
+)
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.units import MeasureUnit
@@ -101,6 +111,16 @@ class ReadoutArguments(BaseModel):
         None, description="A text whose embedding should be near to that of the case's text."
     )
     negative: Text | None = Field(None, description="A text whose embedding should be less near.")
+    class_: Text | None = Field(
+        None, alias="class", description="The class that the model's own classifier gives."
+    )
+    instead: Text | None = Field(None, description="The class that would be wrong in its place.")
+    at: SelectorField | None = Field(
+        None, description="The word that has the class; without it the whole text has it."
+    )
+    answer: SelectorField | None = Field(
+        None, description="The words of the text that answer the question."
+    )
     pool: Pool = Field(
         "mean", description="What an embedding is made of: all tokens, the first or the last one."
     )
@@ -111,16 +131,33 @@ class ReadoutArguments(BaseModel):
 
     @model_validator(mode="after")
     def _names_one_readout(self) -> Self:
-        if self.positive is None:
-            if self.negative is not None or self.pool != "mean":
-                raise ValueError("negative: and pool: need positive:, a text to compare with")
-        elif self.good is not None or self.bad is not None:
-            raise ValueError(
-                "give words, good: and bad:, or texts, positive: and negative:, not both"
+        words = self.good is not None or self.bad is not None
+        given = [
+            name
+            for name, is_given in (
+                ("words, good: and bad:", words),
+                ("texts, positive: and negative:", self.positive is not None),
+                ("a class:", self.class_ is not None),
+                ("an answer:", self.answer is not None),
             )
-        elif self.negative == self.positive:
+            if is_given
+        ]
+        if len(given) > 1:
+            raise ValueError(f"give {given[0]}, or {given[1]}, not both")
+        if self.positive is None and (self.negative is not None or self.pool != "mean"):
+            raise ValueError("negative: and pool: need positive:, a text to compare with")
+        if self.positive is not None and self.negative == self.positive:
             raise ValueError("positive: and negative: are the same text")
+        if self.class_ is None and (self.instead is not None or self.at is not None):
+            raise ValueError("instead: and at: need class:, the class that the model gives")
+        if self.class_ is not None and self.instead == self.class_:
+            raise ValueError("class: and instead: are the same class")
         return self
+
+    @property
+    def reads_word(self) -> bool:
+        """Whether the readout is of a word, or of the whole target."""
+        return self.positive is None and self.class_ is None and self.answer is None
 
     @property
     def readout(self) -> str:
@@ -138,9 +175,11 @@ class Effect(ReadoutArguments, Rule):
     """Without these heads, the model finds a word less likely, or a text less alike, or hardly so.
 
     The readout is the log probability of `good` where it stands, or its difference to that of
-    `bad` in its place; for words of one token the latter is a difference of logits. Bounds and
-    slack are in nats. Where the model makes embeddings, the readout is the cosine of the text's to
-    that of `positive`, less the cosine to that of `negative`.
+    `bad` in its place; for words of one token the latter is a difference of logits. Of a classifier
+    it is the log probability of `class`, of the text or of the word `at`, or its difference to that
+    of `instead`; of a model that answers questions, that of `answer`. Bounds and slack are in nats.
+    Where the model makes embeddings, the readout is the cosine of the text's to that of `positive`,
+    less the cosine to that of `negative`.
     """
 
     bounds = frozenset({"min", "max", "top"})
@@ -190,8 +229,10 @@ class Effect(ReadoutArguments, Rule):
         return None if self.positive is None else 2 if self.negative is None else 4
 
     def places(self) -> Iterator[Place]:
-        if self.good is not None:
-            yield Place("good", self.good, "query")
+        for field in ("good", "at", "answer"):
+            selector = getattr(self, field)
+            if selector is not None:
+                yield Place(field, selector, "query")
 
     def _in_target(self, sample: Sample, end: End) -> bool:
         return sample.target is not None
@@ -200,6 +241,11 @@ class Effect(ReadoutArguments, Rule):
         if self.positive is not None:
             less = f" over {self.negative!r}" if self.negative else ""
             return f"on likeness to {self.positive!r}{less}"
+        if self.class_ is not None:
+            at = f" of {self.at}" if self.at else ""
+            return f"on class {self.class_}{at}{f' over {self.instead}' if self.instead else ''}"
+        if self.answer is not None:
+            return f"on the answer {self.answer}"
         word = "the whole target" if self.good is None else str(self.good)
         return f"on {word}{f' over {self.bad}' if self.bad else ''}"
 
@@ -273,30 +319,41 @@ class Effect(ReadoutArguments, Rule):
         )
 
     def _readout(self, sample: Sample, ablation: Ablation | None) -> Readout:
-        if self.positive is None:
-            return Prediction(sample, self._span(sample), self.bad, ablation)
-        return Similarity(sample, self.positive, self.negative, self.pool, ablation)
+        if self.positive is not None:
+            return Similarity(sample, self.positive, self.negative, self.pool, ablation)
+        if self.class_ is not None:
+            at = self._span(sample, "at", self.at)
+            return ClassScore(sample, self.class_, at, self.instead, ablation)
+        if self.answer is not None:
+            span = self._span(sample, "answer", self.answer)
+            assert span is not None
+            return AnswerScore(sample, span, ablation)
+        if self.good is None and sample.target is None:
+            raise SelectorError(
+                "effect needs what the model makes of the text: a word that it predicts, write "
+                "good:, a class that it gives, write class:, an answer, write answer:, or a text "
+                "that is alike, for models that make embeddings, write positive:"
+            )
+        return Prediction(sample, self._span(sample, "good", self.good), self.bad, ablation)
 
-    def _span(self, sample: Sample) -> Span | None:
-        if self.good is None:
-            if sample.target is None:
-                raise SelectorError(
-                    "effect needs the word that the model predicts, write good:, or a text that is "
-                    "alike, for models that make embeddings, write positive:"
-                )
+    def _span(self, sample: Sample, field: str, selector: Selector | None) -> Span | None:
+        if selector is None:
             return None
-        spans = self.locate(self.good, sample, "query")
+        spans = self.locate(selector, sample, "query")
         if len(spans) != 1:
-            raise SelectorError(f"good: {self.good} is not one word of the text")
+            raise SelectorError(f"{field}: {selector} is not one word of the text")
         return spans[0]
 
     def _rows(self, encoding: Encoding, site: Site) -> tuple[int, ...]:
         """The rows to show: those that predict the word, where this site has them."""
         tokens = encoding.queries(site.name)
         everything = tuple(range(len(tokens)))
-        if self.good is None or tokens.text != self.text_of(encoding.sample, "query"):
+        named = self.good or self.at or self.answer
+        if named is None or tokens.text != self.text_of(encoding.sample, "query"):
             return everything
-        found = positions(self.good, tokens)
+        found = positions(named, tokens)
+        if named is not self.good:
+            return found
         if not site.causal and site.name == "encoder":
             return found
         return (max(found[0] - 1, 0),)
@@ -333,7 +390,8 @@ class Confirm(ReadoutArguments):
     """How ablation confirms a rule on attention.
 
     By default the readout is the word that the row predicts, or the word that attends; with
-    `positive`, how much nearer the text's embedding is to that text than to `negative`. It must
+    `positive`, how much nearer the text's embedding is to that text than to `negative`; with
+    `class` or `answer`, how likely the model's own classifier makes it. It must
     fall, and by more than for 95 % of the draws of random heads; where the layers have fewer than
     20 other sets, by more than for all of them. The verdict states p, the share of all sets, the
     ablated one included, that do as much: at least 1 of 12 where a layer has 12 heads.
@@ -350,8 +408,11 @@ class Confirm(ReadoutArguments):
 
     def rule(self, heads: Heads, site: SiteName | None, from_: Selector) -> Effect:
         """The effect rule on these heads."""
-        arguments = {name: getattr(self, name) for name in ReadoutArguments.model_fields}
-        if self.good is None and self.positive is None:
+        arguments = {
+            field.alias or name: getattr(self, name)
+            for name, field in ReadoutArguments.model_fields.items()
+        }
+        if self.good is None and self.reads_word:
             arguments["good"] = _word_itself(from_)
         top = self._rank(self.draws)
         return Effect(heads=heads, site=site, draws=self.draws, top=top, **arguments)
@@ -371,7 +432,7 @@ class Confirm(ReadoutArguments):
             statement = f"attends and matters (p = {format_p(chance)} among random heads)"
         else:
             statement = "attends, but ablation changes nothing that random heads would not"
-            if not predicts and self.positive is None:
+            if not predicts and self.reads_word:
                 statement += " (this row does not predict the word; see {predicts: ...})"
         verdict = replace(verdict, control=control, confirmed=statement)
         if not self.required or matters or verdict.outcome == "failed":
@@ -421,6 +482,10 @@ _CONFIRM_SCHEMA: dict[str, Any] = {
                         "bad": {"type": "string", "minLength": 1},
                         "positive": {"type": "string", "minLength": 1},
                         "negative": {"type": "string", "minLength": 1},
+                        "class": {"type": "string", "minLength": 1},
+                        "instead": {"type": "string", "minLength": 1},
+                        "at": {"definition": "selector"},
+                        "answer": {"definition": "selector"},
                         "pool": {"enum": ["mean", "cls", "lasttoken"]},
                         "how": {"enum": ["zero", "mean"]},
                         "draws": {"type": "integer", "minimum": 20, "maximum": 1000},

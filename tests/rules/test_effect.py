@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from attnprobe.cases import Case, parse, schema, yamltext
 from attnprobe.core.errors import CaseErrors, MeasureError, SelectorError
-from attnprobe.core.needs import Ablation, Need, Prediction
+from attnprobe.core.needs import Ablation, AnswerScore, ClassScore, Need, Prediction
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.verdicts import Verdict
@@ -82,6 +82,46 @@ def test_it_asks_for_the_intact_model_the_heads_and_random_heads() -> None:
         (Head(1, 1),),
         (Head(1, 3),),
     }
+
+
+def classifying(**arguments: Any) -> Rule:
+    return parse_rule("effect", {"heads": "L1H2", "min": 1, **arguments})
+
+
+def test_it_asks_a_classifier_for_a_class_or_an_answer() -> None:
+    span = Span(TEXT.index("are"), TEXT.index("are") + 3)
+    of_text = classifying(**{"class": "old", "instead": "new"})
+    need, intact, ablated, *_ = of_text.needs(read())
+    assert isinstance(need, Need)
+    assert need.rows == tuple(range(len(read().source)))  # no word decides
+    assert intact == ClassScore(Sample(TEXT), "old", None, "new")
+    assert ablated == ClassScore(
+        Sample(TEXT), "old", None, "new", Ablation("decoder", (Head(1, 2),))
+    )
+    assert of_text.relation() == "on class old over new"
+    of_word = classifying(**{"class": "VERB", "at": "are"})
+    _, intact, *_ = of_word.needs(read())
+    assert intact == ClassScore(Sample(TEXT), "VERB", span)
+    assert of_word.relation() == "on class VERB of are"
+    _, intact, *_ = classifying(answer="are").needs(read())
+    assert intact == AnswerScore(Sample(TEXT), span)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"class": "old", "good": "are"}, "give words, good: and bad:, or a class:, not both"),
+        ({"class": "old", "answer": "are"}, "give a class:, or an answer:, not both"),
+        ({"class": "old", "positive": "x"}, "positive: and negative:, or a class:, not both"),
+        ({"instead": "old"}, "instead: and at: need class:"),
+        ({"good": "are", "at": "are"}, "instead: and at: need class:"),
+        ({"class": "old", "instead": "old"}, "class: and instead: are the same class"),
+        ({"class": "old", "pool": "cls"}, "negative: and pool: need positive:"),
+    ],
+)
+def test_one_readout_is_named(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        classifying(**arguments)
 
 
 def test_mean_is_asked_for_by_name() -> None:
@@ -352,4 +392,6 @@ def test_what_cannot_confirm_is_refused(arguments: dict[str, Any], message: str)
 
 def test_the_editor_knows_how_to_confirm() -> None:
     effect = schema()["definitions"]["attends"]["properties"]["confirm"]["anyOf"][1]
-    assert set(effect["properties"]["effect"]["properties"]) == set(Confirm.model_fields)
+    assert set(effect["properties"]["effect"]["properties"]) == {
+        field.alias or name for name, field in Confirm.model_fields.items()
+    }
