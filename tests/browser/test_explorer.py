@@ -22,10 +22,12 @@ from attnprobe.core.texts import Sample
 from attnprobe.models import Model
 from attnprobe.render.palette import steps_of
 from attnprobe.render.web.compare_page import compare_page
-from attnprobe.render.web.explorer import explorer
+from attnprobe.render.web.explorer import explorer, explorer_page
 from attnprobe.run.runner import Runner
+from tests.architectures.tiny import tiny_tokenizer
 from tests.support.eager import eager_weights
 from tests.support.pages import OpenPage, look_faults
+from tests.support.tiny_lm import headed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -263,6 +265,19 @@ def test_the_flow_in_numbers_is_the_rollout(
     assert page.locator("[data-part=flow] svg path").count() > 20
 
 
+def reached(page: Any, count: int) -> Floats:
+    """What reaches the chosen word from each word, as the page shows it."""
+    see(page, "flow")
+    page.locator("[data-part=flow] summary").click()
+    found = page.locator(".attn-reached li").evaluate_all(
+        "all => all.map(({dataset, textContent}) => [dataset.unit, textContent.split(' ').at(-1)])"
+    )
+    shares = np.full(count, np.nan, np.float32)
+    for unit, share in found:
+        shares[int(unit)] = float(share)
+    return shares
+
+
 @pytest.mark.parametrize(
     ("kind", "bits", "error"),
     [("encoder", 16, 0.006), ("decoder", 16, 0.006), ("encoder", 8, 0.04)],
@@ -284,19 +299,50 @@ def test_the_flow_of_a_long_text_is_computed_from_its_maps(
     assert len(attention.tokens) > 128
     attention.page(tmp_path / "flow.html")
     page = explore(tmp_path / "flow.html", "from=90")
-    see(page, "flow")
-    page.locator("[data-part=flow] summary").click()
     rolled = attention.rollout(unit="words")[-1][90]
-    found = page.locator(".attn-reached li").evaluate_all(
-        "all => all.map(({dataset, textContent}) => [dataset.unit, textContent.split(' ').at(-1)])"
-    )
-    shares = np.zeros(len(rolled))
-    for unit, share in found:
-        shares[int(unit)] = float(share)
+    shares = reached(page, len(rolled))
     # The maps are rounded.
     assert np.abs(shares - rolled).max() <= error
     assert "rounded weights" in page.locator("[data-part=flow]").inner_text()
     assert page.locator("[data-part=flow] svg path").count() > 20
+
+
+def rolled_out(layers: list[Floats], start: list[int]) -> Floats:
+    """What reaches the mean of some tokens of a decoder from each token of the input."""
+    share = np.zeros(layers[0].shape[-1])
+    share[start] = 1 / len(start)
+    for weights in reversed(layers):
+        mean = weights.mean(axis=0, dtype=np.float64)
+        for target, row in enumerate(mean):
+            row[: target + 1] /= np.arange(target + 1, 0, -1)
+            mean[target] = row / row.sum()
+        share = (share @ mean + share) / 2
+    return share
+
+
+def test_the_flow_of_a_text_beyond_1024_tokens_is_that_of_exact_weights(
+    explore: Any, tmp_path: Path
+) -> None:
+    """Its maps have 8 bits, in which most weights of a diffuse row vanish."""
+    tokenizer = tiny_tokenizer(start=True)
+    tokenizer.model_max_length = 1200
+    network = headed("llama", max_position_embeddings=1200)
+    model = Model.of(network, tokenizer, name="llama")
+    text = "the old dog sees a small cat " * 36
+    maps = model.attention(text).maps()
+    (site,) = maps.sites
+    assert len(site.rows.tokens) > 1024
+    layers = list(eager_weights(model, Sample(text), "decoder").values())
+    exact = rolled_out(layers, list(site.rows.words[90].positions))
+    expected = np.array([exact[list(unit.positions)].sum() for unit in site.rows.words])
+    (tmp_path / "flow.html").write_text(explorer_page(maps), encoding="utf-8")
+
+    page = explore(tmp_path / "flow.html", "from=90")
+    assert "255ths" in page.locator(".attn-rounding").inner_text()
+    shares = reached(page, len(expected))
+    assert np.sort(expected)[-3] > 0.08
+    assert np.abs(shares - expected).max() <= 0.006
+    assert "what a row lost by rounding" in page.locator("[data-part=flow]").inner_text()
 
 
 @pytest.mark.parametrize("fragment", ["L3H1,from=5,to=2", "L3H1,L4H4,from=5,to=3"])

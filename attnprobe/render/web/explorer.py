@@ -158,6 +158,7 @@ class _Packer:
         thumbnails: list[Floats] = []
         blocks: list[str] = []
         shares: list[Floats] = []
+        sums: list[Floats] = []
         worst: tuple[float, float] = (0.0, 0.0)
         bits = 8 if len(site.rows.tokens) * len(site.columns.tokens) > MOST_EXACT else 16
         for layer in site.layers:
@@ -171,6 +172,7 @@ class _Packer:
                 packed = pack_map(map_, causal=site.causal, bits=bits, dropped=lost)
                 blocks.append(self._block(packed.text))
                 worst = (max(worst[0], packed.worst), max(worst[1], packed.worst_sum))
+            sums.append(layer.weights.sum(axis=(0, 2)) / len(layer.heads))
             thumbnails += [_thumbnail(map_, site.columns.sinks) for map_ in layer.weights]
             figures += layer.figures
             heads += [(layer.layer, head) for head in layer.heads]
@@ -183,6 +185,8 @@ class _Packer:
             "pictures": self._pictures(thumbnails, max(head for _, head in heads) + 1),
             "figures": [_plain(figure) for figure in figures],
             "flow": None if site.edges is None else self._block(pack_fixed(site.edges)),
+            # The mean sum of each row over the heads of a layer, [layers, target].
+            "rowSums": self._block(pack_fixed(np.minimum(sums, 1))),
             "noFlow": site.no_flow or (_NEEDS_ALL if self.top_keys and site.edges is None else ""),
         }
 

@@ -27,7 +27,7 @@ async function drawFlow(page) {
     make("p", { class: "attn-muted", text:
       "From the output at the top to the input. Widths leave out what stays at its word by the residual connection" +
         `${state.sinks === "kept" ? "" : " and what comes from sinks (grey)"}; each layer has its own scale.` +
-        `${maps.flow === null ? ` Computed from the rounded weights of this page, whose rows sum to 1 within ${maps.worst[1]}.` : ""}` }),
+        `${maps.flow === null ? " Computed from the rounded weights of this page; what a row lost by rounding is spread evenly over it." : ""}` }),
     reachedTable(rolled, units, start),
   );
 }

@@ -6,6 +6,7 @@
 async function* rowsOfLayers(entry, maps) {
   const length = entry.rows.pieces.length;
   const numbers = maps.flow === null ? null : joinBytes(await readBlock(maps.flow));
+  const sums = numbers ? null : joinBytes(await readBlock(maps.rowSums));
   const count = numbers ? numbers.length / length ** 2 : entry.layers.length;
   for (let index = count - 1; index >= 0; index--) {
     if (numbers) {
@@ -14,34 +15,49 @@ async function* rowsOfLayers(entry, maps) {
     } else {
       const heads = [...entry.heads.keys()].filter((head) => entry.heads[head][0] === entry.layers[index]);
       const sources = await sourcesOf(entry, maps, heads);
-      yield (target) => mixedRow(sources, target, 1000 * maps.worst[1]);
+      const window = entry.windows[entry.layers[index]] ?? Infinity;
+      yield (target) => mixedRow(sources, target, { sum: sums[index * length + target] / 65535, window });
     }
   }
 }
 
 /**
  * The mean row of some heads with the residual connection, as in attnprobe/rules/flow.py.
- * A sum that rounding alone (`error`, in thousandths) keeps from 1 is taken as 1.
+ * `sum` is that of the row before its weights were rounded, from 0 to 1.
  */
-function mixedRow(sources, target, error) {
+function mixedRow(sources, target, { sum, window }) {
   const [{ columns, causal }] = sources;
-  const row = new Float64Array(columns);
-  const last = causal ? target : columns - 1;
-  let [before, after] = [0, 0];
-  for (let source = 0; source <= last; source++) {
-    let weight = 0;
-    for (const map of sources) weight += weightAt(map, target, source);
-    before += weight;
-    // At a causal site a weight is divided by the number of rows that see its source.
-    row[source] = causal ? weight / (target - source + 1) : weight;
-    after += row[source];
-  }
-  const all = 1000 * sources.length;
-  if (Math.abs(before - all) <= error * sources.length) before = all;
-  const scale = after > 0 ? before / after / (before + all) : 0;
-  for (let source = 0; source <= last; source++) row[source] *= scale;
-  row[target] += all / (before + all);
+  const row = meanRow(sources, target);
+  fitSum(row, sum, { first: Math.max(0, target - window + 1), last: Math.min(causal ? target : target + window - 1, columns - 1) });
+  // At a causal site a weight is divided by the number of rows that see its source.
+  if (causal) row.forEach((weight, source) => (row[source] = source <= target ? weight / (target - source + 1) : 0));
+  const after = sumUp(row);
+  const scale = after > 0 ? sum / after / (sum + 1) : 0;
+  row.forEach((weight, source) => (row[source] = weight * scale));
+  row[target] += 1 / (sum + 1);
   return row;
+}
+
+function meanRow(sources, target) {
+  return Float64Array.from({ length: sources[0].columns }, (_, source) => {
+    let total = 0;
+    for (const map of sources) total += weightAt(map, target, source);
+    return total / (1000 * sources.length);
+  });
+}
+
+/**
+ * Gives a row the sum that it had. What rounding took is spread evenly over the visible keys, since
+ * it is the least weights that vanish; what rounding added is taken in proportion.
+ */
+function fitSum(row, sum, { first, last }) {
+  const found = sumUp(row);
+  if (found > sum) row.forEach((weight, source) => (row[source] = (weight * sum) / found));
+  else for (let source = first; source <= last; source++) row[source] += (sum - found) / (last - first + 1);
+}
+
+function sumUp(row) {
+  return row.reduce((total, weight) => total + weight, 0);
 }
 
 /**
