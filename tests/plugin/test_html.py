@@ -206,7 +206,7 @@ def test_a_suite_with_doubtful_passes_does_not_look_green() -> None:
     assert [(part.badge, part.text) for part in line.segments] == [
         ("vacuous", "1 vacuous"),
         ("passed", "3 passed"),
-        ("unjudged", "2 known gap"),
+        ("unjudged", "2 known gaps"),
     ]
     assert sum(part.width for part in line.segments) == pytest.approx(100)
     assert SuiteLine("s", "m", {"passed": 3, "borderline": 1}, "", "", "").badge[0] == "borderline"

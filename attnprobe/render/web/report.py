@@ -117,7 +117,8 @@ class SuiteLine:
             count = self.counts.get(state, 0)
             if count:
                 width = 100 * count / total
-                found.append(Segment(badge, start, width, f"{count} {name}"))
+                plural = "s" if state == "gap" and count > 1 else ""
+                found.append(Segment(badge, start, width, f"{count} {name}{plural}"))
                 start += width
         return found
 
