@@ -148,14 +148,15 @@ class Similarity:
 
     Attributes:
         negative: None for the cosine to `positive` alone.
-        pool: the mean over the tokens, or the state of the first or the last token.
+        pool: the mean over the tokens, or the state of the first or the last token; None for the
+            model's own, or the mean where it names none.
         ablation: the heads to ablate in all texts; None for the intact model.
     """
 
     sample: Sample
     positive: str
     negative: str | None = None
-    pool: Pool = "mean"
+    pool: Pool | None = None
     ablation: Ablation | None = None
 
 

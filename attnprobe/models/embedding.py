@@ -14,16 +14,20 @@ from attnprobe.core.texts import Sample
 from attnprobe.models.ablation import Ablator, Pass, alike
 from attnprobe.models.edits import final_states
 from attnprobe.models.plan import pack
+from attnprobe.models.pooling import POOLS
 
 
 class Embedder:
     """Computes similarities.
 
+    Args:
+        pool: how the model makes its embeddings, as `pool_of_folder` says.
+
     Raises:
         ModelError: the model is an encoder-decoder, which embeds no text as one vector.
     """
 
-    def __init__(self, ablator: Ablator, *, name: str) -> None:
+    def __init__(self, ablator: Ablator, *, pool: str | None, name: str) -> None:
         if ablator.start is not None:
             raise ModelError(
                 f"{name} is an encoder-decoder, which embeds no text as one vector; compare "
@@ -31,15 +35,18 @@ class Embedder:
             )
         self._ablator = ablator
         self._name = name
+        self._own = pool or "mean"
 
     def answer(self, asked: Sequence[Similarity], *, batch_tokens: int) -> list[float]:
         """Of each similarity the cosine with the positive text, less that with the negative one."""
         self._ablator.forget()
-        terms = [self._texts(similarity) for similarity in asked]
+        chosen_pools = [similarity.pool or self._own_pool() for similarity in asked]
+        terms = [
+            self._texts(similarity, pool)
+            for similarity, pool in zip(asked, chosen_pools, strict=True)
+        ]
         pools = dict.fromkeys(
-            (text, similarity.pool)
-            for similarity, texts in zip(asked, terms, strict=True)
-            for text in texts
+            (text, pool) for pool, texts in zip(chosen_pools, terms, strict=True) for text in texts
         )
         wanted: dict[Pass, list[Pool]] = {}
         for text, pool in pools:
@@ -60,14 +67,22 @@ class Embedder:
             return float(value)
 
         return [
-            cosine(similarity.pool, text, positive)
-            - sum(cosine(similarity.pool, text, second) for second in negative)
-            for similarity, (text, positive, *negative) in zip(asked, terms, strict=True)
+            cosine(pool, text, positive) - sum(cosine(pool, text, second) for second in negative)
+            for pool, (text, positive, *negative) in zip(chosen_pools, terms, strict=True)
         ]
 
-    def _texts(self, asked: Similarity) -> list[Pass]:
+    def _own_pool(self) -> Pool:
+        for pool in POOLS:
+            if self._own == pool:
+                return pool
+        raise SelectorError(
+            f"{self._name} makes its embeddings by {self._own}, which effect does not; write pool: "
+            f"{' or '.join(POOLS)} to look at another embedding than its own"
+        )
+
+    def _texts(self, asked: Similarity, pool: Pool) -> list[Pass]:
         """The text, the positive text, and the negative text if there is one."""
-        if asked.pool == "cls" and "decoder" in self._ablator.where.sites:
+        if pool == "cls" and "decoder" in self._ablator.where.sites:
             raise SelectorError(
                 f"the first token of {self._name} sees none of the others; write pool: mean or "
                 "pool: lasttoken"

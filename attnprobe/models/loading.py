@@ -175,6 +175,7 @@ def load_model(
                 revision=location.revision,
                 weights_format=source.format,
                 ignored_code=ignored,
+                pool=location.pool,
             ),
             options=options,
             load_head=build,

@@ -15,6 +15,7 @@ from attnprobe.core.errors import ModelError, first_line
 from attnprobe.core.names import PACKAGE
 from attnprobe.models.files import PICKLED, read_json
 from attnprobe.models.gguf import check_gguf
+from attnprobe.models.pooling import MODULES, pool_of_folder
 from attnprobe.models.vocabulary import NAME_ANOTHER
 
 TOKENIZER_FILES = (
@@ -29,8 +30,6 @@ TOKENIZER_FILES = (
     "*.model",
     "*.spm",
 )
-# The parts of a model of sentence-transformers.
-MODULES = "modules.json"
 # The options of both command lines.
 _FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -44,10 +43,12 @@ class ModelLocation:
     Attributes:
         path: a folder, or a GGUF file.
         revision: the commit of a hub model.
+        pool: how a model of sentence-transformers makes its embeddings, as `pool_of_folder` says.
     """
 
     path: Path
     revision: str | None = None
+    pool: str | None = None
 
     @property
     def is_gguf(self) -> bool:
@@ -63,7 +64,7 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     """
     path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
     if path.is_dir():
-        return ModelLocation(_network_folder(path))
+        return ModelLocation(_network_folder(path), pool=pool_of_folder(path))
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no such file: {path}")
@@ -76,10 +77,11 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     patterns = ("*.json", "*.safetensors", *TOKENIZER_FILES, *(PICKLED if allow_pickle else ()))
     found = _from_hub(ref, revision=revision, online=online, patterns=patterns)
     inner = _network_part(found.path)
-    if inner and online:
-        inside = [f"{inner}/{pattern}" for pattern in patterns]
+    if online and (found.path / MODULES).is_file():
+        inside = [f"{inner}/{pattern}" for pattern in patterns if inner]
+        inside.append("*_Pooling/config.json")
         _from_hub(ref, revision=revision, online=True, patterns=inside, ignored=())
-    return replace(found, path=_network_folder(found.path))
+    return replace(found, path=_network_folder(found.path), pool=pool_of_folder(found.path))
 
 
 def locate_tokenizer(ref: str, *, online: bool) -> ModelLocation:

@@ -43,6 +43,7 @@ from attnprobe.models.memory import (
 )
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.plan import check_need, pack, plan_batches
+from attnprobe.models.pooling import pool_of_object
 from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.self_check import (
@@ -78,6 +79,7 @@ class Origin:
         revision: commit of a hub model.
         weights_format: of the files; None where the network was handed over.
         ignored_code: files of the model that name code of its own, which was not run.
+        pool: how the model makes its embeddings, as `pool_of_folder` says.
     """
 
     ref: str
@@ -86,6 +88,7 @@ class Origin:
     revision: str | None = None
     weights_format: WeightsFormat | None = None
     ignored_code: tuple[str, ...] = ()
+    pool: str | None = None
 
 
 class Model:
@@ -123,6 +126,7 @@ class Model:
         self.tokenizer_ref = options.tokenizer
         self.weights_format = origin.weights_format
         self.ignored_code = origin.ignored_code
+        self._pool = origin.pool
         self.architecture = type(network).__name__
         self.batch_tokens = options.batch_tokens
         self.forwards = 0
@@ -203,6 +207,7 @@ class Model:
         load_head: Callable[[Any], PreTrainedModel] | None = None,
         source_language: str | None = None,
         target_language: str | None = None,
+        pool: str | None = None,
     ) -> Model:
         """A model from a network and a fast tokenizer that are already built.
 
@@ -221,16 +226,19 @@ class Model:
                 head, where `network` has none.
             source_language, target_language: of samples that name none, for a multilingual
                 tokenizer; by default those that the tokenizer names.
+            pool: `mean`, `cls` or `lasttoken`: how the model makes its embeddings; by default as a
+                SentenceTransformer says, else the mean.
 
         Raises:
             ModelError: what is handed over holds no network that can be measured.
         """
+        pool = pool or pool_of_object(network)
         network = unwrapped(network)
         return cls(
             network,
             copy.deepcopy(tokenizer),
             name=name,
-            origin=Origin(name, None, _tokenizer_sha256(tokenizer)),
+            origin=Origin(name, None, _tokenizer_sha256(tokenizer), pool=pool),
             options=LoadOptions(
                 batch_tokens=batch_tokens,
                 check=check,
@@ -258,6 +266,7 @@ class Model:
             load_head=load_head,
             source_language=self.source_language,
             target_language=self.target_language,
+            pool=self._pool,
         )
 
     @property
@@ -549,7 +558,7 @@ class Model:
 
     @functools.cached_property
     def _embedder(self) -> Embedder:
-        return Embedder(self._ablator(self.network), name=self.name)
+        return Embedder(self._ablator(self.network), pool=self._pool, name=self.name)
 
     def _ablator(self, network: PreTrainedModel) -> Ablator:
         return Ablator(

@@ -121,8 +121,10 @@ class ReadoutArguments(BaseModel):
     answer: SelectorField | None = Field(
         None, description="The words of the text that answer the question."
     )
-    pool: Pool = Field(
-        "mean", description="What an embedding is made of: all tokens, the first or the last one."
+    pool: Pool | None = Field(
+        None,
+        description="What an embedding is made of: all tokens, the first or the last one; by "
+        "default as the model itself makes it.",
     )
     how: Literal["zero", "mean"] = Field(
         "zero", description="What stands in for a head: zero, or its mean output over the suite."
@@ -144,7 +146,7 @@ class ReadoutArguments(BaseModel):
         ]
         if len(given) > 1:
             raise ValueError(f"give {given[0]}, or {given[1]}, not both")
-        if self.positive is None and (self.negative is not None or self.pool != "mean"):
+        if self.positive is None and (self.negative is not None or self.pool is not None):
             raise ValueError("negative: and pool: need positive:, a text to compare with")
         if self.positive is not None and self.negative == self.positive:
             raise ValueError("positive: and negative: are the same text")

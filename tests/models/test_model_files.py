@@ -432,4 +432,7 @@ def test_the_folder_of_a_sentence_model_is_fetched_too_p51(
     assert found.path == folder / "0_Transformer"
     (outer, none_inside), (inside, ignored) = asked
     assert (none_inside, ignored) == (["*/*"], [])
-    assert inside == [f"0_Transformer/{pattern}" for pattern in outer]
+    assert inside == [
+        *(f"0_Transformer/{pattern}" for pattern in outer),
+        "*_Pooling/config.json",
+    ]

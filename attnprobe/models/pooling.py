@@ -1,0 +1,77 @@
+"""How a model of sentence-transformers makes one embedding of the states of a text's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import nn
+
+from attnprobe.core.errors import ModelError
+from attnprobe.core.needs import Pool
+from attnprobe.models.files import read_json
+
+MODULES = "modules.json"
+POOLS: tuple[Pool, ...] = get_args(Pool)
+# The names of our pools in the configuration of a pooling; others have no name here.
+_MODES = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "lasttoken"}
+_PREFIX = "pooling_mode_"
+# A length of 1 changes no cosine.
+_WITHOUT_EFFECT = ("Transformer", "Normalize", "Identity", "Dropout")
+
+
+def pool_of_folder(folder: Path) -> str | None:
+    """The pooling that `modules.json` names: a `Pool`, or another one in words.
+
+    None where there is no such file, or no pooling in it.
+
+    Raises:
+        ModelError: `modules.json` cannot be read.
+    """
+    if not (folder / MODULES).is_file():
+        return None
+    modules = read_json(folder / MODULES)
+    parts = []
+    for module in modules if isinstance(modules, list) else ():
+        match module:
+            case {"type": str(kind), "path": str(path)}:
+                parts.append((kind.rpartition(".")[2], folder / path / "config.json"))
+    return _pool((kind, _settings(file) if kind == "Pooling" else {}) for kind, file in parts)
+
+
+def pool_of_object(given: Any) -> str | None:
+    """The same of a SentenceTransformer in memory."""
+    if not isinstance(given, nn.Sequential):
+        return None
+    modules = [(type(module).__name__, vars(module)) for module in given]
+    return _pool(modules) if any(kind == "Pooling" for kind, _ in modules) else None
+
+
+def _settings(file: Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(file)
+    except ModelError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _pool(modules: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
+    """The pooling of modules, each with its settings."""
+    found: list[str] = []
+    for kind, settings in modules:
+        if kind == "Pooling":
+            mode = settings.get("pooling_mode")
+            modes = (
+                [mode]
+                if isinstance(mode, str)
+                else [
+                    name.removeprefix(_PREFIX)
+                    for name, chosen in settings.items()
+                    if name.startswith(_PREFIX) and chosen is True
+                ]
+            )
+            found += [_MODES.get(mode, mode) for mode in modes] or ["an unknown pooling"]
+        elif kind not in _WITHOUT_EFFECT:
+            found.append(f"a module {kind}")
+    return " and ".join(found) or None
