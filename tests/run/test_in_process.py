@@ -34,6 +34,10 @@ UNSURE = """
   xfail: known
   expect:
     - ignores: {from: barks, to: dog, max: 0.99}
+- id: of-a-scan
+  text: The dog barks.
+  expect:
+    - attends: {from: barks, to: dog, min: 0.001, heads: "@looks"}
 - id: no-such-head
   text: The dog barks.
   expect:
@@ -89,6 +93,9 @@ def suite(pytester: pytest.Pytester, write_cases: Write) -> None:
     write_cases(named, name="cases/deep/c.attn.yaml")
     write_cases(NAMED, name="cases/.hidden/d.attn.yaml")
     write_cases(NAMED, name="cases/e.attn.yml")
+    heads = {"heads": ["L1H1"], "model": "m", "revision": None, "weights_sha256": "ab" * 32}
+    lock = {"schema": "attnprobe/lock-1", "heads": {"looks": heads}}
+    Path("attnprobe.lock.json").write_text(json.dumps(lock))
     Path("cases/data").mkdir()
     Path("cases/data/x.jsonl").write_text(CORPUS)
     Path("cases/relations.attn.yaml").write_text(RELATIONS)
@@ -128,6 +135,8 @@ def test_the_suite_has_all_that_a_run_can_meet(suite: None, tiny: TinyModels) ->
     assert repr(found).startswith(f"<Results: {counts['collected']} collected, ")
     (closed,) = (record for record in found.cases if record.id == "closed-gap")
     assert closed.outcome == "failed"
+    (scanned,) = (record for record in found.cases if record.id == "of-a-scan")
+    assert [chosen.name for chosen in scanned.expectations[0].head_sets] == ["looks"]
 
 
 @pytest.mark.parametrize("names", [("agreement", "possessives"), ("relations",)])
