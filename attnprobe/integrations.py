@@ -152,7 +152,11 @@ class ProbeCallback(TrainerCallback):
                 "processing_class"
             )
         name = self._name or short_name(str(args.output_dir))
-        return from_network(given["model"], tokenizer, name=name)
+        network = given["model"]
+        adapter = getattr(network, "active_peft_config", None)
+        if adapter is not None and not adapter.is_prompt_learning:
+            network = network.get_base_model()  # whose layers the adapter has replaced by its own
+        return from_network(network, tokenizer, name=name)
 
     def _probe_and_stop(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl

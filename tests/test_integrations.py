@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -312,6 +313,23 @@ def test_what_is_wrong_is_said_before_the_first_step() -> None:
 def test_wrong_arguments_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProbeCallback(**options)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_a_training_of_an_adapter_is_probed_with_it() -> None:
+    callback = ProbeCallback(every=2, name="mine")
+    training = trainer(callback, steps=4)
+    options = LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights=False)
+    training.model = training.model_wrapped = get_peft_model(training.model, options)
+    training.callback_handler.model = training.model
+    training.train()
+    assert callback.results is not None
+    bounds = [case.expectations[0].deciding for case in callback.results.cases]
+    text = "dog cat sun sea old red"
+    merged = training.model.merge_and_unload()
+    seen = [weight(merged, text, *places) for places in ((2, 1), (3, 2), (5, 4))]
+    found = [bound.observed for bound in bounds if bound is not None]
+    assert found[:3] == pytest.approx(seen, abs=1e-5)
 
 
 def test_another_process_probes_nothing() -> None:
