@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -439,3 +439,40 @@ def test_the_deciding_bound(kind: str, bounds: dict[str, Any], told: tuple[Any, 
         *(told[0], told[1], told[3], told[4], told[5]),
     )
     assert bound.observed == pytest.approx(told[2])
+
+
+@pytest.mark.parametrize("how", ["any", "all", "best", "mean", {"at_least": 2}])
+@pytest.mark.parametrize("kind", ["attends", "ignores"])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_what_is_shown_is_of_the_head_that_decided(kind: str, how: object, seed: int) -> None:
+    read = encoding("The ani|mals slept near the riv|er .", heads={0: 2, 2: 2})
+    words = {"The": [1], "animals": [2, 3], "slept": [4], "the": [6], "river": [7, 8], ".": [9]}
+    heads = {"in": ["L2H1", "L0"], "how": how}
+    bound = {"min" if kind == "attends" else "max": 0.1}
+    rule = parse_rule(
+        kind, {"from": "animals", "to": "near", "over": "the", "heads": heads} | bound
+    )
+    need, *_ = rule.needs(read)
+    assert isinstance(need, Need)
+    assert (need.layers, need.rows) == ((0, 2), (2, 3))
+    weights = distributions(read, seed)
+    verdict = rule.judge([rows(read, need, weights)])
+    members = (Head(2, 1), Head(0, 0), Head(0, 1))
+    by_name = {str(head): weights[head.layer][head.head][2:4].mean(axis=0) for head in members}
+    by_name["mean of 3 heads"] = np.mean([by_name[str(head)] for head in members], axis=0)
+    row = by_name[verdict.head]
+    assert verdict.sink == pytest.approx(row[0] + row[-1], abs=1e-6)
+    shares = {word: float(row[columns].sum()) for word, columns in words.items()}
+    shares |= {"near": float(row[5]), "[CLS]": float(row[0]), "[SEP]": float(row[-1])}
+    strongest = sorted(shares, key=lambda word: -shares[word])[: len(verdict.top)]
+    assert [word for word, _ in verdict.top] == strongest
+    assert [share for _, share in verdict.top] == pytest.approx(
+        [shares[word] for word in strongest]
+    )
+    assert verdict.picture is not None
+    shown = members if how == "mean" else (Head.parse(verdict.head),)
+    assert verdict.picture.heads == shown
+    assert (verdict.picture.site, verdict.picture.rows) == ("encoder", (2, 3))
+    assert (verdict.picture.expected, verdict.picture.contrast) == ((5,), (6,))
+    assert verdict.heads_tried == 3
