@@ -26,6 +26,12 @@ _ONE_SEGMENT = (
 )
 _STRAY_BYTE = regex.compile(r"[\udc80-\udcff]")  # as the handler `surrogateescape` decodes it
 _BYTE_TOKEN = regex.compile(r"<0x([0-9A-F]{2})>")
+# The byte of each character that byte-level tokenizers use (GPT-2's `bytes_to_unicode`).
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(0x100) if byte not in _PRINTABLE]
+_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(0x100 + number): byte for number, byte in enumerate(_OTHERS)
+}
 
 
 def place_space_marks(
@@ -275,18 +281,6 @@ def decode_bytes(given: bytes) -> str:
         lambda match: f"<0x{ord(match[0]) - 0xDC00:02X}>",
         given.decode("utf-8", "surrogateescape"),
     )
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The byte of each character that byte-level tokenizers use (GPT-2's `bytes_to_unicode`)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {
-        chr(0x100 + number): byte for number, byte in enumerate(others)
-    }
-
-
-_BYTES = _byte_alphabet()
 
 
 def _extend_to_graphemes(spans: Sequence[Span | None], text: str) -> list[Span | None]:
