@@ -1,7 +1,8 @@
 """A plugin of the runs of mutmut, which makes them quick.
 
-mutmut hands over the tests that reach a change in no order. One that fails is enough, so quick ones
-run first. A model is loaded by the first test that needs it, in each run anew, so those come last.
+mutmut hands over the tests that reach a change, the quick ones first, since one that fails is
+enough. But it does not count what sets a test up. The first test that needs a model loads it, in
+each run anew, so those come last.
 
 Before it tries changes, mutmut runs their tests on the code as it is. Once is enough.
 """

@@ -45,6 +45,15 @@ def with_unknown(read: Encoding, *positions: int) -> Encoding:
     return replace(read, source=replace(read.source, unknown=positions))
 
 
+def changed(read: Encoding, at: int, **fields: Any) -> Encoding:
+    """The text with another span or role of one token."""
+    found = {
+        name: (*getattr(read.source, name)[:at], value, *getattr(read.source, name)[at + 1 :])
+        for name, value in fields.items()
+    }
+    return replace(read, source=replace(read.source, **found))
+
+
 def drawn(
     read: Encoding, from_: object, to: object, *, kind: str = "attends", **more: Any
 ) -> tuple[WordPairChance, WordPairs]:
@@ -78,6 +87,14 @@ RULES: dict[str, tuple[Encoding, dict[str, Any]]] = {
     "an unknown contrast": (
         with_unknown(PLAIN, 2),
         {"from_": "river", "to": "slept", "over": "near"},
+    ),
+    "a special token in the text": (
+        changed(PLAIN, 5, special="sep"),
+        {"from_": "river", "to": "slept"},
+    ),
+    "a token without characters": (
+        changed(PLAIN, 5, spans=None),
+        {"from_": "river", "to": "slept"},
     ),
     "ignores": (PLAIN, {"from_": "river", "to": "slept", "kind": "ignores"}),
     "causal": (DECODER, {"from_": "are", "to": "keys"}),
