@@ -41,15 +41,14 @@ def _candidates(unit: Group, nth: int | None, tokens: Tokens) -> Iterator[object
     start, end = min(span.start for span in spans), max(span.end for span in spans)
     start, end = strip_span(Span(start, end), tokens.text)
     word = tokens.text[start:end]
-    first = tokens.pair_start is None or start < tokens.pair_start
+    begin = tokens.pair_start
     if nth is None and word:
         yield word
-    if first:
+    if begin is None or start < begin:
         if nth is not None:
             yield {"word": word, "nth": nth}
         yield {"chars": [start, end]}
     else:
-        begin = tokens.pair_start or 0
         if nth is None:
             yield {"pair": word}
         yield {"pair": {"chars": [start - begin, end - begin]}}

@@ -423,6 +423,11 @@ def test_heads_without_words_are_named(heads: object, head: str) -> None:
             {"min": 0.3, "renormalise": "words"},
             ("weight among words", "weight", 0.8, ">=", 0.3, "passed"),
         ),
+        (
+            "attends",
+            {"over": "the", "ratio": 0.0005},
+            ("ratio over the", "ratio", 4, ">=", 0.0005, "passed"),
+        ),
     ],
 )
 def test_the_deciding_bound(kind: str, bounds: dict[str, Any], told: tuple[Any, ...]) -> None:
@@ -439,6 +444,8 @@ def test_the_deciding_bound(kind: str, bounds: dict[str, Any], told: tuple[Any, 
         *(told[0], told[1], told[3], told[4], told[5]),
     )
     assert bound.observed == pytest.approx(told[2])
+    # A ratio that any weight above zero reaches says nothing.
+    assert verdict.unbreakable == (bounds.get("ratio") == 0.0005)
 
 
 @pytest.mark.parametrize("how", ["any", "all", "best", "mean", {"at_least": 2}])

@@ -191,6 +191,15 @@ def test_what_two_texts_do_not_have_or_have_twice_p46(value: object, lines: list
     assert refusal(value, FIRST, SECOND) == lines
 
 
+def test_a_place_in_the_first_text_needs_no_name_of_the_text_p46() -> None:
+    message = refusal("it", "it it", "it")
+    assert [line.split("  ")[1] for line in message[1::2]] == [
+        "{word: it, nth: 1}",
+        "{word: it, nth: 2}",
+        "{pair: it}",
+    ]
+
+
 @pytest.mark.parametrize("value", [{"pair": "keys"}, {"pair": {"chars": [0, 1]}}])
 def test_a_pair_needs_a_second_text(value: object) -> None:
     assert refusal(value, FIRST) == [NO_PAIR]
@@ -239,7 +248,7 @@ def test_of_long_spellings_the_first_difference_is_named() -> None:
         "the text has U+0065 LATIN SMALL LETTER E, U+0301 COMBINING ACUTE ACCENT where the "
         "selector has U+00E9 LATIN SMALL LETTER E WITH ACUTE"
     )
-    for before, times in (("x" * 69, 1), ("x" * 68, 2)):
+    for before, times in (("x" * 69, 1), ("x" * 68, 2), ("x" * 150, 1)):
         text = before + twice.replace("é", "e\u0301")
         message = refusal(before + twice, text)[0]
         told = message.split(" in other characters: ")[1].split("; write it")[0]

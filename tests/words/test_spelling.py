@@ -151,6 +151,7 @@ def test_of_two_texts_the_one_that_is_not_covered_is_shown_p16() -> None:
         ("it", ["[UNK]", "it"], [None, (0, 2)], [None, None]),
         ("zebra", ["[UNK]"], [(0, 5)], [None]),
         ("it", ["▁", "it"], [None, (0, 2)], [None, None]),
+        ("it", ["▁", "it"], [(0, 0), (0, 2)], [None, None]),
         ("é", ["Ã", "©"], [(0, 1), (0, 1)], [None, None]),
         ("É", ["e"], [(0, 1)], [None]),
         ("a\u00adb\n", ["ab"], [(0, 3)], [None]),
