@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test gate-trial oldest newest fuzz mutation breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial oldest newest neighbours fuzz mutation breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test: style browser  ## run the linters and all tests, in two processes
 gate-trial: $(READY)  ## try every way to lose a check on the gate, and to disturb what is written
 	@ATTNPROBE_ALL_WAYS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/gate/test_trial.py \
 	    tests/cli/test_writing.py $(ARGS)
+
+neighbours: $(READY)  ## run a project beside each of the pytest plugins that people have installed
+	@$(BIN)/python -m tests.support.versions neighbours $(ARGS)
 
 fuzz: $(READY)  ## read a million damaged files; ARGS="cases --inputs 1000 --seed 7" chooses
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from importlib import metadata
 
-from tests.support.versions import KEPT, lower_bounds, requirements
+from tests.neighbours.outcomes import NEIGHBOURS as RUN
+from tests.support.versions import KEPT, NEIGHBOURS, lower_bounds, requirements
 
 
 def parts(version: str) -> list[int]:
@@ -30,3 +31,10 @@ def test_the_tested_versions_are_allowed() -> None:
             assert name in ("protobuf", "sentencepiece")
             continue
         assert parts(installed) >= parts(bound), name
+
+
+def test_a_project_runs_beside_every_plugin_that_is_installed_for_it() -> None:
+    installed = {name.removeprefix("pytest-") for name in NEIGHBOURS if "==" not in name}
+    run = {name.partition(" ")[0] for name in RUN}
+    # That of VS Code comes with the editor.
+    assert {name.removesuffix("-pytest") for name in installed} == run

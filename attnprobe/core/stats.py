@@ -1,7 +1,7 @@
-"""Confidence intervals and significance tests, all from scipy.
+"""Confidence intervals and significance tests.
 
-Each function imports scipy.stats when it is first called. The import takes a second, and collecting
-case files should not wait for it.
+The tests are scipy's, which is imported where one is needed: that takes a second, and every run has
+intervals.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -44,12 +45,16 @@ def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
     Wilson 1927, "Probable inference, the law of succession, and statistical inference".
 
     Raises:
-        ValueError: `count` is 0.
+        ValueError: `count` is 0, or there are more hits than that.
     """
-    from scipy.stats import binomtest
-
-    found = binomtest(hits, count).proportion_ci(confidence, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    if not 0 <= hits <= count or count == 0:
+        raise ValueError(f"{hits} hits of {count} are no share")
+    square = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    middle = hits + square / 2
+    margin = math.sqrt(square * (hits * (count - hits) / count + square / 4))
+    low, high = (end / (count + square) for end in (middle - margin, middle + margin))
+    # Of none and of all, the exact ends, which rounding may miss.
+    return Interval(low if hits else 0.0, high if hits < count else 1.0)
 
 
 def paired_p(better: int, worse: int, *, one_sided: bool = False) -> float:

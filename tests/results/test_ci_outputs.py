@@ -501,8 +501,8 @@ def test_a_card_has_one_result_a_suite() -> None:
         "passed": 38,
         "n": 40,
         "known_gaps": 1,
-        "wilson_low": interval.low,
-        "wilson_high": interval.high,
+        "wilson_low": pytest.approx(interval.low),
+        "wilson_high": pytest.approx(interval.high),
     }
 
 

@@ -1,8 +1,9 @@
-"""Runs the tests with the oldest or the newest versions that pyproject.toml allows.
+"""Runs tests in an environment with other packages: those that users may have.
 
-`python -m tests.support.versions oldest [ARGUMENTS OF PYTEST]`. The packages are installed into
-`.venvs/oldest`, once; the interpreter is that of the calling environment, whose packages stand
-behind: torch stays the pinned one.
+`python -m tests.support.versions oldest [ARGUMENTS OF PYTEST]` takes the oldest versions that
+pyproject.toml allows, `newest` the newest; `neighbours` adds plugins of pytest. The packages are
+installed into `.venvs/oldest`, once; the interpreter is that of the calling environment, whose
+packages stand behind: torch stays the pinned one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,33 @@ ROOT = Path(__file__).parents[2]
 # Not installed anew: torch takes 200 MB or more, and its CPU builds lie in an index of its own.
 KEPT = {"torch"}
 EXTRAS = ("gguf", "peft", "sentencepiece")
+# Plugins that people have installed beside ours; tests/neighbours/outcomes.py runs beside each.
+NEIGHBOURS = (
+    "allure-pytest",
+    "pytest==9.0.*",  # tavern 3.7 cannot be imported beside newer ones
+    "pytest-asyncio",
+    "pytest-check",
+    "pytest-cov",
+    "pytest-instafail",
+    "pytest-json-report",
+    "pytest-mock",
+    "pytest-mypy-plugins",
+    "pytest-order",
+    "pytest-randomly",
+    "pytest-repeat",
+    "pytest-rerunfailures",
+    "pytest-split",
+    "pytest-sugar",
+    "pytest-timeout",
+    "tavern",
+)
+# What the run of the neighbours itself loads: of the neighbours it loads none.
+PLUGINS = (
+    "attnprobe.plugin",
+    "pytest_html.plugin",
+    "pytest_metadata.plugin",
+    "xdist.plugin",
+)
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)>=(?P<bound>[\w.]+)")
 
 
@@ -37,6 +65,8 @@ def lower_bounds() -> dict[str, str]:
 
 def requirements(kind: str) -> list[str]:
     """What pip is asked for: `scipy==1.15` for the oldest, `scipy>=1.15` for the newest."""
+    if kind == "neighbours":
+        return list(NEIGHBOURS)
     sign = {"oldest": "==", "newest": ">="}[kind]
     return [f"{name}{sign}{bound}" for name, bound in lower_bounds().items() if name not in KEPT]
 
@@ -54,7 +84,8 @@ def environment(kind: str) -> Path:
     paths = [path for path in sys.path if path.endswith("site-packages")]
     behind.write_text("".join(f"{path}\n" for path in paths), "utf-8")
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--upgrade", *requirements(kind)], check=True)
+    upgrade = [] if kind == "neighbours" else ["--upgrade"]
+    subprocess.run([*pip, *upgrade, *requirements(kind)], check=True)
     subprocess.run([*pip, "--no-deps", "-e", ROOT], check=True)
     made.write_text(wanted, "utf-8")
     return python
@@ -64,6 +95,10 @@ def main(kind: str, *arguments: str) -> int:
     """Runs the tests; deprecations in the packages themselves are not ours to mend."""
     command = [environment(kind), "-m", "pytest", "-n", "2", "-W", "ignore::DeprecationWarning"]
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if kind == "neighbours":
+        variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        command += [part for plugin in PLUGINS for part in ("-p", plugin)]
+        command.append("tests/neighbours/outcomes.py")
     return subprocess.run([*command, *arguments], cwd=ROOT, env=variables, check=False).returncode
 
 
