@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 # The suffix of case files, which no other YAML plugin collects.
@@ -76,14 +77,42 @@ def short_name(ref: str) -> str:
     """A readable name for a model reference, made of letters, digits, `_`, `.` and `-`.
 
     The name of `pkg://my_model/model` is my_model. The name of any other reference is its last part
-    besides `model`: best for `runs/best/model`.
+    besides `model`: best for `runs/best/model`. That of `base+adapter` is made of both.
     """
+    if (halves := split_adapter(ref)) is not None:
+        return "_".join(map(short_name, halves))
     if ref.startswith(PACKAGE):
         parts: tuple[str, ...] = (ref.removeprefix(PACKAGE).partition("/")[0],)
     else:
         parts = PurePosixPath(ref.replace("\\", "/")).parts
     distinctive = [part for part in parts if part not in ("", "/", ".", "..", "model")]
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", distinctive[-1]) if distinctive else "model"
+
+
+def split_adapter(ref: str) -> tuple[str, str] | None:
+    """The two references of `base+adapter`; None where there is no `+`, or such a path.
+
+    Of several `+` it is the first that has a path behind it.
+    """
+    if "+" not in ref or _exists(ref):
+        return None
+    places = [place for place, sign in enumerate(ref) if sign == "+"]
+    place = next((place for place in places if _exists(ref[place + 1 :])), places[0])
+    base, adapter = ref[:place], ref[place + 1 :]
+    return (base, adapter) if base and adapter else None
+
+
+def _exists(ref: str) -> bool:
+    """Whether a path is there, in a package as well."""
+    try:
+        if not ref.startswith(PACKAGE):
+            return Path(ref).expanduser().exists()
+    except (OSError, RuntimeError):  # too long, or the home of nobody
+        return False
+    package, _, inside = ref.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    folders = (spec and spec.submodule_search_locations) or ()
+    return any((Path(folder) / inside).exists() for folder in folders)
 
 
 # What the pattern of a head can be called, and the orders of a table of heads.

@@ -56,15 +56,33 @@ class Adapter:
     Attributes:
         file: the adapter's weights.
         options: the content of adapter_config.json.
-        base: reference of its base model; None where that lies in the same folder.
-        revision: commit of a base on the hub.
     """
 
     folder: Path
     file: Path
     options: Mapping[str, Any]
-    base: str | None
-    revision: str | None
+
+    @property
+    def base(self) -> str | None:
+        """The reference of the base that the options name; None where it lies in the folder.
+
+        Raises:
+            ModelError: they name none.
+        """
+        if (self.folder / CONFIG_NAME).is_file():
+            return None
+        base = self.options.get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise ModelError(f"{self._config} names no base: base_model_name_or_path is missing")
+        return base
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a base on the hub."""
+        revision = self.options.get("revision")
+        if revision is not None and not isinstance(revision, str):
+            raise ModelError(f"{self._config}: revision is no commit")
+        return revision
 
     @property
     def is_pickled(self) -> bool:
@@ -77,14 +95,21 @@ class Adapter:
         Args:
             base: the digest of the base's weights.
         """
+        lines = (f"{base}  base", *self._lines())
+        return _digest("".join(f"{line}\n" for line in lines))
+
+    @property
+    def own_sha256(self) -> str:
+        """The same without the base."""
+        return _digest("".join(f"{line}\n" for line in self._lines()))
+
+    def _lines(self) -> tuple[str, str]:
         options = {name: value for name, value in self.options.items() if name not in _NO_WEIGHTS}
         text = json.dumps(options, sort_keys=True)
-        lines = (
-            f"{base}  base",
+        return (
             f"{sha256([self.file])}  {self.file.name}",
-            f"{hashlib.sha256(text.encode()).hexdigest()}  {ADAPTER_CONFIG_NAME}",
+            f"{_digest(text)}  {ADAPTER_CONFIG_NAME}",
         )
-        return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
     @property
     def kind(self) -> Any:
@@ -205,6 +230,10 @@ class Adapter:
         return taken
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def has_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, by its configuration."""
     return (folder / ADAPTER_CONFIG_NAME).is_file()
@@ -241,11 +270,4 @@ def find_adapter(folder: Path, *, allow_pickle: bool) -> Adapter | None:
     if not file.is_file() and (folder / ADAPTER_WEIGHTS_NAME).is_file():
         file = folder / ADAPTER_WEIGHTS_NAME
     check_safe(file, allow_pickle=allow_pickle)
-    if (folder / CONFIG_NAME).is_file():
-        return Adapter(folder, file, options, None, None)
-    base, revision = options.get("base_model_name_or_path"), options.get("revision")
-    if not isinstance(base, str) or not base:
-        raise ModelError(f"{path} names no base: base_model_name_or_path is missing")
-    if revision is not None and not isinstance(revision, str):
-        raise ModelError(f"{path}: revision is no commit")
-    return Adapter(folder, file, options, base, revision)
+    return Adapter(folder, file, options)

@@ -20,6 +20,10 @@ _WRAPPERS = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
 }
+# Methods of peft whose layers inside of the network compute what their merged weights do.
+ADAPTERS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "VERA")
+# Options of LoRA by which the adapter acts on some tokens alone.
+_BY_TEXT = ("alora_invocation_tokens", "arrow_config")
 # The classes of weights of which a process has a part only; those of DeepSpeed have an attribute.
 _SHARDED = ("DTensor", "FlatParameter")
 # What networks take besides texts, and the inputs without which they do not run.
@@ -32,23 +36,21 @@ _DYNAMIC = "torch.ao.nn.quantized.dynamic"
 def unwrapped(given: Any) -> PreTrainedModel:
     """The network of transformers inside of `torch.compile`, `DataParallel`, a pipeline, or kin.
 
-    Of a SentenceTransformer it is the network of its first module.
+    Of a SentenceTransformer it is the network of its first module, of a model of peft the base with
+    the layers of its adapters in it.
 
     Raises:
         ModelError: there is no such network, or its weights cannot be read or do not all count.
     """
-    inner = _inner(given)
+    inner: Any = given
     while inner is not None:
-        given, inner = inner, _inner(inner)
+        given = inner
+        _check_adapters(given)
+        inner = _inner(given)
     kind = type(given).__name__
     if isinstance(given, str | PathLike):
         raise ModelError(
             f"{str(given)!r} is a reference, not a network: load it with attnprobe.load"
-        )
-    if hasattr(given, "merge_and_unload") or kind.startswith("Peft"):
-        raise ModelError(
-            f"a {kind} keeps an adapter beside the network; hand over what its merge_and_unload() "
-            "returns"
         )
     if not isinstance(given, PreTrainedModel):
         raise ModelError(
@@ -64,6 +66,10 @@ def _inner(given: Any) -> Any:
     for kind in type(given).__mro__:
         if kind.__name__ in _WRAPPERS:
             return getattr(given, _WRAPPERS[kind.__name__], None)
+    if hasattr(given, "peft_config") and not isinstance(given, PreTrainedModel):
+        # A PeftModel holds a tuner, and that the network.
+        tuner = getattr(given, "base_model", given)
+        return getattr(tuner, "model", None)
     if isinstance(given, nn.Sequential) and len(given):
         return getattr(given[0], "auto_model", None)  # a SentenceTransformer, or a CrossEncoder
     if not isinstance(given, nn.Module):
@@ -71,6 +77,26 @@ def _inner(given: Any) -> Any:
         model = getattr(given, "model", None)
         return model if isinstance(model, nn.Module) else None
     return None
+
+
+def _check_adapters(given: Any) -> None:
+    """Raises ModelError where adapters of peft do more than change layers of the network."""
+    configs = getattr(given, "peft_config", None)
+    for name, config in configs.items() if isinstance(configs, dict) else ():
+        method = str(getattr(config.peft_type, "value", config.peft_type))
+        start = f"the adapter {name!r} of the {type(given).__name__}"
+        if getattr(config, "is_prompt_learning", False):
+            raise ModelError(
+                f"{start} puts trained tokens beside each text ({method}), which are no words of "
+                "it; only adapters that change layers are measured"
+            )
+        option = next((option for option in _BY_TEXT if getattr(config, option, None)), None)
+        if method not in ADAPTERS or option:
+            raise ModelError(
+                f"{start} is of a kind that is not measured ({option or method}), only "
+                f"{', '.join(ADAPTERS)} without {' or '.join(_BY_TEXT)}; hand over what its "
+                "merge_and_unload() returns, where it has one"
+            )
 
 
 def _check_weights(network: PreTrainedModel) -> None:
@@ -132,12 +158,18 @@ def check_takes_text(network: PreTrainedModel, name: str) -> None:
 
 
 def network_sha256(network: nn.Module) -> str:
-    """SHA-256 of the names and values of a network's state."""
+    """SHA-256 of the names and values of a network's state, and of how its adapters act."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode() + b"\0")
         for part in _parts(value):
             digest.update(part)
+    for name, module in network.named_modules():
+        if hasattr(module, "active_adapters") and hasattr(module, "base_layer"):
+            # None of this is in the state: which adapters act, and how much.
+            acting = (module.active_adapters, module.disable_adapters, module.merged_adapters)
+            scaling = getattr(module, "scaling", None)
+            digest.update(repr((name, acting, scaling)).encode())
     return digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 
 from attnprobe.core.errors import ModelError, first_line
-from attnprobe.core.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name
+from attnprobe.core.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name, split_adapter
 from attnprobe.core.registry import did_you_mean
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
 from attnprobe.models.files import Weights, find_weights, read_json_object, sha256
@@ -31,6 +31,7 @@ from attnprobe.models.location import (
     ModelLocation,
     has_tokenizer,
     locate,
+    locate_adapter,
     locate_tokenizer,
     sentencepiece_file,
     tokenizer_files,
@@ -75,7 +76,8 @@ def load(
 
     Args:
         ref: a folder, a `.gguf` file, `pkg://package/path` (weights inside an installed package,
-            which is not imported), or a hub id.
+            which is not imported), or a hub id; `base+adapter` puts an adapter on a base of
+            your choice.
         name: of the model in results; by default the part of `ref` that says most.
         tokenizer: a reference like `ref` to the tokenizer, where it is not in the model's folder. A
             hub id is written with its commit, `org/name@COMMIT`.
@@ -129,12 +131,6 @@ def load_model(
     device = _device(options.device)
     if os.environ.get(NO_PICKLE):
         options = options._replace(allow_pickle=False)
-    location = locate(
-        ref,
-        revision=options.revision,
-        online=options.online,
-        allow_pickle=options.allow_pickle,
-    )
 
     def build(kind: Any) -> PreTrainedModel:
         with _quiet(), enough_memory(str(ref), device):
@@ -143,7 +139,7 @@ def load_model(
             return moved
 
     with _quiet():
-        source = _open(location, options)
+        source, location = _open_ref(ref, options)
         if options.tokenizer is not None:
             words = locate_tokenizer(options.tokenizer, online=options.online)
         else:
@@ -172,10 +168,12 @@ def load_model(
                 ref,
                 source.sha256,
                 words_sha256,
-                revision=location.revision,
+                revision=source.revision,
                 weights_format=source.format,
                 ignored_code=ignored,
-                pool=location.pool,
+                pool=location.pool or source.location.pool,
+                base_sha256=source.base_sha256,
+                adapter_sha256=source.adapter.own_sha256 if source.adapter else None,
             ),
             options=options,
             load_head=build,
@@ -188,9 +186,8 @@ def weights_of(ref: str, *, ignore_remote_code: bool = False) -> Weights:
     Raises:
         ModelError: as `load`, or the model is pickled or an adapter.
     """
-    location = locate(ref, revision=None, online=False, allow_pickle=False)
     with _quiet():
-        source = _open(location, LoadOptions(ignore_remote_code=ignore_remote_code))
+        source, _ = _open_ref(ref, LoadOptions(ignore_remote_code=ignore_remote_code))
     if source.adapter is not None:
         raise ModelError(
             f"{ref} holds an adapter, so its weights lie in no file; merge them, as by peft's "
@@ -206,6 +203,8 @@ class _Source:
     Attributes:
         location: the location of the weights; of an adapter that of its base.
         sha256, format: of the given files, hence of a GGUF file and not of its conversion.
+        revision: the commit of a reference to the hub; of `base+adapter` that of the base.
+        base_sha256: of the base alone, where there is an adapter.
         ignored_code: the files that name code of the model's own, which is not run.
     """
 
@@ -215,32 +214,65 @@ class _Source:
     format: WeightsFormat
     ignored_code: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    revision: str | None = None
+    base_sha256: str | None = None
 
 
-def _open(location: ModelLocation, options: LoadOptions) -> _Source:
-    """The files of a location: its weights, or those of a base and its adapter."""
+def _open_ref(ref: str, options: LoadOptions) -> tuple[_Source, ModelLocation]:
+    """The files of a reference, and its location; of `base+adapter` that of the adapter."""
+    halves = split_adapter(ref)
+    place = locate(
+        halves[0] if halves else ref,
+        revision=options.revision,
+        online=options.online,
+        allow_pickle=options.allow_pickle,
+    )
+    if halves is None:
+        return replace(_open(place, None, options), revision=place.revision), place
+    location = locate_adapter(halves[1], whole=ref)
+    return replace(_open(location, place, options), revision=place.revision), location
+
+
+def _open(location: ModelLocation, given: ModelLocation | None, options: LoadOptions) -> _Source:
+    """The files of a location: its weights, or those of a base and its adapter.
+
+    Args:
+        given: the base, where the adapter's own is not to be taken.
+    """
     try:
         adapter = None
         if not location.is_gguf:
             adapter = find_adapter(location.path, allow_pickle=options.allow_pickle)
-        if adapter is None or adapter.base is None:
-            base = _open_weights(location, options)
-        else:
+        if adapter is None:
+            return _open_weights(location, options)
+        if given is not None:
+            _check_base(adapter, given, str(given.path))
+        elif adapter.base is not None:
+            given = _base_location(adapter, options)
+        base = _open_weights(given or location, options)
+        if given is not None:
             code = check_remote_code(
                 location.path, NETWORK_FILES, ignore=options.ignore_remote_code
             )
-            base = _open_weights(_base_location(adapter, options), options)
             base = replace(base, ignored_code=(*code, *base.ignored_code))
-        if adapter is None:
-            return base
         return replace(
             base,
             sha256=adapter.sha256(base.sha256),
             format="pickle" if adapter.is_pickled else base.format,
             adapter=adapter,
+            base_sha256=base.sha256,
         )
     except OSError as error:
         raise ModelError(f"{location.path} cannot be read: {error}") from error
+
+
+def _check_base(adapter: Adapter, base: ModelLocation, ref: str) -> None:
+    """Raises ModelError where a base holds an adapter itself."""
+    if not base.is_gguf and has_adapter(base.path):
+        raise ModelError(
+            f"the base of the adapter {adapter.folder} is {ref}, which holds an adapter itself; "
+            "merge that one into its base first"
+        )
 
 
 def _open_weights(location: ModelLocation, options: LoadOptions) -> _Source:
@@ -281,11 +313,7 @@ def _base_location(adapter: Adapter, options: LoadOptions) -> ModelLocation:
         raise ModelError(
             f"{start}{way if options.online and of_hub and not pinned else ''}"
         ) from error
-    if not location.is_gguf and has_adapter(location.path):
-        raise ModelError(
-            f"the base of the adapter {adapter.folder} is {ref}, which holds an adapter itself; "
-            "merge that one into its base first"
-        )
+    _check_base(adapter, location, ref)
     return location
 
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from attnprobe.core.errors import ModelError, first_line
 from attnprobe.core.names import PACKAGE
+from attnprobe.models.adapters import has_adapter
 from attnprobe.models.files import PICKLED, read_json
 from attnprobe.models.gguf import check_gguf
 from attnprobe.models.pooling import MODULES, pool_of_folder
@@ -82,6 +83,24 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
         inside.append("*_Pooling/config.json")
         _from_hub(ref, revision=revision, online=True, patterns=inside, ignored=())
     return replace(found, path=_network_folder(found.path), pool=pool_of_folder(found.path))
+
+
+def locate_adapter(ref: str, *, whole: str) -> ModelLocation:
+    """The folder of the adapter in a reference `base+adapter`.
+
+    Args:
+        whole: that reference.
+
+    Raises:
+        ModelError: there is no such folder, or it holds no adapter.
+    """
+    path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
+    if not has_adapter(path):
+        raise ModelError(
+            f"there is no path {whole}, and no adapter at {ref}; after the + of base+adapter comes "
+            "a folder, or pkg://package/path, with an adapter_config.json"
+        )
+    return ModelLocation(path)
 
 
 def locate_tokenizer(ref: str, *, online: bool) -> ModelLocation:

@@ -80,6 +80,7 @@ class Origin:
         weights_format: of the files; None where the network was handed over.
         ignored_code: files of the model that name code of its own, which was not run.
         pool: how the model makes its embeddings, as `pool_of_folder` says.
+        base_sha256, adapter_sha256: of the files of a base and of its adapter alone.
     """
 
     ref: str
@@ -89,13 +90,16 @@ class Origin:
     weights_format: WeightsFormat | None = None
     ignored_code: tuple[str, ...] = ()
     pool: str | None = None
+    base_sha256: str | None = None
+    adapter_sha256: str | None = None
 
 
 class Model:
     """A network and its tokenizer, ready to give attention rows.
 
     Attributes:
-        ref, revision, tokenizer_sha256, weights_format, ignored_code: as in `Origin`.
+        ref, revision, tokenizer_sha256, weights_format, ignored_code, base_sha256, adapter_sha256:
+            as in `Origin`.
         tokenizer_ref: reference of the tokenizer, where it is not the model's own.
         architecture: the network's class, such as `BertModel`.
         sites: the kinds of attention that the network has.
@@ -127,6 +131,8 @@ class Model:
         self.weights_format = origin.weights_format
         self.ignored_code = origin.ignored_code
         self._pool = origin.pool
+        self.base_sha256 = origin.base_sha256
+        self.adapter_sha256 = origin.adapter_sha256
         self.architecture = type(network).__name__
         self.batch_tokens = options.batch_tokens
         self.forwards = 0

@@ -403,6 +403,8 @@ class ModelResult(_Record):
             None in older files, in which those of the environment apply.
         source_language, target_language: the default languages of texts and targets, for a
             multilingual tokenizer.
+        base_sha256, adapter_sha256: the hashes of base and adapter, which `weights_sha256` covers
+            together; None without an adapter.
     """
 
     name: str
@@ -424,6 +426,8 @@ class ModelResult(_Record):
     dtype: str | None = None
     source_language: str | None = None
     target_language: str | None = None
+    base_sha256: str | None = None
+    adapter_sha256: str | None = None
 
 
 @dataclass(frozen=True, repr=False)

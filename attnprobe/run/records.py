@@ -52,6 +52,8 @@ def model_record(
         dtype=loaded.dtype,
         source_language=loaded.source_language,
         target_language=loaded.target_language,
+        base_sha256=loaded.base_sha256,
+        adapter_sha256=loaded.adapter_sha256,
     )
 
 

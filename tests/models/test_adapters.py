@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -13,7 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
+from peft import (
+    AdaLoraConfig,
+    BOFTConfig,
+    IA3Config,
+    LoHaConfig,
+    LoKrConfig,
+    LoraConfig,
+    OFTConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    VeraConfig,
+    get_peft_model,
+)
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
@@ -24,9 +38,13 @@ from transformers import (
 )
 
 from attnprobe.core.errors import ModelError
+from attnprobe.core.names import short_name
+from attnprobe.core.needs import Prediction
+from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model, load
 from attnprobe.mutants.damage import write_mutant
 from attnprobe.mutants.kinds import Mutation
+from attnprobe.run.records import model_record
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
 TEXT = "The keys near the cabinet are old."
@@ -221,6 +239,74 @@ def test_the_tokenizer_is_that_of_the_adapter_or_else_of_the_base_p49(lora: Path
     assert len(own.tokenizer(TEXT)["input_ids"]) == len(base.tokenizer(TEXT)["input_ids"]) - 1
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoraConfig(target_modules=["query", "word_embeddings"], lora_dropout=0.5, **LORA),
+        LoraConfig(target_modules="all-linear", use_dora=True, **LORA),
+        IA3Config(target_modules=["key"], feedforward_modules=[], init_ia3_weights=False),
+        AdaLoraConfig(target_modules=["query"], init_lora_weights=False, total_step=9),
+        LoHaConfig(target_modules=["query"], r=4, init_weights=False),
+        LoKrConfig(target_modules=["query"], r=4, init_weights=False),
+        OFTConfig(target_modules=["query"], init_weights=False),
+        VeraConfig(target_modules=["query"], r=4, init_weights=False),
+    ],
+    ids=["lora", "dora", "ia3", "adalora", "loha", "lokr", "oft", "vera"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_an_adapter_in_memory_is_measured_as_its_merged_weights_p49(
+    config: Any, tmp_path: Path
+) -> None:
+    base = save_base(AutoModel, "bert", tmp_path / "base", wide=5)
+    given = adapted(AutoModel, base, tmp_path / "adapter", config).train()
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    merged = copy.deepcopy(given).merge_and_unload().eval()
+    plain = AutoModel.from_pretrained(base, attn_implementation="eager")
+    model = Model.of(given, tiny_tokenizer(), name="mine")
+    assert largest_difference(model, plain) > 0.01
+    assert largest_difference(model, merged) < 1e-5
+    digest = model.weights_sha256
+    with given.disable_adapter():
+        assert largest_difference(model, plain) < 1e-6
+        assert model.weights_sha256 != digest
+    assert model.weights_sha256 == digest
+    assert given.training
+    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+            r"adapter 'default' of the PeftModelForCausalLM puts trained tokens .*PROMPT_TUNING",
+        ),
+        (
+            PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+            "puts trained tokens beside each text .PREFIX_TUNING",
+        ),
+        (
+            LoraConfig(
+                task_type="CAUSAL_LM",
+                target_modules=["q_proj"],
+                alora_invocation_tokens=[5],
+            ),
+            "a kind that is not measured .alora_invocation_tokens",
+        ),
+        (
+            BOFTConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], boft_block_size=4),
+            "a kind that is not measured .BOFT.* merge_and_unload",
+        ),
+    ],
+    ids=["prompt", "prefix", "alora", "boft"],
+)
+def test_an_adapter_in_memory_that_acts_otherwise_is_refused_p49(config: Any, message: str) -> None:
+    given = get_peft_model(AutoModelForCausalLM.from_config(tiny_network("llama").config), config)
+    with pytest.raises(ModelError, match=message):
+        Model.of(given, tiny_tokenizer(end=False), name="mine")
+
+
 # What the hash covers ----------------------------------------------------------------------------
 
 
@@ -405,3 +491,97 @@ def test_weights_of_an_adapter_s_name_alone_are_no_adapter(lora: Path) -> None:
     model = load(str(lora / "base"), check=False)
     digest = hashlib.sha256((lora / "base" / WEIGHTS).read_bytes()).hexdigest()
     assert model.weights_sha256 == digest
+
+
+# An adapter on a base of one's choice ------------------------------------------------------------
+
+
+def test_a_base_of_choice_takes_the_place_of_the_adapter_s_own_p49(made: Path, lora: Path) -> None:
+    """peft merges and saves; that folder is then loaded as any other."""
+    other = save_base(AutoModelForCausalLM, "llama", lora / "other", wide=7)
+    update(lora / "adapter", base_model_name_or_path="./nowhere", revision=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base = AutoModelForCausalLM.from_pretrained(other)
+        merged = PeftModel.from_pretrained(base, made / "adapter").merge_and_unload()
+    merged.save_pretrained(lora / "merged")
+    tiny_tokenizer().save_pretrained(lora / "merged")
+    found, expected = load(f"{other}+{lora / 'adapter'}"), load(str(lora / "merged"))
+    network = AutoModelForCausalLM.from_pretrained(lora / "merged", attn_implementation="eager")
+    assert largest_difference(found, network) < 1e-5
+    word = Span(TEXT.index("are"), TEXT.index("are") + 3)
+    ours, theirs = (
+        model.read_out(
+            [Prediction(Sample(TEXT), word), Prediction(Sample(TEXT), word, instead="near")]
+        )
+        for model in (found, expected)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert found.name == "other_adapter"
+    assert found.ref == f"{other}+{lora / 'adapter'}"
+
+
+def test_results_have_the_hashes_of_base_and_adapter_p49(lora: Path) -> None:
+    base, alone = (load(str(lora / name), check=False) for name in ("base", "adapter"))
+    chosen = load(f"{lora / 'base'}+{lora / 'adapter'}", check=False)
+    records = [model_record(model, "m", asked=model.ref) for model in (alone, chosen, base)]
+    assert records[0].weights_sha256 == records[1].weights_sha256 == expected_hash(lora)
+    whole = (lora / "base" / WEIGHTS).read_bytes()
+    assert [record.base_sha256 for record in records] == [
+        *(hashlib.sha256(whole).hexdigest(),) * 2,
+        None,
+    ]
+    changed = records[0].adapter_sha256
+    assert changed == records[1].adapter_sha256 != records[2].adapter_sha256
+    update(lora / "adapter", lora_alpha=17)
+    assert load(chosen.ref, check=False).adapter_sha256 != changed
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_a_path_that_has_a_plus_is_a_path_p49(
+    package: bool, lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(lora)
+    (lora / "own_models").mkdir()
+    for old, new in (("base", "x+y"), ("base", "lr+"), ("adapter", "a+b")):
+        shutil.copytree(lora / old, lora / "own_models" / new)
+    start = "pkg://own_models" if package else str(lora / "own_models")
+    assert load(f"{start}/x+y", check=False).adapter_sha256 is None
+    both = load(f"{start}/lr++{start}/a+b", check=False)
+    assert both.weights_sha256 == expected_hash(lora)
+    assert short_name(f"{start}/x+y") == ("own_models" if package else "x_y")
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("base+nowhere", r"^there is no path base\+nowhere, and no adapter at nowhere; after the"),
+        ("base+base", "no adapter at base; after the .* with an adapter_config.json$"),
+        ("adapter+adapter", "base of the adapter adapter is adapter, which holds an adapter itse"),
+        ("nowhere+adapter", "no folder nowhere, and no such hub model"),
+        ("base+pkg://no_such_package/x", "no_such_package is not installed"),
+        ("small+adapter", "does not fit its base: .* have no counterpart, such as base_model"),
+        ("base+", r"no model at base\+; give"),
+        ("+adapter", r"no model at \+adapter; give"),
+    ],
+)
+def test_a_base_of_choice_is_refused_in_one_sentence_p49(
+    ref: str, message: str, lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lora)
+    if ref.startswith("small"):
+        config = tiny_network("llama").config
+        config.num_attention_heads = config.num_key_value_heads = 2
+        config.head_dim = 4
+        AutoModelForCausalLM.from_config(config).save_pretrained("small")
+        tiny_tokenizer().save_pretrained("small")
+    with pytest.raises(ModelError, match=message):
+        load(ref)
+
+
+def test_without_peft_a_base_of_choice_is_refused_p49(
+    lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModelError, match=r"pip install 'attnprobe\[peft\]'"):
+        load(f"{lora / 'base'}+{lora / 'adapter'}")

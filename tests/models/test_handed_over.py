@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
 from transformers import pipeline
@@ -111,17 +110,12 @@ def partly_offloaded() -> nn.Module:
     return network
 
 
-def with_adapter() -> nn.Module:
-    return get_peft_model(tiny_network("bert"), LoraConfig(target_modules=["query"]))
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (dynamic_int8, r"BertModel quantises its activations .* in encoder\.layer\.0\.att"),
         (int8_activations_of_torchao, r"quantises its activations .* in encoder\.layer\.1\.output"),
         (partly_offloaded, r"BertModel is offloaded.*: encoder\.layer\.1\..* the meta device"),
-        (with_adapter, r"a PeftModel keeps an adapter beside .* merge_and_unload\(\) returns$"),
         (lambda: nn.Linear(2, 2), "a Linear is no network of transformers; hand over a"),
         (lambda: None, "a NoneType is no network"),
         (lambda: "some/folder", "'some/folder' is a reference, not a network: load it"),
