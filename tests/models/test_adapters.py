@@ -245,25 +245,29 @@ def test_the_tokenizer_is_that_of_the_adapter_or_else_of_the_base_p49(lora: Path
         LoraConfig(target_modules=["query", "word_embeddings"], lora_dropout=0.5, **LORA),
         LoraConfig(target_modules="all-linear", use_dora=True, **LORA),
         IA3Config(target_modules=["key"], feedforward_modules=[], init_ia3_weights=False),
-        AdaLoraConfig(target_modules=["query"], init_lora_weights=False, total_step=9),
-        LoHaConfig(target_modules=["query"], r=4, init_weights=False),
+        AdaLoraConfig(
+            target_modules=["query"], lora_alpha=64, init_lora_weights=False, total_step=9
+        ),
+        LoHaConfig(target_modules=["query"], r=4, alpha=64, init_weights=False),
         LoKrConfig(target_modules=["query"], r=4, init_weights=False),
         OFTConfig(target_modules=["query"], init_weights=False),
         VeraConfig(target_modules=["query"], r=4, init_weights=False),
     ],
     ids=["lora", "dora", "ia3", "adalora", "loha", "lokr", "oft", "vera"],
 )
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
 def test_an_adapter_in_memory_is_measured_as_its_merged_weights_p49(
     config: Any, tmp_path: Path
 ) -> None:
-    base = save_base(AutoModel, "bert", tmp_path / "base", wide=5)
+    base = save_base(AutoModel, "bert", tmp_path / "base", wide=10)
     given = adapted(AutoModel, base, tmp_path / "adapter", config).train()
     before = {name: value.clone() for name, value in given.state_dict().items()}
     merged = copy.deepcopy(given).merge_and_unload().eval()
     plain = AutoModel.from_pretrained(base, attn_implementation="eager")
     model = Model.of(given, tiny_tokenizer(), name="mine")
-    assert largest_difference(model, plain) > 0.01
+    assert largest_difference(model, plain) > 1e-3  # a hundred times the bound below
     assert largest_difference(model, merged) < 1e-5
     digest = model.weights_sha256
     with given.disable_adapter():
@@ -274,7 +278,9 @@ def test_an_adapter_in_memory_is_measured_as_its_merged_weights_p49(
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
 @pytest.mark.parametrize(
     ("config", "message"),
     [
