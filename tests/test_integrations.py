@@ -5,6 +5,7 @@ Each word is to be followed by the word before it, so a head must learn to look 
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import random
@@ -87,7 +88,9 @@ class Last(TrainerCallback):
         self.seen.append(dict(logs))
 
 
-def trainer(*callbacks: TrainerCallback, steps: int = STEPS, **options: Any) -> Trainer:
+def trainer(
+    *callbacks: TrainerCallback, steps: int = STEPS, adapter: Any = None, **options: Any
+) -> Trainer:
     set_seed(3)
     config = GPT2Config(
         vocab_size=2 + len(WORDS),
@@ -112,8 +115,9 @@ def trainer(*callbacks: TrainerCallback, steps: int = STEPS, **options: Any) -> 
         "seed": 3,
         **options,
     }
+    network = GPT2LMHeadModel(config)
     return Trainer(
-        model=GPT2LMHeadModel(config),
+        model=network if adapter is None else get_peft_model(network, adapter),
         args=TrainingArguments(**values),
         train_dataset=Sentences(2048),
         eval_dataset=Sentences(64),
@@ -215,6 +219,27 @@ def test_the_training_is_the_same_without_it() -> None:
 
 class ProbeEverySecond(ProbeCallback):
     """Of another class, since a Trainer warns of two callbacks of one class."""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # within peft
+def test_the_training_of_a_lora_is_probed_with_its_adapter() -> None:
+    adapter = LoraConfig(target_modules=["c_attn"], r=8, lora_alpha=64)
+    training = trainer(ProbeCallback(every=2, name="mine"), steps=4, adapter=adapter)
+    training.train()
+    adapted = training.model
+    assert adapted.training
+    assert all(one.requires_grad == ("lora_" in name) for name, one in adapted.named_parameters())
+    first, last = (read_results(Path(f"out/attnprobe/step-00000{step}.json")) for step in (0, 4))
+    merged = copy.deepcopy(adapted).merge_and_unload()
+    text = "dog cat sun sea old red"
+    with adapted.disable_adapter():
+        base = weight(copy.deepcopy(adapted.get_base_model()), text, 2, 1)
+    found = [
+        next(one for one in results.cases if one.row == "sun-cat").expectations[0].deciding.observed
+        for results in (first, last)
+    ]
+    assert found == pytest.approx([base, weight(merged, text, 2, 1)], abs=1e-5)
+    assert abs(found[1] - found[0]) > 1e-3
 
 
 def test_it_probes_at_evaluations_by_default() -> None:
