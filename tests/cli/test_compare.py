@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from attnprobe import cases
 from attnprobe.cli.base import out
@@ -477,3 +478,38 @@ def test_page_and_section_escape_everything_p31(text: str) -> None:
         assert all(str(src).startswith("data:image/svg+xml;base64,") for src in sources)
     assert "Content-Security-Policy" in page
     assert "http://" not in page.replace(text, "")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # within peft
+def test_a_base_is_compared_with_its_adapter_p49(
+    compare: Attn, tmp_path: Path, write_cases: Write
+) -> None:
+    """The adapter changes the queries of layer 1 alone, so layer 0 stays as it was."""
+    network = tiny_network("bert")
+    network.save_pretrained("base")
+    tiny_tokenizer().save_pretrained("base")
+    config = LoraConfig(
+        target_modules=["layer.1.attention.self.query"], lora_alpha=64, init_lora_weights=False
+    )
+    get_peft_model(network, config).save_pretrained("moved")
+    heads = [f"L{layer}H{head}" for layer in range(3) for head in range(4)]
+    checks = "".join(
+        f"    - ignores: {{from: barks, to: dog, heads: {head}, max: 0.999}}\n" for head in heads
+    )
+    file = write_cases(f"- id: all\n  text: The dog barks at the seal.\n  expect:\n{checks}")
+    code, printed = compare(
+        "base", "base+moved", "--cases", file, "--json", "c.json", "--html", "c.html"
+    )
+    assert code == 0
+    assert "another network" not in printed
+    rows = {row["head"]: row for row in json.loads(Path("c.json").read_text())["heads"]}
+    assert rows.keys() == set(heads)
+    moved = {head: float(row["divergence"].removesuffix(" nats")) for head, row in rows.items()}
+    touched = [moved.pop(head) for head in heads if head.startswith("L1")]
+    assert min(touched) > 2 * max(moved.values())
+    assert {moved[head] for head in heads if head.startswith("L0")} == {0}
+    # What is most worth reading comes first, in the table and on the page.
+    assert next(iter(rows)).startswith("L1")
+    page = Path("c.html").read_text()
+    for text in (printed, page):
+        assert all(rows[head]["divergence"] in text for head in heads)
