@@ -67,9 +67,8 @@ def _inner(given: Any) -> Any:
         if kind.__name__ in _WRAPPERS:
             return getattr(given, _WRAPPERS[kind.__name__], None)
     if hasattr(given, "peft_config") and not isinstance(given, PreTrainedModel):
-        # A PeftModel holds a tuner, and that the network.
-        tuner = getattr(given, "base_model", given)
-        return getattr(tuner, "model", None)
+        # A PeftModel holds a tuner, and that the network; attributes of both lead further down.
+        return getattr(given._modules.get("base_model", given), "model", None)
     if isinstance(given, nn.Sequential) and len(given):
         return getattr(given[0], "auto_model", None)  # a SentenceTransformer, or a CrossEncoder
     if not isinstance(given, nn.Module):

@@ -134,8 +134,8 @@ def add(parser: pytest.Parser) -> None:
         "--attn-model",
         action="append",
         metavar="[NAME=]REF",
-        help="model to probe: a folder, pkg://package/path, a hub id or a .gguf file; "
-        "repeat to run on several",
+        help="model to probe: a folder, pkg://package/path, a hub id, a .gguf file or "
+        "base+adapter; repeat to run on several",
     )
     parser.addini(_MODEL, "default of --attn-model, one a line", type="linelist", default=[])
     group.addoption(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
 from transformers import pipeline
@@ -70,6 +71,25 @@ def test_a_wrapped_network_is_unwrapped_p64(wrap: Any) -> None:
     assert found.network is network
     assert found.weights_sha256 == plain.weights_sha256
     np.testing.assert_array_equal(weights(found), weights(plain))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda made: made,
+        lambda made: made.base_model,  # the tuner alone
+        nn.DataParallel,
+        lambda made: nn.Sequential(FirstModule(made), nn.Identity()),
+        lambda made: made.get_base_model(),
+    ],
+    ids=["PeftModel", "LoraModel", "data parallel", "SentenceTransformer", "network"],
+)
+def test_the_network_is_taken_out_of_a_model_of_peft_p64(part: Any, architecture: str) -> None:
+    network = tiny_network(architecture)
+    target = "query" if architecture == "bert" else "q_proj"
+    made = get_peft_model(network, LoraConfig(target_modules=[target]))
+    assert model_of(part(made), architecture).network is network
 
 
 @pytest.mark.parametrize("parts", ["whole", "layers"])
