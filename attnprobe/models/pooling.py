@@ -17,6 +17,7 @@ POOLS: tuple[Pool, ...] = get_args(Pool)
 # The names of our pools in the configuration of a pooling; others have no name here.
 _MODES = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "lasttoken"}
 _PREFIX = "pooling_mode_"
+_UNNAMED = "a pooling that its configuration does not name"
 # A length of 1 changes no cosine.
 _WITHOUT_EFFECT = ("Transformer", "Normalize", "Identity", "Dropout")
 
@@ -61,17 +62,19 @@ def _pool(modules: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
     found: list[str] = []
     for kind, settings in modules:
         if kind == "Pooling":
-            mode = settings.get("pooling_mode")
-            modes = (
-                [mode]
-                if isinstance(mode, str)
-                else [
-                    name.removeprefix(_PREFIX)
-                    for name, chosen in settings.items()
-                    if name.startswith(_PREFIX) and chosen is True
-                ]
-            )
-            found += [_MODES.get(mode, mode) for mode in modes] or ["an unknown pooling"]
+            found += [_MODES.get(mode, mode) for mode in _modes(settings)] or [_UNNAMED]
         elif kind not in _WITHOUT_EFFECT:
             found.append(f"a module {kind}")
     return " and ".join(found) or None
+
+
+def _modes(settings: Mapping[str, Any]) -> list[str]:
+    """The modes of a pooling: one by its name, or each that is set."""
+    mode = settings.get("pooling_mode")
+    if isinstance(mode, str):
+        return [mode]
+    return [
+        name.removeprefix(_PREFIX)
+        for name, chosen in settings.items()
+        if name.startswith(_PREFIX) and chosen is True
+    ]

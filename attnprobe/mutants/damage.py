@@ -32,7 +32,7 @@ from attnprobe.mutants.kinds import Mutation
 
 WEIGHTS = "model.safetensors"
 # Files of a model's folder that a loader reads besides the weights.
-COPIED = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja")
+COPIED = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*_Pooling/config.json")
 INDEX = "*.index.json"
 
 
@@ -167,7 +167,9 @@ def write_mutant(
         with scratch(out) as made:
             made.mkdir()
             for path in copied:
-                shutil.copyfile(path, made / path.name)
+                inside = path.relative_to(folder) if path.is_relative_to(folder) else path.name
+                (made / inside).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, made / inside)
             _write_config(made / "config.json", mutation)
             save_file(weights, made / WEIGHTS, metadata={"format": "pt"})
             made.rename(out)

@@ -332,9 +332,13 @@ def test_pages_and_tables_hold_no_markup_of_the_text_p31(
     seen = parsed(html)
     assert {"img", "iframe", "object", "link"}.isdisjoint(name for name, _ in seen)
     assert not [key for _, attrs in seen for key in attrs if key.startswith("on")]
+    packed = [attrs["data-packed"] for _, attrs in seen if "data-packed" in attrs]
+    assert all(re.fullmatch(r"[A-Za-z0-9+/=]+", text) for text in packed)
     kinds = [attrs.get("type", name) for name, attrs in seen if name in ("script", "template")]
-    # The script stands behind what it draws first.
-    assert kinds == ["application/json", "template", "template", "script", "template"]
+    # The script stands behind what it draws first; all templates are packed.
+    templates = ["template", "template"]
+    assert kinds == ["application/json", *templates, "script", *templates]
+    assert len(packed) == 4
     assert html.count("http:") == html.count("http://www.w3.org/2000/svg")
     assert "https:" not in html
     assert not re.search(r"[\x1b\u202e\ufffe]", html)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
 import attnprobe
@@ -221,7 +222,15 @@ def test_a_model_says_where_its_network_is_now() -> None:
 # What trainers put on a network -------------------------------------------------------------------
 
 
-def test_autocast_of_accelerate_and_of_the_caller_is_left_out() -> None:
+@pytest.fixture
+def no_accelerator() -> Iterator[None]:
+    """accelerate keeps the number type of a process's first accelerator, such as a Trainer's."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_autocast_of_accelerate_and_of_the_caller_is_left_out(no_accelerator: None) -> None:
     expected = rows(model_of(tiny_network("gpt2")))
     network = Accelerator(mixed_precision="bf16", cpu=True).prepare_model(tiny_network("gpt2"))
     forward = network.forward

@@ -84,8 +84,8 @@ def test_its_own_pooling_is_the_default(
             "by cls and mean, which",
         ),
         ({"pooling_mode_mean_tokens": True}, ("Dense",), "by mean and a module Dense, which"),
-        ({}, (), "by an unknown pooling, which"),
-        (None, (), "by an unknown pooling, which"),
+        ({}, (), "by a pooling that its configuration does not name, which"),
+        (None, (), "by a pooling that its configuration does not name, which"),
     ],
 )
 def test_another_embedding_has_to_be_named(

@@ -649,10 +649,12 @@ def test_the_environment_is_described_without_importing_it() -> None:
 
 def test_versions_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("torch", "transformers", "numpy")
-    monkeypatch.setattr("attnprobe.results.environment._git_commit", lambda: "abc")
+    machine = platform.platform()
+    done = subprocess.CompletedProcess([], 0, stdout="abc\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     found = {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": machine,
         **{name: metadata.version(name) for name in names},
         "device": None,
         "dtype": None,
