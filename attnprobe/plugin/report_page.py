@@ -78,7 +78,7 @@ def verdict_of(results: Results) -> str:
     if unmeasured:
         parts.append(f"{unmeasured} could not be measured")
     if doubts["vacuous"]:
-        parts.append(plural(doubts["vacuous"], "says little", "say little"))
+        parts.append(plural(doubts["vacuous"], "holds by chance as well", "hold by chance as well"))
     if results.unread:
         parts.append(f"{plural(len(results.unread), 'file')} could not be read")
     if results.other_failures:

@@ -133,10 +133,10 @@ def test_the_report_starts_with_how_many_checks_of_each_suite_hold(
     )
     assert suites() == [
         "1 failed pronouns tiny 1 failed 1 not measured 1 passed 1 known gap 1 skipped "
-        f"1 of 3 hold ({one_of_three.low:.1%} to {one_of_three.high:.1%}) "
+        f"1 of 3 hold (95 % interval {one_of_three.low:.1%} to {one_of_three.high:.1%}) "
         "decided by mean of 12 heads",
         "holds others tiny 4 passed "
-        f"4 of 4 hold ({four_of_four.low:.1%} to {four_of_four.high:.1%}) "
+        f"4 of 4 hold (95 % interval {four_of_four.low:.1%} to {four_of_four.high:.1%}) "
         "decided by L1H1, L0H0, L0H2",
     ]
 
