@@ -110,9 +110,14 @@ def _exists(ref: str) -> bool:
     except (OSError, RuntimeError):  # too long, or the home of nobody
         return False
     package, _, inside = ref.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    folders = (spec and spec.submodule_search_locations) or ()
-    return any((Path(folder) / inside).exists() for folder in folders)
+    folders = package_folders(package) if package.isidentifier() else ()
+    return any((folder / inside).exists() for folder in folders)
+
+
+def package_folders(package: str) -> list[Path]:
+    """The folders of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    return [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
 
 
 # What the pattern of a head can be called, and the orders of a table of heads.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from attnprobe.core.errors import ModelError, first_line
-from attnprobe.core.names import PACKAGE
+from attnprobe.core.names import PACKAGE, package_folders
 from attnprobe.models.adapters import has_adapter
-from attnprobe.models.files import PICKLED, read_json
+from attnprobe.models.files import PICKLED
 from attnprobe.models.gguf import check_gguf
-from attnprobe.models.pooling import MODULES, pool_of_folder
+from attnprobe.models.pooling import MODULES, modules_of, pool_of_folder
 from attnprobe.models.vocabulary import NAME_ANOTHER
 
 TOKENIZER_FILES = (
@@ -170,8 +169,7 @@ def _in_package(ref: str) -> Path:
     package, _, inside = ref.removeprefix(PACKAGE).partition("/")
     if not package.isidentifier() or ".." in Path(inside).parts or Path(inside).is_absolute():
         raise ModelError(f"{ref} is no path inside a package; write {PACKAGE}package/path")
-    spec = importlib.util.find_spec(package)
-    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    folders = package_folders(package)
     if not folders:
         raise ModelError(f"package {package} is not installed; {ref} lies in it")
     for folder in folders:
@@ -207,14 +205,7 @@ def _network_part(folder: Path) -> str:
 
     Old models of sentence-transformers have it in `0_Transformer`, beside `1_Pooling`.
     """
-    if not (folder / MODULES).is_file():
-        return ""
-    modules = read_json(folder / MODULES)
-    for module in modules if isinstance(modules, list) else ():
-        match module:
-            case {"type": str(kind), "path": str(inner)} if kind.endswith(".Transformer"):
-                return inner
-    return ""
+    return next((path for kind, path in modules_of(folder) if kind == "Transformer"), "")
 
 
 def _from_hub(

@@ -22,6 +22,23 @@ _UNNAMED = "a pooling that its configuration does not name"
 _WITHOUT_EFFECT = ("Transformer", "Normalize", "Identity", "Dropout")
 
 
+def modules_of(folder: Path) -> list[tuple[str, str]]:
+    """The class of each module that `modules.json` names, such as Pooling, and its folder.
+
+    Raises:
+        ModelError: `modules.json` cannot be read.
+    """
+    if not (folder / MODULES).is_file():
+        return []
+    modules = read_json(folder / MODULES)
+    found = []
+    for module in modules if isinstance(modules, list) else ():
+        match module:
+            case {"type": str(kind), "path": str(path)}:
+                found.append((kind.rpartition(".")[2], path))
+    return found
+
+
 def pool_of_folder(folder: Path) -> str | None:
     """The pooling that `modules.json` names: a `Pool`, or another one in words.
 
@@ -30,15 +47,10 @@ def pool_of_folder(folder: Path) -> str | None:
     Raises:
         ModelError: `modules.json` cannot be read.
     """
-    if not (folder / MODULES).is_file():
-        return None
-    modules = read_json(folder / MODULES)
-    parts = []
-    for module in modules if isinstance(modules, list) else ():
-        match module:
-            case {"type": str(kind), "path": str(path)}:
-                parts.append((kind.rpartition(".")[2], folder / path / "config.json"))
-    return _pool((kind, _settings(file) if kind == "Pooling" else {}) for kind, file in parts)
+    return _pool(
+        (kind, _settings(folder / path / "config.json") if kind == "Pooling" else {})
+        for kind, path in modules_of(folder)
+    )
 
 
 def pool_of_object(given: Any) -> str | None:
