@@ -278,7 +278,7 @@ class RelationParser:
     def _span(self, name: str, selector: Selector, sample: Sample, path: YamlPath) -> Span | None:
         self._unfolded.add("characters to look through", len(sample.joined), path)
         try:
-            (span,) = locate(selector, sample.joined, pair_start=sample.pair_start)
+            (span,) = locate(selector, sample.joined, parts=sample.parts)
         except SelectorError as error:
             self._error(f"{name}: {error}", path)
             return None

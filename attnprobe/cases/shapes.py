@@ -18,9 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from attnprobe.cases.entries import Severity
 from attnprobe.core.sites import SiteName
-from attnprobe.words.input_texts import TEXT_KEYS
 from attnprobe.words.looks import Among
-from attnprobe.words.selectors import Chars, Phrase, Selector, parse_selector
+from attnprobe.words.selectors import TEXT_KEYS, Chars, Phrase, Selector, parse_selector
 
 # The fewest arcs that a relation is judged on, unless it says otherwise.
 LEAST = 30

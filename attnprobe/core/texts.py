@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import Site, SiteName
 
-# Separates the two texts of a pair in `Sample.joined`. A unit separator counts as white space and
+# Separates the input texts of `Sample.joined`. A unit separator counts as white space and
 # has a word boundary on both sides, whatever its neighbours.
 PAIR_BREAK = "\x1f"
 
@@ -22,6 +22,42 @@ class Span(NamedTuple):
 
     start: int
     end: int
+
+
+Which: TypeAlias = Literal["text", "pair"]
+
+
+class InputText(NamedTuple):
+    """One of the texts that the model reads as one sequence.
+
+    Attributes:
+        which: the text or its pair.
+        start: its first character in `Sample.joined`.
+    """
+
+    which: Which
+    start: int
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The text's name in messages."""
+        return "the text" if self.which == "text" else "text_pair"
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+def input_texts(text: str, parts: tuple[InputText, ...] = ()) -> tuple[InputText, ...]:
+    """The input texts of `Sample.joined`: its parts, or one text that has none."""
+    return parts or (InputText("text", 0, text),)
+
+
+def text_at(span: Span, text: str, parts: tuple[InputText, ...] = ()) -> tuple[InputText, Span]:
+    """The input text that holds the start of a span of `text`, and the span counted in it."""
+    found = next(part for part in reversed(input_texts(text, parts)) if part.start <= span.start)
+    return found, Span(span.start - found.start, span.end - found.start)
 
 
 @dataclass(frozen=True)
@@ -54,9 +90,12 @@ class Sample:
         return self.text if self.pair is None else f"{self.text}{PAIR_BREAK}{self.pair}"
 
     @property
-    def pair_start(self) -> int | None:
-        """The first character of the second text in `joined`; None for one text."""
-        return None if self.pair is None else len(self.text) + len(PAIR_BREAK)
+    def parts(self) -> tuple[InputText, ...]:
+        """The input texts of `joined`; empty for one text."""
+        if self.pair is None:
+            return ()
+        start = len(self.text) + len(PAIR_BREAK)
+        return InputText("text", 0, self.text), InputText("pair", start, self.pair)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -65,22 +104,16 @@ class Sample:
 
     def with_word(self, span: Span, word: str) -> Sample:
         """The sample with a word instead of these characters of `joined`."""
-        start = self.pair_start
-        if self.pair is None or start is None or span.end < start:
-            return replace(self, text=_replace_span(self.text, span, word))
-        in_pair = Span(span.start - start, span.end - start)
-        return replace(self, pair=_replace_span(self.pair, in_pair, word))
+        part, inner = text_at(span, self.joined, self.parts)
+        changed = f"{part.text[: inner.start]}{word}{part.text[inner.end :]}"
+        return replace(self, pair=changed) if part.which == "pair" else replace(self, text=changed)
 
     def until(self, end: int) -> Sample:
         """The sample cut before a character of `joined`; without a pair if that becomes empty."""
-        start = self.pair_start
-        if self.pair is None or start is None or end <= start:
-            return replace(self, text=self.text[:end], pair=None)
-        return replace(self, pair=self.pair[: end - start])
-
-
-def _replace_span(text: str, span: Span, word: str) -> str:
-    return f"{text[: span.start]}{word}{text[span.end :]}"
+        part, (_, end) = text_at(Span(end - 1, end), self.joined, self.parts)
+        if part.which == "pair":
+            return replace(self, pair=part.text[:end])
+        return replace(self, text=part.text[:end], pair=None)
 
 
 @dataclass(frozen=True)
@@ -97,7 +130,7 @@ class Tokens:
             any other); None for ordinary tokens.
         unknown: positions of the tokens for characters outside the vocabulary, ascending. An
             unknown token that the text spells out does not count.
-        pair_start: the first character of the second text in `text`; None for one text.
+        parts: the input texts of `text`; empty for one text.
         segments: the segment of each token (`token_type_ids`); empty for a tokenizer without
             segments.
     """
@@ -108,7 +141,7 @@ class Tokens:
     spans: tuple[Span | None, ...]
     special: tuple[str | None, ...]
     unknown: tuple[int, ...] = ()
-    pair_start: int | None = None
+    parts: tuple[InputText, ...] = ()
     segments: tuple[int, ...] = ()
 
     def __len__(self) -> int:

@@ -27,12 +27,10 @@ from transformers.models.auto.modeling_auto import (
 from attnprobe.core.errors import MeasureError, ModelError, SelectorError
 from attnprobe.core.needs import AnswerScore, ClassScore
 from attnprobe.core.registry import did_you_mean
-from attnprobe.core.texts import Span, Tokens
 from attnprobe.models.ablation import Ablator, Pass, alike
 from attnprobe.models.edits import outputs_of
 from attnprobe.models.readout import put_on
-from attnprobe.words.positions import positions
-from attnprobe.words.selectors import selector_of
+from attnprobe.words.positions import positions_of
 
 Classified = Literal["text", "word", "answer"]
 
@@ -197,11 +195,11 @@ class Classifier:
     def _score(self, asked: ClassScore | AnswerScore, logits: tuple[Tensor, ...]) -> Tensor:
         tokens = self._ablator.encode(asked.sample).source
         if isinstance(asked, AnswerScore):
-            places = _places(tokens, asked.span)
+            places = positions_of(asked.span, tokens)
             starts, ends = (part.log_softmax(dim=-1) for part in logits)
             return starts[places[0]] + ends[places[-1]]
         (of_text,) = logits
-        of_class = of_text if asked.at is None else of_text[_places(tokens, asked.at)[0]]
+        of_class = of_text if asked.at is None else of_text[positions_of(asked.at, tokens)[0]]
         if len(self._labels) == 1:
             if asked.instead is not None:
                 raise SelectorError(f"{self._name} has a single output, so leave out instead:")
@@ -216,8 +214,3 @@ class Classifier:
                 f"{self._name} has no class {label!r}; {did_you_mean(label, self._labels)}"
             )
         return self._labels[label]
-
-
-def _places(tokens: Tokens, span: Span) -> tuple[int, ...]:
-    """The token positions of a word."""
-    return positions(selector_of(span, tokens.pair_start), tokens)

@@ -28,8 +28,7 @@ from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.plan import pack
 from attnprobe.models.reading import TextReader
 from attnprobe.models.tokens import check_length
-from attnprobe.words.positions import positions
-from attnprobe.words.selectors import selector_of
+from attnprobe.words.positions import positions_of
 
 # Logits of a forward, of networks that return those of all positions: 1 GiB of float32.
 MOST_LOGITS = 2**28
@@ -273,5 +272,5 @@ def _pieces(tokens: Tokens, span: Span) -> tuple[int, int]:
     Raises:
         SelectorError: a token covers more than the word.
     """
-    found = positions(selector_of(span, tokens.pair_start), tokens)
+    found = positions_of(span, tokens)
     return found[0], found[-1] + 1

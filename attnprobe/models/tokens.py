@@ -13,7 +13,7 @@ from tokenizers.models import Unigram, WordLevel, WordPiece
 
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
-from attnprobe.core.texts import Sample, Span, Tokens
+from attnprobe.core.texts import InputText, Sample, Span, Tokens, input_texts
 from attnprobe.models.panics import panics_as_errors
 from attnprobe.words.id_pieces import Spelling, pieces_of_ids
 from attnprobe.words.spelling import (
@@ -100,7 +100,7 @@ def tokenize(
             )
         read = _encode(tokenizer, text, add_special_tokens=False)
     sample = Sample(text, pair=pair)
-    tokens = _tokens(tokenizer, sample.joined, read, pair_start=sample.pair_start)
+    tokens = _tokens(tokenizer, sample.joined, read, sample.parts)
     _check_spelled(
         tokenizer,
         tokens,
@@ -211,8 +211,8 @@ def _encode(
             f"the tokenizer cannot read {visible(text)!r}: {visible(str(error))}"
         ) from error
     # The tokenizer's offsets count in each text from its own start.
-    second = Sample(text, pair=pair).pair_start or 0
-    starts = [second if number == 1 else 0 for number in encoded.sequence_ids()]
+    parts = input_texts(text, Sample(text, pair=pair).parts)
+    starts = [parts[number or 0].start for number in encoded.sequence_ids()]
     return _Encoded(
         tuple(encoded["input_ids"]),
         tuple(bool(flag) for flag in encoded["special_tokens_mask"]),
@@ -240,7 +240,7 @@ def _opening(tokenizer: Any, read: _Encoded, text: str) -> int | None:
     return None
 
 
-def _tokens(tokenizer: Any, text: str, read: _Encoded, *, pair_start: int | None = None) -> Tokens:
+def _tokens(tokenizer: Any, text: str, read: _Encoded, parts: tuple[InputText, ...] = ()) -> Tokens:
     ids = read.ids
     spans = tuple(
         None if added else Span(*offsets)
@@ -268,7 +268,7 @@ def _tokens(tokenizer: Any, text: str, read: _Encoded, *, pair_start: int | None
     spans = place_space_marks(spelled, spans, special, text)
     marks = {spelled[position] for position in unknown}
     pieces = display_pieces(spelled, spans, text, unknown=marks)
-    tokens = Tokens(text, ids, pieces, spans, special, unknown, pair_start, read.segments)
+    tokens = Tokens(text, ids, pieces, spans, special, unknown, parts, read.segments)
     check_round_trip(tokens, spelled, unknown=marks)
     return tokens
 

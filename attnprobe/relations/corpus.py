@@ -485,10 +485,11 @@ def _source_span(key: str, value: object, sample: Sample, line: int, file: _File
         case {"text": inner, **beside} if not beside:
             return _span(key, inner, sample.text, line, file)
         case {"pair": inner, **beside} if not beside:
-            if sample.pair is None or sample.pair_start is None:
+            pair = next((part for part in sample.parts if part.which == "pair"), None)
+            if pair is None:
                 raise file.wrong(f"{key}: {{pair: ...}} needs a text_pair", line)
-            start, end = _span(key, inner, sample.pair, line, file)
-            return Span(sample.pair_start + start, sample.pair_start + end)
+            start, end = _span(key, inner, pair.text, line, file)
+            return Span(pair.start + start, pair.start + end)
     return _span(key, value, sample.text, line, file)
 
 

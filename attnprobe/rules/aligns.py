@@ -357,7 +357,7 @@ def _word_at(number: str, tokens: Tokens) -> Selector:
             f"gold: no word {number} in {tokens.text!r}; its words are numbered 0 to "
             f"{len(words) - 1}"
         )
-    return selector_of(Span(*words[int(number)].span()), tokens.pair_start)
+    return selector_of(Span(*words[int(number)].span()), tokens.text, tokens.parts)
 
 
 def _word_rows(found: Rows, weights: Floats, gold: _Gold, row: Row) -> Floats:

@@ -21,10 +21,10 @@ from attnprobe.core.units import MeasureUnit
 from attnprobe.core.verdicts import Bound, Outcome, Verdict
 from attnprobe.rules.chance import WordPairChance
 from attnprobe.words.heads import Heads, How, parse_heads
-from attnprobe.words.input_texts import TEXT_KEYS
 from attnprobe.words.locate import locate
 from attnprobe.words.selectors import (
     SPECIAL_NAMES,
+    TEXT_KEYS,
     Predicts,
     Selector,
     check_target_selector,
@@ -196,7 +196,7 @@ class Rule(BaseModel, ABC):
                 lies in the target.
         """
         if not self._in_target(sample, end):
-            return locate(selector, sample.joined, pair_start=sample.pair_start)
+            return locate(selector, sample.joined, parts=sample.parts)
         check_target_selector(selector)
         return locate(selector, sample.target or "")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self, TypeVar
@@ -380,12 +381,10 @@ def _named_by(rows: Sequence[int], row: str) -> list[int]:
 
 
 def _text_of(found: Sequence[int], tokens: Tokens) -> int | None:
-    """Which of two texts these tokens lie in, 0 or 1; 0 for special tokens, None for both texts."""
-    start = tokens.pair_start
-    if start is None:
-        return 0
+    """Number of the input text of these tokens; 0 for special tokens, None for several texts."""
     spans = [span for span in (tokens.spans[at] for at in found) if span is not None]
-    numbers = {int(span.start >= start) for span in spans}
+    starts = [part.start for part in tokens.parts[1:]]
+    numbers = {bisect_right(starts, span.start) for span in spans}
     return None if len(numbers) > 1 else max(numbers, default=0)
 
 

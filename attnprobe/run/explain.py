@@ -9,7 +9,7 @@ import regex
 from attnprobe.cases import Case
 from attnprobe.core.errors import AttnprobeError, first_line
 from attnprobe.core.printing import GRAPHEME, display_width, harmless, visible
-from attnprobe.core.texts import PAIR_BREAK, Encoding, Span
+from attnprobe.core.texts import Encoding, InputText, Span, input_texts
 from attnprobe.core.verdicts import Doubt, Outcome, Verdict
 from attnprobe.core.wording import (
     format_interval,
@@ -221,8 +221,8 @@ def _mistake(mistake: Mistake) -> list[str]:
     if isinstance(instead, Span):
         keys.append((instead, "instead"))
     if sample.target is None:
-        return _underlined(sample.joined, sorted(query + keys), sample.pair_start) + below
-    looked_at = _underlined(sample.joined, sorted(keys), sample.pair_start)
+        return _underlined(sample.joined, sorted(query + keys), sample.parts) + below
+    looked_at = _underlined(sample.joined, sorted(keys), sample.parts)
     return _underlined(sample.target, query) + looked_at + below
 
 
@@ -238,36 +238,33 @@ def _sentence(case: Case, rule: Rule) -> list[str]:
     return [
         line
         for text, spans in marked.items()
-        for line in _underlined(
-            text, sorted(spans), sample.pair_start if text == sample.joined else None
-        )
+        for line in _underlined(text, sorted(spans), sample.parts if text == sample.joined else ())
     ]
 
 
 def _underlined(
-    text: str, spans: Sequence[tuple[Span, str]], pair_start: int | None = None
+    text: str, spans: Sequence[tuple[Span, str]], parts: tuple[InputText, ...] = ()
 ) -> list[str]:
     """The text with carets and labels under the spans, in several lines if it is long.
 
     Args:
         spans: spans of the text with their labels, ascending.
-        pair_start: the start of the second of two texts; each of them begins a line.
+        parts: the input texts of `text`; each of them begins a line.
     """
-    if pair_start is not None:
-        second = [
-            (Span(span.start - pair_start, span.end - pair_start), label)
-            for span, label in spans
-            if span.start >= pair_start
-        ]
-        first = [(span, label) for span, label in spans if span.start < pair_start]
-        return [
-            *_underlined(text[: pair_start - len(PAIR_BREAK)], first),
-            *_underlined(text[pair_start:], second),
-        ]
     return [
         f"│ {line}"
-        for piece in _pieces(text)
-        for line in _piece_underlined(text, piece, _within(piece, spans))
+        for part in input_texts(text, parts)
+        for piece in _pieces(part.text)
+        for line in _piece_underlined(part.text, piece, _within(piece, _inside(part, spans)))
+    ]
+
+
+def _inside(part: InputText, spans: Sequence[tuple[Span, str]]) -> list[tuple[Span, str]]:
+    """The spans that begin in an input text, counted from its start."""
+    return [
+        (Span(span.start - part.start, span.end - part.start), label)
+        for span, label in spans
+        if part.start <= span.start < part.end
     ]
 
 

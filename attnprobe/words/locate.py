@@ -16,8 +16,7 @@ from typing import NamedTuple
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.printing import GRAPHEME, clip, display_width
 from attnprobe.core.registry import LONGEST_NAME, nearest
-from attnprobe.core.texts import Span
-from attnprobe.words.input_texts import InputText, WhichText, input_texts
+from attnprobe.core.texts import InputText, Span, Which, input_texts
 from attnprobe.words.segmentation import (
     has_ink,
     split_at_boundaries,
@@ -59,7 +58,7 @@ class _Occurrence(NamedTuple):
     span: Span
 
 
-def locate(selector: Selector, text: str, *, pair_start: int | None = None) -> tuple[Span, ...]:
+def locate(selector: Selector, text: str, *, parts: tuple[InputText, ...] = ()) -> tuple[Span, ...]:
     """The characters that a selector means: one span for each part, in order.
 
     A `Special` has no characters and yields no span. A `Predicts` yields the word that it predicts.
@@ -68,13 +67,13 @@ def locate(selector: Selector, text: str, *, pair_start: int | None = None) -> t
 
     Args:
         text: `Sample.joined`.
-        pair_start: the first character of the second text.
+        parts: its input texts; empty for one text.
 
     Raises:
         SelectorError: a word is missing or ambiguous, or the text spells it with other characters
             that look alike; characters lie outside the text; `{pair: ...}` without a second text.
     """
-    texts = input_texts(text, pair_start)
+    texts = input_texts(text, parts)
     return tuple(
         _locate_chars(part, texts) if isinstance(part, Chars) else _locate_word(part, texts)
         for part in selector.parts
@@ -179,7 +178,7 @@ def _selector_forms(
     """The YAML selectors of the first occurrences: `{word: it, nth: 2}`."""
     kind = "word" if isinstance(part, Phrase) else "predicts"
     totals = Counter(text.which for text, _ in occurrences)
-    seen: Counter[WhichText] = Counter()
+    seen: Counter[Which] = Counter()
     forms = []
     for text, _ in occurrences[:MOST_OCCURRENCES]:
         seen[text.which] += 1

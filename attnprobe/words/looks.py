@@ -21,9 +21,8 @@ from attnprobe.core.arrays import Bools
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.sites import Site
 from attnprobe.core.texts import Encoding, Span, Tokens
-from attnprobe.words.positions import groups, positions
+from attnprobe.words.positions import groups, positions_of
 from attnprobe.words.segmentation import words as words_of
-from attnprobe.words.selectors import selector_of
 
 OFFSETS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
 """Fixed distances in words that heads are compared with; negative ones lie to the left."""
@@ -196,7 +195,7 @@ class _Side:
         """Token positions of a span; empty if it is unknown, or begins or ends inside a token."""
         if span not in self._tokens_of:
             try:
-                found = positions(selector_of(span, self.tokens.pair_start), self.tokens)
+                found = positions_of(span, self.tokens)
             except SelectorError:
                 found = ()
             self._tokens_of[span] = found

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from attnprobe.core.errors import SelectorError
-from attnprobe.core.texts import Span, Tokens
+from attnprobe.core.texts import Span, Tokens, text_at
 from attnprobe.words.positions import Group, positions
 from attnprobe.words.segmentation import strip_span
 from attnprobe.words.selectors import SPECIAL_NAMES, parse_selector
@@ -39,19 +39,20 @@ def _candidates(unit: Group, nth: int | None, tokens: Tokens) -> Iterator[object
     if not spans:
         return
     start, end = min(span.start for span in spans), max(span.end for span in spans)
-    start, end = strip_span(Span(start, end), tokens.text)
-    word = tokens.text[start:end]
-    begin = tokens.pair_start
+    span = strip_span(Span(start, end), tokens.text)
+    word = tokens.text[slice(*span)]
+    part, inner = text_at(span, tokens.text, tokens.parts)
+    chars = {"chars": [*inner]}
     if nth is None and word:
         yield word
-    if begin is None or start < begin:
+    if part.which == "text":
         if nth is not None:
             yield {"word": word, "nth": nth}
-        yield {"chars": [start, end]}
+        yield chars
     else:
         if nth is None:
-            yield {"pair": word}
-        yield {"pair": {"chars": [start - begin, end - begin]}}
+            yield {part.which: word}
+        yield {part.which: chars}
 
 
 def _means(value: object, unit: Group, tokens: Tokens) -> bool:

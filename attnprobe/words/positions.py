@@ -14,7 +14,7 @@ from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.segmentation import has_ink, strip_span, words
-from attnprobe.words.selectors import Predicts, Selector, Special
+from attnprobe.words.selectors import Predicts, Selector, Special, selector_of
 from attnprobe.words.show import indent, quoted, underline
 
 
@@ -35,13 +35,22 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
         if isinstance(part, Special):
             found.update(_special_positions(part, tokens))
             continue
-        (span,) = locate(Selector((part,)), tokens.text, pair_start=tokens.pair_start)
+        (span,) = locate(Selector((part,)), tokens.text, parts=tokens.parts)
         pieces = _word_positions(span, tokens)
         _check_known(span, pieces, tokens)
         if isinstance(part, Predicts):
             pieces = [_predicting_position(part, span, pieces[0], tokens)]
         found.update(pieces)
     return tuple(sorted(found))
+
+
+def positions_of(span: Span, tokens: Tokens) -> tuple[int, ...]:
+    """The token positions of these characters of `tokens.text`.
+
+    Raises:
+        SelectorError: as `positions`.
+    """
+    return positions(selector_of(span, tokens.text, tokens.parts), tokens)
 
 
 def _special_positions(part: Special, tokens: Tokens) -> list[int]:
@@ -75,7 +84,7 @@ def _word_positions(span: Span, tokens: Tokens) -> list[int]:
     if not found:
         raise SelectorError(
             f"no token stands for {quoted(text[span.start : span.end])}: the tokenizer drops it\n"
-            + indent(underline(text, span, pair_start=tokens.pair_start))
+            + indent(underline(text, span, parts=tokens.parts))
         )
     return found
 
@@ -87,7 +96,7 @@ def _check_known(span: Span, pieces: Sequence[int], tokens: Tokens) -> None:
         raise SelectorError(
             f"{quoted(tokens.text[slice(*span)])} becomes the unknown token "
             f"{tokens.pieces[unknown[0]]}: the model cannot see this word; name a word of its "
-            "vocabulary\n" + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+            "vocabulary\n" + indent(underline(tokens.text, span, parts=tokens.parts))
         )
 
 
@@ -100,7 +109,7 @@ def _explain_no_boundary(span: Span, index: int, tokens: Tokens) -> str:
         f"no token boundary there: the token {quoted(text[token.start : token.end])} also covers "
         f"{' and '.join(quoted(rest) for rest in outside if rest)}; "
         f"select the whole {quoted(text[whole.start : whole.end])}\n"
-        + indent(underline(text, token, pair_start=tokens.pair_start))
+        + indent(underline(text, token, parts=tokens.parts))
     )
 
 
@@ -108,7 +117,7 @@ def _predicting_position(part: Predicts, span: Span, first: int, tokens: Tokens)
     if first == 0 or tokens.special[first - 1] == "pad":
         raise SelectorError(
             f"nothing predicts {quoted(part.text)}: no token stands before it\n"
-            + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+            + indent(underline(tokens.text, span, parts=tokens.parts))
         )
     return first - 1
 

@@ -9,11 +9,12 @@ from typing import Literal, TypeAlias, get_args
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
-from attnprobe.core.texts import Span
-from attnprobe.words.input_texts import TEXT_KEYS, WhichText
+from attnprobe.core.texts import InputText, Span, Which, text_at
 
 SpecialName = Literal["first", "cls", "sep", "bos", "eos"]
 SPECIAL_NAMES: tuple[str, ...] = get_args(SpecialName)
+# The keys of a selector that name one of two texts: `{pair: word}`.
+TEXT_KEYS: tuple[Which, ...] = get_args(Which)
 _KINDS = ("word", "chars", "special", "predicts")
 
 
@@ -28,7 +29,7 @@ class Phrase:
 
     text: str
     nth: int | None = None
-    which: WhichText | None = None
+    which: Which | None = None
 
     def __str__(self) -> str:
         return _describe_word(self)
@@ -40,7 +41,7 @@ class Chars:
 
     start: int
     end: int
-    which: WhichText | None = None
+    which: Which | None = None
 
     def __str__(self) -> str:
         return f"characters {self.start} to {self.end}{_describe_which(self.which)}"
@@ -62,7 +63,7 @@ class Predicts:
 
     text: str
     nth: int | None = None
-    which: WhichText | None = None
+    which: Which | None = None
 
     def __str__(self) -> str:
         return f"the token before {_describe_word(self)}"
@@ -114,11 +115,10 @@ def check_target_selector(selector: Selector) -> None:
             )
 
 
-def selector_of(span: Span, pair_start: int | None) -> Selector:
-    """The selector of these characters of `Sample.joined`."""
-    if pair_start is None or span.start < pair_start:
-        return Selector((Chars(*span),))
-    return Selector((Chars(span.start - pair_start, span.end - pair_start, "pair"),))
+def selector_of(span: Span, text: str, parts: tuple[InputText, ...]) -> Selector:
+    """The selector of these characters of a text with these parts."""
+    part, inner = text_at(span, text, parts)
+    return Selector((Chars(*inner, None if part.which == "text" else part.which),))
 
 
 def _parse_parts(value: object) -> tuple[Part, ...]:
@@ -135,7 +135,7 @@ def _parse_parts(value: object) -> tuple[Part, ...]:
     return tuple(_assign_text(part, which) for part in parse_selector(value[which]).parts)
 
 
-def _assign_text(part: Part, which: WhichText) -> Part:
+def _assign_text(part: Part, which: Which) -> Part:
     if isinstance(part, Special):
         raise ValueError(f"{part} stands in neither text; write {{special: {part.name}}} alone")
     if part.which is not None:
@@ -212,5 +212,5 @@ def _describe_word(part: Phrase | Predicts) -> str:
     return f"{word}{nth}{_describe_which(part.which)}"
 
 
-def _describe_which(which: WhichText | None) -> str:
+def _describe_which(which: Which | None) -> str:
     return "" if which is None else f" in the {which}"

@@ -7,8 +7,7 @@ import unicodedata
 import regex
 
 from attnprobe.core.printing import clip, display_width, visible
-from attnprobe.core.texts import Span
-from attnprobe.words.input_texts import input_texts
+from attnprobe.core.texts import InputText, Span, text_at
 
 LINE = 96  # a message shows a text of up to so many columns whole
 MARGIN = 44  # of a longer text it shows so many columns on either side of a word
@@ -24,16 +23,14 @@ def _clip_long(text: str) -> str:
     return visible(text) if len(text) <= 2 * LINE else clip(text[:_WINDOW], 2 * LINE)
 
 
-def underline(text: str, span: Span, *, pair_start: int | None = None) -> str:
+def underline(text: str, span: Span, *, parts: tuple[InputText, ...] = ()) -> str:
     """Two lines for a message: the text around a span, and carets under the span.
 
     Args:
-        text: `Sample.joined`; of two texts, the lines show the one that contains the span.
-        pair_start: the first character of the second text.
+        parts: the input texts of `text`; the lines show the one that contains the span.
     """
-    if pair_start is not None:
-        shown = input_texts(text, pair_start)[span.start >= pair_start]
-        text, span = shown.text, Span(span.start - shown.start, span.end - shown.start)
+    part, span = text_at(span, text, parts)
+    text = part.text
     is_long = len(text) > _WINDOW or display_width(visible(text)) > LINE
     margin = MARGIN if is_long else LINE
     before = clip(text[max(0, span.start - _WINDOW) : span.start], margin, from_end=True)

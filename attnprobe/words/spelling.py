@@ -159,7 +159,7 @@ def check_round_trip(tokens: Tokens, raw: Sequence[str], *, unknown: Collection[
         raise ModelError(
             "the tokenizer reports wrong offsets: no token stands for "
             f"{quoted(text[grapheme.start : grapheme.end])} at character {first}; {_ADVICE}\n"
-            + indent(underline(text, grapheme, pair_start=tokens.pair_start))
+            + indent(underline(text, grapheme, parts=tokens.parts))
         )
 
 
@@ -180,7 +180,7 @@ def check_no_special_in_text(tokens: Tokens, special: Mapping[int, str]) -> None
             "reads as a mark of its own; change the text, or allow it if you mean it: "
             "allow_special_tokens: true in a case file, allow_special_tokens=True in Python, "
             "--allow-special-tokens with attnprobe show\n"
-            + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+            + indent(underline(tokens.text, span, parts=tokens.parts))
         )
 
 
@@ -206,7 +206,7 @@ def check_no_separator(tokens: Tokens, separator: int, spelled: str, *, alone: b
                 + (f"write what follows as a second text: {_SECOND_TEXT}; or " if alone else "")
                 + f"declare a model that is used with separators inside of one text: {_ONE_SEGMENT}"
                 + "\n"
-                + indent(underline(tokens.text, span, pair_start=tokens.pair_start))
+                + indent(underline(tokens.text, span, parts=tokens.parts))
             )
 
 

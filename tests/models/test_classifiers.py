@@ -110,7 +110,7 @@ def test_an_answer_has_a_start_and_an_end(pair: str | None) -> None:
     else:
         # The question comes first; the answer lies in the second text.
         one = Sample(pair, pair=TEXT.text)
-        span = Span(*(at + (one.pair_start or 0) for at in KEYS))
+        span = Span(*(at + one.parts[1].start for at in KEYS))
         first, text, second = 2 + len(pair) + KEYS.start, pair, TEXT.text
     (found,) = probed(network).read_out([AnswerScore(one, span)])
     tokenizer = tiny_tokenizer()

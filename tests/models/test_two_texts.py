@@ -870,13 +870,13 @@ def test_a_separator_typed_into_a_target_is_refused_p46() -> None:
     plain = tokenizer("bert")
     found = Model.of(network("bart"), tokenizer("bart"), name="bart")
     read = tokenize_target(plain, PAIR, start=2)
-    assert read.pair_start is None
+    assert read.parts == ()
     with pytest.raises(SelectorError, match="inside of one text: one_segment: true") as caught:
         tokenize_target(plain, f"{TEXT} [SEP] {PAIR}", start=2, allow_special_tokens=True)
     assert "text_pair" not in str(caught.value)
     tokenize_target(plain, f"{TEXT} [SEP] {PAIR}", start=2, one_segment=True)
     both = found.encode(Sample(TEXT, PAIR, pair=PAIR))
-    assert both.source.pair_start == len(TEXT) + 1
+    assert both.source.parts == both.sample.parts != ()
     with pytest.raises(SelectorError, match="the text that the encoder reads"):
         found.attention(TEXT, pair=PAIR, target=PAIR, site="cross").judge(
             "attends", from_={"pair": "animal"}, to="keys", heads="L0H0", max=0.9

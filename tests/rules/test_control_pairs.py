@@ -35,7 +35,7 @@ def two_texts(first: str, second: str, **changes: Any) -> Encoding:
         pieces=one.pieces + two.pieces[1:],
         spans=(*one.spans, *shifted),
         special=one.special + two.special[1:],
-        pair_start=start,
+        parts=Sample(one.text, pair=two.text).parts,
     )
     read = encoding("x", **changes)
     return replace(read, sample=Sample(one.text, pair=two.text), source=both)

@@ -14,7 +14,7 @@ from attnprobe.core.errors import MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.sites import Head, Site, SiteName
-from attnprobe.core.texts import Encoding, Sample, Span, Tokens
+from attnprobe.core.texts import PAIR_BREAK, Encoding, InputText, Sample, Span, Tokens
 
 
 def tokens(marked: str, *, ends: bool = True) -> Tokens:
@@ -37,6 +37,12 @@ def tokens(marked: str, *, ends: bool = True) -> Tokens:
         pieces, spans = ["[CLS]", *pieces, "[SEP]"], [None, *spans, None]
         special = ["cls", *special, "sep"]
     return Tokens(text, tuple(range(len(pieces))), tuple(pieces), tuple(spans), tuple(special))
+
+
+def parts_of(text: str) -> tuple[InputText, ...]:
+    """The input texts of a text with a PAIR_BREAK; of another one none."""
+    first, *pair = text.split(PAIR_BREAK)
+    return Sample(first, pair=pair[0] if pair else None).parts
 
 
 def encoding(

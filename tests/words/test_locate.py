@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnprobe.core.errors import SelectorError
-from attnprobe.core.texts import PAIR_BREAK, Span
+from attnprobe.core.texts import PAIR_BREAK, Sample, Span
 from attnprobe.words.locate import locate
 from attnprobe.words.selectors import parse_selector
 
@@ -22,10 +22,8 @@ NO_PAIR = (
 
 
 def find(value: object, text: str, pair: str | None = None) -> tuple[Span, ...]:
-    joined, start = text, None
-    if pair is not None:
-        joined, start = text + PAIR_BREAK + pair, len(text + PAIR_BREAK)
-    return locate(parse_selector(value), joined, pair_start=start)
+    sample = Sample(text, pair=pair)
+    return locate(parse_selector(value), sample.joined, parts=sample.parts)
 
 
 def refusal(value: object, text: str, pair: str | None = None) -> list[str]:

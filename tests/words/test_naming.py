@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnprobe.core.texts import PAIR_BREAK, Span, Tokens
+from attnprobe.core.texts import PAIR_BREAK, Sample, Span, Tokens
 from attnprobe.words.naming import selector_values
 from attnprobe.words.positions import Group, groups, positions
 from attnprobe.words.selectors import parse_selector
@@ -27,9 +27,8 @@ def pair_tokens(first: str, second: str) -> Tokens:
         None if span else ("cls" if not number else "sep") for number, span in enumerate(spans)
     )
     pieces = tuple(text[slice(*span)] if span else "[X]" for span in spans)
-    return Tokens(
-        text, tuple(range(len(spans))), pieces, tuple(spans), special, pair_start=len(first) + 1
-    )
+    parts = Sample(first, pair=second).parts
+    return Tokens(text, tuple(range(len(spans))), pieces, tuple(spans), special, parts=parts)
 
 
 def units(read: Tokens) -> list[Group]:

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnprobe.core.errors import SelectorError
-from attnprobe.core.texts import PAIR_BREAK, Span, Tokens
+from attnprobe.core.texts import PAIR_BREAK, InputText, Sample, Span, Tokens, input_texts, text_at
 from attnprobe.words.id_pieces import Spelling, pieces_of_ids
-from attnprobe.words.input_texts import InputText, input_texts
 from attnprobe.words.positions import Group, groups, positions, word_matrix
 from attnprobe.words.segmentation import strip_span
 from attnprobe.words.selectors import parse_selector
+from tests.support.made_up import parts_of
 
 Spans = list[tuple[int, int] | None]
 
 
-def tokens_at(text: str, spans: Spans, *, pair_start: int | None = None, **about: object) -> Tokens:
+def tokens_at(text: str, spans: Spans, **about: object) -> Tokens:
     """Tokens with these spans; those without one are called [X]."""
     placed = tuple(span and Span(*span) for span in spans)
     pieces = tuple(text[slice(*span)] if span else "[X]" for span in placed)
@@ -26,7 +26,7 @@ def tokens_at(text: str, spans: Spans, *, pair_start: int | None = None, **about
     special = about.get("special", tuple(None for _ in spans))
     return Tokens(
         *(text, tuple(range(len(spans))), pieces, placed, special, unknown),  # type: ignore[arg-type]
-        pair_start=pair_start,
+        parts=parts_of(text),
     )
 
 
@@ -65,7 +65,7 @@ PAIR = f"a b{PAIR_BREAK}cd e"
         ),
         (
             {"pair": {"chars": [1, 2]}},
-            tokens_at(PAIR, [(0, 1), (2, 3), (4, 6), (7, 8)], pair_start=4),
+            tokens_at(PAIR, [(0, 1), (2, 3), (4, 6), (7, 8)]),
             [
                 "no token boundary there: the token 'cd' also covers 'c'; select the whole 'cd'",
                 "  cd e",
@@ -74,12 +74,12 @@ PAIR = f"a b{PAIR_BREAK}cd e"
         ),
         (
             "e",
-            tokens_at(PAIR, [(0, 1), (2, 3), (4, 6)], pair_start=4),
+            tokens_at(PAIR, [(0, 1), (2, 3), (4, 6)]),
             ["no token stands for 'e': the tokenizer drops it", "  cd e", "     ^"],
         ),
         (
             "cd",
-            tokens_at(PAIR, [(0, 3), (4, 5), (5, 6), (7, 8)], pair_start=4, unknown=(2,)),
+            tokens_at(PAIR, [(0, 3), (4, 5), (5, 6), (7, 8)], unknown=(2,)),
             [
                 "'cd' becomes the unknown token d: the model cannot see this word; name a word of "
                 "its vocabulary",
@@ -94,7 +94,7 @@ PAIR = f"a b{PAIR_BREAK}cd e"
         ),
         (
             {"pair": {"predicts": "cd"}},
-            tokens_at(PAIR, [None, (4, 6), (7, 8)], pair_start=4, special=("pad", None, None)),
+            tokens_at(PAIR, [None, (4, 6), (7, 8)], special=("pad", None, None)),
             ["nothing predicts 'cd': no token stands before it", "  cd e", "  ^^"],
         ),
         (
@@ -210,9 +210,13 @@ def test_weights_of_words_are_sums_to_and_means_from(seed: int) -> None:
 
 
 def test_one_text_and_two() -> None:
-    assert input_texts("a b", None) == (InputText("text", 0, "a b"),)
-    assert input_texts(PAIR, 4) == (InputText("text", 0, "a b"), InputText("pair", 4, "cd e"))
-    assert [text.name for text in input_texts(PAIR, 4)] == ["the text", "text_pair"]
+    assert input_texts("a b") == (InputText("text", 0, "a b"),)
+    parts = Sample("a b", pair="cd e").parts
+    assert parts == (InputText("text", 0, "a b"), InputText("pair", 4, "cd e"))
+    assert input_texts(PAIR, parts) == parts
+    assert [text.name for text in parts] == ["the text", "text_pair"]
+    assert text_at(Span(2, 3), PAIR, parts) == (parts[0], Span(2, 3))
+    assert text_at(Span(4, 6), PAIR, parts) == (parts[1], Span(0, 2))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from attnprobe.core.errors import SelectorError
-from attnprobe.core.texts import Span
+from attnprobe.core.texts import Sample, Span
 from attnprobe.words.selectors import (
     Chars,
     Phrase,
@@ -129,13 +129,14 @@ def test_a_target_is_no_pair_of_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "pair_start", "part"),
+    ("span", "pair", "part"),
     [
         (Span(4, 7), None, Chars(4, 7)),
-        (Span(4, 7), 8, Chars(4, 7)),
-        (Span(8, 9), 8, Chars(0, 1, "pair")),
-        (Span(10, 14), 8, Chars(2, 6, "pair")),
+        (Span(4, 7), "ab cdef", Chars(4, 7)),
+        (Span(8, 9), "ab cdef", Chars(0, 1, "pair")),
+        (Span(10, 14), "ab cdef", Chars(2, 6, "pair")),
     ],
 )
-def test_the_selector_of_characters(span: Span, pair_start: int | None, part: Chars) -> None:
-    assert selector_of(span, pair_start) == Selector((part,))
+def test_the_selector_of_characters(span: Span, pair: str | None, part: Chars) -> None:
+    sample = Sample("a bcdef", pair=pair)
+    assert selector_of(span, sample.joined, sample.parts) == Selector((part,))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnprobe.core.printing import display_width, visible
-from attnprobe.core.texts import PAIR_BREAK, Span
+from attnprobe.core.texts import Sample, Span
 from attnprobe.words.show import as_yaml, describe_code_points, escape, indent, quoted, underline
 
 # Neither YAML nor any tokenizer takes half of a pair of surrogates.
@@ -79,7 +79,8 @@ def test_carets_are_never_missing_and_as_long_as_what_is_shown() -> None:
     ],
 )
 def test_of_two_texts_the_one_with_the_word_is_shown(span: Span, shown: str) -> None:
-    assert underline(f"The keys{PAIR_BREAK}A door", span, pair_start=9) == shown
+    sample = Sample("The keys", pair="A door")
+    assert underline(sample.joined, span, parts=sample.parts) == shown
 
 
 def test_lines_are_indented() -> None:

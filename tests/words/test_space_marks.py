@@ -57,7 +57,7 @@ def test_a_space_mark_alone_belongs_to_the_word_behind_it(kind: str, chunks: lis
         expected = tuple(
             sorted([*letters, *([mark_of[word.start]] if word.start in mark_of else [])])
         )
-        assert positions(selector_of(word, None), tokens) == expected
+        assert positions(selector_of(word, tokens.text, ()), tokens) == expected
         (group,) = [group for group in groups(tokens) if letters[0] in group.positions]
         assert group.positions == expected
 

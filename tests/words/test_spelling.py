@@ -18,6 +18,7 @@ from attnprobe.words.spelling import (
     place_space_marks,
     token_bytes,
 )
+from tests.support.made_up import parts_of
 
 ADVICE = "use the model's fast tokenizer (tokenizer.json), or declare another one"
 WRONG = "the tokenizer reports wrong offsets:"
@@ -28,14 +29,12 @@ def placed(spans: Spans) -> tuple[Span | None, ...]:
     return tuple(span and Span(*span) for span in spans)
 
 
-def tokens_at(
-    text: str, spans: Spans, special: list[str | None] | None = None, pair_start: int | None = None
-) -> Tokens:
+def tokens_at(text: str, spans: Spans, special: list[str | None] | None = None) -> Tokens:
     count = len(spans)
     return Tokens(
         *(text, tuple(range(count)), ("",) * count, placed(spans)),
         tuple(special or [None] * count),
-        pair_start=pair_start,
+        parts=parts_of(text),
     )
 
 
@@ -138,7 +137,7 @@ def test_what_is_wrong_with_offsets_p16(
 
 def test_of_two_texts_the_one_that_is_not_covered_is_shown_p16() -> None:
     text = f"it{PAIR_BREAK}is so"
-    assert refusal(text, ["it", "is"], [(0, 2), (3, 5)], pair_start=3) == (
+    assert refusal(text, ["it", "is"], [(0, 2), (3, 5)]) == (
         f"{WRONG} no token stands for 's' at character 6; {ADVICE}\n  is so\n     ^"
     )
 
@@ -277,7 +276,7 @@ def test_a_special_token_in_the_text_is_refused_p17() -> None:
     check_no_special_in_text(tokens, {7: "[SEP]"})
     check_no_special_in_text(tokens, {1: "[CLS]"})
     check_no_special_in_text(tokens_at("a b", [(0, 1), None, (2, 3)]), SPECIAL)
-    pair = tokens_at(f"ab{PAIR_BREAK}[SEP]", [(0, 2), (3, 8)], pair_start=3)
+    pair = tokens_at(f"ab{PAIR_BREAK}[SEP]", [(0, 2), (3, 8)])
     with pytest.raises(SelectorError, match=r"\n  \[SEP\]\n  \^{5}$"):
         check_no_special_in_text(pair, SPECIAL)
 
