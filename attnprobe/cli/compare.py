@@ -143,7 +143,7 @@ def _print(found: RunComparison) -> None:
             table.add_row(*map(_plain, vars(suite).values()))
         print_table(table)
     if found.heads:
-        table = _table("site", "head", "now", "divergence", "cases")
+        table = _table("site", "head", "now", "divergence", "own place", "cases")
         for head in found.heads:
             table.add_row(*(_plain(str(value)) for value in vars(head).values()))
         print_table(table)

@@ -14,11 +14,13 @@ from attnprobe.compare.changes import Comparison, compare_results, pair_models
 from attnprobe.compare.describe import change_rows, sentence, suite_rows
 from attnprobe.compare.limits import Limit, exceeded, parse_limit
 from attnprobe.compare.side_by_side import (
+    changed_sentence,
     draw_change,
     explore_changes,
     fates_sentence,
     head_fates,
     head_row,
+    shown_fates,
 )
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.names import SUFFIX, short_name
@@ -46,7 +48,8 @@ class RunComparison:
     Attributes:
         old, new: what the user gave: results file, baseline or model.
         beyond: one text for each exceeded limit.
-        heads: rows of the heads that cases name, lost and moved ones first.
+        heads: rows of the heads that cases name, lost and moved ones first, and of others that
+            changed.
         fates: a sentence about lost and moved heads; empty if there are none.
         explorer: all maps of both models on the texts of changed cases.
         notes: what could not be compared or drawn, and why.
@@ -214,8 +217,9 @@ def _compare_models(
                 for (ref, options), label in zip(models, labels, strict=True)
             )
             fates = head_fates(old, new, compared.values())
-        found.heads = [head_row(fate) for fate in fates]
+        found.heads = [head_row(fate) for fate in shown_fates(fates)]
         found.fates = fates_sentence(fates)
+        found.notes.append(changed_sentence(fates))
     except AttnprobeError as error:
         found.notes.append(f"heads could not be matched: {error}")
         return found

@@ -1,4 +1,4 @@
-"""Two models on the same cases: the fates of the heads that cases name, and pictures of changes."""
+"""Two models on the same cases: the fates of heads, and pictures of changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnprobe.attention import Attention, Reader, heads_title
 from attnprobe.cases import Case
 from attnprobe.compare.changes import Change
 from attnprobe.compare.describe import change_row
-from attnprobe.compare.matching import Fate, Match, match_heads
+from attnprobe.compare.matching import SAME, Fate, Match, match_heads
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import Cells, Picture
 from attnprobe.core.errors import AttnprobeError
@@ -20,7 +20,7 @@ from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
-from attnprobe.core.wording import format_decimals, shorten
+from attnprobe.core.wording import format_decimals, plural, shorten
 from attnprobe.render.web.compare_page import ChangePictures, HeadRow
 from attnprobe.render.web.explorer import Explorer, explorer
 from attnprobe.render.web.maps import AttentionMap
@@ -31,14 +31,15 @@ from attnprobe.run.runner import Finding, Runner
 MOST_CELLS = 3_000_000
 # The most texts that heads are matched on; more texts hardly change the matches.
 MOST_TEXTS = 64
-# The most heads that a sentence names.
+# The most heads that a sentence names, and that a table has beside those of the cases.
 _MOST_NAMED = 3
+_MOST_OTHERS = 10
 _FATES: tuple[Fate, ...] = ("lost", "moved", "stayed")
 
 
 @dataclass(frozen=True)
 class HeadFate:
-    """A head that cases name, and its match in the new model.
+    """A head of the old model and its match in the new model.
 
     Attributes:
         cases: the number of cases that name the head.
@@ -49,14 +50,21 @@ class HeadFate:
     cases: int
 
     def __str__(self) -> str:
+        if not self.cases and self.match.fate == "stayed":
+            return "changed" if self.changed else "kept"
         fates = {"stayed": "kept", "moved": f"moved to {self.match.new}", "lost": "lost"}
         return fates[self.match.fate]
+
+    @property
+    def changed(self) -> bool:
+        """Whether the head at this place attends to something else than before."""
+        return self.match.stayed > SAME
 
 
 def head_fates(
     old: Reader, new: Reader, cases: Iterable[Case], *, batch_tokens: int = BATCH_TOKENS
 ) -> tuple[HeadFate, ...]:
-    """The fate of every head that a rule names, in the order lost, moved, stayed; then by site.
+    """The fate of every head, in the order lost, moved, stayed; then by site.
 
     Heads are matched on the texts of the cases, the first 64 of each site. Layers, `any` and `all`
     name no head.
@@ -81,24 +89,40 @@ def head_fates(
     fates = [
         HeadFate(site, match, heads[match.old])
         for site, heads in sorted(named.items())
-        if heads
         for match in match_heads(
             old, new, list(texts[site])[:MOST_TEXTS], site=site, batch_tokens=batch_tokens
         )
-        if match.old in heads
     ]
     return tuple(sorted(fates, key=lambda fate: _FATES.index(fate.match.fate)))
 
 
-def fates_sentence(fates: Sequence[HeadFate]) -> str:
-    """A sentence about lost and moved heads: `L3H1 is lost, L2H0 moved to L2H4.`
+def shown_fates(fates: Iterable[HeadFate]) -> list[HeadFate]:
+    """The heads that cases name, and of the others those that changed most, most first."""
+    others = sorted(
+        (fate for fate in fates if fate.changed and not fate.cases),
+        key=lambda fate: -fate.match.stayed,
+    )
+    return [*(fate for fate in fates if fate.cases), *others[:_MOST_OTHERS]]
 
-    It names the sites if there are several. It is empty if all heads stayed.
+
+def changed_sentence(fates: Sequence[HeadFate]) -> str:
+    """How many heads of the model attend to something else than before."""
+    count = sum(fate.changed for fate in fates)
+    return (
+        f"{count} of {plural(len(fates), 'head')} now differ by more than {SAME} nats from the "
+        "head that stood at the same place"
+    )
+
+
+def fates_sentence(fates: Sequence[HeadFate]) -> str:
+    """A sentence about lost and moved heads of cases: `L3H1 is lost, L2H0 moved to L2H4.`
+
+    It names the sites if there are several. It is empty if all these heads stayed.
     """
     several = len({fate.site for fate in fates}) > 1
     changed = []
     for fate in fates:
-        if fate.match.fate != "stayed":
+        if fate.cases and fate.match.fate != "stayed":
             name = f"{fate.site} {fate.match.old}" if several else str(fate.match.old)
             changed.append(f"{name} {'is lost' if fate.match.fate == 'lost' else fate}")
     if not changed:
@@ -114,6 +138,7 @@ def head_row(fate: HeadFate) -> HeadRow:
         head=str(fate.match.old),
         fate=str(fate),
         divergence=f"{format_decimals(fate.match.divergence)} nats",
+        own_place=f"{format_decimals(fate.match.stayed)} nats",
         cases=fate.cases,
     )
 

@@ -17,13 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
+from scipy.spatial.distance import jensenshannon
+from transformers import AutoModel
 
 from attnprobe import cases
 from attnprobe.cli.base import out
 from attnprobe.compare.changes import compare_results
 from attnprobe.compare.matching import Match
-from attnprobe.compare.side_by_side import HeadFate, draw_change, fates_sentence, head_fates
+from attnprobe.compare.side_by_side import (
+    HeadFate,
+    changed_sentence,
+    draw_change,
+    fates_sentence,
+    head_fates,
+    shown_fates,
+)
 from attnprobe.core.charts import Cells
 from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.sites import Head, SiteName
@@ -250,17 +259,29 @@ def test_pinned_heads_are_kept_moved_or_lost(
 
     def told(new: str) -> list[tuple[str, str, int]]:
         fates = head_fates(readers["old"], readers[new], suite)
-        return [(str(fate.match.old), str(fate), fate.cases) for fate in fates]
+        assert len(fates) == 12
+        return [(str(fate.match.old), str(fate), fate.cases) for fate in shown_fates(fates)]
 
     assert told("old") == [("L1H0", "kept", 1), ("L2H3", "kept", 2)]
-    assert told("swapped") == [("L1H0", "moved to L1H2", 1), ("L2H3", "kept", 2)]
-    assert told("wild") == [("L2H3", "lost", 2), ("L1H0", "kept", 1)]
+    assert told("swapped") == [
+        ("L1H0", "moved to L1H2", 1),
+        ("L2H3", "kept", 2),
+        ("L1H2", "moved to L1H0", 0),
+    ]
+    wild = told("wild")
+    assert wild[:2] == [("L2H3", "lost", 2), ("L1H0", "kept", 1)]
+    assert {(head, count) for head, _, count in wild[2:]} == {
+        ("L2H0", 0),
+        ("L2H1", 0),
+        ("L2H2", 0),
+    }
 
 
 def test_a_sentence_tells_of_heads_that_are_not_where_they_were() -> None:
     def fate(head: int, new: int, divergence: float = 0.0, site: SiteName = "encoder") -> HeadFate:
         return HeadFate(site, Match(Head(3, head), Head(3, new), divergence, 1.0, 0.1), 1)
 
+    assert fates_sentence([replace(fate(1, 5), cases=0)]) == ""
     assert fates_sentence([]) == fates_sentence([fate(1, 1)]) == ""
     assert fates_sentence([fate(1, 5), fate(2, 2)]) == "L3H1 moved to L3H5."
     assert fates_sentence([fate(2, 2, 0.5), fate(1, 5)]) == "L3H2 is lost, L3H1 moved to L3H5."
@@ -321,10 +342,8 @@ def test_both_are_run_matched_and_drawn(
     assert text.endswith(" L2H3 is lost.\n")
     found = json.loads(Path("c.json").read_text(encoding="utf-8"))
     assert {change["id"] for change in found["changes"]} == {"pinned", "loose", "spread"}
-    assert {head["head"]: head["fate"] for head in found["heads"]} == {
-        "L1H0": "kept",
-        "L2H3": "lost",
-    }
+    named = {head["head"]: head["fate"] for head in found["heads"] if head["cases"]}
+    assert named == {"L1H0": "kept", "L2H3": "lost"}
     html = Path("p.html").read_text(encoding="utf-8")
     page = Page(html)
     assert re.search(r'<p class="attn-muted">[^<]* L2H3 is lost\.</p>', html)
@@ -453,7 +472,7 @@ def test_many_changes_are_folded_in_a_report() -> None:
 def test_page_and_section_escape_everything_p31(text: str) -> None:
     row = ChangeRow("broken", text, text, text, text, text, text, text)
     suite = SuiteRow(text, text, text, text, text, text, text)
-    head = HeadRow(text, text, text, text, 1)
+    head = HeadRow(text, text, text, text, text, 1)
     pictures = ChangePictures(
         row, (text,), (AttentionMap((text,), (text,), np.ones((1, 1), np.float32)),), (text,)
     )
@@ -492,24 +511,45 @@ def test_a_base_is_compared_with_its_adapter_p49(
         target_modules=["layer.1.attention.self.query"], lora_alpha=64, init_lora_weights=False
     )
     get_peft_model(network, config).save_pretrained("moved")
-    heads = [f"L{layer}H{head}" for layer in range(3) for head in range(4)]
-    checks = "".join(
-        f"    - ignores: {{from: barks, to: dog, heads: {head}, max: 0.999}}\n" for head in heads
+    sentence = "The dog barks at the seal."
+    file = write_cases(
+        f"- id: one\n  text: {sentence}\n  expect:\n"
+        "    - ignores: {from: barks, to: dog, heads: L0H0, max: 0.999}\n"
     )
-    file = write_cases(f"- id: all\n  text: The dog barks at the seal.\n  expect:\n{checks}")
     code, printed = compare(
         "base", "base+moved", "--cases", file, "--json", "c.json", "--html", "c.html"
     )
     assert code == 0
     assert "another network" not in printed
-    rows = {row["head"]: row for row in json.loads(Path("c.json").read_text())["heads"]}
-    assert rows.keys() == set(heads)
-    moved = {head: float(row["divergence"].removesuffix(" nats")) for head, row in rows.items()}
-    touched = [moved.pop(head) for head in heads if head.startswith("L1")]
-    assert min(touched) > 2 * max(moved.values())
-    assert {moved[head] for head in heads if head.startswith("L0")} == {0}
-    # What is most worth reading comes first, in the table and on the page.
-    assert next(iter(rows)).startswith("L1")
+    before = _eager(AutoModel.from_pretrained("base"), sentence)
+    merged = PeftModel.from_pretrained(AutoModel.from_pretrained("base"), "moved")
+    now = _eager(merged.merge_and_unload(), sentence)
+    # scipy's distance is the square root of the divergence.
+    apart = (jensenshannon(before, now, axis=-1) ** 2).mean(axis=-1)
+    changed = {f"L{layer}H{head}": apart[layer, head] for layer, head in np.argwhere(apart > 0.01)}
+    assert 4 <= len(changed) <= 8
+    assert not [head for head in changed if head.startswith("L0")]
+    first, *others = json.loads(Path("c.json").read_text())["heads"]
+    assert (first["head"], first["fate"], first["own_place"]) == ("L0H0", "kept", "0.000 nats")
+    told = {row["head"]: float(row["own_place"].removesuffix(" nats")) for row in others}
+    assert told == pytest.approx(changed, abs=6e-4)
+    assert list(told) == sorted(changed, key=lambda head: -changed[head])
+    sentence = f"{len(changed)} of 12 heads now differ by more than 0.01 nats from the head that "
+    assert sentence in " ".join(printed.split())
     page = Path("c.html").read_text()
     for text in (printed, page):
-        assert all(rows[head]["divergence"] in text for head in heads)
+        assert all(row["head"] in text and row["own_place"] in text for row in others)
+
+
+def test_only_the_heads_that_changed_most_are_listed() -> None:
+    def fate(head: int, *, named: bool = False) -> HeadFate:
+        place = Head(1, head)
+        return HeadFate("encoder", Match(place, place, head / 100, head / 100, 0.5), int(named))
+
+    fates = [fate(head, named=head in (3, 11)) for head in range(16)]
+    assert [shown.match.old.head for shown in shown_fates(fates)] == [
+        *(3, 11),
+        *(15, 14, 13, 12, 10, 9, 8, 7, 6, 5),
+    ]
+    assert [str(shown) for shown in shown_fates(fates)] == ["kept"] * 2 + ["changed"] * 10
+    assert changed_sentence(fates).startswith("14 of 16 heads now differ by more than 0.01 nats ")

@@ -15,11 +15,13 @@ from attnprobe.render.web.maps import AttentionMap, map_table
 
 @dataclass(frozen=True)
 class HeadRow:
-    """The fate of a head that cases name.
+    """The fate of a head.
 
     Attributes:
-        fate: `kept`, `moved to L4H7` or `lost`.
+        fate: `kept`, `moved to L4H7` or `lost`; `changed` where no case names the head and it has
+            stayed, but attends to something else.
         divergence: the divergence from its match, with the unit.
+        own_place: the divergence from the head at the same place.
         cases: the number of cases that name the head.
     """
 
@@ -27,6 +29,7 @@ class HeadRow:
     head: str
     fate: str
     divergence: str
+    own_place: str
     cases: int
 
 
