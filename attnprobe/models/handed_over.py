@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from attnprobe.core.errors import ModelError
 
@@ -29,6 +30,7 @@ _SHARDED = ("DTensor", "FlatParameter")
 # What networks take besides texts, and the inputs without which they do not run.
 _TAKEN = {"image": "pictures", "video": "videos", "audio": "sound", "time": "series of numbers"}
 _OTHER_INPUTS = ("pixel_values", "pixel_values_videos", "input_features", "input_values", "inputs")
+_TEXT_CLASSIFIERS = frozenset(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values())
 # Its modules give the activations of all texts of a batch one scale.
 _DYNAMIC = "torch.ao.nn.quantized.dynamic"
 
@@ -37,7 +39,7 @@ def unwrapped(given: Any) -> PreTrainedModel:
     """The network of transformers inside of `torch.compile`, `DataParallel`, a pipeline, or kin.
 
     Of a SentenceTransformer it is the network of its first module, of a model of peft the base with
-    the layers of its adapters in it.
+    the layers of its adapters in it, of an encoder-decoder that classifies texts its body.
 
     Raises:
         ModelError: there is no such network, or its weights cannot be read or do not all count.
@@ -58,6 +60,10 @@ def unwrapped(given: Any) -> PreTrainedModel:
             "AutoModel.from_pretrained returns"
         )
     _check_weights(given)
+    if given.config.is_encoder_decoder and type(given).__name__ in _TEXT_CLASSIFIERS:
+        # It finds the end of each text by a token that a batch may lack; its body does without.
+        body: PreTrainedModel = given.base_model
+        return body
     return given
 
 

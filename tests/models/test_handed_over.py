@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
-from transformers import pipeline
+from transformers import BartForSequenceClassification, T5ForSequenceClassification, pipeline
 
 from attnprobe.core.errors import MeasureError, ModelError, SelectorError
 from attnprobe.core.needs import Need
@@ -71,6 +71,20 @@ def test_a_wrapped_network_is_unwrapped_p64(wrap: Any) -> None:
     assert found.network is network
     assert found.weights_sha256 == plain.weights_sha256
     np.testing.assert_array_equal(weights(found), weights(plain))
+
+
+@pytest.mark.parametrize("kind", [BartForSequenceClassification, T5ForSequenceClassification])
+def test_a_classifier_that_reads_a_text_twice_is_measured_by_its_body_p64(kind: Any) -> None:
+    body = tiny_network(kind.config_class.model_type)
+    classifier = kind(body.config).eval()
+    classifier.base_model.load_state_dict(body.state_dict())
+    need = Need(Sample("The dog barks.", "A dog."), "cross", (0, 1, 2), (0, 2))
+    found, plain = (
+        Model.of(network, tiny_tokenizer(), name="x").collect([need])[0]
+        for network in (classifier, body)
+    )
+    for layer in need.layers:
+        np.testing.assert_array_equal(found.weights[layer], plain.weights[layer])
 
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
