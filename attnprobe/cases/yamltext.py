@@ -13,8 +13,9 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -26,6 +27,7 @@ from attnprobe.core.names import MAX_UNFOLDED
 MAX_BYTES = 5_000_000
 MAX_DEPTH = 64
 MAX_VALUES = 500_000
+MAX_KEYS = 10_000  # of one mapping
 # No number in a case file is longer; PyYAML takes quadratic time for long sexagesimal numbers.
 _MAX_NUMBER = 100
 
@@ -63,11 +65,13 @@ class Scalar(NamedTuple):
     quoted: bool
 
 
-class Start(Protocol):
-    """A mark of PyYAML or libyaml, which count from 0."""
+Start = int
+"""A line and a column, which both count from 0: `line << 23 | column`.
 
-    line: int
-    column: int
+A file may have half a million of them, and a mark of libyaml takes five times as much memory.
+"""
+_COLUMN_BITS = 23
+assert MAX_BYTES < 1 << _COLUMN_BITS
 
 
 class Place(NamedTuple):
@@ -76,14 +80,19 @@ class Place(NamedTuple):
     Attributes:
         start: the start of the value.
         key: the start of its key; None for an entry of a list.
-        scalar: a scalar as the file spells it; None for a list or mapping.
-        entries: the places in a list or mapping, by index or key; None for a scalar.
+        entries: the places in a list or mapping, by index or key; the text of a scalar.
+        quoted: whether it is a quoted scalar.
     """
 
     start: Start
     key: Start | None
-    scalar: Scalar | None
-    entries: list[Place] | dict[str, Place] | None
+    entries: list[Place] | dict[str, Place] | str
+    quoted: bool = False
+
+    @property
+    def scalar(self) -> Scalar | None:
+        """A scalar as the file spells it; None for a list or mapping."""
+        return Scalar(self.entries, self.quoted) if isinstance(self.entries, str) else None
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class Document:
         """The start of the key at `path`; of the value if it has no key."""
         place, depth = self._walk(path)
         is_key = depth == len(path) and place.key is not None
-        return _mark_at(place.key if is_key and place.key else place.start, self.file)
+        return _mark_at(place.key if is_key and place.key is not None else place.start, self.file)
 
     def keys(self, path: YamlPath) -> set[str]:
         """The keys of the mapping at `path`; none for another value."""
@@ -125,6 +134,8 @@ class Document:
         place = self.root
         for depth, step in enumerate(path):
             entries: Any = place.entries
+            if isinstance(entries, str):
+                return place, depth
             try:
                 place = entries[step]
             except (LookupError, TypeError):
@@ -220,8 +231,13 @@ def _mark_of(before: str, name: str) -> Mark:
     return Mark(name, len(lines), len(lines[-1]) + 1)
 
 
-def _mark_at(place: Start, name: str) -> Mark:
-    return Mark(name, place.line + 1, place.column + 1)
+def _mark_at(start: Start, name: str) -> Mark:
+    return Mark(name, _line(start), (start & ((1 << _COLUMN_BITS) - 1)) + 1)
+
+
+def _line(start: Start) -> int:
+    """The line as editors count."""
+    return (start >> _COLUMN_BITS) + 1
 
 
 def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
@@ -234,7 +250,7 @@ def _malformed(error: yaml.YAMLError, text: str, name: str) -> CaseError:
     if error.problem and error.context and begun:
         problem += f", {error.context} on line {begun.line + 1}"
     advice = next(advice for part, advice in _ADVICE if part in problem)
-    mark = _mark_at(where, name) if where else Mark(name, 1, 1)
+    mark = Mark(name, where.line + 1, where.column + 1) if where else Mark(name, 1, 1)
     return CaseError(f"not valid YAML: {problem}; {advice}", mark)
 
 
@@ -252,6 +268,13 @@ def _kind(text: str) -> str:
     """YAML 1.1's type of a plain scalar: `str`, `bool`, `int`, `float`, `null`, `merge`, ..."""
     if text and text[0] not in _FIRST:
         return "str"
+    if text.isdecimal() and text.isascii() and text[0] != "0":
+        return "int"
+    return _resolved(text) if len(text) <= _MAX_NUMBER else _resolved.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _resolved(text: str) -> str:
     return _RESOLVE(yaml.ScalarNode, text, (True, False)).rpartition(":")[2]
 
 
@@ -259,6 +282,13 @@ def _number(kind: str, text: str) -> int | float | None:
     """The value of a plain `int` or `float`; None for a malformed one such as `0x_`."""
     if len(text) > _MAX_NUMBER:
         return None
+    if text.isdecimal() and text[0] != "0":
+        return int(text)
+    return _constructed(kind, text)
+
+
+@lru_cache(maxsize=1024)
+def _constructed(kind: str, text: str) -> int | float | None:
     node = yaml.ScalarNode(kind, text)
     try:
         if kind == "int":
@@ -302,9 +332,9 @@ def _explain_text(text: str) -> str:
 
 
 def _start(event: yaml.Event) -> Start:
-    start = event.start_mark
-    assert start is not None  # PyYAML marks every event that it parses
-    return start
+    mark = event.start_mark
+    assert mark is not None  # PyYAML marks every event that it parses
+    return mark.line << _COLUMN_BITS | mark.column
 
 
 class _Builder:
@@ -353,15 +383,14 @@ class _Builder:
             )
         start = _start(event)
         if isinstance(event, yaml.ScalarEvent):
-            scalar = Scalar(event.value, quoted=not event.implicit[0])
-            return self._scalar(event), Place(start, key, scalar, None)
+            return self._scalar(event), Place(start, key, event.value, not event.implicit[0])
         if depth >= MAX_DEPTH:
             raise self._error(f"nested deeper than {MAX_DEPTH} levels", event)
         if isinstance(event, yaml.SequenceStartEvent):
             items, places = self._sequence(depth + 1)
-            return items, Place(start, key, None, places)
+            return items, Place(start, key, places)
         entries, by_key = self._mapping(depth + 1)
-        return entries, Place(start, key, None, by_key)
+        return entries, Place(start, key, by_key)
 
     def _sequence(self, depth: int) -> tuple[list[object], list[Place]]:
         items: list[object] = []
@@ -380,7 +409,7 @@ class _Builder:
             start = _start(event)
             if key in entries:
                 first = places[key].key
-                lines = first.line + 1 if first else 0, start.line + 1
+                lines = _line(first or 0), _line(start)
                 where = f"on lines {lines[0]} and {lines[1]}"
                 if lines[0] == lines[1]:
                     where = f"twice on line {lines[0]}"
@@ -388,6 +417,8 @@ class _Builder:
                     f"duplicate key {_short(key)!r}, {where}; keep one",
                     event,
                 )
+            if len(entries) == MAX_KEYS:
+                raise self._error(f"more than {MAX_KEYS:,} keys in one mapping", event)
             entries[key], places[key] = self._node(next(self._events), start, depth)
         return entries, places
 

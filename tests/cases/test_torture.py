@@ -133,7 +133,8 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool, tmp_path: Path) 
 
 def test_the_bounds_of_a_file_are_those_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "write-a-case.md").read_text(encoding="utf-8")
-    for noun, count in {**bounds.BOUNDS, "values": yamltext.MAX_VALUES}.items():
+    others = {"values": yamltext.MAX_VALUES, "keys in one mapping": yamltext.MAX_KEYS}
+    for noun, count in {**bounds.BOUNDS, **others}.items():
         assert f"{count:,} {noun}" in page
 
 
@@ -154,6 +155,14 @@ def test_the_values_of_a_file_are_bounded_p61(monkeypatch: pytest.MonkeyPatch) -
         yamltext.loads(b"[1, 2, 3, 4]", "a")
     assert str(caught.value).startswith("a:1:11: ")
     assert yamltext.loads(b"[1, 2, 3, 4]", "a", times=2).value == [1, 2, 3, 4]
+
+
+def test_the_keys_of_a_mapping_are_bounded_p61(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamltext, "MAX_KEYS", 2)
+    assert yamltext.loads(b"{a: {b: 1, c: 2}, d: 3}", "a").value == {"a": {"b": 1, "c": 2}, "d": 3}
+    with pytest.raises(CaseError) as caught:
+        yamltext.loads(b"{a: {b: 1, c: 2, dd: 3}, e: 4}", "a")
+    assert str(caught.value) == "a:1:18: more than 2 keys in one mapping"
 
 
 def test_a_file_with_many_errors_is_read_no_further_p61() -> None:
@@ -188,6 +197,7 @@ def test_five_megabytes_are_collected_in_bounded_time_and_memory_p61(tmp_path: P
         "a_missing_word": 4_900_000,
         "rows_of_a_long_template_that_pass": 1_000_000,
         "a_huge_nth": 4_900_000,
+        "many_unknown_keys": 4_900_000,
     }
     files = [tmp_path / f"{kind}.attn.yaml" for kind in kinds]
     for file, (kind, size) in zip(files, kinds.items(), strict=True):
