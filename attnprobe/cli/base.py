@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from attnprobe._version import __version__
+from attnprobe.core.errors import AttnprobeError
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -151,6 +152,32 @@ def warn_of(*models: Model) -> None:
                 f"{model.architecture}",
                 err=True,
             )
+
+
+def check_text(what: str, text: str) -> None:
+    """Raises AttnprobeError where a text of the command line is empty or not UTF-8."""
+    if not text.strip():
+        raise AttnprobeError(f"{what} is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The shell passed bytes that are not UTF-8; Python keeps them as lone surrogates.
+        raise AttnprobeError(
+            f"{what} is not UTF-8; write it in the encoding of the terminal"
+        ) from None
+
+
+def check_site(model: Model, site: str | None, target: str | None) -> None:
+    """Checks that a site is named where there are several, and a target where it needs one.
+
+    Raises:
+        AttnprobeError: what is missing, as an option.
+    """
+    if site is None and len(model.sites) > 1:
+        offered = ", ".join(model.sites)
+        raise AttnprobeError(f"{model.name} has several sites, name one with --site: {offered}")
+    if target is None and site != "encoder" and "cross" in model.sites:
+        raise AttnprobeError(f"{site} attention needs a target text: --target TEXT")
 
 
 def say(text: str) -> None:

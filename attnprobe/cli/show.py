@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import ONE_MODEL, app, out, print_table, to_file, warn_of, with_load_options
+from attnprobe.cli.base import (
+    ONE_MODEL,
+    app,
+    check_site,
+    check_text,
+    out,
+    print_table,
+    to_file,
+    warn_of,
+    with_load_options,
+)
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import HEAD_NAMES, SortKey
 from attnprobe.core.registry import did_you_mean
@@ -20,7 +30,6 @@ from attnprobe.models.options import LoadOptions
 if TYPE_CHECKING:
     from attnprobe.attention import Attention
     from attnprobe.core.verdicts import Attended
-    from attnprobe.models import Model
     from attnprobe.rules.head_patterns import HeadPattern, Patterns
 
 FORMATS = (".html", ".svg", ".png")
@@ -141,10 +150,10 @@ def show(
     _check(chosen, only or [], top=top, output=output)
     if top_keys and (output is None or output.suffix != ".html"):
         raise AttnprobeError("--top-keys makes a page smaller: add --output page.html")
-    _check_text("the text", text)
+    check_text("the text", text)
     for option, written in (("--text-pair", text_pair), ("--target", target)):
         if written is not None:
-            _check_text(option, written)
+            check_text(option, written)
     from attnprobe.core.printing import harmless
     from attnprobe.models import load_model
     from attnprobe.results.files import write_bytes
@@ -154,7 +163,7 @@ def show(
     if site is None and not chosen and not patterns:
         # A page has all sites, and begins with one.
         site = "cross" if target and "cross" in loaded.sites else next(iter(loaded.sites))
-    _check_site(loaded, site, target)
+    check_site(loaded, site, target)
     attention = loaded.attention(
         text,
         pair=text_pair,
@@ -175,19 +184,6 @@ def show(
         else:
             write_bytes(output, _draw(attention, chosen[0], output.suffix, unit, special))
         out.print(harmless(f"written: {output}"), markup=False, soft_wrap=True)
-
-
-def _check_site(model: Model, site: str | None, target: str | None) -> None:
-    """Checks that a site is named where there are several, and a target where it needs one.
-
-    Raises:
-        AttnprobeError: what is missing, as an option.
-    """
-    if site is None and len(model.sites) > 1:
-        offered = ", ".join(model.sites)
-        raise AttnprobeError(f"{model.name} has several sites, name one with --site: {offered}")
-    if target is None and site != "encoder" and "cross" in model.sites:
-        raise AttnprobeError(f"{site} attention needs a target text: --target TEXT")
 
 
 def _check(
@@ -222,18 +218,6 @@ def _check(
         raise AttnprobeError(
             f"--output {output}: one picture holds one --heads; a page for several ends in .html"
         )
-
-
-def _check_text(what: str, text: str) -> None:
-    if not text.strip():
-        raise AttnprobeError(f"{what} is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # The shell passed bytes that are not UTF-8; Python keeps them as lone surrogates.
-        raise AttnprobeError(
-            f"{what} is not UTF-8; write it in the encoding of the terminal"
-        ) from None
 
 
 def _print_patterns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -62,8 +62,7 @@ def unwrapped(given: Any) -> PreTrainedModel:
     _check_weights(given)
     if given.config.is_encoder_decoder and type(given).__name__ in _TEXT_CLASSIFIERS:
         # It finds the end of each text by a token that a batch may lack; its body does without.
-        body: PreTrainedModel = given.base_model
-        return body
+        return cast(PreTrainedModel, given.base_model)
     return given
 
 

@@ -19,6 +19,7 @@ from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import MapNeed, MapSums, Need, Prediction, Readout, Rows, Similarity
 from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import PAIR_BREAK, Encoding, Sample, Tokens
+from attnprobe.find import TOP, Found, find, read_marked
 from attnprobe.models.ablation import Ablator
 from attnprobe.models.capture import capture, survey
 from attnprobe.models.classifier import Classified, Classifier, classified, with_classifier
@@ -389,6 +390,38 @@ class Model:
             ModelError: the tokenizer needs a language and none is named.
         """
         return Attention(self, text_sample(text, **options), site)
+
+    def find(
+        self,
+        texts: str | Sequence[str],
+        *,
+        from_: object = None,
+        to: object = None,
+        over: object = None,
+        site: SiteName | None = None,
+        top: int = TOP,
+        **options: Unpack[TextOptions],
+    ) -> Found:
+        """The heads by which one word attends to another, the strongest first.
+
+        Args:
+            texts: one or several; words may be marked in them, as in
+                `[to Maria] said that [from she] is late.`
+            from_, to, over: word selectors, for texts in which the words are not marked: the word
+                that attends, the word attended to, and one that competes with it.
+            site: needed only where the model has several.
+            top: how many heads to keep and to try on other word pairs.
+            options: as `TextOptions` describes them, for all texts.
+
+        Raises:
+            SelectorError: a word is not in its text, or the text is longer than the model takes.
+        """
+        written = [texts] if isinstance(texts, str) else texts
+        asked = [
+            read_marked(text_sample(text, **options), from_=from_, to=to, over=over)
+            for text in written
+        ]
+        return find(self, asked, site=site, top=top, batch_tokens=self.batch_tokens)
 
     def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
         source = self._reader.source(sample)

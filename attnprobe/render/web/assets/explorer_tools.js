@@ -81,6 +81,7 @@ function caseText(sample, rule, words, passing) {
     ...Object.entries(sample).map(([name, value]) => `    ${name}: ${yamlValue(value)}`),
     "    expect:",
     `      # ${passing}`,
+    "      # One text is no evidence; attnprobe find chooses heads over several.",
     `      - attends: ${yamlValue(rule)}`,
     "",
   ].join("\n");
