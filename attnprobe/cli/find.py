@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-import yaml
 from rich.table import Table
 
 from attnprobe.cli.base import (
@@ -148,6 +147,8 @@ def _word(option: str, value: str | None) -> object:
     """A word, or a selector in YAML's flow style, such as `{word: it, nth: 2}`."""
     if value is None or not value.lstrip().startswith(("{", "[")):
         return value
+    import yaml
+
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
