@@ -81,6 +81,8 @@ def test_yaml_examples_pass_on_their_model(
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is:FutureWarning")  # within peft
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantiz:UserWarning")
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_examples_run(text: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(text if "def test_" in text else f"def test_example():\n{indented(text)}")

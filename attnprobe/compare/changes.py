@@ -619,6 +619,9 @@ def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
         "source language": (old.source_language, new.source_language),
         "target language": (old.target_language, new.target_language),
     }
+    if old.quantised != new.quantised:
+        quantised = [model.quantised or "not quantised" for model in (old, new)]
+        yield f"{name}: {quantised[0]} before, {quantised[1]} now"
     for fact, (before, now) in facts.items():
         if before != now:
             yield f"{name}: {fact} {_short(before)} before, {_short(now)} now"

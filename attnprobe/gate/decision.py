@@ -31,16 +31,19 @@ class JudgedModel:
         name: what the run calls it.
         ref: where it was loaded from.
         weights_sha256: the hash of its weights; None where it is unknown.
+        quantised: what of it is quantised; None where nothing is.
     """
 
     name: str
     ref: str
     weights_sha256: str | None
+    quantised: str | None = None
 
     def __str__(self) -> str:
         digest = self.weights_sha256
         weights = f"sha256 {digest[:_DIGITS]}" if digest else "unknown weights"
-        return f"{self.name} ({self.ref}, {weights})"
+        quantised = f", {self.quantised}" if self.quantised else ""
+        return f"{self.name} ({self.ref}, {weights}{quantised})"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def judged_models(results: Results, judged: Sequence[Check]) -> tuple[JudgedMode
     """The models that these checks were judged on, sorted by name."""
     names = {check.item.model for check in judged}
     return tuple(
-        JudgedModel(model.name, model.ref, model.weights_sha256)
+        JudgedModel(model.name, model.ref, model.weights_sha256, model.quantised)
         for model in sorted(results.models, key=lambda model: model.name)
         if model.name in names
     )

@@ -96,6 +96,7 @@ class Watch:
         last: the call behind which the forward ends; None to run to the end.
         edits: replace the outputs of calls.
         whole: get all rows of calls, of which none is kept.
+        eager: whether the network computes eager attention, where it has such a function.
         counts: how often each module was called.
         seen: what the wanted calls computed.
     """
@@ -106,6 +107,7 @@ class Watch:
     last: Call | None = None
     edits: Mapping[Call, Edit] = field(default_factory=dict)
     whole: Mapping[Call, ReadWhole] = field(default_factory=dict)
+    eager: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     seen: list[Traced] = field(default_factory=list)
 
@@ -203,8 +205,18 @@ def attention(
         if call == watch.last:
             raise _Stop
         edit = watch.edits.get(call)
+    # SDPA has neither caps nor sinks; the network brings a function of its own that has.
+    needed = any(kwargs.get(name) is not None for name in ("softcap", "s_aux", "sinks"))
+    eager = None
+    if needed or (watch is not None and watch.eager):
+        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     result: tuple[Tensor, Tensor | None]
-    if all(kwargs.get(name) is None for name in ("softcap", "s_aux", "sinks")):
+    if eager is not None:
+        mask = _additive_mask(attention_mask, query, key, causal=causal)
+        result = eager(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
+    elif needed:
+        raise ModelError(f"{type(module).__name__} has no eager_attention_forward to fall back to")
+    else:
         result = sdpa_attention_forward(
             module,
             query,
@@ -216,15 +228,6 @@ def attention(
             is_causal=is_causal,
             **kwargs,
         )
-    else:
-        # SDPA has neither caps nor sinks; the network brings a function of its own that has.
-        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-        if eager is None:
-            raise ModelError(
-                f"{type(module).__name__} has no eager_attention_forward to fall back to"
-            )
-        mask = _additive_mask(attention_mask, query, key, causal=causal)
-        result = eager(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
     output, returned = result
     return (output if edit is None else edit(output)), returned
 

@@ -16,6 +16,7 @@ from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.model import Model
 from attnprobe.models.plan import pack
+from attnprobe.models.quantised import quantises_activations
 from attnprobe.models.self_check import differences
 
 # Lengths. The longest exceeds the windows of tiny networks; sources and targets differ.
@@ -62,7 +63,9 @@ def check(model: Model | PreTrainedModel, *, seed: int = 0) -> list[CheckRow]:
     texts = range(len(sources))
     batches = pack(
         [(len(sources[text]), len(targets[text]) if targets else 0) for text in texts],
-        batch_tokens=sum(map(len, (*sources, *(targets or ())))) * len(texts),
+        batch_tokens=1
+        if quantises_activations(network)
+        else sum(map(len, (*sources, *(targets or ())))) * len(texts),
         shared=length_rules(network).shared,
     )
 

@@ -14,6 +14,7 @@ from attnprobe.core.sites import SiteName
 from attnprobe.models.attention_function import Edit
 from attnprobe.models.forward import accepted_inputs, site_masks, watch_forward
 from attnprobe.models.layout import Layout
+from attnprobe.models.quantised import quantises_activations
 
 
 def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:
@@ -110,7 +111,8 @@ def predict(
         ModelError: the network returns no logits.
     """
     keep = torch.tensor(positions, device=inputs["input_ids"].device)
-    limited = "logits_to_keep" in accepted_inputs(head)
+    # Where activations share one scale, the logits of a position depend on the others.
+    limited = "logits_to_keep" in accepted_inputs(head) and not quantises_activations(head)
     flags: dict[str, Any] = {"logits_to_keep": keep} if limited else {}
     outputs = outputs_of(head, body, where, inputs, edits, **flags)
     logits = getattr(outputs, "logits", None)

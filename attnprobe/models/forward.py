@@ -21,6 +21,7 @@ from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import SITES, SiteName
 from attnprobe.models.attention_function import NAME, Call, Edit, ReadWhole, Traced, Watch, watching
 from attnprobe.models.network_state import preserved, random_state_kept
+from attnprobe.models.quantised import quantises_activations
 
 Padding = Literal["right", "left"]
 
@@ -151,7 +152,16 @@ def watch_forward(
     """
     paths = {id(module): path for path, module in network.named_modules()}
     batch = inputs["input_ids"].shape[0]
-    watch = Watch(paths, batch, rows, last, edits=edits or {}, whole=whole or {})
+    watch = Watch(
+        paths,
+        batch,
+        rows,
+        last,
+        edits=edits or {},
+        whole=whole or {},
+        # Rounding of activations makes tenths of the last bit by which SDPA and eager differ.
+        eager=quantises_activations(network),
+    )
     run = network if head is None else head
     outputs = None
     with watching(watch), running(run, NAME):

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import zlib
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from transformers import (
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.scratch import scratch
-from attnprobe.models.files import link_into
+from attnprobe.models.files import link_into, read_json_object
 from attnprobe.models.panics import panics_as_errors
 
 VERSIONS = (2, 3)
@@ -38,7 +39,9 @@ VERSIONS = (2, 3)
 MOST_TENSORS = 2**17
 MOST_VALUES = 2**20
 # Version of the folders that are written here; it rises whenever their content changes.
-FORMAT = 1
+FORMAT = 2
+# Types of tensors that are not quantised.
+PLAIN = ("F64", "F32", "F16", "BF16")
 MANIFEST = "attnprobe.json"
 WEIGHTS = "model.safetensors"
 BLOCK = 2**24
@@ -109,10 +112,32 @@ def convert(path: Path, folder: Path, sha256: str) -> None:
             raise ModelError(
                 f"{path} cannot be loaded, it may be broken: {type(error).__name__}: {text}"
             ) from error
-        manifest = {"sha256": sha256, "files": _sums(made)}
+        manifest = {"sha256": sha256, "files": _sums(made), "quantised": _describe_types(path)}
         (made / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
+
+
+def quantised_in(folder: Path) -> str | None:
+    """What of a converted file was quantised: `Q4_1 weights (GGUF), 210 of 211 matrices`."""
+    described: str | None = read_json_object(folder / MANIFEST).get("quantised")
+    return described
+
+
+def _describe_types(path: Path) -> str | None:
+    from gguf import GGUFReader
+
+    types = [
+        tensor.tensor_type.name for tensor in GGUFReader(path).tensors if len(tensor.shape) > 1
+    ]
+    counts = Counter(name for name in types if name not in PLAIN)
+    return (
+        "; ".join(
+            f"{name} weights (GGUF), {count} of {len(types)} matrices"
+            for name, count in counts.most_common()
+        )
+        or None
+    )
 
 
 def _write(path: Path, folder: Path) -> None:
@@ -155,8 +180,10 @@ def _is_sound(folder: Path, sha256: str) -> bool:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    sound: bool = manifest == {"sha256": sha256, "files": _sums(folder)}
-    return sound
+    return isinstance(manifest, dict) and (manifest.get("sha256"), manifest.get("files")) == (
+        sha256,
+        _sums(folder),
+    )
 
 
 def _sums(folder: Path) -> dict[str, int]:

@@ -31,8 +31,6 @@ _SHARDED = ("DTensor", "FlatParameter")
 _TAKEN = {"image": "pictures", "video": "videos", "audio": "sound", "time": "series of numbers"}
 _OTHER_INPUTS = ("pixel_values", "pixel_values_videos", "input_features", "input_values", "inputs")
 _TEXT_CLASSIFIERS = frozenset(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values())
-# Its modules give the activations of all texts of a batch one scale.
-_DYNAMIC = "torch.ao.nn.quantized.dynamic"
 
 
 def unwrapped(given: Any) -> PreTrainedModel:
@@ -104,7 +102,7 @@ def _check_adapters(given: Any) -> None:
 
 
 def _check_weights(network: PreTrainedModel) -> None:
-    """Raises ModelError where weights are elsewhere, or depend on the texts of a batch."""
+    """Raises ModelError where weights are elsewhere."""
     kind = type(network).__name__
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if tensor.is_meta:
@@ -117,22 +115,6 @@ def _check_weights(network: PreTrainedModel) -> None:
                 f"{kind} is divided among processes (FSDP, ZeRO or tensor parallelism, in {name}), "
                 "and no process can run it alone; hand over the gathered network"
             )
-    for name, module in network.named_modules():
-        if _quantises_activations(module):
-            raise ModelError(
-                f"{kind} quantises its activations while it runs (int8 of torch.ao or torchao, in "
-                f"{name}), so the attention on a text depends on the texts beside it and on the "
-                "last bit of a sum; hand over the network before quantisation, or one whose "
-                "weights alone are quantised"
-            )
-
-
-def _quantises_activations(module: nn.Module) -> bool:
-    """Whether a module of torch.ao, or weights of torchao, scale activations by what they see."""
-    return type(module).__module__.startswith(_DYNAMIC) or any(
-        getattr(weight, "act_quant_kwargs", None) is not None
-        for weight in module.parameters(recurse=False)
-    )
 
 
 def named_class(architectures: Any) -> Any:

@@ -25,7 +25,7 @@ from attnprobe.core.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name, s
 from attnprobe.core.registry import did_you_mean
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
 from attnprobe.models.files import Weights, find_weights, read_json_object, sha256
-from attnprobe.models.gguf import unpacked
+from attnprobe.models.gguf import quantised_in, unpacked
 from attnprobe.models.handed_over import check_takes_text, named_class
 from attnprobe.models.location import (
     ModelLocation,
@@ -40,6 +40,7 @@ from attnprobe.models.memory import enough_memory, is_out_of_memory
 from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.panics import panics_as_errors
+from attnprobe.models.quantised import check_library, check_quantiser, compute_in
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.results.records import WeightsFormat
@@ -174,6 +175,7 @@ def load_model(
                 pool=location.pool or source.location.pool,
                 base_sha256=source.base_sha256,
                 adapter_sha256=source.adapter.own_sha256 if source.adapter else None,
+                quantised=source.quantised and f"{source.quantised}, computed in {options.dtype}",
             ),
             options=options,
             load_head=build,
@@ -206,6 +208,7 @@ class _Source:
         revision: the commit of a reference to the hub; of `base+adapter` that of the base.
         base_sha256: of the base alone, where there is an adapter.
         ignored_code: the files that name code of the model's own, which is not run.
+        quantised: of a GGUF file, what of it is.
     """
 
     location: ModelLocation
@@ -216,6 +219,7 @@ class _Source:
     adapter: Adapter | None = None
     revision: str | None = None
     base_sha256: str | None = None
+    quantised: str | None = None
 
 
 def _open_ref(ref: str, options: LoadOptions) -> tuple[_Source, ModelLocation]:
@@ -279,7 +283,8 @@ def _open_weights(location: ModelLocation, options: LoadOptions) -> _Source:
     if location.is_gguf:
         digest = sha256([location.path])
         folder = unpacked(location.path, digest)
-        return _Source(location, find_weights(folder, allow_pickle=False), digest, "gguf")
+        weights = find_weights(folder, allow_pickle=False)
+        return _Source(location, weights, digest, "gguf", quantised=quantised_in(folder))
     code = check_remote_code(location.path, NETWORK_FILES, ignore=options.ignore_remote_code)
     weights = find_weights(location.path, allow_pickle=options.allow_pickle)
     return _Source(location, weights, sha256(weights.files), weights.format, code)
@@ -346,6 +351,7 @@ def _network_of_files(build: Callable[[Any], PreTrainedModel], source: _Source) 
     settings = read_json_object(config) if config.is_file() else {}
     kind = None if source.adapter else named_class(settings.get("architectures"))
     _check_layers(settings, config)
+    check_library(settings, source.weights.folder)
     family = str(settings.get("model_type"))
     usual = MODEL_MAPPING_NAMES.get(family)
     if kind is None or family not in CONFIG_MAPPING or kind.__name__ == usual:
@@ -414,6 +420,8 @@ def _network(
             raise ModelError(
                 f"{folder} cannot be loaded: {type(error).__name__}: {reason}"
             ) from error
+    check_quantiser(network, folder)
+    compute_in(network, dtype)
     absent = [str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])]
     # Marian computes its positions, so no file has them. Its code lists them under the names that
     # they have in the network with a head.

@@ -45,6 +45,7 @@ from attnprobe.models.memory import (
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.pooling import pool_of_object
+from attnprobe.models.quantised import describe_quantised, quantises_activations
 from attnprobe.models.reading import TextReader
 from attnprobe.models.readout import Predictor, with_head
 from attnprobe.models.self_check import (
@@ -82,6 +83,7 @@ class Origin:
         ignored_code: files of the model that name code of its own, which was not run.
         pool: how the model makes its embeddings, as `pool_of_folder` says.
         base_sha256, adapter_sha256: of the files of a base and of its adapter alone.
+        quantised: how the files hold the weights, where the network has them as plain numbers.
     """
 
     ref: str
@@ -93,6 +95,7 @@ class Origin:
     pool: str | None = None
     base_sha256: str | None = None
     adapter_sha256: str | None = None
+    quantised: str | None = None
 
 
 class Model:
@@ -106,6 +109,9 @@ class Model:
         sites: the kinds of attention that the network has.
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
         lengths: which texts may share a forward, and which are too long to be read.
+        quantised: what of the network or of its files is quantised; None where nothing is.
+        alone: whether a text never shares a forward, since activations are quantised by scales that
+            depend on all texts.
         served: how rows are read: by the attention function, or from eager weights.
         batch_tokens: padded tokens that one forward may hold.
         forwards: number of forwards that rows, sums and readouts took so far.
@@ -134,6 +140,8 @@ class Model:
         self._pool = origin.pool
         self.base_sha256 = origin.base_sha256
         self.adapter_sha256 = origin.adapter_sha256
+        self.quantised = describe_quantised(network) or origin.quantised
+        self.alone = quantises_activations(network)
         self.architecture = type(network).__name__
         self.batch_tokens = options.batch_tokens
         self.forwards = 0
@@ -186,11 +194,13 @@ class Model:
     ) -> None:
         """Compares one sentence, and a text beyond small windows, with eager attention.
 
-        The sentence is also compared with itself beside a longer one.
+        The sentence is also compared with itself beside a longer one, if it is ever measured so.
         """
         self_check(self.network, self._layout, inputs, name=self.name)
         if long is not None:
             self_check(self.network, self._layout, long, name=self.name)
+        if self.alone:
+            return
         padding_check(
             self.network,
             self._layout,
@@ -335,6 +345,7 @@ class Model:
             *((name, text.partition(": ")[2]) for name, text in sites),
             ("longest text", self.max_tokens and f"{self.max_tokens} tokens"),
             ("numbers", f"{self.dtype} on {self.device}"),
+            ("quantised", self.quantised),
             ("revision", self.revision),
             ("weights, SHA-256", self.weights_sha256),
         ]
@@ -455,9 +466,13 @@ class Model:
             check_need(need, encodings[need.sample])
         return retry_smaller(
             lambda tokens: self._collect(needs, encodings, tokens, padding),
-            batch_tokens or self.batch_tokens,
+            self._batch_size(batch_tokens),
             list(encodings),
         )
+
+    def _batch_size(self, batch_tokens: int | None) -> int:
+        """The tokens that one forward may hold; a single text may be longer."""
+        return 1 if self.alone else batch_tokens or self.batch_tokens
 
     def survey(
         self, needs: Sequence[MapNeed], *, batch_tokens: int | None = None
@@ -471,7 +486,7 @@ class Model:
         """
         encodings = [self.encode(need.sample) for need in needs]
         lengths = [(len(read.source), len(read.target or ())) for read in encodings]
-        size = batch_tokens or self.batch_tokens
+        size = self._batch_size(batch_tokens)
         for batch in pack(lengths, size, shared=self.lengths.shared):
             yield from self._survey(needs, encodings, batch)
 
@@ -550,7 +565,7 @@ class Model:
         for answer, asked in alike.items():
             values = retry_smaller(
                 functools.partial(_answer_within, answer, asked),
-                batch_tokens or self.batch_tokens,
+                self._batch_size(batch_tokens),
                 [readout.sample for readout in asked],
             )
             found.update(zip(asked, values, strict=True))

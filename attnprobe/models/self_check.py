@@ -20,9 +20,11 @@ from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.models.capture import capture
 from attnprobe.models.forward import batch_inputs, eager, is_encoder_decoder, site_masks
 from attnprobe.models.layout import Layout
+from attnprobe.models.quantised import compute_in, is_packed
 
 TOLERANCE = 5e-4
 TOLERANCE_HALF = 1e-2
+_HALF = (torch.float16, torch.bfloat16)
 # Tokens of the widest sliding window that a load measures.
 WIDEST_WINDOW = 256
 
@@ -95,8 +97,9 @@ def in_float32(network: PreTrainedModel) -> Iterator[None]:
     halves = [
         (tensor, tensor.data)
         for tensor in (*network.parameters(), *network.buffers())
-        if tensor.dtype in (torch.float16, torch.bfloat16)
+        if tensor.dtype in _HALF and not is_packed(tensor)
     ]
+    packed = compute_in(network, torch.float32)
     try:
         for tensor, data in halves:
             tensor.data = data.float()
@@ -104,6 +107,8 @@ def in_float32(network: PreTrainedModel) -> Iterator[None]:
     finally:
         for tensor, data in halves:
             tensor.data = data
+        for module, name, weight in packed:
+            setattr(module, name, weight)
 
 
 def self_check(

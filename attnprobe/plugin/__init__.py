@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,25 +168,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    lines = list(_remarks(terminalreporter, config))
-    if lines:
+    models = _models_of(terminalreporter)
+    facts = [f"{model['name']}: {text}" for model in models if (text := model["quantised"])]
+    remarks = list(_remarks(terminalreporter, config, models))
+    if facts or remarks:
         from attnprobe.core.printing import harmless
 
-        for line in lines:
-            terminalreporter.write_line(harmless(f"attnprobe: {line}"), yellow=True)
+        for lines, markup in ((facts, {}), (remarks, {"yellow": True})):
+            for line in lines:
+                terminalreporter.write_line(harmless(f"attnprobe: {line}"), **markup)
 
 
-def _remarks(terminalreporter: Any, config: pytest.Config) -> Iterator[str]:
+def _remarks(
+    terminalreporter: Any, config: pytest.Config, models: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
     for name, count in sorted(selection_of(config).absent.items()):
         yield (
             f"{plural(count, 'case')} deselected: for model {name}, which is not given; "
             f"--attn-model {name}=REF"
         )
-    for name, network in sorted(_without_code(terminalreporter)):
-        yield (
-            f"{name} comes with code of its own, which was ignored: measured is "
-            f"transformers' {network}, which may attend differently"
-        )
+    for model in models:
+        if model["ignored_code"]:
+            yield (
+                f"{model['name']} comes with code of its own, which was ignored: measured is "
+                f"transformers' {model['architecture']}, which may attend differently"
+            )
     yield from map(str, order_control.habits_of(config))
     for outcome, what in _DOUBTS.items():
         names = [
@@ -202,15 +208,12 @@ def _remarks(terminalreporter: Any, config: pytest.Config) -> Iterator[str]:
             )
 
 
-def _without_code(terminalreporter: Any) -> set[tuple[str, str]]:
-    """The (name, class) of each model that was loaded without the code that came with it."""
+def _models_of(terminalreporter: Any) -> list[dict[str, Any]]:
+    """The record of each model that tests of the run were measured on, by name."""
     reports = [report for entries in terminalreporter.stats.values() for report in entries]
     models = [(getattr(report, REPORT, None) or {}).get("model") for report in reports]
-    return {
-        (model["name"], model["architecture"])
-        for model in models
-        if model and model["ignored_code"]
-    }
+    by_name = {model["name"]: model for model in models if model}
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _outcomes(report: pytest.TestReport) -> set[str]:

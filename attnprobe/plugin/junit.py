@@ -27,7 +27,11 @@ def properties(
     if model is not None:
         # Only a model from the hub has a revision; the hash of the weights identifies the others.
         weights = model["weights_sha256"] and f"sha256:{model['weights_sha256']}"
-        found = {"model": model["name"], "revision": model["revision"] or weights}
+        found = {
+            "model": model["name"],
+            "revision": model["revision"] or weights,
+            "quantised": model["quantised"],
+        }
     for place, entry in enumerate(entries, 1):
         end = "" if place == 1 else f".{place}"
         measured = entry["demanded"] is not None

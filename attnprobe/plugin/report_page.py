@@ -237,6 +237,7 @@ def _describe_model(model: ModelResult) -> str:
         f"{model.name}: {model.architecture}",
         f"{model.layers} layers of {model.heads} heads",
         f"{model.dtype} on {model.device}",
+        model.quantised,
         weights,
     ]
     return ", ".join(fact for fact in facts if fact)

@@ -55,8 +55,10 @@ def eval_results(results: Results, *, model: str | None = None) -> tuple[str, li
     suites = sorted({item.suite for item in items})
     if not suites:
         raise ResultsError(f"no check ran on model {name}")
+    (quantised,) = {entry.quantised for entry in results.models if entry.name == name}
     return name, [
-        _result(suite, [item for item in items if item.suite == suite]) for suite in suites
+        _result(suite, [item for item in items if item.suite == suite], quantised)
+        for suite in suites
     ]
 
 
@@ -71,7 +73,7 @@ def _model_name(results: Results, model: str | None) -> str:
     return model
 
 
-def _result(suite: str, items: list[CaseResult]) -> EvalResult:
+def _result(suite: str, items: list[CaseResult], quantised: str | None) -> EvalResult:
     held = sum(item.state == "passed" for item in items)
     interval = wilson(held, len(items))
     return EvalResult(
@@ -89,6 +91,7 @@ def _result(suite: str, items: list[CaseResult]) -> EvalResult:
             "known_gaps": sum(item.state == "gap" for item in items),
             "wilson_low": interval.low,
             "wilson_high": interval.high,
+            **({"quantised": quantised} if quantised else {}),
         },
     )
 

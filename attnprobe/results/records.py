@@ -405,6 +405,8 @@ class ModelResult(_Record):
             multilingual tokenizer.
         base_sha256, adapter_sha256: the hashes of base and adapter, which `weights_sha256` covers
             together; None without an adapter.
+        quantised: what of the network or of its files is quantised, in words; None where nothing
+            is, and in older files.
     """
 
     name: str
@@ -428,6 +430,7 @@ class ModelResult(_Record):
     target_language: str | None = None
     base_sha256: str | None = None
     adapter_sha256: str | None = None
+    quantised: str | None = None
 
 
 @dataclass(frozen=True, repr=False)

@@ -116,7 +116,9 @@ def _table_within(
 def _model_row(model: ModelResult) -> list[str]:
     return [
         _code(model.name),
-        _code(model.ref) + (" without its own code" if model.ignored_code else ""),
+        _code(model.ref)
+        + (" without its own code" if model.ignored_code else "")
+        + (f", {_code(model.quantised)}" if model.quantised else ""),
         _code(model.revision or ""),
         _code((model.weights_sha256 or "")[:12]),
     ]

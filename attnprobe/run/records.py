@@ -54,6 +54,7 @@ def model_record(
         target_language=loaded.target_language,
         base_sha256=loaded.base_sha256,
         adapter_sha256=loaded.adapter_sha256,
+        quantised=loaded.quantised,
     )
 
 

@@ -51,6 +51,7 @@ class ScannedModel(Surveyor, Protocol):
     tokenizer_sha256: str
     architecture: str
     ignored_code: tuple[str, ...]
+    quantised: str | None
 
     @property
     def weights_sha256(self) -> str: ...
@@ -463,6 +464,7 @@ class Scan:
                 "tokenizer_sha256": model.tokenizer_sha256,
                 "architecture": model.architecture,
                 "ignored_code": list(model.ignored_code),
+                "quantised": model.quantised,
             },
             "corpora": [
                 {

@@ -132,12 +132,6 @@ def dynamic_int8() -> nn.Module:
     return part
 
 
-def int8_activations_of_torchao() -> nn.Module:
-    network = tiny_network("bert")
-    network.encoder.layer[1].output.dense.weight.act_quant_kwargs = {"granularity": "row"}
-    return network
-
-
 def partly_offloaded() -> nn.Module:
     network = tiny_network("bert")
     network.encoder.layer[1].to("meta")
@@ -147,8 +141,6 @@ def partly_offloaded() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (dynamic_int8, r"BertModel quantises its activations .* in encoder\.layer\.0\.att"),
-        (int8_activations_of_torchao, r"quantises its activations .* in encoder\.layer\.1\.output"),
         (partly_offloaded, r"BertModel is offloaded.*: encoder\.layer\.1\..* the meta device"),
         (lambda: nn.Linear(2, 2), "a Linear is no network of transformers; hand over a"),
         (lambda: None, "a NoneType is no network"),
@@ -160,15 +152,6 @@ def partly_offloaded() -> nn.Module:
 def test_what_cannot_be_measured_is_refused_by_name_p64(make: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         model_of(make())
-
-
-def test_texts_of_a_batch_disturb_each_other_in_dynamic_int8() -> None:
-    """Why it is refused."""
-    network = dynamic_int8().train(False)
-    ids = torch.tensor([[1, 5, 6, 7, 2], [1, 200, 9, 210, 2]])
-    with torch.no_grad():
-        beside, alone = network(ids)[0][:1], network(ids[:1])[0]
-    assert float((beside - alone).abs().max()) > 1e-3
 
 
 def test_quantised_weights_are_hashed_by_all_tensors_that_they_pack_p64() -> None:
