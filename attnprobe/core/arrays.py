@@ -14,8 +14,8 @@ Bools = npt.NDArray[np.bool_]
 def membership(words: Sequence[Sequence[int]], tokens: int) -> Bools:
     """Which tokens belong to each word, `[words, tokens]`."""
     found = np.zeros((len(words), tokens), np.bool_)
-    for number, word in enumerate(words):
-        found[number, list(word)] = True
+    rows = [number for number, word in enumerate(words) for _ in word]
+    found[rows, [at for word in words for at in word]] = True
     return found
 
 

@@ -144,6 +144,10 @@ class Tokens:
     parts: tuple[InputText, ...] = ()
     segments: tuple[int, ...] = ()
 
+    def __hash__(self) -> int:
+        # Caches look tokens up often, and most fields take longer to hash than these two.
+        return hash((self.text, self.ids))
+
     def __len__(self) -> int:
         return len(self.ids)
 

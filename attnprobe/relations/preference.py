@@ -91,6 +91,8 @@ def other_looks(
         for group in groups(tokens, words if one_text else None)
         if _can_look(group.positions, tokens)
     ]
+    if not drawable:
+        return (None,) * len(found.looks)
     pool = membership(drawable, len(tokens))
     columns = membership(found.words, len(keys))
     rows = membership([look.rows for look in found.looks], len(tokens))
@@ -109,15 +111,33 @@ def other_looks(
         sees = _seen(site, layer, pool, columns)[:, expected]
         needed = np.diagonal(_seen(site, layer, rows, columns)[:, expected])
         fit &= sees | ~needed
-    looks: list[Look | None] = []
-    for number, (look, pair) in enumerate(zip(found.looks, found.pairs, strict=True)):
-        choice = np.flatnonzero(fit[:, number])
-        if not len(choice):
-            looks.append(None)
-            continue
-        drawn = choice[_hash(encoding, pairs[pair], seed) % len(choice)]
-        looks.append(Look(drawable[drawn], look.expected, look.candidates & choosable[drawn]))
-    return tuple(looks)
+    drawn = _drawn(fit, encoding, [pairs[number] for number in found.pairs], seed)
+    possible = candidates & choosable[drawn]
+    return tuple(
+        Look(drawable[word], look.expected, row) if any_fits else None
+        for look, word, row, any_fits in zip(
+            found.looks, drawn, possible, fit.any(axis=0), strict=True
+        )
+    )
+
+
+def _drawn(fit: Bools, encoding: Encoding, pairs: Sequence[LabelledPair], seed: int) -> list[int]:
+    """For each pair, one of the words that fit; the first word where none does.
+
+    Args:
+        fit: `[words, pairs]`, whether a word fits a pair.
+    """
+    sample = encoding.sample
+    text = f"{seed}\0{sample.joined}\0{sample.target or ''}\0"
+    begun = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+    words = np.nonzero(fit.T)[1].tolist()  # of one pair after the other
+    found, start = [], 0
+    for pair, count in zip(pairs, fit.sum(axis=0).tolist(), strict=True):
+        digest = begun.copy()
+        digest.update(str([*pair.query, *pair.key]).encode())
+        found.append(words[start + int.from_bytes(digest.digest()) % count] if count else 0)
+        start += count
+    return found
 
 
 def _can_look(word: Sequence[int], tokens: Tokens) -> bool:
@@ -147,10 +167,3 @@ def _seen(site: Site, layer: int | None, looking: Bools, columns: Bools) -> Bool
     if window is not None:
         sees &= np.abs(steps) < window
     return _touch(_touch(looking, sees.T), columns)
-
-
-def _hash(encoding: Encoding, pair: LabelledPair, seed: int) -> int:
-    sample = encoding.sample
-    text = f"{seed}\0{sample.joined}\0{sample.target or ''}\0{[*pair.query, *pair.key]}"
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest)

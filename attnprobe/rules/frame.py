@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -202,6 +202,7 @@ def elsewhere(site: Site, blind: Sequence[int]) -> str:
     return f"leave out layers {', '.join(map(str, blind))}, or choose nearer words"
 
 
+@lru_cache(maxsize=16)
 def token_groups(tokens: Tokens) -> tuple[Group, ...]:
     """Each token as a group."""
     return tuple(

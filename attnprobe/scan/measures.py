@@ -119,7 +119,7 @@ class Views:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._shared: dict[tuple[int, int, int | None], MapView] = {}
+        self._shared: dict[tuple[int, int, int | None], tuple[MapView, Doubles]] = {}
 
     def of(self, encoding: Encoding) -> tuple[dict[int, MapView], Doubles]:
         """The view of each layer, and the counts `[4, heads]` of rows that go with it."""
@@ -132,20 +132,21 @@ class Views:
         for layer in site.layers:
             window = site.windows.get(layer)
             if window not in kinds:
-                view = self._view(whole.in_layer(site, layer), window)
-                kinds[window] = view, _counts(view, one_text=site.name != "cross")
+                kinds[window] = self._view(whole.in_layer(site, layer), window)
             views[layer], count = kinds[window]
             counts.append(np.repeat(count[:, None], site.heads[layer], axis=1))
         return views, np.concatenate(counts, axis=1)
 
-    def _view(self, frame: Frame, window: int | None) -> MapView:
-        """The view of one text in the layers of one window."""
+    def _view(self, frame: Frame, window: int | None) -> tuple[MapView, Doubles]:
+        """The view of one text in the layers of one window, and the row counts of one head."""
         key = len(frame.rows), len(frame.columns), window
-        shared = self._shared.get(key)
-        if shared is None:
+        if key in self._shared:
+            shared, counts = self._shared[key]
+        else:
             shared = _shared_view(frame, self.site)
+            counts = _counts(shared, one_text=self.site.name != "cross")
             if max(key[:2]) <= SHARED_UP_TO:
-                self._shared[key] = shared
+                self._shared[key] = shared, counts
         cells, rows = shared.cells.copy(), shared.rows.copy()
         if self.site.name != "cross":
             for number, (name, shape) in enumerate(PATTERNS.items()):
@@ -157,7 +158,7 @@ class Views:
             ordinary[0] = False
         several = frame.visible.sum(axis=-1) > 1
         cells[WORDS] = ordinary & several[:, None]
-        return replace(shared, cells=cells, rows=rows)
+        return replace(shared, cells=cells, rows=rows), counts
 
 
 def _shared_view(frame: Frame, site: Site) -> MapView:

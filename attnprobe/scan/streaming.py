@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from attnprobe.core.arrays import membership
 from attnprobe.core.errors import CorpusError, SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import MapNeed, MapSums
@@ -340,9 +341,15 @@ def _need(
     _count_left_out(tally, looks, groups)
     half = int(plan.judged[number])
     members = np.zeros((len(looks.looks), *tally.n.shape), np.bool_)
-    for row, pair in enumerate(looks.pairs):
-        in_corpus = [plan.within(group, plan.corpus[number]) for group in groups[pair]]
-        members[row, [*groups[pair], *in_corpus], half] = True
+    corpus = plan.corpus[number]
+    counted = [
+        (row, at)
+        for row, pair in enumerate(looks.pairs)
+        for group in groups[pair]
+        for at in (group, plan.within(group, corpus))
+    ]
+    rows, columns = np.array(counted, np.int64).reshape(-1, 2).T
+    members[rows, columns, half] = True
     kept = [
         (row, (number, *places[pair]))
         for row, pair in enumerate(looks.pairs)
@@ -355,13 +362,10 @@ def _need(
     )
     asked = [*looks.looks, *(look for look in others if look is not None)]
     queries, which = _queries(asked, len(encoding.queries(site.name)))
-    words = np.zeros((len(encoding.keys(site.name)), len(looks.words)), np.float32)
-    for column, word in enumerate(looks.words):
-        words[list(word), column] = 1
+    words = membership(looks.words, len(encoding.keys(site.name))).T.astype(np.float32, order="C")
     expected = np.array([look.expected for look in asked], np.int64)
-    against = np.zeros((len(asked), len(looks.words)), np.bool_)
-    for row, look in enumerate(asked):
-        against[row] = look.candidates
+    against = np.array([look.candidates for look in asked], np.bool_)
+    against = against.reshape(len(asked), len(looks.words))
     against[np.arange(len(expected)), expected] = False
     need = MapNeed(
         encoding.sample,

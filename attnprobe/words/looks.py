@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -151,10 +151,14 @@ def find_looks(
         else:
             found[number] = choice
     columns = tuple(text.columns)
+    candidates = _candidates([choice.candidates for choice in found.values()], len(columns))
     distances = np.array([text.distance(pairs[number]) for number in found], np.int64)
     return Looks(
         columns,
-        tuple(choice.look(len(columns)) for choice in found.values()),
+        tuple(
+            Look(choice.rows, choice.expected, row)
+            for choice, row in zip(found.values(), candidates, strict=True)
+        ),
         distances[:, None] == np.array(OFFSETS),
         tuple(found),
         refused,
@@ -179,13 +183,14 @@ class _Side:
 
     def __init__(self, tokens: Tokens, spans: Words, among: Among) -> None:
         self.tokens = tokens
+        every = groups(tokens, spans)
         spans = words_of(tokens.text) if spans is None else spans
         self._starts = [span.start for span in spans]
         self._ends = [span.end for span in spans]
         inked = [span and tokens.text[slice(*span)].strip() for span in tokens.spans]
         self.words = tuple(
             group.positions
-            for group in groups(tokens, spans)
+            for group in every
             if among == "all" or (not group.special and any(inked[at] for at in group.positions))
         )
         self.owner = {at: number for number, word in enumerate(self.words) for at in word}
@@ -217,16 +222,19 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Choice:
-    """A look before all words of its text are known; `expected` and `candidates` are indices."""
+    """A look before all words of its text are known; the candidates are bits of a number."""
 
     rows: tuple[int, ...]
     expected: int
-    candidates: Collection[int]
+    candidates: int
 
-    def look(self, columns: int) -> Look:
-        candidates = np.zeros(columns, np.bool_)
-        candidates[list(self.candidates)] = True
-        return Look(self.rows, self.expected, candidates)
+
+def _candidates(choices: Sequence[int], columns: int) -> Bools:
+    """The bits of each number, `[choices, columns]`."""
+    width = -(-columns // 8)
+    packed = bytearray().join(choice.to_bytes(width, "little") for choice in choices)
+    rows = np.frombuffer(packed, np.uint8).reshape(len(choices), width)
+    return np.unpackbits(rows, axis=1, count=columns, bitorder="little").view(np.bool_)
 
 
 class _Text:
@@ -245,9 +253,11 @@ class _Text:
         # Rows of a causal site put their spare weight on position 0.
         self._sink = 0 if site.causal and among == "words" else None
         # One layer for each window size: layers of the same window see the same.
-        self._layers = tuple({site.windows.get(layer): layer for layer in layers}.values())
-        self._firsts = [min(word) for word in self.keys.words]
-        self._open: dict[tuple[int, ...], frozenset[int]] = {}
+        by_window = {site.windows.get(layer): layer for layer in layers}
+        self._layers = tuple(by_window.values())
+        self._wide = None in by_window
+        self._firsts = [word[0] for word in self.keys.words]
+        self._open: dict[tuple[int, ...], int] = {}
 
     def choice(self, pair: LabelledPair) -> _Choice | str:
         """The choice of a pair, or the reason why it cannot be judged."""
@@ -263,17 +273,17 @@ class _Text:
             return FIRST
         if not self._sees(None, rows, expected):
             return LATER
-        if not any(self._sees(layer, rows, expected) for layer in self._layers):
+        if not self._wide and not any(self._sees(layer, rows, expected) for layer in self._layers):
             return FAR
         if named:
-            others = {self._column(word) for word in named if self._competes(rows, word)}
+            numbers = {self._column(word) for word in named if self._competes(rows, word)}
+            others = sum(1 << number for number in numbers)
         else:
-            overlapping = {self.keys.owner.get(at, -1) for at in expected}
-            others = set(self._words(rows) - overlapping)
+            others = self._words(rows) & ~self._owners(expected)
         if not others:
             return ALONE
         number = self._column(expected)
-        return _Choice(rows, number, {*others, number})
+        return _Choice(rows, number, others | 1 << number)
 
     def distance(self, pair: LabelledPair) -> int:
         """How many words the key lies to the right of the query; labelled spans count as one."""
@@ -287,16 +297,21 @@ class _Text:
     def _column(self, word: tuple[int, ...]) -> int:
         return self.columns.setdefault(word, len(self.columns))
 
-    def _words(self, rows: tuple[int, ...]) -> frozenset[int]:
-        """The words of the text that these rows can choose: `_competes` of all at once."""
+    def _words(self, rows: tuple[int, ...]) -> int:
+        """The words of the text that these rows can choose: `_competes` of all, as bits."""
         if rows not in self._open:
             last = max(rows) if self.site.causal else len(self.keys.tokens)
-            seen = (number for number, first in enumerate(self._firsts) if first <= last)
+            seen = (1 << bisect_right(self._firsts, last)) - 1
             barred = [] if self._sink is None else [self._sink]
             if self.one_text:
                 barred += rows
-            self._open[rows] = frozenset(seen) - {self.keys.owner.get(at) for at in barred}
+            self._open[rows] = seen & ~self._owners(barred)
         return self._open[rows]
+
+    def _owners(self, positions: Iterable[int]) -> int:
+        """The words of the text that hold any of these tokens, as bits."""
+        owners = {self.keys.owner[at] for at in positions if at in self.keys.owner}
+        return sum(1 << number for number in owners)
 
     def _competes(self, rows: tuple[int, ...], word: tuple[int, ...]) -> bool:
         """Whether these rows see a word that is neither a sink nor part of the word that looks."""

@@ -14,7 +14,7 @@ from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.segmentation import has_ink, strip_span, words
-from attnprobe.words.selectors import Predicts, Selector, Special, selector_of
+from attnprobe.words.selectors import Predicts, Selector, Special
 from attnprobe.words.show import indent, quoted, underline
 
 
@@ -36,21 +36,22 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
             found.update(_special_positions(part, tokens))
             continue
         (span,) = locate(Selector((part,)), tokens.text, parts=tokens.parts)
-        pieces = _word_positions(span, tokens)
-        _check_known(span, pieces, tokens)
+        pieces = positions_of(span, tokens)
         if isinstance(part, Predicts):
-            pieces = [_predicting_position(part, span, pieces[0], tokens)]
+            pieces = (_predicting_position(part, span, pieces[0], tokens),)
         found.update(pieces)
     return tuple(sorted(found))
 
 
 def positions_of(span: Span, tokens: Tokens) -> tuple[int, ...]:
-    """The token positions of these characters of `tokens.text`.
+    """The token positions of these characters of `tokens.text`, ascending.
 
     Raises:
         SelectorError: as `positions`.
     """
-    return positions(selector_of(span, tokens.text, tokens.parts), tokens)
+    pieces = _word_positions(span, tokens)
+    _check_known(span, pieces, tokens)
+    return tuple(pieces)
 
 
 def _special_positions(part: Special, tokens: Tokens) -> list[int]:
