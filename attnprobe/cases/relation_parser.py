@@ -208,9 +208,9 @@ class RelationParser:
         place = (*path, kind)
         try:
             file = (self.folder / written).resolve()
-            is_there = file.is_file()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
+            is_file = file.is_file()
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error  # a RuntimeError is a loop of links
             self._error(f"{kind}: {clip_name(written)!r} is no path: {reason}", place)
             return None
         complaint = ""
@@ -220,7 +220,9 @@ class RelationParser:
             )
         elif not file.name.endswith(f".{kind}"):
             complaint = f"is no .{kind} file"
-        elif not is_there:
+        elif not is_file and file.exists():
+            complaint = "is no file"
+        elif not is_file:
             near = did_you_mean(file.name, _file_names(file.parent, f".{kind}"))
             complaint = f"is not there; {near}"
         if complaint:

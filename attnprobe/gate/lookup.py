@@ -14,6 +14,8 @@ from attnprobe.core.errors import PolicyError
 from attnprobe.core.registry import did_you_mean
 from attnprobe.gate.policy import PYPROJECT, TABLE, Policy, parse_policy
 
+# Reading so many takes a second; no pyproject.toml is as long.
+MOST_CHARACTERS = 1_000_000
 HEADER = f"[{'.'.join(TABLE)}]"
 _DATE = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
 # Files that configure pytest and other tools, but never the gate.
@@ -133,11 +135,13 @@ def load_toml(file: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        PolicyError: the file cannot be read or is not TOML.
+        PolicyError: the file cannot be read, is not TOML or has more than MOST_CHARACTERS.
     """
     text = ""
     try:
         text = file.read_text(encoding="utf-8")
+        if len(text) > MOST_CHARACTERS:
+            raise PolicyError(f"{file}: has more than {MOST_CHARACTERS:,} characters")
         return tomllib.loads(text)
     except OSError as error:
         raise PolicyError(f"{file}: cannot be read: {error.strerror}") from None

@@ -30,6 +30,7 @@ TOKENIZER_FILES = (
     "*.model",
     "*.spm",
 )
+_SUFFIXES = {Path(name).suffix for name in TOKENIZER_FILES}
 # The options of both command lines.
 _FETCH = "--attn-online (pytest) or --online (attnprobe) lets it be fetched"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -64,6 +65,7 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     """
     path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
     if path.is_dir():
+        _check_files(path)
         return ModelLocation(_network_folder(path), pool=pool_of_folder(path))
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -82,6 +84,17 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
         inside.append("*_Pooling/config.json")
         _from_hub(ref, revision=revision, online=True, patterns=inside, ignored=())
     return replace(found, path=_network_folder(found.path), pool=pool_of_folder(found.path))
+
+
+def _check_files(folder: Path) -> None:
+    """Refuses what is no file: a FIFO would be waited for, and a device may have no end."""
+    try:
+        for file in folder.iterdir():
+            is_folder = file.is_dir() and file.suffix not in _SUFFIXES
+            if file.exists() and not (file.is_file() or is_folder):
+                raise ModelError(f"{file} is no file")
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read: {error.strerror}") from None
 
 
 def locate_adapter(ref: str, *, whole: str) -> ModelLocation:

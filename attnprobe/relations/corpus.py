@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from conllu.parser import parse_comment_line, parse_token_and_metadata
 
 from attnprobe.core.errors import CorpusError, Mark
 from attnprobe.core.jsontext import refuse_duplicate_keys
-from attnprobe.core.printing import visible
+from attnprobe.core.printing import clip, visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Sample, Span
 from attnprobe.core.wording import plural
@@ -32,6 +33,7 @@ from attnprobe.words.looks import LabelledPair, Words, other_candidates
 CONLLU_COLUMNS = 10
 # Arcs of punctuation are left out: no head is expected to find the full stop of a sentence.
 PUNCTUATION = "punct"
+LONGEST_LABEL = 200
 TSV_COLUMNS = ("text", "from-start", "from-end", "to-start", "to-end", "relation")
 TSV_OPTIONAL = ("id", "target")
 
@@ -112,16 +114,26 @@ def read_corpus(path: Path, name: str | None = None) -> Corpus:
     }
     if path.suffix not in readers:
         raise CorpusError(f"{name}: a corpus ends in {', '.join(readers)}")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"{name}: cannot be read: {error.strerror}") from None
+    data = _read(path, name)
     file = _File(name, _decoded(data, name))
     sentences = tuple(readers[path.suffix](file))
     _check_ids(sentences, file)
+    _check_labels(sentences, file)
     if not any(sentence.arcs for sentence in sentences):
         raise CorpusError("this file has no relation between two words", Mark(name, 1, 1))
     return Corpus(name, sentences, hashlib.sha256(data).hexdigest(), file.notes())
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        # A FIFO would be waited for, and a device may have no end.
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise CorpusError(f"{name}: is no file")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{clip(name, 200)}: cannot be read: {reason}") from None
 
 
 def halves(ids: Sequence[str], *, seed: int) -> npt.NDArray[np.bool_]:
@@ -160,15 +172,12 @@ def relation_names(relations: Iterable[str]) -> Mapping[str, int]:
     Args:
         relations: the relation of each arc.
     """
-    counts = Counter(relations)
-    names = {prefix for relation in counts for prefix in _prefixes(relation)}
-    totals = {
-        name: sum(count for relation, count in counts.items() if matches(relation, name))
-        for name in names
-    }
+    totals: Counter[str] = Counter()
+    for relation, count in Counter(relations).items():
+        totals.update(dict.fromkeys(_prefixes(relation), count))
     return {
         name: totals[name]
-        for name in sorted(names)
+        for name in sorted(totals)
         if all(totals[wider] != totals[name] for wider in _prefixes(name)[:-1])
     }
 
@@ -243,6 +252,15 @@ def _check_ids(sentences: Sequence[Sentence], file: _File) -> None:
             raise file.wrong(
                 f"the id {visible(sentence.id)!r} stands in line {earlier.line} already; "
                 "each sentence needs its own id",
+                sentence.line,
+            )
+
+
+def _check_labels(sentences: Sequence[Sentence], file: _File) -> None:
+    for sentence in sentences:
+        if any(len(arc.relation) > LONGEST_LABEL for arc in sentence.arcs):
+            raise file.wrong(
+                f"a relation of this sentence has more than {LONGEST_LABEL} characters",
                 sentence.line,
             )
 

@@ -116,7 +116,7 @@ def other_looks(
     return tuple(
         Look(drawable[word], look.expected, row) if any_fits else None
         for look, word, row, any_fits in zip(
-            found.looks, drawn, possible, fit.any(axis=0), strict=True
+            found.looks, drawn, possible, fit.sum(axis=0) > 0, strict=True
         )
     )
 

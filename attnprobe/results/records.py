@@ -76,6 +76,8 @@ class _Record:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or cls.__name__
             raise ResultsError(f"{place}: {first['msg']}") from None
+        except UnicodeEncodeError:  # pydantic's, of text in place of a number
+            raise ResultsError(f"{cls.__name__}: holds half of a surrogate pair") from None
 
 
 def _read_chance(data: Any, check: Callable[[Any], Chance]) -> Chance:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +276,33 @@ def test_a_corpus_lies_in_the_project_p32(path: str, tmp_path: Path) -> None:
         f"{CORPUS}{{conllu: {written}, deprel: y}}", folder=project / "cases", root=project
     )
     assert "lies outside of the project" in found
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("a\\0b.conllu", "is no path: embedded null byte"),
+        ("a" * 5000 + ".conllu", "is no path: File name too long"),
+        ("loop.conllu", "is no path: Symlink loop|is not there"),
+        ("fifo.conllu", "is no file$"),
+        ("device.conllu", "lies outside of the project"),
+        ("folder.conllu", "is no file$"),
+        ("empty.conllu", ""),
+    ],
+)
+def test_a_path_that_leads_to_no_corpus(path: str, told: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.conllu")
+    (tmp_path / "device.conllu").symlink_to("/dev/zero")
+    (tmp_path / "loop.conllu").symlink_to("loop.conllu")
+    (tmp_path / "folder.conllu").mkdir()
+    (tmp_path / "empty.conllu").touch()
+    body = f'{CORPUS}{{conllu: "{path}", deprel: y}}'
+    if not told:  # whether it has the relation is found when it is read
+        assert isinstance(one(body, folder=tmp_path).source, CorpusArcs)
+        return
+    (found,) = errors(body, folder=tmp_path)
+    assert re.search(told, found)
+    assert len(found) < 200
 
 
 def test_a_corpus_may_lie_beside_the_cases_below_the_root(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def test_a_table_of_nearly_the_right_name_is_refused(
         ("[regressions]\nbroken = 1", "regressions needs baseline"),
         ("least = 3\nleast = 4", "is not TOML: "),
         ("\x00", "is not TOML: "),
+        ("#" * 1_000_001, "has more than 1,000,000 characters"),
     ],
 )
 def test_a_policy_that_cannot_be_meant(tmp_path: Path, text: str, message: str) -> None:

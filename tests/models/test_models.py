@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 import random
 import re
 import shutil
@@ -469,6 +470,65 @@ def test_a_package_is_not_imported_for_its_weights() -> None:
 def test_references_that_lead_nowhere(ref: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load(ref)
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("./fifo", "no model at ./fifo; give a folder"),
+        ("./loop", "no model at ./loop; give a folder"),
+        ("./device", "no model at ./device; give a folder"),
+        ("./empty", "no model at ./empty; give a folder"),
+        ("a\0b", "no model at a\0b; give a folder"),
+        ("./fifo.gguf", "no such file: fifo.gguf"),
+        ("./loop.gguf", "no such file: loop.gguf"),
+        ("./device.gguf", "no such file: device.gguf"),
+        ("./empty.gguf", "empty.gguf is no GGUF file"),
+        ("a\0b.gguf", "no such file: a\0b.gguf"),
+        ("./folder", "no config.json in folder|no weights in folder"),
+        ("./link", "no config.json in link|no weights in link"),
+        ("./folder.gguf", "no weights in folder.gguf"),
+    ],
+)
+def test_paths_that_lead_to_no_model(
+    ref: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("fifo", "fifo.gguf"):
+        os.mkfifo(name)
+    for name in ("loop", "loop.gguf"):
+        Path(name).symlink_to(name)
+    for name in ("device", "device.gguf"):
+        Path(name).symlink_to("/dev/zero")
+    for name in ("empty", "empty.gguf"):
+        Path(name).touch()
+    for name in ("folder", "folder.gguf"):
+        Path(name).mkdir()
+    Path("link").symlink_to("folder", target_is_directory=True)
+    with pytest.raises(ModelError, match=message) as caught:
+        load(ref)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("kind", ["fifo", "loop", "device", "folder", "empty"])
+def test_a_model_whose_file_is_no_file(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_network("bert", num_hidden_layers=1).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    path = tmp_path / name
+    path.unlink()
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(name),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "folder": path.mkdir,
+        "empty": path.touch,
+    }
+    make[kind]()
+    with pytest.raises(ModelError):
+        load(str(tmp_path))
 
 
 def test_python_oo_is_refused_before_anything_is_loaded() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from attnprobe.cli import main
 from attnprobe.core.errors import CorpusError
 from attnprobe.core.texts import Sample, Span
 from attnprobe.relations.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
@@ -305,6 +309,81 @@ def test_a_file_that_is_not_there_or_of_another_kind(tmp_path: Path) -> None:
         read_corpus(tmp_path / "a.tsv")
     with pytest.raises(CorpusError, match=r"a corpus ends in .conllu, .jsonl, .tsv"):
         read_corpus(tmp_path / "a.csv")
+
+
+def make_bad_places(folder: Path) -> None:
+    """What a path may lead to besides a file with a corpus."""
+    os.mkfifo(folder / "fifo.tsv")
+    (folder / "device.tsv").symlink_to("/dev/zero")
+    (folder / "loop.tsv").symlink_to("loop.tsv")
+    (folder / "folder.tsv").mkdir()
+    (folder / "link.tsv").symlink_to("folder.tsv", target_is_directory=True)
+    (folder / "empty.tsv").touch()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fifo.tsv", "fifo.tsv: is no file"),
+        ("device.tsv", "device.tsv: is no file"),
+        ("loop.tsv", "loop.tsv: cannot be read: Too many levels of symbolic links"),
+        ("folder.tsv", "folder.tsv: cannot be read: Is a directory"),
+        ("link.tsv", "link.tsv: cannot be read: Is a directory"),
+        ("empty.tsv", "empty.tsv:1:1: a header is missing: "),
+        ("a\0b.tsv", "a<U+0000>b.tsv: cannot be read: embedded null byte"),
+        ("a" * 5000 + ".tsv", "a" * 200 + "…: cannot be read: File name too long"),
+    ],
+)
+def test_a_path_that_leads_to_no_corpus(
+    name: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_bad_places(tmp_path)
+    with pytest.raises(CorpusError) as caught:
+        read_corpus(Path(name))
+    assert str(caught.value).startswith(message)
+    if "\0" in name:  # no command line holds one
+        return
+    monkeypatch.setattr(sys, "argv", ["attnprobe", "scan", "model", "--corpus", name])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr() == ("", f"{caught.value}\n")
+
+
+def test_a_corpus_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "a.tsv").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(CorpusError, match=r"a\.tsv: cannot be read: Permission denied$"):
+        read_corpus(tmp_path / "a.tsv")
+
+
+@given(st.lists(st.from_regex("[ab]{1,2}([:@][ab]?){0,4}", fullmatch=True), max_size=8))
+def test_a_relation_counts_for_all_that_it_is_a_subtype_of(relations: list[str]) -> None:
+    found = relation_names(relations)
+    for name, count in found.items():
+        assert count == sum(matches(relation, name) for relation in relations)
+    # What is left out is told by a wider name with the same arcs.
+    for relation in set(relations) - found.keys():
+        assert any(
+            matches(relation, name) and count == sum(matches(one, relation) for one in relations)
+            for name, count in found.items()
+        )
+
+
+def test_a_label_has_a_greatest_length(write: Write) -> None:
+    head = "text\tfrom-start\tfrom-end\tto-start\tto-end\trelation\na b\t0\t1\t2\t3\t"
+    (sentence,) = read_corpus(write("a.tsv", head + ":" * 200)).sentences
+    assert sentence.arcs[0].relation == ":" * 200
+    with pytest.raises(CorpusError, match=r":2:1: a relation .* more than 200 characters"):
+        read_corpus(write("b.tsv", head + ":" * 201))
 
 
 # Round trips --------------------------------------------------------------------------------------
