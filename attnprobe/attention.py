@@ -20,7 +20,7 @@ from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, SiteName
-from attnprobe.core.texts import Encoding, Sample
+from attnprobe.core.texts import Encoding, Message, Sample, input_texts
 from attnprobe.core.verdicts import Attended, Verdict
 from attnprobe.rules.calls import called_rule
 from attnprobe.rules.diversity import js_divergence, plane
@@ -71,6 +71,9 @@ class TextOptions(TypedDict, total=False):
         allow_special_tokens: whether the text may spell special tokens, as the text of a chat
             template does.
         one_segment: whether the text may spell separators, which then start no second segment.
+        messages: a conversation instead of a text, as for `apply_chat_template`:
+            `[{"role": "user", "content": "Hello"}]`.
+        generation_prompt: whether the conversation ends with the marks that begin an answer.
     """
 
     pair: str | None
@@ -79,20 +82,44 @@ class TextOptions(TypedDict, total=False):
     target_language: str | None
     allow_special_tokens: bool
     one_segment: bool
+    messages: Sequence[Mapping[str, str]] | None
+    generation_prompt: bool
 
 
-def text_sample(text: str, **options: Unpack[TextOptions]) -> Sample:
-    """The sample of a text.
+def text_sample(text: str | None, **options: Unpack[TextOptions]) -> Sample:
+    """The sample of a text, or of messages.
 
     Raises:
-        TypeError: `TextOptions` does not have one of the options.
+        TypeError: `TextOptions` does not have one of the options; or there is neither a text nor
+            messages, or both; or something of them is no text.
+        ValueError: there are no messages.
     """
     __tracebackhide__ = True
     known = TextOptions.__annotations__
     for option in options:
         if option not in known:
             raise TypeError(f"unknown argument {option!r}; {did_you_mean(option, known)}")
-    return Sample(text, **options)
+    fields: dict[str, Any] = {**options}
+    messages = fields.pop("messages", None)
+    if messages is None:
+        if not isinstance(text, str):
+            raise TypeError(f"give a text, or messages=, not {text!r}")
+        if fields.get("generation_prompt"):
+            raise TypeError("generation_prompt= goes with messages=")
+        return Sample(text, **fields)
+    if text is not None or fields.get("pair") is not None:
+        raise TypeError("messages= stand for the text; give no other text")
+    given = tuple(map(_message, messages))
+    if not given:
+        raise ValueError("messages= is empty; write {'role': 'user', 'content': ...}")
+    return Sample("", **fields, messages=given)
+
+
+def _message(given: object) -> Message:
+    match given:
+        case {"role": str(role), "content": str(content), **beside} if not beside:
+            return Message(role, content)
+    raise TypeError(f"a message is {{'role': ..., 'content': ...}} with two texts, not {given!r}")
 
 
 class Reader(Protocol):
@@ -142,8 +169,9 @@ class Attention:
         self._layers: dict[int, Floats] = {}
 
     def __repr__(self) -> str:
-        pair = "" if self.sample.pair is None else f" and {self.sample.pair!r}"
-        return f"<Attention of {self._model.name} at {self.site}: {self.sample.text!r}{pair}>"
+        sample = self.sample
+        texts = " and ".join(repr(part.text) for part in input_texts(sample.text, sample.parts))
+        return f"<Attention of {self._model.name} at {self.site}: {texts}>"
 
     @property
     def sample(self) -> Sample:

@@ -17,9 +17,9 @@ from attnprobe.cases.shapes import CaseShape, Defaults, FileShape
 from attnprobe.cases.yamltext import YamlPath
 from attnprobe.core.errors import Mark, SelectorError
 from attnprobe.core.registry import clip_name, did_you_mean
-from attnprobe.core.texts import Sample
+from attnprobe.core.texts import Message, Sample
 from attnprobe.core.wording import join_names
-from attnprobe.rules import RULES, parse_rule
+from attnprobe.rules import RULES, Rule, parse_rule
 from attnprobe.rules.ranges import most_tokens
 from attnprobe.words.heads import Heads, HeadSet, parse_heads
 
@@ -52,10 +52,13 @@ class CaseParser:
     ) -> Iterator[Case]:
         """The case of an entry, or one case for each row of its template."""
         build = functools.partial(self._case, file, defaults, shape, path)
-        inputs = [given for given in (shape.text, shape.template, shape.ids) if given is not None]
+        forms = (shape.text, shape.template, shape.ids, shape.messages)
         beside = [name for name in ("target", "text_pair") if getattr(shape, name) is not None]
-        if len(inputs) != 1:
-            self._error("a case has either text:, or template: with rows:, or ids:", path)
+        if sum(given is not None for given in forms) != 1:
+            message = "a case has either text:, or template: with rows:, or ids:, or messages:"
+            self._error(message, path)
+        elif self._has_wrong_messages(shape, path):
+            return
         elif shape.repeat is not None and shape.ids is None:
             self._error("repeat: goes with ids:, not with a text", (*path, "repeat"), key=True)
         elif shape.ids is not None and beside:
@@ -66,17 +69,31 @@ class CaseParser:
         elif shape.target is None and shape.target_language is not None:
             message = "target_language: goes with a target:"
             self._error(message, (*path, "target_language"), key=True)
-        elif shape.template is None and shape.rows is not None:
-            self._error("rows: fill a template:, nothing else", (*path, "rows"), key=True)
-        elif shape.template is None:
+        elif shape.rows is None and shape.template is not None:
+            self._error("a template: needs rows: with its columns", (*path, "template"), key=True)
+        elif shape.rows is None:
             self._count(shape, path, rows=1)
             yield from build(None, path, lambda text, _: text)
-        elif shape.rows is None:
-            self._error("a template: needs rows: with its columns", (*path, "template"), key=True)
+        elif shape.template is None and shape.messages is None:
+            message = "rows: fill a template: or messages:, nothing else"
+            self._error(message, (*path, "rows"), key=True)
         else:
             self._count(shape, path, rows=len(shape.rows))
             self._unfolded.add("characters", _filled_length(shape), (*path, "rows"))
             yield from self._rows(shape.rows, path, build)
+
+    def _has_wrong_messages(self, shape: CaseShape, path: YamlPath) -> bool:
+        """Whether keys for messages stand without them, or others beside them."""
+        if shape.messages is None:
+            if shape.generation_prompt:
+                message = "generation_prompt: goes with messages:"
+                self._error(message, (*path, "generation_prompt"), key=True)
+            return shape.generation_prompt
+        for key in ("text_pair", "source_language"):
+            if getattr(shape, key) is not None:
+                self._error(f"messages: go without a {key}:", (*path, key), key=True)
+                return True
+        return False
 
     def _count(self, shape: CaseShape, path: YamlPath, *, rows: int) -> None:
         """Counts what an entry unfolds to, but for its characters.
@@ -165,28 +182,10 @@ class CaseParser:
             path: path of the entry.
             case_path: path of the row, or of the entry if it has no rows.
         """
-        key = "text" if shape.text is not None else "template"
         try:
-            text = fill(shape.text or shape.template or "", (*path, key))
-            target = None if shape.target is None else fill(shape.target, (*path, "target"))
-            pair = None if shape.text_pair is None else fill(shape.text_pair, (*path, "text_pair"))
+            sample = self._sample(defaults, shape, path, case_path if row else None, fill)
         except _Unfilled:
             return
-        ids = None if shape.ids is None else tuple(shape.ids * (shape.repeat or 1))
-        for name, written in ((key, text), ("target", target), ("text_pair", pair)):
-            if written is not None and ids is None and not written.strip():
-                self._error(f"{name}: holds no word", case_path if row else (*path, name))
-                return
-        sample = Sample(
-            text,
-            target,
-            shape.allow_special_tokens,
-            ids,
-            source_language=None if ids else shape.source_language or defaults.source_language,
-            target_language=target and (shape.target_language or defaults.target_language),
-            pair=pair,
-            one_segment=shape.one_segment,
-        )
         expectations = [
             self._expectation(defaults, entry, sample, (*path, "expect", index), fill)
             for index, entry in enumerate(shape.expect)
@@ -203,6 +202,52 @@ class CaseParser:
             xfail=shape.xfail,
             skip=shape.skip,
             model=shape.model or file.model,
+        )
+
+    def _sample(
+        self,
+        defaults: Defaults,
+        shape: CaseShape,
+        path: YamlPath,
+        row_path: YamlPath | None,
+        fill: Fill,
+    ) -> Sample:
+        """The sample of one row.
+
+        Args:
+            row_path: where an empty text is told; None without rows.
+
+        Raises:
+            _Unfilled: the row does not fill a text, or leaves it empty; the errors have been added.
+        """
+
+        def filled(text: str | None, *key: str | int) -> str | None:
+            if text is None:
+                return None
+            found = fill(text, (*path, *key))
+            if not found.strip():
+                self._error(f"{key[-1]}: holds no word", row_path or (*path, *key))
+                raise _Unfilled
+            return found
+
+        target = filled(shape.target, "target")
+        messages = shape.messages and tuple(
+            Message(message.role, filled(message.content, "messages", number, "content") or "")
+            for number, message in enumerate(shape.messages)
+        )
+        ids = None if shape.ids is None else tuple(shape.ids * (shape.repeat or 1))
+        language = shape.source_language or defaults.source_language
+        return Sample(
+            filled(shape.text, "text") or filled(shape.template, "template") or "",
+            target,
+            shape.allow_special_tokens,
+            ids,
+            source_language=None if ids or messages else language,
+            target_language=target and (shape.target_language or defaults.target_language),
+            pair=filled(shape.text_pair, "text_pair"),
+            one_segment=shape.one_segment,
+            messages=messages or None,
+            generation_prompt=shape.generation_prompt,
         )
 
     def _expectation(
@@ -257,12 +302,17 @@ class CaseParser:
                 rule.locate(place.selector, sample, place.end)
             except SelectorError as error:
                 self._error(f"{place.field}: {error}", (*path, place.field))
+        self._check_length(rule, sample, path)
+        return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
+
+    def _check_length(self, rule: Rule, sample: Sample, path: YamlPath) -> None:
+        if sample.messages is not None:
+            return  # nobody knows how many tokens a chat template adds
         length = len(sample.ids) if sample.ids else most_tokens(rule.text_of(sample, "key"))
         try:
             rule.check_length(length)
         except SelectorError as error:
             self._error(str(error), (*path, str(error).partition(":")[0]))
-        return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
 
     def _default_heads(self, defaults: Defaults) -> object:
         """The heads of `defaults:`, parsed once; as they are written if they have an error."""
@@ -279,7 +329,9 @@ def _filled_length(shape: CaseShape) -> int:
     rows = shape.rows or ()
     plain = 0
     columns: Counter[str] = Counter()
-    for text in _strings((shape.template, shape.target, shape.text_pair, shape.expect)):
+    contents = [message.content for message in shape.messages or ()]
+    filled_texts = (shape.template, shape.target, shape.text_pair, contents, shape.expect)
+    for text in _strings(filled_texts):
         plain += len(text)
         for match in _COLUMN.finditer(text):
             if match[1] is None:

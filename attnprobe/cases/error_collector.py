@@ -97,13 +97,15 @@ class ErrorCollector:
             loc = tuple(part for part in error["loc"] if isinstance(part, int | str))
             path = (*base, *loc)
             reason = describe_error(error)
+            nested = getattr(model, "nested", {}) if len(loc) > 1 else {}
+            owner = nested.get(loc[0], model) if nested else model
             if inherited and loc and loc[0] in inherited:
                 path = ("defaults", *loc)
             match error["type"]:
                 case "extra_forbidden":
-                    self.add(_describe_unknown_key(model, str(loc[-1])), path, key=True)
+                    self.add(_describe_unknown_key(owner, str(loc[-1])), path, key=True)
                 case "missing":
-                    self.add(_describe_missing_key(model, str(loc[-1])), base, key=True)
+                    self.add(_describe_missing_key(owner, str(loc[-1])), path[:-1], key=not nested)
                 case "bool_type" | "string_type" if loc[-1:] in (("xfail",), ("skip",)):
                     self.add(
                         f'{_nearest_key(path)}takes the reason as text, such as "not learned"', path

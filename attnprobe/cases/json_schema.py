@@ -15,6 +15,7 @@ from attnprobe.cases.shapes import (
     CorpusShape,
     Defaults,
     FileShape,
+    MessageShape,
     RelationShape,
     SpanShape,
 )
@@ -26,11 +27,12 @@ from attnprobe.words.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_
 def schema() -> dict[str, Any]:
     """The JSON Schema of a case file, as a dict that `json.dump` writes."""
     case = _editor_schema(CaseShape)
-    forms = (("text",), ("template", "rows"), ("ids",))
+    forms = (("text",), ("template", "rows"), ("ids",), ("messages",))
     beside = {
-        "text": ("rows", "repeat"),
-        "template": ("repeat",),
-        "ids": ("rows", "target", "text_pair"),
+        "text": ("rows", "repeat", "generation_prompt"),
+        "template": ("repeat", "generation_prompt"),
+        "ids": ("rows", "target", "text_pair", "generation_prompt"),
+        "messages": ("repeat", "text_pair", "source_language"),
     }
     case["oneOf"] = [
         {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in beside[form[0]]]}}
@@ -63,6 +65,7 @@ def schema() -> dict[str, Any]:
         "definitions": {
             "defaults": _editor_schema(Defaults),
             "case": case,
+            "message": _editor_schema(MessageShape),
             "relation": relation,
             "corpusArcs": corpus,
             "labelledSpans": _editor_schema(SpanShape),

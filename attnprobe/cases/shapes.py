@@ -120,10 +120,18 @@ class Defaults(_Shape):
         return {field: value for field, value in given.items() if value is not None}
 
 
+class MessageShape(_Shape):
+    """One message of a conversation."""
+
+    role: Text = Field(description="Who speaks, as the chat template calls it: system, user.")
+    content: Text = Field(description="What is said; with rows: it has columns.")
+
+
 class CaseShape(_Shape):
     """One case: a text, or a template with rows, and what is expected of it."""
 
     misplaced: ClassVar[Mapping[str, str]] = _MISPLACED
+    nested: ClassVar[Mapping[str, type[BaseModel]]] = {"messages": MessageShape}
 
     id: Id
     text: Text | None = Field(None, description="The sentence that the model reads.")
@@ -131,13 +139,28 @@ class CaseShape(_Shape):
         None, description='A sentence with columns: "The {noun} near the house {verb} old."'
     )
     rows: Annotated[list[Row], Field(min_length=1)] | None = Field(
-        None, description="What fills the columns of the template; each row is one item."
+        None,
+        description="What fills the columns of the template, or of the messages; each row is one "
+        "item.",
     )
     ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
         None, description="Token ids instead of a text, as the model is to see them."
     )
     repeat: Annotated[int, Field(ge=2)] | None = Field(
         None, description="How many times the ids stand one after the other."
+    )
+    messages: (
+        Annotated[
+            list[Annotated[MessageShape, WithJsonSchema({"definition": "message"})]],
+            Field(min_length=1),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="A conversation instead of a text, as the tokenizer's chat template writes it.",
+    )
+    generation_prompt: bool = Field(
+        False, description="The conversation ends with the marks that begin an answer."
     )
     text_pair: Text | None = Field(
         None,

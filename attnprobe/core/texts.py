@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal, NamedTuple, TypeAlias
 
 from attnprobe.core.errors import ModelError
+from attnprobe.core.printing import visible
 from attnprobe.core.sites import Site, SiteName
 
 # Separates the input texts of `Sample.joined`. A unit separator counts as white space and
@@ -24,25 +26,41 @@ class Span(NamedTuple):
     end: int
 
 
-Which: TypeAlias = Literal["text", "pair"]
+Which: TypeAlias = Literal["text", "pair"] | int
+
+
+class Message(NamedTuple):
+    """One message of a conversation, by `system`, `user` or another role of its template."""
+
+    role: str
+    content: str
 
 
 class InputText(NamedTuple):
     """One of the texts that the model reads as one sequence.
 
     Attributes:
-        which: the text or its pair.
+        which: the text or its pair; of a conversation the number of the message, from 1.
         start: its first character in `Sample.joined`.
+        role: of a message.
     """
 
     which: Which
     start: int
     text: str
+    role: str | None = None
 
     @property
     def name(self) -> str:
         """The text's name in messages."""
+        if self.role is not None:
+            return f"message {self.which} ({visible(self.role)})"
         return "the text" if self.which == "text" else "text_pair"
+
+    @property
+    def label(self) -> str:
+        """What stands before the text for a reader: the role of a message."""
+        return "" if self.role is None else f"{self.role}: "
 
     @property
     def end(self) -> int:
@@ -62,10 +80,11 @@ def text_at(span: Span, text: str, parts: tuple[InputText, ...] = ()) -> tuple[I
 
 @dataclass(frozen=True)
 class Sample:
-    """The input of one forward pass: one or two texts and, for an encoder-decoder, a target text.
+    """The input of one forward pass: its texts and, for an encoder-decoder, a target text.
 
-    The tokenizer puts a text and its pair into one sequence. Therefore spans count in one string as
-    well, `joined`, and code that reads `Tokens` need not distinguish two texts from one.
+    The tokenizer puts a text and its pair, or the messages of a conversation, into one sequence.
+    Therefore spans count in one string as well, `joined`, and code that reads `Tokens` need not
+    distinguish several texts from one.
 
     Attributes:
         ids: token ids instead of a text, exactly as the model sees them; the text is empty.
@@ -73,6 +92,9 @@ class Sample:
             the target; None for a model without languages, or with one for all texts.
         pair: a second text, which the model reads behind the first (`tokenizer(text, pair)`).
         one_segment: whether separators in the text start no second segment.
+        messages: a conversation instead of a text, which the chat template of the tokenizer puts
+            into one sequence; the text is empty.
+        generation_prompt: whether the conversation ends with the marks that begin an answer.
     """
 
     text: str
@@ -83,49 +105,77 @@ class Sample:
     target_language: str | None = None
     pair: str | None = None
     one_segment: bool = False
+    messages: tuple[Message, ...] | None = None
+    generation_prompt: bool = False
 
     @property
     def joined(self) -> str:
-        """The string in which spans count: the text, or both texts around PAIR_BREAK."""
-        return self.text if self.pair is None else f"{self.text}{PAIR_BREAK}{self.pair}"
+        """The string in which spans count: the text, or all input texts around PAIR_BREAK."""
+        if self.messages is None and self.pair is None:
+            return self.text
+        return PAIR_BREAK.join(part.text for part in self.parts)
 
     @property
     def parts(self) -> tuple[InputText, ...]:
         """The input texts of `joined`; empty for one text."""
-        if self.pair is None:
-            return ()
-        start = len(self.text) + len(PAIR_BREAK)
-        return InputText("text", 0, self.text), InputText("pair", start, self.pair)
+        found: list[InputText] = []
+        if self.messages is not None:
+            found = [
+                InputText(number, 0, message.content, message.role)
+                for number, message in enumerate(self.messages, start=1)
+            ]
+        elif self.pair is not None:
+            found = [InputText("text", 0, self.text), InputText("pair", 0, self.pair)]
+        lengths = (len(part.text) + len(PAIR_BREAK) for part in found)
+        starts = accumulate(lengths, initial=0)
+        return tuple(part._replace(start=start) for part, start in zip(found, starts, strict=False))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The text, the pair and the target, as far as there are any."""
-        return tuple(text for text in (self.text, self.pair, self.target) if text is not None)
+        """The input texts and the target for a reader, messages behind their roles."""
+        target = () if self.target is None else (self.target,)
+        parts = input_texts(self.text, self.parts)
+        return (*(f"{part.label}{part.text}" for part in parts), *target)
+
+    @property
+    def in_one_line(self) -> str:
+        """The input texts for a message, with spaces between them."""
+        return self.joined.replace(PAIR_BREAK, " ")
 
     def with_word(self, span: Span, word: str) -> Sample:
         """The sample with a word instead of these characters of `joined`."""
         part, inner = text_at(span, self.joined, self.parts)
-        changed = f"{part.text[: inner.start]}{word}{part.text[inner.end :]}"
-        return replace(self, pair=changed) if part.which == "pair" else replace(self, text=changed)
+        return self._with_part(part, f"{part.text[: inner.start]}{word}{part.text[inner.end :]}")
 
     def until(self, end: int) -> Sample:
-        """The sample cut before a character of `joined`; without a pair if that becomes empty."""
+        """The sample cut before a character of `joined`, without the texts behind it."""
         part, (_, end) = text_at(Span(end - 1, end), self.joined, self.parts)
+        cut = self._with_part(part, part.text[:end])
+        if isinstance(part.which, int) and cut.messages is not None:
+            return replace(cut, messages=cut.messages[: part.which], generation_prompt=False)
+        return cut if part.which == "pair" else replace(cut, pair=None)
+
+    def _with_part(self, part: InputText, text: str) -> Sample:
+        """The sample with another text in the place of a part."""
         if part.which == "pair":
-            return replace(self, pair=part.text[:end])
-        return replace(self, text=part.text[:end], pair=None)
+            return replace(self, pair=text)
+        if self.messages is None or part.which == "text":
+            return replace(self, text=text)
+        messages = list(self.messages)
+        messages[part.which - 1] = messages[part.which - 1]._replace(content=text)
+        return replace(self, messages=tuple(messages))
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of one text, or of two that the model reads as one sequence.
+    """The tokens of one text, or of several that the model reads as one sequence.
 
     Attributes:
         text: the string in which `spans` count, as `Sample.joined`.
         ids: token ids.
         pieces: each token as a reader should see it, special tokens included.
         spans: the characters that each token covers; None for a token without characters, such as
-            `[CLS]`.
+            `[CLS]` and all tokens of a chat template.
         special: the role of each special token (`cls`, `sep`, `bos`, `eos`, `pad`, or `special` for
             any other); None for ordinary tokens.
         unknown: positions of the tokens for characters outside the vocabulary, ascending. An

@@ -96,7 +96,7 @@ class Embedder:
     def _pass(self, sample: Sample, ablation: Ablation | None) -> Pass:
         tokens = self._ablator.encode(sample).source
         if not tokens.ids:
-            raise SelectorError(f"{self._name} reads no token in the text {sample.text!r}")
+            raise SelectorError(f"{self._name} reads no token in the text {sample.in_one_line!r}")
         return Pass(tokens.ids, None, ablation, tokens.segments)
 
     def _states(self, passes: Sequence[Pass], *, batch_tokens: int) -> list[Tensor]:

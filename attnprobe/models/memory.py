@@ -11,7 +11,7 @@ import torch
 
 from attnprobe.core.errors import MeasureError, ModelError
 from attnprobe.core.printing import clip
-from attnprobe.core.texts import PAIR_BREAK, Sample
+from attnprobe.core.texts import Sample
 from attnprobe.words.show import quoted
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def longest(samples: Sequence[Sample]) -> str:
     sample = max(samples, key=length)
     if sample.ids is not None:
         return f"{len(sample.ids)} ids"
-    return quoted(clip(sample.joined[:200].replace(PAIR_BREAK, " "), 60))
+    return quoted(clip(sample.in_one_line[:200], 60))
 
 
 @contextmanager

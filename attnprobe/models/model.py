@@ -18,7 +18,7 @@ from attnprobe.core.errors import MeasureError, ModelError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import MapNeed, MapSums, Need, Prediction, Readout, Rows, Similarity
 from attnprobe.core.sites import Site, SiteName
-from attnprobe.core.texts import PAIR_BREAK, Encoding, Sample, Tokens
+from attnprobe.core.texts import Encoding, Sample, Tokens
 from attnprobe.find import TOP, Found, find, read_marked
 from attnprobe.models.ablation import Ablator
 from attnprobe.models.capture import capture, survey
@@ -364,12 +364,12 @@ class Model:
 
     def _encode(self, sample: Sample) -> Encoding:
         source, target = self._tokens(sample)
-        for side, tokens in (("text", source), ("target", target)):
-            if tokens is not None:
-                # A mark separates two texts; messages show a space in its place.
-                count, text = len(tokens), tokens.text.replace(PAIR_BREAK, " ")
-                check_length(count, side, self.max_tokens, name=self.name, text=text)
-        self.lengths.check(len(source), name=self.name, text=source.text.replace(PAIR_BREAK, " "))
+        text = sample.in_one_line
+        check_length(len(source), "text", self.max_tokens, name=self.name, text=text)
+        if target is not None:
+            count = len(target)
+            check_length(count, "target", self.max_tokens, name=self.name, text=target.text)
+        self.lengths.check(len(source), name=self.name, text=text)
         self._check_segments(source)
         return Encoding(sample, source, target, self.sites)
 
@@ -384,17 +384,17 @@ class Model:
 
     def attention(
         self,
-        text: str,
+        text: str | None = None,
         *,
         site: SiteName | None = None,
         **options: Unpack[TextOptions],
     ) -> Attention:
-        """The attention on one text, or two, for probes in Python and for notebooks.
+        """The attention on one text, or several, for probes in Python and for notebooks.
 
         Args:
+            text: left out where there are messages.
             site: needed only where the model has several.
-            options: `pair`, `target`, `source_language`, `target_language`, `allow_special_tokens`
-                and `one_segment`, as `TextOptions` describes them.
+            options: `pair`, `messages` and others, as `TextOptions` describes them.
 
         Raises:
             SelectorError: longer than the model takes, or a special token spelled in the text.

@@ -39,7 +39,7 @@ def check_need(need: Need, encoding: Encoding) -> None:
     length = len(encoding.queries(need.site))
     for row in need.rows:
         if not 0 <= row < length:
-            text = quoted(clip(encoding.sample.text[:200], 60))
+            text = quoted(clip(encoding.sample.in_one_line[:200], 60))
             raise SelectorError(f"no token {row}; {text} has 0 to {length - 1}")
     if not need.layers or not need.rows:
         raise SelectorError("a need without layers or without rows reads nothing")

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.texts import Sample, Tokens
+from attnprobe.models.chat import tokenize_messages
 from attnprobe.models.forward import is_encoder_decoder
 from attnprobe.models.languages import Languages
 from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
@@ -47,14 +48,19 @@ class TextReader:
         self._name = name
 
     def source(self, sample: Sample) -> Tokens:
-        """The tokens of a sample's text and pair, or of the ids that it gives instead.
+        """The tokens of a sample's text and pair, or of the ids or messages that it has instead.
 
         Raises:
-            SelectorError: as `tokenize`, or the network has no embedding for a token.
-            ModelError: as `tokenize`, or the tokenizer needs a language and the sample names none.
+            SelectorError: as `tokenize` and `tokenize_messages`, or the network has no embedding
+                for a token.
+            ModelError: as these, or the tokenizer needs a language and the sample names none.
         """
         if sample.ids is not None:
             tokens = given(self.tokenizer, sample.ids, one_segment=sample.one_segment)
+            check_rows(tokens, self.rows.source, name=self._name)
+            return tokens
+        if sample.messages is not None:
+            tokens = tokenize_messages(self.tokenizer, sample)
             check_rows(tokens, self.rows.source, name=self._name)
             return tokens
         language = self.languages.of(sample, "source_language")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -101,7 +101,7 @@ def tokenize(
         read = _encode(tokenizer, text, add_special_tokens=False)
     sample = Sample(text, pair=pair)
     tokens = _tokens(tokenizer, sample.joined, read, sample.parts)
-    _check_spelled(
+    check_spelled(
         tokenizer,
         tokens,
         allow_special_tokens=allow_special_tokens,
@@ -109,6 +109,15 @@ def tokenize(
         alone=pair is None,
     )
     return tokens
+
+
+def tokenize_verbatim(tokenizer: Any, text: str) -> Tokens:
+    """The tokens of a text that spells its special tokens itself; nothing is added or refused.
+
+    Raises:
+        SelectorError, ModelError: as `tokenize`, but for special tokens in the text.
+    """
+    return _tokens(tokenizer, text, _encode(tokenizer, text, add_special_tokens=False))
 
 
 def tokenize_target(
@@ -139,7 +148,7 @@ def tokenize_target(
     if opening in (start, *_start_token(read)):
         read = _encode(tokenizer, text, target=True, add_special_tokens=False)
     labels = _tokens(tokenizer, text, read)
-    _check_spelled(
+    check_spelled(
         tokenizer,
         labels,
         allow_special_tokens=allow_special_tokens,
@@ -179,6 +188,17 @@ def decoder_inputs(target: Tokens) -> Tokens:
     )
 
 
+def check_characters(parts: Iterable[InputText]) -> None:
+    """Raises SelectorError where a text has half of a surrogate pair."""
+    for part in parts:
+        half = _SURROGATE.search(part.text)
+        if half is not None:
+            raise SelectorError(
+                f"{part.name} has U+{ord(half[0]):04X} at character {half.start()}: half of a "
+                "surrogate pair, which is no character"
+            )
+
+
 def _encode(
     tokenizer: Any,
     text: str,
@@ -187,13 +207,8 @@ def _encode(
     target: bool = False,
     add_special_tokens: bool = True,
 ) -> _Encoded:
-    for name, written in (("the text", text), ("text_pair", pair or "")):
-        half = _SURROGATE.search(written)
-        if half is not None:
-            raise SelectorError(
-                f"{name} has U+{ord(half[0]):04X} at character {half.start()}: half of a "
-                "surrogate pair, which is no character"
-            )
+    parts = input_texts(text, Sample(text, pair=pair).parts)
+    check_characters(parts)
     try:
         with panics_as_errors():
             encoded = tokenizer(
@@ -211,7 +226,6 @@ def _encode(
             f"the tokenizer cannot read {visible(text)!r}: {visible(str(error))}"
         ) from error
     # The tokenizer's offsets count in each text from its own start.
-    parts = input_texts(text, Sample(text, pair=pair).parts)
     starts = [parts[number or 0].start for number in encoded.sequence_ids()]
     return _Encoded(
         tuple(encoded["input_ids"]),
@@ -282,7 +296,7 @@ def _spelled(tokenizer: Any, ids: tuple[int, ...]) -> list[str]:
     return found
 
 
-def _check_spelled(
+def check_spelled(
     tokenizer: Any,
     tokens: Tokens,
     *,

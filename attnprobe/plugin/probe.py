@@ -44,7 +44,7 @@ class Probe:
 
     def __call__(
         self,
-        text: str,
+        text: str | None = None,
         *,
         site: SiteName | None = None,
         **options: Unpack[TextOptions],
@@ -52,7 +52,7 @@ class Probe:
         """The attention on one text, or on a pair of texts.
 
         Args:
-            text: the text, or the first one of the pair.
+            text: the text, or the first one of the pair; left out where there are messages.
             site: needed only if the model has several sites.
             options: as for `Model.attention`; the default languages are those of the run.
 
@@ -62,9 +62,9 @@ class Probe:
             ValueError: a text is empty.
         """
         __tracebackhide__ = True
-        if not isinstance(text, str):
+        if text is not None and not isinstance(text, str):
             raise TypeError(f"attn takes one text, not {text!r}")
-        if not text.strip():
+        if text is not None and not text.strip():
             raise ValueError("attn: the text is empty; write a sentence")
         pair = options.get("pair")
         if pair is not None and not pair.strip():

@@ -570,6 +570,8 @@ def text_sha256(sample: Sample) -> str:
             ("source_language", sample.source_language),
             ("target_language", sample.target_language),
             ("text_pair", sample.pair),
+            ("messages", sample.messages),
+            ("generation_prompt", sample.generation_prompt or None),
         )
         if value is not None
     }

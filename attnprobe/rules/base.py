@@ -58,6 +58,13 @@ def _selector(value: object) -> Selector:
 
 _PHRASE = {"type": "string", "minLength": 1}
 _NTH = {"type": "integer", "minimum": 1}
+_MESSAGE = {"type": "integer", "not": {"const": 0}}
+_CHARS = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0},
+    "minItems": 2,
+    "maxItems": 2,
+}
 
 
 def _form(required: str, **properties: Any) -> dict[str, Any]:
@@ -76,29 +83,28 @@ SELECTOR_WORD_SCHEMA: dict[str, Any] = {
         _PHRASE,
         _form("word", word=_PHRASE, nth=_NTH),
         _form("predicts", predicts=_PHRASE, nth=_NTH),
-        _form(
-            "chars",
-            chars={
-                "type": "array",
-                "items": {"type": "integer", "minimum": 0},
-                "minItems": 2,
-                "maxItems": 2,
-            },
-        ),
+        _form("chars", chars=_CHARS),
     ],
 }
 _WORDS = {"anyOf": [_WORD, {"type": "array", "minItems": 1, "items": _WORD}]}
 SELECTOR_PART_SCHEMA: dict[str, Any] = {
     "anyOf": [
         _WORD,
-        _form("special", special={"enum": list(SPECIAL_NAMES)}),
+        _form("special", special={"enum": list(SPECIAL_NAMES)}, nth=_NTH),
+        _form("special", special={"type": "string", "pattern": r"[^\w\s]"}, nth=_NTH),
         *(_form(which, **{which: _WORDS}) for which in TEXT_KEYS),
+        _form("message", message=_MESSAGE, word=_PHRASE, nth=_NTH),
+        _form("message", message=_MESSAGE, predicts=_PHRASE, nth=_NTH),
+        _form("message", message=_MESSAGE, chars=_CHARS),
+        _form("role", role=_PHRASE, nth=_NTH),
     ]
 }
 SELECTOR_SCHEMA: dict[str, Any] = {
     "description": "A phrase as it stands in the text, {word: it, nth: 2} where it stands more "
     "than once, {chars: [10, 16]}, {special: cls}, {predicts: are}, or a list of these; beside a "
-    "text_pair: {pair: it} for a word of the second text, {text: it} for one of the first.",
+    "text_pair: {pair: it} for a word of the second text, {text: it} for one of the first; in "
+    "messages: {message: 2, word: it}, {role: system} for a whole message, "
+    '{special: "<|im_end|>"} for a mark of the chat template.',
     "anyOf": [
         {"$ref": "#/definitions/selectorPart"},
         {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/selectorPart"}},

@@ -28,7 +28,7 @@ from attnprobe.core.texts import Encoding, Sample, Tokens
 from attnprobe.core.verdicts import BoundKind
 from attnprobe.rules.frame import Doubles, sink_columns
 from attnprobe.words.positions import Group, groups, positions
-from attnprobe.words.selectors import Predicts, Selector, Special, parse_selector
+from attnprobe.words.selectors import SPECIAL_NAMES, Predicts, Selector, Special
 
 Indices = npt.NDArray[np.int64]
 
@@ -51,7 +51,7 @@ class Geometry:
 
     Attributes:
         row, column: what stands at either end: a `word`, the row that `predicts` a word, or a
-            special token by its name.
+            special token by its name, or as the selector of one.
         widths: how many words the query, the key and the contrast are; 0 for no contrast.
         direction: where the key stands from the query: -1 before, 1 after, 0 in its place; None
             where it does not matter (a special token, or another sequence).
@@ -64,8 +64,8 @@ class Geometry:
             that samples of one text keep their control pairs.
     """
 
-    row: str
-    column: str
+    row: str | Special
+    column: str | Special
     widths: tuple[int, int, int]
     direction: int | None = None
     distance: int | None = None
@@ -364,18 +364,22 @@ def _sign(step: int) -> int:
     return (step > 0) - (step < 0)
 
 
-def _kind(selector: Selector) -> str | None:
+def _kind(selector: Selector) -> str | Special | None:
     kinds = {
-        part.name if isinstance(part, Special) else "predicts" if isinstance(part, Predicts) else ""
+        _kind_of_special(part)
+        if isinstance(part, Special)
+        else ("predicts" if isinstance(part, Predicts) else "word")
         for part in selector.parts
     }
-    if len(kinds) > 1:
-        return None
-    (kind,) = kinds
-    return kind or "word"
+    return kinds.pop() if len(kinds) == 1 else None
 
 
-def _named_by(rows: Sequence[int], row: str) -> list[int]:
+def _kind_of_special(part: Special) -> str | Special:
+    """The role's name alone where that says all, so that its control pairs stay what they were."""
+    return part.name if part.name in SPECIAL_NAMES and part.nth is None else part
+
+
+def _named_by(rows: Sequence[int], row: str | Special) -> list[int]:
     """The tokens of the word that a row's selector names: of one that predicts, the next one."""
     return [at + (row == "predicts") for at in rows]
 
@@ -419,10 +423,11 @@ def _stretches(words: Sequence[Group], width: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _special(name: str, tokens: Tokens) -> tuple[int, ...]:
+def _special(kind: str | Special, tokens: Tokens) -> tuple[int, ...]:
     """Positions of a special token; none where the text has none."""
+    part = kind if isinstance(kind, Special) else Special(kind)
     try:
-        return positions(parse_selector({"special": name}), tokens)
+        return positions(Selector((part,)), tokens)
     except SelectorError:
         return ()
 

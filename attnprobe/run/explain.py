@@ -252,11 +252,17 @@ def _underlined(
         parts: the input texts of `text`; each of them begins a line.
     """
     return [
-        f"│ {line}"
-        for part in input_texts(text, parts)
-        for piece in _pieces(part.text)
-        for line in _piece_underlined(part.text, piece, _within(piece, _inside(part, spans)))
+        f"│ {line}" for part in input_texts(text, parts) for line in _part_underlined(part, spans)
     ]
+
+
+def _part_underlined(part: InputText, spans: Sequence[tuple[Span, str]]) -> Iterator[str]:
+    """The lines of an input text; the first one begins with the role of a message."""
+    label = visible(part.label)
+    for piece in _pieces(part.text):
+        for line in _piece_underlined(part.text, piece, _within(piece, _inside(part, spans))):
+            yield f"{label}{line}"
+            label = " " * display_width(label)
 
 
 def _inside(part: InputText, spans: Sequence[tuple[Span, str]]) -> list[tuple[Span, str]]:

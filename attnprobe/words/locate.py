@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.printing import GRAPHEME, clip, display_width
-from attnprobe.core.registry import LONGEST_NAME, nearest
+from attnprobe.core.registry import LONGEST_NAME, did_you_mean, nearest
 from attnprobe.core.texts import InputText, Span, Which, input_texts
 from attnprobe.words.segmentation import (
     has_ink,
@@ -31,6 +31,7 @@ from attnprobe.words.selectors import (
     Predicts,
     Selector,
     Special,
+    WholeMessage,
 )
 from attnprobe.words.show import (
     LINE,
@@ -62,8 +63,8 @@ def locate(selector: Selector, text: str, *, parts: tuple[InputText, ...] = ()) 
     """The characters that a selector means: one span for each part, in order.
 
     A `Special` has no characters and yields no span. A `Predicts` yields the word that it predicts.
-    In a pair of texts, a phrase without `nth` is searched in both; `nth` and `chars` count in the
-    first text unless the selector names one.
+    In several texts, a phrase without `nth` is searched in all. In a pair, `nth` and `chars` count
+    in the first text unless the selector names one; in a conversation it has to name a message.
 
     Args:
         text: `Sample.joined`.
@@ -71,14 +72,17 @@ def locate(selector: Selector, text: str, *, parts: tuple[InputText, ...] = ()) 
 
     Raises:
         SelectorError: a word is missing or ambiguous, or the text spells it with other characters
-            that look alike; characters lie outside the text; `{pair: ...}` without a second text.
+            that look alike; characters lie outside the text; there is no such text or message.
     """
     texts = input_texts(text, parts)
-    return tuple(
-        _locate_chars(part, texts) if isinstance(part, Chars) else _locate_word(part, texts)
-        for part in selector.parts
-        if not isinstance(part, Special)
-    )
+    return tuple(_locate(part, texts) for part in selector.parts if not isinstance(part, Special))
+
+
+def _locate(part: Phrase | Predicts | Chars | WholeMessage, texts: Sequence[InputText]) -> Span:
+    if isinstance(part, WholeMessage):
+        found = _message_of(part, texts)
+        return Span(found.start, found.end)
+    return _locate_chars(part, texts) if isinstance(part, Chars) else _locate_word(part, texts)
 
 
 def _locate_chars(part: Chars, texts: Sequence[InputText]) -> Span:
@@ -119,7 +123,7 @@ def _explain_count(
     if len(occurrences) > MOST_NTH:
         times = f"more than {MOST_NTH} times"
     stands = f"{quoted(part.text)} stands {times} in " + (
-        searched[0].name if len(searched) == 1 else "the two texts"
+        searched[0].name if len(searched) == 1 else _describe_all(texts)
     )
     lines = _show_occurrences(part, occurrences, texts)
     if part.nth is None:
@@ -130,8 +134,14 @@ def _explain_count(
     return f"{stands}, there is no nth: {part.nth}\n{lines}"
 
 
+def _describe_all(texts: Sequence[InputText]) -> str:
+    return "the two texts" if texts[0].role is None else "the messages"
+
+
 def _text_of(part: Phrase | Predicts | Chars, texts: Sequence[InputText]) -> InputText:
-    """The text that a selector names, or else the first."""
+    """The text that a selector names, or else the only or the first one."""
+    if isinstance(part.which, int) or texts[0].role is not None:
+        return _message_of(part, texts)
     for text in texts:
         if text.which == (part.which or "text"):
             return text
@@ -139,6 +149,51 @@ def _text_of(part: Phrase | Predicts | Chars, texts: Sequence[InputText]) -> Inp
         "{pair: ...} names a word of a second text, and there is none; write text_pair: beside "
         "text:, or name the word without pair:"
     )
+
+
+def _message_of(
+    part: Phrase | Predicts | Chars | WholeMessage, texts: Sequence[InputText]
+) -> InputText:
+    """The message that a selector names, or else the only one."""
+    if texts[0].role is None:
+        key = "role" if part.which is None else "message"
+        raise SelectorError(
+            f"{{{key}: ...}} names one of several messages, and this is a text; write messages: "
+            "instead of text:, or name a word of the text"
+        )
+    if isinstance(part, WholeMessage) and part.role is not None:
+        return _message_of_role(part.role, part.nth, texts)
+    if isinstance(part.which, str):
+        raise SelectorError(
+            f"{{{part.which}: ...}} names one of two texts, and these are messages; write "
+            "{message: 1, word: it}"
+        )
+    number = part.which or (1 if len(texts) == 1 else None)
+    if number is None:
+        raise SelectorError(
+            f"{part}: nth and chars count in one message; name it: {{message: 1, word: it, nth: 2}}"
+        )
+    if abs(number) > len(texts):
+        raise SelectorError(f"there is no message {number}; their number is {len(texts)}")
+    return texts[number - 1 if number > 0 else number]
+
+
+def _message_of_role(role: str, nth: int | None, texts: Sequence[InputText]) -> InputText:
+    found = [text for text in texts if text.role == role]
+    roles = list(dict.fromkeys(text.role for text in texts if text.role is not None))
+    if not found:
+        raise SelectorError(f"no message has the role {quoted(role)}; {did_you_mean(role, roles)}")
+    if nth is None and len(found) > 1:
+        places = ", ".join(str(text.which) for text in found)
+        raise SelectorError(
+            f"{len(found)} messages have the role {quoted(role)}: {places}; say which one, such as "
+            f"{{role: {as_yaml(role)}, nth: {len(found)}}}"
+        )
+    if (nth or 1) > len(found):
+        raise SelectorError(
+            f"there is no {{role: {as_yaml(role)}, nth: {nth}}}; messages of it: {len(found)}"
+        )
+    return found[(nth or 1) - 1]
 
 
 def _find_word(phrase: str, texts: Sequence[InputText]) -> Iterator[_Occurrence]:
@@ -186,7 +241,11 @@ def _selector_forms(
         word_suffices = kind == "word" and not nth
         form = as_yaml(part.text) if word_suffices else f"{{{kind}: {as_yaml(part.text)}{nth}}}"
         unambiguous = len(texts) == 1 or (nth and text.which == "text")
-        forms.append(form if unambiguous else f"{{{text.which}: {form}}}")
+        if isinstance(text.which, int) and not unambiguous:
+            form = f"{{message: {text.which}, {kind}: {as_yaml(part.text)}{nth}}}"
+        elif not unambiguous:
+            form = f"{{{text.which}: {form}}}"
+        forms.append(form)
     return forms
 
 
@@ -242,7 +301,8 @@ def _explain_missing(phrase: str, texts: Sequence[InputText]) -> str:
                 f"{quoted(text.text[whole.start : whole.end])}\n"
                 + indent(underline(text.text, whole))
             )
-    where = texts[0].name if len(texts) == 1 else "either text"
+    where = "either text" if texts[0].role is None else "any message"
+    where = texts[0].name if len(texts) == 1 else where
     alike_words = [(text.text, span) for text in texts for span in _nearest(phrase, text.text)]
     if not alike_words:
         clipped = "\n".join(f"  {clip(text.text, LINE)}" for text in texts)

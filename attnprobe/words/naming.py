@@ -31,9 +31,14 @@ def selector_values(units: Sequence[Group], tokens: Tokens) -> tuple[object, ...
 def _candidates(unit: Group, nth: int | None, tokens: Tokens) -> Iterator[object]:
     role = tokens.special[unit.positions[0]]
     if role is not None:
+        before = [name for name in tokens.special[: unit.positions[0]] if name == role]
         if role in SPECIAL_NAMES:
             yield {"special": role}
         yield {"special": "first"}
+        if role in SPECIAL_NAMES:
+            yield {"special": role, "nth": len(before) + 1}
+        yield {"special": unit.label}
+        yield {"special": unit.label, "nth": nth or 1}
         return
     spans = [span for at in unit.positions if (span := tokens.spans[at]) is not None]
     if not spans:
@@ -45,7 +50,11 @@ def _candidates(unit: Group, nth: int | None, tokens: Tokens) -> Iterator[object
     chars = {"chars": [*inner]}
     if nth is None and word:
         yield word
-    if part.which == "text":
+    if isinstance(part.which, int):
+        if nth is None:
+            yield {"message": part.which, "word": word}
+        yield {"message": part.which, **chars}
+    elif part.which == "text":
         if nth is not None:
             yield {"word": word, "nth": nth}
         yield chars

@@ -14,7 +14,13 @@ from attnprobe.core.printing import visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.segmentation import has_ink, strip_span, words
-from attnprobe.words.selectors import Predicts, Selector, Special
+from attnprobe.words.selectors import (
+    SPECIAL_NAMES,
+    Predicts,
+    Selector,
+    Special,
+    WholeMessage,
+)
 from attnprobe.words.show import indent, quoted, underline
 
 
@@ -36,7 +42,11 @@ def positions(selector: Selector, tokens: Tokens) -> tuple[int, ...]:
             found.update(_special_positions(part, tokens))
             continue
         (span,) = locate(Selector((part,)), tokens.text, parts=tokens.parts)
-        pieces = positions_of(span, tokens)
+        if isinstance(part, WholeMessage):
+            # Of a whole message, some words may be unknown.
+            pieces = tuple(_word_positions(span, tokens))
+        else:
+            pieces = positions_of(span, tokens)
         if isinstance(part, Predicts):
             pieces = (_predicting_position(part, span, pieces[0], tokens),)
         found.update(pieces)
@@ -55,18 +65,31 @@ def positions_of(span: Span, tokens: Tokens) -> tuple[int, ...]:
 
 
 def _special_positions(part: Special, tokens: Tokens) -> list[int]:
-    if part.name == "first":
-        found = [index for index, name in enumerate(tokens.special) if name != "pad"][:1]
-    else:
-        found = [index for index, name in enumerate(tokens.special) if name == part.name]
+    found = _specials_named(part.name, tokens)
+    if found and (part.nth or 1) <= len(found):
+        return found if part.nth is None else [found[part.nth - 1]]
     if found:
-        return found
+        raise SelectorError(f"there is no {part}; special tokens of this name: {len(found)}")
     names = zip(tokens.special, tokens.pieces, strict=True)
     present = sorted({f"{name} ({visible(piece)})" for name, piece in names if name is not None})
     raise SelectorError(
-        f"this model puts no {part.name} token around the text; "
+        f"this model puts no {visible(part.name)} token around the text; "
         f"special tokens there: {', '.join(present) or 'none'}"
     )
+
+
+def _specials_named(name: str, tokens: Tokens) -> list[int]:
+    """The positions of the special tokens of a role or of a spelling, or of the first token."""
+    if name == "first":
+        return [index for index, role in enumerate(tokens.special) if role != "pad"][:1]
+    if name in SPECIAL_NAMES:
+        return [index for index, role in enumerate(tokens.special) if role == name]
+    marks = zip(tokens.special, tokens.pieces, strict=True)
+    return [
+        index
+        for index, (role, piece) in enumerate(marks)
+        if role is not None and piece == visible(name)
+    ]
 
 
 def _word_positions(span: Span, tokens: Tokens) -> list[int]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast
 
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import InputText, Span, Which, text_at
 
-SpecialName = Literal["first", "cls", "sep", "bos", "eos"]
-SPECIAL_NAMES: tuple[str, ...] = get_args(SpecialName)
+SPECIAL_NAMES = ("first", "cls", "sep", "bos", "eos")
 # The keys of a selector that name one of two texts: `{pair: word}`.
-TEXT_KEYS: tuple[Which, ...] = get_args(Which)
+TEXT_KEYS: tuple[Literal["text", "pair"], ...] = ("text", "pair")
 _KINDS = ("word", "chars", "special", "predicts")
 
 
@@ -24,7 +24,8 @@ class Phrase:
 
     Attributes:
         nth: which occurrence is meant, from 1; None if the selector names none.
-        which: which of two texts contains it; None if the selector names none.
+        which: which of several texts contains it, a message by its number, from 1 or, from the last
+            one back, from -1; None if the selector names none.
     """
 
     text: str
@@ -49,12 +50,40 @@ class Chars:
 
 @dataclass(frozen=True)
 class Special:
-    """The special tokens of one role, or the first token of any kind."""
+    """The special tokens of one role or of one spelling, or the first token of any kind.
 
-    name: SpecialName
+    Attributes:
+        name: one of SPECIAL_NAMES, or the spelling, such as `<|im_end|>`.
+        nth: which of them is meant, from 1; None for all together.
+    """
+
+    name: str
+    nth: int | None = None
 
     def __str__(self) -> str:
-        return "the first token" if self.name == "first" else f"[{self.name.upper()}]"
+        nth = "" if self.nth is None else f" (nth: {self.nth})"
+        if self.name not in SPECIAL_NAMES:
+            return f"{visible(self.name)}{nth}"
+        return "the first token" if self.name == "first" else f"[{self.name.upper()}]{nth}"
+
+
+@dataclass(frozen=True)
+class WholeMessage:
+    """All tokens of a message, by its number or by its role.
+
+    Attributes:
+        nth: which message of the role is meant, from 1; None if the selector names none.
+    """
+
+    which: int | None = None
+    role: str | None = None
+    nth: int | None = None
+
+    def __str__(self) -> str:
+        nth = "" if self.nth is None else f" (nth: {self.nth})"
+        if self.role is None:
+            return f"message {self.which}"
+        return f"the {visible(self.role)} message{nth}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +98,7 @@ class Predicts:
         return f"the token before {_describe_word(self)}"
 
 
-Part: TypeAlias = Phrase | Chars | Special | Predicts
+Part: TypeAlias = Phrase | Chars | Special | Predicts | WholeMessage
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,8 @@ def parse_selector(value: object) -> Selector:
     The forms are `it`, `{word: it, nth: 2}`, `{chars: [10, 16]}`, `{special: cls}`,
     `{predicts: are}`, `{predicts: are, nth: 2}`, and a list of these, which is their union. For a
     pair of texts, `{text: it}` and `{pair: it}` name the text; they take every form but `special`.
+    In a conversation, `{message: 2, word: it}` names the message, `{message: 2}`, `{role: system}`
+    and `{role: user, nth: 2}` a whole one.
 
     Raises:
         ValueError: the value has none of these forms. The message says what to write.
@@ -108,10 +139,10 @@ def check_target_selector(selector: Selector) -> None:
         SelectorError: it names the encoder's text or its pair.
     """
     for part in selector.parts:
-        if not isinstance(part, Special) and part.which is not None:
+        if not isinstance(part, Special) and (part.which or isinstance(part, WholeMessage)):
             raise SelectorError(
-                f"{{{part.which}: ...}} names a word of the text that the encoder reads, and this "
-                "is a word of the target; leave it out"
+                f"{{{_text_key(part)}: ...}} names a word of the text that the encoder "
+                "reads, and this is a word of the target; leave it out"
             )
 
 
@@ -121,8 +152,19 @@ def selector_of(span: Span, text: str, parts: tuple[InputText, ...]) -> Selector
     return Selector((Chars(*inner, None if part.which == "text" else part.which),))
 
 
+def _text_key(part: Phrase | Chars | Predicts | WholeMessage) -> str:
+    """The key with which a selector names a text."""
+    if isinstance(part.which, str):
+        return part.which
+    return "role" if part.which is None else "message"
+
+
 def _parse_parts(value: object) -> tuple[Part, ...]:
     """The parts of one entry: several for a list in `{pair: [a, b]}`."""
+    if isinstance(value, Mapping) and "message" in value:
+        return (_parse_message(value),)
+    if isinstance(value, Mapping) and "role" in value:
+        return (_parse_role(value),)
     which = next((key for key in TEXT_KEYS if isinstance(value, Mapping) and key in value), None)
     if which is None or not isinstance(value, Mapping):
         return (_parse_part(value),)
@@ -135,11 +177,38 @@ def _parse_parts(value: object) -> tuple[Part, ...]:
     return tuple(_assign_text(part, which) for part in parse_selector(value[which]).parts)
 
 
+def _parse_message(value: Mapping[object, object]) -> Part:
+    number = value["message"]
+    if not (_is_int(number) and number != 0):
+        raise ValueError(
+            f"message: is the number of a message, from 1, or from -1 for the last; not {number!r}"
+        )
+    which = cast(int, number)
+    inner = {key: content for key, content in value.items() if key != "message"}
+    if not inner:
+        return WholeMessage(which)
+    part = _parse_part(inner)
+    if isinstance(part, Special):
+        raise ValueError(f"{part} stands in no message; leave out message:")
+    return replace(part, which=which)
+
+
+def _parse_role(value: Mapping[object, object]) -> WholeMessage:
+    for key in value:
+        if key not in ("role", "nth"):
+            near = did_you_mean(str(key), ("role", "nth"))
+            raise ValueError(
+                f"{key!r} does not go with 'role'; {near}; a word of a message is "
+                "{message: 2, word: it}"
+            )
+    return WholeMessage(None, _parse_text(value["role"], "a role"), _parse_nth(value))
+
+
 def _assign_text(part: Part, which: Which) -> Part:
     if isinstance(part, Special):
         raise ValueError(f"{part} stands in neither text; write {{special: {part.name}}} alone")
-    if part.which is not None:
-        raise ValueError(f"{{{part.which}: ...}} stands inside of {{{which}: ...}}; give one")
+    if isinstance(part, WholeMessage) or part.which is not None:
+        raise ValueError(f"{{{_text_key(part)}: ...}} stands inside of {{{which}: ...}}; give one")
     return replace(part, which=which)
 
 
@@ -156,34 +225,44 @@ def _parse_part(value: object) -> Part:
     if len(kinds) != 1:
         unknown = [key for key in value if key not in (*kinds, "nth")]
         if not kinds and unknown:
-            near = did_you_mean(str(unknown[0]), (*_KINDS, *TEXT_KEYS))
+            near = did_you_mean(str(unknown[0]), (*_KINDS, *TEXT_KEYS, "message", "role"))
             raise ValueError(f"unknown word selector {unknown[0]!r}; {near}")
         raise ValueError("a word selector has exactly one of: " + ", ".join(_KINDS))
     kind = kinds[0]
-    allowed = (kind, "nth") if kind in ("word", "predicts") else (kind,)
+    content = value[kind]
+    is_one = kind == "chars" or (kind, content) == ("special", "first")
+    allowed = (kind,) if is_one else (kind, "nth")
     for key in value:
         if key not in allowed:
             near = did_you_mean(str(key), allowed)
             raise ValueError(f"{key!r} does not go with {kind!r}; {near}")
-    content = value[kind]
     if kind == "chars":
         return _parse_chars(content)
     if kind == "special":
-        if content not in SPECIAL_NAMES:
+        if content not in SPECIAL_NAMES and not _is_mark(content):
             near = did_you_mean(str(content).lower(), SPECIAL_NAMES)
             raise ValueError(f"unknown special token {content!r}; {near}")
-        return Special(content)
+        return Special(_parse_text(content), _parse_nth(value))
+    return (Phrase if kind == "word" else Predicts)(_parse_text(content), _parse_nth(value))
+
+
+def _is_mark(content: object) -> bool:
+    """Whether this is no misspelled name of a role: `[MASK]`, `<|im_end|>`."""
+    return isinstance(content, str) and re.search(r"[^\w\s]", content) is not None
+
+
+def _parse_nth(value: Mapping[Any, Any]) -> int | None:
     nth = value.get("nth")
     if nth is not None and not (_is_int(nth) and nth >= 1):
         raise ValueError(f"nth counts the places of a word from 1, it cannot be {nth!r}")
-    return (Phrase if kind == "word" else Predicts)(_parse_text(content), nth)
+    return cast(int | None, nth)
 
 
-def _parse_text(value: object) -> str:
+def _parse_text(value: object, what: str = "a word") -> str:
     if not isinstance(value, str):
-        raise ValueError(f"a word is text, not {value!r}; quote it as it stands in the text")
+        raise ValueError(f"{what} is text, not {value!r}; quote it as it stands in the text")
     if not value.strip():
-        raise ValueError("a word cannot be empty; write it as it stands in the text")
+        raise ValueError(f"{what} cannot be empty; write it as it stands in the text")
     return value
 
 
@@ -213,4 +292,6 @@ def _describe_word(part: Phrase | Predicts) -> str:
 
 
 def _describe_which(which: Which | None) -> str:
+    if isinstance(which, int):
+        return f" in message {which}"
     return "" if which is None else f" in the {which}"

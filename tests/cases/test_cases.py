@@ -474,7 +474,10 @@ def test_heads_have_no_built_in_default() -> None:
             ["5:5: a case has either text:, or template: with rows:, or ids:"],
         ),
         ("severity: blocking", ["5:5: a case has either text:, or template: with rows:, or ids:"]),
-        ("text: a b\n    rows: [{x: a}]", ["7:5: rows: fill a template:, nothing else"]),
+        (
+            "text: a b\n    rows: [{x: a}]",
+            ["7:5: rows: fill a template: or messages:, nothing else"],
+        ),
         ("template: a b", ["6:5: a template: needs rows: with its columns"]),
         ('text: " "', ["6:11: text: holds no word"]),
         ('template: "{x}"\n    rows: [{x: " "}]', ["7:12: template: holds no word"]),

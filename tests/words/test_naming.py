@@ -70,13 +70,13 @@ def test_words_of_a_second_text() -> None:
         {"word": "the", "nth": 1},
         {"word": "old", "nth": 1},
         "cat",
-        None,  # [SEP] stands twice
+        {"special": "sep", "nth": 1},
         {"pair": {"chars": [0, 3]}},
         {"pair": {"chars": [4, 7]}},
         "saw",
         {"pair": {"chars": [12, 15]}},
         {"pair": {"chars": [16, 19]}},
-        None,
+        {"special": "sep", "nth": 2},
     )
 
 
@@ -99,7 +99,7 @@ def test_special_tokens_without_a_name_and_what_nothing_names() -> None:
         "a",
     )
     behind = Tokens("a", (0, 1), ("a", "<m>"), (Span(0, 1), None), (None, "special"))
-    assert selector_values(units(behind), behind) == ("a", None)
+    assert selector_values(units(behind), behind) == ("a", {"special": "<m>"})
 
 
 def test_no_units_have_no_names() -> None:

@@ -85,10 +85,14 @@ def test_selectors_that_name_a_text(value: object, parts: list[object], shown: s
         ({"wrod": "it"}, "unknown word selector 'wrod'; did you mean 'word'?"),
         ({"nth": 2, "wrod": "it"}, "unknown word selector 'wrod'; did you mean 'word'?"),
         ({"txet": "it"}, "unknown word selector 'txet'; did you mean 'text'?"),
-        ({12: "it"}, "unknown word selector 12; known: chars, pair, predicts, special, text, word"),
+        (
+            {12: "it"},
+            "unknown word selector 12; known: chars, message, pair, predicts, role, special, text, "
+            "word",
+        ),
         ({"word": "it", "nht": 2}, "'nht' does not go with 'word'; did you mean 'nth'?"),
         ({"predicts": "it", "nht": 2}, "'nht' does not go with 'predicts'; did you mean 'nth'?"),
-        ({"special": "cls", "nth": 2}, "'nth' does not go with 'special'; known: special"),
+        ({"special": "first", "nth": 2}, "'nth' does not go with 'special'; known: special"),
         ({"chars": [0, 3], "nth": 2}, "'nth' does not go with 'chars'; known: chars"),
         ({"special": "clss"}, "unknown special token 'clss'; did you mean 'cls'?"),
         ({"special": "CLS"}, "unknown special token 'CLS'; did you mean 'cls'?"),

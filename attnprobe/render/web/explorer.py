@@ -251,8 +251,10 @@ def _unit(unit: TextUnit) -> tuple[str, tuple[int, ...], object]:
 def _case_fields(sample: Sample) -> dict[str, Any]:
     """The sample in the words of a case file."""
     fields = {
-        "text": None if sample.ids else sample.text,
+        "text": None if sample.ids or sample.messages else sample.text,
         "ids": sample.ids,
+        "messages": sample.messages and [message._asdict() for message in sample.messages],
+        "generation_prompt": sample.generation_prompt or None,
         "text_pair": sample.pair,
         "target": sample.target,
         "source_language": sample.source_language,

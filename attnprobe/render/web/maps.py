@@ -189,13 +189,19 @@ def sentence_parts(tokens: Tokens) -> tuple[Part, ...]:
         word = tokens.text[start : span.end].lstrip(" ")
         start = span.end - len(word) if word else start
         if start > end:
-            parts.append(Part(visible(tokens.text[end:start]), None))
+            parts.append(Part(_between(tokens, end, start), None))
         if span.end > start:
             parts.append(Part(visible(tokens.text[start : span.end]), at))
             end = span.end
     if end < len(tokens.text):
-        parts.append(Part(visible(tokens.text[end:]), None))
+        parts.append(Part(_between(tokens, end, len(tokens.text)), None))
     return tuple(parts)
+
+
+def _between(tokens: Tokens, start: int, end: int) -> str:
+    """Characters that no token has; between two input texts stands a space."""
+    breaks = {part.start - 1 for part in tokens.parts[1:]}
+    return visible("".join(" " if at in breaks else tokens.text[at] for at in range(start, end)))
 
 
 def sentence(
