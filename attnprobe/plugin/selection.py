@@ -61,8 +61,13 @@ def _note_probe(node: pytest.Item | pytest.Collector) -> None:
 
 @pytest.hookimpl(trylast=True)  # after -k and -m, whose deselected cases need no model
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects cases for models that the run lacks."""
+    """Deselects cases for models that the run lacks; without a model, all probes but one.
+
+    The one that is left tells what is missing.
+    """
     given = options.settings(config).models
+    if not given:
+        _keep_one(config, items)
     absent = [item for item in items if _named_model(item) not in (None, *given)]
     if not absent:
         return
@@ -77,6 +82,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     runnable_suites = {identity(item, only)["suite"] for item in runnable}
     selection.absent_suites = sorted(suites - runnable_suites)
     config.stash[_absent_key] = frozenset(key_of(item, only) for item in absent)
+
+
+def _keep_one(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = [item for item in items if is_probe(item) and _named_model(item) is None]
+    ours = [item for item in ours if judged_key in item.stash or _takes_our_attn(item)]
+    runs = [item for item in ours if not any(map(item.get_closest_marker, ("skip", "skipif")))]
+    if not runs:
+        return  # all are skipped, so none needs a model
+    others = [item for item in ours if item is not runs[0]]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
+
+
+def _takes_our_attn(item: pytest.Item) -> bool:
+    """Whether a test's fixture `attn` is that of attnprobe: a project may have one of its own."""
+    found = getattr(item, "_fixtureinfo", None)
+    made = found.name2fixturedefs.get("attn", ()) if found else ()
+    return bool(made) and made[-1].func.__module__.startswith("attnprobe.")
 
 
 def _named_model(item: pytest.Item) -> str | None:

@@ -87,16 +87,41 @@ def test_an_unrelated_run_says_nothing(probe: Run, pytester: pytest.Pytester) ->
     assert not [line for line in lines(result) if "attnprobe:" in line]
 
 
-def test_without_a_model_every_case_says_how_to_give_one(
-    probe: Run, write_cases: Write, pytester: pytest.Pytester
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["one process", "workers"])
+def test_without_a_model_one_probe_says_how_to_give_one(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester, workers: list[str]
 ) -> None:
-    write_cases(BOTH)
-    pytester.makepyfile("def test_it(attn): pass")
-    result = probe(model=None)
-    result.assert_outcomes(errors=3)
+    write_cases(BOTH.replace("- id", "- skip: not yet\n  id", 1))
+    pytester.makepyfile("def test_it(attn): pass\ndef test_other(): pass")
+    result = probe(*workers, model=None)
+    result.assert_outcomes(errors=1, passed=1, deselected=0 if workers else 2)
     advice = "no model to probe; give one with --attn-model, or attn_model in the ini file"
-    assert lines(result).count(advice) == 3
+    assert lines(result).count(advice) == 1
+    assert result.ret == 1
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_skipped_cases_need_no_model(probe: Run, write_cases: Write) -> None:
+    write_cases(BOTH.replace("- id", "- skip: not yet\n  id"))
+    probe(model=None).assert_outcomes(skipped=2)
+
+
+def test_a_fixture_of_the_project_s_own_needs_no_model(
+    probe: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def attn():
+            return 1
+
+        def test_it(attn): pass
+        def test_other(attn): pass
+        """
+    )
+    probe(model=None).assert_outcomes(passed=2)
 
 
 def test_a_model_that_cannot_be_loaded_is_tried_once(
