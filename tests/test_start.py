@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 import attnprobe
-from attnprobe.cli import app
+from attnprobe.cli.base import app
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.gate.lookup import find_policy
 from attnprobe.models import Model

@@ -97,9 +97,9 @@ def _keep_one(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def _takes_our_attn(item: pytest.Item) -> bool:
     """Whether a test's fixture `attn` is that of attnprobe: a project may have one of its own."""
-    found = getattr(item, "_fixtureinfo", None)
-    made = found.name2fixturedefs.get("attn", ()) if found else ()
-    return bool(made) and made[-1].func.__module__.startswith("attnprobe.")
+    found: Any = getattr(item, "_fixtureinfo", None)
+    made = found.name2fixturedefs.get("attn") if found else None
+    return made is not None and made[-1].func.__module__.startswith("attnprobe.")
 
 
 def _named_model(item: pytest.Item) -> str | None:
