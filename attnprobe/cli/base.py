@@ -26,7 +26,6 @@ _WIDEST = 200
 app = typer.Typer(
     help="Regression tests for what transformers attend to.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 out = Console(highlight=False)
@@ -142,16 +141,24 @@ def _checked(path: Path | None, *, as_json: bool) -> Path | None:
     return path
 
 
-def warn_of(*models: Model) -> None:
-    """Prints a warning on stderr for each model that was loaded without the code it came with."""
-    for model in models:
-        if model.ignored_code:
-            typer.echo(
-                f"warning: {model.name} comes with code of its own "
-                f"({', '.join(model.ignored_code)}), which is ignored; measured is transformers' "
-                f"{model.architecture}",
-                err=True,
-            )
+def load(ref: str, options: LoadOptions, *, name: str | None = None) -> Model:
+    """The model of a command; a terminal shows that it is loading, which takes some seconds."""
+    from rich.markup import escape
+
+    from attnprobe.core.printing import harmless
+
+    with Console(stderr=True).status(f"loading {escape(harmless(ref))}"):
+        from attnprobe.models import load_model  # with torch
+
+        model = load_model(ref, options, name=name)
+    if model.ignored_code:
+        typer.echo(
+            f"warning: {model.name} comes with code of its own "
+            f"({', '.join(model.ignored_code)}), which is ignored; measured is transformers' "
+            f"{model.architecture}",
+            err=True,
+        )
+    return model
 
 
 def check_text(what: str, text: str) -> None:

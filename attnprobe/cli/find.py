@@ -13,10 +13,10 @@ from attnprobe.cli.base import (
     app,
     check_site,
     check_text,
+    load,
     print_table,
     say,
     to_file,
-    warn_of,
     with_load_options,
 )
 from attnprobe.core.errors import AttnprobeError
@@ -87,12 +87,10 @@ def find(
     }
     from attnprobe.find import find as find_heads
     from attnprobe.find import read_marked
-    from attnprobe.models import load_model
     from attnprobe.results.files import write_bytes
 
     asked = [read_marked(sample, **words) for sample in samples]
-    loaded = load_model(model, options)
-    warn_of(loaded)
+    loaded = load(model, options)
     check_site(loaded, site, next(entry.sample.target for entry in asked))
     found = find_heads(loaded, asked, site=site, top=top, batch_tokens=loaded.batch_tokens)
     header, *lines = found.table()

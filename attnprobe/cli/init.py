@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import ONE_MODEL, app, say, warn_of, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, load, say, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 from attnprobe.models.options import LoadOptions
@@ -73,12 +73,10 @@ def init(
         raise AttnprobeError(f"{folder} is a file; name a folder")
     editor = folder / "case-v1.json"
     if model is not None:
-        from attnprobe.models import load_model
         from attnprobe.start import RELATIONS, check_absent, start
 
         check_absent([editor, *(folder / f"{name}{SUFFIX}" for name in RELATIONS)])
-        loaded = load_model(model, options)
-        warn_of(loaded)
+        loaded = load(model, options)
         for line in start(loaded, folder):
             say(line)
         schema(editor)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from attnprobe.cli.base import app, print_table, say, warn_of, with_load_options
+from attnprobe.cli.base import app, load, print_table, say, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.models.options import LoadOptions
 
@@ -44,11 +44,9 @@ def models(
             "architectures of transformers that are tested are in docs/architectures.md of the "
             "project, which make breadth writes"
         )
-    from attnprobe.models import load_model
     from attnprobe.models.check import check as check_model
 
-    loaded = load_model(model, options)
-    warn_of(loaded)
+    loaded = load(model, options)
     if check:
         _print_differences(check_model(loaded))
         _check_release(loaded)

@@ -14,11 +14,11 @@ from rich.table import Table
 from attnprobe.cli.base import (
     MaxUnfolded,
     app,
+    load,
     out,
     print_table,
     say,
     to_file,
-    warn_of,
     with_load_options,
 )
 from attnprobe.core.errors import AttnprobeError
@@ -115,7 +115,7 @@ def mutants(
     Takes minutes: each head that a case names is damaged twice, each layer once.
     """
     from attnprobe.mutants.page import COLUMNS, as_page, cells, summary_line
-    from attnprobe.mutants.trial import trials
+    from attnprobe.mutants.trial import count_trials, trials
     from attnprobe.results.files import write_bytes
 
     refs = {name or short_name(ref): ref for name, ref in map(split_name, models)}
@@ -136,17 +136,18 @@ def mutants(
         of_model = [case for case in cases if (case.model or next(iter(refs))) == name]
         if not of_model:
             raise AttnprobeError(f"no case is for {name}, so its variants would all look fine")
-        from attnprobe.models import load_model
-
-        model = load_model(ref, chosen[name], name=name)
-        warn_of(model)
-        table = Table(*COLUMNS, title=escape(str(model)))
+        model = load(ref, chosen[name], name=name)
+        total = count_trials(model, of_model)
         finished = []
         with out.status("") as status:
             for trial in trials(model, of_model):
                 finished.append(trial)
-                table.add_row(*map(escape, cells(trial)))
-                status.update(escape(f"{name}: {len(finished)} variants, last {trial.variant}"))
+                done = f"{len(finished)} of {total} variants"
+                status.update(escape(f"{name}: {done}, last {trial.variant}"))
+        table = Table(*COLUMNS, title=escape(str(model)))
+        # What slipped by comes last, next to the line that counts it.
+        for trial in sorted(finished, key=lambda trial: not trial.as_wanted):
+            table.add_row(*map(escape, cells(trial)))
         print_table(table)
         say(f"{name}: {summary_line(finished)}")
         found.append((_facts(model, of_model), finished))

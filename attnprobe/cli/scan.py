@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import ONE_MODEL, app, print_table, say, warn_of, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, load, print_table, say, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import LOCK
 from attnprobe.core.sites import SITES, SiteName
@@ -113,11 +113,9 @@ def scan(
         for note in source.notes:
             say(f"{source.name}: {note}")
 
-    from attnprobe.models import load_model
     from attnprobe.models.twin import random_twin
 
-    loaded = load_model(model, options)
-    warn_of(loaded)
+    loaded = load(model, options)
     named: SiteName | None = next((name for name in SITES if name == site), None)
     scan_options = Options(
         site=named,

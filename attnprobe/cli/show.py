@@ -15,10 +15,10 @@ from attnprobe.cli.base import (
     app,
     check_site,
     check_text,
+    load,
     out,
     print_table,
     to_file,
-    warn_of,
     with_load_options,
 )
 from attnprobe.core.errors import AttnprobeError
@@ -155,11 +155,9 @@ def show(
         if written is not None:
             check_text(option, written)
     from attnprobe.core.printing import harmless
-    from attnprobe.models import load_model
     from attnprobe.results.files import write_bytes
 
-    loaded = load_model(model, options)
-    warn_of(loaded)
+    loaded = load(model, options)
     if site is None and not chosen and not patterns:
         # A page has all sites, and begins with one.
         site = "cross" if target and "cross" in loaded.sites else next(iter(loaded.sites))

@@ -38,6 +38,7 @@ Signal = Literal["red", "green", "moved", "unseen"]
 BROKEN: tuple[CaseOutcome, ...] = ("failed", "error", "xpassed")
 # Heads are matched on so many texts.
 TEXTS = 24
+READINGS = 3
 # A batch of so many tokens has one or two texts.
 SMALL_BATCH = 24
 # No case can notice a scrambled output that changes all later attention weights by less than this.
@@ -138,6 +139,13 @@ def trials(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
     yield from read_otherwise(model, cases)
 
 
+def count_trials(model: Model, cases: Sequence[Case]) -> int:
+    """How many trials `trials` makes."""
+    sites = model.sites.values()
+    mutations = [at for site in sites for at in plan(cases, site, rotary=_is_rotary(model))]
+    return 1 + len(mutations) + READINGS
+
+
 def try_mutation(model: Model, mutation: Mutation, cases: Sequence[Case]) -> Trial:
     """Makes one variant of a model and judges it.
 
@@ -160,7 +168,7 @@ def try_mutation(model: Model, mutation: Mutation, cases: Sequence[Case]) -> Tri
 
 
 def read_otherwise(model: Model, cases: Sequence[Case]) -> Iterator[Trial]:
-    """Judges the unchanged model with other batches, padding and arithmetic."""
+    """Judges the unchanged model in READINGS other ways: batches, padding and arithmetic."""
     from attnprobe.mutants.damage import in_bfloat16
 
     yield _judge(

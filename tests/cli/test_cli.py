@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,13 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from rich.table import Table
 
 import attnprobe
 from attnprobe import cli
 from attnprobe.cases import schema
-from attnprobe.cli.base import out, print_table
+from attnprobe.cli.base import load, out, print_table
 from attnprobe.core.errors import AttnprobeError
+from attnprobe.models.options import LoadOptions
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
 Write = Callable[..., Path]
@@ -41,6 +45,47 @@ Attn = Callable[..., tuple[int, str]]
 
 def test_version(attn: Attn) -> None:
     assert attn("--version") == (0, f"{attnprobe.__version__}\n")
+
+
+def test_commands_are_listed_in_the_order_in_which_one_needs_them() -> None:
+    names = list(typer.main.get_group(cli.app).commands)
+    needed = ["init", "lint", "show", "find", "scan", "compare", "gate", "card", "mutate"]
+    assert [name for name in names if name in needed] == needed
+    assert {"schema", "summary", "mutants", "models"} <= set(names)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands_and_options(shell: str) -> None:
+    command = [Path(sys.executable).with_name("attnprobe")]
+    environment = os.environ | {"_ATTNPROBE_COMPLETE": f"source_{shell}"}
+    script = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "_ATTNPROBE_COMPLETE" in script.stdout
+    asked = {
+        "bash": {"COMP_WORDS": "attnprobe sc", "COMP_CWORD": "1"},
+        "zsh": {"_TYPER_COMPLETE_ARGS": "attnprobe sc"},
+        "fish": {"_TYPER_COMPLETE_ARGS": "attnprobe sc", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    }[shell]
+    environment = os.environ | {"_ATTNPROBE_COMPLETE": f"complete_{shell}"} | asked
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "scan" in found.stdout
+    assert "show" not in found.stdout
+
+
+def test_a_terminal_is_told_at_once_that_a_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    class Terminal:
+        def __init__(self, *, stderr: bool) -> None:
+            assert stderr
+
+        def status(self, text: str) -> contextlib.AbstractContextManager[None]:
+            shown.append(text)
+            return contextlib.nullcontext()
+
+    monkeypatch.setattr("attnprobe.cli.base.Console", Terminal)
+    with pytest.raises(AttnprobeError, match="nowhere"):
+        load("nowhere[x]", LoadOptions())
+    assert shown == [r"loading nowhere\[x]"]
 
 
 def test_schema_is_printed_and_written(attn: Attn, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from attnprobe.mutants.damage import mutant
 from attnprobe.mutants.kinds import EXPECTED, Mutation
 from attnprobe.mutants.page import ModelFacts, as_page, cells, summary_line
 from attnprobe.mutants.trial import (
+    count_trials,
     SEEN_FROM,
     Trial,
     judge_all,
@@ -300,12 +301,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_command_exits_1_for_a_suite_that_notices_nothing(folder: Path, tmp_path: Path) -> None:
+def test_the_command_exits_1_for_a_suite_that_notices_nothing(
+    folder: Path, bert: Model, tmp_path: Path
+) -> None:
     (tmp_path / "weak.attn.yaml").write_text(one_case(WEAK), encoding="utf-8")
     page = tmp_path / "mutants.md"
     status, text = run(folder, tmp_path, "--model", f"small={folder}", "--page", page)
     assert status == 1
     assert re.search(r"shuffle-queries L1H2\s*│\s*red\s*│\s*green \(!\)", text)
+    lines = [line for line in text.splitlines() if line.startswith("│")]
+    slipped = ["(!)" in line for line in lines]
+    assert slipped == sorted(slipped)
+    assert any(slipped)
+    assert len(lines) == count_trials(bert, suite(one_case(WEAK)))
     written = page.read_text(encoding="utf-8")
     assert "## small\n" in written
     assert "| shuffle-queries L1H2 | red | green (!) | 0 | 0 |  |  |" in written
