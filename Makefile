@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test gate-trial oldest newest neighbours fuzz mutation breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial oldest newest pythons neighbours fuzz mutation breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,11 @@ oldest: $(READY)  ## run the tests with the oldest versions that pyproject.toml 
 
 newest: $(READY)  ## run the tests with the newest versions that it allows
 	@$(BIN)/python -m tests.support.versions newest $(ARGS)
+
+pythons: $(READY)  ## run the quick tests with other interpreters; PYTHONS=python3.13 chooses
+	@for python in $(or $(PYTHONS),python3.12 python3.13); do \
+	    $(BIN)/python -m tests.support.versions $$python $(ARGS) || exit 1; \
+	done
 
 mutation: $(READY)  ## how many small changes to the code do the tests notice? (an hour; ALL=1 takes all)
 	@$(BIN)/python -c 'import mutmut' 2>/dev/null || $(PIP) -c constraints.txt -e '.[mutation]'

@@ -6,7 +6,7 @@ import re
 from importlib import metadata
 
 from tests.neighbours.outcomes import NEIGHBOURS as RUN
-from tests.support.versions import KEPT, NEIGHBOURS, lower_bounds, requirements
+from tests.support.versions import KEPT, NEIGHBOURS, QUICK, ROOT, lower_bounds, requirements
 
 
 def parts(version: str) -> list[int]:
@@ -38,3 +38,7 @@ def test_a_project_runs_beside_every_plugin_that_is_installed_for_it() -> None:
     run = {name.partition(" ")[0] for name in RUN}
     # That of VS Code comes with the editor.
     assert {name.removesuffix("-pytest") for name in installed} == run
+
+
+def test_the_quick_tests_are_there() -> None:
+    assert all((ROOT / path).exists() for path in QUICK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
@@ -15,6 +15,8 @@ from attnprobe.core.texts import InputText, Span, Which, text_at
 SPECIAL_NAMES = ("first", "cls", "sep", "bos", "eos")
 # The keys of a selector that name one of two texts: `{pair: word}`.
 TEXT_KEYS: tuple[Literal["text", "pair"], ...] = ("text", "pair")
+MOST_WORDS = 1_000  # in one selector
+LONGEST_PHRASE = 10_000  # characters
 _KINDS = ("word", "chars", "special", "predicts")
 
 
@@ -128,8 +130,16 @@ def parse_selector(value: object) -> Selector:
     if isinstance(value, list | tuple):
         if not value:
             raise ValueError("an empty list selects nothing; name a word")
-        return Selector(tuple(part for entry in value for part in _parse_parts(entry)))
+        _check_count(value)
+        parts = tuple(part for entry in value for part in _parse_parts(entry))
+        _check_count(parts)
+        return Selector(parts)
     return Selector(_parse_parts(value))
+
+
+def _check_count(words: Sequence[object]) -> None:
+    if len(words) > MOST_WORDS:
+        raise ValueError(f"holds {len(words):,} words; it may have {MOST_WORDS:,}")
 
 
 def check_target_selector(selector: Selector) -> None:
@@ -263,6 +273,8 @@ def _parse_text(value: object, what: str = "a word") -> str:
         raise ValueError(f"{what} is text, not {value!r}; quote it as it stands in the text")
     if not value.strip():
         raise ValueError(f"{what} cannot be empty; write it as it stands in the text")
+    if len(value) > LONGEST_PHRASE:
+        raise ValueError(f"{what} has {len(value):,} characters; it may have {LONGEST_PHRASE:,}")
     return value
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from attnprobe.cases import bounds, load_contents, parse, parse_contents, yamltext
 from attnprobe.core.errors import AttnprobeError, CaseError, CaseErrors
+from attnprobe.words.selectors import LONGEST_PHRASE, MOST_WORDS, parse_selector
 from tests.support.torture import KINDS, SAYS, case, text_case
 
 SMALL, LARGE = 1_000, 4_000
@@ -132,7 +133,8 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool, tmp_path: Path) 
 
 
 def test_the_bounds_of_a_file_are_those_of_the_page() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "write-a-case.md").read_text(encoding="utf-8")
+    path = Path(__file__).parents[2] / "docs" / "write-a-case.md"
+    page = " ".join(path.read_text(encoding="utf-8").split())
     others = {"values": yamltext.MAX_VALUES, "keys in one mapping": yamltext.MAX_KEYS}
     for noun, count in {**bounds.BOUNDS, **others}.items():
         assert f"{count:,} {noun}" in page
@@ -163,6 +165,19 @@ def test_the_keys_of_a_mapping_are_bounded_p61(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(CaseError) as caught:
         yamltext.loads(b"{a: {b: 1, c: 2, dd: 3}, e: 4}", "a")
     assert str(caught.value) == "a:1:18: more than 2 keys in one mapping"
+
+
+def test_a_selector_has_so_many_words_and_a_word_so_many_characters_p61() -> None:
+    assert len(parse_selector(["dogs"] * MOST_WORDS).parts) == MOST_WORDS
+    parse_selector("d" * LONGEST_PHRASE)
+    refused: dict[str, object] = {
+        "holds 1,001 words; it may have 1,000": ["dogs"] * 1_001,
+        "holds 1,200 words; it may have 1,000": [{"pair": ["dogs"] * 600}] * 2,
+        "a word has 10,001 characters; it may have 10,000": "d" * 10_001,
+    }
+    for message, value in refused.items():
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            parse_selector(value)
 
 
 def test_a_file_with_many_errors_is_read_no_further_p61() -> None:

