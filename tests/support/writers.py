@@ -82,6 +82,10 @@ WRITERS: Mapping[str, Writer] = {
     "show --output": Writer(
         ("show", *_MODEL, TEXT, "--heads", "L0H0", "-o", "out.html"), {"out.html": b"old"}
     ),
+    "find --output": Writer(
+        ("find", *_MODEL, "\u94a5\u5319 the [from keys] are [to old]", "-o", "out.attn.yaml"),
+        {"out.attn.yaml": b"old"},
+    ),
     "mutate --out": Writer(("mutate", "model", "--kind", "resave", "--out", "variant")),
     "mutants --page": Writer(
         ("mutants", "cases", "--model", "model", "--page", "out.md"), {"out.md": b"old"}, code=1
