@@ -138,7 +138,7 @@ def _print(found: RunComparison) -> None:
             table.add_row(*map(_plain, cells))
         print_table(table)
     if comparison.suites:
-        table = _table("suite", "model", "before", "now", "change", "95 %", "p")
+        table = _table("suite", "model", "before", "now", "change", "95 %", "p", "weights moved")
         for suite in suite_rows(comparison):
             table.add_row(*map(_plain, vars(suite).values()))
         print_table(table)

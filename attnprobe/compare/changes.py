@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from attnprobe.core.errors import ResultsError
@@ -134,6 +135,15 @@ class Move:
             if bound.unit == "weight"
         )
 
+    @property
+    def drifts(self) -> list[float]:
+        """How far each weight that has a bound in both runs has moved, up or down."""
+        return [
+            abs(step.new.observed - step.old.observed)
+            for step in self.weights
+            if step.old and step.new and _number(step.old) == _number(step.new)
+        ]
+
     def weaker_than(self, share: float) -> bool:
         """Whether a number fell, or may have fallen, by more than a share of its old value.
 
@@ -213,6 +223,8 @@ class SuiteTest:
         p: exact McNemar test of broken against fixed cases, two-sided.
         low, high: 95 % interval of the change of the pass rate, new minus old (Newcombe 1998,
             paired, method 10).
+        weights: the number of attention weights that have a bound in both runs, on the same text.
+        mean_drift, largest_drift: how far they have moved, up or down; None without any.
     """
 
     suite: str
@@ -223,6 +235,9 @@ class SuiteTest:
     p: float
     low: float
     high: float
+    weights: int = 0
+    mean_drift: float | None = None
+    largest_drift: float | None = None
 
     @property
     def change(self) -> float:
@@ -542,17 +557,24 @@ def _measure(bound: Bound) -> str:
 
 def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
     pairs: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+    drifts: dict[tuple[str, str], list[float]] = {}
     for change in changes:
         if change.old is None or change.new is None or change.kind in ("new", "gone"):
             continue
         if change.new.outcome != "skipped":
             held = _holds(change.old), _holds(change.new)
-            pairs.setdefault((change.new.suite, change.key.model), []).append(held)
+            suite_and_model = change.new.suite, change.key.model
+            pairs.setdefault(suite_and_model, []).append(held)
+            if not change.is_retexted:
+                drifts.setdefault(suite_and_model, []).extend(
+                    drift for move in change.moves for drift in move.drifts
+                )
     for (suite, model), found in sorted(pairs.items()):
         counts = Counter(found)
         fixed, broken = counts[False, True], counts[True, False]
         both, neither = counts[True, True], counts[False, False]
         interval = paired_difference(both, fixed, broken, neither)
+        moved = drifts.get((suite, model), [])
         yield SuiteTest(
             suite=suite,
             model=model,
@@ -562,6 +584,9 @@ def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
             p=paired_p(fixed, broken),
             low=interval.low,
             high=interval.high,
+            weights=len(moved),
+            mean_drift=fmean(moved) if moved else None,
+            largest_drift=max(moved, default=None),
         )
 
 

@@ -115,6 +115,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
         yield (
             f"suite {suite.suite} on {suite.model}: {suite.before} → {suite.now} passed, change "
             f"{suite.change} (95 % {suite.interval}), p = {suite.p}"
+            f"{f', weights moved by {suite.drift}' if suite.drift else ''}"
         )
     for warning in comparison.warnings:
         yield f"note: {warning}"
@@ -137,7 +138,15 @@ def _suite_row(suite: SuiteTest) -> SuiteRow:
         change=format_change(suite.change),
         interval=f"{format_change(suite.low)} to {format_change(suite.high)}",
         p=format_p(suite.p),
+        drift=_drift(suite),
     )
+
+
+def _drift(suite: SuiteTest) -> str:
+    """How far the suite's weights have moved: `0.004 on average, 0.021 at most`."""
+    if suite.mean_drift is None or suite.largest_drift is None:
+        return ""
+    return f"{suite.mean_drift:.3f} on average, {suite.largest_drift:.3f} at most"
 
 
 def _describe_outcome(outcome: str, expectation: ExpectationResult) -> str:

@@ -471,7 +471,7 @@ def test_many_changes_are_folded_in_a_report() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_page_and_section_escape_everything_p31(text: str) -> None:
     row = ChangeRow("broken", text, text, text, text, text, text, text)
-    suite = SuiteRow(text, text, text, text, text, text, text)
+    suite = SuiteRow(text, text, text, text, text, text, text, text)
     head = HeadRow(text, text, text, text, text, 1)
     pictures = ChangePictures(
         row, (text,), (AttentionMap((text,), (text,), np.ones((1, 1), np.float32)),), (text,)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from attnprobe.compare.changes import compare_results
+from attnprobe.compare.describe import lines
 from attnprobe.core.stats import paired_difference, paired_p
-from tests.support.compared_results import ERR, GAP, HOLD, SKIP, run, suite_of
+from tests.support.compared_results import ERR, GAP, HOLD, SKIP, case, expected, run, suite_of
 
 
 def test_a_suite_is_tested_in_pairs() -> None:
@@ -33,6 +34,39 @@ def test_skipped_cases_are_no_pairs_and_errors_do_not_hold() -> None:
     )
     (suite,) = compare_results(old, new).suites
     assert (suite.n, suite.old_passed, suite.new_passed) == (2, 1, 0)
+
+
+def test_a_suite_says_how_far_its_weights_have_moved() -> None:
+    changes = [(0.6, 0.5), (0.4, 0.42), (0.5, 0.5)]
+    texts = ["a", "a", "b"]  # the last one has another text now
+    old, new = (
+        run(
+            *(
+                replace(
+                    case(expected(pair[side])), id=str(n), text_sha256="b" if side else texts[n]
+                )
+                for n, pair in enumerate(changes)
+            )
+        )
+        for side in (0, 1)
+    )
+    (retexted,) = compare_results(old, new).suites
+    assert (retexted.weights, retexted.mean_drift, retexted.largest_drift) == (1, 0, 0)
+    same = replace(new, cases=tuple(replace(item, text_sha256=None) for item in new.cases))
+    (suite,) = compare_results(old, same).suites
+    assert suite.weights == 3
+    assert suite.mean_drift == pytest.approx(0.04)
+    assert suite.largest_drift == pytest.approx(0.1)
+    assert list(lines(compare_results(old, same)))[-1].endswith(
+        ", weights moved by 0.040 on average, 0.100 at most"
+    )
+
+
+def test_a_suite_without_weights_says_nothing_of_them() -> None:
+    nothing = case(expected(None, "error"), outcome="error")
+    (suite,) = compare_results(run(HOLD), run(nothing)).suites
+    assert (suite.weights, suite.mean_drift, suite.largest_drift) == (0, None, None)
+    assert "moved" not in "".join(lines(compare_results(run(HOLD), run(nothing))))
 
 
 def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,6 +108,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """
     folder = tmp_path_factory.mktemp("project")
     (folder / "cases").mkdir()
+    (folder / "suites").mkdir()
+    for name in ("agreement", "coreference"):
+        shutil.copy(ROOT / "cases" / f"{name}.attn.yaml", folder / "suites")
     page: dict[str, Done] = {}
     last: list[str] = []
     command = ""
@@ -133,6 +137,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 page[command] = attnprobe(arguments, folder)
                 assert page[command].code == int(code or 0), (command, page[command].lines)
                 last += page[command].lines
+        elif language == "python":
+            with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torchao
+                patch.chdir(folder)
+                exec(text, {})
         else:
             for line in text.splitlines():
                 parts = line.split("…")

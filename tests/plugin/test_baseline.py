@@ -378,7 +378,8 @@ def test_nothing_has_changed(probe: Run, baseline: Make) -> None:
         [
             "*- attnprobe: compared with *main.json -*",
             "2 kept",
-            "suite pronouns on tiny: 2 of 2 → 2 of 2 passed, change +0.000 (95 % *), p = 1",
+            "suite pronouns on tiny: 2 of 2 → 2 of 2 passed, change +0.000 (95 % *), p = 1, "
+            "weights moved by 0.000 on average, 0.000 at most",
         ]
     )
 

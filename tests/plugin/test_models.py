@@ -137,7 +137,7 @@ def test_the_terminal_and_the_report_compare_the_two(
             "*- attnprobe: model new compared with old -*",
             "1 broken, 2 weaker",
             "broken   x.attn.yaml: sharp on new: entropy: passed, entropy (nats) * → failed, *",
-            "suite pronouns on new: 3 of 3 → 2 of 3 passed, change −0.333 (95 % *), p = 1",
+            "suite pronouns on new: 3 of 3 → 2 of 3 passed, change −0.333 (95 % *), p = 1, *",
         ]
     )
     page = Path("r.html").read_text(encoding="utf-8")

@@ -33,7 +33,11 @@ class ChangeRow:
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """The paired test of one suite, with formatted numbers."""
+    """The paired test of one suite, with formatted numbers.
+
+    Attributes:
+        drift: how far its weights have moved; empty where none are compared.
+    """
 
     suite: str
     model: str
@@ -42,6 +46,7 @@ class SuiteRow:
     change: str
     interval: str
     p: str
+    drift: str
 
 
 _MOST_ROWS = 200
