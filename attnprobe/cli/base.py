@@ -55,6 +55,14 @@ _LOAD_OPTIONS: Mapping[str, Any] = {
         str | None, typer.Option("--target-language", help="Language of the target texts.")
     ],
     "device": Annotated[str, typer.Option("--device", help="As in torch, or auto.")],
+    "device_map": Annotated[
+        str | None,
+        typer.Option(
+            "--device-map",
+            help="In place of --device, for a model that fits no single one: auto, balanced, "
+            "balanced_low_0 or sequential, as in transformers.",
+        ),
+    ],
     "dtype": Annotated[str, typer.Option("--dtype", help="float32, float16 or bfloat16.")],
     "revision": Annotated[str | None, typer.Option("--revision", help="Commit of a hub id.")],
     "online": Annotated[
@@ -82,6 +90,7 @@ ONE_MODEL = (
     "source_language",
     "target_language",
     "device",
+    "device_map",
     "dtype",
     "revision",
     "online",

@@ -141,10 +141,7 @@ class Ablator:
         means: Mapping[tuple[SiteName, int], Tensor] = {}
         if shared is not None and shared.how == "mean":
             means = self._mean_outputs(shared.reference, list(rows), batch_tokens=batch_tokens)
-        device = next(self.network.parameters()).device
-        return {
-            key: replace_heads(chosen.to(device), means.get(key)) for key, chosen in rows.items()
-        }
+        return {key: replace_heads(chosen, means.get(key)) for key, chosen in rows.items()}
 
     def _mean_outputs(
         self,

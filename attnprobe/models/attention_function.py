@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -80,6 +80,11 @@ class Traced:
     queries: int
     window: int | None = None
 
+    def to(self, device: torch.device) -> Traced:
+        """The same on another device."""
+        sink = None if self.sink is None else self.sink.to(device)
+        return replace(self, weights=self.weights.to(device), sink=sink)
+
 
 class _Stop(Exception):
     """Ends a forward when its last wanted row is captured."""
@@ -124,7 +129,8 @@ class Watch:
         """Row indices `[batch, rows]` that a call must compute; None where it need not."""
         if self.rows is None:
             return torch.arange(query.shape[2], device=query.device).expand(self.batch, -1)
-        return self.rows.get(call)
+        rows = self.rows.get(call)
+        return None if rows is None else rows.to(query.device)
 
     def missed(self) -> list[Call]:
         """The calls that were asked for and never happened."""

@@ -54,7 +54,9 @@ def capture(
         last = max(indices, key=where.order.index)
         watch, _ = watch_forward(network, inputs, rows=indices, last=last)
         seen = {traced.call: traced for traced in watch.seen}
-        taken = {key: seen[where.calls[key]] for key in rows}
+        # A layer may be on another device than the input.
+        device = inputs["input_ids"].device
+        taken = {key: seen[where.calls[key]].to(device) for key in rows}
         for (site, layer), traced in taken.items():
             shape = (traced.queries, traced.weights.shape[3])
             _check_shape(network, site, layer, shape, masks[site])
@@ -105,6 +107,8 @@ def survey(
         future = torch.arange(real.shape[1], device=real.device).expand_as(real)
 
     def show(layer: int, weights: Tensor, sink: Tensor | None) -> None:
+        weights = weights.to(real.device)
+        sink = None if sink is None else sink.to(real.device)
         _check_shape(network, site, layer, (weights.shape[2], weights.shape[3]), (real, keys))
         check_rows(site, layer, weights, sink, real=real, keys=keys, future=future)
         see(layer, weights.float())

@@ -29,8 +29,9 @@ def replace_heads(chosen: Tensor, by: Tensor | None = None) -> Edit:
 
     def edit(output: Tensor) -> Tensor:
         _check_output(output, chosen.shape[1])
-        instead = torch.zeros((), device=output.device) if by is None else by
-        return torch.where(chosen[:, None, :, None], instead.to(output.dtype), output)
+        instead = torch.zeros(()) if by is None else by
+        here = chosen.to(output.device)[:, None, :, None]
+        return torch.where(here, instead.to(output), output)
 
     return edit
 
@@ -61,7 +62,8 @@ def head_sums(
 
         def edit(output: Tensor) -> Tensor:
             _check_output(output, where.sites[site].heads[layer])
-            found[site, layer] = (output[real].double().sum(dim=0), int(real.sum()))
+            of_tokens = output[real.to(output.device)]
+            found[site, layer] = (of_tokens.double().sum(dim=0), len(of_tokens))
             return output
 
         return edit

@@ -21,6 +21,7 @@ from attnprobe.core.errors import ModelError
 from attnprobe.core.sites import SITES, SiteName
 from attnprobe.models.attention_function import NAME, Call, Edit, ReadWhole, Traced, Watch, watching
 from attnprobe.models.network_state import preserved, random_state_kept
+from attnprobe.models.placement import device_of, is_offloaded
 from attnprobe.models.quantised import quantises_activations
 
 Padding = Literal["right", "left"]
@@ -81,7 +82,7 @@ def _in_own_precision(network: PreTrainedModel) -> Iterator[None]:
     own = vars(network).get("_original_forward")  # where accelerate keeps it
     if own is not None:
         network.forward = own
-    with torch.autocast(next(network.parameters()).device.type, enabled=False):
+    with torch.autocast(device_of(network).type, enabled=False):
         yield
 
 
@@ -156,7 +157,8 @@ def watch_forward(
         paths,
         batch,
         rows,
-        last,
+        # To its end, where hooks free the weights that they have loaded.
+        None if is_offloaded(network) else last,
         edits=edits or {},
         whole=whole or {},
         # Rounding of activations makes tenths of the last bit by which SDPA and eager differ.
@@ -190,7 +192,7 @@ def batch_inputs(
             them; networks that take no segments get none.
         padding: the side on which short sequences are filled.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
 
     def pad(ids: Sequence[Sequence[int]], fill: int = pad_id) -> tuple[Tensor, Tensor]:
         width = max(map(len, ids))
@@ -284,7 +286,7 @@ def returned_weights(
                 f"{name} is empty or of another form; use a model whose transformers code supports "
                 'attn_implementation="eager" with output_attentions=True'
             )
-        found[site] = layers
+        found[site] = [layer.to(queries.device) for layer in layers]
     return found
 
 

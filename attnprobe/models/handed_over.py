@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from attnprobe.core.errors import ModelError
+from attnprobe.models.placement import first_unreachable, stored
 
 # The attribute in which a wrapper holds its network: torch.compile, pipelines, data parallelism.
 _WRAPPERS = {
@@ -104,12 +105,13 @@ def _check_adapters(given: Any) -> None:
 def _check_weights(network: PreTrainedModel) -> None:
     """Raises ModelError where weights are elsewhere."""
     kind = type(network).__name__
+    lost = first_unreachable(network)
+    if lost is not None:
+        raise ModelError(
+            f"{kind} is offloaded without a hook that loads its weights, or they were never "
+            f"loaded: {lost} is on the meta device; load the network with device_map"
+        )
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.is_meta:
-            raise ModelError(
-                f"{kind} is offloaded, or its weights were never loaded: {name} is on the meta "
-                "device; load the whole network into memory, without device_map"
-            )
         if hasattr(tensor, "ds_id") or type(tensor).__name__ in _SHARDED:
             raise ModelError(
                 f"{kind} is divided among processes (FSDP, ZeRO or tensor parallelism, in {name}), "
@@ -148,7 +150,8 @@ def network_sha256(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode() + b"\0")
-        for part in _parts(value):
+        waits = isinstance(value, Tensor) and value.is_meta
+        for part in _parts(stored(network, name) if waits else value):
             digest.update(part)
     for name, module in network.named_modules():
         if hasattr(module, "active_adapters") and hasattr(module, "base_layer"):

@@ -8,8 +8,9 @@ import logging
 import os
 import re
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from attnprobe.models.memory import enough_memory, is_out_of_memory
 from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.panics import panics_as_errors
+from attnprobe.models.placement import is_offloaded
 from attnprobe.models.quantised import check_library, check_quantiser, compute_in
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
@@ -51,6 +53,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
 }
 _COMMIT = re.compile("[0-9a-f]{40}")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 # More than any network has.
 MOST_LAYERS = 10_000
 
@@ -65,6 +68,7 @@ def load(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    device_map: str | None = None,
     online: bool = False,
     allow_pickle: bool = False,
     ignore_remote_code: bool = False,
@@ -86,6 +90,8 @@ def load(
         device: as in torch, or `auto`: the GPU where there is one. `auto:3` is the fourth GPU, and
             starts over where there are fewer.
         dtype: float32, float16 or bfloat16.
+        device_map: in place of `device`, for a model that fits no single one: `auto`, `balanced`,
+            `balanced_low_0`, `sequential` or a device, as in transformers. It needs accelerate.
         online: whether the hub may be asked; otherwise a hub id must lie in the local cache.
         allow_pickle: whether pickled weights may be opened, which can run any code. Where the
             environment has `ATTNPROBE_NO_PICKLE`, as in a run of the gate, they never are.
@@ -104,6 +110,7 @@ def load(
         revision=revision,
         device=device,
         dtype=dtype,
+        device_map=device_map,
         online=online,
         allow_pickle=allow_pickle,
         ignore_remote_code=ignore_remote_code,
@@ -130,14 +137,15 @@ def load_model(
     if options.dtype not in DTYPES:
         raise ModelError(f"unknown dtype {options.dtype!r}; {did_you_mean(options.dtype, DTYPES)}")
     device = _device(options.device)
+    _check_device_map(options)
     if os.environ.get(NO_PICKLE):
         options = options._replace(allow_pickle=False)
 
     def build(kind: Any) -> PreTrainedModel:
         with _quiet(), enough_memory(str(ref), device):
-            network: Any = _build(kind, source, DTYPES[options.dtype])
-            moved: PreTrainedModel = network.to(device)
-            return moved
+            network: Any = _build(kind, source, DTYPES[options.dtype], options.device_map)
+            placed: PreTrainedModel = network if options.device_map else network.to(device)
+            return placed
 
     with _quiet():
         source, location = _open_ref(ref, options)
@@ -322,10 +330,17 @@ def _base_location(adapter: Adapter, options: LoadOptions) -> ModelLocation:
     return location
 
 
-def _build(kind: Any, source: _Source, dtype: torch.dtype) -> PreTrainedModel:
+def _build(
+    kind: Any, source: _Source, dtype: torch.dtype, device_map: str | None
+) -> PreTrainedModel:
     """The network as one of transformers' `AutoModel…` classes, with its adapter merged."""
     if source.adapter is None:
-        return _network(kind, source.weights, dtype)
+        return _network(kind, source.weights, dtype, device_map=device_map)
+    if device_map is not None:
+        raise ModelError(
+            f"{source.adapter.folder} is an adapter, which a device map leaves unmerged; merge it "
+            "into its base, as by peft's merge_and_unload and save_pretrained"
+        )
     # Merged in float32 whatever the number type, so that numbers are rounded once, at the end.
     trained = _network(source.adapter.kind, source.weights, torch.float32, with_head=False)
     merged = source.adapter.merged_into(trained)
@@ -394,8 +409,34 @@ def _device(device: str) -> torch.device:
         raise ModelError(f"device {device!r} cannot be used: {first_line(error)}") from None
 
 
+def _check_device_map(options: LoadOptions) -> None:
+    """Raises ModelError where a device map is unknown, or cannot be followed."""
+    given = options.device_map
+    if given is None:
+        return
+    if given not in DEVICE_MAPS:
+        try:
+            _device(given)
+        except ModelError:
+            known = did_you_mean(given, DEVICE_MAPS)
+            raise ModelError(
+                f"device map {given!r} is neither known nor a device; {known}"
+            ) from None
+    if options.device != "auto":
+        raise ModelError(
+            f"the device {options.device!r} and the device map {given!r} exclude each other"
+        )
+    if importlib.util.find_spec("accelerate") is None:
+        raise ModelError("a device map needs accelerate; pip install accelerate")
+
+
 def _network(
-    kind: Any, weights: Weights, dtype: torch.dtype, *, with_head: bool = True
+    kind: Any,
+    weights: Weights,
+    dtype: torch.dtype,
+    *,
+    with_head: bool = True,
+    device_map: str | None = None,
 ) -> PreTrainedModel:
     """The network of these weights as one of transformers' classes.
 
@@ -403,10 +444,13 @@ def _network(
         with_head: whether the weights of its head must be there as well.
     """
     folder = weights.folder
-    with weights.staged() as stage:
+    with ExitStack() as files:
+        stage = files.enter_context(weights.staged())
         try:
             network, info = kind.from_pretrained(
                 stage,
+                device_map=device_map,
+                offload_folder=stage / "offload" if device_map else None,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -420,6 +464,9 @@ def _network(
             raise ModelError(
                 f"{folder} cannot be loaded: {type(error).__name__}: {reason}"
             ) from error
+        if is_offloaded(network):
+            # Weights are read from these files as long as the network is used.
+            weakref.finalize(network, files.pop_all().close)
     check_quantiser(network, folder)
     compute_in(network, dtype)
     absent = [str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])]

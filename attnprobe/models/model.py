@@ -43,6 +43,7 @@ from attnprobe.models.memory import (
     retry_smaller,
 )
 from attnprobe.models.options import LoadOptions
+from attnprobe.models.placement import describe_devices, device_of
 from attnprobe.models.plan import check_need, pack, plan_batches
 from attnprobe.models.pooling import pool_of_object
 from attnprobe.models.quantised import describe_quantised, quantises_activations
@@ -182,7 +183,7 @@ class Model:
             except MEMORY_FAILURES as error:
                 check_memory(error)
                 # In the network's own precision, with a wider bound.
-                with enough_memory(f"{name} with its check", next(network.parameters()).device):
+                with enough_memory(f"{name} with its check", device_of(network)):
                     self._check(inputs, long, source, target)
 
     def _check(
@@ -293,8 +294,8 @@ class Model:
 
     @property
     def device(self) -> str:
-        """The device of the first weight: `cpu`, `cuda:0`."""
-        return str(next(self.network.parameters()).device)
+        """The device on which the network computes: `cpu`, or several: `cuda:0, cuda:1`."""
+        return describe_devices(self.network)
 
     @property
     def dtype(self) -> str:
@@ -525,7 +526,7 @@ class Model:
             site,
             (queries.shape[1], keys.shape[1]),
             functools.partial(survey, self.network, self._layout, inputs, site.name),
-            device=self.device,
+            device=str(device_of(self.network)),
         )
 
     def _inputs(

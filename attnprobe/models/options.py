@@ -15,6 +15,7 @@ class LoadOptions(NamedTuple):
     revision: str | None = None
     device: str = "auto"
     dtype: str = "float32"
+    device_map: str | None = None
     online: bool = False
     allow_pickle: bool = False
     ignore_remote_code: bool = False

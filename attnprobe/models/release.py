@@ -28,6 +28,7 @@ from attnprobe.core.texts import Encoding, Sample
 from attnprobe.models.forward import configurations, returned_weights, segment_count
 from attnprobe.models.handed_over import named_class
 from attnprobe.models.model import PROBE, Model
+from attnprobe.models.placement import device_of
 from attnprobe.models.self_check import Difference, largest, layer_difference, tolerance
 
 SENTENCES = (
@@ -217,7 +218,7 @@ def _check_ids(what: str, ours: Sequence[int], theirs: Sequence[int]) -> None:
 def _tensors(network: PreTrainedModel, encoding: Encoding, given: _Input) -> dict[str, Tensor]:
     """The tokenizer's output that the network takes, and the ids of the decoder."""
     takes = inspect.signature(network.forward).parameters
-    device = next(network.parameters()).device
+    device = device_of(network)
     inputs = {
         name: torch.tensor([ids], device=device)
         for name, ids in given.encoded.items()

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from attnprobe.core.errors import ModelError
 from attnprobe.models.model import Model
+from attnprobe.models.placement import device_of
 
 
 def random_twin(model: Model, *, seed: int) -> Model:
@@ -55,5 +56,5 @@ def _untrained(kind: Any, model: Model, seed: int) -> PreTrainedModel:
         ) from error
     weight = next(model.network.parameters())
     placed: nn.Module = network
-    placed.to(device=weight.device, dtype=weight.dtype).train(False)
+    placed.to(device=device_of(model.network), dtype=weight.dtype).train(False)
     return network

@@ -29,6 +29,12 @@ _SWITCHES = {
 _VALUES = {
     "revision": ("", "commit of the model on the hub", None),
     "device": ("auto", "device of the model: auto, cpu, cuda, cuda:1", None),
+    "device-map": (
+        "",
+        "in place of the device, for a model that fits no single one: auto, balanced, "
+        "balanced_low_0 or sequential, as in transformers",
+        None,
+    ),
     "dtype": ("float32", "number type of the model", ("float32", "bfloat16", "float16")),
     "batch-tokens": (str(BATCH_TOKENS), "tokens in one forward pass, padding included", None),
     "max-unfolded": (
@@ -191,6 +197,7 @@ def _read(config: pytest.Config) -> Settings:
     load = LoadOptions(
         revision=_value(config, "revision") or None,
         device=_value(config, "device"),
+        device_map=_value(config, "device-map") or None,
         dtype=_value(config, "dtype"),
         online=_switch(config, "online"),
         allow_pickle=_switch(config, "allow-pickle"),
@@ -259,7 +266,8 @@ def header(config: pytest.Config) -> list[str]:
         for name, options in chosen.load_of.items()
         if (value := getattr(options, what.replace(" ", "_"))) is not None
     )
-    lines = [f"attnprobe: {models}{of_models}{revision}, {load.dtype}, device {load.device}"]
+    place = f"device map {load.device_map}" if load.device_map else f"device {load.device}"
+    lines = [f"attnprobe: {models}{of_models}{revision}, {load.dtype}, {place}"]
     if load.ignore_remote_code:
         lines.append(
             "attnprobe: warning: code that comes with a model is ignored, its class replaced by "

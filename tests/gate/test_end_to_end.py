@@ -121,8 +121,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
         elif language == "toml":
-            if text.startswith("# pyproject.toml\n"):
-                policy = folder / "pyproject.toml"
+            if named := re.match(r"# (\S+\.toml)\n", text):
+                policy = folder / named[1]
                 # The page shows what --init has written; later policies are written by hand.
                 if "--init" in command:
                     assert text == f"# pyproject.toml\n{policy.read_text(encoding='utf-8')}"
@@ -155,7 +155,7 @@ def sentence(project: Project, part: str) -> str:
 
 
 def test_the_page_shows_a_release_that_goes_and_some_that_do_not(project: Project) -> None:
-    assert len(project.page) == 12
+    assert len(project.page) == 17
     assert sentence(project, "--keep baseline.json").startswith("Release may go: 4 attention")
     assert sentence(project, "--keep broken.json").startswith("Release blocked: in suite coref")
     assert sentence(project, "-k nothing") == (
@@ -302,9 +302,9 @@ def test_the_page_lists_every_key_of_a_policy() -> None:
 
 def test_policies_of_the_page_are_read(tmp_path: Path) -> None:
     found = [text for language, text in _BLOCK.findall(PAGE) if language == "toml"]
-    assert len(found) == 5
+    assert len(found) == 6
     for text in found:
-        file = tmp_path / "pyproject.toml"
+        file = tmp_path / (text.split()[1] if text.startswith("# ") else "pyproject.toml")
         file.write_text(text)
         assert read_policy(file) != Policy()
 
