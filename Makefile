@@ -5,7 +5,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
 
-.PHONY: help setup browser probe translator test gate-trial oldest newest pythons neighbours fuzz mutation breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial oldest newest pythons neighbours fuzz mutation dist dist-test breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,14 @@ pythons: $(READY)  ## run the quick tests with other interpreters; PYTHONS=pytho
 mutation: $(READY)  ## how many small changes to the code do the tests notice? (an hour; ALL=1 takes all)
 	@$(BIN)/python -c 'import mutmut' 2>/dev/null || $(PIP) -c constraints.txt -e '.[mutation]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(if $(ALL),--all) $(ARGS)
+
+dist: $(READY)  ## build the wheel and the sdist into dist/ and check them
+	@$(BIN)/python -c 'import build, twine' 2>/dev/null || $(PIP) -c constraints.txt -e '.[dist]'
+	@$(BIN)/python -m tests.support.packages build
+
+dist-test: $(READY)  ## the same, and try the wheel in a bare environment, from init to the gate
+	@$(BIN)/python -c 'import build, twine' 2>/dev/null || $(PIP) -c constraints.txt -e '.[dist]'
+	@$(BIN)/python -m tests.support.packages test
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md
