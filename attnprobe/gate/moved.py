@@ -75,6 +75,7 @@ def moved_in_run(
                     # Heads are matched between models that share a tokenizer.
                     tokenizer=known.tokenizer if known else model.tokenizer,
                     ignore_remote_code=policy.remote_code == "ignore",
+                    device_map=model.device_map,
                 ),
             )
             check_old(

@@ -32,6 +32,7 @@ def load_again(model: ModelResult, results: Results) -> Model:
         tokenizer=model.tokenizer,
         revision=model.revision,
         dtype=dtype,
+        device_map=model.device_map,
         ignore_remote_code=bool(model.ignored_code),
         source_language=model.source_language,
         target_language=model.target_language,

@@ -22,7 +22,7 @@ from attnprobe.core.sites import SITES, SiteName
 from attnprobe.models.attention_function import NAME, Call, Edit, ReadWhole, Traced, Watch, watching
 from attnprobe.models.network_state import preserved, random_state_kept
 from attnprobe.models.placement import device_of, is_offloaded
-from attnprobe.models.quantised import quantises_activations
+from attnprobe.models.quantised import has_quanto, quantises_activations
 
 Padding = Literal["right", "left"]
 
@@ -60,7 +60,7 @@ def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
             config._attn_implementation_internal = implementation
         with (
             random_state_kept(network),
-            torch.inference_mode(),
+            _without_gradients(network),
             _uncompiled(),
             preserved(network, configs),
             _in_own_precision(network),
@@ -71,6 +71,11 @@ def running(network: PreTrainedModel, implementation: str) -> Iterator[None]:
             config._attn_implementation_internal = former
         for module in training:
             module.training = True
+
+
+def _without_gradients(network: PreTrainedModel) -> AbstractContextManager[Any]:
+    """Inference mode, which the 4-bit weights of quanto cannot run in."""
+    return torch.no_grad() if has_quanto(network) else torch.inference_mode()
 
 
 @contextmanager

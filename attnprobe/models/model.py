@@ -106,6 +106,7 @@ class Model:
         ref, revision, tokenizer_sha256, weights_format, ignored_code, base_sha256, adapter_sha256:
             as in `Origin`.
         tokenizer_ref: reference of the tokenizer, where it is not the model's own.
+        device_map: which accelerate divided the network by; None where it did not.
         architecture: the network's class, such as `BertModel`.
         sites: the kinds of attention that the network has.
         max_tokens: longest text in tokens, special ones included; None where there is no limit.
@@ -136,6 +137,7 @@ class Model:
         self._files_sha256 = origin.weights_sha256
         self.tokenizer_sha256 = origin.tokenizer_sha256
         self.tokenizer_ref = options.tokenizer
+        self.device_map = options.device_map
         self.weights_format = origin.weights_format
         self.ignored_code = origin.ignored_code
         self._pool = origin.pool

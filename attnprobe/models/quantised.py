@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from attnprobe.core.errors import ModelError
 
 _TORCH_AO = "torch.ao.nn.quantized"
+_QUANTO = "optimum.quanto"
 # In the name of a class of tensors: Int8Tensor, Float8Tensor, NF4Tensor.
 _FORMAT = re.compile(r"(u?int|float|nf|fp)(\d+)")
 # The packages that others are installed by.
@@ -47,6 +48,11 @@ def quantises_activations(network: nn.Module) -> bool:
     """Whether numbers of a text depend on the texts beside it, by scales taken from all of them."""
     schemes = map(_scheme, network.modules())
     return any(scheme.activations for scheme in schemes if scheme)
+
+
+def has_quanto(network: nn.Module) -> bool:
+    """Whether layers of a network are those of quanto."""
+    return any(type(module).__module__.startswith(_QUANTO) for module in network.modules())
 
 
 def describe_quantised(network: PreTrainedModel) -> str | None:
@@ -94,7 +100,7 @@ def _scheme(module: nn.Module) -> Scheme | None:
     kind = type(module)
     if kind.__module__.startswith(_TORCH_AO):
         return _scheme_of_torch_ao(module)
-    if kind.__module__.startswith("optimum.quanto"):
+    if kind.__module__.startswith(_QUANTO):
         return _scheme_of_quanto(module)
     if kind.__module__.startswith("bitsandbytes") and "Linear" in kind.__name__:
         eight = "8bit" in kind.__name__  # LLM.int8 scales the inputs as well

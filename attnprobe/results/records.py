@@ -409,6 +409,7 @@ class ModelResult(_Record):
             together; None without an adapter.
         quantised: what of the network or of its files is quantised, in words; None where nothing
             is, and in older files.
+        device_map: the device map that the model was loaded with; None without one.
     """
 
     name: str
@@ -433,6 +434,7 @@ class ModelResult(_Record):
     base_sha256: str | None = None
     adapter_sha256: str | None = None
     quantised: str | None = None
+    device_map: str | None = None
 
 
 @dataclass(frozen=True, repr=False)

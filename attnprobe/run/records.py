@@ -55,6 +55,7 @@ def model_record(
         base_sha256=loaded.base_sha256,
         adapter_sha256=loaded.adapter_sha256,
         quantised=loaded.quantised,
+        device_map=loaded.device_map,
     )
 
 

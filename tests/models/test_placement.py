@@ -77,7 +77,7 @@ def test_a_model_that_waits_on_disk_is_measured_as_in_memory(
         np.testing.assert_allclose(found, expected, atol=1e-6)
     assert waiting(model.network) == before
     record = model_record(model, "x", asked=str(folder))
-    assert (record.device, record.dtype) == ("cpu", dtype)
+    assert (record.device, record.dtype, record.device_map) == ("cpu", dtype, "auto")
     assert record.weights_sha256 == plain.weights_sha256
 
 
