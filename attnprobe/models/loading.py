@@ -42,7 +42,12 @@ from attnprobe.models.model import Model, Origin
 from attnprobe.models.options import LoadOptions
 from attnprobe.models.panics import panics_as_errors
 from attnprobe.models.placement import is_offloaded
-from attnprobe.models.quantised import check_library, check_quantiser, compute_in
+from attnprobe.models.quantised import (
+    check_library,
+    check_quantiser,
+    compute_in,
+    describe_quantised,
+)
 from attnprobe.models.remote_code import NETWORK_FILES, TOKENIZER_FILES, check_remote_code
 from attnprobe.models.vocabulary import NAME_ANOTHER
 from attnprobe.results.records import WeightsFormat
@@ -343,6 +348,11 @@ def _build(
         )
     # Merged in float32 whatever the number type, so that numbers are rounded once, at the end.
     trained = _network(source.adapter.kind, source.weights, torch.float32, with_head=False)
+    if describe_quantised(trained) is not None:
+        raise ModelError(
+            f"{source.adapter.folder} is an adapter of a quantised base, which a merge would round "
+            "again; hand over the model of peft, unmerged: attnprobe.from_network"
+        )
     merged = source.adapter.merged_into(trained)
     same = kind is source.adapter.kind
     if same and dtype == torch.float32:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torchao.quantization import (
     Int8DynamicActivationInt8WeightConfig,
@@ -175,6 +176,14 @@ def test_pickled_weights_of_torchao_are_refused_by_name_p64(tmp_path: Path) -> N
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"pytorch_model\.bin holds pickled weights"):
         load(folder)
+
+
+def test_an_adapter_is_not_merged_into_a_quantised_base_p49_p64(tmp_path: Path) -> None:
+    folder = saved(tmp_path, INT8)
+    config = LoraConfig(target_modules=["query"], init_lora_weights=False)
+    get_peft_model(tiny_network("bert"), config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match="is an adapter of a quantised base, which a merge would"):
+        load(f"{folder}+{tmp_path / 'adapter'}")
 
 
 # Dynamic int8 in memory ---------------------------------------------------------------------------
