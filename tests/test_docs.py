@@ -50,7 +50,7 @@ NO_CODE = {LOCK, f"{PROPERTY}observed.2"} | {
     PROPERTY + name
     for name in (
         *("model", "revision", "rule", "outcome", "observed", "demanded", "head", "chance"),
-        *("borderline", "unbreakable"),
+        *("borderline", "unbreakable", "quantised"),
     )
 }
 
