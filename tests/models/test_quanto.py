@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,18 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
 TEXTS = (Sample("The keys near the cabinet are old."), Sample("Keys."))
+
+
+@pytest.fixture(autouse=True)
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU quanto compiles what unpacks 4 bits, for which a machine may lack a compiler."""
+
+    def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
+        assert bits == 4
+        return torch.cat([packed & 15, packed >> 4])
+
+    library = SimpleNamespace(lib=SimpleNamespace(unpack=unpack))
+    monkeypatch.setattr("optimum.quanto.library.extensions.cpp.ext", library)
 
 
 @pytest.mark.parametrize(
