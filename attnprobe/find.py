@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Rows
 from attnprobe.core.printing import as_label
 from attnprobe.core.sites import Head, SiteName
-from attnprobe.core.texts import Encoding, Sample, Span
+from attnprobe.core.texts import Encoding, Sample, Span, case_fields
 from attnprobe.core.wording import format_decimals, plural
 from attnprobe.rules.attends import Attends
 from attnprobe.rules.calls import called_rule
@@ -306,7 +306,7 @@ class Found:
         rule: dict[str, object] = {"from": asked.from_, "to": asked.to, "min": best.bound}
         if asked.over is not None:
             rule["over"] = asked.over
-        fields = {**_fields(asked.sample)}
+        fields = case_fields(asked.sample)
         if not best.holds(number):
             fields["xfail"] = shown
         return [
@@ -318,20 +318,6 @@ class Found:
 
 def _id(number: int) -> str:
     return f"text-{number + 1}"
-
-
-def _fields(sample: Sample) -> Mapping[str, object]:
-    """The keys of a case that state the sample."""
-    values = {
-        "text": sample.text,
-        "text_pair": sample.pair,
-        "target": sample.target,
-        "source_language": sample.source_language,
-        "target_language": sample.target_language,
-        "allow_special_tokens": sample.allow_special_tokens or None,
-        "one_segment": sample.one_segment or None,
-    }
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _comment(text: str) -> list[str]:

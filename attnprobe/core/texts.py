@@ -166,6 +166,23 @@ class Sample:
         return replace(self, messages=tuple(messages))
 
 
+def case_fields(sample: Sample) -> dict[str, object]:
+    """The keys of a case file that state a sample."""
+    fields = {
+        "text": None if sample.ids or sample.messages else sample.text,
+        "ids": sample.ids,
+        "messages": sample.messages and [message._asdict() for message in sample.messages],
+        "generation_prompt": sample.generation_prompt or None,
+        "text_pair": sample.pair,
+        "target": sample.target,
+        "source_language": sample.source_language,
+        "target_language": sample.target_language,
+        "allow_special_tokens": sample.allow_special_tokens or None,
+        "one_segment": sample.one_segment or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 @dataclass(frozen=True)
 class Tokens:
     """The tokens of one text, or of several that the model reads as one sequence.

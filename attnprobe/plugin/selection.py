@@ -90,9 +90,9 @@ def _keep_one(config: pytest.Config, items: list[pytest.Item]) -> None:
     runs = [item for item in ours if not any(map(item.get_closest_marker, ("skip", "skipif")))]
     if not runs:
         return  # all are skipped, so none needs a model
-    others = [item for item in ours if item is not runs[0]]
+    others = {item: None for item in ours if item is not runs[0]}  # there can be thousands
     items[:] = [item for item in items if item not in others]
-    config.hook.pytest_deselected(items=others)
+    config.hook.pytest_deselected(items=list(others))
 
 
 def _takes_our_attn(item: pytest.Item) -> bool:

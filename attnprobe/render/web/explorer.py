@@ -17,7 +17,7 @@ from markupsafe import Markup
 from attnprobe.core.arrays import Floats
 from attnprobe.core.maps import HeadFigures, Mark, ModelMaps, SiteMaps, TextUnit, TextUnits
 from attnprobe.core.printing import as_label
-from attnprobe.core.texts import Sample
+from attnprobe.core.texts import case_fields
 from attnprobe.render.web.html import fill, piece
 from attnprobe.render.web.maps import (
     pack_fixed,
@@ -149,7 +149,7 @@ class _Packer:
             "heads": maps.pop("heads"),
             "start": _first_head(maps["figures"]),
             "maps": [maps | {"model": model.model}],
-            "sample": _case_fields(model.sample),
+            "sample": case_fields(model.sample),
         }
 
     def _maps(self, site: SiteMaps) -> dict[str, Any]:
@@ -246,23 +246,6 @@ def _units(side: TextUnits) -> dict[str, Any]:
 
 def _unit(unit: TextUnit) -> tuple[str, tuple[int, ...], object]:
     return as_label(unit.label), unit.positions, unit.selector
-
-
-def _case_fields(sample: Sample) -> dict[str, Any]:
-    """The sample in the words of a case file."""
-    fields = {
-        "text": None if sample.ids or sample.messages else sample.text,
-        "ids": sample.ids,
-        "messages": sample.messages and [message._asdict() for message in sample.messages],
-        "generation_prompt": sample.generation_prompt or None,
-        "text_pair": sample.pair,
-        "target": sample.target,
-        "source_language": sample.source_language,
-        "target_language": sample.target_language,
-        "allow_special_tokens": sample.allow_special_tokens or None,
-        "one_segment": sample.one_segment or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _plain(figures: HeadFigures) -> dict[str, Any]:
