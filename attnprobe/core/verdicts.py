@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import StrictFloat, StrictInt
+from pydantic import Field, StrictFloat, StrictInt
 
 from attnprobe.core.charts import Chart, Picture
 from attnprobe.core.stats import Interval, Spread, wilson
 from attnprobe.core.units import OWN_SLACK, MeasureUnit
-from attnprobe.core.wording import format_decimals, format_interval, format_number, format_percent
+from attnprobe.core.wording import (
+    format_decimals,
+    format_interval,
+    format_number,
+    format_percent,
+    plural,
+)
 
 # The fewest word pairs, and the fewest different ones, that give a chance rate.
 LEAST_PAIRS = 50
 LEAST_DISTINCT = 20
 Outcome = Literal["passed", "failed", "borderline", "vacuous", "error"]
+# A word pair with one of these outcomes names the best other head.
+NAMES_OTHERS: tuple[Outcome, ...] = ("failed", "borderline")
 # Why an expectation that holds may say little. Vacuous: it holds for other word pairs as well.
 # Unbreakable: it holds whatever the model does. Borderline: its number is too near to the bound.
 Doubt = Literal["vacuous", "unbreakable", "borderline"]
@@ -196,6 +204,41 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class BestOther:
+    """The head that does best on a word pair, of those that the expectation does not name.
+
+    Attributes:
+        head: `L3H5`.
+        bound: its number and the demand on it, the hardest where there are several.
+        heads: how many other heads were looked at.
+        layers: the layers in which they are, ascending.
+    """
+
+    head: str
+    bound: Bound
+    heads: StrictInt
+    layers: Annotated[tuple[StrictInt, ...], Field(min_length=1)]
+
+    def __str__(self) -> str:
+        alike = "would fail too" if self.bound.outcome == "failed" else "would hold"
+        return (
+            f"best other head for this pair: {self.head}, {self.bound.number}, {alike}; the best "
+            f"of {plural(self.heads, 'head')} in {_name_layers(self.layers)} is no evidence by "
+            "itself"
+        )
+
+
+def _name_layers(layers: tuple[int, ...]) -> str:
+    """`layer 3`, `layers 0 to 5`, `layers 1, 3 and 4`."""
+    first, last = layers[0], layers[-1]
+    if first == last:
+        return f"layer {first}"
+    if last - first == len(layers) - 1:
+        return f"layers {first} to {last}"
+    return f"layers {', '.join(map(str, layers[:-1]))} and {last}"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What was found of one expectation of a case, or of one bound of a relation.
 
@@ -211,6 +254,7 @@ class Verdict:
         chance: for a rule on two words, how often it passes for other words.
         by_chance: the deciding number for those other words.
         unbreakable: whether the verdict is vacuous because no model could fail it on this text.
+        best_other: for a word pair that no named head attends to as demanded, the best other head.
     """
 
     outcome: Outcome
@@ -226,6 +270,7 @@ class Verdict:
     chance: Chance | None = None
     by_chance: Spread | None = None
     unbreakable: bool = False
+    best_other: BestOther | None = None
 
     @property
     def deciding(self) -> Bound:

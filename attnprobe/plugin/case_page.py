@@ -16,10 +16,10 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE, Cells, HeadGrid, Picture
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.printing import harmless
-from attnprobe.core.sites import Head, SiteName
+from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Encoding, Tokens
 from attnprobe.core.verdicts import Chance, Verdict
-from attnprobe.core.wording import format_interval, format_percent, format_short, one_line, plural
+from attnprobe.core.wording import format_interval, format_percent, one_line
 from attnprobe.relations.accuracy import Accuracy, RelationFinding
 from attnprobe.render.web.case import (
     BoundRow,
@@ -134,10 +134,8 @@ def _view(judged: Judged, pictured: Callable[[Judged], Judged] | None) -> Expect
     row = _row(rule.kind, rule.relation(), str(rule.heads), verdict, finding.error)
     if verdict is None or finding.encoding is None:
         return ExpectationView(row)
-    lines = [str(verdict.chance)] if verdict.chance is not None else []
-    view = ExpectationView(
-        row, bound=verdict.deciding, by_chance=verdict.by_chance, lines=tuple(lines)
-    )
+    lines = _lines(verdict)
+    view = ExpectationView(row, bound=verdict.deciding, by_chance=verdict.by_chance, lines=lines)
     try:
         if pictured is None:
             return replace(view, texts=_texts(finding.encoding, finding))
@@ -145,6 +143,12 @@ def _view(judged: Judged, pictured: Callable[[Judged], Judged] | None) -> Expect
     except Exception as error:  # noqa: BLE001  a rule of another package can raise any error
         reason = harmless(f"{type(error).__name__}: {error}")
         return replace(view, lines=(*lines, f"no picture: {reason}"))
+
+
+def _lines(verdict: Verdict) -> tuple[str, ...]:
+    """What else is known of a verdict, in words."""
+    known = (verdict.chance, verdict.best_other)
+    return tuple(str(fact) for fact in known if fact is not None)
 
 
 def _with_pictures(view: ExpectationView, finding: Finding, encoding: Encoding) -> ExpectationView:
@@ -157,8 +161,9 @@ def _with_pictures(view: ExpectationView, finding: Finding, encoding: Encoding) 
     for chart in verdict.charts:
         drawn = _or_note("picture", functools.partial(chart_html, chart, sinks))
         charts.append(ChartView(caption(chart), drawn, folded=len(verdict.charts) > 1))
-    lines = (*view.lines, *_nearest(finding))
-    view = replace(view, texts=_texts(encoding, finding), charts=tuple(charts), lines=lines)
+    view = replace(
+        view, texts=_texts(encoding, finding), charts=tuple(charts), lines=_lines(verdict)
+    )
     if picture is None or matrix is None:
         return view
     shown, note = attention_map(matrix, picture, encoding)
@@ -266,27 +271,6 @@ def _other_heads(finding: Finding, sinks: Sequence[int]) -> Iterator[ChartView]:
         yield ChartView(f"all heads of layer {panel.layer}", drawn)
     if pair is not None and pair.scores.size > 1:
         yield ChartView("the pair in every head", _or_note("picture", lambda: chart_html(pair)))
-
-
-def _nearest(finding: Finding) -> Iterator[str]:
-    """A line with the head that gives the word pair the most weight, beside those that decided."""
-    pair = finding.pair
-    if pair is None:
-        return
-    scores = pair.scores.copy()
-    for head in pair.decided:
-        scores[pair.layers.index(head.layer), head.head] = np.nan
-    if np.isnan(scores).all():
-        return
-    place, head_number = np.unravel_index(int(np.nanargmax(scores)), scores.shape)
-    best = Head(pair.layers[int(place)], int(head_number))
-    where = (
-        f"layer {pair.layers[0]}" if len(pair.layers) == 1 else plural(len(pair.layers), "layer")
-    )
-    yield (
-        f"best other head for this pair: {best}, weight {format_short(float(np.nanmax(scores)))} "
-        f"(of {where})"
-    )
 
 
 def _row(

@@ -43,6 +43,7 @@ def properties(
             f"head{end}": entry["head"],
             f"chance{end}": entry["chance"] and entry["chance"]["rate"],
             **_ablation(entry["ablation"], end),
+            f"best_other{end}": entry["best_other"] and entry["best_other"]["note"],
             f"borderline{end}": entry["borderline"] or None,
             f"unbreakable{end}": entry["unbreakable"] or None,
         }

@@ -23,6 +23,8 @@ _SWITCHES = {
     "transformers' own class; without this option it is refused",
     "all-models": "cases that name no model run on every model of the ini file, not on the first "
     "alone",
+    "nearest": "look for the best other head of a failing word pair in all layers, which takes "
+    "another pass over its text; without this option it is the best in the captured layers",
     "strict": "borderline and vacuous verdicts fail, and so does a run that judged nothing or left "
     "out cases for a model that was not given",
 }
@@ -96,6 +98,7 @@ class Settings(NamedTuple):
         all_models: whether cases that name no model run on every model; several models on the
             command line imply it.
         strict: whether borderline and vacuous verdicts fail.
+        nearest: whether to look for the best other head of a failing word pair in all layers.
         figures: which cases get pictures in the HTML report.
         explorer: which cases get the explorer beside the HTML report.
         report_budget: the most bytes of details in the HTML report.
@@ -117,6 +120,7 @@ class Settings(NamedTuple):
     chance_max: float
     all_models: bool
     strict: bool
+    nearest: bool
     figures: Figures
     explorer: Figures
     report_budget: int
@@ -212,6 +216,7 @@ def _read(config: pytest.Config) -> Settings:
         chance_max=_share(config, "chance-max"),
         all_models=_switch(config, "all-models") or len(config.getoption(_MODEL) or ()) > 1,
         strict=_switch(config, "strict"),
+        nearest=_switch(config, "nearest"),
         figures=cast(Figures, _value(config, "figures")),
         explorer=cast(Figures, _value(config, "explorer")),
         report_budget=_megabytes(config, "report-budget"),

@@ -104,6 +104,7 @@ class Session:
             chance_max=chosen.chance_max,
             strict=chosen.strict,
             pictures=chosen.figures == "all" and self.draws,
+            nearest=chosen.nearest,
         )
 
     @property

@@ -34,7 +34,15 @@ from attnprobe.core.names import Key
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.units import read_unit
-from attnprobe.core.verdicts import AblationControl, Bound, Chance, Doubt, Outcome, doubts
+from attnprobe.core.verdicts import (
+    AblationControl,
+    BestOther,
+    Bound,
+    Chance,
+    Doubt,
+    Outcome,
+    doubts,
+)
 from attnprobe.results.files import check_output, read_json, write_json
 from attnprobe.words.heads import HeadSet
 
@@ -162,6 +170,7 @@ class ExpectationResult(_Record):
         borderline: whether the deciding number is too near to its bound to call; a vacuous
             expectation can be borderline as well.
         unbreakable: whether the expectation is vacuous because no model could fail it on its text.
+        best_other: for a word pair whose named heads fail, the best other head that was looked at.
         check_sha256: hash of the text, rule, words, heads and bounds; equal expectations have
             equal hashes. None in older files, or if the expectation could not be judged.
     """
@@ -181,6 +190,7 @@ class ExpectationResult(_Record):
     head_sets: tuple[Annotated[HeadSet, BeforeValidator(_read_head_set)], ...] = ()
     borderline: bool = False
     unbreakable: bool = False
+    best_other: BestOther | None = None
     check_sha256: str | None = None
 
     @property
@@ -203,6 +213,7 @@ class ExpectationResult(_Record):
             "other_bounds": others,
             "chance": self.chance and vars(self.chance) | _shares(self.chance),
             "ablation": self.ablation and vars(self.ablation) | _figures(self.ablation),
+            "best_other": self.best_other and data["best_other"] | {"note": str(self.best_other)},
             "head_sets": tuple(
                 vars(chosen) | {"heads": tuple(map(str, chosen.heads))} for chosen in self.head_sets
             ),

@@ -8,12 +8,15 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from attnprobe.core.needs import Need, Readout
+from attnprobe.core.errors import AttnprobeError
+from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.texts import Encoding
-from attnprobe.core.verdicts import Verdict
+from attnprobe.core.verdicts import NAMES_OTHERS, BestOther, Verdict
 from attnprobe.rules.base import RULES
 from attnprobe.rules.effect import ConfirmField, Effect
 from attnprobe.rules.weight import Attending, WeightRule
+from attnprobe.rules.word_weights import WordView
+from attnprobe.words.heads import Heads
 from attnprobe.words.selectors import Predicts
 
 
@@ -49,6 +52,8 @@ class Attends(Attending):
 
     def judge(self, rows: Sequence[Any]) -> Verdict:
         verdict = super().judge(rows)
+        if verdict.outcome in NAMES_OTHERS:
+            verdict = replace(verdict, best_other=self.best_other(rows[0]))
         effect = self._effect()
         if effect is None or self.confirm is None:
             return verdict
@@ -60,6 +65,38 @@ class Attends(Attending):
         return self.confirm.judge(
             verdict, effect.control(rows[1:]), predicts=predicts or not site.causal
         )
+
+    def everywhere(self, encoding: Encoding) -> Need:
+        view = self._view(encoding)
+        return replace(self._need(view, self._find_words(view).query), layers=view.site.layers)
+
+    def best_other(self, rows: Rows) -> BestOther | None:
+        view = self._view(rows.encoding)
+        # A mean says nothing of its heads, so that each of them is another one.
+        named = () if self._how == "mean" else self.heads.resolve(view.site)
+        layers = [layer for layer in sorted(rows.weights) if self._is_comparable(view, layer)]
+        others = [head for head in view.site.all_heads() if head.layer in layers]
+        others = [head for head in others if head not in named]
+        if not others:
+            return None
+        heads = Heads(tuple(others), "any", 0, "the other heads")
+        alone = self.model_copy(update={"heads": heads})
+        try:
+            verdict = WeightRule.judge(alone, [rows])
+        except AttnprobeError:
+            return None  # these heads say nothing; the verdict on the named ones stands
+        return BestOther(
+            verdict.head,
+            verdict.deciding,
+            len(others),
+            tuple(sorted({head.layer for head in others})),
+        )
+
+    def _is_comparable(self, view: WordView, layer: int) -> bool:
+        """Whether a layer sees the words, and for a rank as many words as the rule's own layers."""
+        windows = {view.site.windows.get(own) for own in view.layers}
+        alike = self.top is None or view.site.windows.get(layer) in windows
+        return alike and not any(self._hidden(view, layer))
 
     def _effect(self) -> Effect | None:
         """The rule that confirms the verdict."""

@@ -18,7 +18,7 @@ from attnprobe.core.registry import Registry
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.units import MeasureUnit
-from attnprobe.core.verdicts import Bound, Outcome, Verdict
+from attnprobe.core.verdicts import BestOther, Bound, Outcome, Verdict
 from attnprobe.rules.chance import WordPairChance
 from attnprobe.words.heads import Heads, How, parse_heads
 from attnprobe.words.locate import locate
@@ -187,6 +187,23 @@ class Rule(BaseModel, ABC):
 
         Raises:
             SelectorError: as `needs`.
+        """
+        return None
+
+    def everywhere(self, encoding: Encoding) -> Need | None:
+        """The request for what `best_other` takes, in all layers of the site.
+
+        None for a rule that demands no head for a word pair.
+        """
+        return None
+
+    def best_other(self, rows: Rows) -> BestOther | None:
+        """The head that does best on the rule's word pair, of those that the rule does not name.
+
+        None if there is none, or none can be judged.
+
+        Args:
+            rows: the rows of the word that attends, in the layers to look at.
         """
         return None
 

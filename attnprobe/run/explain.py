@@ -367,6 +367,8 @@ def _numbers(verdict: Verdict, notes: dict[str, str]) -> list[str]:
     lines.append(f"by {verdict.head}{tried}; {sink} of its row is on special or first tokens")
     if verdict.chance is not None:
         lines.append(str(verdict.chance))
+    if verdict.best_other is not None:
+        lines.append(str(verdict.best_other))
     if verdict.top:
         lines.append("it attends most to:")
         lines += [f"  {line}" for line in bars(verdict.top, mark=notes)]

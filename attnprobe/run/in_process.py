@@ -84,6 +84,7 @@ def run_cases(
     chance_max: float = CHANCE_MAX,
     max_unfolded: int = 1,
     batch_tokens: int | None = None,
+    nearest: bool = False,
 ) -> Results:
     """Judges the cases and relations of `*.attn.yaml` files on one model.
 
@@ -106,6 +107,8 @@ def run_cases(
         max_unfolded: how many times the usual bounds a case file may hold and unfold to.
         batch_tokens: the most tokens in one forward pass, padding included; the model's own by
             default.
+        nearest: whether to look for the best other head of a failing word pair in all layers,
+            which takes another pass over its text, instead of in the captured ones.
 
     Returns:
         The record of the run; `results.write(path)` writes the file that the commands read.
@@ -124,6 +127,7 @@ def run_cases(
         strict=strict,
         chance_max=chance_max,
         batch_tokens=batch_tokens,
+        nearest=nearest,
     )
 
 
@@ -171,6 +175,7 @@ def run_suite(
     strict: bool = False,
     chance_max: float = CHANCE_MAX,
     batch_tokens: int | None = None,
+    nearest: bool = False,
 ) -> Results:
     """Judges entries that were read before; the arguments are those of `run_cases`."""
     if not hasattr(model, "collect"):
@@ -187,6 +192,7 @@ def run_suite(
         batch_tokens=batch_tokens or model.batch_tokens,
         chance_max=chance_max,
         strict=strict,
+        nearest=nearest,
     )
     records = _records(runs, judge, model.name)
     judged = any(record.outcome not in ("skipped", "xfailed") for record in records)

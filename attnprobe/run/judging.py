@@ -36,6 +36,7 @@ class Judge:
         chance_max: the chance rate, 0 to 1, above which a rule is vacuous.
         strict: whether borderline and vacuous verdicts fail.
         pictures: whether to capture the rows of the verdicts' pictures in the same passes.
+        nearest: whether to look for the best other head of a failing word pair in all layers.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Judge:
         chance_max: float,
         strict: bool,
         pictures: bool = False,
+        nearest: bool = False,
     ) -> None:
         self._load = load
         self._batch_tokens = batch_tokens
         self._chance_max = chance_max
         self._strict = strict
         self._pictures = pictures
+        self._nearest = nearest
         self._runners: dict[str, Runner] = {}
         self._relations: dict[tuple[str, Relation], RelationFinding] = {}
         self.read = functools.cache(read_corpus)
@@ -97,6 +100,7 @@ class Judge:
             batch_tokens=self._batch_tokens,
             pictures=self._pictures,
             chance_max=self._chance_max,
+            nearest=self._nearest,
         )
 
     def relation(

@@ -113,6 +113,7 @@ def _with_verdict(alone: ExpectationResult, verdict: Verdict) -> ExpectationResu
         confirmed=verdict.confirmed,
         borderline=verdict.borderline,
         unbreakable=verdict.unbreakable,
+        best_other=verdict.best_other,
     )
 
 

@@ -34,7 +34,7 @@ from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.stats import Spread, spread
 from attnprobe.core.texts import Encoding, Sample
-from attnprobe.core.verdicts import BoundKind, Chance, Verdict
+from attnprobe.core.verdicts import NAMES_OTHERS, BoundKind, Chance, Verdict
 from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import PairOutcomes, WordPair, WordPairChance, WordPairs
 from attnprobe.words.heads import HeadSet
@@ -82,6 +82,7 @@ class _Plan:
     Attributes:
         pictured: requests for the rows of the verdict's picture.
         found: the answer to each request.
+        everywhere: of a word pair that failed, the rows in all layers; None if not measured.
     """
 
     encoding: Encoding | None = None
@@ -89,6 +90,7 @@ class _Plan:
     pictured: tuple[Need, ...] = ()
     found: Mapping[Need | Readout, Rows | float] = field(default_factory=dict)
     error: AttnprobeError | None = None
+    everywhere: Rows | None = None
 
     @property
     def requests(self) -> tuple[Need | Readout, ...]:
@@ -160,6 +162,8 @@ class Runner:
         block: the number of texts that are measured together.
         chance_max: a verdict is vacuous if its rule passes for a larger share of the suite's other
             word pairs; None measures no chance rates.
+        nearest: whether to measure word pairs that fail in all layers, for the best other head. It
+            takes another pass over their texts, of a block together.
     """
 
     def __init__(
@@ -171,11 +175,13 @@ class Runner:
         pictures: bool = False,
         block: int = BLOCK,
         chance_max: float | None = None,
+        nearest: bool = False,
     ) -> None:
         self.model = model
         self._batch_tokens = batch_tokens
         self._pictures = pictures
         self._chance_max = chance_max
+        self._nearest = nearest
         self._pairs: dict[Expectation, WordPair] = {}
         suites: dict[int, _Suite] = {}
         self._suites: dict[Case, _Suite] = {}
@@ -250,6 +256,9 @@ class Runner:
             [_whole(need, finding.encoding), every], batch_tokens=self._batch_tokens
         )
         shown = replace(finding, matrix=_matrix(rows, picture))
+        if finding.verdict.outcome in NAMES_OTHERS:
+            best = finding.expectation.rule.best_other(in_all)
+            shown = replace(shown, verdict=replace(finding.verdict, best_other=best))
         return _with_other_heads(shown, rows, in_all)
 
     def _discard_plans(self, *, before: Case) -> None:
@@ -284,6 +293,8 @@ class Runner:
             all_plans = list(chain.from_iterable(plans.values()))
             all_plans += [control.plan for control in chain.from_iterable(controls.values())]
             self._collect([plan for plan in all_plans if plan.error is None])
+            if self._nearest:
+                self._look_everywhere(plans)
         except Exception:
             # One case's rule may have raised, so from now on the block's cases run one by one.
             if block is not None:
@@ -358,11 +369,25 @@ class Runner:
         for plan in plans:
             plan.found = {need: found[need] for need in plan.requests}
 
+    def _look_everywhere(self, plans: Mapping[Case, Sequence[_Plan]]) -> None:
+        """Measures the word pairs of these cases that fail in all layers, in one more pass."""
+        wide: list[tuple[_Plan, _Plan]] = []
+        for case, planned in plans.items():
+            for expectation, plan in zip(case.expectations, planned, strict=True):
+                need = _everywhere(expectation.rule, plan)
+                if need is not None:
+                    wide.append((plan, _Plan(plan.encoding, (need,))))
+        self._collect([plan for _, plan in wide])
+        for plan, in_all in wide:
+            for rows in in_all.found.values():
+                assert isinstance(rows, Rows)
+                plan.everywhere = rows
+
     def _finding(self, expectation: Expectation, plan: _Plan, suite: _Suite) -> Finding:
         if plan.error is not None:
             return Finding(expectation, plan.encoding, None, plan.error)
         try:
-            verdict = expectation.rule.judge([plan.found[need] for need in plan.needs])
+            verdict = _judge(expectation.rule, plan)
             verdict = self._with_chance(verdict, self._pairs.get(expectation), suite)
         except AttnprobeError as error:
             return Finding(expectation, plan.encoding, None, error)
@@ -389,6 +414,25 @@ class Runner:
             by_chance=found.numbers.get(verdict.deciding.kind) if chance.interval else None,
             outcome="vacuous" if idle and holds else verdict.outcome,
         )
+
+
+def _judge(rule: Rule, plan: _Plan) -> Verdict:
+    verdict = rule.judge([plan.found[need] for need in plan.needs])
+    if plan.everywhere is None:
+        return verdict
+    return replace(verdict, best_other=rule.best_other(plan.everywhere))
+
+
+def _everywhere(rule: Rule, plan: _Plan) -> Need | None:
+    """The request for the word pair of a rule in all layers; None if it holds, or has no pair."""
+    if plan.error is not None or plan.encoding is None:
+        return None
+    need = rule.everywhere(plan.encoding)
+    try:
+        failed = need is not None and _judge(rule, plan).outcome in NAMES_OTHERS
+    except AttnprobeError:
+        return None  # which the finding reports
+    return need if failed else None
 
 
 def sum_up(verdicts: Sequence[Verdict | None]) -> CaseFound:

@@ -516,8 +516,8 @@ def test_a_failed_word_pair_is_shown_in_every_head(
     others = of_pair.copy()
     others[1, 2] = -1
     layer, head = np.unravel_index(int(others.argmax()), others.shape)
-    nearest = f"best other head for this pair: L{layer}H{head}, weight {others.max():.2f}"
-    assert f"{nearest} (of 3 layers)" in failed
+    nearest = f"best other head for this pair: L{layer}H{head}, weight {others.max():.3f}"
+    assert f"{nearest}, would fail too; the best of 11 heads in layers 0 to 2" in failed
     # The heads of the layer as small pictures, each with its weight.
     panel = failed[failed.index("all heads of layer 1</summary>") :]
     captions = re.findall(r"<figcaption>(L[^<]*)</figcaption>", panel)

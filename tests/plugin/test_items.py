@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from attnprobe.core.texts import Sample
 from attnprobe.results.records import read_results
+from tests.support.eager import eager_weights
 
 if TYPE_CHECKING:
     from tests.support.inner_runs import TinyModels
@@ -282,6 +284,39 @@ def test_junit(probe: Run, write_cases: Write) -> None:
     failure = suite.find("testcase[@name='fails']/failure")
     assert failure is not None
     assert "x.attn.yaml:13: failed" in str(failure.text)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_failing_word_pair_names_the_best_other_head(
+    probe: Run, write_cases: Write, tiny: TinyModels, everywhere: bool
+) -> None:
+    write_cases(BOTH.replace("barks, to: dog, min: 0.99", "barks, to: dog, heads: L1H2, min: 0.99"))
+    options = ["--attn-nearest"] if everywhere else []
+    result = probe("--junitxml=j.xml", "--attn-json=r.json", *options)
+    layers = eager_weights(tiny.model, Sample("The dog barks."), "encoder")
+    # Each letter is a token, after a special one.
+    given = {
+        f"L{layer}H{head}": float(maps[9:14, 5:8].sum(axis=1).mean())
+        for layer in (layers if everywhere else [1])
+        for head, maps in enumerate(layers[layer])
+    }
+    del given["L1H2"]
+    best = max(given, key=lambda name: given[name])
+    looked = "11 heads in layers 0 to 2" if everywhere else "3 heads in layer 1"
+    note = (
+        f"best other head for this pair: {best}, weight {given[best]:.3f}, would fail too; "
+        f"the best of {looked} is no evidence by itself"
+    )
+    (entry,) = [
+        entry
+        for case in read_results(Path("r.json")).cases
+        for entry in case.expectations
+        if entry.rule == "attends" and entry.head == "L1H2"
+    ]
+    assert str(entry.best_other) == note
+    result.stdout.fnmatch_lines([f"  {note}"])
+    properties = ElementTree.parse("j.xml").getroot().iter("property")
+    assert note in [entry.get("value") for entry in properties]
 
 
 @pytest.mark.parametrize("arguments", [["-p", "no:terminal"], ["-q"], ["-s"], ["-qq"], ["-vv"]])

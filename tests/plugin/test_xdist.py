@@ -61,7 +61,7 @@ def test_two_workers_give_what_one_process_gives_p39(
     write_cases(CASES)
     write_cases("- {id: broken}", name="broken.attn.yaml")
     counts = {"passed": 5, "failed": 1, "xfailed": 1, "skipped": 1, "errors": 2}
-    rest = ("--continue-on-collection-errors", "--self-contained-html")
+    rest = ("--continue-on-collection-errors", "--self-contained-html", "--attn-nearest")
     probe("--attn-json=1.json", "--html=1.html", *rest).assert_outcomes(**counts)
     pytester.makeconftest(LOADS_TINY)
     result = probe("--attn-json=2.json", "--html=2.html", "-n2", *rest)
@@ -77,6 +77,13 @@ def test_two_workers_give_what_one_process_gives_p39(
     summary = read_results(Path("2.json")).summary()
     assert (summary["collected"], summary["executed"]) == (10, 8)
     assert read_results(Path("2.json")).complaints == ()
+    named = [
+        entry.best_other
+        for case in read_results(Path("2.json")).cases
+        if case.id in ("fails", "gap")
+        for entry in case.expectations
+    ]
+    assert [best and (best.heads, best.layers) for best in named] == [(12, (0, 1, 2))] * 2
     assert shown_cases("1.html") == shown_cases("2.html")
     assert len(maps(details("fails", "2.html"))) == 1
 

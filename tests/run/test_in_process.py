@@ -106,6 +106,7 @@ def suite(pytester: pytest.Pytester, write_cases: Write) -> None:
     [
         (["cases"], {}),
         (["cases", "--attn-strict", "--attn-chance-max=1"], {"strict": True, "chance_max": 1}),
+        (["cases/a.attn.yaml", "--attn-nearest"], {"nearest": True}),
         (["cases", "-k", "fails or (gap and not slow)"], {"select": "fails or (GAP and not slow)"}),
         (["cases/deep", "-k", "named"], {"paths": "cases/deep", "select": "named"}),
         (["cases/deep", "-k", "later", "--attn-strict"], {"select": "later", "strict": True}),

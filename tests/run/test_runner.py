@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,58 @@ def test_each_text_goes_through_the_model_once() -> None:
     for case in cases:
         runner.judge(case)
     assert reader.passes == [(KEYS, DOGS)]
+
+
+HARD = "attends: {from: are, to: The, min: 0.999}"
+EASY = "ignores: {from: are, to: The, max: 0.999}"
+
+
+def test_all_failing_pairs_of_a_block_are_seen_in_all_layers_by_one_more_pass() -> None:
+    failing = (DOGS, f"{{{HARD}}}, {{{EASY}}}")
+    cases = suite((KEYS, EASY), failing, ("The cats are here", EASY), ("The cows are here", HARD))
+    plain, looking = FakeReader(), FakeReader()
+    alone = Runner(plain, cases)
+    runner = Runner(looking, cases, nearest=True)
+    found = [finding for case in cases for finding in runner.judge(case)]
+    usual = [finding for case in cases for finding in alone.judge(case)]
+    assert looking.passes == [*plain.passes, (DOGS, "The cows are here")]
+    for finding, before in zip(found, usual, strict=True):
+        assert finding.verdict
+        assert before.verdict
+        best, narrow = finding.verdict.best_other, before.verdict.best_other
+        assert replace(finding.verdict, best_other=narrow) == before.verdict
+        if finding.verdict.outcome == "failed":
+            assert best
+            assert best.layers == (0, 1, 2)
+            assert narrow
+            assert narrow.layers == (0,)
+            assert best.bound.observed >= narrow.bound.observed
+        else:
+            assert best is None
+
+
+def test_the_pass_for_other_heads_depends_on_the_block_alone_p39() -> None:
+    cases = suite((KEYS, HARD), (DOGS, HARD), ("The cows are here", HARD))
+    readers = FakeReader(), FakeReader()
+    for reader, order in zip(readers, (cases, cases[::-1]), strict=True):
+        runner = Runner(reader, cases, nearest=True)
+        for case in order:
+            runner.judge(case)
+    assert readers[0].passes[:2] == readers[1].passes[:2]
+
+
+def test_a_text_that_fails_in_the_further_pass_keeps_its_verdict() -> None:
+    class Forgetful(FakeReader):
+        def collect(self, needs: Sequence[Need], **options: int) -> list[Rows]:
+            if any(len(need.layers) > 1 for need in needs):
+                raise MeasureError("no room")
+            return super().collect(needs, **options)
+
+    (case,) = suite((KEYS, HARD))
+    (finding,) = Runner(Forgetful(), [case], nearest=True).judge(case)
+    assert finding.verdict
+    assert finding.verdict.best_other
+    assert finding.verdict.best_other.layers == (0,)
 
 
 def test_identical_needs_are_computed_once() -> None:
