@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from attnprobe._version import __version__
 
 if TYPE_CHECKING:
+    from attnprobe.compare.history import read_history
     from attnprobe.models import from_network, load
     from attnprobe.run.in_process import run_cases
 
-__all__ = ["__version__", "from_network", "load", "run_cases"]
+__all__ = ["__version__", "from_network", "load", "read_history", "run_cases"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from attnprobe.run.in_process import run_cases
 
         return run_cases
+    if name == "read_history":
+        from attnprobe.compare.history import read_history
+
+        return read_history
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

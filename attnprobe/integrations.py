@@ -208,25 +208,11 @@ def _numbers(found: Results) -> Iterator[tuple[str, float]]:
     """The numbers to log of each suite, by name."""
     for count in suite_counts(found.items):
         start = f"{_PREFIX}/{count.suite}"
-        entries = [
-            entry
-            for record in found.items
-            if record.suite == count.suite and record.state not in ("gap", "skipped")
-            for entry in record.expectations
-        ]
-        # Of one unit, since distances in another have another size.
-        slacks = [
-            entry.deciding.slack
-            for entry in entries
-            if entry.deciding is not None
-            and entry.deciding.unit == "weight"
-            and entry.deciding.slack is not None
-        ]
-        if count.judged:
-            yield f"{start}/pass_rate", count.held / count.judged
-        if slacks:
-            yield f"{start}/mean_slack", sum(slacks) / len(slacks)
-        yield f"{start}/vacuous", float(sum(entry.outcome == "vacuous" for entry in entries))
+        if count.pass_rate is not None:
+            yield f"{start}/pass_rate", count.pass_rate
+        if count.mean_slack is not None:
+            yield f"{start}/mean_slack", count.mean_slack
+        yield f"{start}/vacuous", float(count.vacuous)
 
 
 def _is_blocking(record: CaseResult) -> bool:

@@ -38,7 +38,10 @@ _ROOMS = "|".join(face.parent.name for face in (ROOT / "attnprobe").glob("*/__in
 _MODULE = re.compile(rf"(?<![\w./-])(?:{_ROOMS})/[\w/]+\.py\b")
 _DOTTED = re.compile(r"(?<![\w./-])attnprobe(?:\.\w+)+")
 # Case files that examples make up, the schema of a scan's results, and names in a Trainer's logs.
-MADE_UP = {"attnprobe/scan-1", "cases/coref.attn.yaml", "cases/old/*", "cases/x.attn.yaml"} | {
+MADE_UP = {
+    *("attnprobe/scan-1", "cases/coref.attn.yaml", "cases/previous.attn.yaml"),
+    *("cases/old/*", "cases/x.attn.yaml"),
+} | {
     f"attnprobe/{name}"
     for name in (
         *("coreference/pass_rate", "SUITE/pass_rate", "SUITE/mean_slack", "SUITE/vacuous"),

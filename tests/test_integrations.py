@@ -26,6 +26,7 @@ from transformers import (
     set_seed,
 )
 
+from attnprobe.compare.history import read_history
 from attnprobe.core.errors import CaseErrors, MeasureError, ModelError
 from attnprobe.integrations import ProbeCallback
 from attnprobe.models import Model, from_network
@@ -171,7 +172,11 @@ def test_the_step_at_which_a_relation_appears(capsys: pytest.CaptureFixture[str]
     assert len({results.models[0].weights_sha256 for results in found}) == len(found)
     assert found[-1].to_json()["cases"][0]["expectations"] == plain(training)[0]["expectations"]
 
-    slack = logged(history, "attnprobe/previous/mean_slack")[STEPS]
+    slacks = logged(history, "attnprobe/previous/mean_slack")
+    (line,) = read_history("out").suites
+    assert [count and count.pass_rate for count in line.counts] == held
+    assert [count and count.mean_slack for count in line.counts] == list(slacks.values())
+    slack = slacks[STEPS]
     text = "dog cat sun sea old red"
     seen = [weight(training.model, text, *places) for places in ((2, 1), (3, 2), (5, 4))]
     assert slack == pytest.approx(sum(seen) / 3 - 0.5, abs=1e-5)

@@ -22,7 +22,10 @@ from attnprobe.core.printing import harmless
 __all__ = ["main"]
 
 # The help lists commands as they register: in the order in which one needs them.
-_ORDER = ("init", "files", "show", "find", "scan", "compare", "gate", "summary", "card", "mutate")
+_ORDER = (
+    *("init", "files", "show", "find", "scan"),
+    *("compare", "history", "gate", "summary", "card", "mutate"),
+)
 for _name in dict.fromkeys((*_ORDER, *(module.name for module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")
 

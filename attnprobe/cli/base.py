@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from attnprobe._version import __version__
 from attnprobe.core.errors import AttnprobeError
@@ -201,6 +202,24 @@ def say(text: str) -> None:
     from attnprobe.core.printing import harmless
 
     out.print(harmless(text), markup=False, soft_wrap=True)
+
+
+def plain_table(
+    columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None
+) -> Table:
+    """A table of texts that rich prints unchanged: in them, brackets are no markup."""
+    table = Table(title=None if title is None else _plain(title), title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    return table
+
+
+def _plain(text: str) -> Text:
+    from attnprobe.core.printing import harmless
+
+    return Text(harmless(text))
 
 
 def print_table(table: Table) -> None:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from attnprobe.cli.base import (
     MaxUnfolded,
     app,
+    plain_table,
     print_table,
     say,
     to_file,
@@ -129,41 +128,22 @@ def _print(found: RunComparison) -> None:
     from attnprobe.compare.describe import change_rows, counts_line, suite_rows
 
     comparison = found.comparison
-    rows = change_rows(comparison)
-    if rows:
-        table = _table("kind", "case", "model", "rule", "before", "now", "change")
-        for row in rows:
-            case = f"{row.case}\n{row.file}"
-            cells = (row.kind, case, row.model, row.rule, row.before, row.now, row.by)
-            table.add_row(*map(_plain, cells))
-        print_table(table)
-    if comparison.suites:
-        table = _table("suite", "model", "before", "now", "change", "95 %", "p", "weights moved")
-        for suite in suite_rows(comparison):
-            table.add_row(*map(_plain, vars(suite).values()))
-        print_table(table)
-    if found.heads:
-        table = _table("site", "head", "now", "divergence", "own place", "cases")
-        for head in found.heads:
-            table.add_row(*(_plain(str(value)) for value in vars(head).values()))
-        print_table(table)
+    changed = [
+        (row.kind, f"{row.case}\n{row.file}", row.model, row.rule, row.before, row.now, row.by)
+        for row in change_rows(comparison)
+    ]
+    suites = [tuple(vars(suite).values()) for suite in suite_rows(comparison)]
+    heads = [tuple(map(str, vars(head).values())) for head in found.heads]
+    for columns, rows in (
+        (("kind", "case", "model", "rule", "before", "now", "change"), changed),
+        (("suite", "model", "before", "now", "change", "95 %", "p", "weights moved"), suites),
+        (("site", "head", "now", "divergence", "own place", "cases"), heads),
+    ):
+        if rows:
+            print_table(plain_table(columns, rows))
     for note in (*comparison.warnings, *found.notes):
         say(f"note: {note}")
     for line in found.beyond_lines:
         say(line)
     say(counts_line(comparison))
     say(found.sentence)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(*columns)
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _plain(text: str) -> Text:
-    """Text that rich prints unchanged: in it, brackets name a row and are no markup."""
-    from attnprobe.core.printing import harmless
-
-    return Text(harmless(text))

@@ -291,8 +291,8 @@ def compare_results(
     """
     renamed = dict(models or {})
     _check_names(old, new, renamed)
-    before = _by_key("old", old, renamed)
-    after = _by_key("new", new, {})
+    before = by_key("the old run", old, renamed)
+    after = by_key("the new run", new, {})
     keys = sorted(before.keys() | after.keys(), key=lambda key: key.order)
     changes = tuple(_change(key, before.get(key), after.get(key)) for key in keys)
     return Comparison(
@@ -307,7 +307,7 @@ def check_baseline(run: Results) -> None:
         ResultsError: the run did not finish, has a case twice, could not measure a case, or had no
             model.
     """
-    _by_key("old", run, {})
+    by_key("the old run", run, {})
     errors = [item for item in run.items if item.state == "error"]
     if errors:
         cases = plural(len(errors), "case")
@@ -391,14 +391,23 @@ def _check_finished(which: str, run: Results) -> None:
         )
 
 
-def _by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, CaseResult]:
-    _check_finished(f"the {which} run", run)
+def by_key(which: str, run: Results, renamed: Mapping[str, str]) -> dict[Key, CaseResult]:
+    """The items of a run by key.
+
+    Args:
+        which: the run in messages: `the old run`.
+        renamed: another name for each model of the run that gets one.
+
+    Raises:
+        ResultsError: the run did not finish, or has a case twice.
+    """
+    _check_finished(which, run)
     found: dict[Key, CaseResult] = {}
     for item in run.items:
         key = item.key._replace(model=renamed.get(item.model, item.model))
         if key in found:
             raise ResultsError(
-                f"the {which} run has {key.place} twice: cases of one file need different ids"
+                f"{which} has {key.place} twice: cases of one file need different ids"
             )
         found[key] = item
     return found
@@ -425,7 +434,7 @@ def _retexted(old: CaseResult, new: CaseResult) -> bool:
     return len({old.text_sha256, new.text_sha256} - {None}) > 1
 
 
-def _holds(item: CaseResult) -> bool:
+def holds(item: CaseResult) -> bool:
     """Whether a check was measured and holds, also one that is marked as a known gap."""
     return item.outcome in ("passed", "xpassed") and item.state != "error"
 
@@ -433,13 +442,13 @@ def _holds(item: CaseResult) -> bool:
 def _kind(
     old: CaseResult, new: CaseResult, moves: Sequence[Move], lost: Sequence[ExpectationResult]
 ) -> Kind:
-    held, holds = _holds(old), _holds(new)
-    if (held and not holds) or (old.state == "gap" and new.state == "error"):
+    held, now = holds(old), holds(new)
+    if (held and not now) or (old.state == "gap" and new.state == "error"):
         return "broken"
     if lost and new.state != "error":
         # A case that states less holds more easily, so it does not replace the old one.
         return "gone"
-    if holds and not held:
+    if now and not held:
         return "fixed"
     if (old.state == "error") != (new.state == "error"):
         return "weaker" if new.state == "error" else "stronger"
@@ -562,7 +571,7 @@ def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
         if change.old is None or change.new is None or change.kind in ("new", "gone"):
             continue
         if change.new.outcome != "skipped":
-            held = _holds(change.old), _holds(change.new)
+            held = holds(change.old), holds(change.new)
             suite_and_model = change.new.suite, change.key.model
             pairs.setdefault(suite_and_model, []).append(held)
             if not change.is_retexted:
@@ -629,7 +638,7 @@ def _warnings(
 
 def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
     name = old.name if old.name == new.name else f"{old.name} → {new.name}"
-    old_network, new_network = _network(old), _network(new)
+    old_network, new_network = describe_network(old), describe_network(new)
     if old_network != new_network:
         yield (
             f"{name}: another network: {old_network} before, {new_network} now; L0H0 of one is not "
@@ -652,7 +661,7 @@ def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
             yield f"{name}: {fact} {_short(before)} before, {_short(now)} now"
 
 
-def _network(model: ModelResult) -> str:
+def describe_network(model: ModelResult) -> str:
     """The architecture with the numbers of layers and heads, and the sites."""
     return (
         f"{model.architecture} with {model.layers} layers of {model.heads} heads "

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from statistics import fmean
 from types import MappingProxyType
 
 from attnprobe.core.names import Key
@@ -135,9 +136,16 @@ def suite_counts(items: Iterable[CaseResult]) -> list[SuiteCount]:
 
 def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
     judged = [item for item in items if item.state in ("passed", *_FAILING)]
-    heads = Counter(
-        entry.head for item in judged for entry in item.expectations if entry.head is not None
-    )
+    entries = [entry for item in judged for entry in item.expectations]
+    heads = Counter(entry.head for entry in entries if entry.head is not None)
+    # Of one unit, since distances in another have another size.
+    slacks = [
+        entry.deciding.slack
+        for entry in entries
+        if entry.deciding is not None
+        and entry.deciding.unit == "weight"
+        and entry.deciding.slack is not None
+    ]
     return SuiteCount(
         suite,
         model,
@@ -145,11 +153,13 @@ def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
         judged=len(judged),
         gaps=sum(item.state == "gap" for item in items),
         heads=tuple(sorted(heads, key=lambda name: (-heads[name], name))),
+        vacuous=sum(entry.outcome == "vacuous" for entry in entries),
+        mean_slack=fmean(slacks) if slacks else None,
     )
 
 
 def _suite_row(count: SuiteCount) -> list[str]:
-    rate = format_percent(count.held / count.judged) if count.judged else ""
+    rate = "" if count.pass_rate is None else format_percent(count.pass_rate)
     return [_code(count.suite), _code(count.model), count.hold, rate, count.interval]
 
 

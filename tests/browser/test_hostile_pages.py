@@ -105,6 +105,24 @@ def hostile_records() -> tuple[ModelResult, list[CaseResult]]:
     return model, cases
 
 
+def test_a_history_runs_no_text_p31(attn: Attn, open_page: OpenPage) -> None:
+    model, cases = hostile_records()
+    other = [
+        replace(case, expectations=(made.expectation(head=PAYLOADS[7]),)) for case in cases[:30]
+    ] + [
+        replace(case, outcome="failed", expectations=(made.expectation("failed"),))
+        for case in cases[30:]
+    ]
+    names = [payload.replace("/", "") for payload in PAYLOADS[8:10]]
+    for name, kept in zip(names, (cases, other), strict=True):
+        run = made.run(*kept, models=(model,), given=(model.name,))
+        Path(f"{name}.json").write_text(json.dumps(run.to_json()), encoding="utf-8")
+    attn("history", *(f"{name}.json" for name in names), "--html", "page.html")
+    page = opened(open_page("page.html", bypass_csp=True))
+    assert payload_faults(page) == []
+    assert missing_texts(page) == []
+
+
 def test_a_comparison_runs_no_text_p31(attn: Attn, open_page: OpenPage) -> None:
     model, cases = hostile_records()
     broken = [

@@ -79,6 +79,12 @@ WRITERS: Mapping[str, Writer] = {
     "compare --html": Writer(
         ("compare", "r.json", "b.json", "--html", "out.html"), {"out.html": b"old"}
     ),
+    "history --json": Writer(
+        ("history", "r.json", "b.json", "--json", "out.json"), {"out.json": OLD_JSON}
+    ),
+    "history --html": Writer(
+        ("history", "r.json", "b.json", "--html", "out.html"), {"out.html": b"old"}
+    ),
     "show --output": Writer(
         ("show", *_MODEL, TEXT, "--heads", "L0H0", "-o", "out.html"), {"out.html": b"old"}
     ),

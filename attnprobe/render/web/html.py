@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from attnprobe.core.printing import not_blank
+from attnprobe.core.printing import as_label, not_blank
 from attnprobe.core.wording import format_short
 from attnprobe.render import palette
 
@@ -30,7 +30,7 @@ _environment = Environment(
     trim_blocks=True,
     undefined=StrictUndefined,
 )
-_environment.filters |= {"short": format_short}
+_environment.filters |= {"short": format_short, "label": as_label}
 _environment.globals["palette"] = palette
 
 

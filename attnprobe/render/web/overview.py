@@ -19,6 +19,9 @@ class SuiteCount:
         judged: the number of checks that must hold, unmeasured ones included.
         gaps: the number of known gaps.
         heads: the heads that decided, the most frequent first.
+        vacuous: the number of expectations of these checks that hold and say nothing.
+        mean_slack: the mean distance of their attention weights from the bounds, positive where
+            they hold; None if no weight decided.
     """
 
     suite: str
@@ -27,6 +30,13 @@ class SuiteCount:
     judged: int
     gaps: int
     heads: tuple[str, ...]
+    vacuous: int
+    mean_slack: float | None
+
+    @property
+    def pass_rate(self) -> float | None:
+        """The share of checks that hold, known gaps left out; None if nothing was judged."""
+        return self.held / self.judged if self.judged else None
 
     @property
     def hold(self) -> str:
