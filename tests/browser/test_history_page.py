@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attnprobe.compare.describe_history import history_html
-from tests.compare.test_history import history
+from tests.support.histories import history
 from tests.support.pages import OpenPage, look_faults
 
 

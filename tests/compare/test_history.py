@@ -19,38 +19,14 @@ from scipy.stats import binomtest
 
 import attnprobe
 from attnprobe.compare.describe_history import change_lines, history_html, notes, sentence
-from attnprobe.compare.history import ALPHA, History, history_of, read_history
+from attnprobe.compare.history import ALPHA, history_of, read_history
 from attnprobe.core.errors import ResultsError
 from attnprobe.results.files import write_json
 from attnprobe.results.records import CaseResult, RelationResult, Results
-from tests.support.compared_results import case, expected, model, run
+from tests.support.compared_results import FAIL, GAP, HOLD, case, expected, model, run
+from tests.support.histories import history, runs_of
 
 Attn = Callable[..., tuple[int, str]]
-
-HOLD, FAIL, GAP, ERROR = (
-    case(expected(0.6, head="L3H1")),
-    case(expected(0.1, "failed"), outcome="failed"),
-    case(expected(0.1, "failed"), outcome="xfailed"),
-    case(expected(None, "error"), outcome="error"),
-)
-SIGNS = {"+": HOLD, "-": FAIL, "x": GAP, "!": ERROR, "s": replace(HOLD, outcome="skipped")}
-
-
-def runs_of(*lines: str, suites: Sequence[str] = ()) -> list[tuple[str, Results]]:
-    """Runs from one line a check, such as `-++` for a check that appears in the second run."""
-    found = []
-    for at in range(len(lines[0])):
-        items = [
-            replace(SIGNS[line[at]], id=f"c{number}", suite=suites[number] if suites else "s")
-            for number, line in enumerate(lines)
-            if line[at] != " "
-        ]
-        found.append((f"r{at}", run(*items)))
-    return found
-
-
-def history(*lines: str, suites: Sequence[str] = ()) -> History:
-    return history_of(runs_of(*lines, suites=suites))
 
 
 def saved(*runs: tuple[str, Results], folder: str = ".") -> list[Path]:
