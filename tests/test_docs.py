@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from typer.testing import CliRunner
 
-from attnprobe import cases
+from attnprobe import cases, cli
 from attnprobe.cases import yamltext
 from attnprobe.core.names import CHANCE_MAX, LOCK
 from attnprobe.models import Model
@@ -186,6 +188,21 @@ def test_commands_exist(text: str, options: set[str]) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make (\w+)", text, re.MULTILINE)) <= targets
     assert set(_OPTION.findall(text)) <= options
+
+
+PASTED = {
+    line
+    for page in (ROOT / "README.md", ROOT / "docs" / "start.md")
+    for line in re.findall(r"^\.venv/bin/attnprobe (.*)$", page.read_text("utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("line", sorted(PASTED))
+def test_commands_to_paste_run(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases").symlink_to(ROOT / "cases")
+    result = CliRunner().invoke(cli.app, shlex.split(line))
+    assert (result.exit_code, result.exception) == (0, None)
 
 
 def test_every_option_is_documented(options: set[str]) -> None:
