@@ -8,6 +8,7 @@ from attnprobe.compare.changes import KINDS, Change, Comparison, Move, Step, Sui
 from attnprobe.core.wording import format_change, format_p, format_percent_change, plural, shorten
 from attnprobe.render.web.changes import ChangeRow, SuiteRow
 from attnprobe.results.records import ExpectationResult
+from attnprobe.results.summary import Table
 
 _MOST_LINES = 40
 _NOT_HELD = ("failed", "xfailed", "error")
@@ -105,6 +106,34 @@ def _relative_change(step: Step) -> str:
 def suite_rows(comparison: Comparison) -> list[SuiteRow]:
     """The table rows of all suites."""
     return [_suite_row(suite) for suite in comparison.suites]
+
+
+def summary_tables(comparison: Comparison) -> list[Table]:
+    """The suites and the changed checks, as tables of a summary."""
+    suites = [
+        (suite.suite, suite.model, suite.before, suite.now, suite.change, suite.interval, suite.p)
+        for suite in suite_rows(comparison)
+    ]
+    changed = [
+        (row.kind, row.case, row.file, row.model, row.rule, row.before, row.now, row.by)
+        for row in change_rows(comparison)
+    ]
+    return [
+        Table(
+            "suite",
+            ("suite", "model", "held before", "hold now", "change", "95 %", "p"),
+            [[row] for row in suites],
+            frozenset({"suite", "model"}),
+            1 / 4,
+        ),
+        Table(
+            "change",
+            ("kind", "check", "file", "model", "rule", "before", "now", "change"),
+            [[row] for row in changed],
+            frozenset({"check", "file", "model", "rule", "before", "now"}),
+            3 / 8,
+        ),
+    ]
 
 
 def lines(comparison: Comparison) -> Iterator[str]:

@@ -6,7 +6,7 @@ and judge checks again, and `release`, which runs pytest and writes files.
 
 from attnprobe.gate.check import Moved
 from attnprobe.gate.control import TwinControl, TwinRun, wanted_on_twin
-from attnprobe.gate.decision import Decision, cannot_judge, read_sentence
+from attnprobe.gate.decision import Decision, cannot_judge, read_decision
 from attnprobe.gate.first_policy import append_policy, first_policy, undemanded
 from attnprobe.gate.judge import broken_keys, judge
 from attnprobe.gate.lookup import find_policy, missing_policy, read_policy
@@ -29,8 +29,8 @@ __all__ = [
     "first_policy",
     "judge",
     "missing_policy",
+    "read_decision",
     "read_policy",
-    "read_sentence",
     "undemanded",
     "wanted_on_twin",
 ]

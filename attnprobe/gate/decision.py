@@ -20,6 +20,8 @@ GATE_SCHEMA = "attnprobe/gate-1"
 _EXIT = {"may go": 0, "blocked": 1, "cannot judge": 2}
 # Digits of a hash that are printed to identify weights.
 _DIGITS = 12
+# How the notes on heads of failed checks begin.
+HEAD_NOTES = ("moved: ", "lost: ")
 _START = {"blocked": "Release blocked", "cannot judge": "Cannot judge"}
 
 
@@ -183,13 +185,16 @@ def cannot_judge(kind: str, text: str, *details: str) -> Decision:
     return Decision((Reason("cannot judge", kind, text, details),))
 
 
-def read_sentence(path: Path) -> str:
-    """The sentence of a decision that `attnprobe gate --json` wrote.
+def read_decision(path: Path) -> tuple[str, list[str]]:
+    """The sentence of a decision that `attnprobe gate --json` wrote, and its notes on heads.
 
     Raises:
         ResultsError: the file is missing, corrupt, or no decision.
     """
-    sentence = read_json(path, GATE_SCHEMA, "decision of the gate").get("sentence")
+    data = read_json(path, GATE_SCHEMA, "decision of the gate")
+    sentence, notes = data.get("sentence"), data.get("notes", [])
     if not isinstance(sentence, str):
         raise ResultsError(f"{path}: corrupt: it has no sentence")
-    return sentence
+    if not isinstance(notes, list):
+        raise ResultsError(f"{path}: corrupt: its notes are no list")
+    return sentence, [str(note) for note in notes if str(note).startswith(HEAD_NOTES)]

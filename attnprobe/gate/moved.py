@@ -31,6 +31,8 @@ from attnprobe.rules import Rule
 from attnprobe.run.runner import Runner
 from attnprobe.words.heads import Heads, HeadSet
 
+# By site, the match of each head of the old model.
+_Matches = Mapping[SiteName | None, Mapping[Head, Match]]
 # The most texts that heads are matched on: a few dozen sentences distinguish all heads.
 _TEXTS = 64
 
@@ -46,7 +48,8 @@ def moved_in_run(
         baseline: the results that record the old model; None if the policy names none.
 
     Returns:
-        The moved checks by key, and a remark for each model that could not be examined.
+        The moved checks by key, a remark for each check whose heads are lost, and one for each
+        model that could not be examined.
     """
     keys = broken_keys(results, policy) if policy.moved_heads == "allow" else ()
     if not keys or policy.baseline_model is None:
@@ -85,7 +88,7 @@ def moved_in_run(
                 tokenizer_sha256=old.tokenizer_sha256,
                 recorded=known,
             )
-            moved |= moved_checks(
+            there, lost = moved_checks(
                 checks,
                 old=old,
                 new=load_again(model, results),
@@ -93,6 +96,8 @@ def moved_in_run(
                 chance_max=policy.chance_max,
                 head_sets=head_sets,
             )
+            moved |= there
+            remarks += [f"lost: {items[key].key.place}: {heads}" for key, heads in lost.items()]
         except AttnprobeError as error:
             remarks.append(f"whether heads of {model.name} moved could not be determined: {error}")
     return moved, remarks
@@ -152,8 +157,8 @@ def moved_checks(
     root: Path,
     chance_max: float,
     head_sets: Mapping[str, HeadSet],
-) -> dict[Key, Moved]:
-    """The failed checks that hold at the new place of their heads, by key.
+) -> tuple[dict[Key, Moved], dict[Key, str]]:
+    """The failed checks that hold at the new place of their heads, and those whose heads are lost.
 
     Args:
         items: the records of failed checks of one model.
@@ -162,11 +167,15 @@ def moved_checks(
         chance_max: the largest chance rate, 0 to 1, with which a check may hold.
         head_sets: the head sets that cases name, by name.
 
+    Returns:
+        Both by key; of lost heads, their names in words.
+
     Raises:
         AttnprobeError: a case file is missing, cannot be read or has changed since the run, or the
             heads cannot be matched.
     """
     found: dict[Key, Moved] = {}
+    lost: dict[Key, str] = {}
     for file in reread(items, root=root, head_sets=head_sets):
         pinned = {
             key: case
@@ -175,27 +184,37 @@ def moved_checks(
         }
         for key, case in pinned.items():
             check_stated(items[key], case)
-        texts = [case.sample for case in file.cases]
-        if pinned:
-            found |= _moved_in_file(pinned, items, texts, old, new, chance_max)
-    return found
+        if not pinned:
+            continue
+        matches = _matches(pinned, [case.sample for case in file.cases], old, new)
+        found |= _moved_in_file(pinned, items, matches, old, new, chance_max)
+        lost |= {
+            key: heads for key, case in pinned.items() if (heads := _describe_lost(case, matches))
+        }
+    return found, lost
+
+
+def _matches(
+    pinned: Mapping[Key, Case], texts: Sequence[Sample], old: Reader, new: Reader
+) -> _Matches:
+    """The match of each head of the old model, by the sites of failed cases."""
+    # The texts of the failed cases come first, since the list is cut.
+    samples = list(dict.fromkeys([*(case.sample for case in pinned.values()), *texts]))[:_TEXTS]
+    sites = {rule.site for case in pinned.values() for rule in _rules(case)}
+    return {
+        site: {match.old: match for match in match_heads(old, new, samples, site=site)}
+        for site in sorted(sites, key=str)
+    }
 
 
 def _moved_in_file(
     pinned: Mapping[Key, Case],
     items: Mapping[Key, CaseResult],
-    texts: Sequence[Sample],
+    matches: _Matches,
     old: Reader,
     new: Reader,
     chance_max: float,
 ) -> dict[Key, Moved]:
-    # The texts of the failed cases come first, since the list is cut.
-    samples = list(dict.fromkeys([*(case.sample for case in pinned.values()), *texts]))[:_TEXTS]
-    sites = {rule.site for case in pinned.values() for rule in _rules(case)}
-    matches: dict[SiteName | None, dict[Head, Match]] = {
-        site: {match.old: match for match in match_heads(old, new, samples, site=site)}
-        for site in sorted(sites, key=str)
-    }
     moved_cases = {
         key: moved
         for key, case in pinned.items()
@@ -235,9 +254,7 @@ def _heads(heads: Heads) -> list[Head]:
     return [member for member in heads.members if isinstance(member, Head)]
 
 
-def _at_new_place(
-    case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]
-) -> Case | None:
+def _at_new_place(case: Case, matches: _Matches) -> Case | None:
     """The case at the new places of its heads; None if a head is lost or none has moved."""
     used = [matches[rule.site].get(head) for rule in _rules(case) for head in _heads(rule.heads)]
     fates = {match.fate if match else "lost" for match in used}
@@ -259,7 +276,18 @@ def _passing_verdicts(runner: Runner, case: Case) -> list[Verdict] | None:
     return passed if len(passed) == len(verdicts) else None
 
 
-def _describe_moves(case: Case, matches: Mapping[SiteName | None, Mapping[Head, Match]]) -> str:
+def _describe_lost(case: Case, matches: _Matches) -> str:
+    """The heads of a case that have no match: `no head attends as L3H1 did`; else empty."""
+    lost = dict.fromkeys(
+        str(head)
+        for rule in _rules(case)
+        for head in _heads(rule.heads)
+        if (match := matches[rule.site].get(head)) is None or match.fate == "lost"
+    )
+    return f"no head attends as {' and '.join(lost)} did" if lost else ""
+
+
+def _describe_moves(case: Case, matches: _Matches) -> str:
     moves = dict.fromkeys(
         f"{match.old} moved to {match.new}"
         for rule in _rules(case)

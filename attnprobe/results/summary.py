@@ -1,7 +1,7 @@
-"""Summaries of a run: a sentence, GitHub's job summary, and annotations on case files.
+"""Summaries of a run: a sentence, tables, GitHub's Markdown of them, annotations on case files.
 
-Texts, names and paths may come from strangers. They are escaped, so that none can end a table cell,
-become a tag or a link, or act as a workflow command.
+Texts, names and paths may come from strangers. In Markdown they are escaped, so that none can end a
+table cell, become a tag or a link, or act as a workflow command.
 """
 
 from __future__ import annotations
@@ -9,26 +9,88 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from statistics import fmean
 from types import MappingProxyType
 
+from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.core.printing import visible
-from attnprobe.core.verdicts import Bound
 from attnprobe.core.wording import format_percent, one_line, plural
 from attnprobe.render.web.overview import SuiteCount
 from attnprobe.results.records import CaseResult, ExpectationResult, ModelResult, Results
 
-# GitHub's limit for the summary of a step.
+# GitHub's limits for the summary of a step, and for a comment (in characters).
 MOST_BYTES = 2**20
+MOST_OF_COMMENT = 2**16
 MOST_ANNOTATIONS = 10
 _LONGEST_CELL = 200
+_LONGEST_SENTENCE = 1000
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _FAILING = ("failed", "error")
 _DOUBTFUL = ("vacuous", "borderline")
+_FINE = 3
+_MOST_NOTES = 20
+_MODEL = ("model", "from", "revision", "weights")
+_SUITE = ("suite", "model", "hold", "pass rate", "95 % interval")
 _CHECK = ("check", "at", "model", "outcome", "rule", "observed", "demanded", "head", "chance")
 _NOTE_BYTES = 200  # for the note on rows that were left out
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a summary.
+
+    Attributes:
+        noun: what an item is: `check`.
+        items: rows of cells; an item has one row or several, which stay together.
+        codes: the columns whose texts may come from strangers.
+        share: the part of a summary that may be full after this table, 0 to 1.
+    """
+
+    noun: str
+    columns: tuple[str, ...]
+    items: Sequence[Sequence[Sequence[str]]]
+    codes: frozenset[str]
+    share: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a summary says.
+
+    Attributes:
+        results: the run; None where it left none.
+        sentence: a sentence for the top, such as the decision of the gate.
+        notes: sentences below it.
+        compared: tables of a comparison with an older run.
+    """
+
+    results: Results | None
+    sentence: str = ""
+    notes: Sequence[str] = ()
+    compared: Sequence[Table] = ()
+
+    def tables(self, *, all_checks: bool = True) -> list[Table]:
+        """The models, the comparison, the suites and the checks, worst checks first.
+
+        Args:
+            all_checks: whether checks that hold without doubt have rows, too.
+        """
+        if self.results is None:
+            return []
+        items = sorted(self.results.items, key=lambda item: (_badness(item), item.place))
+        checks = [(*_check_rows(item),) for item in items if all_checks or _badness(item) < _FINE]
+        models = [(_model_row(model),) for model in self.results.models]
+        suites = [(_suite_row(suite),) for suite in suite_counts(self.results.items)]
+        # Failing checks matter most to the reader, so half of the room is reserved for them.
+        return [
+            Table("model", _MODEL, models, frozenset(_MODEL), 1 / 8),
+            *self.compared,
+            Table("suite", _SUITE, suites, frozenset(_SUITE[:2]), 1 / 2),
+            Table("check", _CHECK, checks, frozenset(_CHECK) - {"outcome", "chance"}, 1),
+        ]
 
 
 def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") -> str:
@@ -37,24 +99,42 @@ def markdown(results: Results, *, room: int = MOST_BYTES, sentence: str = "") ->
     Args:
         sentence: a sentence for the top, such as the decision of the gate.
     """
+    return markdown_of(Summary(results, sentence), room=room)
+
+
+def markdown_of(summary: Summary, *, room: int = MOST_BYTES, all_checks: bool = True) -> str:
+    """A summary as GitHub-flavoured Markdown, in less than `room` bytes."""
     parts = ["## Attention checks\n"]
-    escaped = _escape(sentence).strip()
+    escaped = _escape(summary.sentence, _LONGEST_SENTENCE).strip()
     if escaped:
         parts.append(f"**{escaped}**\n")
-    parts.append(f"{in_words(results)}.\n")
+    if summary.results is not None:
+        parts.append(f"{in_words(summary.results)}.\n")
+    if summary.notes:
+        parts.append(
+            "".join(
+                f"- {_escape(note, _LONGEST_SENTENCE)}\n" for note in summary.notes[:_MOST_NOTES]
+            )
+        )
     text = "\n".join(parts)
-    items = sorted(results.items, key=lambda item: (_badness(item), item.place))
-    checks = [(*_check_rows(item),) for item in items]
-    models = [(_model_row(model),) for model in results.models]
-    suites = [(_suite_row(suite),) for suite in suite_counts(results.items)]
-    # Failing checks matter most to the reader, so half of the room is reserved for them.
-    for noun, columns, rows, share in (
-        ("model", ("model", "from", "revision", "weights"), models, 1 / 8),
-        ("suite", ("suite", "model", "hold", "pass rate", "95 % interval"), suites, 1 / 2),
-        ("check", _CHECK, checks, 1),
-    ):
-        text += _table_within(noun, columns, rows, int(room * share) - len(text.encode()))
+    for table in summary.tables(all_checks=all_checks):
+        text += _table_within(table, int(room * table.share) - len(text.encode()))
     return text
+
+
+def comment_on(summary: Summary, name: str) -> str:
+    """A summary as a comment on a pull request, without checks that hold without doubt.
+
+    Args:
+        name: what its first line, which nobody sees, calls it. By it the comment is found again.
+
+    Raises:
+        ResultsError: the name has signs that could end the line.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*", name):
+        raise ResultsError(f"the name of a comment has letters, digits, - _ and . alone: {name!r}")
+    first = f"<!-- attnprobe: {name} -->\n"
+    return first + markdown_of(summary, room=MOST_OF_COMMENT - len(first), all_checks=False)
 
 
 def in_words(results: Results) -> str:
@@ -93,35 +173,39 @@ def in_words(results: Results) -> str:
     return ", ".join(parts)
 
 
-def _table_within(
-    noun: str, columns: Sequence[str], items: Sequence[Sequence[Sequence[str]]], room: int
-) -> str:
-    """A table with as many items as fit, and a note on the rest; an item has one row or several.
+def _table_within(table: Table, room: int) -> str:
+    """A table with as many items as fit, and a note on the rest.
 
     Args:
         room: the size of the table in bytes.
     """
-    lines = [*_table(columns, [])[:-1]]
+    lines = ["", _row(table.columns), _row(["---"] * len(table.columns))]
     size = sum(len(line.encode()) + 1 for line in lines) + 2
-    for number, item in enumerate(items):
-        rows = [_row(cells) for cells in item]
+    for number, item in enumerate(table.items):
+        rows = [
+            _row(
+                _code(cell) if column in table.codes else cell
+                for column, cell in zip(table.columns, cells, strict=True)
+            )
+            for cells in item
+        ]
         size += sum(len(row.encode()) + 1 for row in rows)
         if size > room - _NOTE_BYTES:
-            left = len(items) - number
-            note = plural(left, f"{noun} is left out", f"{noun}s are left out")
+            left = len(table.items) - number
+            note = plural(left, f"{table.noun} is left out", f"{table.noun}s are left out")
             return "\n".join([*(lines if number else []), f"\n{note}: no room.\n"])
         lines += rows
-    return "\n" + "\n".join(lines) + "\n" if items else ""
+    return "\n" + "\n".join(lines) + "\n" if table.items else ""
 
 
 def _model_row(model: ModelResult) -> list[str]:
     return [
-        _code(model.name),
-        _code(model.ref)
+        model.name,
+        model.ref
         + (" without its own code" if model.ignored_code else "")
-        + (f", {_code(model.quantised)}" if model.quantised else ""),
-        _code(model.revision or ""),
-        _code((model.weights_sha256 or "")[:12]),
+        + (f", {model.quantised}" if model.quantised else ""),
+        model.revision or "",
+        (model.weights_sha256 or "")[:12],
     ]
 
 
@@ -160,15 +244,11 @@ def _count(suite: str, model: str, items: Sequence[CaseResult]) -> SuiteCount:
 
 def _suite_row(count: SuiteCount) -> list[str]:
     rate = "" if count.pass_rate is None else format_percent(count.pass_rate)
-    return [_code(count.suite), _code(count.model), count.hold, rate, count.interval]
+    return [count.suite, count.model, count.hold, rate, count.interval]
 
 
 def _check_rows(item: CaseResult) -> Iterator[list[str]]:
-    start = [
-        _code(item.name),
-        _code(f"{item.file}:{item.line}"),
-        _code(item.model),
-    ]
+    start = [item.name, f"{item.file}:{item.line}", item.model]
     if not item.expectations:
         yield [*start, item.outcome, "", "", "", "", ""]
     failed = any(entry.outcome == "failed" for entry in item.expectations)
@@ -176,11 +256,11 @@ def _check_rows(item: CaseResult) -> Iterator[list[str]]:
         # The outcome of an xfailed case, say, says more than that of its expectation.
         shows_own = item.outcome == "passed" or (failed and item.outcome == "failed")
         outcome = _outcome(entry) if shows_own else item.outcome
-        yield [*start, outcome, _code(entry.rule), *_numbers(entry)]
+        yield [*start, outcome, entry.rule, *_numbers(entry)]
         for bound in entry.bounds[1:]:
             if shows_own and bound.outcome != "passed":
-                rest = [_code(entry.head or ""), ""]
-                yield [*start, bound.outcome, _code(entry.rule), *_bound_cells(bound), *rest]
+                numbers = (bound.number, bound.limit, entry.head or "", "")
+                yield [*start, bound.outcome, entry.rule, *numbers]
 
 
 def _outcome(entry: ExpectationResult) -> str:
@@ -188,14 +268,11 @@ def _outcome(entry: ExpectationResult) -> str:
     return ", ".join([entry.outcome, *(doubt for doubt in entry.doubts if doubt != entry.outcome)])
 
 
-def _bound_cells(bound: Bound) -> list[str]:
-    return [_code(bound.number), _code(bound.limit)]
-
-
 def _numbers(entry: ExpectationResult) -> list[str]:
     if entry.deciding is None:
-        return [_code(one_line(entry.message)), "", "", ""]
-    return [*_bound_cells(entry.deciding), _code(entry.head or ""), _by_chance(entry)]
+        return [one_line(entry.message), "", "", ""]
+    bound = entry.deciding
+    return [bound.number, bound.limit, entry.head or "", _by_chance(entry)]
 
 
 def _by_chance(entry: ExpectationResult) -> str:
@@ -208,19 +285,15 @@ def _by_chance(entry: ExpectationResult) -> str:
 
 
 def _badness(item: CaseResult) -> int:
-    """The sort key of a check: 0 fails a release, 3 holds without doubt."""
+    """The sort key of a check: 0 fails a release, `_FINE` holds without doubt."""
     if item.state in _FAILING:
         return 0 if item.severity == "blocking" else 1
     if any(entry.outcome in _DOUBTFUL for entry in item.expectations):
         return 2
-    return 3
+    return _FINE
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return ["", _row(columns), _row(["---"] * len(columns)), *map(_row, rows), ""]
-
-
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
@@ -229,10 +302,10 @@ def _code(text: str) -> str:
     return f"<code>{_escape(text)}</code>" if text else ""
 
 
-def _escape(text: str) -> str:
+def _escape(text: str, longest: int = _LONGEST_CELL) -> str:
     text = visible(text)
-    if len(text) > _LONGEST_CELL:
-        text = text[: _LONGEST_CELL - 1] + "…"
+    if len(text) > longest:
+        text = text[: longest - 1] + "…"
     return _PUNCTUATION.sub(lambda mark: f"&#{ord(mark[0])};", text)
 
 
@@ -249,7 +322,7 @@ def workflow_commands(
         accepted: the reason for each check that the gate lets fail; these become notices and come
             last.
     """
-    items = [item for item in results.items if _badness(item) < 3]
+    items = [item for item in results.items if _badness(item) < _FINE]
     bad = sorted(
         ((item, accepted.get(item.key)) for item in items),
         key=lambda pair: (pair[1] is not None, _badness(pair[0]), pair[0].place),

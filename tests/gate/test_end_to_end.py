@@ -142,7 +142,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 warnings.simplefilter("ignore")  # of torchao
                 patch.chdir(folder)
                 exec(text, {})
-        else:
+        elif language == "text":
             for line in text.splitlines():
                 parts = line.split("…")
                 assert [shown for shown in last if all(part in shown for part in parts)], last

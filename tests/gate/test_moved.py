@@ -32,7 +32,7 @@ def test_only_single_heads_can_move(tmp_path: Path, heads: str) -> None:
         f"  - attends: {{from: barks, to: dog, min: 0.5, heads: {heads}}}\n"
     )
     given: Any = {"old": NoReader(), "new": NoReader(), "root": tmp_path, "head_sets": {}}
-    assert moved_checks(failed("x.attn.yaml", "test_x.py"), chance_max=0.05, **given) == {}
+    assert moved_checks(failed("x.attn.yaml", "test_x.py"), chance_max=0.05, **given) == ({}, {})
     with pytest.raises(ResultsError, match=r"no y\.attn\.yaml here; run the gate in the root"):
         moved_checks(failed("y.attn.yaml"), chance_max=0.05, **given)
 

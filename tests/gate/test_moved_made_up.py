@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from attnprobe.core.errors import ModelError
 from attnprobe.core.names import Key
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Encoding
-from attnprobe.gate import Moved, Policy
+from attnprobe.gate import Moved, Policy, cannot_judge, read_decision
 from attnprobe.gate.moved import check_old, moved_checks, moved_in_run
 from attnprobe.models import LoadOptions
 from attnprobe.results.records import CaseResult
@@ -110,7 +111,7 @@ def attends(heads: str, least: float = 0.5) -> str:
 
 
 def sought(items: Mapping[Key, CaseResult], old: FakeReader, new: FakeReader) -> dict[str, Moved]:
-    found = moved_checks(items, old=old, new=new, root=Path(), chance_max=0.05, head_sets={})
+    found, _ = moved_checks(items, old=old, new=new, root=Path(), chance_max=0.05, head_sets={})
     return {key.id: moved for key, moved in found.items()}
 
 
@@ -193,7 +194,7 @@ def test_each_file_is_matched_by_itself(matched: Matched) -> None:
     Path("y.attn.yaml").write_text(Path("x.attn.yaml").read_text())
     (item,) = items.values()
     both = [item, replace(item, file="y.attn.yaml")]
-    found = moved_checks(
+    found, _ = moved_checks(
         {entry.key: entry for entry in both},
         old=OLD, new=NEW, root=Path(), chance_max=0.05, head_sets={},
     )  # fmt: skip
@@ -242,6 +243,16 @@ def test_a_run_is_searched_for_moved_heads(matched: Matched, loaded: Loaded) -> 
     )
     (old, given), (new, _) = loaded.asked
     assert (old, given, new) == ("runs/old", LoadOptions(), "runs/best")
+
+
+def test_a_run_names_the_checks_whose_heads_are_lost(matched: Matched, loaded: Loaded) -> None:
+    items = write(attends("L0H1"), attends("L0H0"), attends("L2H0"), attends("[L0H1, L0H0]"))
+    _, remarks = in_run(items)
+    assert remarks == [
+        f"lost: x.attn.yaml: {name} on minilm: no head attends as L0H1 did" for name in ("c0", "c3")
+    ]
+    Path("d.json").write_text(json.dumps(cannot_judge("x", "y").as_dict() | {"notes": remarks}))
+    assert read_decision(Path("d.json")) == ("Cannot judge: y.", remarks)
 
 
 def test_the_old_model_is_loaded_as_the_policy_says(matched: Matched, loaded: Loaded) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from attnprobe.core.errors import ResultsError
-from attnprobe.gate.decision import read_sentence
+from attnprobe.gate.decision import read_decision
 from attnprobe.gate.release import Judgement, Request, decide
 from attnprobe.results.environment import environment
 from attnprobe.results.files import write_json
@@ -229,7 +229,7 @@ def test_a_gate_that_does_not_come_to_its_end(
     done = decide(request(*GIVEN, json="d.json"))
     (reason,) = done.decision.reasons
     assert (reason.kind, reason.text, done.results) == (kind, said, None)
-    assert read_sentence(Path("d.json")) == f"Cannot judge: {said}."
+    assert read_decision(Path("d.json")) == (f"Cannot judge: {said}.", [])
     assert reason.details == (("more",) if kind == "error" else ())
 
 

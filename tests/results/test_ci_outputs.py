@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -25,12 +26,19 @@ from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from attnprobe import cli
-from attnprobe.core.errors import ResultsError
+from attnprobe.cli import base
+from attnprobe.core.errors import AttnprobeError, ResultsError
 from attnprobe.core.verdicts import Bound
 from attnprobe.results.card import card_yaml, update_card
 from attnprobe.results.files import write_json
 from attnprobe.results.records import CaseResult, read_results
-from attnprobe.results.summary import MOST_ANNOTATIONS, MOST_BYTES, markdown, workflow_commands
+from attnprobe.results.summary import (
+    MOST_ANNOTATIONS,
+    MOST_BYTES,
+    MOST_OF_COMMENT,
+    markdown,
+    workflow_commands,
+)
 from tests.support import made_up_results
 from tests.support.made_up_results import MODEL, run
 
@@ -315,6 +323,94 @@ def test_summary_is_printed_or_written(attn: Attn) -> None:
     assert attn("summary", "r.json") == (0, expected)
     assert attn("summary", "r.json", "-o", "s.md") == (0, "")
     assert Path("s.md").read_text() == expected
+
+
+def test_a_terminal_gets_text_and_no_markdown(attn: Attn, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(case("a"), case("b|*x*", "failed", row="[r]"), case("c", inner="borderline"))
+    write_json(Path("r.json"), found.to_json())
+    monkeypatch.setattr(base.out, "_width", 200)
+    code, asked = attn("summary", "r.json", "--format", "text")
+    monkeypatch.setattr(base.out, "_force_terminal", True)
+    monkeypatch.setattr(base.out, "no_color", True)
+    assert attn("summary", "r.json") == (code, asked)
+    lines = asked.splitlines()
+    assert lines[0] == "1 of 3 attention checks does not hold, 1 is too near to call."
+    rows = [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in lines if line[0] == "│"
+    ]
+    interval = binomtest(2, 3).proportion_ci(method="wilson")
+    pair = ["coref", "minilm", "2 of 3", "66.7%", f"{interval.low:.1%} to {interval.high:.1%}"]
+    assert rows[1] == pair
+    # Those that hold without doubt have no row.
+    assert [row[0] for row in rows[2:]] == ["b|*x*[[r]]", "c"]
+    assert not re.search("&#|<code>|---", asked)
+    # Where it is asked for, written or piped, it stays Markdown.
+    expected = markdown(read_results(Path("r.json")))
+    assert attn("summary", "r.json", "--format", "markdown") == (0, expected)
+    assert attn("summary", "r.json", "-o", "s.md") == (0, "")
+    assert Path("s.md").read_text() == expected
+    for more in (("-o", "s.md"), ("--comment", "x")):
+        with pytest.raises(AttnprobeError, match="text is printed; a file and a comment are"):
+            attn("summary", "r.json", "--format", "text", *more)
+    with pytest.raises(AttnprobeError, match="name a results file, or a decision of the gate"):
+        attn("summary")
+
+
+HEADS = ["moved: x: L3H1 moved to L3H5, and it holds there", "lost: y: no head attends as L1H1 did"]
+
+
+def test_a_summary_compares_with_a_baseline_and_names_heads_that_moved(attn: Attn) -> None:
+    write_json(Path("old.json"), run(*counted(6, 3)).to_json())
+    found = run(*counted(2, 7))
+    write_json(Path("r.json"), found.to_json())
+    notes = ["other", *HEADS]
+    decision = {"schema": "attnprobe/gate-1", "sentence": "Release blocked: x.", "notes": notes}
+    write_json(Path("d.json"), decision)
+    given = ("r.json", "--decision", "d.json", "--baseline", "old.json")
+    code, printed = attn("summary", *given, "--format", "text")
+    assert code == 0
+    said = "against the baseline: 4 of 6 checks that held before no longer hold."
+    assert printed.splitlines()[0] == "Release blocked: x."
+    assert [line for line in printed.splitlines() if line.startswith("note: ")] == [
+        f"note: {note}" for note in (said, *HEADS)
+    ]
+    p = binomtest(0, 4).pvalue
+    page = Page(attn("summary", *given)[1])
+    start = page.cells.index("coref")
+    cells = page.cells[start : start + 7]
+    assert cells[:5] == ["coref", "minilm", "6 of 9", "2 of 9", "−0.444"]
+    assert cells[6] == f"{p:.2g}"
+    broken = [page.cells[at + 1] for at, cell in enumerate(page.cells) if cell == "broken"]
+    assert broken == [f"c{n}" for n in range(2, 6)]
+    text = attn("summary", *given)[1]
+    assert [line[2:] for line in html.unescape(text).splitlines() if line.startswith("- ")] == [
+        said,
+        *HEADS,
+    ]
+    # What left no results is told by the decision alone.
+    code, printed = attn("summary", "--decision", "d.json")
+    assert printed.startswith("## Attention checks\n\n**Release blocked&#58; x&#46;**\n")
+    write_json(Path("d.json"), decision | {"notes": 3})
+    with pytest.raises(ResultsError, match="its notes are no list"):
+        attn("summary", "--decision", "d.json")
+
+
+def test_a_comment_is_found_again_by_its_first_line(
+    attn: Attn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "step.md")
+    many = (case(f"bad{n}", "failed", file="x" * 150) for n in range(500))
+    write_json(Path("r.json"), run(*many, *(case(f"c{n}") for n in range(9))).to_json())
+    assert attn("summary", "r.json", "--comment", "gate-1.x", "-o", "c.md") == (0, "")
+    text = Path("c.md").read_text()
+    assert text.startswith("<!-- attnprobe: gate-1.x -->\n## Attention checks\n\n500 of 509 ")
+    assert MOST_OF_COMMENT - 2_000 < len(text.encode()) < MOST_OF_COMMENT
+    assert re.search(r"\n\d+ checks are left out: no room\.\n$", text)
+    assert "c1<" not in text  # it holds
+    assert not Path("step.md").exists()
+    for name in ("", "a b", "a--", "--", "a-->", "-a", "ä"):
+        with pytest.raises(ResultsError, match="the name of a comment has letters, digits"):
+            attn("summary", "r.json", "--comment", name)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,9 @@ WRITERS: Mapping[str, Writer] = {
     "schema --output": Writer(("schema", "-o", "out.json"), {"out.json": b"old"}),
     "init folder": Writer(("init", "first")),
     "summary --output": Writer(("summary", "r.json", "-o", "out.md"), {"out.md": b"old"}),
+    "summary --comment": Writer(
+        ("summary", "r.json", "--comment", "x", "-o", "out.md"), {"out.md": b"old"}
+    ),
     "summary GITHUB_STEP_SUMMARY": Writer(
         ("summary", "r.json"), variables={"GITHUB_STEP_SUMMARY": "out.md"}
     ),
