@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -366,6 +367,19 @@ def test_a_copied_case_is_valid_and_passes(
     ]
     passing = sum(weight >= finding.verdict.deciding.demanded for weight in weights)
     assert int(counted[0]) <= passing <= int(counted[-1])
+    # Of all other pairs of words, without the special tokens at both ends.
+    heads = fragment.split(",from", maxsplit=1)[0].split(",")
+    shown = minilm.attention(TEXT).words_matrix(heads)[1:-1, 1:-1]
+    others = ~np.eye(len(shown), dtype=bool)
+    others[5 - 1, to - 1] = False
+    pairs = re.search(
+        r"# Of the (\d+) other pairs of words of this text, (\d+)(?: to (\d+))?", text
+    )
+    assert pairs is not None
+    assert int(pairs[1]) == others.sum()
+    reaching = int((shown[others] >= finding.verdict.deciding.demanded).sum())
+    assert int(pairs[2]) <= reaching <= int(pairs[3] or pairs[2])
+    assert int(pairs[3] or pairs[2]) - int(pairs[2]) <= 6
 
 
 def test_a_word_that_occurs_twice_is_named_by_its_place(

@@ -3,6 +3,8 @@
 
 // A bound lies this far below the weight that it is for.
 const BOUND_SHARE = 0.8;
+// Of a text with more pairs, the others that reach a bound are not counted.
+const MOST_PAIRS = 250_000;
 // Words that YAML would read as something else than text.
 const NOT_TEXT = /^(y|n|yes|no|true|false|on|off|null)$/i;
 
@@ -32,11 +34,35 @@ function boundFor(number) {
   return bound >= 2 ? bound : null;
 }
 
-/** How many heads reach a bound: a number, or a range where rounding leaves it open. */
-function countPassing(weights, bound, error) {
-  const sure = weights.filter((number) => number >= bound + error).length;
-  const most = weights.filter((number) => number >= bound - error).length;
+/** How many weights reach a bound: a number, or a range where rounding leaves it open. */
+function countPassing(weights, bound, errors) {
+  const sure = weights.filter((number, at) => number >= bound + errors[at]).length;
+  const most = weights.filter((number, at) => number >= bound - errors[at]).length;
   return sure === most ? `${sure}` : `${sure} to ${most}`;
+}
+
+/** The same on any page: a weight that the page dropped may reach the bound as well. */
+function describeCount({ maps }, weights, pieces, bound) {
+  const errors = pieces.map((count) => 1000 * maps.worst[0] * count);
+  if (!maps.dropped) return countPassing(weights, bound, errors);
+  return `at least ${weights.filter((number, at) => number >= bound + errors[at]).length}`;
+}
+
+/** How many other pairs of the text reach a bound, in a sentence; sinks take no part. */
+function describePairs(page, reader, bound) {
+  const { entry, state } = page;
+  const words = (side) => entry[side][state.unit].filter(({ sink }) => !sink);
+  const [rows, columns] = [words("rows"), words("columns")];
+  if (rows.length * columns.length > MOST_PAIRS) return "The text is too long to count the other pairs that reach it as well.";
+  const [weights, pieces] = [[], []];
+  for (const { index: row } of rows) {
+    for (const { index: column, at } of columns) {
+      if ((!entry.cross && row === column) || (row === state.from && column === state.to)) continue;
+      const weight = reader.plain(row, column);
+      if (!Number.isNaN(weight)) [weights[weights.length], pieces[pieces.length]] = [weight, at.length];
+    }
+  }
+  return `Of the ${weights.length} other pairs of ${state.unit} of this text, ${describeCount(page, weights, pieces, bound)} reach it as well.`;
 }
 
 /** The case file of the chosen pair, or why there is none. */
@@ -51,7 +77,6 @@ async function caseOf(page) {
   const bound = boundFor(reader.plain(state.from, state.to));
   if (bound === null) return { problem: "This weight is too small for a bound." };
   const weights = page.pairWeights ?? (isLarge(entry, page.maps) ? null : await pairWeights(entry, state.model, state.unit, state.from, state.to));
-  const error = 1000 * page.maps.worst[0] * to.at.length;
   const names = shownHeads.map((head) => entry.names[head]);
   const rule = {
     from: from.selector,
@@ -61,9 +86,8 @@ async function caseOf(page) {
     min: bound / 1000,
   };
   const heads = entry.heads.length;
-  // A weight that the page dropped may reach the bound.
-  const passing = weights === null ? null : page.maps.dropped ? `at least ${countPassing(weights, bound + error, 0)}` : countPassing(weights, bound, error);
-  return { text: caseText(entry.sample, rule, `${from.label} ${to.label}`, describePassing(passing, heads)) };
+  const passing = weights && describeCount(page, weights, weights.map(() => to.at.length), bound);
+  return { text: caseText(entry.sample, rule, `${from.label} ${to.label}`, [describePassing(passing, heads), describePairs(page, reader, bound)]) };
 }
 
 function describePassing(passing, heads) {
@@ -71,7 +95,7 @@ function describePassing(passing, heads) {
     : `${passing} of the ${heads} heads on the page reach this bound for this pair.`;
 }
 
-function caseText(sample, rule, words, passing) {
+function caseText(sample, rule, words, comments) {
   const id = words.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "") || "pair";
   return [
     "version: 1",
@@ -80,7 +104,7 @@ function caseText(sample, rule, words, passing) {
     `  - id: ${yamlValue(id)}`,
     ...Object.entries(sample).map(([name, value]) => `    ${name}: ${yamlValue(value)}`),
     "    expect:",
-    `      # ${passing}`,
+    ...comments.map((comment) => `      # ${comment}`),
     "      # One text is no evidence; attnprobe find chooses heads over several.",
     `      - attends: ${yamlValue(rule)}`,
     "",
