@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import shlex
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from attnprobe.gate.lookup import find_policy
 from attnprobe.gate.policy import PYPROJECT
 from attnprobe.models import Model
 from attnprobe.results.files import write_bytes
+from attnprobe.run.folders import pytest_config
 from attnprobe.run.in_process import run_cases
 
 # A head is chosen on the first, third, fifth text of a relation and shown on the others. In each
@@ -54,13 +53,6 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
 CONFIG = "[tool.pytest.ini_options]"
 WORKFLOW = Path(".github/workflows/attention.yml")
 IGNORED = (".attnprobe/", "*.json.lock", ".pytest_cache/")
-# Files in which pytest finds its configuration, and the section of each.
-_CONFIGS = {
-    "pytest.ini": "pytest",
-    ".pytest.ini": "pytest",
-    "tox.ini": "pytest",
-    "setup.cfg": "tool:pytest",
-}
 
 
 def start(model: Model, folder: Path) -> Iterator[str]:
@@ -165,33 +157,11 @@ def configure(ref: str, folder: Path) -> str:
     """Names the model and the folder in pyproject.toml, unless pytest is configured already."""
     value = json.dumps(ref, ensure_ascii=False)
     lines = f"{CONFIG}\nattn_model = [{value}]\ntestpaths = [{json.dumps(folder.as_posix())}]\n"
-    configured = _pytest_config()
+    configured = pytest_config(Path())
     if configured is not None:
         return f"{configured} configures pytest already; add to it: attn_model = {ref}"
     _append(Path(PYPROJECT), lines)
     return f"written: {PYPROJECT} ({CONFIG})"
-
-
-def _pytest_config() -> Path | None:
-    """The file of the working directory that configures pytest."""
-    for name, section in _CONFIGS.items():
-        file = Path(name)
-        if file.is_file():
-            parser = configparser.ConfigParser(interpolation=None, strict=False)
-            try:
-                parser.read_string(file.read_text(encoding="utf-8"))
-            except (configparser.Error, UnicodeDecodeError):
-                return file
-            if section in parser or name.endswith("pytest.ini"):
-                return file
-    for name in ("pytest.toml", ".pytest.toml"):
-        if Path(name).is_file():
-            return Path(name)
-    file = Path(PYPROJECT)
-    if file.is_file():
-        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
-        return file if "pytest" in tables else None
-    return None
 
 
 def _append(file: Path, lines: str) -> None:

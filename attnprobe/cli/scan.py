@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,15 +17,10 @@ from attnprobe.cli.base import ONE_MODEL, app, load, print_table, say, with_load
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import LOCK
 from attnprobe.core.sites import SITES, SiteName
-from attnprobe.core.wording import format_interval, format_p, format_percent, format_percent_change
 from attnprobe.models.options import LoadOptions
 
 if TYPE_CHECKING:
-    from attnprobe.scan.greedy_sets import GreedySet
     from attnprobe.scan.session import Scan
-
-# How many heads the table of measures names for each measure.
-STRONGEST = 3
 
 
 class ControlKind(StrEnum):
@@ -43,7 +39,11 @@ def scan(
         str, typer.Argument(help="A folder, pkg://package/path, a .gguf file or a hub id.")
     ],
     corpus: Annotated[
-        list[Path], typer.Option("--corpus", help="A .conllu, .jsonl or .tsv file; repeatable.")
+        list[str],
+        typer.Option(
+            "--corpus",
+            help="A .conllu, .jsonl or .tsv file, or pkg://package/path; repeatable.",
+        ),
     ],
     relation: Annotated[
         list[str] | None,
@@ -71,12 +71,14 @@ def scan(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for results, cases and grids."),
+        typer.Option("--output", "-o", help="Folder for results, cases and a page of grids."),
     ] = None,
     lock: Annotated[
         Path | None,
         typer.Option(
-            "--lock", help=f"With --output: the file that head sets are added to; default {LOCK}."
+            "--lock",
+            help="With --output: the file that head sets are added to; by default "
+            f"{LOCK} in the root that pytest will find.",
         ),
     ] = None,
     prefix: Annotated[
@@ -99,7 +101,8 @@ def scan(
 
     A head is chosen on one half of the sentences and judged on the other.
     """
-    from attnprobe.relations.corpus import read_corpus
+    from attnprobe.relations.corpus import locate_corpus, read_corpus
+    from attnprobe.run.folders import run_root
     from attnprobe.scan.session import Options, Scan
 
     if site is not None and site not in SITES:
@@ -108,7 +111,11 @@ def scan(
         raise AttnprobeError("--resume goes on from a folder; name it with --output")
     if lock is not None and output is None:
         raise AttnprobeError("--lock is written by a scan with --output; name a folder with it")
-    corpora = [read_corpus(path) for path in corpus]
+    paths = [locate_corpus(ref) for ref in corpus]
+    corpora = [read_corpus(path, ref) for path, ref in zip(paths, corpus, strict=True)]
+    root = Path() if output is None else run_root(output)
+    if root == Path.cwd().resolve():
+        root = Path()
     for source in corpora:
         for note in source.notes:
             say(f"{source.name}: {note}")
@@ -125,12 +132,13 @@ def scan(
         min_arcs=min_arcs,
         batch_tokens=options.batch_tokens,
         output=output,
-        lock=lock or Path(LOCK),
+        root=root,
+        lock=lock or root / LOCK,
         prefix=prefix,
         overwrite=overwrite,
     )
     twin = random_twin(loaded, seed=seed) if control else None
-    session = Scan(loaded, twin, corpora, list(corpus), scan_options)
+    session = Scan(loaded, twin, corpora, paths, scan_options)
     done = session.begin(resume=resume)
     if resume and not done:
         say(f"{output}: nothing to go on with, so the scan starts with the first sentence")
@@ -146,55 +154,40 @@ def scan(
         where = f"; go on with --resume --output {output}" if output else ""
         say(f"stopped after {session.done} of {session.total} sentences{where}")
         raise typer.Exit(130) from None
-    _print(session, session.finish())
+    written = session.finish()
+    _print(session, written)
+    if output is not None and written:
+        say(f"next: {_next_command(model, output, root, lock)}")
+
+
+def _next_command(model: str, output: Path, root: Path, lock: Path | None) -> str:
+    """The command that runs the suites that were written."""
+    here = root == Path()
+    folder = output if here else output.resolve().relative_to(root)
+    words = ["pytest", folder.as_posix(), f"--attn-model={model}"]
+    if lock is not None:
+        words.append(f"--attn-lock={lock.resolve()}")
+    start = "" if here else f"cd {shlex.quote(str(root))} && "
+    return start + shlex.join(words)
 
 
 def _print(session: Scan, written: Sequence[Path]) -> None:
-    from attnprobe.core.printing import harmless
+    from attnprobe.scan.tables import EXPLANATION
 
+    tables = session.tables
+    first, *columns = tables.relation_columns
     table = Table()
-    table.add_column("relation", no_wrap=True)
-    columns = ("head", "chosen", "held out", "95 %", "best offset", "p", "preference", "p")
-    for column in (*columns, "better", "set"):
+    table.add_column(first, no_wrap=True)
+    for column in columns:
         table.add_column(column)
-    if session.twin is not None:
-        table.add_column("untrained")
-    for finding in session.found:
-        best, joint, preference = finding.best, finding.greedy_set, finding.best.preference
-        cells = [
-            harmless(str(finding.group)),
-            str(best.head),
-            f"{format_percent(best.chosen_accuracy)} of {best.chosen_on}",
-            f"{format_percent(best.accuracy)} of {best.n}",
-            format_interval(best.interval),
-            f"{best.best_offset:+d}: {format_percent(best.offset_accuracy)}",
-            format_p(best.p),
-            "" if preference is None else f"{format_percent(preference.share)} of {preference.n}",
-            "" if preference is None else format_p(preference.p),
-            f"{len(finding.discoveries)} of {finding.heads_tried}",
-            "" if joint is None else _describe_set(joint),
-        ]
-        if session.twin is not None:
-            twin = session.control_of(finding.group)
-            cells.append(
-                "" if twin is None else f"{twin.best.head}: {format_percent(twin.best.accuracy)}"
-            )
-        table.add_row(*(_plain(cell) for cell in cells))
-    measures = Table("what heads do", "unit", "strongest", "median")
-    if session.twin is not None:
-        measures.add_column("untrained, strongest")
-    for row in session.measure_table(STRONGEST):
-        measures.add_row(*(_plain(cell) for cell in row))
+    for row in tables.relation_rows():
+        table.add_row(*map(_plain, row))
+    measures = Table(*tables.measure_columns)
+    for row in tables.measure_rows():
+        measures.add_row(*map(_plain, row))
     if session.found:
         print_table(table)
-        say(
-            "A head is chosen on one half of the sentences and judged on the other. p: exact "
-            "McNemar test of that head against the word at the best fixed distance. preference: "
-            "how often the head is right when another word of the sentence looks, and the same "
-            "test against that. better: heads "
-            "that are better than that distance at a false discovery rate of 5 %. set: heads whose "
-            "mean is better than the head alone, and what of that is left on the other half."
-        )
+        say(EXPLANATION)
     print_table(measures)
     for line in session.remarks():
         say(line)
@@ -202,13 +195,10 @@ def _print(session: Scan, written: Sequence[Path]) -> None:
         say(f"wrote {path}")
 
 
-def _describe_set(joint: GreedySet) -> str:
-    gain = format_percent_change(joint.gain, decimals=1)
-    return f"{len(joint.heads)} heads {gain} (p {format_p(joint.p)})"
-
-
 def _plain(cell: str) -> str:
-    """Text that rich prints unchanged."""
+    """Text that rich and the terminal print unchanged."""
     from rich.markup import escape
 
-    return escape(cell)
+    from attnprobe.core.printing import harmless
+
+    return escape(harmless(cell))

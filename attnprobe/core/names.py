@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
+from attnprobe.core.errors import AttnprobeError
+
 # The suffix of case files, which no other YAML plugin collects.
 SUFFIX = ".attn.yaml"
 # The file with the named head sets, in the root of the project.
 LOCK = "attnprobe.lock.json"
-# The prefix of a reference to weights in an installed package.
+# The prefix of a reference to a file or a folder in an installed package.
 PACKAGE = "pkg://"
 # Environment variables that the gate sets for its run. The first forbids pickled weights, whatever
 # options and ini keys say. The second names the policy's baseline, which the run may not write.
@@ -118,6 +120,24 @@ def package_folders(package: str) -> list[Path]:
     """The folders of an installed package, found without importing it."""
     spec = importlib.util.find_spec(package)
     return [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+
+
+def file_in_package(ref: str, error: type[AttnprobeError]) -> Path:
+    """A path inside an installed package, `pkg://package/path`, found without importing it.
+
+    Raises:
+        error: there is no such package, or nothing at that path in it.
+    """
+    package, _, inside = ref.removeprefix(PACKAGE).partition("/")
+    if not package.isidentifier() or ".." in Path(inside).parts or Path(inside).is_absolute():
+        raise error(f"{ref} is no path inside a package; write {PACKAGE}package/path")
+    folders = package_folders(package)
+    if not folders:
+        raise error(f"package {package} is not installed; {ref} lies in it")
+    for folder in folders:
+        if (folder / inside).exists():
+            return folder / inside
+    raise error(f"package {package} has no {inside}; it lies in {folders[0]}")
 
 
 # What the pattern of a head can be called, and the orders of a table of heads.

@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from attnprobe.core.errors import ModelError, first_line
-from attnprobe.core.names import PACKAGE, package_folders
+from attnprobe.core.names import PACKAGE, file_in_package
 from attnprobe.models.adapters import has_adapter
 from attnprobe.models.files import PICKLED
 from attnprobe.models.gguf import check_gguf
@@ -63,7 +63,7 @@ def locate(ref: str, *, revision: str | None, online: bool, allow_pickle: bool) 
     Raises:
         ModelError: there is no such place, or it cannot be fetched.
     """
-    path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
+    path = file_in_package(ref, ModelError) if ref.startswith(PACKAGE) else _path(ref)
     if path.is_dir():
         _check_files(path)
         return ModelLocation(_network_folder(path), pool=pool_of_folder(path))
@@ -106,7 +106,7 @@ def locate_adapter(ref: str, *, whole: str) -> ModelLocation:
     Raises:
         ModelError: there is no such folder, or it holds no adapter.
     """
-    path = _in_package(ref) if ref.startswith(PACKAGE) else _path(ref)
+    path = file_in_package(ref, ModelError) if ref.startswith(PACKAGE) else _path(ref)
     if not has_adapter(path):
         raise ModelError(
             f"there is no path {whole}, and no adapter at {ref}; after the + of base+adapter comes "
@@ -175,20 +175,6 @@ def _path(ref: str) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise ModelError(f"{ref[:60]!r} is no path: {reason}") from None
     return path
-
-
-def _in_package(ref: str) -> Path:
-    """A path inside an installed package, found without importing it."""
-    package, _, inside = ref.removeprefix(PACKAGE).partition("/")
-    if not package.isidentifier() or ".." in Path(inside).parts or Path(inside).is_absolute():
-        raise ModelError(f"{ref} is no path inside a package; write {PACKAGE}package/path")
-    folders = package_folders(package)
-    if not folders:
-        raise ModelError(f"package {package} is not installed; {ref} lies in it")
-    for folder in folders:
-        if (folder / inside).exists():
-            return folder / inside
-    raise ModelError(f"package {package} has no {inside}; it lies in {folders[0]}")
 
 
 def _network_folder(folder: Path) -> Path:

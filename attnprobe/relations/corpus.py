@@ -24,6 +24,7 @@ from conllu.parser import parse_comment_line, parse_token_and_metadata
 
 from attnprobe.core.errors import CorpusError, Mark
 from attnprobe.core.jsontext import refuse_duplicate_keys
+from attnprobe.core.names import PACKAGE, file_in_package
 from attnprobe.core.printing import clip, visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import Sample, Span
@@ -95,6 +96,15 @@ class Corpus:
     sentences: tuple[Sentence, ...]
     sha256: str
     notes: tuple[str, ...]
+
+
+def locate_corpus(ref: str) -> Path:
+    """The file of a path or of `pkg://package/path`, such as `pkg://attnprobe/data/english.conllu`.
+
+    Raises:
+        CorpusError: there is no such package, or no such file in it.
+    """
+    return file_in_package(ref, CorpusError) if ref.startswith(PACKAGE) else Path(ref)
 
 
 def read_corpus(path: Path, name: str | None = None) -> Corpus:

@@ -1,8 +1,10 @@
-"""Finds case files below the folders of a run that it did not collect, or only in part."""
+"""The folders of a run: its root, and case files below them that it did not collect."""
 
 from __future__ import annotations
 
+import configparser
 import os
+import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,49 @@ from attnprobe.core.names import SUFFIX
 
 # Suffixes of case files, and one that is an easy mistake.
 _SUFFIXES = (SUFFIX, SUFFIX.replace(".yaml", ".yml"))
+# Files in which pytest finds its configuration, and the section of each.
+_CONFIGS = {
+    "pytest.ini": "pytest",
+    ".pytest.ini": "pytest",
+    "tox.ini": "pytest",
+    "setup.cfg": "tool:pytest",
+}
+_PYPROJECT = "pyproject.toml"
 _NOT_ENTERED = {".git", "node_modules"}
+
+
+def run_root(folder: Path) -> Path:
+    """The root that pytest gives a run of the tests in a folder, started in its root or here."""
+    folder, here = folder.resolve(), Path.cwd().resolve()
+    above = (folder, *folder.parents)
+    bases = [base for base in above if pytest_config(base) is not None]
+    for name in (_PYPROJECT, "setup.py"):
+        bases += [base for base in above if (base / name).is_file()]
+    if bases:
+        return bases[0]
+    return here if folder.is_relative_to(here) else folder
+
+
+def pytest_config(folder: Path) -> Path | None:
+    """The file of a folder that configures pytest."""
+    for name, section in _CONFIGS.items():
+        file = folder / name
+        if file.is_file():
+            parser = configparser.ConfigParser(interpolation=None, strict=False)
+            try:
+                parser.read_string(file.read_text(encoding="utf-8"))
+            except (configparser.Error, UnicodeDecodeError):
+                return file
+            if section in parser or name.endswith("pytest.ini"):
+                return file
+    for name in ("pytest.toml", ".pytest.toml"):
+        if (folder / name).is_file():
+            return folder / name
+    file = folder / _PYPROJECT
+    if file.is_file():
+        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
+        return file if "pytest" in tables else None
+    return None
 
 
 def left_behind(roots: Iterable[Path], collected: Collection[str], top: Path) -> tuple[str, ...]:

@@ -1,10 +1,9 @@
-"""The files of a scan: its state while unfinished, then head sets, case files and grids."""
+"""The files of a scan: its state while unfinished, then head sets and case files."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import textwrap
 import zipfile
@@ -19,7 +18,6 @@ import numpy.typing as npt
 import yaml
 
 from attnprobe.cases import LEAST
-from attnprobe.core.charts import HeadGrid
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.printing import visible
@@ -33,7 +31,7 @@ from attnprobe.words.looks import Among
 RESULTS = "scan.json"
 STATE = "scan-state.npz"
 SUITE = f"scan{SUFFIX}"
-GRIDS = "grids"
+PAGE = "scan.html"
 # The errors of reading a damaged file.
 _DAMAGE = (
     ValueError,
@@ -132,7 +130,7 @@ def _corrupt(path: Path, error: Exception) -> ResultsError:
 
 
 def set_names(groups: Sequence[ArcGroup], prefix: str) -> Mapping[ArcGroup, str]:
-    """A name for each group, for its head set, relation and grid: `nsubj-dependent-to-head`."""
+    """A name for each group, for its head set and relation: `nsubj-dependent-to-head`."""
     names: dict[ArcGroup, str] = {}
     for group in groups:
         plain = _UNFIT.sub("-", f"{prefix}{group.relation}-{group.direction}").strip("-")
@@ -211,8 +209,7 @@ def suite_text(
     suite: str,
     few: Sequence[str] = (),
     untrained: Collection[str] = (),
-    corpus_path: Path,
-    folder: Path,
+    source: str,
     model: str,
     site: str,
     languages: Mapping[str, str] = MappingProxyType({}),
@@ -229,14 +226,14 @@ def suite_text(
         suite: the name of the suite.
         few: names of relations with too few arcs in this corpus.
         untrained: names of relations that the untrained twin gets right as often.
+        source: the corpus as the case file names it, from its own folder.
         languages: the languages of the texts, by their key in a case file.
 
     Returns:
         The text of the file; empty if there is no relation to judge.
     """
-    kind = corpus_path.suffix[1:]
+    kind = source.rpartition(".")[2]
     labels = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
-    source = Path(os.path.relpath(corpus_path.resolve(), folder.resolve())).as_posix()
     key = "deprel" if kind == "conllu" else "relation"
     relations: list[dict[str, Any]] = []
     without_bound: list[str] = []
@@ -342,35 +339,3 @@ def _has_control(figures: RelationFigures) -> bool:
     if figures.best.preference is None or figures.liking is None:
         return False
     return figures.liking.n >= _least_arcs(figures)
-
-
-def write_grids(
-    folder: Path,
-    found: Sequence[RelationFigures],
-    names: Mapping[ArcGroup, str],
-    measures: Mapping[str, npt.NDArray[np.float64]],
-    heads: Sequence[Head],
-    *,
-    model: str,
-) -> None:
-    """Writes a layer × head grid as SVG of each relation and of each measure."""
-    from attnprobe.render.figures.head_grid import head_grid
-    from attnprobe.render.figures.style import to_svg
-
-    layers = tuple(sorted({head.layer for head in heads}))
-    width = max(head.head for head in heads) + 1
-
-    def draw(name: str, title: str, values: npt.NDArray[np.float64], decided: Head | None) -> None:
-        scores = np.full((len(layers), width), np.nan, np.float32)
-        for head, value in zip(heads, values, strict=True):
-            scores[layers.index(head.layer), head.head] = value
-        chart = HeadGrid(title, layers, scores, () if decided is None else (decided,))
-        drawing = head_grid(chart, title=f"{model} · {title}")
-        write_bytes(folder / f"{name}.svg", to_svg(drawing).encode())
-
-    for figures in found:
-        title = f"accuracy of {figures.group}"
-        draw(names[figures.group], title, figures.accuracies[1], figures.best.head)
-    for name, values in measures.items():
-        if np.isfinite(values).any():
-            draw(f"measure-{_UNFIT.sub('-', name)}", name, values, None)

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from attnprobe._version import __version__
 from attnprobe.core.errors import MeasureError, ResultsError
 from attnprobe.core.names import BATCH_TOKENS, LOCK
 from attnprobe.core.sites import Head, SiteName
-from attnprobe.core.wording import format_percent, format_short
+from attnprobe.core.wording import format_percent, plural
 from attnprobe.relations.corpus import Corpus
 from attnprobe.results.environment import environment
 from attnprobe.results.files import write_bytes, write_json
@@ -31,7 +29,9 @@ from attnprobe.scan.report import (
     measure_rows,
     number,
 )
+from attnprobe.scan.sources import Sources
 from attnprobe.scan.streaming import SET_ARCS, Surveyor, make_plan, scan_chunks
+from attnprobe.scan.tables import Tables
 from attnprobe.scan.tally import ArcGroup, Tally
 from attnprobe.words.looks import LEFT_OUT, MOST_UNKNOWN, Among
 
@@ -80,6 +80,8 @@ class Options:
         min_arcs: the fewest arcs of a half that give figures.
         set_arcs: the number of sampled arcs of each group and half, for greedy sets.
         output: the folder for results; None writes nothing.
+        root: the root of runs of the suites, into which corpora that lie elsewhere are copied; None
+            names every corpus where it lies.
         lock: the lock file, to which the scan adds head sets.
         prefix: the start of the names of head sets.
         overwrite: whether to replace an unfinished scan, and head sets of other models.
@@ -94,6 +96,7 @@ class Options:
     set_arcs: int = SET_ARCS
     batch_tokens: int = BATCH_TOKENS
     output: Path | None = None
+    root: Path | None = None
     lock: Path = Path(LOCK)
     prefix: str = ""
     overwrite: bool = False
@@ -143,6 +146,7 @@ class Scan:
         # The sentences done and their tallies change in one step, so that an interruption finds a
         # chunk counted completely or not at all.
         self._counted = 0, [empty] * (1 if twin is None else 2)
+        self._sources = Sources.of(paths, options.output, options.root)
         self._start = time.monotonic()
 
     @property
@@ -165,14 +169,15 @@ class Scan:
             The number of sentences that are done already.
 
         Raises:
-            ResultsError: the unfinished scan is another one or cannot be read; or it, or head sets
-                of another model, would be overwritten.
+            ResultsError: the unfinished scan is another one or cannot be read; or it, head sets of
+                another model, or a file in the place of a corpus would be overwritten.
         """
         if self._folder is None:
             return 0
         if not self.options.overwrite:
             names = [name for base in self.names.values() for name in (base, f"{base}-set")]
             check_heads(self.options.lock, names, weights_sha256=self.model.weights_sha256)
+        self._sources.check(self.corpora)
         state = self._folder / files.STATE
         if resume and state.exists():
             self._counted = files.read_state(state, self._fingerprint(), like=self._tallies)
@@ -251,7 +256,9 @@ class Scan:
         untrained = {
             names[relation.group] for relation in self.found if self._as_good_untrained(relation)
         }
-        for at, (corpus, path) in enumerate(zip(self.corpora, self.paths, strict=True)):
+        sources = self._sources.copy(self.corpora)
+        written += sources
+        for at, (corpus, source) in enumerate(zip(self.corpora, self._sources.names, strict=True)):
             in_corpus, few = self._figures_in_corpus(at)
             text = files.suite_text(
                 in_corpus,
@@ -260,8 +267,7 @@ class Scan:
                 suite=suites[at],
                 few=few,
                 untrained=untrained,
-                corpus_path=path,
-                folder=folder,
+                source=source,
                 model=self.model.name,
                 site=self.plan.site,
                 languages=self._languages,
@@ -272,15 +278,8 @@ class Scan:
                 name = files.SUITE if len(self.corpora) == 1 else f"{at + 1}-{files.SUITE}"
                 write_bytes(folder / name, text.encode())
                 written.append(folder / name)
-        files.write_grids(
-            folder / files.GRIDS,
-            self.found,
-            names,
-            measure_rows(self._tallies[0]),
-            self.heads,
-            model=self.model.name,
-        )
-        written.append(folder / files.GRIDS)
+        write_bytes(folder / files.PAGE, self._page().encode("utf-8", "backslashreplace"))
+        written.append(folder / files.PAGE)
         write_json(folder / files.RESULTS, self._results(complete=True))
         (folder / files.STATE).unlink(missing_ok=True)
         return written
@@ -323,24 +322,27 @@ class Scan:
         twin = self.control_of(relation.group)
         return twin is not None and twin.best.accuracy >= relation.best.accuracy
 
-    def measure_table(self, strongest: int) -> Iterator[list[str]]:
-        """A row for each measure: name, unit, strongest heads, median, and the twin's largest."""
-        control = measure_rows(self._tallies[1]) if self.twin else None
-        rows = measure_rows(self._tallies[0])
-        for measure in MEASURES:
-            values = rows[measure.name]
-            if not np.isfinite(values).any():
-                continue
-            most = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:strongest]
-            line = [
-                measure.name,
-                measure.unit,
-                ", ".join(f"{self.heads[head]} {format_short(values[head])}" for head in most),
-                format_short(np.nanmedian(values)),
-            ]
-            if control is not None:
-                line.append(format_short(np.nanmax(control[measure.name])))
-            yield line
+    @property
+    def tables(self) -> Tables:
+        """The tables and grids of the figures."""
+        model, *twin = map(measure_rows, self._tallies)
+        return Tables(
+            self.heads,
+            tuple(self.found),
+            model,
+            controls=self._controls if twin else None,
+            control_measures=twin[0] if twin else None,
+        )
+
+    def _page(self) -> str:
+        """The page with all tables and grids."""
+        corpora = ", ".join(corpus.name for corpus in self.corpora)
+        return self.tables.page(
+            f"What the heads of {self.model.name} do",
+            subtitle=f"{plural(self.total, 'sentence')} of {corpora} · {self.plan.site} · "
+            f"seed {self.options.seed} · attnprobe {__version__}",
+            remarks=tuple(self.remarks()),
+        )
 
     def remarks(self) -> Iterator[str]:
         """Sentences about what was not judged."""
@@ -349,24 +351,7 @@ class Scan:
             has_arcs = any(any(counts) for counts in self.too_few.values())
             advice = ": lower --min-arcs, or add sentences" if has_arcs else ""
             yield f"no relation was judged{advice}"
-        if self.too_few:
-            some = {name: counts for name, counts in self.too_few.items() if any(counts)}
-            # Both directions of a relation mostly have the same numbers, and share an entry.
-            directions: dict[tuple[str, tuple[int, int]], list[str]] = {}
-            for name, counts in some.items():
-                relation, _, direction = name.rpartition(", ")
-                directions.setdefault((relation, counts), []).append(direction)
-            entries = [
-                f"{relation}{'' if len(of) == 2 or self.plan.directions == 1 else f', {of[0]}'} "
-                f"{chosen}+{judged}"
-                for (relation, (chosen, judged)), of in directions.items()
-            ]
-            least = self.options.min_arcs
-            if entries:
-                yield f"fewer than {least} arcs in a half of the sentences: {'; '.join(entries)}"
-            if len(some) < len(self.too_few):
-                count = len(self.too_few) - len(some)
-                yield f"relations and directions of which no arc can be judged: {count}"
+        yield from self._remarks_on_few()
         for place, corpus in enumerate(self.corpora):
             if tally.tokens[place, 0]:
                 yield f"{corpus.name}: unknown tokens: {format_percent(tally.unknown_share(place))}"
@@ -377,6 +362,35 @@ class Scan:
             worst = max(range(len(count)), key=count.__getitem__)
             if count[worst]:
                 yield f"arcs left out: {reason} ({self.plan.groups[worst]}: {count[worst]})"
+
+    def _remarks_on_few(self) -> Iterator[str]:
+        """Sentences about relations with too few arcs in a half; those nearest to enough first."""
+        least = self.options.min_arcs
+        # Both directions of a relation mostly have the same numbers, and share an entry.
+        directions: dict[tuple[str, tuple[int, int]], list[str]] = {}
+        for name, counts in self.too_few.items():
+            if any(counts):
+                relation, _, direction = name.rpartition(", ")
+                directions.setdefault((relation, counts), []).append(direction)
+        entries = {
+            f"{relation}{'' if len(of) == 2 or self.plan.directions == 1 else f', {of[0]}'} "
+            f"{chosen}+{judged}": min(chosen, judged)
+            for (relation, (chosen, judged)), of in directions.items()
+        }
+        near = {entry: arcs for entry, arcs in entries.items() if 2 * arcs >= least}
+        if near:
+            ordered = sorted(near, key=lambda entry: -near[entry])
+            yield (
+                f"nearly judged, with at least half of the {least} arcs in each half of the "
+                f"sentences: {'; '.join(ordered)}; --min-arcs {min(near.values())} judges "
+                f"{'it' if len(near) == 1 else 'them'} as well, with wider intervals"
+            )
+        others = [entry for entry in entries if entry not in near]
+        if others:
+            yield f"fewer than {least} arcs in a half of the sentences: {'; '.join(others)}"
+        without = sum(not any(counts) for counts in self.too_few.values())
+        if without:
+            yield f"relations and directions of which no arc can be judged: {without}"
 
     def _compute_figures(self, *, sets: bool) -> None:
         self.found, self.too_few, self._controls = [], {}, {}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -96,9 +100,52 @@ def test_the_command_leaves_a_suite_that_passes(
         assert finding.error is None
         assert {one.outcome for one in finding.verdicts} <= {"passed", "borderline"}
         assert finding.verdicts
-    grids = {path.name for path in (tmp_path / "scan" / files.GRIDS).iterdir()}
-    assert {"det-dependent-to-head.svg", "measure-previous.svg"} <= grids
+    page = (tmp_path / "scan" / files.PAGE).read_text(encoding="utf-8")
+    drawn = {}
+    for figure in re.findall(r"<figure.*?(?=</figcaption>)", page, re.DOTALL):
+        cells = re.findall(r"<td class=[^>]*>([^<]*)", figure)
+        drawn[unescape(figure.partition("<figcaption>")[2])] = list(map(float, cells))
+    for caption, numbers in (
+        ("det, dependent → head", det["accuracies"]["judged"]),
+        ("previous (share)", whole["measures"]["previous"]["heads"]),
+    ):
+        of_heads = [numbers[f"L{at // 12}H{at % 12}"] for at in range(72)]
+        assert np.allclose(drawn[caption], of_heads, atol=0.0006)
+    assert len(drawn) == len(whole["relations"]) + len(whole["measures"])
+    assert f"next: pytest scan --attn-model={MINILM}" in result.output
+    assert not (tmp_path / "scan" / "english.conllu").exists()  # it lies in the project
     assert not any(path.name.endswith(".tmp") for path in tmp_path.rglob("*"))
+
+
+def test_the_documented_command_leaves_suites_that_run_from_an_empty_folder(
+    minilm: Model,
+    pytester: pytest.Pytester,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The treebank comes with the package, so it lies outside of the project and is copied."""
+    page = (Path(__file__).parents[2] / "docs" / "scan.md").read_text(encoding="utf-8")
+    command, run = (
+        shlex.split(line)
+        for line in page.splitlines()
+        if line.startswith(("attnprobe scan pkg://", "pytest scan "))
+    )
+    assert list(Path.cwd().iterdir()) == []
+    monkeypatch.setattr(out, "_width", 4000)
+    monkeypatch.setattr("attnprobe.cli.scan.load", lambda *_: minilm)
+    result = CliRunner().invoke(app, [*command[1:], "--relation", "det", "--relation", "obj"])
+    assert result.exit_code == 0, result.output
+    assert shlex.join(run) in result.output
+    assert Path("scan/english.conllu").read_bytes() == CORPUS.read_bytes()
+    assert "nearly judged, with at least half of the 30 arcs" in result.output
+    assert "obj 28+24; --min-arcs 24 judges it as well" in result.output
+
+    class Loaded:
+        def pytest_attn_load_model(self) -> Model:
+            return minilm
+
+    suite = pytester.runpytest_inprocess(*run[1:], plugins=[Loaded()])
+    suite.assert_outcomes(passed=2)
 
 
 def test_ctrl_c_leaves_a_scan_that_can_go_on(
@@ -136,6 +183,8 @@ def test_the_command_refuses_before_it_loads_a_model(
         (("--lock", "x.json"), "--lock is written by a scan with --output; name a folder with it"),
         (("--site", "middle"), "unknown site 'middle'"),
         (("--corpus", "none.conllu"), "none.conllu: cannot be read"),
+        (("--corpus", "pkg://attnprobe/data/no.conllu"), "package attnprobe has no data/no.conllu"),
+        (("--corpus", "pkg://no_such_one/x.conllu"), "package no_such_one is not installed"),
     ):
         result = command(*args)
         assert isinstance(result.exception, AttnprobeError)
