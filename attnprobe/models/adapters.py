@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from transformers import (
 from transformers.utils import CONFIG_NAME
 
 from attnprobe.core.errors import ModelError, first_line
+from attnprobe.models.extras import require
 from attnprobe.models.files import SAFE, check_safe, read_json_object, sha256
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
@@ -249,11 +249,11 @@ def find_adapter(folder: Path, *, allow_pickle: bool) -> Adapter | None:
         return None
     path = folder / ADAPTER_CONFIG_NAME
     options = read_json_object(path)
-    if importlib.util.find_spec("peft") is None:
-        raise ModelError(
-            f"{folder} holds an adapter, which needs peft: pip install 'attnprobe[peft]'; to "
-            "measure its base alone, give the base without it"
-        )
+    require(
+        "peft",
+        f"{folder} holds an adapter, which",
+        "; to measure its base alone, give the base without it",
+    )
     merge = "merge it into its base, as by peft's merge_and_unload, and give the merged model"
     if (kind := options.get("peft_type")) not in TYPES:
         raise ModelError(

@@ -6,7 +6,6 @@ and the versions that made it. It appears whole or not at all, and a damaged one
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from transformers import (
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.scratch import scratch
+from attnprobe.models.extras import require
 from attnprobe.models.files import link_into, read_json_object
 from attnprobe.models.panics import panics_as_errors
 
@@ -69,9 +69,7 @@ def check_gguf(path: Path) -> None:
         raise ModelError(f"{path} is no GGUF file of version 2 or 3, or it is broken")
     if not 0 < tensors <= MOST_TENSORS or values > MOST_VALUES:
         raise ModelError(f"{path} is broken: its head announces {tensors} tensors")
-    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModelError(f"to read {path.name}, install: pip install {' '.join(missing)}")
+    require("gguf", f"reading {path.name}")
 
 
 def unpacked(path: Path, sha256: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import logging
 import os
@@ -25,6 +24,7 @@ from attnprobe.core.errors import ModelError, first_line
 from attnprobe.core.names import BATCH_TOKENS, NO_PICKLE, PACKAGE, short_name, split_adapter
 from attnprobe.core.registry import did_you_mean
 from attnprobe.models.adapters import Adapter, find_adapter, has_adapter
+from attnprobe.models.extras import require
 from attnprobe.models.files import Weights, find_weights, read_json_object, sha256
 from attnprobe.models.gguf import quantised_in, unpacked
 from attnprobe.models.handed_over import check_takes_text, named_class
@@ -436,8 +436,7 @@ def _check_device_map(options: LoadOptions) -> None:
         raise ModelError(
             f"the device {options.device!r} and the device map {given!r} exclude each other"
         )
-    if importlib.util.find_spec("accelerate") is None:
-        raise ModelError("a device map needs accelerate; pip install accelerate")
+    require("device-map", "a device map")
 
 
 def _network(
@@ -507,10 +506,10 @@ def load_tokenizer(folder: Path) -> Any:
         ModelError: it cannot be loaded, or needs packages that are not there.
     """
     # Without the packages transformers advises tiktoken, or makes up a vocabulary.
-    if (pieces := sentencepiece_file(folder)) and not _has_sentencepiece():
-        raise ModelError(
-            f"no tokenizer can be loaded from {folder}: {pieces.name} is of SentencePiece, which "
-            "needs sentencepiece and protobuf; pip install 'attnprobe[sentencepiece]'"
+    if pieces := sentencepiece_file(folder):
+        require(
+            "sentencepiece",
+            f"no tokenizer can be loaded from {folder}: {pieces.name} is of SentencePiece, which",
         )
     try:
         with panics_as_errors():
@@ -521,14 +520,6 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"no tokenizer can be loaded from {folder}: {first_line(error)}; {NAME_ANOTHER}"
         ) from error
-
-
-def _has_sentencepiece() -> bool:
-    """Whether the packages are there that transformers reads SentencePiece with."""
-    try:
-        return all(importlib.util.find_spec(name) for name in ("sentencepiece", "google.protobuf"))
-    except ModuleNotFoundError:  # not even the package google
-        return False
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Read from the modules and tensors of the network itself, since a configuration m
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from attnprobe.core.errors import ModelError
+from attnprobe.models.extras import require
 
 _TORCH_AO = "torch.ao.nn.quantized"
 _QUANTO = "optimum.quanto"
 # In the name of a class of tensors: Int8Tensor, Float8Tensor, NF4Tensor.
 _FORMAT = re.compile(r"(u?int|float|nf|fp)(\d+)")
 # The packages that others are installed by.
-_EXTRAS = {"torchao": "attnprobe[torchao]"}
 
 
 class Scheme(NamedTuple):
@@ -148,8 +147,8 @@ def check_library(settings: Mapping[str, Any], folder: Path) -> None:
     """Raises ModelError where a folder's configuration names a library that is missing."""
     given = settings.get("quantization_config")
     method = _method(given) if given else None
-    if method in _EXTRAS and importlib.util.find_spec(method) is None:
-        raise ModelError(f"{folder} is quantised by {method}; pip install '{_EXTRAS[method]}'")
+    if method == "torchao":
+        require(method, f"{folder} is quantised by {method} and")
 
 
 def check_quantiser(network: PreTrainedModel, folder: Path) -> None:

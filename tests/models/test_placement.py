@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,17 +185,6 @@ def test_a_device_map_that_cannot_be_followed_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         load(saved(tmp_path), **options)
-
-
-def test_without_accelerate_a_device_map_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "accelerate" else find(name)
-    )
-    with pytest.raises(ModelError, match=r"^a device map needs accelerate; pip install accelerate"):
-        load(saved(tmp_path), device_map="auto")
 
 
 def test_the_map_may_be_a_device(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -124,21 +123,6 @@ def test_a_folder_of_torchao_is_measured_as_transformers_runs_it_p64(
 def test_what_is_quantised_is_counted_and_not_taken_from_the_configuration(tmp_path: Path) -> None:
     folder = saved(tmp_path, INT8, modules_to_not_convert=["encoder.layer.1", "pooler"])
     assert load(folder).quantised == "int8 weights (torchao), 12 of 19 linear layers"
-
-
-def test_without_torchao_a_folder_of_it_is_refused_p64(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder = saved(tmp_path, INT8)
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "torchao" else find(name)
-    )
-    with pytest.raises(ModelError) as caught:
-        load(folder)
-    assert (
-        str(caught.value) == f"{folder} is quantised by torchao; pip install 'attnprobe[torchao]'"
-    )
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,10 @@ def try_out(python: Path, folder: Path) -> None:
     _step([scripts / "attnprobe", "init", "--model", MODEL], folder, says="next: pytest")
     _step([scripts / "pytest", "-q"], folder, says=" passed")
     _step([*gate, f"--attn-model=candidate={MODEL}"], folder, says="Release may go")
+    treebank = ["--corpus", "pkg://attnprobe/data/english.conllu", "--relation", "det"]
+    scan = [scripts / "attnprobe", "scan", MODEL, *treebank, "--output", "scan"]
+    _step(scan, folder, says="next: pytest scan")
+    _step([scripts / "pytest", "-q", "scan"], folder, says=" passed")
     damage = ["mutate", MODEL, "--kind", "shuffle-queries", "--head", head, "--out", "broken"]
     _step([scripts / "attnprobe", *damage], folder, says=head)
     _step([*gate, "--attn-model=candidate=broken"], folder, code=1, says="Release blocked")
