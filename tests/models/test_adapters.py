@@ -351,7 +351,7 @@ def test_without_peft_an_adapter_is_refused_p49(
 ) -> None:
     folder = both(lora) if beside else lora / "adapter"
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ModelError, match=r"holds an adapter, .*pip install 'attnprobe\[peft\]'"):
+    with pytest.raises(ModelError, match=r"holds an adapter, .*pip install \"attnprobe\[peft\]\""):
         load(str(folder))
 
 
@@ -589,5 +589,5 @@ def test_without_peft_a_base_of_choice_is_refused_p49(
     lora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ModelError, match=r"pip install 'attnprobe\[peft\]'"):
+    with pytest.raises(ModelError, match=r"pip install \"attnprobe\[peft\]\""):
         load(f"{lora / 'base'}+{lora / 'adapter'}")
