@@ -34,7 +34,7 @@ from tests.support.writers import WRITERS, Done, Writer, furnish, run_writer, st
 # Paths that commands read. Every other path of a command must be one that a writer writes.
 READ = {
     *("card results", "compare --cases", "gate --policy", "gate --results", "lint paths"),
-    *("find --file", "mutants paths", "scan --corpus", "summary --decision", "summary results"),
+    *("find --file", "mutants paths", "summary --decision", "summary results"),
 }
 # What pytest and its plugins write for themselves, and locks, which stay.
 BESIDE = re.compile(r".*\.json\.lock|\.?pytest.cache.*|assets/.*|report\.html")
