@@ -18,10 +18,9 @@ from attnprobe.models.extras import EXTRAS
 from attnprobe.models.loading import load_tokenizer
 from attnprobe.models.quantised import check_library
 from tests.support.demo_models import MINILM
+from tests.support.packages import OURS
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
-# Extras for work on attnprobe itself.
-OURS = {"dev", "dist", "mutation"}
 PACKAGES = {"google.protobuf": "protobuf"}
 
 
@@ -60,7 +59,7 @@ NEEDING: dict[str, tuple[Callable[[Path], None], str]] = {
 
 def test_extras_are_those_of_the_project() -> None:
     asked = PROJECT["project"]["optional-dependencies"]
-    assert set(asked) - OURS == set(EXTRAS) == set(NEEDING)
+    assert set(asked) - set(OURS) == set(EXTRAS) == set(NEEDING)
     for extra, modules in EXTRAS.items():
         packages = sorted(entry.partition(">")[0] for entry in asked[extra])
         assert packages == sorted(PACKAGES.get(module, module) for module in modules)

