@@ -66,7 +66,7 @@ dist: $(READY)  ## build the wheel and the sdist into dist/ and check them
 	@$(BIN)/python -c 'import build, twine' 2>/dev/null || $(PIP) -c constraints.txt -e '.[dist]'
 	@$(BIN)/python -m tests.support.packages build
 
-dist-test: $(READY)  ## the same, and try the wheel in a bare environment, from init to the gate
+dist-test: $(READY)  ## the same, and try wheel, workflow and action in a bare environment
 	@$(BIN)/python -c 'import build, twine' 2>/dev/null || $(PIP) -c constraints.txt -e '.[dist]'
 	@$(BIN)/python -m tests.support.packages test
 

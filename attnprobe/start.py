@@ -6,9 +6,11 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from attnprobe._version import __version__
 from attnprobe.core.errors import AttnprobeError, MeasureError, SelectorError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.sites import SiteName
@@ -52,6 +54,8 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
 }
 CONFIG = "[tool.pytest.ini_options]"
 WORKFLOW = Path(".github/workflows/attention.yml")
+# Where attnprobe lies is for the user to say, if this machine does not know it.
+PLACEHOLDER = f"git+https://github.com/OWNER/attnprobe@v{__version__}"
 IGNORED = (".attnprobe/", "*.json.lock", ".pytest_cache/")
 
 
@@ -194,23 +198,61 @@ def _ignore(file: Path) -> str:
 def _workflow(ref: str, folder: Path) -> str:
     if WORKFLOW.exists():
         return f"{WORKFLOW} exists already and stays as it is"
-    filled = _WORKFLOW.lstrip().replace("CASES", shlex.quote(folder.as_posix()))
-    write_bytes(WORKFLOW, filled.replace("REFERENCE", json.dumps(ref)).encode())
+    source = installed_from()
+    write_bytes(WORKFLOW, workflow(ref, folder, source).encode())
+    if source == PLACEHOLDER:
+        return f"written: {WORKFLOW} (name the repository of attnprobe in it, at ATTNPROBE)"
     return f"written: {WORKFLOW}"
 
 
+def workflow(ref: str, folder: Path, source: str) -> str:
+    """A workflow for GitHub that runs the gate.
+
+    Args:
+        ref: the reference of the model.
+        folder: of the case files.
+        source: what pip installs attnprobe from.
+    """
+    filled = _WORKFLOW.lstrip().replace("CASES", shlex.quote(folder.as_posix()))
+    return filled.replace("REQUIREMENT", source).replace("REFERENCE", json.dumps(ref))
+
+
+def installed_from() -> str:
+    """What pip can install this attnprobe from on another machine (PEP 610).
+
+    A placeholder if it was installed from a folder or a file of this one.
+    """
+    try:
+        found = json.loads(distribution("attnprobe").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return PLACEHOLDER
+    url = found.get("url")
+    if url is None:
+        return f"attnprobe=={__version__}"
+    if not url.startswith("https://"):
+        return PLACEHOLDER
+    vcs = found.get("vcs_info")
+    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else str(url)
+
+
 _WORKFLOW = r"""
-# The gate answers whether the model still attends as the cases say.
+# .github/workflows/attention.yml: does the model still attend as the cases say?
 name: attention
 
-on: [push, pull_request]
+on:
+  push:
+  pull_request:
+  workflow_dispatch:
 
 permissions:
   contents: read
 
 env:
-  # Where to install attnprobe from: a version, a wheel, or git+https://HOST/attnprobe@TAG.
-  ATTNPROBE: attnprobe
+  # What pip installs attnprobe from: this repository by a tag, or a wheel that was built from it.
+  ATTNPROBE: REQUIREMENT
+  # torch for the CPU; the default one brings several GB of CUDA libraries.
+  TORCH_INDEX: https://download.pytorch.org/whl/cpu
+  # A folder of this repository, or what a step before the gate fetches.
   MODEL: REFERENCE
 
 jobs:
@@ -222,15 +264,26 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.11"
-      - name: Install, with torch for the CPU
+      - name: Install
         run: |
-          python -m pip install torch --index-url https://download.pytorch.org/whl/cpu
+          python -m pip install torch --index-url "$TORCH_INDEX"
           python -m pip install "$ATTNPROBE"
+      - name: Check the case files
+        run: attnprobe lint CASES
       - name: Gate
         run: |
           attnprobe gate CASES --attn-model="candidate=$MODEL" \
-            --keep results.json --json decision.json
+            --keep results.json --json decision.json --junitxml=junit.xml
       - name: Summary
         if: always() && hashFiles('results.json') != ''
         run: attnprobe summary results.json --decision decision.json --no-annotations
+      - uses: actions/upload-artifact@v4
+        if: always()
+        with:
+          name: release-gate
+          path: |
+            results.json
+            decision.json
+            junit.xml
+          if-no-files-found: ignore
 """

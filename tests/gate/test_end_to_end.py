@@ -13,6 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -321,8 +322,9 @@ def workflow() -> dict[str, Any]:
     return loaded
 
 
-def test_the_workflow_is_a_workflow() -> None:
-    given = ["--builtin-schema", "vendor.github-workflows", str(EXAMPLES / "release-gate.yml")]
+@pytest.mark.parametrize("example", ["release-gate.yml", "pull-request.yml"])
+def test_the_workflow_is_a_workflow(example: str) -> None:
+    given = ["--builtin-schema", "vendor.github-workflows", str(EXAMPLES / example)]
     result = CliRunner().invoke(check_jsonschema, given)
     assert result.exit_code == 0, result.output
 
@@ -342,15 +344,19 @@ def forked() -> Iterator[str]:
 
 
 def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path, forked: str) -> None:
-    """All `run:` steps in their order; `python -m pip install` alone is not done, but looked at."""
+    """All `run:` steps in their order; `python -m pip install` alone is not done, but looked at.
+
+    `make dist-test` does that too, with a git reference.
+    """
     job = workflow()["jobs"]["gate"]
     fake = project.folder / "bin" / "python"
     fake.parent.mkdir(exist_ok=True)
     fake.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/python.txt\n')
     fake.chmod(0o755)
     (project.folder / "pyproject.toml").write_text("[tool.attnprobe.gate]\nleast = 4\n")
-    assert set(job["env"]) == {"MODEL"}
-    on_github = {"MODEL": MINILM, "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+    variables = workflow()["env"]
+    assert set(variables) == {"ATTNPROBE", "TORCH_INDEX", "MODEL"}
+    on_github = variables | {"MODEL": MINILM, "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
     try:
         for step in job["steps"]:
             if "run" in step:
@@ -358,7 +364,10 @@ def test_the_steps_of_the_workflow_run(project: Project, tmp_path: Path, forked:
                 assert done.code == 0, done.lines
     finally:
         fake.unlink()
-    assert (tmp_path / "python.txt").read_text() == "-m pip install attnprobe\n"
+    assert (tmp_path / "python.txt").read_text().splitlines() == [
+        f"-m pip install torch --index-url {variables['TORCH_INDEX']}",
+        f"-m pip install {variables['ATTNPROBE']}",
+    ]
     assert (tmp_path / "step.md").read_text().startswith("## Attention checks\n")
     (upload,) = [step["with"] for step in job["steps"] if "upload" in step.get("uses", "")]
     for name in upload["path"].split():
@@ -392,31 +401,43 @@ def test_the_script_writes_what_a_card_needs_or_stops_at_the_gate(
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel called attnprobe, for pip to install in place of a released one.
+    """A folder with wheels called attnprobe and torch, for pip to install in place of real ones.
 
-    It puts this checkout and the packages of this environment on the path of another environment.
+    The first puts this checkout and the packages of this environment on the path of another one.
     """
     folder = tmp_path_factory.mktemp("wheels")
-    name = f"attnprobe-{__version__}"
     paths = (ROOT, Path(pytest.__file__).parent.parent)
-    files = {
-        "attnprobe_checkout.pth": "".join(f"{path}\n" for path in paths),
-        f"{name}.dist-info/METADATA": (
-            f"Metadata-Version: 2.1\nName: attnprobe\nVersion: {__version__}\n"
+    # transformers asks for the version.
+    write_wheel(folder, "torch", version("torch").partition("+")[0], {})
+    write_wheel(
+        folder,
+        "attnprobe",
+        __version__,
+        {
+            "attnprobe_checkout.pth": "".join(f"{path}\n" for path in paths),
+            f"attnprobe-{__version__}.dist-info/entry_points.txt": (
+                "[console_scripts]\nattnprobe = attnprobe.cli:main\n"
+            ),
+        },
+    )
+    return folder
+
+
+def write_wheel(folder: Path, name: str, release: str, files: dict[str, str]) -> None:
+    stem = f"{name}-{release}"
+    files = files | {
+        f"{stem}.dist-info/METADATA": (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n"
         ),
-        f"{name}.dist-info/WHEEL": (
+        f"{stem}.dist-info/WHEEL": (
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         ),
-        f"{name}.dist-info/entry_points.txt": (
-            "[console_scripts]\nattnprobe = attnprobe.cli:main\n"
-        ),
     }
-    record = f"{name}.dist-info/RECORD"
+    record = f"{stem}.dist-info/RECORD"
     files[record] = "".join(f"{file},,\n" for file in (*files, record))
-    with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
         for file, text in files.items():
             wheel.writestr(file, text)
-    return folder
 
 
 @pytest.fixture
@@ -428,6 +449,7 @@ def offline(project: Project, index: Path, tmp_path: Path) -> Callable[..., Done
         '[tool.attnprobe.gate]\nleast = 1\nbaseline = "no.json"\n'
     )
     given = {
+        "ATTNPROBE": "attnprobe",
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(index),
         "VIRTUALENV_NO_PERIODIC_UPDATE": "1",

@@ -2,7 +2,8 @@
 
 The trial has an environment with nothing but the wheel, its runtime dependencies and the files of a
 demo model. There it starts a project in an empty folder, runs it, lets the model through the gate,
-and sees the gate block a damaged one.
+and sees the gate block a damaged one. Then the workflow and the action of the documents install
+this repository, by a git reference and from its folder, and run as they stand.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
@@ -100,16 +104,50 @@ def try_out(python: Path, folder: Path) -> None:
     _step([*gate, "--attn-model=candidate=broken"], folder, code=1, says="Release blocked")
 
 
-def _step(command: Sequence[object], folder: Path, *, says: str, code: int = 0) -> None:
+def try_installs(python: Path, folder: Path) -> None:
+    """Runs the workflow of the documents, with this repository in place of its address.
+
+    The folder has the project of `try_out`. What is committed is installed.
+
+    Raises:
+        TrialError: a command did not end as it should.
+    """
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
+    workflow = yaml.safe_load((clone / "docs/examples/release-gate.yml").read_text("utf-8"))
+    action = yaml.safe_load((clone / "action.yml").read_text("utf-8"))
+    install, *_ = action["runs"]["steps"]
+    variables = workflow["env"] | {
+        "ATTNPROBE": f"git+{clone.as_uri()}@HEAD",
+        "GITHUB_ACTION_PATH": str(clone),
+        "GITHUB_STEP_SUMMARY": str(folder / "step.md"),
+        "MODEL": MODEL,
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    scripts = [step["run"] for step in workflow["jobs"]["gate"]["steps"] if "run" in step]
+    for script in (*scripts, install["run"]):
+        _step(["bash", "-eo", "pipefail", "-c", script], folder, says="", variables=variables)
+        check_bare(python)
+    _step(["cat", variables["GITHUB_STEP_SUMMARY"]], folder, says="**Release may go")
+
+
+def _step(
+    command: Sequence[object],
+    folder: Path,
+    *,
+    says: str,
+    code: int = 0,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     written = [str(part) for part in command]
-    variables = {
+    given = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST", "PYTHON"))
-    }
+    } | dict(variables)
     print("$", Path(written[0]).name, *written[1:], flush=True)  # noqa: T201  the trial's own output
     run = subprocess.run(
-        written, cwd=folder, env=variables, capture_output=True, text=True, check=False
+        written, cwd=folder, env=given, capture_output=True, text=True, check=False
     )
     if run.returncode != code or says not in run.stdout:
         raise TrialError(
@@ -125,6 +163,7 @@ def main(what: str) -> None:
         check_bare(python)
         with TemporaryDirectory() as folder:
             try_out(python, Path(folder))
+            try_installs(python, Path(folder))
 
 
 if __name__ == "__main__":
