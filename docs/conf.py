@@ -40,7 +40,7 @@ html_title = "attnprobe"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False
 
 
 def add_commands(app: Sphinx, page: str, source: list[str]) -> None:

