@@ -94,15 +94,15 @@ def _read(results: Path | None, decision: Path | None, baseline: Path | None) ->
 def _print(told: Summary) -> None:
     from attnprobe.results.summary import in_words
 
-    if told.sentence:
-        say(told.sentence)
-    if told.results is not None:
-        say(f"{in_words(told.results)}.")
-    for note in told.notes:
-        say(f"note: {note}")
     for table in told.tables(all_checks=False):
         if table.items:
             print_table(plain_table(table.columns, (row for item in table.items for row in item)))
+    for note in told.notes:
+        say(f"note: {note}")
+    if told.results is not None:
+        say(f"{in_words(told.results)}.")
+    if told.sentence:
+        say(told.sentence)
 
 
 def _write(told: Summary, output: Path | None, comment: str | None, step: Path | None) -> None:

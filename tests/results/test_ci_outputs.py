@@ -334,7 +334,7 @@ def test_a_terminal_gets_text_and_no_markdown(attn: Attn, monkeypatch: pytest.Mo
     monkeypatch.setattr(base.out, "no_color", True)
     assert attn("summary", "r.json") == (code, asked)
     lines = asked.splitlines()
-    assert lines[0] == "1 of 3 attention checks does not hold, 1 is too near to call."
+    assert lines[-1] == "1 of 3 attention checks does not hold, 1 is too near to call."
     rows = [
         [cell.strip() for cell in line.strip("│").split("│")] for line in lines if line[0] == "│"
     ]
@@ -370,7 +370,7 @@ def test_a_summary_compares_with_a_baseline_and_names_heads_that_moved(attn: Att
     code, printed = attn("summary", *given, "--format", "text")
     assert code == 0
     said = "against the baseline: 4 of 6 checks that held before no longer hold."
-    assert printed.splitlines()[0] == "Release blocked: x."
+    assert printed.splitlines()[-1] == "Release blocked: x."
     assert [line for line in printed.splitlines() if line.startswith("note: ")] == [
         f"note: {note}" for note in (said, *HEADS)
     ]
