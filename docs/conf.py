@@ -24,7 +24,7 @@ nitpicky = True
 # Names of other libraries, whose documents would have to be fetched.
 nitpick_ignore_regex = [("py:.*", r"(?!attnprobe).*")]
 default_role = "literal"
-smartquotes = False  # `--model` stays two hyphens
+smartquotes_action = "D"  # dashes alone
 suppress_warnings = ["misc.highlighting_failure"]  # jsonl and tsv have no colours
 
 myst_heading_anchors = 4
@@ -51,7 +51,10 @@ def add_commands(app: Sphinx, page: str, source: list[str]) -> None:
     written = subprocess.run(
         [*command, "--name", "attnprobe"], check=True, capture_output=True, text=True
     ).stdout
-    source[0] += re.sub(r"\A# .*?^(?=## )", "", written, flags=re.DOTALL | re.MULTILINE)
+    commands = re.sub(r"\A# .*?^(?=## )", "", written, flags=re.DOTALL | re.MULTILINE)
+    # An option in a sentence is code, or its hyphens would be a dash.
+    options = r"(`[^`\n]*`)|((?<![\w-])--[a-z][a-z-]*)"
+    source[0] += re.sub(options, lambda match: match[1] or f"`{match[2]}`", commands)
 
 
 def setup(app: Sphinx) -> None:
