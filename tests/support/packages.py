@@ -114,11 +114,12 @@ def try_installs(python: Path, folder: Path) -> None:
     """
     clone = folder / "clone"
     subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
+    subprocess.run(["git", "-C", clone, "tag", "trial"], check=True)
     workflow = yaml.safe_load((clone / "docs/examples/release-gate.yml").read_text("utf-8"))
     action = yaml.safe_load((clone / "action.yml").read_text("utf-8"))
     install, *_ = action["runs"]["steps"]
     variables = workflow["env"] | {
-        "ATTNPROBE": f"git+{clone.as_uri()}@HEAD",
+        "ATTNPROBE": f"git+{clone.as_uri()}@trial",
         "GITHUB_ACTION_PATH": str(clone),
         "GITHUB_STEP_SUMMARY": str(folder / "step.md"),
         "MODEL": MODEL,
