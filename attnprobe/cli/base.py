@@ -138,6 +138,15 @@ def to_file(path: Path | None) -> Path | None:
     return _checked(path, as_json=False)
 
 
+def to_folder(path: Path | None) -> Path | None:
+    """The path of a folder to write, checked before any work: the callback of an option."""
+    if path is not None:
+        from attnprobe.results.files import check_folder
+
+        check_folder(path)
+    return path
+
+
 def to_json_file(path: Path | None) -> Path | None:
     """As `to_file`, for one of attnprobe's JSON files."""
     return _checked(path, as_json=True)

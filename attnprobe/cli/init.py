@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnprobe.cli.base import ONE_MODEL, app, load, say, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, load, say, to_folder, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import SUFFIX
 from attnprobe.models.options import LoadOptions
@@ -50,7 +50,9 @@ cases:
 @app.command()
 @with_load_options(*ONE_MODEL)
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to put the case files.")] = Path("cases"),
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put the case files.", callback=to_folder)
+    ] = Path("cases"),
     model: Annotated[
         str | None,
         typer.Option(
@@ -69,8 +71,6 @@ def init(
     from attnprobe.cli.files import schema
     from attnprobe.results.files import write_bytes
 
-    if folder.exists() and not folder.is_dir():
-        raise AttnprobeError(f"{folder} is a file; name a folder")
     editor = folder / "case-v1.json"
     if model is not None:
         from attnprobe.start import RELATIONS, check_absent, start

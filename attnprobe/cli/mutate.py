@@ -19,6 +19,7 @@ from attnprobe.cli.base import (
     print_table,
     say,
     to_file,
+    to_folder,
     with_load_options,
 )
 from attnprobe.core.errors import AttnprobeError
@@ -41,7 +42,10 @@ def mutate(
     ],
     kind: Annotated[str, typer.Option("--kind", help=f"What is done: {', '.join(KINDS)}.")],
     output: Annotated[
-        Path, typer.Option("--out", help="The folder to write; it must not exist yet.")
+        Path,
+        typer.Option(
+            "--out", help="The folder to write; it must not exist yet.", callback=to_folder
+        ),
     ],
     head: Annotated[str | None, typer.Option("--head", help="Which head, such as L3H1.")] = None,
     other: Annotated[

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from attnprobe.cli.base import ONE_MODEL, app, load, print_table, say, with_load_options
+from attnprobe.cli.base import ONE_MODEL, app, load, print_table, say, to_folder, with_load_options
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import LOCK
 from attnprobe.core.sites import SITES, SiteName
@@ -71,7 +71,12 @@ def scan(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for results, cases and a page of grids."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for results, cases and a page of grids.",
+            callback=to_folder,
+        ),
     ] = None,
     lock: Annotated[
         Path | None,

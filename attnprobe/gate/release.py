@@ -136,7 +136,7 @@ def _first(request: Request) -> Judgement:
     # Ignored code is allowed here, since a note of the decision names it.
     _check_arguments(request.arguments, Policy(remote_code="ignore"))
     _check_json(request.json, (request.keep, "the file of --keep"), (target, "the policy"))
-    _check_outputs(request)
+    _check_outputs(request, policy=target)
     existing = find_policy(Path()).file
     if existing is not None:
         raise AttnprobeError(f"--init writes a first policy, and {existing} has one already")
@@ -166,12 +166,12 @@ def _check_json(json: Path | None, *files: tuple[Path | None, str]) -> None:
             raise _BadOutput(f"--json {json} is {what}; write the decision to a file of its own")
 
 
-def _check_outputs(request: Request) -> None:
-    """Raises _BadOutput if something stands at an output's path that may not be replaced."""
-    for path in (request.json, request.keep):
+def _check_outputs(request: Request, *, policy: Path | None = None) -> None:
+    """Raises _BadOutput for an output, or a policy to write, that cannot be written."""
+    for path in (request.json, request.keep, policy):
         try:
             if path is not None:
-                check_output(path, as_json=True)
+                check_output(path, as_json=path is not policy)
         except ResultsError as error:
             raise _BadOutput(str(error)) from None
 

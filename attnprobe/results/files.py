@@ -37,14 +37,18 @@ def check_output(path: Path, *, as_json: bool = False) -> None:
             file or an empty one.
 
     Raises:
-        ResultsError: a device, FIFO, socket or folder is there, or a file of another program.
+        ResultsError: a device, FIFO, socket or folder is there, or a file of another program; or
+            the folder cannot be written into.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return  # a parent that is no folder fails the write
+        mode = None
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from None
+    check_folder(path.resolve().parent, path)
+    if mode is None:
+        return
     if not stat.S_ISREG(mode):
         kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
         raise ResultsError(f"{path} is {kind}, which is not replaced; name a file")
@@ -52,6 +56,26 @@ def check_output(path: Path, *, as_json: bool = False) -> None:
         _check_replaced(path)
 
 
+def check_folder(folder: Path, path: Path | None = None) -> None:
+    """Checks that files may be written into a folder, which need not exist yet.
+
+    Args:
+        path: the file in it that a message names, instead of the folder.
+
+    Raises:
+        ResultsError: it cannot be made, or not be written into.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    reason = ""
+    if not there.is_dir():
+        reason = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in _EFFECTIVE):
+        reason = f"Permission denied: {there}"
+    if reason:
+        raise ResultsError(f"{path or folder}: cannot be written: {reason}")
+
+
+_EFFECTIVE = os.supports_effective_ids
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),

@@ -11,6 +11,7 @@ import itertools
 import json
 import locale
 import os
+import pkgutil
 import re
 import resource
 import shutil
@@ -33,8 +34,9 @@ from tests.support.writers import WRITERS, Done, Writer, furnish, run_writer, st
 
 # Paths that commands read. Every other path of a command must be one that a writer writes.
 READ = {
-    *("card results", "compare --cases", "gate --policy", "gate --results", "lint paths"),
-    *("find --file", "mutants paths", "summary --decision", "summary results"),
+    *("card results", "compare --cases", "gate --policy", "gate --results", "history runs"),
+    *("lint paths", "find --file", "mutants paths", "summary --baseline", "summary --decision"),
+    *("summary results",),
 }
 # What pytest and its plugins write for themselves, and locks, which stay.
 BESIDE = re.compile(r".*\.json\.lock|\.?pytest.cache.*|assets/.*|report\.html")
@@ -46,7 +48,10 @@ SAVED = {
 }
 # GitHub lets a step append to its summary, which nobody can do whole.
 APPENDING = "summary GITHUB_STEP_SUMMARY"
-NEEDED = ("pytest_html.plugin", "pytest_metadata.plugin", "scipy.stats", "xdist.plugin")
+NEEDED = (
+    *("anyio.pytest_plugin", "hypothesis", "pytest_html.plugin", "pytest_metadata.plugin"),
+    *("rich.status", "scipy.stats", "typer._adapters", "xdist.plugin"),
+)
 WRITING = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate")
 Files = Mapping[str, bytes]
@@ -84,7 +89,7 @@ def test_every_path_of_a_command_is_tried_here() -> None:
         for command, *options in map(str.split, WRITERS)
         for option in options
         if command != "pytest" and option.islower()
-    } - {"gate --init"}  # which takes no path
+    } - {"gate --init", "summary --comment"}  # which take no path
     assert found == READ | written
     assert not READ & written
 
@@ -103,7 +108,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     attnprobe.load(str(folder))
-    for module in NEEDED:
+    own = (module.name for module in pkgutil.walk_packages(attnprobe.__path__, "attnprobe."))
+    for module in (*own, *NEEDED):
         importlib.import_module(module)
     return folder
 

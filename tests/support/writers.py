@@ -5,16 +5,17 @@ A command runs in a fork, in a folder of its own with a tiny model, results, cas
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.main import get_command
 
 from attnprobe.results.files import write_json
 from tests.support.forks import fork, use_forks
@@ -152,8 +153,9 @@ def start_writer(
     writer: Writer, folder: Path, *, before: Callable[[], object] = lambda: None
 ) -> Callable[[], Done]:
     """Starts a command in a fork; what is returned waits for its end."""
+    _commands()
     (read_out, out), (read_err, err) = os.pipe(), os.pipe()
-    child = fork(partial(_body, writer, folder, before), stdout=out, stderr=err)
+    child = fork(functools.partial(_body, writer, folder, before), stdout=out, stderr=err)
     os.close(out)
     os.close(err)
 
@@ -167,6 +169,14 @@ def start_writer(
     return wait
 
 
+@functools.cache
+def _commands() -> object:
+    """All commands with their options, which take a tenth of a second to make in each fork."""
+    from attnprobe.cli import app
+
+    return get_command(app)
+
+
 def _body(writer: Writer, folder: Path, before: Callable[[], object]) -> int:
     from attnprobe.cli import main
 
@@ -176,6 +186,7 @@ def _body(writer: Writer, folder: Path, before: Callable[[], object]) -> int:
     command, *arguments = writer.arguments
     with pytest.MonkeyPatch.context() as patch:
         use_forks(patch)
+        patch.setattr("typer.main.get_command", lambda _: _commands())
         before()
         if command == "pytest":
             return int(pytest.main(["-p", "no:hypothesispytest", "-p", "no:anyio", *arguments]))
