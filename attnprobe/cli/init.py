@@ -71,6 +71,8 @@ def init(
     from attnprobe.cli.files import schema
     from attnprobe.results.files import write_bytes
 
+    if folder.exists() and not folder.is_dir():
+        raise AttnprobeError(f"{folder} is a file; name a folder")
     editor = folder / "case-v1.json"
     if model is not None:
         from attnprobe.start import RELATIONS, check_absent, start

@@ -38,7 +38,7 @@ def check_output(path: Path, *, as_json: bool = False) -> None:
 
     Raises:
         ResultsError: a device, FIFO, socket or folder is there, or a file of another program; or
-            the folder cannot be written into.
+            nothing may be written into the folder.
     """
     try:
         mode = path.stat().st_mode
@@ -46,13 +46,11 @@ def check_output(path: Path, *, as_json: bool = False) -> None:
         mode = None
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be written: {error}") from None
-    check_folder(path.resolve().parent, path)
-    if mode is None:
-        return
-    if not stat.S_ISREG(mode):
+    if mode is not None and not stat.S_ISREG(mode):
         kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
         raise ResultsError(f"{path} is {kind}, which is not replaced; name a file")
-    if as_json:
+    check_folder(path.resolve().parent, path)
+    if as_json and mode is not None:
         _check_replaced(path)
 
 
@@ -63,16 +61,12 @@ def check_folder(folder: Path, path: Path | None = None) -> None:
         path: the file in it that a message names, instead of the folder.
 
     Raises:
-        ResultsError: it cannot be made, or not be written into.
+        ResultsError: nothing may be written into it, or into the folder that will hold it.
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    reason = ""
-    if not there.is_dir():
-        reason = f"{there} is no folder"
-    elif not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in _EFFECTIVE):
-        reason = f"Permission denied: {there}"
-    if reason:
-        raise ResultsError(f"{path or folder}: cannot be written: {reason}")
+    may = os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in _EFFECTIVE)
+    if there.is_dir() and not may:  # what is no folder fails the write
+        raise ResultsError(f"{path or folder}: cannot be written: Permission denied: {there}")
 
 
 _EFFECTIVE = os.supports_effective_ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Callable
@@ -200,6 +201,22 @@ def test_a_folder_that_is_none() -> None:
     path = Path("file/f")
     for write in (partial(write_json, path, 3), partial(write_bytes, path, b"")):
         assert "file/f: cannot be written: [Errno 17] File exists: " in said(write)
+
+
+def test_a_folder_without_rights_is_told_before_any_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("closed").mkdir()
+    asked: list[Path] = []
+
+    def access(place: Path, *_: object, **__: object) -> bool:
+        asked.append(place)
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    message = f"closed/a/f: cannot be written: Permission denied: {here / 'closed'}"
+    assert said(lambda: check_output(Path("closed/a/f"))) == message
+    assert asked == [here / "closed"]
 
 
 def test_json_is_sorted_and_readable() -> None:
