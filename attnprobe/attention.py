@@ -74,6 +74,7 @@ class TextOptions(TypedDict, total=False):
         messages: a conversation instead of a text, as for `apply_chat_template`:
             `[{"role": "user", "content": "Hello"}]`.
         generation_prompt: whether the conversation ends with the marks that begin an answer.
+        generate: how many tokens of its own answer the model reads behind the text, at most.
     """
 
     pair: str | None
@@ -84,6 +85,7 @@ class TextOptions(TypedDict, total=False):
     one_segment: bool
     messages: Sequence[Mapping[str, str]] | None
     generation_prompt: bool
+    generate: int | None
 
 
 def text_sample(text: str | None, **options: Unpack[TextOptions]) -> Sample:
@@ -106,13 +108,32 @@ def text_sample(text: str | None, **options: Unpack[TextOptions]) -> Sample:
             raise TypeError(f"give a text, or messages=, not {text!r}")
         if fields.get("generation_prompt"):
             raise TypeError("generation_prompt= goes with messages=")
+        _check_generate(fields)
         return Sample(text, **fields)
     if text is not None or fields.get("pair") is not None:
         raise TypeError("messages= stand for the text; give no other text")
     given = tuple(map(_message, messages))
     if not given:
         raise ValueError("messages= is empty; write {'role': 'user', 'content': ...}")
+    _check_generate(fields)
+    if fields.get("generate"):
+        fields["generation_prompt"] = True
     return Sample("", **fields, messages=given)
+
+
+def _check_generate(fields: Mapping[str, Any]) -> None:
+    """Raises TypeError or ValueError where an answer cannot be generated as the options say."""
+    __tracebackhide__ = True
+    count = fields.get("generate")
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"generate= is a number of tokens, not {count!r}")
+    if count < 1:
+        raise ValueError(f"generate= is a number of tokens from 1, not {count}")
+    for other in ("pair", "target"):
+        if fields.get(other) is not None:
+            raise TypeError(f"generate= goes without {other}=")
 
 
 def _message(given: object) -> Message:

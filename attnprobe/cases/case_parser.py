@@ -11,23 +11,27 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from attnprobe.cases.bounds import Unfolded
+from attnprobe.cases.combinations import misfit
 from attnprobe.cases.entries import Case, Expectation
 from attnprobe.cases.error_collector import MOST_NAMES, ErrorCollector
-from attnprobe.cases.shapes import CaseShape, Defaults, FileShape
+from attnprobe.cases.project_files import ProjectFiles
+from attnprobe.cases.shapes import CaseShape, Defaults, FileShape, parse_depth
 from attnprobe.cases.yamltext import YamlPath
 from attnprobe.core.errors import Mark, SelectorError
 from attnprobe.core.registry import clip_name, did_you_mean
-from attnprobe.core.texts import Message, Sample
+from attnprobe.core.texts import Haystack, Message, Sample
 from attnprobe.core.wording import join_names
 from attnprobe.rules import RULES, Rule, parse_rule
 from attnprobe.rules.ranges import most_tokens
 from attnprobe.words.heads import Heads, HeadSet, parse_heads
+from attnprobe.words.selectors import without_answer
 
 Fill = Callable[[str, YamlPath], str]
 
 _COLUMN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PLAIN = re.compile(r"[A-Za-z0-9. ]+")
 _ROW_LABEL_LIMIT = 60
+_LONGEST_TOKEN = 40  # characters of a long text for each token that is to be read
 
 
 class _Unfilled(Exception):
@@ -38,11 +42,16 @@ class CaseParser:
     """Parses the cases of one file."""
 
     def __init__(
-        self, errors: ErrorCollector, head_sets: Mapping[str, HeadSet], unfolded: Unfolded
+        self,
+        errors: ErrorCollector,
+        head_sets: Mapping[str, HeadSet],
+        unfolded: Unfolded,
+        files: ProjectFiles,
     ) -> None:
         self.document = errors.document
         self.head_sets = head_sets
         self._unfolded = unfolded
+        self._files = files
         self._parsed_heads: Heads | None = None
         self._errors = errors
         self._error = errors.add
@@ -52,48 +61,17 @@ class CaseParser:
     ) -> Iterator[Case]:
         """The case of an entry, or one case for each row of its template."""
         build = functools.partial(self._case, file, defaults, shape, path)
-        forms = (shape.text, shape.template, shape.ids, shape.messages)
-        beside = [name for name in ("target", "text_pair") if getattr(shape, name) is not None]
-        if sum(given is not None for given in forms) != 1:
-            message = "a case has either text:, or template: with rows:, or ids:, or messages:"
-            self._error(message, path)
-        elif self._has_wrong_messages(shape, path):
-            return
-        elif shape.repeat is not None and shape.ids is None:
-            self._error("repeat: goes with ids:, not with a text", (*path, "repeat"), key=True)
-        elif shape.ids is not None and beside:
-            self._error(f"ids: go without a {beside[0]}:", (*path, beside[0]), key=True)
-        elif shape.ids is not None and shape.source_language is not None:
-            message = "ids: are read as they stand, so source_language: says nothing"
-            self._error(message, (*path, "source_language"), key=True)
-        elif shape.target is None and shape.target_language is not None:
-            message = "target_language: goes with a target:"
-            self._error(message, (*path, "target_language"), key=True)
-        elif shape.rows is None and shape.template is not None:
-            self._error("a template: needs rows: with its columns", (*path, "template"), key=True)
+        wrong = misfit(shape)
+        if wrong is not None:
+            message, key = wrong
+            self._error(message, path if key is None else (*path, key), key=key is not None)
         elif shape.rows is None:
             self._count(shape, path, rows=1)
             yield from build(None, path, lambda text, _: text)
-        elif shape.template is None and shape.messages is None:
-            message = "rows: fill a template: or messages:, nothing else"
-            self._error(message, (*path, "rows"), key=True)
         else:
             self._count(shape, path, rows=len(shape.rows))
             self._unfolded.add("characters", _filled_length(shape), (*path, "rows"))
             yield from self._rows(shape.rows, path, build)
-
-    def _has_wrong_messages(self, shape: CaseShape, path: YamlPath) -> bool:
-        """Whether keys for messages stand without them, or others beside them."""
-        if shape.messages is None:
-            if shape.generation_prompt:
-                message = "generation_prompt: goes with messages:"
-                self._error(message, (*path, "generation_prompt"), key=True)
-            return shape.generation_prompt
-        for key in ("text_pair", "source_language"):
-            if getattr(shape, key) is not None:
-                self._error(f"messages: go without a {key}:", (*path, key), key=True)
-                return True
-        return False
 
     def _count(self, shape: CaseShape, path: YamlPath, *, rows: int) -> None:
         """Counts what an entry unfolds to, but for its characters.
@@ -247,8 +225,39 @@ class CaseParser:
             pair=filled(shape.text_pair, "text_pair"),
             one_segment=shape.one_segment,
             messages=messages or None,
-            generation_prompt=shape.generation_prompt,
+            generation_prompt=bool(shape.generation_prompt or (messages and shape.generate)),
+            generate=None if shape.generate is None else shape.generate.max_tokens,
+            haystack=None if shape.needle is None else self._haystack(shape, path, filled),
         )
+
+    def _haystack(
+        self, shape: CaseShape, path: YamlPath, filled: Callable[..., str | None]
+    ) -> Haystack:
+        """The long text of a case, with its needle.
+
+        Args:
+            filled: fills a text of the case with its row.
+
+        Raises:
+            _Unfilled: as `_sample`, or the file or the depth is wrong; the errors have been added.
+        """
+        needle = filled(shape.needle, "needle")
+        tokens = shape.tokens or 0
+        depth = shape.depth if isinstance(shape.depth, float) else filled(shape.depth, "depth")
+        try:
+            share = parse_depth(depth)
+        except ValueError as error:
+            self._error(str(error), (*path, "depth"))
+            raise _Unfilled from None
+        try:
+            text = self._files.text(filled(shape.haystack, "haystack") or "")
+        except SelectorError as error:
+            self._error(f"haystack: {error}", (*path, "haystack"))
+            raise _Unfilled from None
+        # More is not read, even where each token covers a long word.
+        read = text[: _LONGEST_TOKEN * tokens]
+        self._unfolded.add("characters", len(read), (*path, "haystack"))
+        return Haystack(read, needle or "", share, tokens)
 
     def _expectation(
         self,
@@ -298,15 +307,18 @@ class CaseParser:
         for place in rule.places():
             sought = len(place.selector.parts) * len(rule.text_of(sample, place.end))
             self._unfolded.add("characters to look through", sought, (*path, place.field))
+            selector = place.selector
+            if sample.generate is not None:
+                selector = without_answer(selector)
             try:
-                rule.locate(place.selector, sample, place.end)
+                rule.locate(selector, sample, place.end)
             except SelectorError as error:
                 self._error(f"{place.field}: {error}", (*path, place.field))
         self._check_length(rule, sample, path)
         return Expectation(rule, {**inherited, **stated}, self.document.key_mark(path))
 
     def _check_length(self, rule: Rule, sample: Sample, path: YamlPath) -> None:
-        if sample.messages is not None:
+        if sample.messages is not None or sample.haystack is not None:
             return  # nobody knows how many tokens a chat template adds
         length = len(sample.ids) if sample.ids else most_tokens(rule.text_of(sample, "key"))
         try:
@@ -330,7 +342,10 @@ def _filled_length(shape: CaseShape) -> int:
     plain = 0
     columns: Counter[str] = Counter()
     contents = [message.content for message in shape.messages or ()]
-    filled_texts = (shape.template, shape.target, shape.text_pair, contents, shape.expect)
+    filled_texts = (
+        *(shape.template, shape.target, shape.text_pair, shape.needle, shape.haystack),
+        *(shape.depth, contents, shape.expect),
+    )
     for text in _strings(filled_texts):
         plain += len(text)
         for match in _COLUMN.finditer(text):

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from attnprobe.cases.combinations import EXCLUDED, FORMS, NEEDED
 from attnprobe.cases.shapes import (
     CORPUS_FORMATS,
     BoundsShape,
@@ -15,6 +16,7 @@ from attnprobe.cases.shapes import (
     CorpusShape,
     Defaults,
     FileShape,
+    GenerateShape,
     MessageShape,
     RelationShape,
     SpanShape,
@@ -27,16 +29,12 @@ from attnprobe.words.heads import HEAD_SET_SCHEMA, HEADS_SCHEMA, RELATION_HEADS_
 def schema() -> dict[str, Any]:
     """The JSON Schema of a case file, as a dict that `json.dump` writes."""
     case = _editor_schema(CaseShape)
-    forms = (("text",), ("template", "rows"), ("ids",), ("messages",))
-    beside = {
-        "text": ("rows", "repeat", "generation_prompt"),
-        "template": ("repeat", "generation_prompt"),
-        "ids": ("rows", "target", "text_pair", "generation_prompt"),
-        "messages": ("repeat", "text_pair", "source_language"),
-    }
-    case["oneOf"] = [
-        {"required": [*form], "not": {"anyOf": [{"required": [key]} for key in beside[form[0]]]}}
-        for form in forms
+    case["oneOf"] = [{"required": [form]} for form in FORMS]
+    case["allOf"] = [
+        {"if": {"required": [key]}, "then": {"anyOf": [{"required": [other]} for other in others]}}
+        for key, (others, _) in NEEDED.items()
+    ] + [
+        {"not": {"required": [key, other]}} for key, others in EXCLUDED.items() for other in others
     ]
     rules = {kind: _editor_schema(RULES[kind]) for kind in RULES}
     for rule in rules.values():
@@ -66,6 +64,7 @@ def schema() -> dict[str, Any]:
             "defaults": _editor_schema(Defaults),
             "case": case,
             "message": _editor_schema(MessageShape),
+            "generate": _editor_schema(GenerateShape),
             "relation": relation,
             "corpusArcs": corpus,
             "labelledSpans": _editor_schema(SpanShape),

@@ -14,6 +14,7 @@ from attnprobe.cases.bounds import Unfolded
 from attnprobe.cases.case_parser import CaseParser
 from attnprobe.cases.entries import Case, Contents, Relation
 from attnprobe.cases.error_collector import ErrorCollector
+from attnprobe.cases.project_files import ProjectFiles
 from attnprobe.cases.relation_parser import RelationParser
 from attnprobe.cases.shapes import CaseShape, Defaults, FileShape, RelationShape
 from attnprobe.cases.yamltext import Document, YamlPath
@@ -138,10 +139,9 @@ class _Parser:
         self.unfolded = unfolded
         self.errors = ErrorCollector(document)
         self.head_sets = head_sets
-        self.folder = folder.resolve()
-        self.root = self.folder if root is None else root.resolve()
-        if not self.folder.is_relative_to(self.root):
-            self.root = self.folder
+        folder = folder.resolve()
+        root = folder if root is None else root.resolve()
+        self.files = ProjectFiles(folder, root if folder.is_relative_to(root) else folder)
 
     def contents(self) -> Contents:
         value = self.document.value
@@ -167,7 +167,7 @@ class _Parser:
         return Contents(_with_related(cases), tuple(relations))
 
     def _cases(self, file: FileShape, defaults: Defaults, ids: dict[str, Mark]) -> list[Case]:
-        parser = CaseParser(self.errors, self.head_sets, self.unfolded)
+        parser = CaseParser(self.errors, self.head_sets, self.unfolded, self.files)
         cases: list[Case] = []
         for index, written in enumerate(file.cases or []):
             path: YamlPath = ("cases", index)
@@ -185,14 +185,7 @@ class _Parser:
         *,
         cases: Sequence[Case] | None,
     ) -> list[Relation]:
-        parser = RelationParser(
-            self.errors,
-            self.head_sets,
-            self.unfolded,
-            folder=self.folder,
-            root=self.root,
-            cases=cases,
-        )
+        parser = RelationParser(self.errors, self.head_sets, self.unfolded, self.files, cases=cases)
         relations: list[Relation] = []
         for index, written in enumerate(file.relations or []):
             path: YamlPath = ("relations", index)

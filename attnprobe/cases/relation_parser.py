@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from attnprobe.cases.bounds import Unfolded
 from attnprobe.cases.entries import Case, CorpusArcs, LabelledArc, LabelledArcs, Relation, Threshold
 from attnprobe.cases.error_collector import ErrorCollector
+from attnprobe.cases.project_files import ProjectFiles
 from attnprobe.cases.shapes import (
     CORPUS_FORMATS,
     BoundsShape,
@@ -37,8 +37,6 @@ class RelationParser:
     """Parses the relations of one file.
 
     Args:
-        folder: the folder that paths of corpora are relative to.
-        root: the folder that must contain every corpus.
         cases: the cases of the file; None if one has errors, so that their arcs are not known.
     """
 
@@ -47,15 +45,13 @@ class RelationParser:
         errors: ErrorCollector,
         head_sets: Mapping[str, HeadSet],
         unfolded: Unfolded,
+        files: ProjectFiles,
         *,
-        folder: Path,
-        root: Path,
         cases: Sequence[Case] | None,
     ) -> None:
         self.document = errors.document
         self.head_sets = head_sets
-        self.folder = folder
-        self.root = root
+        self._files = files
         self.cases = cases
         self._error = errors.add
         self._validate = errors.validate
@@ -205,28 +201,10 @@ class RelationParser:
             self._error(f"{key}: is missing; name the relation", path, key=True)
             return None
         written: str = getattr(shape, kind)
-        place = (*path, kind)
         try:
-            file = (self.folder / written).resolve()
-            is_file = file.is_file()
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error  # a RuntimeError is a loop of links
-            self._error(f"{kind}: {clip_name(written)!r} is no path: {reason}", place)
-            return None
-        complaint = ""
-        if Path(written).is_absolute() or not file.is_relative_to(self.root):
-            complaint = (
-                "lies outside of the project; name a file in it, from the case file's folder"
-            )
-        elif not file.name.endswith(f".{kind}"):
-            complaint = f"is no .{kind} file"
-        elif not is_file and file.exists():
-            complaint = "is no file"
-        elif not is_file:
-            near = did_you_mean(file.name, _file_names(file.parent, f".{kind}"))
-            complaint = f"is not there; {near}"
-        if complaint:
-            self._error(f"{kind}: {clip_name(written)!r} {complaint}", place)
+            file = self._files.find(written, f".{kind}")
+        except SelectorError as error:
+            self._error(f"{kind}: {error}", (*path, kind))
             return None
         is_list = self.document.raw((*path, key)) is None
         marks = [
@@ -235,7 +213,7 @@ class RelationParser:
         ]
         return CorpusArcs(
             path=file,
-            shown=file.relative_to(self.root).as_posix(),
+            shown=file.relative_to(self._files.root).as_posix(),
             labels=tuple(zip(labels, marks, strict=True)),
             backwards=shape.direction == "head-to-dependent",
         )
@@ -358,11 +336,6 @@ class _CaseArcs(NamedTuple):
                 self.arcs.append(arc)
             elif arc:
                 self.left_out[arc] += 1
-
-
-def _file_names(folder: Path, suffix: str) -> list[str]:
-    """Names of the files in a folder with this suffix; empty if there is no such folder."""
-    return [file.name for file in folder.glob(f"*{suffix}")] if folder.is_dir() else []
 
 
 def _arc_of_rule(case: Case, rule: Rule, site: SiteName | None) -> LabelledArc | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
@@ -28,6 +29,8 @@ CORPUS_FORMATS = ("conllu", "jsonl", "tsv")
 _LONGEST_NAME = 200
 _LONGEST_REASON = 1000
 _MOST_MARKS = 50
+MOST_GENERATED = 1_000
+MOST_READ = 1_000_000
 # Marks that pytest acts on; a case has skip: and xfail: instead, with a reason.
 _TAKEN_MARKS = (
     "filterwarnings",
@@ -127,11 +130,37 @@ class MessageShape(_Shape):
     content: Text = Field(description="What is said; with rows: it has columns.")
 
 
+class GenerateShape(_Shape):
+    """How the model's own answer is made: greedily, up to a number of tokens."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_GENERATED)] = Field(
+        description="The most tokens of the answer."
+    )
+
+
+def parse_depth(value: object) -> float:
+    """The share of a long text before its needle; 0.5 for None.
+
+    Raises:
+        ValueError: no number from 0 to 1.
+    """
+    try:
+        depth = 0.5 if value is None else float(str(value))
+    except ValueError:
+        depth = math.nan
+    if not 0 <= depth <= 1:
+        raise ValueError(f"depth: is a share of the haystack, from 0 to 1, not {value}")
+    return depth
+
+
 class CaseShape(_Shape):
     """One case: a text, or a template with rows, and what is expected of it."""
 
     misplaced: ClassVar[Mapping[str, str]] = _MISPLACED
-    nested: ClassVar[Mapping[str, type[BaseModel]]] = {"messages": MessageShape}
+    nested: ClassVar[Mapping[str, type[BaseModel]]] = {
+        "messages": MessageShape,
+        "generate": GenerateShape,
+    }
 
     id: Id
     text: Text | None = Field(None, description="The sentence that the model reads.")
@@ -161,6 +190,23 @@ class CaseShape(_Shape):
     )
     generation_prompt: bool = Field(
         False, description="The conversation ends with the marks that begin an answer."
+    )
+    generate: Annotated[GenerateShape | None, WithJsonSchema({"definition": "generate"})] = Field(
+        None,
+        description="The model's own answer is read behind the text; name its words as "
+        "{generated: word}.",
+    )
+    needle: Text | None = Field(
+        None, description="A sentence that stands in a long text before the text."
+    )
+    haystack: Text | None = Field(
+        None, description="The long text: a .txt file, by its path from the case file."
+    )
+    depth: float | Text | None = Field(
+        None, description="The share of the long text before the needle, 0 to 1; 0.5 unless given."
+    )
+    tokens: Annotated[int, Field(ge=1, le=MOST_READ)] | None = Field(
+        None, description="The most tokens of needle, long text and text together."
     )
     text_pair: Text | None = Field(
         None,

@@ -18,6 +18,7 @@ from attnprobe.cli.base import (
     load,
     out,
     print_table,
+    say,
     to_file,
     with_load_options,
 )
@@ -66,6 +67,14 @@ def show(
             "--allow-special-tokens", help="The text may spell special tokens such as [SEP]."
         ),
     ] = False,
+    generate: Annotated[
+        int | None,
+        typer.Option(
+            "--generate",
+            min=1,
+            help="Read the model's own answer behind the text: so many tokens at most.",
+        ),
+    ] = None,
     site: Annotated[
         Literal["encoder", "decoder", "cross"] | None,
         typer.Option("--site", help="Needed where the model has several."),
@@ -151,6 +160,8 @@ def show(
     if top_keys and (output is None or output.suffix != ".html"):
         raise AttnprobeError("--top-keys makes a page smaller: add --output page.html")
     check_text("the text", text)
+    if generate is not None and (text_pair, target) != (None, None):
+        raise AttnprobeError("--generate goes with a text alone, without --text-pair and --target")
     for option, written in (("--text-pair", text_pair), ("--target", target)):
         if written is not None:
             check_text(option, written)
@@ -169,7 +180,10 @@ def show(
         site=site,
         allow_special_tokens=allow_special_tokens,
         one_segment=one_segment,
+        generate=generate,
     )
+    if attention.sample.answer is not None:
+        say(f"answer: {attention.sample.answer.text}")
     if patterns:
         _print_patterns(attention.patterns(unit=unit, special=special), only, sort, unit)
     count = top or TOP

@@ -189,8 +189,11 @@ class Change:
 
     @property
     def is_retexted(self) -> bool:
-        """Whether the text is known to differ from the old one."""
-        return self.old is not None and self.new is not None and _retexted(self.old, self.new)
+        """Whether the text, or the answer to it, is known to differ from the old one."""
+        old, new = self.old, self.new
+        if old is None or new is None:
+            return False
+        return _retexted(old, new) or _answered_otherwise(old, new)
 
     @property
     def loosened(self) -> tuple[str, ...]:
@@ -422,7 +425,7 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
         return Change(key, kind, old, new, None)
     moves, lost = _moves(old, new)
     by = _largest([move.deciding.by for move in moves if move.deciding.by is not None])
-    if _retexted(old, new):
+    if _retexted(old, new) or _answered_otherwise(old, new):
         by = None
         moves = tuple(
             replace(move, moved=_sign(_rank(move.new) - _rank(move.old))) for move in moves
@@ -432,6 +435,12 @@ def _change(key: Key, old: CaseResult | None, new: CaseResult | None) -> Change:
 
 def _retexted(old: CaseResult, new: CaseResult) -> bool:
     return len({old.text_sha256, new.text_sha256} - {None}) > 1
+
+
+def _answered_otherwise(old: CaseResult, new: CaseResult) -> bool:
+    """Whether the model generated another answer to the same text."""
+    both = bool(old.generated and new.generated) and not _retexted(old, new)
+    return both and old.generated != new.generated
 
 
 def holds(item: CaseResult) -> bool:
@@ -614,10 +623,12 @@ def _warnings(
         name = renamed.get(model.name, model.name)
         if name in models:
             yield from _model_warnings(model, models[name])
-    retexted = [change.new for change in changes if change.is_retexted and change.new]
-    if retexted:
-        cases = plural(len(retexted), "case")
-        yield f"the text of {cases} is another than before: {_join_places(retexted)}"
+    for what, differ in (("the text of", _retexted), ("the answer to", _answered_otherwise)):
+        pairs = [(change.old, change.new) for change in changes]
+        items = [new for old, new in pairs if old and new and differ(old, new)]
+        if items:
+            cases = plural(len(items), "case")
+            yield f"{what} {cases} is another than before: {_join_places(items)}"
     loosened = [f"{change.key.place}: {bound}" for change in changes for bound in change.loosened]
     if loosened:
         bounds = plural(len(loosened), "bound is", "bounds are")

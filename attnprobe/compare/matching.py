@@ -101,6 +101,8 @@ def match_heads(
     """
     from scipy.optimize import linear_sum_assignment
 
+    # Both models read the same answers, where some are generated: those of the old one.
+    samples = [old.encode(sample).sample for sample in samples]
     heads, between, within = divergences(old, new, samples, site=site, batch_tokens=batch_tokens)
     pairs = within[np.triu_indices(len(heads), 1)]
     bound = max(SAME, float(np.quantile(pairs, NEAR))) if pairs.size else SAME

@@ -187,12 +187,12 @@ def explore_changes(
         encoding = old.encode(case.sample)
         for expectation in case.expectations:
             site = encoding.site(expectation.rule.site)
-            if (case.sample, site.name) in samples:
+            if (encoding.sample, site.name) in samples:
                 continue
             tokens = len(encoding.queries(site.name)) * len(encoding.keys(site.name))
             cells += tokens * len(site.all_heads())
             if cells <= most_cells:
-                samples[case.sample, site.name] = case.name
+                samples[encoding.sample, site.name] = case.name
     if not samples:
         return None
     return explorer(

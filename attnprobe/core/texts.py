@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Literal, NamedTuple, TypeAlias
 
-from attnprobe.core.errors import ModelError
+from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Site, SiteName
 
@@ -26,7 +26,14 @@ class Span(NamedTuple):
     end: int
 
 
-Which: TypeAlias = Literal["text", "pair"] | int
+Which: TypeAlias = Literal["text", "pair", "needle", "haystack", "generated"] | int
+_NAMES: Mapping[Which, str] = {
+    "text": "the text",
+    "pair": "text_pair",
+    "needle": "the needle",
+    "haystack": "the haystack",
+    "generated": "the answer",
+}
 
 
 class Message(NamedTuple):
@@ -36,11 +43,46 @@ class Message(NamedTuple):
     content: str
 
 
+class Answer(NamedTuple):
+    """What a model generated behind a text.
+
+    Attributes:
+        ids: of the tokens, without the one that ends the answer.
+        spans: the characters of `text` that each token covers.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    spans: tuple[Span, ...]
+
+    def until(self, end: int) -> Answer:
+        """The answer without the tokens behind one of its characters."""
+        count = sum(span.end <= end for span in self.spans)
+        return Answer(self.text[:end], self.ids[:count], self.spans[:count])
+
+
+class Haystack(NamedTuple):
+    """A long text with a sentence in it, which the model reads before the text of a sample.
+
+    Attributes:
+        text: what the long text is cut from, at the ends of its sentences.
+        needle: the sentence.
+        depth: the share of the long text before the needle, 0 to 1.
+        tokens: the most tokens of the whole sequence.
+    """
+
+    text: str
+    needle: str
+    depth: float
+    tokens: int
+
+
 class InputText(NamedTuple):
     """One of the texts that the model reads as one sequence.
 
     Attributes:
-        which: the text or its pair; of a conversation the number of the message, from 1.
+        which: the text, its pair, a needle, what is around that, or the model's own answer; of a
+            conversation the number of the message, from 1.
         start: its first character in `Sample.joined`.
         role: of a message.
     """
@@ -55,11 +97,13 @@ class InputText(NamedTuple):
         """The text's name in messages."""
         if self.role is not None:
             return f"message {self.which} ({visible(self.role)})"
-        return "the text" if self.which == "text" else "text_pair"
+        return _NAMES[self.which]
 
     @property
     def label(self) -> str:
         """What stands before the text for a reader: the role of a message."""
+        if self.which == "generated":
+            return "answer: "
         return "" if self.role is None else f"{self.role}: "
 
     @property
@@ -95,6 +139,10 @@ class Sample:
         messages: a conversation instead of a text, which the chat template of the tokenizer puts
             into one sequence; the text is empty.
         generation_prompt: whether the conversation ends with the marks that begin an answer.
+        generate: how many tokens of its own answer the model reads behind the text, at most.
+        answer: what it generated; None before the sample is encoded.
+        haystack: a long text with a sentence in it, read before the text.
+        filled: the long text before and behind the sentence; None before the sample is encoded.
     """
 
     text: str
@@ -107,17 +155,20 @@ class Sample:
     one_segment: bool = False
     messages: tuple[Message, ...] | None = None
     generation_prompt: bool = False
+    generate: int | None = None
+    answer: Answer | None = None
+    haystack: Haystack | None = None
+    filled: tuple[str, str] | None = None
 
     @property
     def joined(self) -> str:
         """The string in which spans count: the text, or all input texts around PAIR_BREAK."""
-        if self.messages is None and self.pair is None:
-            return self.text
-        return PAIR_BREAK.join(part.text for part in self.parts)
+        return PAIR_BREAK.join(part.text for part in self.parts) if self.parts else self.text
 
     @property
     def parts(self) -> tuple[InputText, ...]:
         """The input texts of `joined`; empty for one text."""
+        text = InputText("text", 0, self.text)
         found: list[InputText] = []
         if self.messages is not None:
             found = [
@@ -125,7 +176,18 @@ class Sample:
                 for number, message in enumerate(self.messages, start=1)
             ]
         elif self.pair is not None:
-            found = [InputText("text", 0, self.text), InputText("pair", 0, self.pair)]
+            found = [text, InputText("pair", 0, self.pair)]
+        elif self.haystack is not None:
+            before, behind = self.filled or ("", "")
+            found = [
+                InputText("haystack", 0, before),
+                InputText("needle", 0, self.haystack.needle),
+                InputText("haystack", 0, behind),
+                text,
+            ]
+            found = [part for part in found if part.text]
+        if self.answer is not None:
+            found = [*(found or [text]), InputText("generated", 0, self.answer.text)]
         lengths = (len(part.text) + len(PAIR_BREAK) for part in found)
         starts = accumulate(lengths, initial=0)
         return tuple(part._replace(start=start) for part, start in zip(found, starts, strict=False))
@@ -150,16 +212,29 @@ class Sample:
     def until(self, end: int) -> Sample:
         """The sample cut before a character of `joined`, without the texts behind it."""
         part, (_, end) = text_at(Span(end - 1, end), self.joined, self.parts)
-        cut = self._with_part(part, part.text[:end])
+        if part.which == "generated" and self.answer is not None:
+            return replace(self, answer=self.answer.until(end))
+        cut = replace(self._with_part(part, part.text[:end]), generate=None, answer=None)
         if isinstance(part.which, int) and cut.messages is not None:
             return replace(cut, messages=cut.messages[: part.which], generation_prompt=False)
+        if part.which == "needle" and self.filled is not None:
+            return replace(cut, text="", filled=(self.filled[0], ""))
         return cut if part.which == "pair" else replace(cut, pair=None)
+
+    @property
+    def prompt(self) -> Sample:
+        """The sample without the model's own answer."""
+        return replace(self, generate=None, answer=None)
 
     def _with_part(self, part: InputText, text: str) -> Sample:
         """The sample with another text in the place of a part."""
+        if part.which in ("generated", "haystack"):
+            raise SelectorError(f"the words of {part.name} cannot be replaced")
         if part.which == "pair":
             return replace(self, pair=text)
-        if self.messages is None or part.which == "text":
+        if part.which == "needle" and self.haystack is not None:
+            return replace(self, haystack=self.haystack._replace(needle=text))
+        if self.messages is None or not isinstance(part.which, int):
             return replace(self, text=text)
         messages = list(self.messages)
         messages[part.which - 1] = messages[part.which - 1]._replace(content=text)
@@ -172,7 +247,8 @@ def case_fields(sample: Sample) -> dict[str, object]:
         "text": None if sample.ids or sample.messages else sample.text,
         "ids": sample.ids,
         "messages": sample.messages and [message._asdict() for message in sample.messages],
-        "generation_prompt": sample.generation_prompt or None,
+        "generation_prompt": (sample.generation_prompt and not sample.generate) or None,
+        "generate": sample.generate and {"max_tokens": sample.generate},
         "text_pair": sample.pair,
         "target": sample.target,
         "source_language": sample.source_language,

@@ -6,7 +6,7 @@ import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import torch
@@ -14,13 +14,14 @@ from transformers import PreTrainedModel
 
 from attnprobe.attention import Attention, TextOptions, text_sample
 from attnprobe.core.arrays import Floats
-from attnprobe.core.errors import MeasureError, ModelError
+from attnprobe.core.errors import MeasureError, ModelError, SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import MapNeed, MapSums, Need, Prediction, Readout, Rows, Similarity
 from attnprobe.core.sites import Site, SiteName
-from attnprobe.core.texts import Encoding, Sample, Tokens
+from attnprobe.core.texts import Answer, Encoding, Sample, Tokens
 from attnprobe.find import TOP, Found, find, read_marked
 from attnprobe.models.ablation import Ablator
+from attnprobe.models.answer import end_tokens, generate, read_answer
 from attnprobe.models.capture import capture, survey
 from attnprobe.models.classifier import Classified, Classifier, classified, with_classifier
 from attnprobe.models.embedding import Embedder
@@ -32,6 +33,7 @@ from attnprobe.models.forward import (
     site_masks,
 )
 from attnprobe.models.handed_over import check_takes_text, network_sha256, unwrapped
+from attnprobe.models.haystack import fill
 from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.memory import (
@@ -61,6 +63,8 @@ from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokeni
 from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
 from attnprobe.results.records import WeightsFormat
 from attnprobe.rules.overview import describe_site
+from attnprobe.words.segmentation import has_ink
+from attnprobe.words.show import quoted
 
 # Samples whose tokens stay in memory.
 MOST_ENCODINGS = 4096
@@ -366,15 +370,45 @@ class Model:
         return self._encoded(sample)
 
     def _encode(self, sample: Sample) -> Encoding:
+        if sample.haystack is not None and sample.filled is None:
+            sample = fill(sample, sample.haystack, lambda read: len(self._reader.source(read)))
         source, target = self._tokens(sample)
+        self._check_lengths(sample, source, target)
+        if sample.generate is not None and sample.answer is None:
+            sample = replace(sample, answer=self._answer_to(sample, source))
+            source = self._reader.source(sample)
+        return Encoding(sample, source, target, self.sites)
+
+    def _check_lengths(self, sample: Sample, source: Tokens, target: Tokens | None) -> None:
         text = sample.in_one_line
-        check_length(len(source), "text", self.max_tokens, name=self.name, text=text)
+        count = len(source) + (0 if sample.answer else sample.generate or 0)
+        check_length(count, "text", self.max_tokens, name=self.name, text=text)
         if target is not None:
             count = len(target)
             check_length(count, "target", self.max_tokens, name=self.name, text=target.text)
         self.lengths.check(len(source), name=self.name, text=text)
         self._check_segments(source)
-        return Encoding(sample, source, target, self.sites)
+
+    def _answer_to(self, sample: Sample, prompt: Tokens) -> Answer:
+        """What the model itself says next.
+
+        Raises:
+            ModelError: the model is no decoder, or has no language-model head.
+            SelectorError: the model says nothing.
+        """
+        if "decoder" not in self.sites or self._start is not None:
+            raise ModelError(
+                f"generate: needs a decoder that reads its own answer, and {self.name} is none"
+            )
+        head, _ = self._with_head
+        ends = end_tokens(head, self.tokenizer)
+        with enough_memory(f"the answer of {self.name}", device_of(head)):
+            ids = generate(head, prompt.ids, most=sample.generate or 0, ends=ends)
+        answer = read_answer(self.tokenizer, ids)
+        if not has_ink(answer.text):
+            said = f" but {quoted(answer.text)}" if answer.text else ""
+            raise SelectorError(f"generate: {self.name} says nothing{said} behind this text")
+        return answer
 
     def _check_segments(self, tokens: Tokens) -> None:
         """Raises ModelError where the network has no embedding for a segment of the tokens."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from attnprobe.core.errors import ModelError
 from attnprobe.core.texts import Sample, Tokens
+from attnprobe.models.answer import with_answer
 from attnprobe.models.chat import tokenize_messages
 from attnprobe.models.forward import is_encoder_decoder
+from attnprobe.models.haystack import written_out
 from attnprobe.models.languages import Languages
 from attnprobe.models.tokens import decoder_inputs, given, tokenize, tokenize_target
 from attnprobe.models.vocabulary import check_rows, embedding_rows
@@ -50,11 +53,16 @@ class TextReader:
     def source(self, sample: Sample) -> Tokens:
         """The tokens of a sample's text and pair, or of the ids or messages that it has instead.
 
+        The model's own answer follows, where the sample has one.
+
         Raises:
             SelectorError: as `tokenize` and `tokenize_messages`, or the network has no embedding
                 for a token.
             ModelError: as these, or the tokenizer needs a language and the sample names none.
         """
+        if sample.answer is not None:
+            prompt = self.source(sample.prompt)
+            return with_answer(self.tokenizer, prompt, sample, sample.answer)
         if sample.ids is not None:
             tokens = given(self.tokenizer, sample.ids, one_segment=sample.one_segment)
             check_rows(tokens, self.rows.source, name=self._name)
@@ -104,11 +112,13 @@ class TextReader:
     def _source(self, sample: Sample) -> Tokens:
         tokens = tokenize(
             self.tokenizer,
-            sample.text,
+            sample.text if sample.haystack is None else written_out(sample),
             pair=sample.pair,
             allow_special_tokens=sample.allow_special_tokens,
             one_segment=sample.one_segment,
         )
+        if sample.haystack is not None:
+            tokens = replace(tokens, text=sample.joined, parts=sample.parts)
         check_rows(tokens, self.rows.source, name=self._name)
         return tokens
 

@@ -71,8 +71,8 @@ def with_head(
     if is_encoder_decoder(network):
         kind = AutoModelForSeq2SeqLM
     advice = (
-        f"good: needs a model with a language-model head, as {kind.__name__} loads it; for a model "
-        "that makes embeddings, write positive: and negative:"
+        f"good: and generate: need a model with a language-model head, as {kind.__name__} loads "
+        "it; for a model that makes embeddings, write positive: and negative:"
     )
     if load is None:
         raise ModelError(f"{name} was handed over without a head; {advice}")

@@ -13,7 +13,7 @@ from tokenizers.models import Unigram, WordLevel, WordPiece
 
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.printing import visible
-from attnprobe.core.texts import InputText, Sample, Span, Tokens, input_texts
+from attnprobe.core.texts import Answer, InputText, Sample, Span, Tokens, input_texts
 from attnprobe.models.panics import panics_as_errors
 from attnprobe.words.id_pieces import Spelling, pieces_of_ids
 from attnprobe.words.spelling import (
@@ -118,6 +118,17 @@ def tokenize_verbatim(tokenizer: Any, text: str) -> Tokens:
         SelectorError, ModelError: as `tokenize`, but for special tokens in the text.
     """
     return _tokens(tokenizer, text, _encode(tokenizer, text, add_special_tokens=False))
+
+
+def decoded_tokens(tokenizer: Any, answer: Answer) -> Tokens:
+    """The tokens of a generated text; special ones have no characters.
+
+    Raises:
+        ModelError: the tokenizer decodes a token to other characters than the token spells.
+    """
+    marks = special_tokens(tokenizer)
+    added = tuple(token in marks for token in answer.ids)
+    return _tokens(tokenizer, answer.text, _Encoded(answer.ids, added, answer.spans, ()))
 
 
 def tokenize_target(

@@ -256,7 +256,7 @@ def largest_change(model: Reader, changed: Reader, cases: Sequence[Case], *, aft
             layers = tuple(layer for layer in site.layers if layer > after)
             if not layers:
                 continue
-            need = Need(sample, site.name, layers, tuple(range(len(encoding.queries(site.name)))))
+            need = Need(encoding.sample, site.name, layers, tuple(range(len(encoding.queries(site.name)))))
             (was,), (now,) = model.collect([need]), changed.collect([need])
             changes = (abs(was.weights[layer] - now.weights[layer]).max() for layer in layers)
             largest = max(largest, *map(float, changes))

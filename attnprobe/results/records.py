@@ -258,6 +258,7 @@ class CaseResult(_Record):
         text_sha256: `text_sha256` of the judged text; of a probe in Python, the first text. None if
             it is not known, and for relations.
         unknown_words: the words of the texts that became unknown tokens.
+        generated: the model's own answers that were judged, one for each text.
     """
 
     nodeid: str
@@ -275,6 +276,7 @@ class CaseResult(_Record):
     error: str | None = field(default=None, kw_only=True)
     text_sha256: str | None = field(default=None, kw_only=True)
     unknown_words: tuple[str, ...] = field(default=(), kw_only=True)
+    generated: tuple[str, ...] = field(default=(), kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -585,6 +587,8 @@ def text_sha256(sample: Sample) -> str:
             ("text_pair", sample.pair),
             ("messages", sample.messages),
             ("generation_prompt", sample.generation_prompt or None),
+            ("generate", sample.generate),
+            ("haystack", sample.haystack),
         )
         if value is not None
     }

@@ -104,7 +104,8 @@ SELECTOR_SCHEMA: dict[str, Any] = {
     "than once, {chars: [10, 16]}, {special: cls}, {predicts: are}, or a list of these; beside a "
     "text_pair: {pair: it} for a word of the second text, {text: it} for one of the first; in "
     "messages: {message: 2, word: it}, {role: system} for a whole message, "
-    '{special: "<|im_end|>"} for a mark of the chat template.',
+    '{special: "<|im_end|>"} for a mark of the chat template; {needle: it} for a word of a needle; '
+    "beside generate: {generated: it}, {generated: all}, {generated: first}.",
     "anyOf": [
         {"$ref": "#/definitions/selectorPart"},
         {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/selectorPart"}},

@@ -9,7 +9,7 @@ import regex
 from attnprobe.cases import Case
 from attnprobe.core.errors import AttnprobeError, first_line
 from attnprobe.core.printing import GRAPHEME, display_width, harmless, visible
-from attnprobe.core.texts import Encoding, InputText, Span, input_texts
+from attnprobe.core.texts import Encoding, InputText, Sample, Span, input_texts
 from attnprobe.core.verdicts import Doubt, Outcome, Verdict
 from attnprobe.core.wording import (
     format_interval,
@@ -114,8 +114,9 @@ def explain(case: Case, finding: Finding) -> str:
         message, *quote = str(finding.error).split("\n")
         lines = [message, *(f"│ {line.removeprefix('  ').removeprefix('│ ')}" for line in quote)]
     elif finding.verdict is not None:
-        lines = _sentence(case, rule) + _numbers(
-            finding.verdict, _notes(case, rule, finding.encoding)
+        read = finding.encoding.sample if finding.encoding else case.sample
+        lines = _sentence(read, rule) + _numbers(
+            finding.verdict, _notes(read, rule, finding.encoding)
         )
     if finding.encoding is not None:
         lines += unknown_line(finding.encoding)
@@ -226,9 +227,8 @@ def _mistake(mistake: Mistake) -> list[str]:
     return _underlined(sample.target, query) + looked_at + below
 
 
-def _sentence(case: Case, rule: Rule) -> list[str]:
+def _sentence(sample: Sample, rule: Rule) -> list[str]:
     """Each text of the rule, with carets under the rule's words."""
-    sample = case.sample
     marked: dict[str, list[tuple[Span, str]]] = {}
     for place in rule.places():
         text = rule.text_of(sample, place.end)
@@ -257,7 +257,13 @@ def _underlined(
 
 
 def _part_underlined(part: InputText, spans: Sequence[tuple[Span, str]]) -> Iterator[str]:
-    """The lines of an input text; the first one begins with the role of a message."""
+    """The lines of an input text; the first one begins with the role of a message.
+
+    Of the long text around a needle, only its length is told.
+    """
+    if part.which == "haystack":
+        yield f"… {plural(len(words(part.text)), 'word')} of the haystack …"
+        return
     label = visible(part.label)
     for piece in _pieces(part.text):
         for line in _piece_underlined(part.text, piece, _within(piece, _inside(part, spans))):
@@ -328,7 +334,7 @@ def _parts(text: str) -> Iterator[tuple[int, int]]:
             yield from (part.span() for part in GRAPHEME.finditer(text, *word.span()))
 
 
-def _notes(case: Case, rule: Rule, encoding: Encoding | None) -> dict[str, str]:
+def _notes(sample: Sample, rule: Rule, encoding: Encoding | None) -> dict[str, str]:
     """Notes for the words of the rule and for a sink in the chart, by word.
 
     The chart identifies words by their spelling, so a word that the text has twice gets no note.
@@ -337,9 +343,9 @@ def _notes(case: Case, rule: Rule, encoding: Encoding | None) -> dict[str, str]:
     for place in rule.places():
         if place.end != "key":
             continue
-        text = rule.text_of(case.sample, place.end)
+        text = rule.text_of(sample, place.end)
         spellings = [text[slice(*word)] for word in words(text)]
-        for span in rule.locate(place.selector, case.sample, place.end):
+        for span in rule.locate(place.selector, sample, place.end):
             for label, word in zip(spellings, words(text), strict=True):
                 if word.start < span.end and span.start < word.end and spellings.count(label) == 1:
                     notes[label] = place.field

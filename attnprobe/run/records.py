@@ -75,6 +75,9 @@ def measured(
         "expectations": [expectation(entry).as_dict() for entry in judged],
         "text_sha256": _text_of(stated, judged),
         "unknown_words": [word for read in encodings(judged) for word in read.unknown_words],
+        "generated": [
+            read.sample.answer.text for read in encodings(judged) if read.sample.answer is not None
+        ],
     }
 
 

@@ -63,8 +63,9 @@ def locate(selector: Selector, text: str, *, parts: tuple[InputText, ...] = ()) 
     """The characters that a selector means: one span for each part, in order.
 
     A `Special` has no characters and yields no span. A `Predicts` yields the word that it predicts.
-    In several texts, a phrase without `nth` is searched in all. In a pair, `nth` and `chars` count
-    in the first text unless the selector names one; in a conversation it has to name a message.
+    In several texts, a phrase without `nth` is searched in all that the user wrote. In a pair,
+    `nth` and `chars` count in the first text unless the selector names one; in a conversation it
+    has to name a message.
 
     Args:
         text: `Sample.joined`.
@@ -78,7 +79,26 @@ def locate(selector: Selector, text: str, *, parts: tuple[InputText, ...] = ()) 
     return tuple(_locate(part, texts) for part in selector.parts if not isinstance(part, Special))
 
 
+def _searched(
+    part: Phrase | Predicts | Chars | WholeMessage, texts: Sequence[InputText]
+) -> Sequence[InputText]:
+    """The texts that a selector may mean: those that the user wrote, or the answer if it says so.
+
+    The long text around a needle is in none.
+    """
+    if part.which == "generated":
+        found = [text for text in texts if text.which == "generated"]
+        if not found:
+            raise SelectorError(
+                "{generated: ...} names a word of the model's own answer, and there is none; write "
+                "generate: {max_tokens: 20} beside the text"
+            )
+        return found
+    return [text for text in texts if text.which not in ("generated", "haystack")]
+
+
 def _locate(part: Phrase | Predicts | Chars | WholeMessage, texts: Sequence[InputText]) -> Span:
+    texts = _searched(part, texts)
     if isinstance(part, WholeMessage):
         found = _message_of(part, texts)
         return Span(found.start, found.end)
@@ -101,6 +121,8 @@ def _locate_chars(part: Chars, texts: Sequence[InputText]) -> Span:
 
 
 def _locate_word(part: Phrase | Predicts, texts: Sequence[InputText]) -> Span:
+    if not part.text:
+        return _first_word(_text_of(part, texts))
     in_any_text = part.which is None and part.nth is None
     searched = texts if in_any_text else [_text_of(part, texts)]
     nth = part.nth or 1
@@ -112,6 +134,13 @@ def _locate_word(part: Phrase | Predicts, texts: Sequence[InputText]) -> Span:
         raise SelectorError(_explain_count(part, searched, texts))
     text, span = found[nth - 1]
     return Span(text.start + span.start, text.start + span.end)
+
+
+def _first_word(text: InputText) -> Span:
+    found = words(text.text)
+    if not found:
+        raise SelectorError(f"there is no word in {text.name}: {quoted(text.text)}")
+    return Span(text.start + found[0].start, text.start + found[0].end)
 
 
 def _explain_count(
@@ -140,11 +169,18 @@ def _describe_all(texts: Sequence[InputText]) -> str:
 
 def _text_of(part: Phrase | Predicts | Chars, texts: Sequence[InputText]) -> InputText:
     """The text that a selector names, or else the only or the first one."""
+    if part.which == "generated":
+        return texts[0]
     if isinstance(part.which, int) or texts[0].role is not None:
         return _message_of(part, texts)
     for text in texts:
         if text.which == (part.which or "text"):
             return text
+    if part.which == "needle":
+        raise SelectorError(
+            "{needle: ...} names a word of a sentence in a long text, and there is none; write "
+            "needle: and haystack: beside text:"
+        )
     raise SelectorError(
         "{pair: ...} names a word of a second text, and there is none; write text_pair: beside "
         "text:, or name the word without pair:"
@@ -155,6 +191,8 @@ def _message_of(
     part: Phrase | Predicts | Chars | WholeMessage, texts: Sequence[InputText]
 ) -> InputText:
     """The message that a selector names, or else the only one."""
+    if part.which == "generated":
+        return texts[0]
     if texts[0].role is None:
         key = "role" if part.which is None else "message"
         raise SelectorError(
@@ -240,7 +278,8 @@ def _selector_forms(
         nth = f", nth: {seen[text.which]}" if totals[text.which] > 1 else ""
         word_suffices = kind == "word" and not nth
         form = as_yaml(part.text) if word_suffices else f"{{{kind}: {as_yaml(part.text)}{nth}}}"
-        unambiguous = len(texts) == 1 or (nth and text.which == "text")
+        alone = len(texts) == 1 and text.which != "generated"
+        unambiguous = alone or (nth and text.which == "text")
         if isinstance(text.which, int) and not unambiguous:
             form = f"{{message: {text.which}, {kind}: {as_yaml(part.text)}{nth}}}"
         elif not unambiguous:

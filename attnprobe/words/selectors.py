@@ -12,9 +12,10 @@ from attnprobe.core.printing import visible
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.texts import InputText, Span, Which, text_at
 
+TextKey: TypeAlias = Literal["text", "pair", "needle", "generated"]
 SPECIAL_NAMES = ("first", "cls", "sep", "bos", "eos")
-# The keys of a selector that name one of two texts: `{pair: word}`.
-TEXT_KEYS: tuple[Literal["text", "pair"], ...] = ("text", "pair")
+# The keys of a selector that name one of several texts: `{pair: word}`.
+TEXT_KEYS: tuple[TextKey, ...] = ("text", "pair", "needle", "generated")
 MOST_WORDS = 1_000  # in one selector
 LONGEST_PHRASE = 10_000  # characters
 _KINDS = ("word", "chars", "special", "predicts")
@@ -25,6 +26,7 @@ class Phrase:
     """A word or phrase, spelled as in the text.
 
     Attributes:
+        text: the phrase; empty for the first word of the text that `which` names.
         nth: which occurrence is meant, from 1; None if the selector names none.
         which: which of several texts contains it, a message by its number, from 1 or, from the last
             one back, from -1; None if the selector names none.
@@ -71,18 +73,20 @@ class Special:
 
 @dataclass(frozen=True)
 class WholeMessage:
-    """All tokens of a message, by its number or by its role.
+    """All tokens of a message, by its number or by its role, or of the model's answer.
 
     Attributes:
         nth: which message of the role is meant, from 1; None if the selector names none.
     """
 
-    which: int | None = None
+    which: Which | None = None
     role: str | None = None
     nth: int | None = None
 
     def __str__(self) -> str:
         nth = "" if self.nth is None else f" (nth: {self.nth})"
+        if self.which == "generated":
+            return "the answer"
         if self.role is None:
             return f"message {self.which}"
         return f"the {visible(self.role)} message{nth}"
@@ -90,7 +94,7 @@ class WholeMessage:
 
 @dataclass(frozen=True)
 class Predicts:
-    """The token before a word, whose output predicts that word."""
+    """The token before a word, whose output predicts that word; fields as of `Phrase`."""
 
     text: str
     nth: int | None = None
@@ -120,7 +124,9 @@ def parse_selector(value: object) -> Selector:
     `{predicts: are}`, `{predicts: are, nth: 2}`, and a list of these, which is their union. For a
     pair of texts, `{text: it}` and `{pair: it}` name the text; they take every form but `special`.
     In a conversation, `{message: 2, word: it}` names the message, `{message: 2}`, `{role: system}`
-    and `{role: user, nth: 2}` a whole one.
+    and `{role: user, nth: 2}` a whole one. `{needle: it}` names a word of a sentence in a long
+    text, `{generated: it}` one of the model's own answer; `{generated: all}` is the whole answer,
+    `{generated: first}` its first word, `{generated: {predicts: first}}` the token before.
 
     Raises:
         ValueError: the value has none of these forms. The message says what to write.
@@ -156,6 +162,13 @@ def check_target_selector(selector: Selector) -> None:
             )
 
 
+def without_answer(selector: Selector) -> Selector:
+    """The parts of a selector that can be found before the model has generated its answer."""
+    return Selector(
+        tuple(part for part in selector.parts if getattr(part, "which", None) != "generated")
+    )
+
+
 def selector_of(span: Span, text: str, parts: tuple[InputText, ...]) -> Selector:
     """The selector of these characters of a text with these parts."""
     part, inner = text_at(span, text, parts)
@@ -184,7 +197,14 @@ def _parse_parts(value: object) -> tuple[Part, ...]:
             f"{extra!r} does not go beside {which!r}; a selector goes into it whole, such as "
             f"{{{which}: {{word: the, nth: 2}}}}"
         )
-    return tuple(_assign_text(part, which) for part in parse_selector(value[which]).parts)
+    inner = value[which]
+    if which == "generated" and inner == "all":
+        return (WholeMessage("generated"),)
+    if which == "generated" and inner == "first":
+        return (Phrase("", which="generated"),)
+    if which == "generated" and inner == {"predicts": "first"}:
+        return (Predicts("", which="generated"),)
+    return tuple(_assign_text(part, which) for part in parse_selector(inner).parts)
 
 
 def _parse_message(value: Mapping[object, object]) -> Part:
@@ -216,7 +236,7 @@ def _parse_role(value: Mapping[object, object]) -> WholeMessage:
 
 def _assign_text(part: Part, which: Which) -> Part:
     if isinstance(part, Special):
-        raise ValueError(f"{part} stands in neither text; write {{special: {part.name}}} alone")
+        raise ValueError(f"{part} stands in no text; write {{special: {part.name}}} alone")
     if isinstance(part, WholeMessage) or part.which is not None:
         raise ValueError(f"{{{_text_key(part)}: ...}} stands inside of {{{which}: ...}}; give one")
     return replace(part, which=which)
@@ -296,6 +316,8 @@ def _is_int(value: object) -> bool:
 
 
 def _describe_word(part: Phrase | Predicts) -> str:
+    if not part.text:
+        return f"the first word{_describe_which(part.which)}"
     word = visible(part.text)
     if any(char.isspace() for char in word):
         word = f'"{word}"'
@@ -306,4 +328,6 @@ def _describe_word(part: Phrase | Predicts) -> str:
 def _describe_which(which: Which | None) -> str:
     if isinstance(which, int):
         return f" in message {which}"
-    return "" if which is None else f" in the {which}"
+    if which is None:
+        return ""
+    return " of the answer" if which == "generated" else f" in the {which}"

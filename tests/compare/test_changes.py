@@ -54,6 +54,21 @@ def test_a_number_on_another_text_is_neither_weaker_nor_stronger() -> None:
         assert only(old, replace(new, text_sha256=None)).kind != "kept"
 
 
+def test_a_number_on_another_answer_is_neither_weaker_nor_stronger() -> None:
+    old, new = (case(text_sha256="a" * 64, generated=(text,)) for text in ("Paris.", "In Paris."))
+    new = replace(new, expectations=(expected(0.3),))
+    change = only(old, new)
+    assert (change.kind, change.by, change.is_retexted) == ("kept", None, True)
+    assert compare_results(run(old), run(new)).warnings == (
+        "the answer to 1 case is another than before: cases/x.attn.yaml: one on small",
+    )
+    assert only(old, replace(new, generated=("Paris.",))).kind == "weaker"
+    # Runs of before tell no answer, and a case in error has none.
+    assert only(replace(old, generated=()), new).kind == "weaker"
+    fails = replace(new, outcome="failed", expectations=(expected(0.1, outcome="failed"),))
+    assert only(old, fails).kind == "broken"
+
+
 def test_a_case_with_another_text_can_break_and_be_mended() -> None:
     held = case(text_sha256="a" * 64)
     fails = case(expected(0.1, outcome="failed"), outcome="failed", text_sha256="b" * 64)

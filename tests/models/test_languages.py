@@ -398,7 +398,7 @@ cases:
         (
             "cases: [{id: a, ids: [5, 6], source_language: eng_Latn, "
             "expect: [entropy: {heads: L0H0, max: 1}]}]",
-            "source_language: says nothing",
+            "ids: go without a source_language:",
         ),
         (
             "cases: [{id: a, text: old keys, target_language: fra_Latn, "
