@@ -6,7 +6,7 @@ import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import torch
@@ -14,26 +14,24 @@ from transformers import PreTrainedModel
 
 from attnprobe.attention import Attention, TextOptions, text_sample
 from attnprobe.core.arrays import Floats
-from attnprobe.core.errors import MeasureError, ModelError, SelectorError
+from attnprobe.core.errors import MeasureError, ModelError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import MapNeed, MapSums, Need, Prediction, Readout, Rows, Similarity
 from attnprobe.core.sites import Site, SiteName
-from attnprobe.core.texts import Answer, Encoding, Sample, Tokens
+from attnprobe.core.texts import Encoding, Sample, Tokens
 from attnprobe.find import TOP, Found, find, read_marked
 from attnprobe.models.ablation import Ablator
-from attnprobe.models.answer import end_tokens, generate, read_answer
 from attnprobe.models.capture import capture, survey
 from attnprobe.models.classifier import Classified, Classifier, classified, with_classifier
 from attnprobe.models.embedding import Embedder
+from attnprobe.models.encoder import Encoder
 from attnprobe.models.forward import (
     Padding,
     batch_inputs,
     position_offset,
-    segment_count,
     site_masks,
 )
 from attnprobe.models.handed_over import check_takes_text, network_sha256, unwrapped
-from attnprobe.models.haystack import fill
 from attnprobe.models.layout import find_layout
 from attnprobe.models.lengths import length_rules
 from attnprobe.models.memory import (
@@ -59,15 +57,11 @@ from attnprobe.models.self_check import (
     self_check,
 )
 from attnprobe.models.survey import survey_batch
-from attnprobe.models.tokens import check_length, decoder_inputs, prepare_tokenizer
+from attnprobe.models.tokens import prepare_tokenizer
 from attnprobe.models.vocabulary import EmbeddingRows, check_vocabulary
 from attnprobe.results.records import WeightsFormat
 from attnprobe.rules.overview import describe_site
-from attnprobe.words.segmentation import has_ink
-from attnprobe.words.show import quoted
 
-# Samples whose tokens stay in memory.
-MOST_ENCODINGS = 4096
 # The package under which transformers imports code that comes with weights.
 REMOTE_MODULES = "transformers_modules"
 # Computes readouts of one kind: `answer(readouts, batch_tokens=...)`.
@@ -154,7 +148,6 @@ class Model:
         self.forwards = 0
         self._load_head = load_head
         self._classifiers: dict[Classified, Classifier] = {}
-        self._encoded = functools.lru_cache(MOST_ENCODINGS)(self._encode)
         check_takes_text(network, name)
         prepare_tokenizer(tokenizer)
         self._reader = TextReader(
@@ -168,7 +161,6 @@ class Model:
         check_vocabulary(tokenizer, self._reader.rows, name=name)
         self._pad_id = _pad_id(self._reader.rows, tokenizer)
         self.max_tokens = _max_tokens(network, tokenizer)
-        self._segments = segment_count(network)
         self.lengths = length_rules(network)
         source, target = self._reader.in_any_language(PROBE)
         inputs = batch_inputs(
@@ -181,6 +173,15 @@ class Model:
         long = beyond_windows(network, found, max_tokens=self.max_tokens)
         self._layout = applied_windows(network, found, long)
         self.sites: Mapping[SiteName, Site] = self._layout.sites
+        self._encoder = Encoder(
+            network,
+            self._reader,
+            sites=self.sites,
+            max_tokens=self.max_tokens,
+            lengths=self.lengths,
+            head=lambda: self._with_head[0],
+            name=name,
+        )
         self.served = self._layout.served
         if options.check:
             try:
@@ -367,57 +368,7 @@ class Model:
             ModelError: a target text for a model that takes none, or a text in no language for a
                 tokenizer that needs one.
         """
-        return self._encoded(sample)
-
-    def _encode(self, sample: Sample) -> Encoding:
-        if sample.haystack is not None and sample.filled is None:
-            sample = fill(sample, sample.haystack, lambda read: len(self._reader.source(read)))
-        source, target = self._tokens(sample)
-        self._check_lengths(sample, source, target)
-        if sample.generate is not None and sample.answer is None:
-            sample = replace(sample, answer=self._answer_to(sample, source))
-            source = self._reader.source(sample)
-        return Encoding(sample, source, target, self.sites)
-
-    def _check_lengths(self, sample: Sample, source: Tokens, target: Tokens | None) -> None:
-        text = sample.in_one_line
-        count = len(source) + (0 if sample.answer else sample.generate or 0)
-        check_length(count, "text", self.max_tokens, name=self.name, text=text)
-        if target is not None:
-            count = len(target)
-            check_length(count, "target", self.max_tokens, name=self.name, text=target.text)
-        self.lengths.check(len(source), name=self.name, text=text)
-        self._check_segments(source)
-
-    def _answer_to(self, sample: Sample, prompt: Tokens) -> Answer:
-        """What the model itself says next.
-
-        Raises:
-            ModelError: the model is no decoder, or has no language-model head.
-            SelectorError: the model says nothing.
-        """
-        if "decoder" not in self.sites or self._start is not None:
-            raise ModelError(
-                f"generate: needs a decoder that reads its own answer, and {self.name} is none"
-            )
-        head, _ = self._with_head
-        ends = end_tokens(head, self.tokenizer)
-        with enough_memory(f"the answer of {self.name}", device_of(head)):
-            ids = generate(head, prompt.ids, most=sample.generate or 0, ends=ends)
-        answer = read_answer(self.tokenizer, ids)
-        if not has_ink(answer.text):
-            said = f" but {quoted(answer.text)}" if answer.text else ""
-            raise SelectorError(f"generate: {self.name} says nothing{said} behind this text")
-        return answer
-
-    def _check_segments(self, tokens: Tokens) -> None:
-        """Raises ModelError where the network has no embedding for a segment of the tokens."""
-        known = self._segments
-        if known and max(tokens.segments, default=0) >= known:
-            raise ModelError(
-                f"the tokenizer of {self.name} numbers segments up to {max(tokens.segments)}, and "
-                f"the network has {known} from 0: the tokenizer is not that of this model"
-            )
+        return self._encoder.encode(sample)
 
     def attention(
         self,
@@ -470,12 +421,6 @@ class Model:
             for text in written
         ]
         return find(self, asked, site=site, top=top, batch_tokens=self.batch_tokens)
-
-    def _tokens(self, sample: Sample) -> tuple[Tokens, Tokens | None]:
-        source = self._reader.source(sample)
-        if sample.target is None:
-            return source, None
-        return source, decoder_inputs(self._reader.target(sample, sample.target))
 
     def collect(
         self,

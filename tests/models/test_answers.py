@@ -129,6 +129,19 @@ def test_a_network_without_a_cache_generates_the_same() -> None:
     assert generate(network, (1, 9, 8), most=6, ends=()) == cached
 
 
+def test_a_network_that_is_trained_further_answers_anew() -> None:
+    model = causal("llama")
+    before = model.encode(ASKED)
+    assert model.encode(ASKED) is before
+    with torch.no_grad():
+        model.network.get_output_embeddings().weight.neg_()
+    after = model.encode(ASKED).sample.answer
+    assert after is not None
+    assert after != before.sample.answer
+    prompt = model.encode(Sample(TEXT)).source.ids
+    assert list(after.ids) == by_transformers(model.network, prompt, 8)[: len(after.ids)]
+
+
 def test_generating_leaves_the_network_as_it_was() -> None:
     model = causal("gpt2")
     network = model.network

@@ -211,7 +211,7 @@ def test_the_tokenizer_that_is_handed_over_stays_as_it_was() -> None:
 
 
 def test_the_last_encodings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnprobe.models.model.MOST_ENCODINGS", 2)
+    monkeypatch.setattr("attnprobe.models.encoder.MOST_ENCODINGS", 2)
     model = Model.of(tiny_network("bert"), tiny_tokenizer(), name="bert")
     a, b, c = Sample("a"), Sample("b"), Sample("c")
     first, second = model.encode(a), model.encode(b)
