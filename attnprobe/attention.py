@@ -6,9 +6,9 @@ judges by the same rules as a case file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import Cells, Chart, Curves, HeadGrid, HeadMap, LayerPanel, Picture
 from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.maps import Mark, ModelMaps
-from attnprobe.core.names import BATCH_TOKENS
-from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.needs import Need
+from attnprobe.core.reader import Reader, answers
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, SiteName
-from attnprobe.core.texts import Encoding, Message, Sample, input_texts
+from attnprobe.core.texts import Encoding, Sample, input_texts
 from attnprobe.core.verdicts import Attended, Verdict
 from attnprobe.rules.calls import called_rule
 from attnprobe.rules.diversity import js_divergence, plane
@@ -58,119 +58,6 @@ Measure = Literal["entropy", "distance", "sink"] | PatternName
 _MEASURES = {"entropy": "entropy (nats)", "distance": "distance ({unit})", "sink": "sink mass"}
 # Weights of a page that is made without being asked for by itself: some megabytes.
 MOST_WEIGHTS = 10_000_000
-
-
-class TextOptions(TypedDict, total=False):
-    """Options for reading a text; all of them are optional.
-
-    Attributes:
-        pair: a second text after the first, as in `tokenizer(text, pair)`.
-        target: the target text, for an encoder-decoder.
-        source_language, target_language: language codes of a multilingual tokenizer, such as
-            `fra_Latn`; by default those that the model was loaded with.
-        allow_special_tokens: whether the text may spell special tokens, as the text of a chat
-            template does.
-        one_segment: whether the text may spell separators, which then start no second segment.
-        messages: a conversation instead of a text, as for `apply_chat_template`:
-            `[{"role": "user", "content": "Hello"}]`.
-        generation_prompt: whether the conversation ends with the marks that begin an answer.
-        generate: how many tokens of its own answer the model reads behind the text, at most.
-    """
-
-    pair: str | None
-    target: str | None
-    source_language: str | None
-    target_language: str | None
-    allow_special_tokens: bool
-    one_segment: bool
-    messages: Sequence[Mapping[str, str]] | None
-    generation_prompt: bool
-    generate: int | None
-
-
-def text_sample(text: str | None, **options: Unpack[TextOptions]) -> Sample:
-    """The sample of a text, or of messages.
-
-    Raises:
-        TypeError: `TextOptions` does not have one of the options; or there is neither a text nor
-            messages, or both; or something of them is no text.
-        ValueError: there are no messages.
-    """
-    __tracebackhide__ = True
-    known = TextOptions.__annotations__
-    for option in options:
-        if option not in known:
-            raise TypeError(f"unknown argument {option!r}; {did_you_mean(option, known)}")
-    fields: dict[str, Any] = {**options}
-    messages = fields.pop("messages", None)
-    if messages is None:
-        if not isinstance(text, str):
-            raise TypeError(f"give a text, or messages=, not {text!r}")
-        if fields.get("generation_prompt"):
-            raise TypeError("generation_prompt= goes with messages=")
-        _check_generate(fields)
-        return Sample(text, **fields)
-    if text is not None or fields.get("pair") is not None:
-        raise TypeError("messages= stand for the text; give no other text")
-    given = tuple(map(_message, messages))
-    if not given:
-        raise ValueError("messages= is empty; write {'role': 'user', 'content': ...}")
-    _check_generate(fields)
-    if fields.get("generate"):
-        fields["generation_prompt"] = True
-    return Sample("", **fields, messages=given)
-
-
-def _check_generate(fields: Mapping[str, Any]) -> None:
-    """Raises TypeError or ValueError where an answer cannot be generated as the options say."""
-    __tracebackhide__ = True
-    count = fields.get("generate")
-    if count is None:
-        return
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise TypeError(f"generate= is a number of tokens, not {count!r}")
-    if count < 1:
-        raise ValueError(f"generate= is a number of tokens from 1, not {count}")
-    for other in ("pair", "target"):
-        if fields.get(other) is not None:
-            raise TypeError(f"generate= goes without {other}=")
-
-
-def _message(given: object) -> Message:
-    match given:
-        case {"role": str(role), "content": str(content), **beside} if not beside:
-            return Message(role, content)
-    raise TypeError(f"a message is {{'role': ..., 'content': ...}} with two texts, not {given!r}")
-
-
-class Reader(Protocol):
-    """The part of a model that measurements need."""
-
-    @property
-    def name(self) -> str: ...
-
-    def encode(self, sample: Sample) -> Encoding: ...
-
-    def collect(self, needs: Sequence[Need], *, batch_tokens: int = ...) -> list[Rows]: ...
-
-    def read_out(self, readouts: Sequence[Readout], *, batch_tokens: int = ...) -> list[float]: ...
-
-
-def answers(
-    model: Reader, requests: Iterable[Need | Readout], *, batch_tokens: int = BATCH_TOKENS
-) -> dict[Need | Readout, Rows | float]:
-    """The model's answer to each request; equal requests are measured once."""
-    distinct = dict.fromkeys(requests)
-    needs = [request for request in distinct if isinstance(request, Need)]
-    readouts = [request for request in distinct if isinstance(request, Readout)]
-    found: dict[Need | Readout, Rows | float] = {}
-    if needs:
-        rows = model.collect(needs, batch_tokens=batch_tokens)
-        found.update(zip(needs, rows, strict=True))
-    if readouts:
-        values = model.read_out(readouts, batch_tokens=batch_tokens)
-        found.update(zip(readouts, values, strict=True))
-    return found
 
 
 class Attention:

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from attnprobe.attention import Reader, answers
 from attnprobe.core.errors import SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Rows
 from attnprobe.core.printing import as_label
+from attnprobe.core.reader import Reader, answers
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample, Span, case_fields
 from attnprobe.core.wording import format_decimals, plural

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from attnprobe.attention import Reader
 from attnprobe.core.errors import MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Rows
+from attnprobe.core.reader import Reader
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.wording import format_decimals

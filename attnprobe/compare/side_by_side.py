@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnprobe.attention import Attention, Reader, heads_title
+from attnprobe.attention import Attention, heads_title
 from attnprobe.cases import Case
 from attnprobe.compare.changes import Change
 from attnprobe.compare.describe import change_row
@@ -18,6 +18,7 @@ from attnprobe.core.charts import Cells, Picture
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need
+from attnprobe.core.reader import Reader
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.wording import format_decimals, plural, shorten

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attnprobe.attention import Reader
 from attnprobe.cases import Case
 from attnprobe.compare.changes import pair_models
 from attnprobe.compare.matching import Match, match_heads
 from attnprobe.core.errors import AttnprobeError, ModelError
 from attnprobe.core.names import Key
+from attnprobe.core.reader import Reader
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.verdicts import Verdict

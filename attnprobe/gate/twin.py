@@ -10,10 +10,10 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from attnprobe.attention import Reader
 from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import AttnprobeError, first_line
 from attnprobe.core.names import Key
+from attnprobe.core.reader import Reader
 from attnprobe.gate.control import TwinRun, wanted_on_twin
 from attnprobe.gate.policy import Policy
 from attnprobe.gate.reread import check_stated, load_again, reread, sets_of_run

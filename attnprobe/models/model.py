@@ -12,12 +12,13 @@ from typing import Any, Unpack
 import torch
 from transformers import PreTrainedModel
 
-from attnprobe.attention import Attention, TextOptions, text_sample
+from attnprobe.attention import Attention
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import MeasureError, ModelError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import MapNeed, MapSums, Need, Prediction, Readout, Rows, Similarity
 from attnprobe.core.sites import Site, SiteName
+from attnprobe.core.text_options import TextOptions, text_sample
 from attnprobe.core.texts import Encoding, Sample, Tokens
 from attnprobe.find import TOP, Found, find, read_marked
 from attnprobe.models.ablation import Ablator

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from attnprobe.attention import Reader
+from attnprobe.core.reader import Reader
 from attnprobe.cases import Case
 from attnprobe.compare.matching import match_heads
 from attnprobe.core.errors import ModelError

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attnprobe.attention import MOST_WEIGHTS, Attention, Reader
+from attnprobe.attention import MOST_WEIGHTS, Attention
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.core.maps import Mark
 from attnprobe.core.printing import harmless
+from attnprobe.core.reader import Reader
 from attnprobe.core.texts import Sample
 from attnprobe.core.verdicts import Verdict
 from attnprobe.core.wording import format_number, format_percent

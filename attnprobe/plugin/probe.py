@@ -10,12 +10,14 @@ from typing import Any, Unpack
 
 import pytest
 
-from attnprobe.attention import Attention, Reader, TextOptions, text_sample
+from attnprobe.attention import Attention
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.errors import AttnprobeError, Mark
 from attnprobe.core.printing import harmless
+from attnprobe.core.reader import Reader
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import SiteName
+from attnprobe.core.text_options import TextOptions, text_sample
 from attnprobe.core.texts import Sample
 from attnprobe.plugin.keys import judged_key
 from attnprobe.plugin.session import Session

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from attnprobe.attention import Reader
 from attnprobe.cases import CorpusArcs, LabelledArcs, Relation, Threshold
 from attnprobe.core.charts import HeadGrid
 from attnprobe.core.errors import AttnprobeError, CaseError, MeasureError, SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Rows
+from attnprobe.core.reader import Reader
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.stats import Interval, paired_p, wilson

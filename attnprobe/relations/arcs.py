@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.attention import Reader
 from attnprobe.core.arrays import Bools, Floats
 from attnprobe.core.errors import AttnprobeError, MeasureError, SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Rows
+from attnprobe.core.reader import Reader
 from attnprobe.core.sites import Head, Site, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.relations.preference import Preference, other_looks

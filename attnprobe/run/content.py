@@ -106,8 +106,13 @@ def _plain(value: Any) -> Any:
         case set() | frozenset():
             return sorted(map(repr, value))
     if dataclasses.is_dataclass(value):
-        fields = [field.name for field in dataclasses.fields(value) if field.name != "shown"]
-        return {name: _plain(getattr(value, name)) for name in fields}
+        stated = {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            # Without defaults, so that a new field changes no digest.
+            if field.name != "shown" and getattr(value, field.name) != field.default
+        }
+        return {name: _plain(entry) for name, entry in stated.items()}
     return str(value)
 
 

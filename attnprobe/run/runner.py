@@ -25,13 +25,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from attnprobe.attention import Reader, answers, mean_rows
+from attnprobe.attention import mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.arrays import Floats
 from attnprobe.core.charts import WHOLE_PICTURE, HeadGrid, LayerPanel, Picture
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows
+from attnprobe.core.reader import Reader, answers
 from attnprobe.core.stats import Spread, spread
 from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.verdicts import NAMES_OTHERS, BoundKind, Chance, Verdict
