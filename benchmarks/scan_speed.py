@@ -22,7 +22,8 @@ from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model, load
 from attnprobe.models.forward import batch_inputs
 from attnprobe.models.plan import pack
-from attnprobe.relations.corpus import Arc, Corpus, Sentence
+from attnprobe.relations.corpus import Corpus
+from attnprobe.relations.sentences import Arc, Sentence
 from attnprobe.scan import streaming
 from attnprobe.scan.tally import Tally
 

@@ -41,8 +41,8 @@ def lint(
 ) -> None:
     """Check case files without a model; exit 1 if anything is wrong with one."""
     from attnprobe import cases
-    from attnprobe.relations import accuracy
     from attnprobe.relations.corpus import read_corpus
+    from attnprobe.relations.gather import gather
     from attnprobe.results.lock import heads_here
 
     head_sets = heads_here()
@@ -64,7 +64,7 @@ def lint(
                 max_unfolded=max_unfolded,
             )
             for relation in found.relations:
-                accuracy.gather(relation, read)
+                gather(relation, read)
             count += len(found.cases)
             relations += len(found.relations)
         except AttnprobeError as error:

@@ -13,7 +13,8 @@ from attnprobe.core.needs import Need, Readout, Rows
 from attnprobe.core.texts import Encoding
 from attnprobe.core.verdicts import NAMES_OTHERS, BestOther, Verdict
 from attnprobe.rules.base import RULES
-from attnprobe.rules.effect import ConfirmField, Effect
+from attnprobe.rules.confirm import ConfirmField
+from attnprobe.rules.effect import Effect
 from attnprobe.rules.weight import Attending, WeightRule
 from attnprobe.rules.word_weights import WordView
 from attnprobe.words.heads import Heads

@@ -22,7 +22,8 @@ from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
-from attnprobe.relations.corpus import Corpus, matches
+from attnprobe.relations.corpus import Corpus
+from attnprobe.relations.labels import matches
 from attnprobe.results.files import write_bytes
 from attnprobe.scan.report import SIGNIFICANT, RelationFigures, preference_json
 from attnprobe.scan.tally import ArcGroup, Tally, pack, unpack

@@ -23,8 +23,10 @@ from attnprobe.core.needs import MapNeed, MapSums
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Site, SiteName
 from attnprobe.core.texts import Encoding, Sample
-from attnprobe.relations.corpus import Corpus, Sentence, halves, matches, relation_names
+from attnprobe.relations.corpus import Corpus, halves
+from attnprobe.relations.labels import matches, relation_names
 from attnprobe.relations.preference import other_looks
+from attnprobe.relations.sentences import Sentence
 from attnprobe.scan.measures import Views
 from attnprobe.scan.tally import HALVES, ArcGroup, KeptArc, Tally, arc_groups
 from attnprobe.words.looks import (

@@ -23,7 +23,8 @@ from attnprobe.cases import CorpusArcs, LabelledArcs, Relation, yamltext
 from attnprobe.core.errors import CaseError, CaseErrors, CorpusError
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample, Span
-from attnprobe.relations.accuracy import gather, judge
+from attnprobe.relations.accuracy import judge
+from attnprobe.relations.gather import gather
 from attnprobe.words.heads import HeadSet
 from tests.support.made_up import FakeReader
 from tests.support.written_relations import DATA, ROOT, START, one, read

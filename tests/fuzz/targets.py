@@ -257,7 +257,8 @@ b\ta b c\t\t0\t1\t2\t3\tr
 
 
 def _corpus() -> Read:
-    from attnprobe.relations.corpus import halves, read_corpus, relation_names
+    from attnprobe.relations.corpus import halves, read_corpus
+    from attnprobe.relations.labels import relation_names
 
     def read(path: Path) -> object:
         found = read_corpus(path)

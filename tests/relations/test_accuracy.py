@@ -25,8 +25,9 @@ from attnprobe.core.stats import paired_p, wilson
 from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.units import read_unit
 from attnprobe.models import Model
-from attnprobe.relations.accuracy import Accuracy, gather, head_grid, judge, judge_all
+from attnprobe.relations.accuracy import Accuracy, head_grid, judge, judge_all
 from attnprobe.relations.arcs import Trial, measure
+from attnprobe.relations.gather import gather
 from attnprobe.run.explain import explain_relation
 from tests.support.made_up import FakeReader, encoding
 from tests.support.written_relations import DATA, ROOT, one

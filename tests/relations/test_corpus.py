@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from attnprobe.cli import main
 from attnprobe.core.errors import CorpusError
 from attnprobe.core.texts import Sample, Span
-from attnprobe.relations.corpus import Arc, Corpus, halves, matches, read_corpus, relation_names
+from attnprobe.relations.corpus import Corpus, halves, read_corpus
+from attnprobe.relations.labels import matches, relation_names
+from attnprobe.relations.sentences import Arc
 from attnprobe.words.looks import LabelledPair
 
 Write = Callable[[str, str], Path]

@@ -18,7 +18,8 @@ from attnprobe.core.texts import Encoding, Sample, Span
 from attnprobe.core.verdicts import Verdict
 from attnprobe.rules import parse_rule
 from attnprobe.rules.base import Rule
-from attnprobe.rules.effect import Confirm, random_sets
+from attnprobe.rules.confirm import Confirm
+from attnprobe.rules.effect import random_sets
 from attnprobe.run.explain import explain
 from attnprobe.run.runner import Runner
 from tests.support.made_up import FakeReader, encoding, rows

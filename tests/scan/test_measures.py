@@ -15,7 +15,8 @@ from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.forward import batch_inputs, eager
-from attnprobe.relations.corpus import Arc, Corpus, Sentence
+from attnprobe.relations.corpus import Corpus
+from attnprobe.relations.sentences import Arc, Sentence
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.report import measure_rows
 from attnprobe.scan.streaming import make_plan

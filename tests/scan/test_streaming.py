@@ -21,7 +21,9 @@ from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.survey import survey_batch
 from attnprobe.relations.arcs import Trial, measure
-from attnprobe.relations.corpus import Arc, Corpus, Sentence, halves, matches
+from attnprobe.relations.corpus import Corpus, halves
+from attnprobe.relations.labels import matches
+from attnprobe.relations.sentences import Arc, Sentence
 from attnprobe.scan import files, streaming
 from attnprobe.scan.report import CHOSEN, JUDGED
 from attnprobe.scan.session import Options, Scan

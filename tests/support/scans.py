@@ -12,7 +12,8 @@ from attnprobe.core.names import LOCK
 from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.twin import random_twin
-from attnprobe.relations.corpus import Arc, Corpus, Sentence
+from attnprobe.relations.corpus import Corpus
+from attnprobe.relations.sentences import Arc, Sentence
 from attnprobe.scan import files, streaming
 from attnprobe.scan.session import Options, Scan
 from attnprobe.scan.streaming import make_plan, scan_chunks
