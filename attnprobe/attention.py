@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import Cells, Chart, Curves, HeadGrid, HeadMap, LayerPanel, Picture
+from attnprobe.core.charts import (
+    Cells,
+    Chart,
+    Curves,
+    HeadGrid,
+    HeadMap,
+    LayerPanel,
+    Picture,
+    heads_title,
+    mean_rows,
+)
 from attnprobe.core.errors import MeasureError, SelectorError
 from attnprobe.core.maps import Mark, ModelMaps
 from attnprobe.core.needs import Need
 from attnprobe.core.reader import Reader, answers
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import Head, SiteName
-from attnprobe.core.texts import Encoding, Sample, input_texts
+from attnprobe.core.texts import Sample, input_texts
 from attnprobe.core.verdicts import Attended, Verdict
 from attnprobe.rules.calls import called_rule
 from attnprobe.rules.diversity import js_divergence, plane
@@ -335,10 +345,14 @@ class Attention:
             from_, to, over: words whose cells are outlined.
             unit, special: as for `entropy`.
         """
+        from attnprobe.render.figures.draw import draw_picture
+
         frame = self._frame(unit, special)
         rows, expected, contrast = self._marks(frame, from_, to, over)
         picture = Picture(self.site, self._resolve(heads), rows, expected, contrast)
-        return _draw_picture(self._seen(heads, frame), picture, *_labels(frame), self._model.name)
+        return draw_picture(
+            self._seen(heads, frame), picture, *_labels(frame), model=self._model.name
+        )
 
     def panel(
         self,
@@ -655,61 +669,3 @@ class Attention:
 def _labels(frame: Frame) -> tuple[list[str], list[str]]:
     """The labels of the rows and of the columns."""
     return [group.label for group in frame.rows], [group.label for group in frame.columns]
-
-
-def mean_rows(layers: Mapping[int, Floats], heads: Sequence[Head]) -> Floats:
-    """The mean of the weights over heads, `[target, source]`, read-only.
-
-    Args:
-        layers: weights `[heads, target, source]` of each layer.
-    """
-    mean: Floats = np.mean([layers[head.layer][head.head] for head in heads], axis=0)
-    mean.flags.writeable = False
-    return mean
-
-
-def draw(
-    weights: Floats, picture: Picture, encoding: Encoding, model: str, case: str = ""
-) -> Drawing:
-    """The heatmap of a picture, with model, head and case in its title.
-
-    Args:
-        weights: mean weights `[target, source]` of the picture's heads.
-    """
-    queries, keys = encoding.queries(picture.site), encoding.keys(picture.site)
-    return _draw_picture(weights, picture, queries.pieces, keys.pieces, model, case)
-
-
-def heads_title(heads: Sequence[Head]) -> str:
-    """The heads in a picture's title: `L3H1`, `L3, mean of 12 heads` or `mean of 72 heads`."""
-    if len(heads) == 1:
-        return str(heads[0])
-    layers = {head.layer for head in heads}
-    layer = f"L{layers.pop()}, " if len(layers) == 1 else ""
-    return f"{layer}mean of {len(heads)} heads"
-
-
-def _draw_picture(
-    weights: Floats,
-    picture: Picture,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    model: str,
-    case: str = "",
-) -> Drawing:
-    """The heatmap of a picture.
-
-    Args:
-        rows, columns: labels of the rows and columns, to which the picture's positions refer.
-    """
-    from attnprobe.render.figures.heatmap import heatmap
-
-    return heatmap(
-        weights,
-        queries=rows,
-        keys=columns,
-        title=" · ".join(part for part in (model, heads_title(picture.heads), case) if part),
-        expected=Cells(picture.rows, picture.expected) if picture.expected else None,
-        contrast=Cells(picture.rows, picture.contrast) if picture.contrast else None,
-        rows=picture.rows or None,
-    )

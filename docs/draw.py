@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from attnprobe import cases
-from attnprobe.attention import draw
 from attnprobe.models import Model, load
-from attnprobe.render.figures.draw import draw_chart
+from attnprobe.render.figures.draw import draw_chart, draw_picture
 from attnprobe.render.figures.style import Drawing, to_svg
 from attnprobe.run.runner import Runner
 
@@ -48,7 +47,9 @@ def picture(text: str, kind: str, models: dict[str, Model]) -> str:
     verdict, encoding = finding.verdict, finding.encoding
     if verdict.charts and (kind in CHARTS or finding.matrix is None):
         return to_svg(draw_chart(verdict.charts[0], encoding=encoding, title=name))
-    return to_svg(draw(finding.matrix, verdict.picture, encoding, name))
+    picture = verdict.picture
+    pieces = encoding.queries(picture.site).pieces, encoding.keys(picture.site).pieces
+    return to_svg(draw_picture(finding.matrix, picture, *pieces, model=name))
 
 
 def gallery(page: str) -> dict[str, Drawing]:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from attnprobe.attention import Attention, draw, mean_rows
+from attnprobe.attention import Attention
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import Picture
+from attnprobe.core.charts import Picture, mean_rows
 from attnprobe.core.errors import ModelError, SelectorError
 from attnprobe.core.sites import Head
 from attnprobe.core.texts import Sample
 from attnprobe.models import Model
+from attnprobe.render.figures.draw import draw_picture
 from attnprobe.render.figures.style import to_svg
 from attnprobe.words.positions import groups, word_matrix
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
@@ -201,7 +202,16 @@ def test_a_drawing_names_its_case() -> None:
     reader = FakeReader()
     read = reader.encode(Sample("The keys are old"))
     picture = Picture("encoder", (Head(0, 0),), (3,), (2,))
-    svg = to_svg(draw(reader.weights(read)[0][0], picture, read, "tiny", "keys-old"))
+    svg = to_svg(
+        draw_picture(
+            reader.weights(read)[0][0],
+            picture,
+            read.source.pieces,
+            read.source.pieces,
+            model="tiny",
+            case="keys-old",
+        )
+    )
     assert "tiny · L0H0 · keys-old" in svg
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnprobe.attention import Attention, heads_title
+from attnprobe.attention import Attention
 from attnprobe.cases import Case
 from attnprobe.compare.changes import Change
 from attnprobe.compare.describe import change_row
 from attnprobe.compare.matching import SAME, Fate, Match, match_heads
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import Cells, Picture
+from attnprobe.core.charts import Cells, Picture, heads_title
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need

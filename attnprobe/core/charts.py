@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from attnprobe.core.arrays import Floats
 from attnprobe.core.sites import Head, SiteName
@@ -117,3 +120,23 @@ class HeadMap:
 
 
 Chart = HeadGrid | LayerPanel | FlowGraph | Curves | HeadMap
+
+
+def mean_rows(layers: Mapping[int, Floats], heads: Sequence[Head]) -> Floats:
+    """The mean of the weights over heads, `[target, source]`, read-only.
+
+    Args:
+        layers: weights `[heads, target, source]` of each layer.
+    """
+    mean: Floats = np.mean([layers[head.layer][head.head] for head in heads], axis=0)
+    mean.flags.writeable = False
+    return mean
+
+
+def heads_title(heads: Sequence[Head]) -> str:
+    """The heads in a picture's title: `L3H1`, `L3, mean of 12 heads` or `mean of 72 heads`."""
+    if len(heads) == 1:
+        return str(heads[0])
+    layers = {head.layer for head in heads}
+    layer = f"L{layers.pop()}, " if len(layers) == 1 else ""
+    return f"{layer}mean of {len(heads)} heads"

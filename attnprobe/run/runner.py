@@ -25,10 +25,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from attnprobe.attention import mean_rows
 from attnprobe.cases import Case, Expectation
 from attnprobe.core.arrays import Floats
-from attnprobe.core.charts import WHOLE_PICTURE, HeadGrid, LayerPanel, Picture
+from attnprobe.core.charts import WHOLE_PICTURE, HeadGrid, LayerPanel, Picture, mean_rows
 from attnprobe.core.errors import AttnprobeError, MeasureError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.needs import Need, Readout, Rows

@@ -750,12 +750,15 @@ def test_messages_show_both_texts_p46() -> None:
     assert finding.matrix is not None
     (weights, *_) = weights_as_released("bert", TEXT, PAIR)
     np.testing.assert_allclose(finding.matrix, weights[0], atol=5e-6)
-    from attnprobe.attention import draw
+    from attnprobe.render.figures.draw import draw_picture
     from attnprobe.render.figures.style import to_svg
 
     assert finding.verdict is not None
     assert finding.verdict.picture is not None
-    svg = to_svg(draw(finding.matrix, finding.verdict.picture, finding.encoding, "bert"))
+    pieces = finding.encoding.source.pieces
+    svg = to_svg(
+        draw_picture(finding.matrix, finding.verdict.picture, pieces, pieces, model="bert")
+    )
     pieces = finding.encoding.source.pieces
     assert len(pieces) == len(tokenizer("bert")(TEXT, PAIR)["input_ids"])
     for piece in pieces:

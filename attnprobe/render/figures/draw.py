@@ -1,15 +1,28 @@
-"""Draws any chart of a verdict."""
+"""Draws the pictures and charts of a verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
 
-from attnprobe.core.charts import Chart, Curves, FlowGraph, HeadGrid, HeadMap, LayerPanel
+from attnprobe.core.arrays import Floats
+from attnprobe.core.charts import (
+    Cells,
+    Chart,
+    Curves,
+    FlowGraph,
+    HeadGrid,
+    HeadMap,
+    LayerPanel,
+    Picture,
+    heads_title,
+)
 from attnprobe.core.texts import Encoding
 from attnprobe.render.figures.curves import curves
 from attnprobe.render.figures.flow_graph import flow_graph
 from attnprobe.render.figures.head_grid import head_grid
 from attnprobe.render.figures.head_map import head_map
+from attnprobe.render.figures.heatmap import heatmap
 from attnprobe.render.figures.layer_panel import layer_panel
 from attnprobe.render.figures.style import Drawing
 
@@ -53,3 +66,29 @@ def _(chart: Curves, *, encoding: Encoding, title: str) -> Drawing:
 @draw_chart.register
 def _(chart: HeadMap, *, encoding: Encoding, title: str) -> Drawing:
     return head_map(chart, title=title)
+
+
+def draw_picture(
+    weights: Floats,
+    picture: Picture,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    model: str,
+    case: str = "",
+) -> Drawing:
+    """The heatmap of a picture, with model, heads and case in its title.
+
+    Args:
+        weights: mean weights `[target, source]` of the picture's heads.
+        rows, columns: labels of the rows and columns, to which the picture's positions refer.
+    """
+    return heatmap(
+        weights,
+        queries=rows,
+        keys=columns,
+        title=" · ".join(part for part in (model, heads_title(picture.heads), case) if part),
+        expected=Cells(picture.rows, picture.expected) if picture.expected else None,
+        contrast=Cells(picture.rows, picture.contrast) if picture.contrast else None,
+        rows=picture.rows or None,
+    )
