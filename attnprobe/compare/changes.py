@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal, NamedTuple, TypeGuard
 
+from attnprobe.compare.run_differences import run_differences
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.core.stats import paired_difference, paired_p
@@ -31,7 +32,6 @@ from attnprobe.core.wording import format_stated, plural, shorten
 from attnprobe.results.records import (
     CaseResult,
     ExpectationResult,
-    ModelResult,
     RelationResult,
     Results,
 )
@@ -611,18 +611,7 @@ def _suites(changes: Sequence[Change]) -> Iterator[SuiteTest]:
 def _warnings(
     old: Results, new: Results, renamed: Mapping[str, str], changes: Sequence[Change]
 ) -> Iterator[str]:
-    if old.attnprobe != new.attnprobe:
-        yield f"attnprobe {old.attnprobe} before, {new.attnprobe} now"
-    # Runs of two commits are the purpose of a comparison, so the commit gives no warning.
-    for name in sorted({*old.environment, *new.environment} - {"git_commit"}):
-        before, after = old.environment.get(name), new.environment.get(name)
-        if before != after:
-            yield f"{name} {before or 'unknown'} before, {after or 'unknown'} now"
-    models = {model.name: model for model in new.models}
-    for model in sorted(old.models, key=lambda model: model.name):
-        name = renamed.get(model.name, model.name)
-        if name in models:
-            yield from _model_warnings(model, models[name])
+    yield from run_differences(old, new, renamed)
     for what, differ in (("the text of", _retexted), ("the answer to", _answered_otherwise)):
         pairs = [(change.old, change.new) for change in changes]
         items = [new for old, new in pairs if old and new and differ(old, new)]
@@ -645,43 +634,6 @@ def _warnings(
             f"{expectations} decided by another kind of number than before: "
             "compared by outcome alone"
         )
-
-
-def _model_warnings(old: ModelResult, new: ModelResult) -> Iterator[str]:
-    name = old.name if old.name == new.name else f"{old.name} → {new.name}"
-    old_network, new_network = describe_network(old), describe_network(new)
-    if old_network != new_network:
-        yield (
-            f"{name}: another network: {old_network} before, {new_network} now; L0H0 of one is not "
-            "L0H0 of the other, so compare them only where a case names no head"
-        )
-    if old.ignored_code or new.ignored_code:
-        yield f"{name}: measured without the code that came with the model"
-    facts = {
-        "revision": (old.revision, new.revision),
-        "weights sha256": (old.weights_sha256, new.weights_sha256),
-        "tokenizer sha256": (old.tokenizer_sha256, new.tokenizer_sha256),
-        "source language": (old.source_language, new.source_language),
-        "target language": (old.target_language, new.target_language),
-    }
-    if old.quantised != new.quantised:
-        quantised = [model.quantised or "not quantised" for model in (old, new)]
-        yield f"{name}: {quantised[0]} before, {quantised[1]} now"
-    for fact, (before, now) in facts.items():
-        if before != now:
-            yield f"{name}: {fact} {_short(before)} before, {_short(now)} now"
-
-
-def describe_network(model: ModelResult) -> str:
-    """The architecture with the numbers of layers and heads, and the sites."""
-    return (
-        f"{model.architecture} with {model.layers} layers of {model.heads} heads "
-        f"({', '.join(model.sites)})"
-    )
-
-
-def _short(value: str | None) -> str:
-    return "unknown" if value is None else value if len(value) < 24 else f"{value[:12]}…"
 
 
 def _change_dict(change: Change) -> dict[str, Any]:

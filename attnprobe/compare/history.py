@@ -18,7 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from attnprobe.compare.changes import by_key, describe_network, holds, pair_models
+from attnprobe.compare.changes import by_key, holds, pair_models
+from attnprobe.compare.run_differences import describe_network
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.core.stats import adjusted_p, paired_p
