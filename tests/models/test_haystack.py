@@ -16,6 +16,7 @@ from attnprobe.core.texts import PAIR_BREAK, Haystack, Sample
 from attnprobe.models import Model
 from attnprobe.results.records import text_sha256
 from attnprobe.words.positions import positions
+from attnprobe.words.segmentation import words
 from attnprobe.words.selectors import parse_selector
 from tests.architectures.tiny import tiny_tokenizer
 from tests.support.tiny_lm import headed
@@ -46,7 +47,7 @@ def sample(depth: float = 0.5, tokens: int = 600, *, hay: str = HAY, text: str =
 
 
 @given(depth=st.floats(0, 1), tokens=st.integers(150, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_as_much_is_read_as_fits_and_the_needle_stands_at_its_depth(
     depth: float, tokens: int
 ) -> None:
@@ -56,13 +57,17 @@ def test_as_much_is_read_as_fits_and_the_needle_stands_at_its_depth(
     before, behind = filled
     around = " ".join(part for part in (before, NEEDLE, behind) if part)
     written = f"{around}\n{ASKED}"
-    # The tokens are those of the whole as one text, and one word more would be too many.
+    # The tokens are those of the whole as one text.
     assert list(read.source.ids) == decoder().tokenizer(written)["input_ids"]
     assert len(read.source) <= tokens
-    taken = " ".join(part for part in filled if part)
-    assert HAY.startswith(taken)
-    following = HAY[len(taken) :].split()[0]
-    assert len(decoder().tokenizer(f"{written} {following}")["input_ids"]) > tokens
+    # It is the beginning of the long text; the needle may stand where that has no space.
+    inked = len("".join(before.split()) + "".join(behind.split()))
+    end = [at for at, char in enumerate(HAY, start=1) if not char.isspace()][inked - 1]
+    taken = HAY[:end]
+    assert "".join(taken.split()) == "".join(f"{before}{behind}".split())
+    following = next(word for word in words(HAY) if word.start >= end)
+    # A token of this tokenizer is a byte.
+    assert len(read.source) + len(HAY[end : following.end].encode()) > tokens - 1
     # The needle parts no sentence, and no other place between two is nearer to its depth.
     ends = [0, *(at for at in _ends(taken)), len(taken)]
     assert len(before) in ends
@@ -133,6 +138,7 @@ def test_another_long_text_or_depth_is_another_text() -> None:
 SCRIPT = """
 import resource, sys
 import torch
+from attnprobe.core.needs import Need
 from tests.models.test_haystack import HAY, sample, wide_model
 
 model = wide_model()
