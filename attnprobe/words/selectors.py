@@ -236,7 +236,8 @@ def _parse_role(value: Mapping[object, object]) -> WholeMessage:
 
 def _assign_text(part: Part, which: Which) -> Part:
     if isinstance(part, Special):
-        raise ValueError(f"{part} stands in no text; write {{special: {part.name}}} alone")
+        where = "neither" if which in ("text", "pair") else "no"
+        raise ValueError(f"{part} stands in {where} text; write {{special: {part.name}}} alone")
     if isinstance(part, WholeMessage) or part.which is not None:
         raise ValueError(f"{{{_text_key(part)}: ...}} stands inside of {{{which}: ...}}; give one")
     return replace(part, which=which)

@@ -222,8 +222,10 @@ def test_a_window_of_no_token_is_named(architecture: str, size: int) -> None:
 
 
 def test_a_row_outside_a_long_text_is_refused_in_a_short_message_p22() -> None:
-    model = model_of(tiny_network("llama", max_position_embeddings=5000), "llama")
-    model.max_tokens = None
+    tokenizer = tiny_tokenizer(end=False)
+    tokenizer.model_max_length = 5000
+    network = tiny_network("llama", max_position_embeddings=5000)
+    model = Model.of(network, tokenizer, name="llama")
     text = Sample("word " * 800)
     with pytest.raises(SelectorError, match=r"no token 9000; 'word .*…' has 0 to 4000$") as caught:
         model.collect([Need(text, "decoder", (0,), (9000,))])

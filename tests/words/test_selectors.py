@@ -87,8 +87,8 @@ def test_selectors_that_name_a_text(value: object, parts: list[object], shown: s
         ({"txet": "it"}, "unknown word selector 'txet'; did you mean 'text'?"),
         (
             {12: "it"},
-            "unknown word selector 12; known: chars, message, pair, predicts, role, special, text, "
-            "word",
+            "unknown word selector 12; known: chars, generated, message, needle, pair, predicts, "
+            "role, special, text, word",
         ),
         ({"word": "it", "nht": 2}, "'nht' does not go with 'word'; did you mean 'nth'?"),
         ({"predicts": "it", "nht": 2}, "'nht' does not go with 'predicts'; did you mean 'nth'?"),
