@@ -51,20 +51,19 @@ def text_sample(text: str | None, **options: Unpack[TextOptions]) -> Sample:
         if option not in known:
             raise TypeError(f"unknown argument {option!r}; {did_you_mean(option, known)}")
     fields: dict[str, Any] = {**options}
+    _check_generate(fields)
     messages = fields.pop("messages", None)
     if messages is None:
         if not isinstance(text, str):
             raise TypeError(f"give a text, or messages=, not {text!r}")
         if fields.get("generation_prompt"):
             raise TypeError("generation_prompt= goes with messages=")
-        _check_generate(fields)
         return Sample(text, **fields)
     if text is not None or fields.get("pair") is not None:
         raise TypeError("messages= stand for the text; give no other text")
     given = tuple(map(_message, messages))
     if not given:
         raise ValueError("messages= is empty; write {'role': 'user', 'content': ...}")
-    _check_generate(fields)
     if fields.get("generate"):
         fields["generation_prompt"] = True
     return Sample("", **fields, messages=given)

@@ -65,7 +65,7 @@ class Haystack(NamedTuple):
     """A long text with a sentence in it, which the model reads before the text of a sample.
 
     Attributes:
-        text: what the long text is cut from, at the ends of its sentences.
+        text: what the long text is cut from, behind one of its words.
         needle: the sentence.
         depth: the share of the long text before the needle, 0 to 1.
         tokens: the most tokens of the whole sequence.
