@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from attnprobe._version import __version__
 from attnprobe.core.errors import AttnprobeError
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 # The widest table, in characters.
 _WIDEST = 200
 
+
+class _Commands(TyperGroup):
+    """The commands, of which one has two words."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads `scan merge DIR` as a command; a model in such a folder is written ./merge."""
+        if args[:2] == ["scan", "merge"]:
+            args = ["scan merge", *args[2:]]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Regression tests for what transformers attend to.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -10,8 +10,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from attnprobe.core.errors import ModelError
+from attnprobe.models.loading import load_model
 from attnprobe.models.model import Model
+from attnprobe.models.options import LoadOptions
 from attnprobe.models.placement import device_of
+from attnprobe.models.threads import use_threads
 
 
 def random_twin(model: Model, *, seed: int) -> Model:
@@ -41,6 +44,20 @@ def random_twin(model: Model, *, seed: int) -> Model:
     return model.with_network(
         network, name=f"{model.name}, random-init", check=False, load_head=with_head
     )
+
+
+def load_with_twin(
+    ref: str, options: LoadOptions, *, seed: int | None, threads: int
+) -> tuple[Model, Model | None]:
+    """A model and its untrained twin, in a process of their own.
+
+    Args:
+        seed: of the twin; None makes none.
+        threads: that torch uses in this process. The last bits of numbers can depend on it.
+    """
+    use_threads(threads)
+    model = load_model(ref, options)
+    return model, None if seed is None else random_twin(model, seed=seed)
 
 
 def _untrained(kind: Any, model: Model, seed: int) -> PreTrainedModel:

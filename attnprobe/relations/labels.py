@@ -15,13 +15,13 @@ def matches(relation: str, label: str) -> bool:
     return relation == label or relation.startswith((f"{label}:", f"{label}@"))
 
 
-def relation_names(relations: Iterable[str]) -> Mapping[str, int]:
+def relation_names(relations: Iterable[str] | Mapping[str, int]) -> Mapping[str, int]:
     """The number of arcs of each relation and subtype, by name.
 
     A subtype is omitted if all arcs of the wider relation belong to it.
 
     Args:
-        relations: the relation of each arc.
+        relations: the relation of each arc, or the number of arcs of each.
     """
     totals: Counter[str] = Counter()
     for relation, count in Counter(relations).items():

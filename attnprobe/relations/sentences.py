@@ -97,3 +97,11 @@ _NOTES = {
 def made_id(sample: Sample) -> str:
     both = f"{sample.joined}\0{sample.target or ''}".encode("utf-8", "surrogatepass")
     return f"text-{hashlib.sha256(both).hexdigest()[:16]}"
+
+
+def corpus_notes(counts):
+    return tuple(
+        f"{plural(counts[key], noun)}{rest}"
+        for key, (noun, rest) in _NOTES.items()
+        if counts.get(key)
+    )

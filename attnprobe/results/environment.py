@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 
 def environment(*, device: str | None = None, dtype: str | None = None) -> dict[str, str | None]:
@@ -23,6 +24,19 @@ def environment(*, device: str | None = None, dtype: str | None = None) -> dict[
         "dtype": dtype,
         "git_commit": _git_commit(),
     }
+
+
+def cpu_name() -> str | None:
+    """The type of the processor; None where the system does not tell it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or None
 
 
 def _installed(package: str) -> str | None:

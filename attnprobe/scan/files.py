@@ -1,133 +1,29 @@
-"""The files of a scan: its state while unfinished, then head sets and case files."""
+"""The files of a scan: head sets and case files."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import textwrap
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import yaml
 
 from attnprobe.cases import LEAST
-from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head
-from attnprobe.relations.corpus import Corpus
-from attnprobe.relations.labels import matches
-from attnprobe.results.files import write_bytes
 from attnprobe.scan.report import SIGNIFICANT, RelationFigures, preference_json
-from attnprobe.scan.tally import ArcGroup, Tally, pack, unpack
+from attnprobe.scan.tally import ArcGroup
 from attnprobe.words.looks import Among
 
 RESULTS = "scan.json"
-STATE = "scan-state.npz"
 SUITE = f"scan{SUFFIX}"
 PAGE = "scan.html"
-# The errors of reading a damaged file.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
-
-
-def write_state(path: Path, fingerprint: str, done: int, tallies: Sequence[Tally]) -> None:
-    """Saves an unfinished scan.
-
-    Args:
-        fingerprint: the model, corpora and options as JSON; only an equal scan can resume.
-        done: number of sentences in the tallies.
-        tallies: the tally of the model and, if there is one, of its untrained twin.
-    """
-    arrays: dict[str, npt.NDArray[Any]] = {
-        f"{number}_{name}": array
-        for number, tally in enumerate(tallies)
-        for name, array in tally.arrays().items()
-    }
-    arrays["fingerprint"] = np.array(fingerprint)
-    arrays["done"] = np.array(done)
-    write_bytes(path, pack(arrays))
-
-
-def read_state(path: Path, fingerprint: str, *, like: Sequence[Tally]) -> tuple[int, list[Tally]]:
-    """The number of sentences that an unfinished scan had done, and its tallies.
-
-    Args:
-        like: the empty tallies of this scan.
-
-    Raises:
-        ResultsError: the file is missing, corrupt, or from another scan.
-    """
-    try:
-        arrays = dict(unpack(path.read_bytes()))
-        found = json.loads(str(arrays["fingerprint"]))
-        done = int(arrays["done"])
-        if not isinstance(found, dict):
-            raise ValueError("the fingerprint is no object")
-    except OSError as error:
-        raise ResultsError(f"{path}: nothing to resume: {error.strerror}") from None
-    except _DAMAGE as error:
-        raise _corrupt(path, error) from None
-    expected = json.loads(fingerprint)
-    changed = [key for key in expected if found.get(key) != expected[key]]
-    if changed:
-        key = changed[0]
-        was, now = (visible(str(scan.get(key)))[:80] for scan in (found, expected))
-        raise ResultsError(
-            f"{path}: the unfinished scan there is another one: {key} was {was} and is {now}; "
-            "give the same options, or scan anew with --overwrite"
-        )
-    try:
-        return done, [
-            _tally(
-                {
-                    name.partition("_")[2]: array
-                    for name, array in arrays.items()
-                    if name.startswith(f"{number}_")
-                },
-                empty,
-            )
-            for number, empty in enumerate(like)
-        ]
-    except _DAMAGE as error:
-        raise _corrupt(path, error) from None
-
-
-def _tally(arrays: Mapping[str, npt.NDArray[Any]], empty: Tally) -> Tally:
-    """The tally of these arrays.
-
-    Raises:
-        ValueError: an array has another type or shape; numpy might add to it by broadcasting.
-    """
-    for name, expected in empty.arrays().items():
-        found = arrays[name]
-        grows = name.startswith("kept_")
-        if found.dtype != expected.dtype or (found.shape != expected.shape and not grows):
-            raise ValueError(
-                f"{name} is {found.dtype} of shape {found.shape}, not {expected.dtype} of "
-                f"{expected.shape}"
-            )
-    return Tally.of_arrays(arrays)
-
-
-def _corrupt(path: Path, error: Exception) -> ResultsError:
-    missing = "no " if isinstance(error, KeyError) else ""
-    return ResultsError(f"{path}: corrupt: {missing}{error}; scan anew with --overwrite")
 
 
 def set_names(groups: Sequence[ArcGroup], prefix: str) -> Mapping[ArcGroup, str]:
@@ -205,7 +101,6 @@ def lock_entries(
 def suite_text(
     found: Sequence[RelationFigures],
     names: Mapping[ArcGroup, str],
-    corpus: Corpus,
     *,
     suite: str,
     few: Sequence[str] = (),
@@ -233,8 +128,7 @@ def suite_text(
     Returns:
         The text of the file; empty if there is no relation to judge.
     """
-    kind = source.rpartition(".")[2]
-    labels = {arc.relation for sentence in corpus.sentences for arc in sentence.arcs}
+    kind = source.removesuffix(".gz").rpartition(".")[2]
     key = "deprel" if kind == "conllu" else "relation"
     relations: list[dict[str, Any]] = []
     without_bound: list[str] = []
@@ -243,8 +137,6 @@ def suite_text(
     uncompared: list[str] = []
     for figures in found:
         name, relation = names[figures.group], figures.group.relation
-        if not any(matches(label, relation) for label in labels):
-            continue
         accuracy, above_offset, above_preference = bounds(figures)
         if accuracy <= 0:
             without_bound.append(name)

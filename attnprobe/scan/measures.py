@@ -57,8 +57,8 @@ DISTANCE, NEARNESS, WORDS = (len(PATTERNS) + extra for extra in range(3))
 SUMS = len(PATTERNS) + 3
 
 
-class Totals(NamedTuple):
-    """Sums over the sentences so far, for all heads of a site.
+class Totals:
+    """Sums over rows of maps, for all heads of a site, in one array `[sums, heads]`.
 
     Attributes:
         cells: `[sums, heads]`: the mass on each pattern, Σ a·|t − s|, the same divided by the row's
@@ -70,21 +70,23 @@ class Totals(NamedTuple):
             distance; all, if rows and columns are of one text, else 0.
     """
 
-    cells: Doubles
-    rows: Doubles
-    entropies: Doubles
-    stripes: Doubles
-    counts: Doubles
+    SIZES = (SUMS, len(PATTERNS), 2, 2, 4)
+
+    def __init__(self, sums: Doubles) -> None:
+        ends = np.cumsum(self.SIZES)[:-1]
+        self.sums = sums
+        self.cells, self.rows, self.entropies, self.stripes, self.counts = np.split(sums, ends)
 
     @classmethod
     def empty(cls, heads: int) -> Totals:
-        shapes = (SUMS, len(PATTERNS), 2, 2, 4)
-        return cls(*(np.zeros((rows, heads)) for rows in shapes))
+        return cls(np.zeros((sum(cls.SIZES), heads)))
 
     def add(self, sums: MapSums) -> None:
         """Adds the sums of one forward pass in place."""
-        parts = sums.cells, sums.rows, sums.entropies, sums.stripes
-        for total, part in zip(self[:4], parts, strict=True):
+        own = self.cells, self.rows, self.entropies, self.stripes
+        for total, part in zip(
+            own, (sums.cells, sums.rows, sums.entropies, sums.stripes), strict=True
+        ):
             np.add(total, part, out=total)
 
     def add_rows(self, counts: Doubles) -> None:

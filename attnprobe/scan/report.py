@@ -17,7 +17,7 @@ from attnprobe.relations.arcs import best_offset_index
 from attnprobe.relations.preference import Preference
 from attnprobe.scan.greedy_sets import GreedySet, choose_set
 from attnprobe.scan.measures import MEASURES
-from attnprobe.scan.tally import ArcGroup, Tally
+from attnprobe.scan.tally import ArcCounts, ArcGroup, GroupTally, Tally
 from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
 SIGNIFICANT = 0.05
@@ -89,9 +89,8 @@ class RelationFigures:
 
 
 def figures(
-    tally: Tally,
-    group: int,
-    name: ArcGroup,
+    tally: GroupTally,
+    group: ArcGroup,
     heads: Sequence[Head],
     *,
     min_arcs: int,
@@ -100,16 +99,16 @@ def figures(
     """The figures of a group.
 
     Args:
-        group: index of the group in the tally.
+        tally: the counts of the group.
         sets: whether to choose a greedy set.
 
     Returns:
         None if either half has fewer arcs than `min_arcs`.
     """
-    n = tally.n[group]
+    arcs = tally.arcs
+    n, right, offsets, both = arcs.n, arcs.right, arcs.offsets, arcs.both
     if min(n) < max(1, min_arcs):
         return None
-    right, offsets, both = tally.right[group], tally.offsets[group], tally.both[group]
     # Among equally good heads the first, so that the choice depends on the numbers alone.
     best = int(right[CHOSEN].argmax())
     at = best_offset_index(offsets[JUDGED])
@@ -119,58 +118,57 @@ def figures(
     ]
     greedy_set = None
     if sets:
-        greedy_set = choose_set(
-            tally.kept.get((group, CHOSEN), ()), tally.kept.get((group, JUDGED), ()), first=best
-        )
+        greedy_set = choose_set(tally.kept[CHOSEN], tally.kept[JUDGED], first=best)
     return RelationFigures(
-        name,
-        _judge(tally, group, best, heads),
+        group,
+        _judge(arcs, best, heads),
         len(heads),
         {
             reason: int(amount)
-            for reason, amount in zip(LEFT_OUT, tally.left_out[group], strict=True)
+            for reason, amount in zip(LEFT_OUT, arcs.left_out, strict=True)
             if amount
         },
         right / n[:, None],
         adjusted_p(p_values),
-        _overall(tally, group, best),
-        _preference(tally, group, best, slice(None)),
+        _overall(arcs, best),
+        _preference(arcs, best, slice(None)),
         greedy_set,
     )
 
 
 def figures_in_corpus(
-    tally: Tally, group: int, overall: RelationFigures, heads: Sequence[Head], *, min_arcs: int
+    tally: GroupTally, overall: RelationFigures, heads: Sequence[Head], *, min_arcs: int
 ) -> RelationFigures | None:
     """The figures in one corpus, for a head that was chosen on several.
 
     The figures of all heads and the greedy set stay those of all corpora.
 
     Args:
-        group: index in the tally of the group in this corpus.
+        tally: the counts of the group in this corpus.
         overall: the figures on all corpora.
 
     Returns:
         None if the corpus has fewer than `min_arcs` arcs in the judged half.
     """
-    if tally.n[group, JUDGED] < max(1, min_arcs):
+    arcs = tally.arcs
+    if arcs.n[JUDGED] < max(1, min_arcs):
         return None
     head = heads.index(overall.best.head)
     return replace(
         overall,
-        best=_judge(tally, group, head, heads),
-        overall=_overall(tally, group, head),
-        liking=_preference(tally, group, head, slice(None)),
+        best=_judge(arcs, head, heads),
+        overall=_overall(arcs, head),
+        liking=_preference(arcs, head, slice(None)),
     )
 
 
-def _judge(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> JudgedHead:
+def _judge(arcs: ArcCounts, head: int, heads: Sequence[Head]) -> JudgedHead:
     """The figures of a head on both halves; the judged half must have an arc."""
-    right, offsets = tally.right[group], tally.offsets[group]
+    right, offsets = arcs.right, arcs.offsets
     at = best_offset_index(offsets[JUDGED])
-    chosen_on, count = tally.n[group].tolist()
+    chosen_on, count = arcs.n.tolist()
     hits, offset_hits = int(right[JUDGED, head]), int(offsets[JUDGED, at])
-    both = int(tally.both[group, JUDGED, head, at])
+    both = int(arcs.both[JUDGED, head, at])
     return JudgedHead(
         heads[head],
         chosen_on,
@@ -181,26 +179,26 @@ def _judge(tally: Tally, group: int, head: int, heads: Sequence[Head]) -> Judged
         OFFSETS[at],
         offset_hits / count,
         paired_p(hits - both, offset_hits - both),
-        _preference(tally, group, head, slice(JUDGED, JUDGED + 1)),
+        _preference(arcs, head, slice(JUDGED, JUDGED + 1)),
     )
 
 
-def _preference(tally: Tally, group: int, head: int, part: slice) -> Preference | None:
+def _preference(arcs: ArcCounts, head: int, part: slice) -> Preference | None:
     """A head beside itself when another word looks, on one half or both; None without arcs."""
-    n = int(tally.compared[group, part].sum())
+    n = int(arcs.compared[part].sum())
     if not n:
         return None
-    counts = (tally.with_true, tally.with_other, tally.with_both)
-    return Preference(n, *(int(count[group, part, head].sum()) for count in counts))
+    counts = (arcs.with_true, arcs.with_other, arcs.with_both)
+    return Preference(n, *(int(count[part, head].sum()) for count in counts))
 
 
-def _overall(tally: Tally, group: int, head: int) -> tuple[int, float, float]:
+def _overall(arcs: ArcCounts, head: int) -> tuple[int, float, float]:
     """The number of all arcs, and the accuracies of a head and of the best distance on them."""
-    count = int(tally.n[group].sum())
+    count = int(arcs.n.sum())
     return (
         count,
-        float(tally.right[group, :, head].sum() / count),
-        float(tally.offsets[group].sum(axis=0).max() / count),
+        float(arcs.right[:, head].sum() / count),
+        float(arcs.offsets.sum(axis=0).max() / count),
     )
 
 
@@ -221,7 +219,7 @@ def better_p(right: int, offset: int, both: int) -> float:
 
 def measure_rows(tally: Tally) -> Mapping[str, npt.NDArray[np.float64]]:
     """Every measure by name, `[heads]`; NaN for a head without rows that count."""
-    scores = tally.totals.scores()
+    scores = tally.measured.scores()
     return {measure.name: scores[row] for row, measure in enumerate(MEASURES)}
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnprobe.core.errors import CorpusError, ResultsError
-from attnprobe.relations.corpus import Corpus
 from attnprobe.results.files import write_bytes
+from attnprobe.scan.facts import CorpusFacts
+
+# The files that a case file can name, also with `.gz`.
+_IN_SUITES = (".conllu", ".jsonl", ".tsv")
+# A larger corpus is not copied.
+LARGEST_COPY = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,13 @@ class Sources:
     Attributes:
         folder: of the suites; None where nothing is written.
         paths: the corpora.
-        places: the file that stands for each; equal to its path where that lies in the project.
+        places: the file that stands for each, equal to its path where that lies in the project;
+            None for a corpus that no suite can name.
     """
 
     folder: Path | None
     paths: tuple[Path, ...]
-    places: tuple[Path, ...]
+    places: tuple[Path | None, ...]
 
     @classmethod
     def of(cls, paths: Sequence[Path], folder: Path | None, root: Path | None) -> Sources:
@@ -37,25 +43,31 @@ class Sources:
         Args:
             root: the root of runs of the suites; None leaves every corpus where it lies.
         """
-        if folder is None or root is None:
-            return cls(folder, tuple(paths), tuple(paths))
-        places: list[Path] = []
+        places: list[Path | None] = []
         for path in paths:
-            place = path
-            if not path.resolve().is_relative_to(root.resolve()):
+            place: Path | None = path
+            elsewhere = root and not path.resolve().is_relative_to(root.resolve())
+            if Path(path.name.removesuffix(".gz")).suffix not in _IN_SUITES or path.is_dir():
+                place = None
+            elif folder is not None and elsewhere:
                 place = folder / path.name
                 if place in places:
                     place = folder / f"{len(places) + 1}-{path.name}"
+                if path.is_file() and path.stat().st_size > LARGEST_COPY:
+                    place = None
             places.append(place)
         return cls(folder, tuple(paths), tuple(places))
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> list[str | None]:
         """The files as the suites name them: paths from their folder, with forward slashes."""
         folder = (self.folder or Path()).resolve()
-        return [Path(os.path.relpath(place.resolve(), folder)).as_posix() for place in self.places]
+        return [
+            None if place is None else Path(os.path.relpath(place.resolve(), folder)).as_posix()
+            for place in self.places
+        ]
 
-    def check(self, corpora: Sequence[Corpus]) -> None:
+    def check(self, corpora: Sequence[CorpusFacts]) -> None:
         """Raises ResultsError where another file lies in the place of a copy."""
         for path, place, corpus in self._copied(corpora):
             if place.exists() and _sha256(place) != corpus.sha256:
@@ -64,26 +76,42 @@ class Sources:
                     "another folder with --output"
                 )
 
-    def copy(self, corpora: Sequence[Corpus]) -> list[Path]:
+    def copy(self, corpora: Sequence[CorpusFacts]) -> list[Path]:
         """Copies the corpora that lie outside of the project; the copies that were written.
 
         Raises:
-            CorpusError: a corpus is another one than at the start of the scan.
+            CorpusError: a corpus is another one than the one that was scanned.
         """
         written = []
         for path, place, corpus in self._copied(corpora):
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise CorpusError(f"{path}: cannot be copied: {error.strerror}") from None
             if hashlib.sha256(data).hexdigest() != corpus.sha256:
                 raise CorpusError(f"{path}: has changed while it was scanned")
             write_bytes(place, data)
             written.append(place)
         return written
 
-    def _copied(self, corpora: Sequence[Corpus]) -> list[tuple[Path, Path, Corpus]]:
-        entries = zip(self.paths, self.places, corpora, strict=True)
-        return [entry for entry in entries if entry[0] != entry[1]]
+    def remarks(self) -> Iterator[str]:
+        """Sentences about the corpora that get no suite."""
+        for path, place in zip(self.paths, self.places, strict=True):
+            if place is None:
+                yield (
+                    f"no suite for {path.as_posix()}: a case file names one file, .conllu, .jsonl "
+                    "or .tsv, of its project; larger ones than 64 MB are not copied into it"
+                )
+
+    def _copied(self, corpora: Sequence[CorpusFacts]) -> Iterator[tuple[Path, Path, CorpusFacts]]:
+        for path, place, corpus in zip(self.paths, self.places, corpora, strict=True):
+            if place is not None and place != path:
+                yield path, place, corpus
 
 
 def _sha256(path: Path) -> str | None:
     """The hash of a file; None for what is no file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

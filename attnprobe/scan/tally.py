@@ -1,8 +1,15 @@
-"""The counts of a scan. Their size depends on heads and relations, not on the corpus."""
+"""The counts of a scan, which add up in any order to the same bytes.
+
+The size of a tally depends on heads and labels, not on the corpus. Counts are integers, sums are
+exact (`scan/exact.py`), and the sample of arcs is drawn by hash. So blocks of sentences can be
+counted anywhere, by anyone, in any order.
+"""
 
 from __future__ import annotations
 
 import io
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
@@ -11,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attnprobe.core.arrays import Bools, Floats, in_common
+from attnprobe.relations.labels import matches
+from attnprobe.scan.exact import ExactSums
 from attnprobe.scan.measures import Totals
 from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
@@ -18,7 +27,8 @@ Direction = Literal["dependent-to-head", "head-to-dependent"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 # Heads are chosen on one half of the sentences and judged on the other.
 HALVES = 2
-Counts = npt.NDArray[np.int64]
+# The numbers that a state keeps of an arc: label, half, place and expected word.
+_PLACES = 7
 
 
 class ArcGroup(NamedTuple):
@@ -44,88 +54,92 @@ def arc_groups(relations: Sequence[str], *, both: bool) -> tuple[ArcGroup, ...]:
     )
 
 
+class Label(NamedTuple):
+    """What is counted apart: the arcs of one corpus with one label, in one direction."""
+
+    corpus: int
+    relation: str
+    direction: Direction
+
+
+class Place(NamedTuple):
+    """Where a sampled arc stands. Arcs are sampled by the order of their places.
+
+    Attributes:
+        draw: 63 bits of a hash of the arc and the seed.
+        file: number of the file among all files.
+        sentence: number of the sentence in it.
+        arc: number of the arc in it.
+    """
+
+    draw: int
+    file: int
+    sentence: int
+    arc: int
+
+
 @dataclass(frozen=True, eq=False)
 class KeptArc:
     """One sampled arc, on which greedy sets are chosen or judged.
 
     Attributes:
-        place: number of the sentence, of the arc in it, and of the direction.
         expected: index of the right word.
         others: `[words]`, the other words that can be chosen.
         weights: `[heads, words]`.
     """
 
-    place: tuple[int, int, int]
+    place: Place
     expected: int
     others: Bools
     weights: Floats
 
 
-@dataclass(eq=False)
-class Tally:
-    """The counts of one model so far, separately for the two halves of the sentences.
+class ArcCounts(NamedTuple):
+    """Counts of arcs, for several labels or for one group of them.
 
     Attributes:
-        n: `[groups, halves]`, number of arcs.
-        right: `[groups, halves, heads]`, how often each head was right.
-        offsets: `[groups, halves, offsets]`, how often the word at each distance was right.
-        both: `[groups, halves, heads, offsets]`, how often both were right.
-        compared: `[groups, halves]`, number of arcs for which another word can look.
-        with_true: `[groups, halves, heads]`, on how many of these each head was right when the true
+        n: `[..., halves]`, number of arcs.
+        right: `[..., halves, heads]`, how often each head was right.
+        offsets: `[..., halves, offsets]`, how often the word at each distance was right.
+        both: `[..., halves, heads, offsets]`, how often both were right.
+        compared: `[..., halves]`, number of arcs for which another word can look.
+        with_true: `[..., halves, heads]`, on how many of these each head was right when the true
             word looked.
         with_other: the same, when the other word looked.
         with_both: the same, both times.
-        left_out: `[groups, reasons]`, number of arcs that could not be judged.
-        tokens: `[corpora, 2]`, number of unknown tokens, and of all tokens but special ones.
-        unread: number of sentences that the model cannot read.
-        kept: the sampled arcs of each group and half.
+        left_out: `[..., reasons]`, number of arcs that could not be judged.
     """
 
-    n: Counts
-    right: Counts
-    offsets: Counts
-    both: Counts
-    compared: Counts
-    with_true: Counts
-    with_other: Counts
-    with_both: Counts
-    left_out: Counts
-    tokens: Counts
-    totals: Totals
-    unread: int = 0
-    kept: dict[tuple[int, int], list[KeptArc]] = field(default_factory=dict)
+    n: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    both: npt.NDArray[np.int64]
+    compared: npt.NDArray[np.int64]
+    with_true: npt.NDArray[np.int64]
+    with_other: npt.NDArray[np.int64]
+    with_both: npt.NDArray[np.int64]
+    left_out: npt.NDArray[np.int64]
 
     @classmethod
-    def empty(cls, groups: int, heads: int, corpora: int = 1) -> Tally:
-        def zeros(*shape: int) -> Counts:
-            return np.zeros((groups, *shape), np.int64)
-
-        return cls(
-            zeros(HALVES),
-            zeros(HALVES, heads),
-            zeros(HALVES, len(OFFSETS)),
-            zeros(HALVES, heads, len(OFFSETS)),
-            zeros(HALVES),
-            zeros(HALVES, heads),
-            zeros(HALVES, heads),
-            zeros(HALVES, heads),
-            zeros(len(LEFT_OUT)),
-            np.zeros((corpora, 2), np.int64),
-            Totals.empty(heads),
+    def zeros(cls, labels: int, heads: int) -> ArcCounts:
+        of_heads = (HALVES, heads)
+        shapes = (
+            *((HALVES,), of_heads, (HALVES, len(OFFSETS)), (*of_heads, len(OFFSETS))),
+            *((HALVES,), of_heads, of_heads, of_heads, (len(LEFT_OUT),)),
         )
+        return cls(*(np.zeros((labels, *shape), np.int64) for shape in shapes))
+
+    def of(self, rows: Sequence[int]) -> ArcCounts:
+        """The counts of these labels together."""
+        return ArcCounts(*(part[list(rows)].sum(axis=0) for part in self))
 
     def add(
-        self,
-        members: Bools,
-        right: Bools,
-        offsets: Bools,
-        compared: Bools,
-        with_other: Bools,
+        self, members: Bools, right: Bools, offsets: Bools, compared: Bools, with_other: Bools
     ) -> None:
         """Adds arcs in place.
 
         Args:
-            members: `[arcs, groups × halves]`, where each arc counts.
+            members: `[arcs, labels × halves]`, where each arc counts.
             right: `[arcs, heads]`, whether each head is right.
             offsets: `[arcs, offsets]`, whether the word at this distance is right.
             compared: `[arcs]`, whether another word can look.
@@ -133,106 +147,220 @@ class Tally:
         """
         both = right[:, :, None] & offsets[:, None]
         with_true = right & compared[:, None]
-        for total, part in (
-            (self.n, np.ones((len(right), 1), np.bool_)),
-            (self.right, right),
-            (self.offsets, offsets),
-            (self.both, both.reshape(len(both), both.shape[1] * both.shape[2])),
-            (self.compared, compared[:, None]),
-            (self.with_true, with_true),
-            (self.with_other, with_other),
-            (self.with_both, with_true & with_other),
-        ):
+        parts = (
+            *(np.ones((len(right), 1), np.bool_), right, offsets),
+            *(both.reshape(len(both), both.shape[1] * both.shape[2]), compared[:, None]),
+            *(with_true, with_other, with_true & with_other),
+        )
+        for total, part in zip(self[: len(parts)], parts, strict=True):
             counts = in_common(members.T, part.T).astype(np.int64)
             np.add(total, counts.reshape(total.shape), out=total)
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What one model's heads do in some blocks of the corpora.
+
+    Attributes:
+        labels: in order.
+        arcs: `[labels, ...]`.
+        tokens: `[corpora, 2]`, number of unknown tokens, and of all tokens but special ones.
+        totals: the sums of `Totals`, `[sums, heads]`.
+        unread: number of sentences that the model cannot read.
+        notes: for each corpus, the counts of what its notes report.
+        most: the largest number of kept arcs of each label and half.
+        kept: by index of the label and half, the arcs with the first places of all.
+    """
+
+    labels: tuple[Label, ...]
+    arcs: ArcCounts
+    tokens: npt.NDArray[np.int64]
+    totals: ExactSums
+    unread: int
+    notes: tuple[Mapping[str, int], ...]
+    most: int
+    kept: Mapping[tuple[int, int], Sequence[KeptArc]] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, heads: int, corpora: int, *, most: int) -> Tally:
+        return cls(
+            (),
+            ArcCounts.zeros(0, heads),
+            np.zeros((corpora, 2), np.int64),
+            ExactSums.zeros(sum(Totals.SIZES), heads),
+            0,
+            ({},) * corpora,
+            most,
+        )
+
+    @property
+    def heads(self) -> int:
+        """The number of heads."""
+        return int(self.arcs.right.shape[-1])
+
+    @property
+    def measured(self) -> Totals:
+        """The sums of all blocks."""
+        return Totals(self.totals.values())
 
     def unknown_share(self, corpus: int) -> float:
         """The share of a corpus's tokens that are unknown to the model, 0 to 1."""
         unknown, tokens = self.tokens[corpus].tolist()
         return unknown / tokens if tokens else 0.0
 
+    def of(self, group: ArcGroup, corpus: int | None = None) -> GroupTally:
+        """The counts of a group, in one corpus or in all of them."""
+        rows = [
+            row
+            for row, label in enumerate(self.labels)
+            if label.direction == group.direction
+            and matches(label.relation, group.relation)
+            and corpus in (None, label.corpus)
+        ]
+        kept = tuple(
+            _first((arc for row in rows for arc in self.kept.get((row, half), ())), self.most)
+            for half in range(HALVES)
+        )
+        return GroupTally(self.arcs.of(rows), kept)
+
     def __add__(self, more: Tally) -> Tally:
-        totals = (left + right for left, right in zip(self.totals, more.totals, strict=True))
+        labels = tuple(sorted({*self.labels, *more.labels}))
+        arcs = ArcCounts.zeros(len(labels), self.heads)
+        kept: dict[tuple[int, int], Sequence[KeptArc]] = {}
+        for part in (self, more):
+            rows = [labels.index(label) for label in part.labels]
+            for total, counts in zip(arcs, part.arcs, strict=True):
+                total[rows] += counts
+            for (row, half), found in part.kept.items():
+                key = rows[row], half
+                kept[key] = _first([*kept.get(key, ()), *found], self.most)
         return Tally(
-            self.n + more.n,
-            self.right + more.right,
-            self.offsets + more.offsets,
-            self.both + more.both,
-            self.compared + more.compared,
-            self.with_true + more.with_true,
-            self.with_other + more.with_other,
-            self.with_both + more.with_both,
-            self.left_out + more.left_out,
+            labels,
+            arcs,
             self.tokens + more.tokens,
-            Totals(*totals),
+            self.totals.plus(more.totals),
             self.unread + more.unread,
-            {
-                key: [*self.kept.get(key, ()), *more.kept.get(key, ())]
-                for key in self.kept.keys() | more.kept.keys()
-            },
+            tuple(
+                Counter(left) + Counter(right)
+                for left, right in zip(self.notes, more.notes, strict=True)
+            ),
+            self.most,
+            kept,
         )
 
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """The tally as named arrays; `of_arrays` reads them."""
         arcs = [(key, arc) for key in sorted(self.kept) for arc in self.kept[key]]
-        places = [(*key, *arc.place, arc.expected, len(arc.others)) for key, arc in arcs]
-        heads = self.right.shape[-1]
+        places = [(*key, *arc.place, arc.expected) for key, arc in arcs]
+        facts = {
+            "labels": self.labels,
+            "unread": self.unread,
+            "notes": [dict(sorted(counts.items())) for counts in self.notes],
+        }
         return {
-            "n": self.n,
-            "right": self.right,
-            "offsets": self.offsets,
-            "both": self.both,
-            "compared": self.compared,
-            "with_true": self.with_true,
-            "with_other": self.with_other,
-            "with_both": self.with_both,
-            "left_out": self.left_out,
+            "facts": np.array(json.dumps(facts)),
+            **{f"arcs_{name}": part for name, part in self.arcs._asdict().items()},
             "tokens": self.tokens,
-            "unread": np.array(self.unread),
             **{f"totals_{name}": part for name, part in self.totals._asdict().items()},
-            "kept_places": np.array(places, np.int64).reshape(len(places), 7),
+            "kept_places": np.array(places, np.int64).reshape(len(places), _PLACES),
+            "kept_words": np.array([len(arc.others) for _, arc in arcs], np.int64),
             "kept_others": np.concatenate([np.zeros(0, bool), *(a.others for _, a in arcs)]),
             "kept_weights": np.concatenate(
-                [np.zeros((heads, 0), np.float32), *(arc.weights for _, arc in arcs)], axis=1
+                [np.zeros((self.heads, 0), np.float32), *(arc.weights for _, arc in arcs)], axis=1
             ),
         }
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Tally:
-        """The tally whose `arrays` these are."""
-        totals = Totals(*(arrays[f"totals_{name}"] for name in Totals._fields))
-        tally = cls(
-            arrays["n"],
-            arrays["right"],
-            arrays["offsets"],
-            arrays["both"],
-            arrays["compared"],
-            arrays["with_true"],
-            arrays["with_other"],
-            arrays["with_both"],
-            arrays["left_out"],
-            arrays["tokens"],
-            totals,
-            int(arrays["unread"]),
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], like: Tally) -> Tally:
+        """The tally whose `arrays` these are.
+
+        Args:
+            like: an empty tally of the same scan.
+
+        Raises:
+            ValueError, KeyError, TypeError: an array is missing, or has another type or shape;
+                numpy might add to it by broadcasting.
+        """
+        facts = json.loads(str(arrays["facts"]))
+        labels = tuple(
+            Label(int(corpus), str(relation), DIRECTIONS[DIRECTIONS.index(direction)])
+            for corpus, relation, direction in facts["labels"]
         )
+        notes = tuple(
+            {str(key): int(count) for key, count in counts.items()} for counts in facts["notes"]
+        )
+        empty = Tally(
+            labels,
+            ArcCounts.zeros(len(labels), like.heads),
+            like.tokens,
+            like.totals,
+            int(facts["unread"]),
+            notes,
+            like.most,
+        )
+        found = {
+            name: _checked(name, arrays[name], part, grows=name.startswith("kept_"))
+            for name, part in empty.arrays().items()
+            if name != "facts"
+        }
+        if len(notes) != len(like.notes) or list(labels) != sorted(set(labels)):
+            raise ValueError("its labels or notes are not those of such a scan")
+        kept: dict[tuple[int, int], list[KeptArc]] = {}
         start = 0
-        for group, half, *place, expected, words in arrays["kept_places"].tolist():
+        for (row, half, *place, expected), words in zip(
+            found["kept_places"].tolist(), found["kept_words"].tolist(), strict=True
+        ):
             columns = slice(start, start + words)
             start += words
             arc = KeptArc(
-                (place[0], place[1], place[2]),
+                Place(*place),
                 expected,
-                arrays["kept_others"][columns],
-                arrays["kept_weights"][:, columns],
+                found["kept_others"][columns],
+                found["kept_weights"][:, columns],
             )
-            tally.kept.setdefault((group, half), []).append(arc)
-        return tally
+            kept.setdefault((row, half), []).append(arc)
+        return Tally(
+            labels,
+            ArcCounts(*(found[f"arcs_{name}"] for name in ArcCounts._fields)),
+            found["tokens"],
+            ExactSums(*(found[f"totals_{name}"] for name in ExactSums._fields)),
+            empty.unread,
+            notes,
+            like.most,
+            kept,
+        )
+
+
+class GroupTally(NamedTuple):
+    """The counts of one group.
+
+    Attributes:
+        kept: the sampled arcs of each half.
+    """
+
+    arcs: ArcCounts
+    kept: tuple[Sequence[KeptArc], ...] = ((),) * HALVES
+
+
+def _first(arcs: Iterator[KeptArc] | Sequence[KeptArc], count: int) -> list[KeptArc]:
+    return sorted(arcs, key=lambda arc: arc.place)[:count]
+
+
+def _checked(
+    name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], *, grows: bool
+) -> npt.NDArray[Any]:
+    if found.dtype != expected.dtype or (found.shape != expected.shape and not grows):
+        raise ValueError(
+            f"{name} is {found.dtype} of shape {found.shape}, not {expected.dtype} of "
+            f"{expected.shape}"
+        )
+    return found
 
 
 def pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Named arrays as the bytes of an `.npz` file."""
+    """Named arrays as the bytes of a compressed `.npz` file."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **dict(arrays))
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     return buffer.getvalue()
 
 

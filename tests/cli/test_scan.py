@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -23,13 +24,14 @@ from attnprobe.core.sites import Head
 from attnprobe.models import Model
 from attnprobe.relations import accuracy
 from attnprobe.relations.arcs import Trial, measure
-from attnprobe.relations.corpus import halves, read_corpus
+from attnprobe.relations.corpus import read_corpus
 from attnprobe.results.lock import read_heads
-from attnprobe.scan import files, streaming
+from attnprobe.scan import files
+from attnprobe.scan.corpora import Corpora
 from attnprobe.words.heads import parse_heads
 from attnprobe.words.looks import LabelledPair
 from tests.support.demo_models import MINILM
-from tests.support.scans import folder_of
+from tests.support.scans import folder_of, plan_of
 
 CORPUS = Path(__file__).parents[2] / "cases" / "data" / "english.conllu"
 
@@ -66,7 +68,7 @@ def test_the_command_leaves_a_suite_that_passes(
     )
     # By the slower way of the rule that judges relations.
     own = read_corpus(CORPUS)
-    judged = halves([one.id for one in own.sentences], seed=0)
+    judged = [plan_of().judged(one.sample) for one in own.sentences]
     samples = [one.sample for one in own.sentences]
     pairs = [
         LabelledPair(number, arc.dependent, arc.head)
@@ -151,7 +153,8 @@ def test_the_documented_command_leaves_suites_that_run_from_an_empty_folder(
 def test_ctrl_c_leaves_a_scan_that_can_go_on(
     command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", 20)
+    inspect = Corpora.inspect
+    monkeypatch.setattr(Corpora, "inspect", functools.partial(inspect, block=20))
     assert command("--output", "whole", "--lock", "whole.json", "--relation", "det").exit_code == 0
     survey, calls = Model.survey, iter(range(99))
 

@@ -30,8 +30,7 @@ from attnprobe.rules import parse_rule
 from attnprobe.run.explain import explain
 from attnprobe.run.order import habits, stated_pairs
 from attnprobe.run.runner import Runner
-from attnprobe.scan.streaming import make_plan, scan_chunks
-from attnprobe.scan.tally import Tally
+from attnprobe.scan.tally import ArcGroup
 from attnprobe.words.looks import LabelledPair
 from attnprobe.words.positions import groups, positions
 from attnprobe.words.segmentation import words
@@ -46,6 +45,7 @@ from tests.support.pair_models import (
     tokenizer,
     weights_as_released,
 )
+from tests.support.scans import MadeUp, scanned
 
 Run = Callable[..., pytest.RunResult]
 Write = Callable[..., Path]
@@ -616,11 +616,9 @@ def test_relations_and_scans_read_the_pair_p46(tmp_path: Path) -> None:
     pairs = [LabelledPair(0, arc.dependent, arc.head) for arc in sentence.arcs]
     hits = measure(found, Trial([BOTH], pairs, site=None, sets=[(head,) for head in heads]))
     assert hits.right.tolist() == expected
-    plan = make_plan(found, [corpus])
-    ((_, tally),) = scan_chunks(found, plan, Tally.empty(len(plan.groups), len(heads)))
-    number = [group.direction for group in plan.groups].index("dependent-to-head")
-    assert tally.n[number].sum() == 2
-    assert tally.right[number].sum(axis=0).tolist() == np.sum(expected, axis=0).tolist()
+    counts = scanned(found, MadeUp(corpus.sentences)).of(ArcGroup("x", "dependent-to-head")).arcs
+    assert counts.n.sum() == 2
+    assert counts.right.sum(axis=0).tolist() == np.sum(expected, axis=0).tolist()
 
 
 @pytest.mark.parametrize("wrong", [{"from": {"pair": [0, 99]}}, {"from": {"pear": [0, 2]}}])

@@ -19,38 +19,34 @@ from attnprobe.core.sites import Head
 from attnprobe.models import Model
 from attnprobe.results.files import write_json
 from attnprobe.results.lock import LOCK_SCHEMA, read_heads, update_heads
-from attnprobe.scan import files, streaming
-from attnprobe.scan.session import Options, Scan
+from attnprobe.scan import files
+from attnprobe.scan.output import Output
+from attnprobe.scan.session import Options, Scan, in_process
+from attnprobe.scan.state import STATE
 from attnprobe.scan.tally import pack, unpack
 from tests.support.forked_commands import run_code
-from tests.support.scans import corpus, folder_of, tiny_scan
+from tests.support.scans import MadeUp, corpora, corpus, folder_of, run, tiny_scan
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(bert: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What a scan leaves that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole") / "scan"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "CHUNK", 8)
-        whole = tiny_scan(folder, bert)
-        assert whole.begin(resume=False) == 0
-        assert list(whole.go_on()) == [8, 16, 24, 32, 40]
-        whole.finish()
+    whole = tiny_scan(folder, bert, block=8)
+    assert whole.begin(resume=False) == 0
+    assert list(whole.go_on()) == [8, 16, 24, 32, 40]
+    whole.finish()
     assert json.loads((folder / files.RESULTS).read_text())["complete"] is True
-    assert not (folder / files.STATE).exists()
+    assert not (folder / STATE).exists()
     return folder_of(folder)
 
 
 def test_a_scan_that_goes_on_gives_the_same_bytes(
-    bert: Model,
-    uninterrupted: dict[str, bytes],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    bert: Model, uninterrupted: dict[str, bytes], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", 8)
     for stop in (0, 3):
         folder = tmp_path / f"stopped-{stop}" / "scan"
-        first = tiny_scan(folder, bert)
+        first = tiny_scan(folder, bert, block=8)
         first.begin(resume=False)
         steps = first.go_on()
         for _ in range(stop):
@@ -62,7 +58,7 @@ def test_a_scan_that_goes_on_gives_the_same_bytes(
         assert partial["complete"] is False
         assert partial["sentences_done"] == 8 * stop
         assert partial["sentences"] == 40
-        second = tiny_scan(folder, bert)
+        second = tiny_scan(folder, bert, block=8)
         assert second.begin(resume=True) == 8 * stop
         assert list(second.go_on()) == [8, 16, 24, 32, 40][stop:]
         second.finish()
@@ -78,10 +74,10 @@ def test_a_kill_leaves_a_partial_file_that_says_so_p35(
     code = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from attnprobe.scan import session, streaming
+        from attnprobe.scan import session
         from tests.support.scans import tiny, tiny_scan
-        streaming.CHUNK, session.SAVE_SHARE = 8, 0
-        scan = tiny_scan(Path(sys.argv[1]), tiny("bert"))
+        session.SAVE_SHARE = 0
+        scan = tiny_scan(Path(sys.argv[1]), tiny("bert"), block=8)
         scan.begin(resume=False)
         for done in scan.go_on():
             if done == 16:
@@ -93,8 +89,7 @@ def test_a_kill_leaves_a_partial_file_that_says_so_p35(
     partial = json.loads((folder / files.RESULTS).read_text())
     assert (partial["complete"], partial["sentences_done"]) == (False, 16)
     assert partial["relations"]
-    monkeypatch.setattr(streaming, "CHUNK", 8)
-    resumed = tiny_scan(folder, bert)
+    resumed = tiny_scan(folder, bert, block=8)
     assert resumed.begin(resume=True) == 16
     list(resumed.go_on())
     resumed.finish()
@@ -109,7 +104,7 @@ def test_an_unfinished_scan_is_neither_mixed_nor_lost(bert: Model, tmp_path: Pat
     with pytest.raises(ResultsError, match="is another one: seed was 0 and is 4"):
         tiny_scan(folder, bert, seed=4).begin(resume=True)
     assert tiny_scan(tmp_path / "none", bert).begin(resume=True) == 0
-    state = folder / files.STATE
+    state = folder / STATE
     state.write_bytes(state.read_bytes()[:-40])
     with pytest.raises(ResultsError, match="corrupt"):
         tiny_scan(folder, bert).begin(resume=True)
@@ -145,15 +140,11 @@ def test_a_head_set_in_the_way_is_told_before_the_scan(bert: Model, tmp_path: Pa
         tiny_scan(tmp_path / "scan", bert, lock=lock).begin(resume=False)
     for changes in ({"prefix": "tiny-"}, {"overwrite": True}):
         scan = tiny_scan(tmp_path / "scan", bert, lock=lock, **changes)
-        scan.begin(resume=False)
-        list(scan.go_on())
-        scan.finish()
+        run(scan)
     assert {"tiny-det-dependent-to-head", "det-dependent-to-head"} <= set(read_heads(lock))
     # With fewer arcs than a relation asks for, the suite says so.
     few = tiny_scan(tmp_path / "few", bert, corpus_size=10, min_arcs=2, lock=tmp_path / "few.json")
-    few.begin(resume=False)
-    list(few.go_on())
-    few.finish()
+    run(few)
     suite = yaml.safe_load((tmp_path / "few" / files.SUITE).read_text())
     assert suite["relations"]
     totals = {
@@ -183,22 +174,16 @@ def test_what_competes_is_part_of_a_scan(bert: Model, tmp_path: Path) -> None:
 
 def test_hostile_names_do_no_harm(bert: Model, tmp_path: Path) -> None:
     label = "../<script>&{x} - 'n'"
-    own = corpus(20)
-    hostile = tuple(
-        replace(one, arcs=tuple(arc._replace(relation=label) for arc in one.arcs))
-        for one in own.sentences
+    own = corpora(
+        MadeUp(
+            tuple(
+                replace(one, arcs=tuple(arc._replace(relation=label) for arc in one.arcs))
+                for one in corpus(20).sentences
+            )
+        )
     )
-    path = tmp_path / "a.tsv"
-    scan = Scan(
-        bert,
-        None,
-        [replace(own, sentences=hostile)],
-        [path],
-        Options(output=tmp_path / "scan", lock=tmp_path / LOCK, min_arcs=5),
-    )
-    scan.begin(resume=False)
-    list(scan.go_on())
-    scan.finish()
+    output = Output(tmp_path / "scan", lock=tmp_path / LOCK)
+    run(Scan(bert, own, Options(output=output, min_arcs=5), in_process(bert)))
     page = (tmp_path / "scan" / files.PAGE).read_text(encoding="utf-8")
     assert "<script" not in page
     assert "../&lt;script&gt;" in page
@@ -207,14 +192,16 @@ def test_hostile_names_do_no_harm(bert: Model, tmp_path: Path) -> None:
     assert not (tmp_path / "<script>").exists()
 
 
-@pytest.mark.parametrize("name", ["0_n", "0_totals_rows", "1_kept_places", "fingerprint", "done"])
+@pytest.mark.parametrize(
+    "name", ["0_arcs_n", "0_totals_whole", "0_facts", "1_kept_places", "facts", "done"]
+)
 @pytest.mark.parametrize("harm", ["missing", "of another shape"])
 def test_a_damaged_state_of_a_scan_is_refused_p36(
     bert: Model, tmp_path: Path, name: str, harm: str
 ) -> None:
     folder = tmp_path / "scan"
     tiny_scan(folder, bert).begin(resume=False)
-    state = folder / files.STATE
+    state = folder / STATE
     arrays = dict(unpack(state.read_bytes()))
     assert name in arrays, list(arrays)
     del arrays[name]

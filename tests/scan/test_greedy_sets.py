@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attnprobe.scan.greedy_sets import choose_set
-from attnprobe.scan.tally import KeptArc
+from attnprobe.scan.tally import KeptArc, Place
 
 
 def kept(random: np.random.Generator, count: int, heads: int) -> list[KeptArc]:
@@ -19,7 +19,7 @@ def kept(random: np.random.Generator, count: int, heads: int) -> list[KeptArc]:
         weights = random.random((heads, words)).astype(np.float32) * 0.3
         right = int(random.integers(words))
         weights[number % 2, right] += 0.6
-        found.append(KeptArc((number, 0, 0), right, np.arange(words) != right, weights))
+        found.append(KeptArc(Place(number, 0, 0, 0), right, np.arange(words) != right, weights))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,11 @@ from attnprobe.core.sites import SiteName
 from attnprobe.core.texts import Sample, Span
 from attnprobe.models import Model
 from attnprobe.models.forward import batch_inputs, eager
-from attnprobe.relations.corpus import Corpus
 from attnprobe.relations.sentences import Arc, Sentence
+from attnprobe.scan.counting import BlockCounter
 from attnprobe.scan.measures import MEASURES
 from attnprobe.scan.report import measure_rows
-from attnprobe.scan.streaming import make_plan
-from attnprobe.scan.tally import Tally
-from tests.support.scans import corpus, last, scanned, tiny
+from tests.support.scans import MadeUp, block_of, corpus, plan_of, scanned, tiny
 
 
 def plain(model: Model, samples: Sequence[Sample], site: SiteName) -> dict[str, list[float]]:
@@ -128,24 +125,11 @@ def one_map(
 )
 def test_measures_are_those_of_plain_python(architecture: str, site: SiteName) -> None:
     model = tiny(architecture)
-    own = corpus(4, target=False)
-    if architecture == "bart":
-        own = replace(
-            own,
-            sentences=tuple(
-                replace(one, sample=Sample(one.sample.text, one.sample.text))
-                for one in own.sentences
-            ),
-        )
-    plan = make_plan(model, [replace(own, sentences=())], site=site)
-    plan = replace(
-        plan,
-        sentences=own.sentences,
-        corpus=(0,) * 4,
-        judged=np.zeros(4, bool),
-        of_label=_none(own),
-    )
-    tally = last(model, plan, Tally.empty(0, len(model.sites[site].all_heads())))
+    own = corpus(4, target=architecture == "bart")
+    # Without relations, the counter asks nothing, and measures all the same.
+    counter = BlockCounter(model, plan_of(site=site, relations=("none",)))
+    tally = counter.count(block_of(own))
+    assert not tally.labels
     expected = plain(model, [one.sample for one in own.sentences], site)
     rows = measure_rows(tally)
     assert set(expected) == {measure.name for measure in MEASURES} == set(rows)
@@ -153,16 +137,10 @@ def test_measures_are_those_of_plain_python(architecture: str, site: SiteName) -
         np.testing.assert_allclose(rows[name], values, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
-def _none(own: Corpus) -> dict[str, tuple[int, ...]]:
-    return {arc.relation: () for one in own.sentences for arc in one.arcs}
-
-
 def test_measures_are_those_of_the_rules(minilm: Model) -> None:
     text = "The old keys near the cabinet and the old door are lost"
-    own = Corpus(
-        "one", (Sentence("a", Sample(text), (Arc(Span(0, 3), Span(4, 7), "x"),), 1),), "", ()
-    )
-    _, tally = scanned(minilm, own)
+    own = MadeUp((Sentence("a", Sample(text), (Arc(Span(0, 3), Span(4, 7), "x"),), 1),))
+    tally = scanned(minilm, own)
     rows = measure_rows(tally)
     att = minilm.attention(text)
     for name, expected in {
@@ -184,9 +162,7 @@ def test_measures_are_those_of_the_rules(minilm: Model) -> None:
 def test_a_learned_sink_counts() -> None:
     model = tiny("gpt_oss")
     text = "a b c d"
-    own = Corpus(
-        "one", (Sentence("a", Sample(text), (Arc(Span(0, 1), Span(2, 3), "x"),), 1),), "", ()
-    )
-    _, tally = scanned(model, own)
+    own = MadeUp((Sentence("a", Sample(text), (Arc(Span(0, 1), Span(2, 3), "x"),), 1),))
+    tally = scanned(model, own)
     expected = model.attention(text).sink()
     np.testing.assert_allclose(measure_rows(tally)["sink"], expected.ravel(), atol=1e-5)

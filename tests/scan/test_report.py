@@ -13,7 +13,7 @@ from attnprobe.core.sites import Head
 from attnprobe.core.stats import adjusted_p
 from attnprobe.relations.arcs import best_offset_index
 from attnprobe.scan.report import CHOSEN, JUDGED, better_p, figures
-from attnprobe.scan.tally import ArcGroup, Tally
+from attnprobe.scan.tally import ArcCounts, ArcGroup, GroupTally
 from attnprobe.words.looks import OFFSETS
 
 HEADS = [Head(layer, head) for layer in range(6) for head in range(12)]
@@ -21,9 +21,9 @@ HEADS = [Head(layer, head) for layer in range(6) for head in range(12)]
 
 def simulated(
     random: np.random.Generator, arcs: int, rate: float, lifted: dict[int, float]
-) -> Tally:
+) -> GroupTally:
     """Heads and one fixed distance that are right at the same rate, but for the lifted heads."""
-    tally = Tally.empty(1, len(HEADS))
+    counts = ArcCounts.zeros(1, len(HEADS))
     for half in (CHOSEN, JUDGED):
         rates = np.full(len(HEADS), rate)
         rates[list(lifted)] = list(lifted.values())
@@ -32,8 +32,8 @@ def simulated(
         offsets[:, 4] = random.random(arcs) < rate
         members = np.zeros((arcs, 2), bool)
         members[:, half] = True
-        tally.add(members, right, offsets, *uncompared(right))
-    return tally
+        counts.add(members, right, offsets, *uncompared(right))
+    return GroupTally(counts.of([0]))
 
 
 def uncompared(right: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -48,7 +48,7 @@ def test_false_discoveries_under_the_null_are_rare() -> None:
     random = np.random.default_rng(20260)
     runs, false = 400, 0
     for _ in range(runs):
-        found = figures(simulated(random, 120, 0.4, {}), 0, GROUP, HEADS, min_arcs=30)
+        found = figures(simulated(random, 120, 0.4, {}), GROUP, HEADS, min_arcs=30)
         assert found is not None
         false += bool(found.discoveries)
     assert false <= binom.ppf(0.999, runs, 0.05)
@@ -59,7 +59,7 @@ def test_a_head_that_is_better_is_discovered() -> None:
     hits = false = 0
     for _ in range(40):
         tally = simulated(random, 120, 0.4, {3: 0.75, 30: 0.75})
-        found = figures(tally, 0, GROUP, HEADS, min_arcs=30)
+        found = figures(tally, GROUP, HEADS, min_arcs=30)
         assert found is not None
         hits += {3, 30} <= set(found.discoveries)
         false += len(set(found.discoveries) - {3, 30})
@@ -72,7 +72,7 @@ def test_a_choice_on_one_half_is_honest_and_the_naive_one_is_not() -> None:
     runs, arcs, rate = 200, 60, 0.3
     naive, honest, covered = 0.0, 0.0, 0
     for _ in range(runs):
-        found = figures(simulated(random, arcs, rate, {}), 0, GROUP, HEADS, min_arcs=30)
+        found = figures(simulated(random, arcs, rate, {}), GROUP, HEADS, min_arcs=30)
         assert found is not None
         naive += found.best.chosen_accuracy / runs
         honest += found.best.accuracy / runs
@@ -85,13 +85,13 @@ def test_a_choice_on_one_half_is_honest_and_the_naive_one_is_not() -> None:
 
 def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
     random = np.random.default_rng(3)
-    tally = Tally.empty(1, 72)
+    counts = ArcCounts.zeros(1, 72)
     right, offsets = random.random((90, 72)) < 0.5, random.random((90, len(OFFSETS))) < 0.4
     half = random.random(90) < 0.5
     compared, other = random.random(90) < 0.8, random.random((90, 72)) < 0.3
     other &= compared[:, None]
-    tally.add(np.stack([~half, half], axis=1), right, offsets, compared, other)
-    found = figures(tally, 0, GROUP, HEADS, min_arcs=30)
+    counts.add(np.stack([~half, half], axis=1), right, offsets, compared, other)
+    found = figures(GroupTally(counts.of([0])), GROUP, HEADS, min_arcs=30)
     assert found is not None
     ours, theirs = right[half], offsets[half]
     at = int(theirs.sum(axis=0).argmax())
@@ -121,13 +121,13 @@ def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
 
 
 def test_of_distances_that_tie_the_nearest_is_told() -> None:
-    tally = Tally.empty(1, 2)
+    counts = ArcCounts.zeros(1, 2)
     # -5, -1 and +1 are right on every second arc, as the rule for relations would have it.
     offsets = np.isin(OFFSETS, (-5, -1, 1))[None] & (np.arange(120) % 4 < 2)[:, None]
     halved = np.stack([np.arange(120) % 2 == 0, np.arange(120) % 2 == 1], axis=1)
     right = np.ones((120, 2), bool)
-    tally.add(halved, right, offsets, *uncompared(right))
-    found = figures(tally, 0, GROUP, HEADS[:2], min_arcs=30)
+    counts.add(halved, right, offsets, *uncompared(right))
+    found = figures(GroupTally(counts.of([0])), GROUP, HEADS[:2], min_arcs=30)
     assert found is not None
     assert (found.best.best_offset, found.best.offset_accuracy) == (-1, 0.5)
     assert [best_offset_index(row) for row in ([1] * 10, [3, 0, 0, 0, 0, 0, 0, 3, 0, 0])] == [
@@ -138,6 +138,6 @@ def test_of_distances_that_tie_the_nearest_is_told() -> None:
 
 def test_too_few_arcs_give_no_figures() -> None:
     tally = simulated(np.random.default_rng(0), 29, 0.5, {})
-    assert figures(tally, 0, GROUP, HEADS, min_arcs=30) is None
-    assert figures(tally, 0, GROUP, HEADS, min_arcs=29) is not None
-    assert figures(Tally.empty(1, 72), 0, GROUP, HEADS, min_arcs=0) is None
+    assert figures(tally, GROUP, HEADS, min_arcs=30) is None
+    assert figures(tally, GROUP, HEADS, min_arcs=29) is not None
+    assert figures(GroupTally(ArcCounts.zeros(1, 72).of([0])), GROUP, HEADS, min_arcs=0) is None

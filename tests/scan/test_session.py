@@ -6,6 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,22 +19,21 @@ from attnprobe.core.sites import Head
 from attnprobe.models import Model
 from attnprobe.models.twin import random_twin
 from attnprobe.relations import accuracy
-from attnprobe.relations.corpus import read_corpus
+from attnprobe.relations.stream import CorpusStream
 from attnprobe.results.lock import read_heads
 from attnprobe.scan import files
+from attnprobe.scan.corpora import Corpora, CorpusRef
+from attnprobe.scan.output import Output
 from attnprobe.scan.report import figures
-from attnprobe.scan.session import Options, Scan
-from attnprobe.scan.streaming import make_plan
-from attnprobe.scan.tally import ArcGroup, Tally
+from attnprobe.scan.session import Options, Scan, in_process
+from attnprobe.scan.tally import ArcCounts, ArcGroup, GroupTally
 from attnprobe.words.looks import OFFSETS
-from tests.support.scans import corpus, sentences, tiny, tiny_scan
+from tests.support.scans import MadeUp, corpora, corpus, run, sentences, tiny, tiny_scan
 
 
 def test_a_suite_tells_what_an_untrained_twin_does_as_well(bert: Model, tmp_path: Path) -> None:
     scan = tiny_scan(tmp_path / "scan", bert, relations=())
-    scan.begin(resume=False)
-    list(scan.go_on())
-    scan.finish()
+    run(scan)
     whole = json.loads((tmp_path / "scan" / files.RESULTS).read_text())
     model, twin = (
         {
@@ -56,12 +56,9 @@ def test_a_suite_tells_what_an_untrained_twin_does_as_well(bert: Model, tmp_path
 def test_a_scanned_suite_demands_a_lead_over_word_preference_p56(
     bert: Model, tmp_path: Path
 ) -> None:
-    own = corpus(400)
-    options = Options(output=tmp_path / "scan", lock=tmp_path / LOCK)
-    scan = Scan(bert, None, [own], [tmp_path / "made_up.tsv"], options)
-    scan.begin(resume=False)
-    list(scan.go_on())
-    scan.finish()
+    options = Options(output=Output(tmp_path / "scan", lock=tmp_path / LOCK))
+    scan = Scan(bert, corpora(corpus(400)), options, in_process(bert))
+    run(scan)
     text = (tmp_path / "scan" / files.SUITE).read_text()
     bounds = {
         one["id"]: one["expect"].get("above_preference")
@@ -97,19 +94,18 @@ def test_a_scanned_suite_demands_a_lead_over_word_preference_p56(
 def test_a_scanned_suite_says_why_it_demands_no_lead_over_word_preference_p56(
     arcs: int, compared: int, other: bool, demanded: float | None, told: str
 ) -> None:
-    tally = Tally.empty(1, 1)
+    counts = ArcCounts.zeros(1, 1)
     can = np.arange(arcs) * 48 < compared * arcs
     half = np.arange(arcs) % 2 == 1
     hit = np.ones((arcs, 1), np.bool_)
     nowhere = np.zeros((arcs, len(OFFSETS)), np.bool_)
-    tally.add(np.stack([~half, half], axis=1), hit, nowhere, can, can[:, None] & other)
+    counts.add(np.stack([~half, half], axis=1), hit, nowhere, can, can[:, None] & other)
     group = ArcGroup("nsubj", "dependent-to-head")
-    found = figures(tally, 0, group, [Head(0, 0)], min_arcs=1)
+    found = figures(GroupTally(counts.of([0])), group, [Head(0, 0)], min_arcs=1)
     assert found is not None
     text = files.suite_text(
         [found],
         {group: "name"},
-        corpus(9),
         suite="s",
         source="c.jsonl",
         model="m",
@@ -125,24 +121,25 @@ def test_a_scanned_suite_says_why_it_demands_no_lead_over_word_preference_p56(
 
 
 def test_what_cannot_be_scanned_is_refused(bert: Model) -> None:
+    def scan(model: Model, own: MadeUp, **options: Any) -> Scan:
+        return Scan(model, corpora(own), Options(**options), in_process(model))
+
     with pytest.raises(CorpusError, match=r"no arc has the relation 'nsbj'; .*nsubj"):
-        make_plan(bert, [corpus(3)], relations=["nsbj"])
+        scan(bert, corpus(3), relations=("nsbj",))
     with pytest.raises(
-        CorpusError, match="made up:1: at the encoder site a sentence has no target"
+        CorpusError, match=r"made_up\.tsv:1: at the encoder site a sentence has no target"
     ):
-        make_plan(bert, [corpus(3, target=True)])
+        scan(bert, corpus(3, target=True))
     with pytest.raises(AttnprobeError, match="tiny has several sites, name one with --site"):
-        make_plan(tiny("bart"), [corpus(3)])
+        scan(tiny("bart"), corpus(3))
     with pytest.raises(AttnprobeError, match="tiny has no cross attention"):
-        make_plan(bert, [corpus(3)], site="cross")
+        scan(bert, corpus(3), site="cross")
 
 
 def test_a_scan_of_too_few_sentences_says_what_to_do(bert: Model, tmp_path: Path) -> None:
     scan = tiny_scan(tmp_path / "scan", bert, min_arcs=900)
-    scan.begin(resume=False)
-    list(scan.go_on())
-    scan.finish()
-    first, second, *_ = scan.remarks()
+    run(scan)
+    first, second, *_ = scan.findings.remarks()
     assert first == "no relation was judged: lower --min-arcs, or add sentences"
     assert second == "fewer than 900 arcs in a half of the sentences: det 30+37"
 
@@ -176,12 +173,10 @@ def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: 
         written(tmp_path / "large.jsonl", 120, seed=1, rare=120),
         written(tmp_path / "small.jsonl", 24, seed=2, rare=3),
     ]
-    corpora = [read_corpus(path) for path in paths]
-    options = Options(output=tmp_path / "scan", lock=tmp_path / LOCK, min_arcs=10)
-    scan = Scan(bert, None, corpora, paths, options)
-    scan.begin(resume=False)
-    list(scan.go_on())
-    scan.finish()
+    refs = [CorpusRef(str(path), path, [CorpusStream(path, path.name)]) for path in paths]
+    options = Options(output=Output(tmp_path / "scan", lock=tmp_path / LOCK), min_arcs=10)
+    scan = Scan(bert, Corpora.inspect(refs), options, in_process(bert))
+    run(scan)
     names = [
         yaml.safe_load((tmp_path / "scan" / f"{number}-{files.SUITE}").read_text())["suite"]
         for number in (1, 2)
@@ -207,7 +202,7 @@ def test_each_of_two_corpora_gets_a_suite_that_it_passes(bert: Model, tmp_path: 
     text = " ".join((tmp_path / "scan" / f"2-{files.SUITE}").read_text().replace("#", "").split())
     assert re.search("too few of their arcs are of this corpus: [^.]*obj-dependent-to-head", text)
     # The figures that are told are of both together.
-    told = {scan.names[one.group]: one.overall[0] for one in scan.found}
+    told = {scan.findings.names[one.group]: one.overall[0] for one in scan.findings.found}
     for name in large & small:
         parts = [
             finding.accuracy.n

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from attnprobe.core.errors import CorpusError, ResultsError
-from attnprobe.relations.corpus import Corpus
 from attnprobe.run.folders import run_root
+from attnprobe.scan import sources as sources_module
+from attnprobe.scan.facts import CorpusFacts
 from attnprobe.scan.sources import Sources
 
 
-def corpus(path: Path) -> Corpus:
-    return Corpus(path.name, (), hashlib.sha256(path.read_bytes()).hexdigest(), ())
+def corpus(path: Path) -> CorpusFacts:
+    return CorpusFacts(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), 1)
 
 
 def write(path: Path, text: str = "x") -> Path:
@@ -56,6 +57,22 @@ def test_a_link_into_the_project_leads_out_of_it(project: Path) -> None:
     Path("a.tsv").symlink_to(path)
     assert Sources.of([Path("a.tsv")], Path("scan"), project).names == ["a.tsv"]
     assert Sources.of([Path("a.tsv")], Path("scan"), project).places == (Path("scan/a.tsv"),)
+
+
+def test_what_a_case_file_cannot_name_gets_no_suite(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "folder.jsonl").mkdir()
+    large = write(project.parent / "large.conllu.gz", "xx")
+    paths = [Path("folder.jsonl"), Path("a.parquet"), Path("b.tsv.gz"), large]
+    assert Sources.of(paths, Path("scan"), project).names[:2] == [None, None]
+    assert Sources.of(paths, Path("scan"), project).names[2:] == ["../b.tsv.gz", large.name]
+    monkeypatch.setattr(sources_module, "LARGEST_COPY", 1)
+    found = Sources.of(paths, Path("scan"), project)
+    assert found.names[3] is None
+    assert found.copy([corpus(large)] * 4) == []
+    told = [line.partition(": ")[0] for line in found.remarks()]
+    assert told == ["no suite for folder.jsonl", "no suite for a.parquet", f"no suite for {large}"]
 
 
 def test_another_file_in_the_place_of_a_copy_is_kept(project: Path) -> None:
