@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from attnprobe.core.errors import AttnprobeError
 
 MOST_PARTS = 1_000_000
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Part:
     """One of several parts.
 
     Attributes:

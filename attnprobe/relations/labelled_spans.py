@@ -24,7 +24,7 @@ def read_jsonl(file: CorpusFile) -> Iterator[Sentence]:
     also have id, target and text_pair. With a text_pair, `{"pair": [0, 3]}` are characters of the
     second text. An arc may also have `"candidates": [[4, 10], [15, 20]]`.
     """
-    for number, line in file.lines():
+    for number, line in file.lines:
         if not line.strip():
             continue
         try:
@@ -34,25 +34,34 @@ def read_jsonl(file: CorpusFile) -> Iterator[Sentence]:
             raise file.wrong(f"not JSON: {error.msg}{quotes}", number, error.colno) from None
         except (ValueError, RecursionError) as error:
             raise file.wrong(f"not JSON: {error}", number) from None
-        texts = ("id", "text", "text_pair", "target")
-        entry = _object(value, (*texts, "arcs"), ("text", "arcs"), number, file)
-        for key in texts:
-            if key in entry and not isinstance(entry[key], str):
-                raise file.wrong(f"{key} is text, not {entry[key]!r}", number)
-            if key in entry and not entry[key].strip():
-                raise file.wrong(f"{key}: is empty", number)
-        sample = Sample(entry["text"], entry.get("target"), pair=entry.get("text_pair"))
-        if not isinstance(entry["arcs"], list):
-            raise file.wrong("arcs is a list of objects with from, to and relation", number)
-        arcs = []
-        for value in entry["arcs"]:
-            keys = ("from", "to", "relation")
-            fields = _object(value, (*keys, "candidates"), keys, number, file)
-            arc = _arc(sample, fields["from"], fields["to"], fields["relation"], number, file)
-            if "candidates" in fields:
-                arc = _with_candidates(sample, arc, fields["candidates"], number, file)
-            arcs.append(arc)
-        yield Sentence(entry.get("id") or made_id(sample), sample, tuple(arcs), number)
+        yield labelled_sentence(value, number, file)
+
+
+def labelled_sentence(value: object, line: int, file: CorpusFile) -> Sentence:
+    """The sentence of a JSON object, as it stands in a line of a JSON Lines file.
+
+    Raises:
+        CorpusError: a key is unknown, missing or of another type, or a span is not in its text.
+    """
+    texts = ("id", "text", "text_pair", "target")
+    entry = _object(value, (*texts, "arcs"), ("text", "arcs"), line, file)
+    for key in texts:
+        if key in entry and not isinstance(entry[key], str):
+            raise file.wrong(f"{key} is text, not {entry[key]!r}", line)
+        if key in entry and not entry[key].strip():
+            raise file.wrong(f"{key}: is empty", line)
+    sample = Sample(entry["text"], entry.get("target"), pair=entry.get("text_pair"))
+    if not isinstance(entry["arcs"], list):
+        raise file.wrong("arcs is a list of objects with from, to and relation", line)
+    arcs = []
+    for one in entry["arcs"]:
+        keys = ("from", "to", "relation")
+        fields = _object(one, (*keys, "candidates"), keys, line, file)
+        arc = _arc(sample, fields["from"], fields["to"], fields["relation"], line, file)
+        if "candidates" in fields:
+            arc = _with_candidates(sample, arc, fields["candidates"], line, file)
+        arcs.append(arc)
+    return Sentence(entry.get("id") or made_id(sample), sample, tuple(arcs), line)
 
 
 def _object(
@@ -128,7 +137,7 @@ def _span(key: str, value: object, text: str, line: int, file: CorpusFile) -> Sp
 
 def read_tsv(file: CorpusFile) -> Iterator[Sentence]:
     """Sentences of a TSV file: one arc a line below a header, in any order."""
-    rows = [(number, line.split("\t")) for number, line in file.lines() if line.strip()]
+    rows = [(number, line.split("\t")) for number, line in file.lines if line.strip()]
     if not rows:
         raise file.wrong(f"a header is missing: {'<tab>'.join(TSV_COLUMNS)}", 1)
     header_line, header = rows[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,26 +59,27 @@ class Sentence:
 
 @dataclass
 class CorpusFile:
-    """A file's text by lines, and the counts of what its notes report."""
+    """Lines of a file, and the counts of what its notes report.
+
+    Attributes:
+        lines: number and content of each; only line feeds end one.
+    """
 
     name: str
-    text: str
+    lines: Sequence[tuple[int, str]]
     counts: Counter[str] = field(default_factory=Counter)
-
-    def lines(self) -> Iterator[tuple[int, str]]:
-        """Number and content of each line; only line feeds end one."""
-        for number, line in enumerate(self.text.split("\n"), start=1):
-            yield number, line.removesuffix("\r")
 
     def wrong(self, message: str, line: int, column: int = 1) -> CorpusError:
         return CorpusError(message, Mark(self.name, line, column))
 
-    def notes(self) -> tuple[str, ...]:
-        return tuple(
-            f"{plural(self.counts[key], noun)}{rest}"
-            for key, (noun, rest) in _NOTES.items()
-            if self.counts[key]
-        )
+
+def corpus_notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """What a corpus leaves out, and how the rest is read, from the counts of its files."""
+    return tuple(
+        f"{plural(counts[key], noun)}{rest}"
+        for key, (noun, rest) in _NOTES.items()
+        if counts.get(key)
+    )
 
 
 # The notes on the counts: after the number, a noun in the singular and the rest of the note.
@@ -97,11 +98,3 @@ _NOTES = {
 def made_id(sample: Sample) -> str:
     both = f"{sample.joined}\0{sample.target or ''}".encode("utf-8", "surrogatepass")
     return f"text-{hashlib.sha256(both).hexdigest()[:16]}"
-
-
-def corpus_notes(counts):
-    return tuple(
-        f"{plural(counts[key], noun)}{rest}"
-        for key, (noun, rest) in _NOTES.items()
-        if counts.get(key)
-    )

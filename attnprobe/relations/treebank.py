@@ -21,7 +21,7 @@ PUNCTUATION = "punct"
 def read_treebank(file: CorpusFile) -> Iterator[Sentence]:
     """Sentences of a treebank (https://universaldependencies.org/format.html)."""
     block: list[tuple[int, str]] = []
-    for number, line in [*file.lines(), (0, "")]:
+    for number, line in [*file.lines, (0, "")]:
         if line.strip():
             block.append((number, line))
         elif block:

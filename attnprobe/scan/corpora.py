@@ -17,9 +17,10 @@ from attnprobe.core.errors import CorpusError
 from attnprobe.core.parts import WHOLE, Part
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.sites import SiteName
+from attnprobe.relations.corpus import without_arcs
 from attnprobe.relations.labels import matches, relation_names
 from attnprobe.relations.sentences import Sentence, corpus_notes
-from attnprobe.relations.stream import Block, Position
+from attnprobe.relations.stream import Block, Position, every
 
 # The sentences of a block. Batches are formed inside a block, so figures depend on it.
 BLOCK = 256
@@ -127,19 +128,22 @@ class Corpora:
         """
         found = cls(tuple(refs), part, block, notes=tuple(Counter[str]() for _ in refs))
         for corpus, ref in enumerate(refs):
+            arcs = found.labels.total()
             for stream in ref.streams:
                 first = sum(file.blocks for file in found.files[-1:])
                 first += found.files[-1].first_block if found.files else 0
                 found._look_at(stream, corpus, first)
                 entry = (stream.name, corpus, stream.total, stream.sha256, first)
                 found.files = (*found.files, ScanFile(*entry, -(-stream.total // block)))
+            if part.whole and found.labels.total() == arcs:
+                raise without_arcs(ref.name)
         return found
 
     def _look_at(self, stream: Stream, corpus: int, first: int) -> None:
-        def wanted(number: int) -> bool:
+        def held(number: int) -> bool:
             return self.part.holds(first + number)
 
-        for block in stream.blocks(self.block, wanted=wanted):
+        for block in stream.blocks(self.block, wanted=every if self.part.whole else held):
             self.positions[first + block.position.block] = block.position
             self.notes[corpus].update(block.counts)
             for sentence in block.sentences:

@@ -140,7 +140,7 @@ class ScanFacts:
         found["corpora"] = tuple(CorpusFacts(**corpus) for corpus in found["corpora"])
         found["files"] = tuple(ScanFile(*file) for file in found["files"])
         found["relations"] = tuple(found["relations"])
-        found["part"] = Part(*found["part"])
+        found["part"] = Part(**found["part"])
         return cls(**found)
 
 

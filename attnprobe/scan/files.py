@@ -206,11 +206,12 @@ def bounds(figures: RelationFigures) -> tuple[float, float, float]:
     another word looks. A lead is half of what the scan found, so that a release may lose some of
     it. A suite judges the head on all arcs, so the bounds must hold on these as well.
     """
-    _, accuracy, offset_accuracy = figures.overall
-    least = min(figures.best.interval.low, accuracy)
+    overall = figures.overall
+    least = min(figures.best.interval.low, overall.accuracy)
     above_offset = 0.0
-    if figures.best.above > 0 and figures.best.p <= SIGNIFICANT:
-        above_offset = max(0.0, min(figures.best.above, accuracy - offset_accuracy) / 2)
+    if figures.best.above > 0 and max(figures.best.p, overall.p) <= SIGNIFICANT:
+        lead = min(figures.best.above, overall.accuracy - overall.offset_accuracy)
+        above_offset = max(0.0, lead / 2)
     above_preference = 0.0
     preferences = figures.best.preference, figures.liking
     if _has_control(figures) and all(found and found.p <= SIGNIFICANT for found in preferences):
@@ -224,7 +225,7 @@ def bounds(figures: RelationFigures) -> tuple[float, float, float]:
 
 def _least_arcs(figures: RelationFigures) -> int:
     """The fewest arcs on which a suite judges the head."""
-    return min(LEAST, figures.overall[0])
+    return min(LEAST, figures.overall.n)
 
 
 def _has_control(figures: RelationFigures) -> bool:

@@ -86,7 +86,7 @@ def _started(options: Pool) -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise AttnprobeError(f"Ray cannot be started: {_first_line(error)}") from None
     try:
-        _check_resources(ray.cluster_resources(), options)
+        _check_resources(dict(ray.cluster_resources()), options)
         yield
     finally:
         if mine:
@@ -110,12 +110,11 @@ def _count(
     import ray.data
     import ray.exceptions
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     tasks = [pyarrow.table({"blocks": [pickle.dumps(blocks)]}) for blocks in due]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # of arguments that no other replaces
+        ray.data.DataContext.get_current().enable_progress_bars = False
         counted = ray.data.from_arrow(tasks).map_batches(
             _Actor,
             fn_constructor_args=(make, plan, Path.cwd()),

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,22 @@ class JudgedHead:
         return self.accuracy - self.offset_accuracy
 
 
+class Overall(NamedTuple):
+    """A head on the arcs of both halves.
+
+    Attributes:
+        n: number of arcs.
+        accuracy: share that the head gets right.
+        offset_accuracy: share that the best fixed distance gets right.
+        p: exact McNemar test of the head against that distance, two-sided.
+    """
+
+    n: int
+    accuracy: float
+    offset_accuracy: float
+    p: float
+
+
 @dataclass(frozen=True, eq=False)
 class RelationFigures:
     """The figures of one group.
@@ -66,8 +82,7 @@ class RelationFigures:
         accuracies: `[2, heads]`, the accuracy of every head on the chosen and on the judged half.
         adjusted: `[heads]`, the one-sided p of "better than the best fixed distance" on the judged
             half, adjusted for false discoveries among all heads.
-        overall: on all arcs, their number and the accuracies of the chosen head and of the best
-            distance: what a suite that names the head will measure.
+        overall: the chosen head on all arcs: what a suite that names it will measure.
         liking: the chosen head beside itself when another word looks, on all arcs.
         greedy_set: the set that grew from the chosen head; None if no head gained.
     """
@@ -78,7 +93,7 @@ class RelationFigures:
     left_out: Mapping[str, int]
     accuracies: npt.NDArray[np.float64]
     adjusted: npt.NDArray[np.float64]
-    overall: tuple[int, float, float]
+    overall: Overall
     liking: Preference | None
     greedy_set: GreedySet | None
 
@@ -192,14 +207,13 @@ def _preference(arcs: ArcCounts, head: int, part: slice) -> Preference | None:
     return Preference(n, *(int(count[part, head].sum()) for count in counts))
 
 
-def _overall(arcs: ArcCounts, head: int) -> tuple[int, float, float]:
-    """The number of all arcs, and the accuracies of a head and of the best distance on them."""
-    count = int(arcs.n.sum())
-    return (
-        count,
-        float(arcs.right[:, head].sum() / count),
-        float(arcs.offsets.sum(axis=0).max() / count),
-    )
+def _overall(arcs: ArcCounts, head: int) -> Overall:
+    n, right, offsets = arcs.n.sum(), arcs.right.sum(axis=0), arcs.offsets.sum(axis=0)
+    at = best_offset_index(offsets)
+    hits, offset_hits = int(right[head]), int(offsets[at])
+    both = int(arcs.both[:, head, at].sum())
+    p = paired_p(hits - both, offset_hits - both)
+    return Overall(int(n), hits / int(n), offset_hits / int(n), p)
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -251,9 +265,7 @@ def as_json(found: RelationFigures, heads: Sequence[Head]) -> dict[str, Any]:
             for half, row in zip(("chosen", "judged"), found.accuracies, strict=True)
         },
         "overall": {
-            "n": found.overall[0],
-            "accuracy": found.overall[1],
-            "offset_accuracy": found.overall[2],
+            **found.overall._asdict(),
             "preference": preference_json(found.liking),
         },
         "set": None

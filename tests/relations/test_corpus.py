@@ -329,8 +329,8 @@ def make_bad_places(folder: Path) -> None:
         ("fifo.tsv", "fifo.tsv: is no file"),
         ("device.tsv", "device.tsv: is no file"),
         ("loop.tsv", "loop.tsv: cannot be read: Too many levels of symbolic links"),
-        ("folder.tsv", "folder.tsv: cannot be read: Is a directory"),
-        ("link.tsv", "link.tsv: cannot be read: Is a directory"),
+        ("folder.tsv", "folder.tsv: no file in this folder ends in .conllu"),
+        ("link.tsv", "link.tsv: no file in this folder ends in .conllu"),
         ("empty.tsv", "empty.tsv:1:1: a header is missing: "),
         ("a\0b.tsv", "a<U+0000>b.tsv: cannot be read: embedded null byte"),
         ("a" * 5000 + ".tsv", "a" * 200 + "…: cannot be read: File name too long"),
@@ -358,11 +358,11 @@ def test_a_path_that_leads_to_no_corpus(
 
 
 def test_a_corpus_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     (tmp_path / "a.tsv").touch()
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CorpusError, match=r"a\.tsv: cannot be read: Permission denied$"):
         read_corpus(tmp_path / "a.tsv")
 
