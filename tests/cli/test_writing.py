@@ -36,7 +36,7 @@ from tests.support.writers import WRITERS, Done, Writer, furnish, run_writer, st
 READ = {
     *("card results", "compare --cases", "gate --policy", "gate --results", "history runs"),
     *("lint paths", "find --file", "mutants paths", "summary --baseline", "summary --decision"),
-    *("summary results",),
+    *("scan merge parts", "summary results"),
 }
 # What pytest and its plugins write for themselves, and locks, which stay.
 BESIDE = re.compile(r".*\.json\.lock|\.?pytest.cache.*|assets/.*|report\.html")
@@ -86,10 +86,13 @@ def test_every_path_of_a_command_is_tried_here() -> None:
     found = set(paths_of_commands())
     written = {
         f"{command} {option}"
-        for command, *options in map(str.split, WRITERS)
+        for command, *options in (
+            name.replace("scan merge", "scan_merge").split() for name in WRITERS
+        )
         for option in options
         if command != "pytest" and option.islower()
     } - {"gate --init", "summary --comment"}  # which take no path
+    written = {name.replace("scan_merge", "scan merge") for name in written}
     assert found == READ | written
     assert not READ & written
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,13 @@ from typing import NamedTuple
 import pytest
 from typer.main import get_command
 
+from attnprobe.core.parts import Part
+from attnprobe.relations.stream import CorpusStream
 from attnprobe.results.files import write_json
+from attnprobe.scan.corpora import Corpora, CorpusRef
+from attnprobe.scan.output import Output
+from attnprobe.scan.session import Options, Scan, in_process
+from attnprobe.scan.state import STATE
 from tests.support.forks import fork, use_forks
 from tests.support.made_up_decisions import case, expectation
 from tests.support.made_up_results import run
@@ -47,12 +54,14 @@ class Writer:
         old: what lies there before, as an earlier run has left it.
         code: its exit code.
         variables: of its environment.
+        parts: whether the command reads parts of a scan.
     """
 
     arguments: tuple[str, ...]
     old: Mapping[str, bytes] = field(default_factory=dict)
     code: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
+    parts: bool = False
 
 
 class Done(NamedTuple):
@@ -104,6 +113,11 @@ WRITERS: Mapping[str, Writer] = {
         ("scan", *_MODEL, "--corpus", "c.tsv", "--min-arcs=1", "-o", "scan", "--lock", "l.json"),
         {"l.json": b'{"schema": "attnprobe/lock-1", "heads": {}}'},
     ),
+    "scan merge --output --lock": Writer(
+        ("scan", "merge", "part-1", "part-2", "-o", "scan", "--lock", "l.json"),
+        {"l.json": b'{"schema": "attnprobe/lock-1", "heads": {}}'},
+        parts=True,
+    ),
     "gate --json": Writer(
         ("gate", "--results", "r.json", "--policy", "p.toml", "--json", "out.json"),
         {"out.json": OLD_JSON},
@@ -125,6 +139,28 @@ WRITERS: Mapping[str, Writer] = {
 }
 
 
+@functools.cache
+def parts_of_a_scan(model: Path) -> Mapping[str, bytes]:
+    """The states of two parts of a scan of c.tsv, by their folders."""
+    import attnprobe
+
+    loaded = attnprobe.load(str(model), device="cpu")
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        corpus = Path(name, "c.tsv")
+        corpus.write_text(CORPUS, encoding="utf-8")
+        for index in (1, 2):
+            refs = [CorpusRef("c.tsv", corpus, [CorpusStream(corpus, "c.tsv")])]
+            own = Corpora.inspect(refs, Part(index, 2), block=2)
+            options = Options(min_arcs=1, output=Output(Path(name, str(index))))
+            scan = Scan(loaded, own, options, in_process(loaded))
+            scan.begin(resume=False)
+            list(scan.go_on())
+            (state,) = scan.finish()
+            found[f"part-{index}"] = state.read_bytes()
+    return found
+
+
 def furnish(folder: Path, model: Path, writer: Writer) -> None:
     """Puts what the commands read into a folder, and what an earlier run of the writer left."""
     folder.mkdir()
@@ -134,6 +170,10 @@ def furnish(folder: Path, model: Path, writer: Writer) -> None:
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (folder / "p.toml").write_text(POLICY, encoding="utf-8")
     (folder / "c.tsv").write_text(CORPUS, encoding="utf-8")
+    if writer.parts:
+        for name, state in parts_of_a_scan(model).items():
+            (folder / name).mkdir()
+            (folder / name / STATE).write_bytes(state)
     for name in ("r.json", "b.json"):
         write_json(
             folder / name, run(case("\u94a5\u5319", expectations=(expectation(),))).to_json()
