@@ -99,7 +99,7 @@ def rounds(
 
     def scan_afresh() -> None:
         # As the first time: no text is tokenised yet.
-        model._encoded.cache_clear()
+        model._encoder._encoded.cache_clear()
         scan()
 
     def eager() -> None:

@@ -61,7 +61,7 @@ class _Questions:
             at = until
         self.rows = torch.from_numpy(rows).to(device)[:, None]
         self.columns = torch.from_numpy(columns).to(device)[:, None]
-        self.others = torch.from_numpy(others).to(device)[:, None]
+        self.wrong = torch.from_numpy(~others).to(device)[:, None]
         self.samples = torch.tensor(samples, dtype=torch.long, device=device)
         self.asked = torch.tensor(asked, dtype=torch.long, device=device)
         self.expected = torch.tensor(expected, dtype=torch.long, device=device)[:, None, None]
@@ -151,5 +151,6 @@ def _answers(weights: Tensor, questions: _Questions) -> tuple[Tensor, Tensor]:
     words = (questions.rows @ weights) @ questions.columns
     asked = words[questions.samples, :, questions.asked]
     there = asked.take_along_dim(questions.expected, dim=-1)[..., 0]
-    elsewhere = asked.masked_fill(~questions.others, -1).amax(dim=-1)
-    return there > elsewhere, asked[questions.kept]
+    kept = asked[questions.kept]
+    elsewhere = asked.masked_fill_(questions.wrong, -1).amax(dim=-1)
+    return there > elsewhere, kept
