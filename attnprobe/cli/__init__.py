@@ -24,7 +24,7 @@ __all__ = ["main"]
 # The help lists commands as they register: in the order in which one needs them.
 _ORDER = (
     *("init", "files", "show", "find", "scan", "scan_merge"),
-    *("compare", "history", "gate", "summary", "card", "mutate"),
+    *("merge", "compare", "history", "gate", "summary", "card", "mutate"),
 )
 for _name in dict.fromkeys((*_ORDER, *(module.name for module in pkgutil.iter_modules(__path__)))):
     importlib.import_module(f"{__name__}.{_name}")

@@ -14,7 +14,7 @@ from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.printing import harmless, no_command
 from attnprobe.plugin.file_item import FileItem
-from attnprobe.plugin.keys import cases_key, judged_key, made_key
+from attnprobe.plugin.keys import cases_key, judged_key, made_key, planned_items
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
 from attnprobe.run.explain import ExpectationFailed, explain, headline
@@ -95,7 +95,7 @@ class CaseItem(FileItem):
     def _planned(self) -> list[Case]:
         return [
             item.case
-            for item in self.session.items
+            for item in planned_items(self.session)
             if isinstance(item, CaseItem) and item.model == self.model
         ]
 

@@ -34,6 +34,8 @@ cases_key = pytest.StashKey[list["Case"]]()
 # For each case file, by its path with links resolved: the path that it was first reached by, and
 # the node ids of its items. A second path to the same file yields no items.
 made_key = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
+# The items of all parts of a run, in their order.
+planned_key = pytest.StashKey[list[pytest.Item]]()
 # Outcomes of the expectations of each record that was reported.
 outcomes_key = pytest.StashKey[dict[Key, list[str]]]()
 # The attribute of a test report with plain data, which pytest-xdist sends to the controller.
@@ -53,6 +55,8 @@ class Selection:
         left_out: absolute paths of files that --lf left out unread.
         collected: paths, links resolved, of case files whose every item was collected.
         pairs: the word pairs that cases relate, as plain data.
+        planned_sha256: hash of the checks of all parts of a run, of their files and of the lock
+            file; empty without parts.
     """
 
     absent: dict[str, int] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Selection:
     left_out: list[str] = field(default_factory=list)
     collected: list[str] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
+    planned_sha256: str = ""
 
     def as_message(self) -> dict[str, Any]:
         """The selection as plain data, which pytest-xdist can send."""
@@ -79,3 +84,8 @@ _selection_key = pytest.StashKey[Selection]()
 def selection_of(config: pytest.Config) -> Selection:
     """The selection of the run, as far as this process knows it."""
     return config.stash.setdefault(_selection_key, Selection())
+
+
+def planned_items(session: pytest.Session) -> list[pytest.Item]:
+    """The items of all parts of a run, in their order: what the numbers of a part depend on."""
+    return session.config.stash.get(planned_key, session.items)

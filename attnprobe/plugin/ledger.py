@@ -27,6 +27,7 @@ from attnprobe.plugin.keys import (
 )
 from attnprobe.plugin.options import settings
 from attnprobe.plugin.order_control import habits_of
+from attnprobe.plugin.part import part_record
 from attnprobe.plugin.report_page import pages_folder, report_page
 from attnprobe.plugin.uncollected import uncollected
 from attnprobe.render.web.changes import changes_section
@@ -227,7 +228,7 @@ class Ledger:
                 "a plugin failed the run, as --cov-fail-under does",
             )
         selection = selection_of(session.config)
-        if self._strict:
+        if self._strict and self._chosen.part.whole:  # a part may have nothing to judge
             judged = any(case["outcome"] in _EXECUTED for case in self._cases.values())
             may_be_empty = self._may_be_empty and not self._cases
             for complaint in strict_complaints(judged or may_be_empty, selection.absent):
@@ -269,6 +270,14 @@ class Ledger:
             ),
             unread=tuple(self._unread),
             uncollected=uncollected(session.config, {*selection.collected, *selection.left_out}),
+            part=None
+            if self._chosen.part.whole
+            else part_record(
+                session.config,
+                broken=len(self._broken_files),
+                free=sorted(self._free),
+                bound=sorted(self._bound),
+            ),
         )
         try:
             if self._cases or self._broken_files or self._needs_probes:

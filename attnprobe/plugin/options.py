@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import pytest
 
 from attnprobe.core.names import BATCH_TOKENS, CHANCE_MAX, LOCK, REPORT_BUDGET, short_name
+from attnprobe.core.parts import WHOLE, Part
 from attnprobe.models.options import LoadOptions
 
 Figures = Literal["failed", "all", "none"]
@@ -65,6 +66,11 @@ _VALUES = {
     "save": ("", "save the results as a baseline: a name, or a path", None),
     "compare": ("", "compare the results with a baseline: its name, or a path", None),
     "lock": (LOCK, 'file of named head sets, for heads: "@name"', None),
+    "shard": (
+        "",
+        "run the I-th of N parts of the probes, 2/3; attnprobe merge puts the results together",
+        None,
+    ),
 }
 # Options that apply to one model, each with its metavar and its help.
 _BY_MODEL = {
@@ -106,6 +112,7 @@ class Settings(NamedTuple):
         save, compare: the baseline files to save and to compare with; None for none.
         compare_fail: limits of a comparison, as they were written.
         lock: the lock file of head sets.
+        part: the part of the probes that runs.
         given: names of options on the command line, such as `compare-fail`; the ini file does not
             count.
         candidates: names of the models on the command line itself. `addopts` and PYTEST_ADDOPTS do
@@ -129,6 +136,7 @@ class Settings(NamedTuple):
     compare: Path | None
     compare_fail: tuple[str, ...]
     lock: Path
+    part: Part
     given: frozenset[str]
     candidates: tuple[str, ...]
 
@@ -225,6 +233,7 @@ def _read(config: pytest.Config) -> Settings:
         compare=_baseline(config, "compare"),
         compare_fail=tuple(config.getoption(_FAIL) or config.getini(_FAIL)),
         lock=config.rootpath / _value(config, "lock"),
+        part=_part(config),
         given=frozenset(
             name
             for name in ("compare-fail", *_BY_MODEL, *_VALUES, *_SWITCHES)
@@ -273,6 +282,10 @@ def header(config: pytest.Config) -> list[str]:
     )
     place = f"device map {load.device_map}" if load.device_map else f"device {load.device}"
     lines = [f"attnprobe: {models}{of_models}{revision}, {load.dtype}, {place}"]
+    if not chosen.part.whole:
+        lines.append(
+            f"attnprobe: part {chosen.part} of the run; attnprobe merge puts the results together"
+        )
     if load.ignore_remote_code:
         lines.append(
             "attnprobe: warning: code that comes with a model is ignored, its class replaced by "
@@ -361,6 +374,32 @@ def _baseline(config: pytest.Config, name: str) -> Path | None:
             f"{_FOLDER}/main.json, not {given!r}"
         )
     return (config.rootpath / _FOLDER / f"{given}.json").resolve()
+
+
+def _part(config: pytest.Config) -> Part:
+    """The part of the probes that runs.
+
+    Raises:
+        pytest.UsageError: the option is no part, or the run is to be compared or saved: a part is
+            no run.
+    """
+    given = _value(config, "shard")
+    if not given:
+        return WHOLE
+    from attnprobe.core.errors import AttnprobeError
+
+    try:
+        part = Part.parse(given, "--attn-shard")
+    except AttnprobeError as error:
+        raise pytest.UsageError(str(error)) from None
+    for name in ("save", "compare"):
+        if not part.whole and _value(config, name):
+            raise pytest.UsageError(
+                f"--attn-{name} takes a whole run, and --attn-shard {part} runs a part; put the "
+                f"parts together with attnprobe merge, then use attnprobe compare; an empty "
+                f"{_ini(name)} (-o {_ini(name)}=) undoes the one in the ini file"
+            )
+    return part
 
 
 def _ini(name: str) -> str:

@@ -34,8 +34,8 @@ class OrderControl:
 def habits_of(config: pytest.Config) -> tuple[Habit, ...]:
     """The rules of position that do as well as the heads in suites of the run; empty for none."""
     stated = selection_of(config).pairs
-    if not stated:
-        return ()
+    if not stated or not options.settings(config).part.whole:
+        return ()  # of a part, not all outcomes are known
     from attnprobe.run.order import StatedPair, habits
 
     pairs = [StatedPair(**pair) for pair in stated]

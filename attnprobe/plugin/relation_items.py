@@ -12,7 +12,7 @@ from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.printing import harmless
 from attnprobe.core.verdicts import Verdict
 from attnprobe.plugin.file_item import FileItem
-from attnprobe.plugin.keys import relation_key
+from attnprobe.plugin.keys import planned_items, relation_key
 from attnprobe.plugin.session import session_of
 from attnprobe.relations.accuracy import RelationFinding
 from attnprobe.run.explain import ExpectationFailed, explain_relation, relation_headline
@@ -52,7 +52,7 @@ class RelationItem(FileItem):
     def _planned(self) -> list[Relation]:
         return [
             item.case
-            for item in self.session.items
+            for item in planned_items(self.session)
             if isinstance(item, RelationItem) and item.model == self.model
         ]
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from attnprobe.core.names import Key
-from attnprobe.plugin import options
+from attnprobe.plugin import options, shards
 from attnprobe.plugin.identity import identity, is_probe, key_of
 from attnprobe.plugin.keys import (
     cases_key,
     judged_key,
     made_key,
+    planned_items,
     seen_key,
     selection_of,
 )
@@ -63,11 +64,17 @@ def _note_probe(node: pytest.Item | pytest.Collector) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects cases for models that the run lacks; without a model, all probes but one.
 
-    The one that is left tells what is missing.
+    The one that is left tells what is missing. Of the others, those of this part run.
     """
-    given = options.settings(config).models
-    if not given:
+    if not options.settings(config).models:
         _keep_one(config, items)
+    _leave_absent(config, items)
+    shards.deal(config, items)
+
+
+def _leave_absent(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects cases for models that the run lacks."""
+    given = options.settings(config).models
     absent = [item for item in items if _named_model(item) not in (None, *given)]
     if not absent:
         return
@@ -119,7 +126,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     only = next(iter(chosen.models), "")
     seen = {key_of(item, only): None for item in config.stash.get(seen_key, [])}
     if seen:
-        selected = {key_of(item, only) for item in session.items if is_probe(item)}
+        selected = {key_of(item, only) for item in planned_items(session) if is_probe(item)}
         absent = config.stash.get(_absent_key, None) or ()
         selection.deselected = [key for key in seen if key not in selected and key not in absent]
     # Without a model no item is noted as seen, and nothing is judged.

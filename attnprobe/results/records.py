@@ -450,6 +450,34 @@ class ModelResult(_Record):
     device_map: str | None = None
 
 
+@dataclass(frozen=True)
+class PartRecord(_Record):
+    """What the whole run must know of a part of it.
+
+    Attributes:
+        index, count: the part, the first being 1 of n.
+        planned_sha256: hash of the checks of all parts, of their files and of the lock file.
+        options: the options that a verdict depends on.
+        broken: the number of case files that could not be read, the same in each part.
+        free, bound: suites with cases for any model, and with cases that name one, in this part.
+        pairs: the word pairs that all cases state, for the order control.
+        default_models: the models of cases that name none.
+    """
+
+    index: StrictInt
+    count: StrictInt
+    planned_sha256: str
+    options: Mapping[str, Any]
+    broken: StrictInt
+    free: tuple[str, ...]
+    bound: tuple[str, ...]
+    pairs: tuple[Mapping[str, Any], ...]
+    default_models: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"part {self.index} of {self.count}"
+
+
 @dataclass(frozen=True, repr=False)
 class Results(_Record):
     """One run.
@@ -474,6 +502,7 @@ class Results(_Record):
         unread: files and folders that could not be collected.
         complaints: failures of the run outside of any test: a limit of a comparison, a strict run
             that judged nothing, another plugin.
+        part: of a run that was dealt out; None for a whole run.
     """
 
     environment: Mapping[str, str | None]
@@ -493,6 +522,7 @@ class Results(_Record):
     other_failures: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     complaints: tuple[str, ...] = ()
+    part: PartRecord | None = None
 
     @property
     def items(self) -> tuple[CaseResult, ...]:
@@ -568,6 +598,7 @@ class Results(_Record):
                 )
             ],
             "summary": self.summary(),
+            **({} if self.part is None else {"part": self.part.as_dict()}),
         }
 
 
@@ -598,12 +629,22 @@ def text_sha256(sample: Sample) -> str:
 
 
 def read_results(path: Path) -> Results:
-    """Reads a results file or a baseline.
+    """Reads a results file or a baseline of a whole run.
 
     Raises:
-        ResultsError: the file is missing, corrupt or of another schema, or its summary does not
-            match its items.
+        ResultsError: the file is missing, corrupt, of another schema or of a part of a run, or its
+            summary does not match its items.
     """
+    results = read_part(path)
+    if results.part is not None:
+        raise ResultsError(
+            f"{path}: {results.part} of a run; put the parts together with attnprobe merge"
+        )
+    return results
+
+
+def read_part(path: Path) -> Results:
+    """As `read_results`, for a whole run or a part of one."""
     data = read_json(path, RESULTS_SCHEMA, "results file")
     summary = data.get("summary")
     required = {

@@ -16,7 +16,6 @@ Their rows are captured in the same passes.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,15 +36,11 @@ from attnprobe.core.texts import Encoding, Sample
 from attnprobe.core.verdicts import NAMES_OTHERS, BoundKind, Chance, Verdict
 from attnprobe.rules.base import Rule
 from attnprobe.rules.chance import PairOutcomes, WordPair, WordPairChance, WordPairs
+from attnprobe.run.blocks import BLOCK, Blocks, Suite
 from attnprobe.words.heads import HeadSet
 
-# The number of texts that are measured together.
-BLOCK = 64
 # Rules on two words of one row, whose other heads the report shows; other rules have charts.
 WORD_PAIRS = ("attends", "ignores")
-# The most texts of a file that chance rates are taken over.
-CONTROLS = 64
-SEED = 0
 
 
 # The outcome of a case by its expectations alone, whatever its marks.
@@ -121,38 +116,6 @@ class _ChanceFound(NamedTuple):
     numbers: Mapping[BoundKind, Spread]
 
 
-@dataclass(eq=False)
-class _Suite:
-    """The rules and texts of one file on one model, and the chance rates of its rules.
-
-    Attributes:
-        related: every rule of the file with its text.
-        controls: the texts that chance rates are taken over; token ids have no words.
-        cases: the cases of the file that run.
-        block: the block that measures the controls; None for a case in no block.
-        chances: the chance of each `WordPair.rate_key`, or the fault of its rule; None until it is
-            measured.
-    """
-
-    related: Sequence[tuple[Sample, Rule]]
-    controls: tuple[Sample, ...]
-    cases: list[Case] = field(default_factory=list)
-    block: int | None = None
-    chances: dict[Hashable, _ChanceFound | str] | None = None
-
-    @classmethod
-    def of(cls, case: Case) -> _Suite:
-        """The suite of a case; the suite of a probe in Python has only the probe's text."""
-        related = case.related or tuple(
-            (case.sample, expectation.rule) for expectation in case.expectations
-        )
-        texts = list(dict.fromkeys(sample for sample, _ in related if sample.ids is None))
-        if len(texts) > CONTROLS:
-            chosen = random.Random(SEED).sample(range(len(texts)), CONTROLS)
-            texts = [texts[index] for index in sorted(chosen)]
-        return cls(related, tuple(texts))
-
-
 class Runner:
     """Measures and judges cases; cases that are judged in their order are measured once.
 
@@ -183,44 +146,13 @@ class Runner:
         self._chance_max = chance_max
         self._nearest = nearest
         self._pairs: dict[Expectation, WordPair] = {}
-        suites: dict[int, _Suite] = {}
-        self._suites: dict[Case, _Suite] = {}
-        for case in cases:
-            # The cases of a file share one table of rules.
-            key = id(case.related or case)
-            if key not in suites:
-                suites[key] = _Suite.of(case)
-            suites[key].cases.append(case)
-            self._suites[case] = suites[key]
-        self._blocks: list[list[Case]] = []
-        self._block_of: dict[Case, int] = {}
+        blocks = Blocks(cases, size=block, controls=chance_max is not None)
+        self._suites, self._block_of, self._blocks = blocks.suites, blocks.of, blocks.cases
+        # The chance of each `WordPair.rate_key` of a suite, or the fault of its rule.
+        self._chances: dict[Suite, dict[Hashable, _ChanceFound | str]] = {}
         self._broken: set[int] = set()
-        self._assign(suites.values(), block)
         self._order = {case: place for place, case in enumerate(cases)}
         self._plans: dict[Case, list[_Plan]] = {}
-
-    def _assign(self, suites: Iterable[_Suite], block: int) -> None:
-        """Assigns every text to a block, the controls of a suite to one block before its texts."""
-        numbers: dict[Sample, int] = {}
-        count = 0
-        for suite in suites:
-            texts = dict.fromkeys(case.sample for case in suite.cases)
-            if self._chance_max is not None:
-                controls = [text for text in suite.controls if text in texts]
-                if count % block + len(controls) > block:
-                    count += -count % block
-                texts = dict.fromkeys((*controls, *texts))
-            for text in texts:
-                if text not in numbers:
-                    numbers[text] = count // block
-                    count += 1
-            # All texts of a suite can be in earlier blocks, if another file has them as well.
-            suite.block = numbers[next(iter(texts))]
-            for case in suite.cases:
-                self._block_of[case] = numbers[case.sample]
-        self._blocks = [[] for _ in range(count // block + 1)]
-        for case, number in self._block_of.items():
-            self._blocks[number].append(case)
 
     def judge(self, case: Case) -> tuple[Finding, ...]:
         """The finding of each expectation of the case, in file order.
@@ -228,10 +160,10 @@ class Runner:
         An error of an expectation becomes part of its finding.
         """
         if case not in self._suites:
-            self._suites[case] = _Suite.of(case)
+            self._suites[case] = Suite.of(case)
             self._suites[case].cases.append(case)
         suite = self._suites[case]
-        if self._chance_max is not None and suite.chances is None:
+        if self._chance_max is not None and suite not in self._chances:
             self._measure(suite.block, case)
         if case not in self._plans:
             self._measure(self._block_of.get(case), case)
@@ -280,7 +212,7 @@ class Runner:
         suites = [
             suite
             for suite in dict.fromkeys(self._suites.values())
-            if suite.chances is None
+            if suite not in self._chances
             and self._chance_max is not None
             and (suite is self._suites[case] if block is None else suite.block == block)
         ]
@@ -301,10 +233,10 @@ class Runner:
                 self._broken.add(block)
             raise
         for suite in suites:
-            suite.chances = _chances(controls[suite])
+            self._chances[suite] = _chances(controls[suite])
         self._plans |= plans
 
-    def _controls(self, suite: _Suite) -> Iterator[_ChanceTrial]:
+    def _controls(self, suite: Suite) -> Iterator[_ChanceTrial]:
         """The controls of each kind of rule in the suite's cases, on each text."""
         kinds: dict[Hashable, WordPairChance] = {}
         for case in suite.cases:
@@ -383,7 +315,7 @@ class Runner:
                 assert isinstance(rows, Rows)
                 plan.everywhere = rows
 
-    def _finding(self, expectation: Expectation, plan: _Plan, suite: _Suite) -> Finding:
+    def _finding(self, expectation: Expectation, plan: _Plan, suite: Suite) -> Finding:
         if plan.error is not None:
             return Finding(expectation, plan.encoding, None, plan.error)
         try:
@@ -398,11 +330,11 @@ class Runner:
         shown = Finding(expectation, plan.encoding, verdict, None, matrix)
         return _with_other_heads(shown, rows, rows)
 
-    def _with_chance(self, verdict: Verdict, pair: WordPair | None, suite: _Suite) -> Verdict:
+    def _with_chance(self, verdict: Verdict, pair: WordPair | None, suite: Suite) -> Verdict:
         """The verdict with its chance rate; it becomes vacuous if it holds for too many pairs."""
-        if pair is None or self._chance_max is None or suite.chances is None:
+        if pair is None or self._chance_max is None or suite not in self._chances:
             return verdict
-        found = suite.chances.get(pair.rate_key, _ChanceFound(Chance(0, 0, 0), {}))
+        found = self._chances[suite].get(pair.rate_key, _ChanceFound(Chance(0, 0, 0), {}))
         if isinstance(found, str):
             raise MeasureError(f"how often this passes by chance cannot be measured: {found}")
         chance = found.rate

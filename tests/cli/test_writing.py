@@ -36,7 +36,7 @@ from tests.support.writers import WRITERS, Done, Writer, furnish, run_writer, st
 READ = {
     *("card results", "compare --cases", "gate --policy", "gate --results", "history runs"),
     *("lint paths", "find --file", "mutants paths", "summary --baseline", "summary --decision"),
-    *("scan merge parts", "summary results"),
+    *("merge results", "scan merge parts", "summary results"),
 }
 # What pytest and its plugins write for themselves, and locks, which stay.
 BESIDE = re.compile(r".*\.json\.lock|\.?pytest.cache.*|assets/.*|report\.html")

@@ -34,7 +34,8 @@ from attnprobe.rules.chance import (
     WordPairs,
     band,
 )
-from attnprobe.run.runner import CONTROLS, Runner
+from attnprobe.run.blocks import CONTROLS
+from attnprobe.run.runner import Runner
 from attnprobe.words.positions import groups
 from tests.support.made_up import FakeReader, distributions, encoding, rows, with_site
 

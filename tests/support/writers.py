@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from typer.main import get_command
 from attnprobe.core.parts import Part
 from attnprobe.relations.stream import CorpusStream
 from attnprobe.results.files import write_json
+from attnprobe.results.records import PartRecord
 from attnprobe.scan.corpora import Corpora, CorpusRef
 from attnprobe.scan.output import Output
 from attnprobe.scan.session import Options, Scan, in_process
@@ -118,6 +119,9 @@ WRITERS: Mapping[str, Writer] = {
         {"l.json": b'{"schema": "attnprobe/lock-1", "heads": {}}'},
         parts=True,
     ),
+    "merge --output": Writer(
+        ("merge", "1.json", "2.json", "-o", "out.json"), {"out.json": OLD_JSON}
+    ),
     "gate --json": Writer(
         ("gate", "--results", "r.json", "--policy", "p.toml", "--json", "out.json"),
         {"out.json": OLD_JSON},
@@ -137,6 +141,11 @@ WRITERS: Mapping[str, Writer] = {
         (*_PYTEST, "--html=report.html", "--attn-explorer=all", "--attn-figures=all")
     ),
 }
+
+
+def part(index: int) -> PartRecord:
+    """One of two parts of a run."""
+    return PartRecord(index, 2, "0" * 64, {}, 0, (), (), (), ())
 
 
 @functools.cache
@@ -174,6 +183,11 @@ def furnish(folder: Path, model: Path, writer: Writer) -> None:
         for name, state in parts_of_a_scan(model).items():
             (folder / name).mkdir()
             (folder / name / STATE).write_bytes(state)
+    for index in (1, 2):
+        found = replace(run(case("\u94a5\u5319", expectations=(expectation(),))), part=part(index))
+        if index == 2:
+            found = replace(found, cases=(), collected=0)
+        write_json(folder / f"{index}.json", found.to_json())
     for name in ("r.json", "b.json"):
         write_json(
             folder / name, run(case("\u94a5\u5319", expectations=(expectation(),))).to_json()

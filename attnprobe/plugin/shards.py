@@ -1,0 +1,94 @@
+"""Deals the probes of a run out to parts: --attn-shard.
+
+Whole blocks of texts and whole corpora go to a part, by a hash of what they are called. Each part
+plans all probes, as each worker of pytest-xdist does, so its numbers are those of the whole run.
+
+Every pytest run imports this module, so it imports nothing slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from attnprobe.core.parts import Part
+from attnprobe.plugin import options
+from attnprobe.plugin.identity import is_probe, key_of
+from attnprobe.plugin.keys import planned_key, selection_of
+
+if TYPE_CHECKING:
+    from attnprobe.plugin.file_item import FileItem
+
+
+def deal(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the probes of this part; other tests run in every part."""
+    chosen = options.settings(config)
+    config.stash[planned_key] = list(items)
+    if chosen.part.whole or not chosen.models:
+        return
+    probes = [item for item in items if is_probe(item)]
+    owners = _owners(probes, chosen)
+    mine = {item for item in probes if _holds(chosen.part, owners[item])}
+    dealt = [item for item in probes if item not in mine]
+    items[:] = [item for item in items if item in mine or not is_probe(item)]
+    if dealt:
+        config.hook.pytest_deselected(items=dealt)
+    selection_of(config).planned_sha256 = _hash(config, probes)
+
+
+def _holds(part: Part, owner: str) -> bool:
+    """Whether what is called so belongs to a part."""
+    drawn = hashlib.blake2b(owner.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return part.holds(int.from_bytes(drawn))
+
+
+def _owners(probes: list[pytest.Item], chosen: options.Settings) -> dict[pytest.Item, str]:
+    """What each probe goes with: its block, its corpus, or itself for a probe in Python."""
+    from attnprobe.plugin.items import CaseItem
+    from attnprobe.plugin.relation_items import RelationItem
+    from attnprobe.run.blocks import Blocks
+
+    found: dict[pytest.Item, str] = {}
+    of_models: dict[str, list[CaseItem]] = {}
+    for item in probes:
+        if isinstance(item, CaseItem) and item.case.skip is None:
+            of_models.setdefault(item.model, []).append(item)
+        elif isinstance(item, RelationItem):
+            found[item] = f"{item.model}\0{_corpus(item)}"
+        else:
+            found[item] = item.nodeid
+    for model, cases in of_models.items():
+        blocks = Blocks([item.case for item in cases], controls=True)
+        for item in cases:
+            file, number = blocks.keys[blocks.of[item.case]]
+            found[item] = f"{model}\0{file}\0{number}"
+    return found
+
+
+def _hash(config: pytest.Config, probes: list[pytest.Item]) -> str:
+    """The hash of the checks of all parts, of their files and of the lock file."""
+    chosen = options.settings(config)
+    only = next(iter(chosen.models), "")
+    found = hashlib.sha256(
+        json.dumps(sorted(map(str, (key_of(one, only) for one in probes)))).encode()
+    )
+    files = {os.path.relpath(item.path, config.rootpath): item.path for item in probes}
+    for _, path in [*sorted(files.items()), ("", chosen.lock)]:
+        try:
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError:  # there may be no lock file
+            found.update(b"-")
+    return found.hexdigest()
+
+
+def _corpus(item: FileItem) -> Any:
+    """The corpus of a relation, whose relations share its forward passes."""
+    from attnprobe.cases import CorpusArcs, Relation
+
+    assert isinstance(item.case, Relation)
+    source = item.case.source
+    return source.shown if isinstance(source, CorpusArcs) else item.nodeid

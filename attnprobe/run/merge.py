@@ -1,0 +1,140 @@
+"""Puts the results of the parts of a run together: `attnprobe merge`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attnprobe.core.errors import ResultsError
+from attnprobe.core.names import Key
+from attnprobe.core.printing import visible
+from attnprobe.results.records import (
+    ModelResult,
+    OrderResult,
+    PartRecord,
+    Results,
+    read_part,
+)
+from attnprobe.run.order import StatedPair, habits
+
+# What of the environment may differ between the machines of two parts.
+_OF_MACHINE = ("platform", "device")
+_EQUAL: Mapping[str, Callable[[Results, PartRecord], Any]] = {
+    "checks": lambda _, part: part.planned_sha256,
+    "options": lambda _, part: dict(part.options),
+    "attnprobe": lambda found, _: found.attnprobe,
+    "files that were left out": lambda found, _: (found.left_out, found.uncollected, found.unread),
+    "cases that were left out": lambda found, _: (found.absent, found.deselected),
+    "models of the command line": lambda found, _: sorted(found.given),
+    "number of parts": lambda _, part: part.count,
+}
+
+
+def merge_results(paths: Sequence[Path]) -> Results:
+    """The results of the whole run, as one run would have them but for its durations.
+
+    Args:
+        paths: of the parts, in any order.
+
+    Raises:
+        ResultsError: a file cannot be read, is no part, is of another run, or is there twice; or a
+            part is missing.
+    """
+    found: dict[int, tuple[Path, Results, PartRecord]] = {}
+    for path in paths:
+        results = read_part(path)
+        if results.part is None:
+            raise ResultsError(f"{path}: a whole run, not a part of one; there is nothing to add")
+        other = found.setdefault(results.part.index, (path, results, results.part))[0]
+        if other != path or sum(same == path for same in paths) > 1:
+            raise ResultsError(f"{path}: {results.part}, which is there twice: {other}")
+    parts = [found[index] for index in sorted(found)]
+    for part in parts[1:]:
+        _check_same(parts[0], part)
+    count = parts[0][2].count
+    missing = [index for index in range(1, count + 1) if index not in found]
+    if missing:
+        shown = ", ".join(f"{index}/{count}" for index in missing[:8])
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise ResultsError(f"part {shown}{more} of the run is missing: name the files of all parts")
+    return _sum([results for _, results, _ in parts], [part for _, _, part in parts])
+
+
+def _check_same(
+    one: tuple[Path, Results, PartRecord], other: tuple[Path, Results, PartRecord]
+) -> None:
+    """Raises ResultsError where two parts are not of one run."""
+    path, results, part = other
+    for what, value in _EQUAL.items():
+        _check(what, value(*one[1:]), value(results, part), path, one[0])
+    for name in one[1].environment:
+        was, now = one[1].environment[name], results.environment.get(name)
+        # A part that loaded no model has no number type.
+        if name not in _OF_MACHINE and not (name == "dtype" and None in (was, now)):
+            _check(name, was, now, path, one[0])
+    known = {model.name: _of_files(model) for model in one[1].models}
+    for model in results.models:
+        for field, value in _of_files(model).items():
+            if model.name in known:
+                _check(f"{field} of {model.name}", known[model.name][field], value, path, one[0])
+
+
+def _of_files(model: ModelResult) -> dict[str, Any]:
+    """A model without the device that it ran on."""
+    return {name: value for name, value in vars(model).items() if name != "device"}
+
+
+def _check(what: str, was: object, now: object, path: Path, first: Path) -> None:
+    if was != now:
+        values = ""
+        if not isinstance(was, dict | list | tuple) and what != "checks":
+            values = f": {visible(str(was))[:80]} there, {visible(str(now))[:80]} here"
+        raise ResultsError(
+            f"{path}: of another run than {first}, for its {what} differ{values}; parts of one run "
+            "have the same model, case files, selection, options and versions"
+        )
+
+
+def _sum(found: Sequence[Results], parts: Sequence[PartRecord]) -> Results:
+    first, broken = found[0], parts[0].broken
+    models: dict[str, list[ModelResult]] = {}
+    for results in found:
+        for model in results.models:
+            models.setdefault(model.name, []).append(model)
+    free = {suite for part in parts for suite in part.free}
+    bound = {suite for part in parts for suite in part.bound}
+    cases = tuple(case for results in found for case in results.cases)
+    outcomes = {
+        Key.of(vars(case)): [entry.outcome for entry in case.expectations] for case in cases
+    }
+    pairs = [StatedPair(**pair) for pair in parts[0].pairs]
+    order = habits(pairs, outcomes, parts[0].default_models)
+    return replace(
+        first,
+        environment={
+            name: _together(results.environment.get(name) for results in found)
+            if name in (*_OF_MACHINE, "dtype")
+            else value
+            for name, value in first.environment.items()
+        },
+        models=tuple(
+            replace(same[0], device=_together(model.device for model in same))
+            for same in models.values()
+        ),
+        cases=cases,
+        relations=tuple(one for results in found for one in results.relations),
+        collected=sum(results.collected - broken for results in found) + broken,
+        absent_suites=tuple(sorted({one for results in found for one in results.absent_suites})),
+        order=tuple(OrderResult(**vars(habit)) for habit in order),
+        bound=tuple(sorted(bound - free)),
+        other_failures=tuple(sorted({one for results in found for one in results.other_failures})),
+        complaints=tuple(dict.fromkeys(one for results in found for one in results.complaints)),
+        part=None,
+    )
+
+
+def _together(texts: Iterable[str | None]) -> str | None:
+    """Devices or platforms, sorted and each once; None for none."""
+    return ", ".join(sorted({one for text in texts if text for one in text.split(", ")})) or None
