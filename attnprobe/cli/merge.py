@@ -30,3 +30,5 @@ def merge(
     found.write(output)
     counts = {name: count for name, count in found.summary().items() if count}
     say(f"wrote {output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    for complaint in found.complaints:
+        say(f"attnprobe: {complaint}")

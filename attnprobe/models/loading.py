@@ -141,7 +141,7 @@ def load_model(
         )
     if options.dtype not in DTYPES:
         raise ModelError(f"unknown dtype {options.dtype!r}; {did_you_mean(options.dtype, DTYPES)}")
-    device = _device(options.device)
+    device = device_named(options.device)
     _check_device_map(options)
     if os.environ.get(NO_PICKLE):
         options = options._replace(allow_pickle=False)
@@ -407,7 +407,7 @@ def _check_layers(settings: Mapping[str, Any], config: Path) -> None:
             )
 
 
-def _device(device: str) -> torch.device:
+def device_named(device: str) -> torch.device:
     """The device of a name; `auto` takes a GPU where there is one."""
     kind, _, number = device.partition(":")
     if kind == "auto":
@@ -426,7 +426,7 @@ def _check_device_map(options: LoadOptions) -> None:
         return
     if given not in DEVICE_MAPS:
         try:
-            _device(given)
+            device_named(given)
         except ModelError:
             known = did_you_mean(given, DEVICE_MAPS)
             raise ModelError(

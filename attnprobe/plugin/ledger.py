@@ -42,7 +42,7 @@ from attnprobe.results.records import (
     RelationResult,
     Results,
 )
-from attnprobe.run.judging import strict_complaints
+from attnprobe.run.judging import EXECUTED, strict_complaints
 
 # The exit codes of a run that pytest went through to its end, whether or not tests failed.
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -52,7 +52,6 @@ _EXPLORER_HINT = (
 # The outcomes whose rows pytest-html's table folds; it also folds failing rows if there are many.
 _FOLDED_ROWS = ["passed", "xfailed", "skipped"]
 MOST_OPEN_ROWS = 50
-_EXECUTED = ("passed", "failed", "error", "xpassed")
 
 
 class _MarkedStatus(int):
@@ -229,7 +228,7 @@ class Ledger:
             )
         selection = selection_of(session.config)
         if self._strict and self._chosen.part.whole:  # a part may have nothing to judge
-            judged = any(case["outcome"] in _EXECUTED for case in self._cases.values())
+            judged = any(case["outcome"] in EXECUTED for case in self._cases.values())
             may_be_empty = self._may_be_empty and not self._cases
             for complaint in strict_complaints(judged or may_be_empty, selection.absent):
                 self._complain(session, complaint)

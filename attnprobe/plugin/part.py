@@ -29,6 +29,7 @@ def part_record(
     """
     chosen, selection = settings(config), selection_of(config)
     options = {name: getattr(chosen, name) for name in _OPTIONS}
+    options["strict_given"] = "strict" in chosen.given
     return PartRecord(
         index=chosen.part.index,
         count=chosen.part.count,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from attnprobe.models import Model
 
 
+# The outcomes of a test that judged something.
+EXECUTED = ("passed", "failed", "error", "xpassed")
+
+
 class Judged(NamedTuple):
     """A judged expectation of a case, with the name of its model."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from attnprobe.results.records import (
     Results,
     read_part,
 )
+from attnprobe.run.judging import EXECUTED, strict_complaints
 from attnprobe.run.order import StatedPair, habits
 
 # What of the environment may differ between the machines of two parts.
@@ -130,9 +131,21 @@ def _sum(found: Sequence[Results], parts: Sequence[PartRecord]) -> Results:
         order=tuple(OrderResult(**vars(habit)) for habit in order),
         bound=tuple(sorted(bound - free)),
         other_failures=tuple(sorted({one for results in found for one in results.other_failures})),
-        complaints=tuple(dict.fromkeys(one for results in found for one in results.complaints)),
+        complaints=tuple(dict.fromkeys(_complaints(found, parts))),
         part=None,
     )
+
+
+def _complaints(found: Sequence[Results], parts: Sequence[PartRecord]) -> Iterator[str]:
+    """The complaints of all parts, and those of a strict run, which no part can judge."""
+    options = parts[0].options
+    if options.get("strict"):
+        items = [item for results in found for item in results.items]
+        judged = any(item.outcome in EXECUTED for item in items)
+        may_be_empty = not options.get("strict_given") and not items
+        yield from strict_complaints(judged or may_be_empty, found[0].absent)
+    for results in found:
+        yield from results.complaints
 
 
 def _together(texts: Iterable[str | None]) -> str | None:

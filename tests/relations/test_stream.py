@@ -153,12 +153,16 @@ def test_the_files_of_a_folder_are_one_corpus(tmp_path: Path) -> None:
     ("name", "data", "message"),
     [
         ("a.jsonl.gz", b"no gzip", "a: damaged gzip: Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b"{}" * 99)[:-9], "a: damaged gzip: "),
-        ("a.jsonl.gz", gzip.compress(b"\n" * 99) + b"trailing", "a: damaged gzip: "),
+        ("a.jsonl.gz", gzip.compress(b"{}" * 99, mtime=0)[:-9], "a: damaged gzip: "),
+        ("a.jsonl.gz", gzip.compress(b"\n" * 99, mtime=0) + b"trailing", "a: damaged gzip: "),
         ("a.parquet", b"PAR1 and no more", "a: damaged Parquet: "),
         ("a.parquet", b"", "a: damaged Parquet: "),
         ("a.jsonl", b"\n" + b"x" * 5000, "a:2:1: a line of more than 4,096 bytes"),
-        ("a.jsonl.gz", gzip.compress(b"x" * 10**7), "a:1:1: a line of more than 4,096 bytes"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b"x" * 10**7, mtime=0),
+            "a:1:1: a line of more than 4,096 bytes",
+        ),
     ],
 )
 def test_damaged_files_are_one_sentence(

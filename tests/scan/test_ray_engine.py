@@ -135,7 +135,7 @@ def test_a_block_that_kills_every_actor_ends_the_scan_which_goes_on_later(
     with pytest.raises(AttnprobeError, match=r"Ray gave up: .* tried 2 times; .* --resume"):
         list(scan.go_on())
     done = json.loads((tmp_path / "two" / files.RESULTS).read_text())["sentences_done"]
-    assert done in range(8, 60, 8)
+    assert done in range(0, 60, 8)
     (tmp_path / "die always").unlink()
     again = scan_of(bert, corpus, tmp_path / "two", on_ray(Make(tmp_path), Pool()))
     assert again.begin(resume=True) == done

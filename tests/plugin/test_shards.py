@@ -1,0 +1,327 @@
+"""Runs in parts: what is dealt, that the sum of the parts is the run, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from attnprobe.cli.base import app
+from attnprobe.core.errors import ResultsError
+from attnprobe.models import loading
+from attnprobe.results.records import read_part, read_results
+from tests.support.inner_runs import LOADS_TINY
+
+Run = Callable[..., pytest.RunResult]
+Write = Callable[..., Path]
+
+# A wide case file: more texts than a block has, one in both orders, one that another file has too.
+WORDS = ("dog", "key", "cat", "seal", "door", "house", "cabinet", "bird", "fish")
+CASES = "\n".join(
+    f"""
+- id: c{number}
+  text: The old {word} {number} barks.
+  expect:
+    - attends: {{from: barks, to: {word}, over: old, heads: [L0H0, L1H1]}}
+    - ignores: {{from: barks, to: {word}, max: 0.99}}
+"""
+    for number in range(70)
+    for word in (WORDS[number % len(WORDS)],)
+)
+FEW = """
+version: 1
+suite: few
+defaults: {heads: mean}
+cases:
+  - id: shared
+    text: The old dog 0 barks.
+    expect:
+      - attends: {from: barks, to: dog, min: 0.0001}
+  - id: gap
+    text: The dog barks.
+    xfail: known
+    expect:
+      - attends: {from: barks, to: dog, min: 0.99}
+  - id: later
+    text: The dog barks.
+    skip: waits
+    expect:
+      - attends: {from: barks, to: dog, min: 0.99}
+  - id: unmeasured
+    text: The dog barks.
+    expect:
+      - attends: {from: barks, to: dog, heads: L7H1, min: 0.99}
+  - id: other
+    model: another
+    text: The dog barks.
+    expect:
+      - attends: {from: barks, to: dog, min: 0.99}
+relations:
+  - id: first
+    heads: L0H0
+    from_corpus: {tsv: c.tsv, relation: x}
+    least: 1
+    expect: {accuracy: 0.01}
+  - id: second
+    heads: {in: all, how: best, chosen_on: half}
+    from_corpus: {tsv: c.tsv, relation: y}
+    least: 1
+    expect: {accuracy: 0.99}
+"""
+PROBES = """
+import pytest
+
+@pytest.mark.parametrize("word", ["dog", "The", "barks"])
+def test_words(attn, word):
+    attn("The dog barks.").ignores(".", word, heads="mean", max=0.99)
+
+def test_plain():
+    pass
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, write_cases: Write) -> None:
+    write_cases(CASES, name="many.attn.yaml")
+    Path("few.attn.yaml").write_text(FEW)
+    write_cases("- {id: broken}", name="broken.attn.yaml")
+    pytester.makepyfile(test_probes=PROBES)
+    rows = [f"We see a dog {number}.\t3\t6\t9\t12\t{'xy'[number % 2]}\n" for number in range(12)]
+    Path("c.tsv").write_text(
+        "text\tfrom-start\tfrom-end\tto-start\tto-end\trelation\n" + "".join(rows)
+    )
+
+
+ALL = ("--continue-on-collection-errors",)
+
+
+def timeless(path: str) -> dict[str, Any]:
+    text = re.sub(r'"duration_s": [-+.\de]+', '"duration_s": 0', Path(path).read_text())
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def merge(*names: str) -> Any:
+    return CliRunner().invoke(app, ["merge", *names, "-o", "all.json"])
+
+
+@pytest.mark.usefixtures("suite")
+def test_the_sum_of_the_parts_is_the_run(probe: Run) -> None:
+    probe("--attn-json=whole.json", *ALL)
+    whole = timeless("whole.json")
+    assert len(whole["cases"]) > 70
+    assert len(whole["relations"]) == 2
+    assert {case["outcome"] for case in whole["cases"]} >= {
+        *("passed", "failed", "xfailed", "skipped", "error")
+    }
+    assert any(entry["chance"] for case in whole["cases"] for entry in case["expectations"])
+    for index in (1, 2, 3):
+        probe(f"--attn-json={index}.json", f"--attn-shard={index}/3", *ALL)
+    done = merge("3.json", "1.json", "2.json")
+    assert done.exit_code == 0, done.output
+    assert timeless("all.json") == whole
+    parts = [read_part(Path(f"{index}.json")) for index in (1, 2, 3)]
+    sizes = [len(part.items) for part in parts]
+    assert sum(sizes) == len(whole["cases"]) + 2
+    assert max(sizes) < sum(sizes)
+    # A text of two files has one block; the two relations have one corpus: each goes together.
+    for names in ({"shared", "c0"}, {"first", "second"}):
+        owners = [names & {item.id for item in part.items} for part in parts]
+        assert sorted(map(len, owners)) == [0, 0, 2]
+
+
+@pytest.mark.usefixtures("suite")
+def test_workers_and_selections_have_parts_as_well(pytester: pytest.Pytester, probe: Run) -> None:
+    chosen = ("-k", "not c1", *ALL)
+    probe("--attn-json=whole.json", *chosen)
+    pytester.makeconftest(LOADS_TINY)
+    probe("--attn-json=1.json", "--attn-shard=1/2", "-n2", *chosen)
+    probe("--attn-json=2.json", "--attn-shard=2/2", *chosen)
+    assert merge("1.json", "2.json").exit_code == 0
+    assert timeless("all.json") == timeless("whole.json")
+    assert timeless("all.json")["deselected"] == 11
+    probe("--attn-json=2.json", "--attn-shard=2/2", *ALL)
+    other = merge("1.json", "2.json")
+    assert "2.json: of another run than 1.json, for its checks differ" in str(other.exception)
+
+
+@pytest.mark.usefixtures("suite")
+def test_a_part_of_no_probe_is_no_error(probe: Run) -> None:
+    args = ("few.attn.yaml", "-k", "gap")
+    for index in (1, 2, 3):
+        result = probe(
+            f"--attn-json={index}.json", f"--attn-shard={index}/3", "--attn-strict", *args
+        )
+        assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        result.stdout.fnmatch_lines(
+            [f"attnprobe: part {index}/3 of the run; attnprobe merge puts *"]
+        )
+    assert merge("1.json", "2.json", "3.json").exit_code == 0
+    probe("--attn-json=whole.json", "--attn-strict", *args)
+    assert timeless("all.json") == timeless("whole.json")
+
+
+def test_a_new_case_moves_only_the_blocks_behind_it_in_its_file(
+    probe: Run, write_cases: Write, pytester: pytest.Pytester
+) -> None:
+    def owners() -> dict[str, int]:
+        found = {}
+        for index in (1, 2, 3, 4):
+            result = probe("--collect-only", "-q", f"--attn-shard={index}/4")
+            for line in result.outlines:
+                if "::" in line:
+                    found[line.strip()] = index
+        return found
+
+    expect = "expect: [{ignores: {from: barks, to: dog, max: 0.99}}]"
+    texts = [f"- {{id: c{n}, text: The dog {n} barks., {expect}}}" for n in range(200)]
+    for name in "abc":
+        moved = [line.replace("The dog", f"The {name} dog") for line in texts]
+        write_cases("\n".join(moved), name=f"{name}.attn.yaml")
+    before = owners()
+    assert len(before) == 600
+    assert len(set(before.values())) > 1
+    new = [line.replace("The dog", "The b dog") for line in texts]
+    new.insert(130, texts[0].replace("c0", "new").replace("The dog 0", "A new dog"))
+    write_cases("\n".join(new), name="b.attn.yaml")
+    after = owners()
+    moved_ids = [name for name, owner in before.items() if after[name] != owner]
+    # The first 64 texts are controls drawn from all: a new text can change the draw in this file.
+    assert all(name.startswith("b.attn.yaml") for name in moved_ids)
+    assert {name: owner for name, owner in after.items() if name[0] in "ac"} == {
+        name: owner for name, owner in before.items() if name[0] in "ac"
+    }
+
+
+@pytest.mark.usefixtures("suite")
+def test_a_part_alone_is_no_run(probe: Run, tmp_path: Path) -> None:
+    probe("--attn-json=1.json", "--attn-shard=1/2", *ALL)
+    probe("--attn-json=whole.json", *ALL)
+    told = "1.json: part 1 of 2 of a run; put the parts together with attnprobe merge"
+    with pytest.raises(ResultsError, match=re.escape(told)):
+        read_results(Path("1.json"))
+    Path("policy.toml").write_text("least = 1\n")
+    for command in (
+        ("summary", "1.json"),
+        ("card", "1.json"),
+        ("compare", "whole.json", "1.json"),
+        ("compare", "1.json", "whole.json"),
+        ("history", "whole.json", "1.json"),
+        ("gate", "--results", "1.json", "--policy", "policy.toml"),
+    ):
+        done = CliRunner().invoke(app, command)
+        assert told in f"{done.exception}{done.output}", command
+        assert done.exit_code != 0
+    for names, message in (
+        (("1.json",), "part 2/2 of the run is missing: name the files of all parts"),
+        (("1.json", "1.json"), "1.json: part 1 of 2, which is there twice: 1.json"),
+        (("1.json", "whole.json"), "whole.json: a whole run, not a part of one"),
+    ):
+        assert message in str(merge(*names).exception)
+        assert not Path("all.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("attnprobe",), "9.9", "for its attnprobe differ: .* there, 9.9 here"),
+        (("environment", "torch"), "9.9", "for its torch differ: "),
+        (("environment", "git_commit"), "f" * 40, "for its git_commit differ: "),
+        (("models", 0, "weights_sha256"), "f" * 64, "for its weights_sha256 of tiny differ: "),
+        (("models", 0, "tokenizer_sha256"), "f" * 64, "for its tokenizer_sha256 of tiny differ: "),
+        (("part", "options", "chance_max"), 0.5, "for its options differ"),
+        (("part", "count"), 3, "for its number of parts differ: 2 there, 3 here"),
+        (("deselected",), 7, "for its cases that were left out differ"),
+        (("left_out",), ["x.attn.yaml"], "for its files that were left out differ"),
+    ],
+)
+@pytest.mark.usefixtures("suite")
+def test_parts_of_different_runs_are_refused(
+    probe: Run, place: tuple[Any, ...], value: object, message: str
+) -> None:
+    for index in (1, 2):
+        probe(
+            f"--attn-json={index}.json",
+            f"--attn-shard={index}/2",
+            "few.attn.yaml",
+            "test_probes.py",
+        )
+    found = json.loads(Path("2.json").read_text())
+    entry = found
+    for key in place[:-1]:
+        entry = entry[key]
+    assert entry[place[-1]] != value
+    entry[place[-1]] = value
+    Path("2.json").write_text(json.dumps(found))
+    assert re.search(
+        f"2.json: of another run than 1.json, {message}", str(merge("1.json", "2.json").exception)
+    )
+
+
+@pytest.mark.usefixtures("suite")
+def test_a_case_file_that_changed_between_two_parts_is_refused(probe: Run) -> None:
+    probe("--attn-json=1.json", "--attn-shard=1/2", *ALL)
+    few = Path("few.attn.yaml")
+    few.write_text(few.read_text().replace("min: 0.0001", "min: 0.0002"))
+    probe("--attn-json=2.json", "--attn-shard=2/2", *ALL)
+    assert "for its checks differ" in str(merge("1.json", "2.json").exception)
+
+
+@pytest.mark.usefixtures("suite")
+def test_what_is_said_of_a_merged_file_is_what_is_said_of_a_run(probe: Run) -> None:
+    probe("--attn-json=whole.json", *ALL)
+    for index in (1, 2):
+        probe(f"--attn-json={index}.json", f"--attn-shard={index}/2", *ALL)
+    merge("1.json", "2.json")
+    Path("policy.toml").write_text("least = 1\nchance_max = 0.5\ncommit = 'any'\n")
+    said = []
+    for name in ("whole.json", "all.json"):
+        Path("same.json").write_text(json.dumps(timeless(name)))
+        done = [
+            CliRunner().invoke(app, command)
+            for command in (
+                ("summary", "same.json"),
+                ("card", "same.json"),
+                ("compare", "whole.json", "same.json"),
+                ("gate", "--results", "same.json", "--policy", "policy.toml"),
+            )
+        ]
+        said.append([f"{one.exit_code} {one.output} {one.exception}" for one in done])
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--attn-shard=0/3",), "--attn-shard 0/3: the first of n parts is 1/n"),
+        (("--attn-shard=4/3",), "--attn-shard 4/3: the first of n parts is 1/n"),
+        (("--attn-shard=1",), "--attn-shard is a part such as 2/3, the second of three"),
+        (("--attn-shard=a/b",), "--attn-shard is a part such as 2/3"),
+        (
+            ("--attn-shard=1/2", "--attn-save=main"),
+            "--attn-save takes a whole run, and --attn-shard",
+        ),
+        (("--attn-shard=1/2", "--attn-compare=m"), "--attn-compare takes a whole run, and --attn-"),
+    ],
+)
+def test_what_is_no_part_is_refused(probe: Run, args: tuple[str, ...], message: str) -> None:
+    result = probe(*args)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
+
+
+def test_each_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The n-th worker asks for `auto:n`; with two devices, the third starts anew."""
+    monkeypatch.setattr(loading.torch, "empty", lambda *_, device: SimpleNamespace(device=device))
+    monkeypatch.setattr(loading.torch.cuda, "device_count", lambda: 2)
+    devices = [str(loading.device_named(f"auto:{worker}")) for worker in range(4)]
+    assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    # CUDA_VISIBLE_DEVICES leaves torch fewer devices, and counts them from 0.
+    monkeypatch.setattr(loading.torch.cuda, "device_count", lambda: 1)
+    assert {str(loading.device_named(f"auto:{worker}")) for worker in range(4)} == {"cuda:0"}
