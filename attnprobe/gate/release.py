@@ -25,9 +25,6 @@ from attnprobe.results.files import check_output, is_same, write_json
 from attnprobe.results.records import Results, read_results
 from attnprobe.run.pytest_run import TESTS_FAILED, run_pytest
 
-# Reasons that leave a run unjudged and still let a first policy be made of it.
-_NO_FAULT_OF_RUN = {"no candidate", "ignored code"}
-
 
 @dataclass(frozen=True)
 class Request:
@@ -133,8 +130,10 @@ def _first(request: Request) -> Judgement:
                 f"--init runs the suite and writes {PYPROJECT}, so it takes no {option}"
             )
     target = Path(PYPROJECT)
-    # Ignored code is allowed here, since a note of the decision names it.
+    # The decision finds whether code was ignored that the model needs.
     _check_arguments(request.arguments, Policy(remote_code="ignore"))
+    by_hand = 'write the policy by hand, with candidate = "ini"'
+    _check_candidate(request.arguments, Policy(), by_hand)
     _check_json(request.json, (request.keep, "the file of --keep"), (target, "the policy"))
     _check_outputs(request, policy=target)
     existing = find_policy(Path()).file
@@ -144,8 +143,7 @@ def _first(request: Request) -> Judgement:
     def judged(results: Results) -> Decision:
         policy = first_policy(results)
         decision = _judged(results, policy)
-        faults = {reason.kind for reason in decision.reasons if reason.weight == "cannot judge"}
-        if faults - _NO_FAULT_OF_RUN or not policy.demands:
+        if decision.verdict == "cannot judge" or not policy.demands:
             note = f"no policy was written to {target}: this run could not be judged"
             return replace(decision, notes=(*decision.notes, note))
         append_policy(target, policy)
@@ -205,10 +203,17 @@ def _check_arguments(arguments: Sequence[str], policy: Policy) -> None:
             )
 
 
-def _check_candidate(arguments: Sequence[str], policy: Policy) -> None:
+def _check_candidate(
+    arguments: Sequence[str],
+    policy: Policy,
+    otherwise: str = 'set candidate = "ini" in the policy',
+) -> None:
     """Refuses to start a run on the models of the ini file.
 
     `completeness` refuses the results of such a run as well.
+
+    Args:
+        otherwise: what else can be done.
 
     Raises:
         AttnprobeError: the policy wants a candidate on the command line, and there is none.
@@ -217,7 +222,7 @@ def _check_candidate(arguments: Sequence[str], policy: Policy) -> None:
     if not is_given and policy.candidate == "command-line":
         raise AttnprobeError(
             "no candidate was given, so the run would judge the models of the ini file\n"
-            'give --attn-model=NAME=REF, or set candidate = "ini" in the policy'
+            f"give --attn-model=NAME=REF, or {otherwise}"
         )
 
 

@@ -107,6 +107,11 @@ def test_a_run_that_may_go(pytest_run: Pytest) -> None:
             "--init runs the suite and writes pyproject.toml, so it takes no --policy.",
         ),
         (
+            (),
+            {"init": 1},
+            "no candidate was given, so the run would judge the models of the ini file.",
+        ),
+        (
             (*GIVEN, "--attn-json=r.json"),
             {},
             "the gate has a results file of its own; write --keep FILE.",
@@ -352,8 +357,8 @@ def test_a_first_policy_is_written(pytest_run: Pytest, before: str) -> None:
 @pytest.mark.parametrize(
     ("made", "is_written"),
     [
-        (run(*many(3), given=()), True),
-        (run(*many(3), models=(replace(MODEL, ignored_code=("m.py",)),)), True),
+        (run(*many(3), given=()), False),
+        (run(*many(3), models=(replace(MODEL, ignored_code=("m.py",)),)), False),
         (run(*many(3, 2)), True),
         (run(*many(3), collected=4), False),
         (run(*many(3), case("e", "error")), False),
