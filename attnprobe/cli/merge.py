@@ -25,10 +25,11 @@ def merge(
 ) -> None:
     """Write the results of a whole run, from runs with --attn-shard."""
     from attnprobe.run.merge import merge_results
+    from attnprobe.run.order import Habit
 
     found = merge_results(results)
     found.write(output)
     counts = {name: count for name, count in found.summary().items() if count}
     say(f"wrote {output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    for complaint in found.complaints:
-        say(f"attnprobe: {complaint}")
+    for line in (*found.complaints, *(str(Habit(**vars(habit))) for habit in found.order)):
+        say(f"attnprobe: {line}")

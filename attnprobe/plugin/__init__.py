@@ -16,7 +16,7 @@ import pytest
 
 from attnprobe.core.names import SUFFIX
 from attnprobe.core.wording import join_names, plural
-from attnprobe.plugin import hooks, options, order_control, selection
+from attnprobe.plugin import hooks, options, order_control, selection, shards
 from attnprobe.plugin.identity import is_probe
 from attnprobe.plugin.keys import (
     REPORT,
@@ -85,12 +85,14 @@ def pytest_configure(config: pytest.Config) -> None:
     report = config.getoption("htmlpath", None) and chosen.models
     wanted = any((*files, chosen.strict, several, "compare-fail" in chosen.given, report))
     if not wanted or on_worker or config.getoption("collectonly"):
+        _register(config, shards, "attnprobe-shards")
         return
     from attnprobe.plugin.ledger import Ledger
 
     options.check_outputs(config)
 
     _register(config, Ledger(config), _LEDGER)
+    _register(config, shards, "attnprobe-shards")
     if several and config.pluginmanager.hasplugin("html"):
         from attnprobe.plugin.columns import ModelColumn
 
@@ -109,8 +111,11 @@ def _register(config: pytest.Config, plugin: object, name: str) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_metadata(metadata: dict[str, Any], config: pytest.Config) -> None:
-    """Adds the models of the run to the HTML report."""
+    """Adds the models of the run, and its part, to the HTML report."""
     lines = options.header(config)
+    part = options.settings(config).part
+    if not part.whole:
+        metadata["Part"] = f"part {part.index} of {part.count}"
     if lines:
         metadata["Models"] = html.escape(lines[0].removeprefix("attnprobe: "))
 

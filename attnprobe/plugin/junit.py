@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attnprobe.core.parts import Part
 from attnprobe.core.printing import visible
 
 # How their names begin.
@@ -52,6 +53,11 @@ def properties(
         for name, value in found.items()
         if value is not None
     ]
+
+
+def of_part(part: Part) -> list[tuple[str, str]]:
+    """The property of an item that names the part of the run; none for a whole run."""
+    return [] if part.whole else [(f"{PROPERTY}part", f"part {part.index} of {part.count}")]
 
 
 def _ablation(figures: Mapping[str, Any] | None, end: str) -> dict[str, object]:

@@ -55,8 +55,9 @@ class Selection:
         left_out: absolute paths of files that --lf left out unread.
         collected: paths, links resolved, of case files whose every item was collected.
         pairs: the word pairs that cases relate, as plain data.
-        planned_sha256: hash of the checks of all parts of a run, of their files and of the lock
-            file; empty without parts.
+        planned: the number of probes of all parts of a run; 0 without parts.
+        planned_sha256: hash of these probes, in their order; empty without parts.
+        files: hashes of their files and of the lock file, by path; empty without parts.
     """
 
     absent: dict[str, int] = field(default_factory=dict)
@@ -65,7 +66,9 @@ class Selection:
     left_out: list[str] = field(default_factory=list)
     collected: list[str] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
+    planned: int = 0
     planned_sha256: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
     def as_message(self) -> dict[str, Any]:
         """The selection as plain data, which pytest-xdist can send."""

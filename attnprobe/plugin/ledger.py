@@ -320,7 +320,7 @@ class Ledger:
             else:
                 self._saved = self._chosen.save
         first, *further = self._chosen.models or [""]
-        if further and self._chosen.all_models and not unfinished:
+        if further and self._chosen.all_models and self._chosen.part.whole and not unfinished:
             with contextlib.suppress(ResultsError):  # two probes may share a name
                 self._between = [
                     (first, model, compare_models(found, first, model)) for model in further

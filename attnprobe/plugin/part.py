@@ -33,7 +33,9 @@ def part_record(
     return PartRecord(
         index=chosen.part.index,
         count=chosen.part.count,
+        planned=selection.planned,
         planned_sha256=selection.planned_sha256,
+        files=selection.files,
         options=json.loads(json.dumps(options)),
         broken=broken,
         free=tuple(free),

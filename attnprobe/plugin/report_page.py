@@ -83,7 +83,8 @@ def verdict_of(results: Results) -> str:
         parts.append(f"{plural(len(results.unread), 'file')} could not be read")
     if results.other_failures:
         parts.append(plural(len(results.other_failures), "other test fails", "other tests fail"))
-    return f"attnprobe: {', '.join(parts)}"
+    part = f", {results.part}" if results.part else ""
+    return f"attnprobe{part}: {', '.join(parts)}"
 
 
 def report_page(

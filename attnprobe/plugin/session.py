@@ -119,7 +119,8 @@ class Session:
         related = item.stash.get(relation_key, None)
         facts = self._facts(item, judged)
         setattr(report, REPORT, facts)
-        self._note(item, report, junit.properties(facts["case"]["expectations"], facts["model"]))
+        properties = junit.properties(facts["case"]["expectations"], facts["model"])
+        self._note(item, report, [*junit.of_part(self.settings.part), *properties])
         if self.draws and (judged or related):
             facts["page"] = self._page(
                 judged,

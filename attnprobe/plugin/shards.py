@@ -11,6 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,9 +30,9 @@ if TYPE_CHECKING:
 def deal(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves the probes of this part; other tests run in every part."""
     chosen = options.settings(config)
-    config.stash[planned_key] = list(items)
     if chosen.part.whole or not chosen.models:
         return
+    config.stash[planned_key] = list(items)
     probes = [item for item in items if is_probe(item)]
     owners = _owners(probes, chosen)
     mine = {item for item in probes if _holds(chosen.part, owners[item])}
@@ -37,7 +40,19 @@ def deal(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item in mine or not is_probe(item)]
     if dealt:
         config.hook.pytest_deselected(items=dealt)
-    selection_of(config).planned_sha256 = _hash(config, probes)
+    selection = selection_of(config)
+    selection.planned = len(probes)
+    selection.planned_sha256 = _hash(config, probes)
+    selection.files = _hashes(config, probes)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the ledger judges the exit code
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Ends a part to which no test was dealt as one that passed, if there are tests at all."""
+    nothing = session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+    if nothing and selection_of(session.config).planned:
+        session.exitstatus = pytest.ExitCode.OK
+    return (yield)
 
 
 def _holds(part: Part, owner: str) -> bool:
@@ -70,19 +85,21 @@ def _owners(probes: list[pytest.Item], chosen: options.Settings) -> dict[pytest.
 
 
 def _hash(config: pytest.Config, probes: list[pytest.Item]) -> str:
-    """The hash of the checks of all parts, of their files and of the lock file."""
-    chosen = options.settings(config)
-    only = next(iter(chosen.models), "")
-    found = hashlib.sha256(
-        json.dumps(sorted(map(str, (key_of(one, only) for one in probes)))).encode()
-    )
-    files = {os.path.relpath(item.path, config.rootpath): item.path for item in probes}
-    for _, path in [*sorted(files.items()), ("", chosen.lock)]:
-        try:
-            found.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError:  # there may be no lock file
-            found.update(b"-")
-    return found.hexdigest()
+    """The hash of the checks of all parts, in their order, on which the blocks depend."""
+    only = next(iter(options.settings(config).models), "")
+    return hashlib.sha256(
+        json.dumps([str(key_of(one, only)) for one in probes]).encode()
+    ).hexdigest()
+
+
+def _hashes(config: pytest.Config, probes: list[pytest.Item]) -> dict[str, str]:
+    """The hash of each file of the checks and of the lock file, by its path from the root."""
+    found = {}
+    for path in {*(item.path for item in probes), options.settings(config).lock}:
+        with suppress(OSError):  # there may be no lock file
+            shown = PurePath(os.path.relpath(path, config.rootpath)).as_posix()
+            found[shown] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _corpus(item: FileItem) -> Any:

@@ -456,7 +456,9 @@ class PartRecord(_Record):
 
     Attributes:
         index, count: the part, the first being 1 of n.
-        planned_sha256: hash of the checks of all parts, of their files and of the lock file.
+        planned: the number of checks of all parts.
+        planned_sha256: hash of these checks, in their order.
+        files: hashes of their files and of the lock file, by path.
         options: the options that a verdict depends on.
         broken: the number of case files that could not be read, the same in each part.
         free, bound: suites with cases for any model, and with cases that name one, in this part.
@@ -466,7 +468,9 @@ class PartRecord(_Record):
 
     index: StrictInt
     count: StrictInt
+    planned: StrictInt
     planned_sha256: str
+    files: Mapping[str, str]
     options: Mapping[str, Any]
     broken: StrictInt
     free: tuple[str, ...]

@@ -60,6 +60,7 @@ def merge_results(paths: Sequence[Path]) -> Results:
         shown = ", ".join(f"{index}/{count}" for index in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         raise ResultsError(f"part {shown}{more} of the run is missing: name the files of all parts")
+    _check_once(parts)
     return _sum([results for _, results, _ in parts], [part for _, _, part in parts])
 
 
@@ -75,11 +76,26 @@ def _check_same(
         # A part that loaded no model has no number type.
         if name not in _OF_MACHINE and not (name == "dtype" and None in (was, now)):
             _check(name, was, now, path, one[0])
+    files = one[2].files
+    for file in sorted(files.keys() | part.files.keys()):
+        _check(f"content of {file}", (files.get(file),), (part.files.get(file),), path, one[0])
     known = {model.name: _of_files(model) for model in one[1].models}
     for model in results.models:
         for field, value in _of_files(model).items():
             if model.name in known:
                 _check(f"{field} of {model.name}", known[model.name][field], value, path, one[0])
+
+
+def _check_once(parts: Sequence[tuple[Path, Results, PartRecord]]) -> None:
+    """Raises ResultsError where two parts have a result of one check."""
+    seen: dict[Key, Path] = {}
+    for path, results, _ in parts:
+        for item in results.items:
+            other = seen.setdefault(item.key, path)
+            if other != path:
+                raise ResultsError(
+                    f"{path}: has {item.address} as {other} has; parts have none twice"
+                )
 
 
 def _of_files(model: ModelResult) -> dict[str, Any]:
@@ -126,7 +142,8 @@ def _sum(found: Sequence[Results], parts: Sequence[PartRecord]) -> Results:
         ),
         cases=cases,
         relations=tuple(one for results in found for one in results.relations),
-        collected=sum(results.collected - broken for results in found) + broken,
+        # A part that ended before its first check has counted none.
+        collected=parts[0].planned + broken,
         absent_suites=tuple(sorted({one for results in found for one in results.absent_suites})),
         order=tuple(OrderResult(**vars(habit)) for habit in order),
         bound=tuple(sorted(bound - free)),

@@ -158,13 +158,79 @@ def test_a_part_of_no_probe_is_no_error(probe: Run) -> None:
         result = probe(
             f"--attn-json={index}.json", f"--attn-shard={index}/3", "--attn-strict", *args
         )
-        assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines(
             [f"attnprobe: part {index}/3 of the run; attnprobe merge puts *"]
         )
     assert merge("1.json", "2.json", "3.json").exit_code == 0
     probe("--attn-json=whole.json", "--attn-strict", *args)
     assert timeless("all.json") == timeless("whole.json")
+
+
+def test_a_run_without_any_probe_is_none_in_parts_either(probe: Run, write_cases: Write) -> None:
+    write_cases("- {id: c, text: The dog barks., expect: [{sink: {max: 0.9}}]}")
+    assert probe("--attn-shard=1/2", "-k", "nothing").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.usefixtures("suite")
+def test_what_a_part_did_not_come_to_is_missing_in_the_whole(
+    probe: Run, pytester: pytest.Pytester
+) -> None:
+    """A part that ends before its first check leaves a file that counts no check."""
+    probe("--attn-json=1.json", "--attn-shard=1/2", "-k", "not test_")
+    pytester.makeconftest(
+        "import pytest\n\ndef pytest_runtest_setup(item):\n    pytest.exit('the machine stops')\n"
+    )
+    probe("--attn-json=2.json", "--attn-shard=2/2", "-k", "not test_")
+    assert not read_part(Path("2.json")).items
+    merge("1.json", "2.json")
+    found = read_results(Path("all.json"))
+    assert found.missing == found.collected - len(found.items) > 0
+    assert found.states()["error"] >= found.missing
+
+
+@pytest.mark.usefixtures("suite")
+def test_parts_in_another_order_of_the_checks_are_refused(
+    probe: Run, pytester: pytest.Pytester
+) -> None:
+    """The blocks depend on the order, which a plugin may draw anew for each part."""
+    probe("--attn-json=1.json", "--attn-shard=1/2", "few.attn.yaml")
+    pytester.makeconftest("def pytest_collection_modifyitems(items):\n    items.reverse()\n")
+    probe("--attn-json=2.json", "--attn-shard=2/2", "few.attn.yaml")
+    assert "for its checks differ" in str(merge("1.json", "2.json").exception)
+
+
+@pytest.mark.usefixtures("suite")
+def test_reports_name_the_part(probe: Run) -> None:
+    args = ("--junitxml=j.xml", "--html=r.html", "--self-contained-html", "few.attn.yaml")
+    probe("--attn-shard=1/1", *args)
+    assert "part 1 of" not in Path("j.xml").read_text() + Path("r.html").read_text()
+    judged = 0
+    for index in (1, 2):
+        probe(f"--attn-shard={index}/2", *args)
+        named = f'name="attnprobe.part" value="part {index} of 2"' in Path("j.xml").read_text()
+        judged += named
+        title = f"attnprobe, part {index} of 2: " in Path("r.html").read_text()
+        assert (named, title) in ((True, True), (False, False))  # nothing was dealt to a part
+    assert judged
+
+
+@pytest.mark.usefixtures("suite")
+def test_a_check_that_two_parts_have_is_refused(probe: Run) -> None:
+    for index in (1, 2):
+        probe(f"--attn-json={index}.json", f"--attn-shard={index}/2", "few.attn.yaml")
+    one, two = (json.loads(Path(f"{index}.json").read_text()) for index in (1, 2))
+    both = [*one["cases"], *two["cases"]]
+    for found in (one, two):
+        found["cases"] = [case for case in both if case["id"] == "later"]
+        found["relations"] = []
+        counts = dict.fromkeys(found["summary"], 0)
+        found["summary"] = {**counts, "collected": found["summary"]["collected"], "skipped": 1}
+    for index, found in enumerate((one, two), 1):
+        Path(f"{index}.json").write_text(json.dumps(found))
+    assert "2.json: has few.attn.yaml::later as 1.json has" in str(
+        merge("1.json", "2.json").exception
+    )
 
 
 def test_a_new_case_moves_only_the_blocks_behind_it_in_its_file(
@@ -270,7 +336,7 @@ def test_a_case_file_that_changed_between_two_parts_is_refused(probe: Run) -> No
     few = Path("few.attn.yaml")
     few.write_text(few.read_text().replace("min: 0.0001", "min: 0.0002"))
     probe("--attn-json=2.json", "--attn-shard=2/2", *ALL)
-    assert "for its checks differ" in str(merge("1.json", "2.json").exception)
+    assert "for its content of few.attn.yaml differ" in str(merge("1.json", "2.json").exception)
 
 
 @pytest.mark.usefixtures("suite")

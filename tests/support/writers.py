@@ -145,7 +145,7 @@ WRITERS: Mapping[str, Writer] = {
 
 def part(index: int) -> PartRecord:
     """One of two parts of a run."""
-    return PartRecord(index, 2, "0" * 64, {}, 0, (), (), (), ())
+    return PartRecord(index, 2, 2, "0" * 64, {}, {}, 0, (), (), (), ())
 
 
 @functools.cache
