@@ -177,16 +177,19 @@ def test_what_a_part_did_not_come_to_is_missing_in_the_whole(
     probe: Run, pytester: pytest.Pytester
 ) -> None:
     """A part that ends before its first check leaves a file that counts no check."""
-    probe("--attn-json=1.json", "--attn-shard=1/2", "-k", "not test_")
+    files = ("many.attn.yaml", "few.attn.yaml")
+    probe("--attn-json=1.json", "--attn-shard=1/2", *files)
     pytester.makeconftest(
         "import pytest\n\ndef pytest_runtest_setup(item):\n    pytest.exit('the machine stops')\n"
     )
-    probe("--attn-json=2.json", "--attn-shard=2/2", "-k", "not test_")
+    probe("--attn-json=2.json", "--attn-shard=2/2", *files)
+    done = len(read_part(Path("1.json")).items)
+    assert done
     assert not read_part(Path("2.json")).items
     merge("1.json", "2.json")
     found = read_results(Path("all.json"))
-    assert found.missing == found.collected - len(found.items) > 0
-    assert found.states()["error"] >= found.missing
+    assert found.collected == 70 + 4 + 2
+    assert found.missing == found.collected - done > 0
 
 
 @pytest.mark.usefixtures("suite")
@@ -213,6 +216,31 @@ def test_reports_name_the_part(probe: Run) -> None:
         title = f"attnprobe, part {index} of 2: " in Path("r.html").read_text()
         assert (named, title) in ((True, True), (False, False))  # nothing was dealt to a part
     assert judged
+
+
+@pytest.mark.usefixtures("suite")
+def test_the_commands_of_the_documents_run(probe: Run) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    section = page.partition("## Suites in parts")[2].partition("\n## ")[0]
+    Path("cases").mkdir()
+    Path("few.attn.yaml").rename("cases/few.attn.yaml")
+    Path("c.tsv").rename("cases/c.tsv")
+    console = re.findall(r"^(pytest|attnprobe) (.*)", section, re.MULTILINE)
+    matrix = re.findall(r"- run: (pytest) (.*)", section)
+    assert len(matrix) == 1
+    Path("pyproject.toml").write_text("[tool.attnprobe.gate]\nleast = 1\ncommit = 'any'\n")
+    for name, line in console:
+        if name == "pytest":
+            assert probe(*line.split()).ret in (0, 1)
+        else:
+            done = CliRunner().invoke(app, line.split())
+            assert done.exit_code in (0, 1), done.output
+    assert read_results(Path("results.json")).missing == 0
+    for index in "1234":
+        (words,) = (line.replace("${{ matrix.part }}", index).split() for _, line in matrix)
+        assert probe(*words).ret in (0, 1)
+    assert merge(*(f"part-{index}.json" for index in "1234")).exit_code == 0
+    assert timeless("all.json")["cases"] == timeless("results.json")["cases"]
 
 
 @pytest.mark.usefixtures("suite")
