@@ -218,13 +218,10 @@ def test_reports_name_the_part(probe: Run) -> None:
     assert judged
 
 
-@pytest.mark.usefixtures("suite")
-def test_the_commands_of_the_documents_run(probe: Run) -> None:
+def test_the_commands_of_the_documents_run(probe: Run, write_cases: Write) -> None:
     page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
     section = page.partition("## Suites in parts")[2].partition("\n## ")[0]
-    Path("cases").mkdir()
-    Path("few.attn.yaml").rename("cases/few.attn.yaml")
-    Path("c.tsv").rename("cases/c.tsv")
+    write_cases(CASES, name="cases/many.attn.yaml")
     console = re.findall(r"^(pytest|attnprobe) (.*)", section, re.MULTILINE)
     matrix = re.findall(r"- run: (pytest) (.*)", section)
     assert len(matrix) == 1
