@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnprobe.core.errors import AttnprobeError, MeasureError
+from attnprobe.core.wording import plural
 from attnprobe.scan.corpora import Corpora, FileBlocks
 from attnprobe.scan.counting import Plan, Surveyor
 from attnprobe.scan.pool import Pool
@@ -133,8 +134,8 @@ def _count(
             yield row["number"], pickle.loads(zlib.decompress(row["tallies"]))
     except ray.exceptions.RayError as error:
         raise AttnprobeError(
-            f"Ray gave up: {_first_line(error)} A block was tried {RETRIES + 1} times; memory may "
-            "not suffice. Go on with --resume."
+            f"Ray gave up: {_first_line(error)} A block was tried {plural(RETRIES + 1, 'time')}; "
+            "memory may not suffice. Go on with --resume."
         ) from None
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from attnprobe.core.errors import AttnprobeError, CorpusError
+from attnprobe.core.errors import AttnprobeError, CorpusError, ResultsError
 from attnprobe.core.needs import MapNeed, MapSums
 from attnprobe.models import Model
 from attnprobe.models.twin import random_twin
 from attnprobe.relations.stream import CorpusStream
-from attnprobe.scan import files, ray_engine
+from attnprobe.results.files import write_bytes
+from attnprobe.scan import files, ray_engine, state
 from attnprobe.scan.corpora import Corpora, CorpusRef
 from attnprobe.scan.counting import Surveyor
 from attnprobe.scan.output import Output
 from attnprobe.scan.pool import Pool
 from attnprobe.scan.ray_engine import on_ray
 from attnprobe.scan.session import Engine, Options, Scan, in_process
+from attnprobe.scan.state import STATE, State
 from tests.support.scans import folder_of, run, sentences, tiny
 
 # Ray warns of its own parts that will go.
@@ -69,6 +72,18 @@ class Make:
     def __call__(self) -> tuple[Surveyor, Surveyor | None]:
         model = tiny("bert")
         return Failing(model, self.folder), random_twin(model, seed=1)  # type: ignore[return-value]
+
+
+def full_disk_after(count: int) -> Callable[[Path, bytes], None]:
+    """Writes so many files, then none."""
+    left = iter(range(count))
+
+    def write(path: Path, data: bytes) -> None:
+        if next(left, None) is None:
+            raise ResultsError(f"{path}: cannot be written: {os.strerror(errno.ENOSPC)}")
+        write_bytes(path, data)
+
+    return write
 
 
 @pytest.fixture(scope="module")
@@ -121,26 +136,35 @@ def test_two_actors_give_the_same_bytes_though_one_is_killed(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_block_that_kills_every_actor_ends_the_scan_which_goes_on_later(
+def test_after_deaths_and_a_full_disk_a_scan_goes_on_to_the_same_bytes(
     bert: Model,
     corpus: Path,
     expected: dict[str, bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_engine, "RETRIES", 1)
+    monkeypatch.setattr(ray_engine, "RETRIES", 0)
     (tmp_path / "die always").touch()
     scan = scan_of(bert, corpus, tmp_path / "two", on_ray(Make(tmp_path), Pool()))
     scan.begin(resume=False)
-    with pytest.raises(AttnprobeError, match=r"Ray gave up: .* tried 2 times; .* --resume"):
+    with pytest.raises(AttnprobeError, match=r"Ray gave up: .* tried 1 time; .* --resume"):
         list(scan.go_on())
     done = json.loads((tmp_path / "two" / files.RESULTS).read_text())["sentences_done"]
     assert done in range(0, 60, 8)
     (tmp_path / "die always").unlink()
+    # The disk of the driver fills up in the middle: what was saved before stays.
     again = scan_of(bert, corpus, tmp_path / "two", on_ray(Make(tmp_path), Pool()))
     assert again.begin(resume=True) == done
-    list(again.go_on())
-    again.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "write_bytes", full_disk_after(2))
+        with pytest.raises(ResultsError, match="No space left on device"):
+            list(again.go_on())
+    saved = State.read(tmp_path / "two" / STATE)
+    assert done < saved.counted.sentences(saved.facts) < 60
+    last = scan_of(bert, corpus, tmp_path / "two", on_ray(Make(tmp_path), Pool()))
+    assert last.begin(resume=True) == saved.counted.sentences(saved.facts)
+    list(last.go_on())
+    last.finish()
     assert folder_of(tmp_path / "two") == expected
 
 
