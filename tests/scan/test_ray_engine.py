@@ -19,7 +19,7 @@ from attnprobe.models import Model
 from attnprobe.models.twin import random_twin
 from attnprobe.relations.stream import CorpusStream
 from attnprobe.results.files import write_bytes
-from attnprobe.scan import files, ray_engine, state
+from attnprobe.scan import files, ray_engine, session, state
 from attnprobe.scan.corpora import Corpora, CorpusRef
 from attnprobe.scan.counting import Surveyor
 from attnprobe.scan.output import Output
@@ -157,6 +157,7 @@ def test_after_deaths_and_a_full_disk_a_scan_goes_on_to_the_same_bytes(
     assert again.begin(resume=True) == done
     with monkeypatch.context() as patch:
         patch.setattr(state, "write_bytes", full_disk_after(2))
+        patch.setattr(session, "SAVE_SHARE", 0)
         with pytest.raises(ResultsError, match="No space left on device"):
             list(again.go_on())
     saved = State.read(tmp_path / "two" / STATE)
