@@ -60,7 +60,7 @@ class Blocks:
 
     Attributes:
         suites: the suite of each case.
-        cases: the cases of each block; a text that stands in several files has one block.
+        cases: the cases of each block; a text that stands in several files has a block in each.
         keys: the file of each block, and the number of the block in it.
         of: the block of each case.
     """
@@ -76,7 +76,7 @@ class Blocks:
             suites[key].cases.append(case)
             self.suites[case] = suites[key]
         self._size = size
-        self._numbers: dict[Sample, int] = {}
+        self._numbers: dict[tuple[str, Sample], int] = {}
         self.keys: list[tuple[str, int]] = []
         self.of: dict[Case, int] = {}
         self._counts: Counter[str] = Counter()
@@ -99,14 +99,13 @@ class Blocks:
         if not self.keys or self.keys[-1][0] != file or self._left < least:
             self._left = 0
         for text in texts:
-            if text not in self._numbers:
+            if (file, text) not in self._numbers:
                 if not self._left:
                     self.keys.append((file, self._counts[file]))
                     self._counts[file] += 1
                     self._left = self._size
-                self._numbers[text] = len(self.keys) - 1
+                self._numbers[file, text] = len(self.keys) - 1
                 self._left -= 1
-        # All texts of a suite can be in earlier blocks, if another file has them as well.
-        suite.block = self._numbers[next(iter(texts))]
+        suite.block = self._numbers[file, next(iter(texts))]
         for case in suite.cases:
-            self.of[case] = self._numbers[case.sample]
+            self.of[case] = self._numbers[file, case.sample]

@@ -130,8 +130,8 @@ def test_the_sum_of_the_parts_is_the_run(probe: Run) -> None:
     sizes = [len(part.items) for part in parts]
     assert sum(sizes) == len(whole["cases"]) + 2
     assert max(sizes) < sum(sizes)
-    # A text of two files has one block; the two relations have one corpus: each goes together.
-    for names in ({"shared", "c0"}, {"first", "second"}):
+    # The two relations have one corpus, and go together.
+    for names in ({"first", "second"},):
         owners = [names & {item.id for item in part.items} for part in parts]
         assert sorted(map(len, owners)) == [0, 0, 2]
 
