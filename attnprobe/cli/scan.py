@@ -203,7 +203,7 @@ def scan(
         say(f"wrote {written[0]}: part {part}, {session.done} sentences")
         say("next: attnprobe scan merge FOLDER_OF_EACH_PART... --output DIR")
         return
-    print_findings(session.findings, written)
+    print_findings(session.findings, written, session.remarks)
     if output is not None and written:
         say(f"next: {next_command(model, where, lock)}")
 
@@ -319,7 +319,7 @@ def next_command(model: str, output: Output, lock: Path | None) -> str:
     return start + shlex.join(words)
 
 
-def print_findings(findings: Findings, written: Sequence[Path]) -> None:
+def print_findings(findings: Findings, written: Sequence[Path], remarks: Sequence[str]) -> None:
     """Prints the tables of a scan, what was not judged, and the files."""
     from attnprobe.scan.tables import EXPLANATION
 
@@ -330,7 +330,7 @@ def print_findings(findings: Findings, written: Sequence[Path]) -> None:
         print_table(table)
         say(EXPLANATION)
     print_table(plain_table(tables.measure_columns, tables.measure_rows()))
-    for line in findings.remarks():
+    for line in (*findings.remarks(), *remarks):
         say(line)
     for path in written:
         say(f"wrote {path}")

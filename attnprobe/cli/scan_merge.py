@@ -42,6 +42,6 @@ def scan_merge(
     from attnprobe.scan.merge import merge
 
     where = output_of(output, lock, overwrite=overwrite)
-    findings, written = merge(parts, where)
-    print_findings(findings, written)
-    say(f"next: {next_command(findings.facts.model['ref'], where, lock)}")
+    merged = merge(parts, where)
+    print_findings(*merged)
+    say(f"next: {next_command(merged.findings.facts.model['ref'], where, lock)}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from attnprobe.core.parts import WHOLE
 from attnprobe.relations.corpus import locate_corpus
@@ -15,14 +16,24 @@ from attnprobe.scan.sources import Sources
 from attnprobe.scan.state import STATE, State, merged
 
 
-def merge(folders: Sequence[Path], output: Output) -> tuple[Findings, list[Path]]:
+class Merged(NamedTuple):
+    """A scan that was put together.
+
+    Attributes:
+        written: the files.
+        remarks: sentences about corpora that get no suite.
+    """
+
+    findings: Findings
+    written: list[Path]
+    remarks: tuple[str, ...]
+
+
+def merge(folders: Sequence[Path], output: Output) -> Merged:
     """Writes the files of the whole scan, as one process would have written them.
 
     Args:
         folders: of the parts, in any order, each with its file of counted blocks.
-
-    Returns:
-        The figures, and the paths of the written files.
 
     Raises:
         ResultsError: a part cannot be read, is of another scan, is there twice, is unfinished, or
@@ -49,7 +60,8 @@ def merge(folders: Sequence[Path], output: Output) -> tuple[Findings, list[Path]
     sources = Sources.of(paths, output.folder, output.root)
     sources.check(facts.corpora)
     engine = {"name": "merged", "parts": len(states)}
-    return findings, output.write(findings, sources, start=start, engine=engine)
+    written = output.write(findings, sources, start=start, engine=engine)
+    return Merged(findings, written, tuple(sources.remarks()))
 
 
 def _together(values: Sequence[str | None]) -> str | None:

@@ -244,6 +244,11 @@ class Scan:
             self.findings, self._sources, start=self._start, engine=self._engine_facts
         )
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about corpora that get no suite."""
+        return () if self._output.folder is None else tuple(self._sources.remarks())
+
     def _so_far(self) -> Findings:
         """The figures of what is counted; the samples for sets of heads are not complete yet."""
         return Findings(self.facts, self.counted, sets=False, expected=self._corpora.labels)

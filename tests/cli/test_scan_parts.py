@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import os
 import subprocess
@@ -101,6 +102,34 @@ def test_a_part_can_be_stopped_and_is_not_a_whole(scan: Callable[..., Any], proj
         "p2/scan-state.npz: another scan than p1/scan-state.npz: corpus made_up.jsonl was"
         in str(changed.exception)
     )
+
+
+def test_a_folder_of_files_is_a_corpus_without_a_suite(
+    scan: Callable[..., Any], project: Path
+) -> None:
+    lines = (project / "made_up.jsonl").read_bytes().splitlines(keepends=True)
+    (project / "own").mkdir()
+    (project / "own" / "a.jsonl").write_bytes(b"".join(lines[:24]))
+    (project / "own" / "b.jsonl.gz").write_bytes(gzip.compress(b"".join(lines[24:])))
+    one = scan("./merge", *BASE, "-o", "one", "--lock", "one/l.json")
+    assert one.exit_code == 0, one.output
+    args = ("--corpus", "own", *BASE[2:])
+    for index in (1, 2):
+        part = scan("./merge", *args, "--shard", f"{index}/2", "-o", f"p{index}")
+        assert part.exit_code == 0, part.output
+    for command in (
+        ("./merge", *args, "-o", "two", "--lock", "two/l.json"),
+        ("merge", "p1", "p2", "-o", "sum", "--lock", "sum/l.json"),
+    ):
+        done = scan(*command)
+        assert done.exit_code == 0, done.output
+        assert "no suite for own: a case file names one file" in done.output
+    found = [json.loads(Path(name, files.RESULTS).read_text()) for name in ("one", "two", "sum")]
+    # The same sentences in the same blocks, since both files begin with one.
+    for key in ("relations", "measures", "too_few"):
+        assert found[0][key] == found[1][key] == found[2][key]
+    assert found[1]["corpora"][0]["sentences"] == 60
+    assert not list(project.glob("two/*.attn.yaml"))
 
 
 @pytest.mark.parametrize(
