@@ -23,8 +23,11 @@ class ProjectFiles:
         self.root = root
         self._texts: dict[Path, str] = {}
 
-    def find(self, written: str, suffix: str) -> Path:
+    def find(self, written: str, suffix: str, *, packed: bool = False) -> Path:
         """The file of a path.
+
+        Args:
+            packed: whether the file may be compressed with gzip, `x.conllu.gz`.
 
         Raises:
             SelectorError: there is no such file with this suffix, or it lies elsewhere.
@@ -39,7 +42,7 @@ class ProjectFiles:
             complaint = (
                 "lies outside of the project; name a file in it, from the case file's folder"
             )
-        elif not file.name.endswith(suffix):
+        elif not (file.name.removesuffix(".gz") if packed else file.name).endswith(suffix):
             complaint = f"is no {suffix} file"
         elif not is_file and file.exists():
             complaint = "is no file"

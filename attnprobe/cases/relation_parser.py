@@ -202,7 +202,7 @@ class RelationParser:
             return None
         written: str = getattr(shape, kind)
         try:
-            file = self._files.find(written, f".{kind}")
+            file = self._files.find(written, f".{kind}", packed=True)
         except SelectorError as error:
             self._error(f"{kind}: {error}", (*path, kind))
             return None

@@ -104,6 +104,26 @@ def test_a_part_can_be_stopped_and_is_not_a_whole(scan: Callable[..., Any], proj
     )
 
 
+def test_the_suite_of_a_compressed_corpus_runs(
+    pytester: pytest.Pytester,
+    scan: Callable[..., Any],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(project)
+    packed = gzip.compress((project / "made_up.jsonl").read_bytes())
+    (project / "made_up.jsonl.gz").write_bytes(packed)
+    args = ("--corpus", "made_up.jsonl.gz", *BASE[2:])
+    done = scan("./merge", *args, "-o", "scan")
+    assert done.exit_code == 0, done.output
+    suite = (project / "scan" / files.SUITE).read_text()
+    assert "jsonl: ../made_up.jsonl.gz" in suite
+    result = pytester.runpytest_inprocess("scan", "--attn-model=./merge")
+    outcomes = result.parseoutcomes()
+    assert set(outcomes) == {"passed"}
+    assert outcomes["passed"] == suite.count("- id: ")
+
+
 def test_a_folder_of_files_is_a_corpus_without_a_suite(
     scan: Callable[..., Any], project: Path
 ) -> None:
