@@ -49,7 +49,9 @@ def test_every_command_and_option_is_on_the_page_of_the_command_line() -> None:
     runpy.run_path(str(DOCS / "conf.py"))["add_commands"](None, "commands", source)
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
-    sections = dict(re.findall(r"^## `attnprobe (\S+)`\n(.*?)(?=^## |\Z)", source[0], re.M | re.S))
+    sections = dict(
+        re.findall(r"^## `attnprobe ([^`]+)`\n(.*?)(?=^## |\Z)", source[0], re.M | re.S)
+    )
     assert list(sections) == list(group.commands)
     for name, command in group.commands.items():
         flags = [flag for entry in command.params for flag in entry.opts if flag[0] == "-"]

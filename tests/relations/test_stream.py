@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -197,6 +198,16 @@ def test_rows_of_parquet_are_checked_as_lines_are(
     with pytest.raises(CorpusError) as error:
         list(CorpusStream(path, "a").blocks(5))
     assert str(error.value) == message
+
+
+def test_without_pyarrow_a_file_of_parquet_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    told = r"a: a \.parquet file needs pyarrow: pip install 'attnprobe\[parquet\]'"
+    with pytest.raises(CorpusError, match=told):
+        list(CorpusStream(tmp_path / "a.parquet", "a").blocks(5))
 
 
 def test_an_error_in_a_later_block_names_its_line(tmp_path: Path) -> None:
