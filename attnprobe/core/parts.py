@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from attnprobe.core.errors import AttnprobeError
 
 MOST_PARTS = 1_000_000
+# A message names so many missing parts.
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True, order=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def plural(count: int, one: str, several: str | None = None) -> str:
@@ -15,6 +15,14 @@ def join_names(names: Sequence[str], most: int) -> str:
     """The first names, and the number of the others: `a, b and 3 more`."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def join_distinct(texts: Iterable[str | None]) -> str | None:
+    """Devices or number types of several processes, sorted and each once: `cuda:0, cuda:1`.
+
+    None for none.
+    """
+    return ", ".join(sorted({one for text in texts if text for one in text.split(", ")})) or None
 
 
 def shorten(texts: Sequence[str], most: int) -> list[str]:

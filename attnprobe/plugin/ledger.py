@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from attnprobe.compare.describe import change_rows, counts_line, lines, suite_ro
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import FOR_PARENT, PROTECTED, SUFFIX
 from attnprobe.core.printing import harmless
-from attnprobe.core.wording import join_names, plural
+from attnprobe.core.wording import join_distinct, join_names, plural
 from attnprobe.plugin.baseline import Baseline, Compared
 from attnprobe.plugin.keys import (
     REPORT,
@@ -157,7 +157,7 @@ class Ledger:
         """Records a model with the devices and number types of all workers."""
         known = self._models.get(facts["name"], facts)
         self._models[facts["name"]] = facts | {
-            key: _join_distinct([known[key], facts[key]]) for key in ("device", "dtype")
+            key: join_distinct([known[key], facts[key]]) for key in ("device", "dtype")
         }
 
     def pytest_runtest_logfinish(self) -> None:
@@ -235,8 +235,8 @@ class Ledger:
         habits = habits_of(session.config)
         found = Results(
             environment=environment(
-                device=_join_distinct(model["device"] for model in self._models.values()),
-                dtype=_join_distinct(model["dtype"] for model in self._models.values()),
+                device=join_distinct(model["device"] for model in self._models.values()),
+                dtype=join_distinct(model["dtype"] for model in self._models.values()),
             ),
             models=tuple(map(ModelResult.from_dict, self._models.values())),
             cases=tuple(
@@ -436,11 +436,6 @@ def _notes(compared: Compared) -> Iterator[str]:
     count = len(compared.unselected)
     if count:
         yield f"{plural(count, 'entry', 'entries')} of the baseline not selected by this run"
-
-
-def _join_distinct(texts: Iterable[str]) -> str | None:
-    """Devices or number types, sorted and each once: `cuda:0, cuda:1`; None for none."""
-    return ", ".join(sorted({name for text in texts for name in text.split(", ")})) or None
 
 
 def _is_unmeasured(report: pytest.TestReport, case: dict[str, Any]) -> bool:

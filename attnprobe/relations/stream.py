@@ -173,8 +173,7 @@ class _Reading:
             if self.sentence - position.sentence == self.size:
                 yield from self._block(position, held, parse)
                 held = []
-                first = sentence[0]
-                position = Position(position.block + 1, self.sentence, first.number, first.offset)
+                position = position._replace(block=position.block + 1, sentence=self.sentence)
             if self.sentence == position.sentence:
                 position = position._replace(line=sentence[0].number, offset=sentence[0].offset)
             if self.wanted(position.block):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
+from attnprobe.core.parts import MOST_NAMED
 from attnprobe.core.printing import visible
+from attnprobe.core.wording import join_distinct, join_names
 from attnprobe.results.records import (
     ModelResult,
     OrderResult,
@@ -57,9 +59,8 @@ def merge_results(paths: Sequence[Path]) -> Results:
     count = parts[0][2].count
     missing = [index for index in range(1, count + 1) if index not in found]
     if missing:
-        shown = ", ".join(f"{index}/{count}" for index in missing[:8])
-        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        raise ResultsError(f"part {shown}{more} of the run is missing: name the files of all parts")
+        names = join_names([f"{index}/{count}" for index in missing], MOST_NAMED)
+        raise ResultsError(f"part {names} of the run is missing: name the files of all parts")
     _check_once(parts)
     return _sum([results for _, results, _ in parts], [part for _, _, part in parts])
 
@@ -131,13 +132,13 @@ def _sum(found: Sequence[Results], parts: Sequence[PartRecord]) -> Results:
     return replace(
         first,
         environment={
-            name: _together(results.environment.get(name) for results in found)
+            name: join_distinct(results.environment.get(name) for results in found)
             if name in (*_OF_MACHINE, "dtype")
             else value
             for name, value in first.environment.items()
         },
         models=tuple(
-            replace(same[0], device=_together(model.device for model in same))
+            replace(same[0], device=join_distinct(model.device for model in same))
             for same in models.values()
         ),
         cases=cases,
@@ -163,8 +164,3 @@ def _complaints(found: Sequence[Results], parts: Sequence[PartRecord]) -> Iterat
         yield from strict_complaints(judged or may_be_empty, found[0].absent)
     for results in found:
         yield from results.complaints
-
-
-def _together(texts: Iterable[str | None]) -> str | None:
-    """Devices or platforms, sorted and each once; None for none."""
-    return ", ".join(sorted({one for text in texts if text for one in text.split(", ")})) or None

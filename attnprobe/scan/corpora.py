@@ -127,14 +127,15 @@ class Corpora:
             CorpusError: a file cannot be read, or has an error in a sentence of this part.
         """
         found = cls(tuple(refs), part, block, notes=tuple(Counter[str]() for _ in refs))
+        first = 0
         for corpus, ref in enumerate(refs):
             arcs = found.labels.total()
             for stream in ref.streams:
-                first = sum(file.blocks for file in found.files[-1:])
-                first += found.files[-1].first_block if found.files else 0
                 found._look_at(stream, corpus, first)
-                entry = (stream.name, corpus, stream.total, stream.sha256, first)
-                found.files = (*found.files, ScanFile(*entry, -(-stream.total // block)))
+                count = -(-stream.total // block)
+                file = ScanFile(stream.name, corpus, stream.total, stream.sha256, first, count)
+                found.files = (*found.files, file)
+                first += count
             if part.whole and found.labels.total() == arcs:
                 raise without_arcs(ref.name)
         return found
@@ -158,19 +159,6 @@ class Corpora:
     def streams(self) -> Iterator[Stream]:
         """Every file, in order."""
         return (stream for ref in self.refs for stream in ref.streams)
-
-    def size(self, number: int) -> int:
-        """The number of sentences of a block."""
-        file = self.file_of(number)
-        return min(self.block, file.sentences - (number - file.first_block) * self.block)
-
-    def file_of(self, number: int) -> ScanFile:
-        """The file of a block."""
-        return next(
-            file
-            for file in self.files
-            if file.first_block <= number < file.first_block + file.blocks
-        )
 
     def due(self, wanted: Callable[[int], bool]) -> Iterator[FileBlocks]:
         """The wanted blocks of this part, file by file, in order."""

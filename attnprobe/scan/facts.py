@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from attnprobe._version import __version__
+from attnprobe.core.arrays import Bools
 from attnprobe.core.parts import WHOLE, Part
 from attnprobe.core.printing import visible
 from attnprobe.core.sites import Head, SiteName
@@ -79,6 +80,20 @@ class ScanFacts:
     def sentences(self) -> int:
         """The number of sentences of all parts."""
         return sum(file.sentences for file in self.files)
+
+    def sentences_of(self, chosen: Bools) -> int:
+        """The number of sentences of some blocks.
+
+        Args:
+            chosen: `[blocks]`, which.
+        """
+        total = 0
+        for file in self.files:
+            own = chosen[file.first_block : file.first_block + file.blocks]
+            total += int(own.sum()) * self.block
+            if len(own) and own[-1]:
+                total -= -file.sentences % self.block
+        return total
 
     def identity(self) -> dict[str, Any]:
         """What two parts of one scan, or an unfinished scan and its rest, have in common."""

@@ -241,7 +241,7 @@ class Findings:
             "attnprobe": facts.attnprobe,
             "complete": self.complete,
             "sentences": facts.sentences,
-            "sentences_done": self.counted.sentences(facts),
+            "sentences_done": facts.sentences_of(self.counted.done),
             "sentences_unread": self._tally.unread,
             "duration_s": round(duration_s, 3),
             "engine": dict(engine),

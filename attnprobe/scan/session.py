@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from attnprobe.core.errors import ResultsError, SelectorError
 from attnprobe.core.names import BATCH_TOKENS
 from attnprobe.core.sites import Site, SiteName
@@ -154,13 +156,14 @@ class Scan:
     @property
     def done(self) -> int:
         """The number of sentences that are counted."""
-        return self.counted.sentences(self.facts)
+        return self.facts.sentences_of(self.counted.done)
 
     @property
     def total(self) -> int:
         """The number of sentences to count."""
-        part = self.facts.part
-        return sum(map(self._corpora.size, filter(part.holds, range(self.facts.blocks))))
+        facts = self.facts
+        mine = np.array([facts.part.holds(number) for number in range(facts.blocks)], np.bool_)
+        return facts.sentences_of(mine)
 
     @property
     def findings(self) -> Findings:

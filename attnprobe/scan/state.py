@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from attnprobe.core.arrays import Bools
 from attnprobe.core.errors import ResultsError
-from attnprobe.core.wording import plural
+from attnprobe.core.parts import MOST_NAMED
+from attnprobe.core.wording import join_names, plural
 from attnprobe.results.files import write_bytes
 from attnprobe.scan.facts import ScanFacts
 from attnprobe.scan.tally import Tally, pack, unpack
@@ -61,16 +62,6 @@ class Counted:
         done = self.done.copy()
         done[number] = True
         return Counted(done, tuple(map(add, self.tallies, tallies)))
-
-    def sentences(self, facts: ScanFacts) -> int:
-        """The number of sentences of the counted blocks."""
-        total = 0
-        for file in facts.files:
-            done = self.done[file.first_block : file.first_block + file.blocks]
-            total += int(done.sum()) * facts.block
-            if len(done) and done[-1]:
-                total -= -file.sentences % facts.block
-        return total
 
 
 @dataclass(frozen=True)
@@ -177,6 +168,5 @@ def _missing(states: Sequence[State], done: Bools) -> str:
             )
     count = states[0].facts.part.count
     absent = sorted({number % count + 1 for number in lost})
-    names = ", ".join(f"{index}/{count}" for index in absent[:8])
-    more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
-    return f"part {names}{more} of the scan is missing: name the folders of all parts"
+    names = join_names([f"{index}/{count}" for index in absent], MOST_NAMED)
+    return f"part {names} of the scan is missing: name the folders of all parts"

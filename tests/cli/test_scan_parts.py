@@ -21,7 +21,7 @@ from attnprobe.scan import files
 from attnprobe.scan.corpora import Corpora
 from attnprobe.scan.state import STATE
 from tests.architectures.tiny import tiny_network, tiny_tokenizer
-from tests.support.scans import folder_of, sentences
+from tests.support.scans import folder_of, sentences, write_jsonl
 
 BASE = ("--corpus", "made_up.jsonl", "--min-arcs", "5", "--device", "cpu")
 
@@ -40,13 +40,7 @@ def project(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(out, "_width", 200)
     (tmp_path / "merge").symlink_to(saved)
-    with (tmp_path / "made_up.jsonl").open("w") as file:
-        for one in sentences(60):
-            arcs = [
-                {"from": [*arc.dependent], "to": [*arc.head], "relation": arc.relation}
-                for arc in one.arcs
-            ]
-            file.write(json.dumps({"id": one.id, "text": one.sample.text, "arcs": arcs}) + "\n")
+    write_jsonl(tmp_path / "made_up.jsonl", sentences(60))
     return tmp_path
 
 

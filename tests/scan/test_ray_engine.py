@@ -27,7 +27,7 @@ from attnprobe.scan.pool import Pool
 from attnprobe.scan.ray_engine import on_ray
 from attnprobe.scan.session import Engine, Options, Scan, in_process
 from attnprobe.scan.state import STATE, State
-from tests.support.scans import folder_of, run, sentences, tiny
+from tests.support.scans import folder_of, run, sentences, tiny, write_jsonl
 
 # Ray warns of its own parts that will go.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -97,13 +97,7 @@ def cluster() -> Iterator[None]:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     path = tmp_path / "made_up.jsonl"
-    with path.open("w") as file:
-        for one in sentences(60):
-            arcs = [
-                {"from": [*arc.dependent], "to": [*arc.head], "relation": arc.relation}
-                for arc in one.arcs
-            ]
-            file.write(json.dumps({"id": one.id, "text": one.sample.text, "arcs": arcs}) + "\n")
+    write_jsonl(path, sentences(60))
     return path
 
 
@@ -161,9 +155,9 @@ def test_after_deaths_and_a_full_disk_a_scan_goes_on_to_the_same_bytes(
         with pytest.raises(ResultsError, match="No space left on device"):
             list(again.go_on())
     saved = State.read(tmp_path / "two" / STATE)
-    assert done < saved.counted.sentences(saved.facts) < 60
+    assert done < saved.facts.sentences_of(saved.counted.done) < 60
     last = scan_of(bert, corpus, tmp_path / "two", on_ray(Make(tmp_path), Pool()))
-    assert last.begin(resume=True) == saved.counted.sentences(saved.facts)
+    assert last.begin(resume=True) == saved.facts.sentences_of(saved.counted.done)
     list(last.go_on())
     last.finish()
     assert folder_of(tmp_path / "two") == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,16 @@ from attnprobe.scan.report import figures
 from attnprobe.scan.session import Options, Scan, in_process
 from attnprobe.scan.tally import ArcCounts, ArcGroup, GroupTally
 from attnprobe.words.looks import OFFSETS
-from tests.support.scans import MadeUp, corpora, corpus, run, sentences, tiny, tiny_scan
+from tests.support.scans import (
+    MadeUp,
+    corpora,
+    corpus,
+    run,
+    sentences,
+    tiny,
+    tiny_scan,
+    write_jsonl,
+)
 
 
 def test_a_suite_tells_what_an_untrained_twin_does_as_well(bert: Model, tmp_path: Path) -> None:
@@ -155,16 +165,17 @@ def test_the_twin_is_untrained_and_repeatable(minilm: Model) -> None:
 
 def written(path: Path, count: int, *, seed: int, rare: int) -> Path:
     """A corpus file; its first `rare` sentences alone have the relation `obj`."""
-    lines = []
-    for number, one in enumerate(sentences(count, seed=seed)):
-        arcs = [
-            {"from": list(arc.dependent), "to": list(arc.head), "relation": arc.relation}
-            for arc in one.arcs
-            if arc.relation != "obj" or number < rare
-        ]
-        entry = {"id": f"{path.stem}-{one.id}", "text": one.sample.text, "arcs": arcs}
-        lines.append(json.dumps(entry) + "\n")
-    path.write_text("".join(lines), encoding="utf-8")
+    write_jsonl(
+        path,
+        (
+            replace(
+                one,
+                id=f"{path.stem}-{one.id}",
+                arcs=tuple(arc for arc in one.arcs if arc.relation != "obj" or number < rare),
+            )
+            for number, one in enumerate(sentences(count, seed=seed))
+        ),
+    )
     return path
 
 

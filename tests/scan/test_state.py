@@ -69,7 +69,7 @@ def test_random_partitions_give_the_same_bytes(counts: Counts, data: st.DataObje
     _, found = merged([State(Path(f"{at}"), facts, part) for at, part in enumerate(parts)])
     assert bytes_of(found) == bytes_of(whole)
     assert found.done.all()
-    assert found.sentences(facts) == facts.sentences == 93
+    assert facts.sentences_of(found.done) == facts.sentences == 93
 
 
 def test_a_block_counts_once(counts: Counts) -> None:
@@ -210,4 +210,4 @@ def test_a_part_of_no_block_is_empty_and_merges(bert: Model) -> None:
         states.append(State(Path(str(at)), scan.facts, scan.counted))
     assert [state.counted.done.sum() for state in states] == [1, 1, 0, 0, 0, 0, 0, 0, 0]
     facts, found_all = merged(states)
-    assert found_all.sentences(facts) == 9
+    assert facts.sentences_of(found_all.done) == 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,18 @@ class MadeUp:
 
     def digest(self) -> str:
         return self.sha256
+
+
+def write_jsonl(path: Path, made_up: Iterable[Sentence]) -> None:
+    """Writes sentences as labelled spans."""
+    with path.open("w", encoding="utf-8") as file:
+        for one in made_up:
+            arcs = [
+                {"from": [*arc.dependent], "to": [*arc.head], "relation": arc.relation}
+                for arc in one.arcs
+            ]
+            entry = {"id": one.id, "text": one.sample.text, "arcs": arcs}
+            file.write(json.dumps(entry) + "\n")
 
 
 def corpus(count: int, **options: Any) -> MadeUp:
