@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from attnprobe.core.errors import CorpusError
+from attnprobe.core.errors import CorpusError, Mark
 from attnprobe.core.printing import visible
 from attnprobe.relations.labelled_spans import labelled_sentence, read_jsonl, read_tsv
-from attnprobe.relations.lines import GZIP, Line, Lines, unreadable
+from attnprobe.relations.lines import GZIP, LONGEST_LINE, Line, Lines, unreadable
 from attnprobe.relations.parquet import read_rows
 from attnprobe.relations.sentences import CorpusFile, Sentence, made_id
 from attnprobe.relations.treebank import read_treebank
@@ -24,6 +24,8 @@ from attnprobe.relations.treebank import read_treebank
 LONGEST_LABEL = 200
 # The rows of a sentence can stand anywhere in a .tsv file, so it is read whole.
 LARGEST_TSV = 1 << 26
+# The lines of a sentence; without a bound, a treebank without empty lines would be held whole.
+MOST_LINES = 20_000
 # So many sentences of a file are checked for ids that stand twice.
 IDS_CHECKED = 100_000
 TEXT_FORMATS = (".conllu", ".jsonl", ".tsv")
@@ -163,13 +165,16 @@ class _Reading:
         else:
             yield from self._of_text(_trees if suffix == ".conllu" else _lines)
 
-    def _of_text(self, split: Callable[[Iterator[Line]], Iterator[list[Line]]]) -> Iterator[Block]:
+    def _of_text(
+        self, split: Callable[[Iterator[Line], str], Iterator[list[Line]]]
+    ) -> Iterator[Block]:
         """Blocks of a text whose sentences are told apart without parsing them."""
         lines = Lines(self.stream.path, self.stream.name)
         parse = read_treebank if split is _trees else read_jsonl
         held: list[list[Line]] = []
         position = self.start
-        for sentence in split(lines.read(number=self.start.line, offset=self.start.offset)):
+        read = lines.read(number=self.start.line, offset=self.start.offset)
+        for sentence in split(read, self.stream.name):
             if self.sentence - position.sentence == self.size:
                 yield from self._block(position, held, parse)
                 held = []
@@ -259,12 +264,22 @@ class _Reading:
             )
 
 
-def _trees(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """The lines of each sentence of a treebank, which empty lines part."""
+def _trees(lines: Iterator[Line], name: str) -> Iterator[list[Line]]:
+    """The lines of each sentence of a treebank, which empty lines part.
+
+    Raises:
+        CorpusError: a sentence has no end.
+    """
     block: list[Line] = []
     for line in lines:
         if line.text.strip():
             block.append(line)
+            if len(block) > MOST_LINES or line.offset - block[0].offset > LONGEST_LINE:
+                raise CorpusError(
+                    f"a sentence of more than {MOST_LINES:,} lines or {LONGEST_LINE:,} bytes; an "
+                    "empty line ends one",
+                    Mark(name, block[0].number, 1),
+                )
         elif block:
             if not all(one.text.startswith("#") for one in block):
                 yield [*block, line]
@@ -273,6 +288,6 @@ def _trees(lines: Iterator[Line]) -> Iterator[list[Line]]:
         yield block
 
 
-def _lines(lines: Iterator[Line]) -> Iterator[list[Line]]:
+def _lines(lines: Iterator[Line], name: str) -> Iterator[list[Line]]:
     """Each line that is not empty."""
     return ([line] for line in lines if line.text.strip())

@@ -238,6 +238,26 @@ def test_an_id_that_stands_twice_in_two_blocks_is_refused(
     assert len(list(reading.blocks(3))) == 3
 
 
+@pytest.mark.parametrize("line", ["# a", "# " + "long" * 2000])
+def test_a_sentence_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "a.conllu.gz"
+    count = 12_000_000 // len(line)
+    path.write_bytes(gzip.compress(f"{tree(0)}\n\n".encode() + f"{line}\n".encode() * count, 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorpusError) as error:
+            list(CorpusStream(path, "a").blocks(10, wanted=lambda number: False))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(error.value) == (
+        "a:5:1: a sentence of more than 20,000 lines or 4,194,304 bytes; an empty line ends one"
+    )
+    assert peak < 12_000_000
+
+
 def test_memory_is_that_of_one_block(tmp_path: Path) -> None:
     path = tmp_path / "a.conllu"
     text = "".join(f"{tree(number)}\n\n" for number in range(1000))
