@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from attnprobe.cli.base import app
@@ -112,7 +116,8 @@ def merge(*names: str) -> Any:
 
 
 @pytest.mark.usefixtures("suite")
-def test_the_sum_of_the_parts_is_the_run(probe: Run) -> None:
+def test_any_number_of_parts_in_any_order_adds_up_to_the_run(probe: Run) -> None:
+    """A set of parts that lacks one, or has one twice, adds up to nothing."""
     probe("--attn-json=whole.json", *ALL)
     whole = timeless("whole.json")
     assert len(whole["cases"]) > 70
@@ -121,19 +126,47 @@ def test_the_sum_of_the_parts_is_the_run(probe: Run) -> None:
         *("passed", "failed", "xfailed", "skipped", "error")
     }
     assert any(entry["chance"] for case in whole["cases"] for entry in case["expectations"])
-    for index in (1, 2, 3):
-        probe(f"--attn-json={index}.json", f"--attn-shard={index}/3", *ALL)
-    done = merge("3.json", "1.json", "2.json")
-    assert done.exit_code == 0, done.output
-    assert timeless("all.json") == whole
-    parts = [read_part(Path(f"{index}.json")) for index in (1, 2, 3)]
-    sizes = [len(part.items) for part in parts]
-    assert sum(sizes) == len(whole["cases"]) + 2
-    assert max(sizes) < sum(sizes)
-    # The two relations have one corpus, and go together.
-    for names in ({"first", "second"},):
-        owners = [names & {item.id for item in part.items} for part in parts]
-        assert sorted(map(len, owners)) == [0, 0, 2]
+
+    @functools.cache
+    def parts(count: int) -> list[str]:
+        names = [f"{index}-of-{count}.json" for index in range(1, count + 1)]
+        for index, name in enumerate(names, 1):
+            probe(f"--attn-json={name}", f"--attn-shard={index}/{count}", *ALL)
+        read = [read_part(Path(name)) for name in names]
+        sizes = [len(part.items) for part in read]
+        assert sum(sizes) == len(whole["cases"]) + 2
+        assert max(sizes) < sum(sizes)
+        # The two relations have one corpus, and go together.
+        owners = [{"first", "second"} & {item.id for item in part.items} for part in read]
+        assert sorted(map(len, owners)) == [0] * (count - 1) + [2]
+        return names
+
+    @settings(max_examples=12)
+    @given(st.integers(2, 4), st.sampled_from(("none", "missing", "twice", "copied")), st.data())
+    def add_up(count: int, fault: str, data: st.DataObject) -> None:
+        names = data.draw(st.permutations(parts(count)))
+        at = data.draw(st.integers(0, count - 1))
+        place = data.draw(st.integers(0, count))
+        Path("all.json").unlink(missing_ok=True)
+        match fault:
+            case "missing":
+                name = names.pop(at)
+                told = f"part {name[0]}/{count} of the run is missing: name the files of all parts"
+            case "twice":
+                names.insert(place, names[at])
+                told = f"{names[place]}: part {names[place][0]} of {count}, which is there twice"
+            case "copied":
+                shutil.copy(names[at], "copy.json")
+                told = f"part {names[at][0]} of {count}, which is there twice: "
+                names.insert(place, "copy.json")
+            case _:
+                assert merge(*names).exit_code == 0
+                assert timeless("all.json") == whole
+                return
+        assert told in str(merge(*names).exception)
+        assert not Path("all.json").exists()
+
+    add_up()
 
 
 @pytest.mark.usefixtures("suite")
