@@ -159,10 +159,15 @@ class Relation:
 
 
 class Contents(NamedTuple):
-    """The cases and the relations of a file, both in file order."""
+    """The cases and the relations of a file, both in file order.
+
+    Attributes:
+        texts: the text files that its haystacks are read from, links resolved.
+    """
 
     cases: tuple[Case, ...]
     relations: tuple[Relation, ...]
+    texts: tuple[Path, ...] = ()
 
 
 def identity(entry: Case | Relation, model: str) -> dict[str, Any]:

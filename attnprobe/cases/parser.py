@@ -164,7 +164,7 @@ class _Parser:
         cases = self._cases(file, defaults, ids)
         relations = self._relations(file, defaults, ids, cases=None if self.errors else cases)
         self.errors.raise_all()
-        return Contents(_with_related(cases), tuple(relations))
+        return Contents(_with_related(cases), tuple(relations), self.files.texts)
 
     def _cases(self, file: FileShape, defaults: Defaults, ids: dict[str, Mark]) -> list[Case]:
         parser = CaseParser(self.errors, self.head_sets, self.unfolded, self.files)

@@ -23,6 +23,11 @@ class ProjectFiles:
         self.root = root
         self._texts: dict[Path, str] = {}
 
+    @property
+    def texts(self) -> tuple[Path, ...]:
+        """The files that `text` has read."""
+        return tuple(self._texts)
+
     def find(self, written: str, suffix: str, *, packed: bool = False) -> Path:
         """The file of a path.
 

@@ -14,7 +14,7 @@ from attnprobe.cases import Case, Relation
 from attnprobe.core.errors import AttnprobeError
 from attnprobe.core.printing import harmless, no_command
 from attnprobe.plugin.file_item import FileItem
-from attnprobe.plugin.keys import cases_key, judged_key, made_key, planned_items
+from attnprobe.plugin.keys import cases_key, judged_key, made_key, planned_items, texts_key
 from attnprobe.plugin.relation_items import RelationItem
 from attnprobe.plugin.session import session_of
 from attnprobe.run.explain import ExpectationFailed, explain, headline
@@ -48,6 +48,7 @@ class CaseFile(pytest.File):
             # Naming a mark in a case file declares it, also under --strict-markers.
             self.config.addinivalue_line("markers", f"{mark}: named in {self.path.name}")
         self.config.stash.setdefault(cases_key, []).extend(contents.cases)
+        self.config.stash.setdefault(texts_key, set()).update(contents.texts)
         chosen = session.settings
         first = next(iter(chosen.models), "")
         for case, item in found:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,8 @@ unreadable_key = pytest.StashKey[bool]()
 seen_key = pytest.StashKey[list[pytest.Item]]()
 # The cases of all case files that were read, selected or not.
 cases_key = pytest.StashKey[list["Case"]]()
+# The text files that their haystacks are read from, links resolved.
+texts_key = pytest.StashKey[set[Path]]()
 # For each case file, by its path with links resolved: the path that it was first reached by, and
 # the node ids of its items. A second path to the same file yields no items.
 made_key = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
@@ -57,7 +60,8 @@ class Selection:
         pairs: the word pairs that cases relate, as plain data.
         planned: the number of probes of all parts of a run; 0 without parts.
         planned_sha256: hash of these probes, in their order; empty without parts.
-        files: hashes of their files and of the lock file, by path; empty without parts.
+        files: hashes of their files, of the texts of haystacks and of the lock file, by path;
+            empty without parts.
     """
 
     absent: dict[str, int] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import pytest
 
 from attnprobe.plugin.keys import selection_of
 from attnprobe.plugin.options import settings
+from attnprobe.results.environment import source_sha256
 from attnprobe.results.records import PartRecord
 
 # The options that a verdict depends on; the models are recorded in full.
@@ -42,4 +43,5 @@ def part_record(
         bound=tuple(bound),
         pairs=tuple(selection.pairs),
         default_models=chosen.default_models,
+        source_sha256=source_sha256(),
     )

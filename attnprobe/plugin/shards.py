@@ -21,7 +21,7 @@ import pytest
 from attnprobe.core.parts import Part
 from attnprobe.plugin import options
 from attnprobe.plugin.identity import is_probe, key_of
-from attnprobe.plugin.keys import planned_key, selection_of
+from attnprobe.plugin.keys import planned_key, selection_of, texts_key
 
 if TYPE_CHECKING:
     from attnprobe.plugin.file_item import FileItem
@@ -93,11 +93,14 @@ def _hash(config: pytest.Config, probes: list[pytest.Item]) -> str:
 
 
 def _hashes(config: pytest.Config, probes: list[pytest.Item]) -> dict[str, str]:
-    """The hash of each file of the checks and of the lock file, by its path from the root."""
+    """The hash of each file that the checks are read from, by its path from the root."""
+    paths = {*(item.path for item in probes), options.settings(config).lock}
+    files = dict.fromkeys(paths, config.rootpath)
+    files |= dict.fromkeys(config.stash.get(texts_key, ()), config.rootpath.resolve())
     found = {}
-    for path in {*(item.path for item in probes), options.settings(config).lock}:
+    for path, root in files.items():
         with suppress(OSError):  # there may be no lock file
-            shown = PurePath(os.path.relpath(path, config.rootpath)).as_posix()
+            shown = PurePath(os.path.relpath(path, root)).as_posix()
             found[shown] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

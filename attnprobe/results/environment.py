@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -24,6 +25,18 @@ def environment(*, device: str | None = None, dtype: str | None = None) -> dict[
         "dtype": dtype,
         "git_commit": _git_commit(),
     }
+
+
+def source_sha256(package: Path = Path(__file__).parents[1]) -> str:
+    """The hash of the Python files of attnprobe, names included; 64 hex digits.
+
+    It tells two checkouts apart that have one version.
+    """
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        found.update(f"{path.relative_to(package).as_posix()}\n".encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def cpu_name() -> str | None:

@@ -458,12 +458,13 @@ class PartRecord(_Record):
         index, count: the part, the first being 1 of n.
         planned: the number of checks of all parts.
         planned_sha256: hash of these checks, in their order.
-        files: hashes of their files and of the lock file, by path.
+        files: hashes of their files, of the texts of haystacks and of the lock file, by path.
         options: the options that a verdict depends on.
         broken: the number of case files that could not be read, the same in each part.
         free, bound: suites with cases for any model, and with cases that name one, in this part.
         pairs: the word pairs that all cases state, for the order control.
         default_models: the models of cases that name none.
+        source_sha256: hash of the source of attnprobe; see `source_sha256` in `environment`.
     """
 
     index: StrictInt
@@ -477,6 +478,7 @@ class PartRecord(_Record):
     bound: tuple[str, ...]
     pairs: tuple[Mapping[str, Any], ...]
     default_models: tuple[str, ...]
+    source_sha256: str = ""
 
     def __str__(self) -> str:
         return f"part {self.index} of {self.count}"

@@ -28,6 +28,7 @@ _EQUAL: Mapping[str, Callable[[Results, PartRecord], Any]] = {
     "checks": lambda _, part: part.planned_sha256,
     "options": lambda _, part: dict(part.options),
     "attnprobe": lambda found, _: found.attnprobe,
+    "source of attnprobe": lambda _, part: part.source_sha256,
     "files that were left out": lambda found, _: (found.left_out, found.uncollected, found.unread),
     "cases that were left out": lambda found, _: (found.absent, found.deselected),
     "models of the command line": lambda found, _: sorted(found.given),

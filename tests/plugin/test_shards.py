@@ -360,6 +360,7 @@ def test_a_part_alone_is_no_run(probe: Run, tmp_path: Path) -> None:
         (("models", 0, "weights_sha256"), "f" * 64, "for its weights_sha256 of tiny differ: "),
         (("models", 0, "tokenizer_sha256"), "f" * 64, "for its tokenizer_sha256 of tiny differ: "),
         (("part", "options", "chance_max"), 0.5, "for its options differ"),
+        (("part", "source_sha256"), "f" * 64, "for its source of attnprobe differ: .* f{64} here"),
         (("part", "count"), 3, "for its number of parts differ: 2 there, 3 here"),
         (("deselected",), 7, "for its cases that were left out differ"),
         (("left_out",), ["x.attn.yaml"], "for its files that were left out differ"),
@@ -395,6 +396,33 @@ def test_a_case_file_that_changed_between_two_parts_is_refused(probe: Run) -> No
     few.write_text(few.read_text().replace("min: 0.0001", "min: 0.0002"))
     probe("--attn-json=2.json", "--attn-shard=2/2", *ALL)
     assert "for its content of few.attn.yaml differ" in str(merge("1.json", "2.json").exception)
+
+
+def test_a_haystack_that_changed_between_two_parts_is_refused(
+    probe: Run, write_cases: Write
+) -> None:
+    """Also beyond what the model reads of it: the file is another one."""
+    write_cases(
+        """
+        - id: a
+          text: The dog barks.
+          needle: The key lies under the stone.
+          haystack: ../texts/hay.txt
+          tokens: 60
+          expect: [{attends: {from: barks, to: {needle: key}, min: 0.0001}}]
+        """,
+        name="cases/x.attn.yaml",
+    )
+    hay = Path("texts/hay.txt")
+    hay.parent.mkdir()
+    hay.write_text("The rain went on for days. " * 1000)
+    for index in (1, 2):
+        probe(f"--attn-json={index}.json", f"--attn-shard={index}/2")
+    assert merge("1.json", "2.json").exit_code == 0
+    assert [case.outcome for case in read_results(Path("all.json")).cases] == ["passed"]
+    hay.write_text(hay.read_text() + "It was cold.")
+    probe("--attn-json=2.json", "--attn-shard=2/2")
+    assert "for its content of texts/hay.txt differ" in str(merge("1.json", "2.json").exception)
 
 
 @pytest.mark.usefixtures("suite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import stat
 import subprocess
 import sys
@@ -20,12 +21,13 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import attnprobe
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.scratch import LeftoverWarning
 from attnprobe.core.sites import Head
 from attnprobe.core.stats import wilson
 from attnprobe.core.verdicts import AblationControl, Bound, Chance
-from attnprobe.results.environment import environment
+from attnprobe.results.environment import environment, source_sha256
 from attnprobe.results.files import write_bytes, write_json
 from attnprobe.results.lock import read_heads
 from attnprobe.results.records import (
@@ -742,3 +744,19 @@ def test_a_foreign_lock_file_is_refused_p36(tmp_path: Path, content: object, sai
     write_json(path, content)
     with pytest.raises(ResultsError, match=said):
         read_heads(path)
+
+
+def test_two_checkouts_of_one_version_have_different_sources(tmp_path: Path) -> None:
+    package = Path(attnprobe.__file__).parent
+    copy = tmp_path / "attnprobe"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    own = source_sha256()
+    assert source_sha256(copy) == own  # whether or not modules are compiled, wherever it lies
+    module = copy / "core" / "stats.py"
+    text = module.read_text(encoding="utf-8")
+    module.write_text(text + "# changed\n", encoding="utf-8")
+    assert source_sha256(copy) != own
+    module.write_text(text, encoding="utf-8")
+    assert source_sha256(copy) == own
+    module.rename(module.with_name("statistics.py"))
+    assert source_sha256(copy) != own
