@@ -29,7 +29,7 @@ def merge(
 
     found = merge_results(results)
     found.write(output)
-    counts = {name: count for name, count in found.summary().items() if count}
-    say(f"wrote {output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    counts = [f"{count} {name}" for name, count in found.summary().items() if count]
+    say(f"wrote {output}: {', '.join(counts) or 'no check'}")
     for line in (*found.complaints, *(str(Habit(**vars(habit))) for habit in found.order)):
         say(f"attnprobe: {line}")

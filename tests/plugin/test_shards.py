@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -203,6 +204,42 @@ def test_a_part_of_no_probe_is_no_error(probe: Run) -> None:
 def test_a_run_without_any_probe_is_none_in_parts_either(probe: Run, write_cases: Write) -> None:
     write_cases("- {id: c, text: The dog barks., expect: [{sink: {max: 0.9}}]}")
     assert probe("--attn-shard=1/2", "-k", "nothing").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize(
+    ("cases", "states"),
+    [
+        ("", []),
+        ("- {id: a, skip: x, TEXT}\n- {id: b, skip: x, TEXT}", ["skipped", "skipped"]),
+        # The others need no error of their own.
+        ("- {id: a, TEXT}\n- {id: b, TEXT}\n- {id: c, skip: x, TEXT}", ["error"]),
+        ("- {id: a, model: m, TEXT}", []),
+    ],
+)
+@pytest.mark.parametrize("strict", [(), ("--attn-strict",)])
+def test_runs_without_a_model_have_parts(
+    probe: Run,
+    pytester: pytest.Pytester,
+    write_cases: Write,
+    cases: str,
+    states: list[str],
+    strict: tuple[str, ...],
+) -> None:
+    pytester.makepyfile(test_plain="def test_good(): pass\n\ndef test_bad(): assert 0\n")
+    if cases:
+        text = "text: The dog barks., expect: [{sink: {max: 0.9}}]"
+        write_cases(cases.replace("TEXT", text))
+    probe("--attn-json=whole.json", *strict, model=None)
+    whole = timeless("whole.json")
+    assert sorted(case["outcome"] for case in whole["cases"]) == states
+    assert whole["other_failures"] == ["test_plain.py::test_bad"]
+    for index in (1, 2, 3):
+        found = probe(f"--attn-json={index}.json", f"--attn-shard={index}/3", *strict, model=None)
+        found.assert_outcomes(passed=1, failed=1, skipped=ANY, errors=ANY, deselected=ANY)
+    done = merge("3.json", "2.json", "1.json")
+    assert done.exit_code == 0, done.exception
+    assert timeless("all.json") == whole
+    assert ("no check" in done.output) == (not states)
 
 
 @pytest.mark.usefixtures("suite")
