@@ -6,20 +6,20 @@ start anew with each case file, so a new case moves only the blocks behind it in
 
 from __future__ import annotations
 
-import random
+import heapq
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from attnprobe.cases import Case
 from attnprobe.core.texts import Sample
+from attnprobe.results.records import text_sha256
 from attnprobe.rules.base import Rule
 
 # The number of texts that are measured together.
 BLOCK = 64
 # The most texts of a file that chance rates are taken over.
 CONTROLS = 64
-SEED = 0
 
 
 @dataclass(eq=False)
@@ -46,8 +46,9 @@ class Suite:
         )
         texts = list(dict.fromkeys(sample for sample, _ in related if sample.ids is None))
         if len(texts) > CONTROLS:
-            chosen = random.Random(SEED).sample(range(len(texts)), CONTROLS)
-            texts = [texts[index] for index in sorted(chosen)]
+            # By a hash of each, so that a new text takes the place of one control at most.
+            drawn = set(heapq.nsmallest(CONTROLS, texts, key=text_sha256))
+            texts = [text for text in texts if text in drawn]
         return cls(related, tuple(texts))
 
 

@@ -10,7 +10,7 @@ all cases before that block, which other workers judge; if such a case is judged
 block is measured again.
 
 The chance rate of a rule on two words is taken over all texts of its file, whatever cases are
-selected. For a large file, a fixed seed draws some of the texts, which come first in the blocks.
+selected. For a large file, a hash draws some of the texts, which come first in the blocks.
 Their rows are captured in the same passes.
 """
 
