@@ -202,36 +202,46 @@ class Runner:
     def _measure(self, number: int | None, case: Case) -> None:
         """Measures a block with all of its cases and controls.
 
+        A block that raises a fault, such as that of one case's rule, is measured in pieces: the
+        controls of a suite together, each case alone. So a fault falls on the case that has it,
+        whichever case is judged first, and numbers do not depend on that either.
+
         Args:
-            number: the block; None, or a block that raised a fault before, measures only the case.
+            number: the block; None measures only the case, with the controls of its suite.
             case: the case to judge.
         """
         self._discard_plans(before=case)
-        block = None if number in self._broken else number
-        cases = [case] if block is None else self._blocks[block]
-        suites = [
-            suite
-            for suite in dict.fromkeys(self._suites.values())
-            if suite not in self._chances
-            and self._chance_max is not None
-            and (suite is self._suites[case] if block is None else suite.block == block)
-        ]
-        try:
-            plans = {
-                planned: [self._plan(planned, expectation) for expectation in planned.expectations]
-                for planned in cases
-            }
-            controls = {suite: list(self._controls(suite)) for suite in suites}
-            all_plans = list(chain.from_iterable(plans.values()))
-            all_plans += [control.plan for control in chain.from_iterable(controls.values())]
-            self._collect([plan for plan in all_plans if plan.error is None])
-            if self._nearest:
-                self._look_everywhere(plans)
-        except Exception:
-            # One case's rule may have raised, so from now on the block's cases run one by one.
-            if block is not None:
-                self._broken.add(block)
-            raise
+        suite = self._suites[case]
+        if number is None:
+            self._measure_together([case], [suite])
+            return
+        if number not in self._broken:
+            found = [known for known in self._suites.values() if known.block == number]
+            try:
+                self._measure_together(self._blocks[number], list(dict.fromkeys(found)))
+                return
+            except Exception:  # noqa: BLE001  a rule of another package can raise anything
+                self._broken.add(number)
+        self._measure_together([], [suite])
+        if self._block_of.get(case) == number:
+            self._measure_together([case], [])
+
+    def _measure_together(self, cases: Sequence[Case], suites: Sequence[Suite]) -> None:
+        """Measures cases, and the controls of suites that have no chance rates yet."""
+        measures_chance = self._chance_max is not None
+        suites = [suite for suite in suites if measures_chance and suite not in self._chances]
+        if not (cases or suites):
+            return
+        plans = {
+            planned: [self._plan(planned, expectation) for expectation in planned.expectations]
+            for planned in cases
+        }
+        controls = {suite: list(self._controls(suite)) for suite in suites}
+        all_plans = list(chain.from_iterable(plans.values()))
+        all_plans += [control.plan for control in chain.from_iterable(controls.values())]
+        self._collect([plan for plan in all_plans if plan.error is None])
+        if self._nearest:
+            self._look_everywhere(plans)
         for suite in suites:
             self._chances[suite] = _chances(controls[suite])
         self._plans |= plans

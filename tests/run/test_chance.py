@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from attnprobe.cases import Case, parse, yamltext
 from attnprobe.core.arrays import Floats
 from attnprobe.core.errors import AttnprobeError
-from attnprobe.core.needs import Need
+from attnprobe.core.needs import Need, Rows
 from attnprobe.core.stats import wilson
 from attnprobe.core.texts import Encoding
 from attnprobe.core.verdicts import LEAST_DISTINCT, LEAST_PAIRS, Chance
@@ -34,7 +35,7 @@ from attnprobe.rules.chance import (
     WordPairs,
     band,
 )
-from attnprobe.run.blocks import CONTROLS
+from attnprobe.run.blocks import CONTROLS, Blocks
 from attnprobe.run.runner import Runner
 from attnprobe.words.positions import groups
 from tests.support.made_up import FakeReader, distributions, encoding, rows, with_site
@@ -536,12 +537,66 @@ def test_a_fault_in_one_rule_takes_no_control_from_the_others(
         return needs(self, encoding)
 
     monkeypatch.setattr(Attends, "needs", faulty)
-    runner = Runner(FakeReader(), cases, chance_max=0.05)
-    with pytest.raises(Faulty):
-        runner.judge(cases[0])
-    assert chances(runner, cases[:-1]) == expected[:-1]
-    with pytest.raises(Faulty):
-        runner.judge(cases[-1])
+    for order in (cases, cases[::-1]):
+        runner = Runner(FakeReader(), cases, chance_max=0.05)
+        for case in order:
+            if case is cases[-1]:
+                with pytest.raises(Faulty):
+                    runner.judge(case)
+            else:
+                assert chances(runner, [case]) == expected[:1]
+
+
+class Together(FakeReader):
+    """Gives weights that depend on all texts of a pass, as the last bits of a network's do."""
+
+    def collect(self, needs: Sequence[Need], *, batch_tokens: int = 1) -> list[Rows]:
+        texts = "".join(sorted({need.sample.text for need in needs}))
+        self.batch = zlib.crc32(texts.encode())
+        return super().collect(needs, batch_tokens=batch_tokens)
+
+    def weights(self, read: Encoding) -> dict[int, Floats]:
+        return distributions(read, zlib.crc32(read.sample.text.encode(), self.batch))
+
+
+@pytest.mark.parametrize("faulty", [(), (3,), (0, 3), (3, -1)])
+def test_who_judges_a_case_changes_neither_its_numbers_nor_its_fault(
+    faulty: Sequence[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part judges the cases of its blocks, and measures others for the chance rates alone."""
+    cases = suite(CONTROLS + 70)
+    texts = {cases[place].sample for place in faulty}
+    needs = Attends.needs
+
+    def maybe(self: Attends, encoding: Encoding) -> Any:
+        if encoding.sample in texts:
+            raise Faulty("needs")
+        return needs(self, encoding)
+
+    monkeypatch.setattr(Attends, "needs", maybe)
+
+    def judged(chosen: Sequence[Case]) -> dict[str, object]:
+        runner = Runner(Together(), cases, chance_max=0.05)
+        found: dict[str, object] = {}
+        for case in chosen:
+            try:
+                (finding,) = runner.judge(case)
+                assert finding.verdict
+                found[case.id] = finding.verdict.observed, finding.verdict.chance
+            except Faulty:
+                found[case.id] = "fault"
+        return found
+
+    whole = judged(cases)
+    assert [name for name, found in whole.items() if found == "fault"] == sorted(
+        (cases[place].id for place in faulty), key=list(whole).index
+    )
+    blocks = Blocks(cases, controls=True).cases
+    assert [len(own) for own in blocks] == [64, 64, 6]
+    for own in blocks:
+        assert judged([case for case in cases if case in own]) == {
+            case.id: whole[case.id] for case in own
+        }
 
 
 def test_a_rate_that_cannot_be_measured_is_an_error_of_its_own_rule(

@@ -316,13 +316,33 @@ class Broken(FakeReader):
         return super().collect(needs, batch_tokens=batch_tokens)
 
 
-def test_a_fault_leaves_nothing_half_measured_behind() -> None:
+def test_after_a_fault_the_cases_of_a_block_are_measured_one_by_one() -> None:
+    """It may be that of any case of the block, and falls on none that has it not."""
     cases = suite((KEYS, TO_KEYS), (DOGS, TO_DOGS))
-    runner = Runner(Broken(), cases)
-    with pytest.raises(RuntimeError, match="out of luck"):
-        runner.judge(cases[0])
-    assert len(observed(runner.judge(cases[1]))) == 1
+    reader = Broken()
+    runner = Runner(reader, cases)
+    found = [observed(runner.judge(case)) for case in cases]
+    assert reader.passes == [(), (KEYS,), (DOGS,)]
+    sound = Runner(FakeReader(), cases)
+    assert found == [observed(sound.judge(case)) for case in cases]
+
+
+class Unfit(FakeReader):
+    """Raises what is no error of attnprobe on one text."""
+
+    def collect(self, needs: Sequence[Need], *, batch_tokens: int = 1) -> list[Rows]:
+        if any(need.sample.text == DOGS for need in needs):
+            raise RuntimeError("out of luck")
+        return super().collect(needs, batch_tokens=batch_tokens)
+
+
+def test_a_fault_falls_on_the_case_that_has_it() -> None:
+    cases = suite((KEYS, TO_KEYS), (DOGS, TO_DOGS), ("The cats are here", EASY))
+    runner = Runner(Unfit(), cases)
     assert len(observed(runner.judge(cases[0]))) == 1
+    with pytest.raises(RuntimeError, match="out of luck"):
+        runner.judge(cases[1])
+    assert len(observed(runner.judge(cases[2]))) == 1
 
 
 # Pictures ---------------------------------------------------------------------------------------
