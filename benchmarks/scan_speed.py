@@ -5,7 +5,8 @@
 Two ways take turns, so that a noisy moment hits both: the scan of a corpus, tokenising, saving and
 figures left out and tokenising included, and the network's own eager forward passes with
 `output_attentions` over the batches that the scan makes. Printed are medians of the ratios within a
-round, and both again with what a plain SDPA forward takes.
+round, and both again with what a plain SDPA forward takes. All use one thread, as a scan does
+unless told otherwise.
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     model = load(options.model)
     corpus = sentences(options.sentences)
     found = rounds(model, corpus, count=options.rounds, batch_tokens=options.batch_tokens)

@@ -64,7 +64,7 @@ class MapNeed:
         words: `[source, words]`, 1 where a token belongs to a word.
         asked: for each question, the index of its query.
         expected: for each question, the index of the right word.
-        others: `[questions, words]`, the other words that can be chosen.
+        others: `[questions, words]`, the other words that can be chosen, at least one each.
         kept: the questions whose word weights are requested as well.
     """
 

@@ -59,11 +59,11 @@ class _Questions:
             asked += need.asked.tolist()
             expected += need.expected.tolist()
             at = until
-        self.rows = torch.from_numpy(rows).to(device)[:, None]
-        self.columns = torch.from_numpy(columns).to(device)[:, None]
-        self.wrong = torch.from_numpy(~others).to(device)[:, None]
-        self.samples = torch.tensor(samples, dtype=torch.long, device=device)
-        self.asked = torch.tensor(asked, dtype=torch.long, device=device)
+        self.rows = torch.from_numpy(rows).to(device)
+        self.columns = torch.from_numpy(columns).to(device)
+        self.others = torch.from_numpy(others).to(device)[:, None]
+        asked = np.array(samples, np.int64) * looking + np.array(asked, np.int64)
+        self.asked = torch.from_numpy(asked).to(device)
         self.expected = torch.tensor(expected, dtype=torch.long, device=device)[:, None, None]
         starts = np.cumsum([0, *(len(need.asked) for need in needs)])
         kept = [
@@ -148,9 +148,13 @@ def _sums(weights: Tensor, views: _Views) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 def _answers(weights: Tensor, questions: _Questions) -> tuple[Tensor, Tensor]:
     """Whether each head is right `[questions, heads]`, and kept weights `[kept, heads, words]`."""
-    words = (questions.rows @ weights) @ questions.columns
-    asked = words[questions.samples, :, questions.asked]
-    there = asked.take_along_dim(questions.expected, dim=-1)[..., 0]
+    batch, heads, queries, keys = weights.shape
+    words = weights.reshape(batch, heads * queries, keys) @ questions.columns
+    of_row = words.reshape(batch, heads, queries, -1).transpose(1, 2).reshape(batch, queries, -1)
+    of_query = (questions.rows @ of_row).flatten(end_dim=1)
+    asked = of_query.index_select(0, questions.asked).unflatten(1, (heads, -1))
+    there = asked.gather(2, questions.expected.expand(-1, heads, -1))[..., 0]
     kept = asked[questions.kept]
-    elsewhere = asked.masked_fill_(questions.wrong, -1).amax(dim=-1)
+    # Weights are not negative, so 0 is below any other word that can be chosen, or ties with it.
+    elsewhere = asked.mul_(questions.others).amax(dim=-1)
     return there > elsewhere, kept

@@ -7,7 +7,7 @@ inside it. (A text in another batch differs in its last bits.)
 from __future__ import annotations
 
 import hashlib
-import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,7 +202,7 @@ class BlockCounter:
             with_other = np.zeros((len(compared), sums.right.shape[1]), np.bool_)
             with_other[compared] = sums.right[~of_arcs]
             work.arcs.add(
-                np.concatenate([questions.members for questions in answered]),
+                np.concatenate([questions.places for questions in answered]),
                 sums.right[of_arcs],
                 np.concatenate([questions.offsets for questions in answered]),
                 compared,
@@ -232,13 +232,11 @@ class BlockCounter:
             work.arcs.left_out[places[pair][2], LEFT_OUT.index(reason)] += 1
         half = int(plan.judged(sentence.sample))
         of = [(places[pair][2], half) for pair in looks.pairs]
-        members = np.zeros((len(of), len(work.labels) * HALVES), np.bool_)
-        columns = np.array([row * HALVES + half for row, half in of], np.int64)
-        members[np.arange(len(of)), columns] = True
+        draws = [_draw(plan.seed, sentence, arc) for arc in sentence.arcs]
         kept: dict[int, Place] = {}
         for at, pair in enumerate(looks.pairs):
-            number_of_arc, arc, row = places[pair]
-            place = Place(_draw(plan.seed, sentence, arc), file, number, number_of_arc)
+            arc, _, row = places[pair]
+            place = Place(draws[arc], file, number, arc)
             if self._sampler.takes((work.labels[row], half), place):
                 kept[at] = place
         views, counts = self._views.of(encoding)
@@ -249,7 +247,7 @@ class BlockCounter:
         return _Questions(
             _need(encoding, site, views, looks, others, tuple(kept)),
             of,
-            members,
+            np.array([row * HALVES + half for row, half in of], np.int64),
             looks.offsets,
             np.array([look is not None for look in others], np.bool_),
             tuple(kept.values()),
@@ -281,7 +279,7 @@ class _Questions:
 
     Attributes:
         of: the label and half of each arc.
-        members: the same as `[arcs, labels × halves]`.
+        places: `[arcs]`, the same in one number: label × halves + half.
         offsets: `[arcs, offsets]`, whether the word at this distance is the right one.
         compared: `[arcs]`, whether a question with another word follows for this arc.
         kept: the place of each arc whose weights are asked for.
@@ -289,7 +287,7 @@ class _Questions:
 
     need: MapNeed
     of: Sequence[tuple[int, int]]
-    members: npt.NDArray[np.bool_]
+    places: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.bool_]
     compared: npt.NDArray[np.bool_]
     kept: tuple[Place, ...]
@@ -304,17 +302,18 @@ class _Sampler:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # By label and half, the first places so far; negative, as a heap gives its smallest entry.
-        self._first: dict[tuple[Label, int], list[tuple[int, ...]]] = {}
+        # By label and half, the first places so far, in order.
+        self._first: dict[tuple[Label, int], list[Place]] = {}
 
     def takes(self, key: tuple[Label, int], place: Place) -> bool:
         first = self._first.setdefault(key, [])
-        entry = tuple(-number for number in place)
-        if len(first) >= self._most and (not first or entry < first[0]):
+        at = bisect_left(first, place)
+        if at >= self._most:
             return False
         # A block that is counted again must not take the places twice.
-        if entry not in first:
-            (heapq.heappush if len(first) < self._most else heapq.heappushpop)(first, entry)
+        if first[at : at + 1] != [place]:
+            first.insert(at, place)
+            del first[self._most :]
         return True
 
 

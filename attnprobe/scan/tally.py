@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from attnprobe.core.arrays import Bools, Floats, in_common
+from attnprobe.core.arrays import Bools, Floats
 from attnprobe.relations.labels import matches
 from attnprobe.scan.exact import ExactSums
 from attnprobe.scan.measures import Totals
@@ -134,27 +134,34 @@ class ArcCounts(NamedTuple):
         return ArcCounts(*(part[list(rows)].sum(axis=0) for part in self))
 
     def add(
-        self, members: Bools, right: Bools, offsets: Bools, compared: Bools, with_other: Bools
+        self,
+        places: npt.NDArray[np.int64],
+        right: Bools,
+        offsets: Bools,
+        compared: Bools,
+        with_other: Bools,
     ) -> None:
         """Adds arcs in place.
 
         Args:
-            members: `[arcs, labels × halves]`, where each arc counts.
+            places: `[arcs]`, where each arc counts: label × halves + half.
             right: `[arcs, heads]`, whether each head is right.
             offsets: `[arcs, offsets]`, whether the word at this distance is right.
             compared: `[arcs]`, whether another word can look.
             with_other: `[arcs, heads]`, whether each head is right when the other word looks.
         """
-        both = right[:, :, None] & offsets[:, None]
         with_true = right & compared[:, None]
-        parts = (
-            *(np.ones((len(right), 1), np.bool_), right, offsets),
-            *(both.reshape(len(both), both.shape[1] * both.shape[2]), compared[:, None]),
-            *(with_true, with_other, with_true & with_other),
-        )
-        for total, part in zip(self[: len(parts)], parts, strict=True):
-            counts = in_common(members.T, part.T).astype(np.int64)
-            np.add(total, counts.reshape(total.shape), out=total)
+        for place in np.unique(places):
+            chosen = places == place
+            at = divmod(int(place), HALVES)
+            self.n[at] += chosen.sum()
+            self.right[at] += right[chosen].sum(axis=0)
+            self.offsets[at] += offsets[chosen].sum(axis=0)
+            self.both[at] += (right[chosen, :, None] & offsets[chosen, None]).sum(axis=0)
+            self.compared[at] += compared[chosen].sum()
+            self.with_true[at] += with_true[chosen].sum(axis=0)
+            self.with_other[at] += with_other[chosen].sum(axis=0)
+            self.with_both[at] += (with_true & with_other)[chosen].sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,9 +30,7 @@ def simulated(
         right = random.random((arcs, len(HEADS))) < rates
         offsets = np.zeros((arcs, len(OFFSETS)), bool)
         offsets[:, 4] = random.random(arcs) < rate
-        members = np.zeros((arcs, 2), bool)
-        members[:, half] = True
-        counts.add(members, right, offsets, *uncompared(right))
+        counts.add(np.full(arcs, half), right, offsets, *uncompared(right))
     return GroupTally(counts.of([0]))
 
 
@@ -90,7 +88,7 @@ def test_p_of_a_head_is_mcnemar_against_the_best_distance() -> None:
     half = random.random(90) < 0.5
     compared, other = random.random(90) < 0.8, random.random((90, 72)) < 0.3
     other &= compared[:, None]
-    counts.add(np.stack([~half, half], axis=1), right, offsets, compared, other)
+    counts.add(half.astype(int), right, offsets, compared, other)
     found = figures(GroupTally(counts.of([0])), GROUP, HEADS, min_arcs=30)
     assert found is not None
     ours, theirs = right[half], offsets[half]
@@ -124,9 +122,8 @@ def test_of_distances_that_tie_the_nearest_is_told() -> None:
     counts = ArcCounts.zeros(1, 2)
     # -5, -1 and +1 are right on every second arc, as the rule for relations would have it.
     offsets = np.isin(OFFSETS, (-5, -1, 1))[None] & (np.arange(120) % 4 < 2)[:, None]
-    halved = np.stack([np.arange(120) % 2 == 0, np.arange(120) % 2 == 1], axis=1)
     right = np.ones((120, 2), bool)
-    counts.add(halved, right, offsets, *uncompared(right))
+    counts.add(np.arange(120) % 2, right, offsets, *uncompared(right))
     found = figures(GroupTally(counts.of([0])), GROUP, HEADS[:2], min_arcs=30)
     assert found is not None
     assert (found.best.best_offset, found.best.offset_accuracy) == (-1, 0.5)
