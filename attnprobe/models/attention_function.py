@@ -2,7 +2,8 @@
 
 It is registered with transformers under the name `attnprobe`. It returns what SDPA returns. For the
 layers and query rows that a forward is watched for, it also computes
-`softmax(q_row Kᵀ · scale + bias)` in float32, and it ends the forward behind the last of them.
+`softmax(q_row Kᵀ · scale + bias)` in float32, and it ends the forward behind the last of them. Of a
+layer whose rows are all read, it returns what these weights make of the values.
 
 A call is known by the path of its module and by how often that module was called before, not by
 `layer_idx`, which some networks do not set and others share.
@@ -193,6 +194,7 @@ def attention(
         attention_mask = _mask_all_but(indices, attention_mask, query, key, causal=causal)
     watch = current_watch.get()
     edit: Edit | None = None
+    whole: Tensor | None = None
     if watch is not None:
         call = watch.begin(module)
         rows = watch.wanted(call, query)
@@ -203,11 +205,10 @@ def attention(
             window = kwargs.get("sliding_window")
             watch.seen.append(Traced(call, weights, sink, query.shape[2], window))
         if call in watch.whole:
-            watch.whole[call](
-                *attention_weights(
-                    query, key, attention_mask, None, scaling=scaling, causal=causal, **kwargs
-                )
+            whole, sink = attention_weights(
+                query, key, attention_mask, None, scaling=scaling, causal=causal, **kwargs
             )
+            watch.whole[call](whole, sink)
         if call == watch.last:
             raise _Stop
         edit = watch.edits.get(call)
@@ -222,6 +223,9 @@ def attention(
         result = eager(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
     elif needed:
         raise ModelError(f"{type(module).__name__} has no eager_attention_forward to fall back to")
+    elif whole is not None:
+        # SDPA would compute these weights again.
+        result = _output(whole, value), None
     else:
         result = sdpa_attention_forward(
             module,
@@ -236,6 +240,13 @@ def attention(
         )
     output, returned = result
     return (output if edit is None else edit(output)), returned
+
+
+def _output(weights: Tensor, value: Tensor) -> Tensor:
+    """The output `[batch, queries, heads, depth]` of an attention call with these weights."""
+    batch, heads, queries, keys = weights.shape
+    grouped = weights.to(value.dtype).reshape(batch, value.shape[1], -1, keys)
+    return (grouped @ value).reshape(batch, heads, queries, -1).transpose(1, 2).contiguous()
 
 
 def _mask_all_but(

@@ -16,9 +16,16 @@ from transformers import AttentionMaskInterface, AutoConfig, AutoModel, PreTrain
 from attnprobe.core.errors import MeasureError, ModelError
 from attnprobe.core.sites import Head
 from attnprobe.models import attention_function
-from attnprobe.models.capture import capture
+from attnprobe.models.capture import capture, survey
 from attnprobe.models.check import CheckRow, check
-from attnprobe.models.forward import batch_inputs, configurations, running, trace
+from attnprobe.models.forward import (
+    batch_inputs,
+    configurations,
+    eager,
+    running,
+    site_masks,
+    trace,
+)
 from attnprobe.models.layout import Layout, find_layout
 from attnprobe.models.self_check import differences, padding_check, self_check
 from tests.architectures.tiny import ARCHITECTURES, tiny_network
@@ -62,6 +69,22 @@ def test_every_row_of_every_head_equals_eager(name: str) -> None:
         assert sites == {"encoder", "decoder", "cross"}
     else:
         assert sites == {"decoder" if name in DECODERS else "encoder"}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_whole_maps_of_every_layer_equal_eager(name: str) -> None:
+    """Each layer gets what the maps of the layer before it made of the values."""
+    where, inputs = layout_of(name), inputs_of(name, SHORT, TEXT)
+    for site in where.sites:
+        maps: dict[int, torch.Tensor] = {}
+        survey(tiny(name), where, inputs, site, maps.__setitem__)
+        expected = eager(tiny(name), inputs, alone=site)[site]
+        queries, keys = site_masks(site, inputs)
+        real = (queries[:, None, :, None] * keys[:, None, None]).bool()
+        assert list(maps) == list(where.sites[site].layers)
+        for layer, found in maps.items():
+            off = ((found - expected[layer]) * real).abs()
+            assert float(off.max()) <= 5e-5
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
