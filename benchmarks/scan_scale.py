@@ -1,7 +1,7 @@
 """How a scan grows with its corpus, and with workers: sentences per second and peak memory.
 
     .venv/bin/python benchmarks/scan_scale.py
-    .venv/bin/python benchmarks/scan_scale.py --model tiny --sentences 1000000
+    .venv/bin/python benchmarks/scan_scale.py --model tiny --sentences 1000000 --ways "one process"
 
 Each line is one command in processes of its own, start and loading included. Sentences are made up,
 of 8 to 30 words, with ids of their own. Memory is the largest resident size: of the process that
@@ -29,6 +29,7 @@ from scan_speed import MINILM, sentences
 ATTNPROBE = str(Path(sys.executable).with_name("attnprobe"))
 # So many sentences are made; a longer corpus repeats them with ids of their own.
 MADE = 2000
+WAYS = ("one process", "two parts", "merge", "Ray, 1 actor", "Ray, 2 actors")
 
 
 class Measured(NamedTuple):
@@ -116,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=MINILM, help="a model, or: tiny")
     parser.add_argument("--sentences", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--without-ray", action="store_true")
+    parser.add_argument("--ways", nargs="+", metavar="WAY", default=list(WAYS), choices=WAYS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -126,10 +127,10 @@ def main() -> None:
             model = "./tiny"
             save_tiny(folder / "tiny")
         for count in options.sentences:
-            _lines(model, folder / f"{count}", count, ray=not options.without_ray)
+            _lines(model, folder / f"{count}", count, options.ways)
 
 
-def _lines(model: str, folder: Path, count: int, *, ray: bool) -> None:
+def _lines(model: str, folder: Path, count: int, chosen: Sequence[str]) -> None:
     folder.mkdir()
     corpus = folder / "corpus.jsonl"
     write_corpus(corpus, count)
@@ -140,28 +141,29 @@ def _lines(model: str, folder: Path, count: int, *, ray: bool) -> None:
 
     parts = [(*scan, "--shard", f"{at}/2", "--output", str(folder / f"p{at}")) for at in (1, 2)]
     merge = (ATTNPROBE, "scan", "merge", str(folder / "p1"), str(folder / "p2"))
-    ways = {
+    commands = {
         "one process": [(*scan, *written("one"))],
         "two parts": parts,
         "merge": [(*merge, *written("sum"))],
+        **{
+            way: [(*scan, "--engine", "ray", "--concurrency", way[5], *written(way))]
+            for way in WAYS
+            if way.startswith("Ray")
+        },
     }
-    if ray:
-        for actors in ("1", "2"):
-            pool = ("--engine", "ray", "--concurrency", actors)
-            ways[f"Ray, {actors} actor{'s' * (actors != '1')}"] = [
-                (*scan, *pool, *written(f"ray-{actors}"))
-            ]
-    for way, commands in ways.items():
-        found = measure(*commands)
+    for way in (way for way in WAYS if way in chosen):
+        found = measure(*commands[way])
         rate = "" if way == "merge" else f"{count / found.seconds:7.0f}/s"
         workers = f"{found.workers:6.0f} MB an actor" if found.workers else ""
         print(
             f"{count:>9,} {way:14}{found.seconds:8.1f} s {rate:10}{found.driver:6.0f} MB {workers}",
             flush=True,
         )
-    results = [(folder / part / "scan.json").read_text() for part in ("one", "sum")]
+    results = [
+        path.read_text() for path in folder.glob("*/scan.json") if path.parent.name[0] != "p"
+    ]
     figures = [{**json.loads(text), "duration_s": 0, "engine": 0} for text in results]
-    assert figures[0] == figures[1], "the parts did not add up"
+    assert all(one == figures[0] for one in figures), "the parts did not add up"
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ class _Questions:
         self.rows = torch.from_numpy(rows).to(device)
         self.columns = torch.from_numpy(columns).to(device)
         self.others = torch.from_numpy(others).to(device)[:, None]
-        asked = np.array(samples, np.int64) * looking + np.array(asked, np.int64)
-        self.asked = torch.from_numpy(asked).to(device)
+        numbers = np.array(samples, np.int64) * looking + np.array(asked, np.int64)
+        self.asked = torch.from_numpy(numbers).to(device)
         self.expected = torch.tensor(expected, dtype=torch.long, device=device)[:, None, None]
         starts = np.cumsum([0, *(len(need.asked) for need in needs)])
         kept = [
@@ -152,7 +152,7 @@ def _answers(weights: Tensor, questions: _Questions) -> tuple[Tensor, Tensor]:
     words = weights.reshape(batch, heads * queries, keys) @ questions.columns
     of_row = words.reshape(batch, heads, queries, -1).transpose(1, 2).reshape(batch, queries, -1)
     of_query = (questions.rows @ of_row).flatten(end_dim=1)
-    asked = of_query.index_select(0, questions.asked).unflatten(1, (heads, -1))
+    asked = of_query.index_select(0, questions.asked).reshape(-1, heads, words.shape[-1])
     there = asked.gather(2, questions.expected.expand(-1, heads, -1))[..., 0]
     kept = asked[questions.kept]
     # Weights are not negative, so 0 is below any other word that can be chosen, or ties with it.
