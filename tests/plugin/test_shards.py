@@ -21,6 +21,7 @@ from attnprobe.cli.base import app
 from attnprobe.core.errors import ResultsError
 from attnprobe.models import loading
 from attnprobe.results.records import read_part, read_results
+from tests.architectures.tiny import tiny_network, tiny_tokenizer
 from tests.support.inner_runs import LOADS_TINY
 
 Run = Callable[..., pytest.RunResult]
@@ -515,3 +516,69 @@ def test_each_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     # CUDA_VISIBLE_DEVICES leaves torch fewer devices, and counts them from 0.
     monkeypatch.setattr(loading.torch.cuda, "device_count", lambda: 1)
     assert {str(loading.device_named(f"auto:{worker}")) for worker in range(4)} == {"cuda:0"}
+
+
+# Four GPUs, of which workers see those of CUDA_VISIBLE_DEVICES, counted from 0 as in torch. What is
+# placed on one stays on the CPU; a line for each worker says where it should be.
+FAKE_GPUS = """
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+def pytest_configure(config):
+    worker = getattr(config, "workerinput", {}).get("workerid")
+    if worker is None:
+        return
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3").split(",")
+    empty = torch.empty
+
+    def fake_empty(*shape, device=None, **options):
+        if not str(device).startswith("cuda"):
+            return empty(*shape, device=device, **options)
+        place = torch.device(device)
+        if place.index is None or place.index >= len(visible):
+            raise RuntimeError("CUDA error: invalid device ordinal")
+        return SimpleNamespace(device=place)
+
+    def fake_to(network, place):
+        gpu = visible[place.index] if place.type == "cuda" else "none"
+        with Path(config.rootpath, f"{worker}.txt").open("a") as file:
+            file.write(f"{place} is GPU {gpu}")
+        return network
+
+    torch.cuda.device_count = lambda: len(visible)
+    torch.empty = fake_empty
+    torch.nn.Module.to = fake_to
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "options", "places"),
+    [
+        (None, (), ["cuda:0 is GPU 0", "cuda:1 is GPU 1", "cuda:2 is GPU 2"]),
+        ("3,1", (), ["cuda:0 is GPU 3", "cuda:1 is GPU 1", "cuda:0 is GPU 3"]),
+        ("3,1", ("--attn-device=cuda:1",), ["cuda:1 is GPU 1"] * 3),
+    ],
+)
+def test_workers_load_their_models_on_devices_of_their_own(
+    pytester: pytest.Pytester,
+    probe: Run,
+    write_cases: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str | None,
+    options: tuple[str, ...],
+    places: list[str],
+) -> None:
+    """From the number of the worker to the network; CUDA_VISIBLE_DEVICES comes from outside."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    tiny_network("bert").save_pretrained("network")
+    tiny_tokenizer().save_pretrained("network")
+    pytester.makeconftest(FAKE_GPUS)
+    write_cases("- {id: c, text: The dog barks., expect: [{sink: {max: 0.99}}]}")
+    done = probe("-n3", "--dist=each", *options, model="network")
+    done.assert_outcomes(passed=3)
+    assert [Path(f"gw{number}.txt").read_text() for number in range(3)] == places
