@@ -49,7 +49,9 @@ def generate(
         ModelError: the network returns no logits of words.
     """
     accepted = accepted_inputs(head)
-    cached = {"past_key_values", "use_cache"} <= accepted
+    # transformers 5.24 has renamed the argument.
+    name = next((name for name in ("cache", "past_key_values") if name in accepted), "")
+    cached = name != "" and "use_cache" in accepted
     device = device_of(head)
     found: list[int] = []
     cache = None
@@ -63,9 +65,9 @@ def generate(
                     1, len(prompt) + len(found), dtype=torch.long, device=device
                 )
             if cached:
-                inputs |= {"past_key_values": cache, "use_cache": True}
+                inputs |= {name: cache, "use_cache": True}
             outputs = head(**inputs)
-            cache = getattr(outputs, "past_key_values", None) if cached else None
+            cache = getattr(outputs, name, None) if cached else None
             token = int(_last_logits(head, outputs).argmax())
             if token in ends:
                 break

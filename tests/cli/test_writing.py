@@ -176,7 +176,8 @@ def _copy_at_each_step(folder: Path, steps: Path) -> None:
         try:
             path = Path(arguments[0]).absolute()
             if folder in path.parents:
-                if opens:
+                # A file without a name in a folder (O_TMPFILE) is no file that a kill leaves.
+                if opens and not path.is_dir():
                     with folder.with_name("opened").open("a") as opened:
                         opened.write(f"{path.relative_to(folder).as_posix()}\n")
                 copy = steps / f"{len(list(steps.iterdir())):03}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,16 @@ def test_the_rows_are_those_of_decoding_step_by_step(architecture: str) -> None:
     network = copy.deepcopy(model.network)
     network.set_attn_implementation("eager")
     cache = DynamicCache(config=network.config)
+    # transformers 5.24 has renamed the argument.
+    name = "cache" if "cache" in signature(network.forward).parameters else "past_key_values"
     with torch.inference_mode():
         for at in range(start, len(ids) + 1):
             step = ids[:start] if at == start else ids[at - 1 : at]
             outputs = network(
                 input_ids=torch.tensor([step]),
-                past_key_values=cache,
                 use_cache=True,
                 output_attentions=True,
+                **{name: cache},
             )
             for layer in site.layers:
                 expected = outputs.attentions[layer][0, :, -1].numpy()
@@ -112,6 +115,16 @@ def test_the_end_tokens_are_those_of_the_generation_configuration() -> None:
     assert end_tokens(network, tokenizer) == {tokenizer.eos_token_id}
     network.generation_config.eos_token_id = [5, 7]
     assert end_tokens(network, tokenizer) == {5, 7}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_each_step_reads_one_token(architecture: str) -> None:
+    network = headed(architecture)
+    embeddings = network.get_input_embeddings()
+    read: list[int] = []
+    embeddings.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1]))
+    generate(network, (1, 9, 8), most=4, ends=())
+    assert read == [3, 1, 1, 1]
 
 
 def test_a_network_without_a_cache_generates_the_same() -> None:
