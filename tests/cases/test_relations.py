@@ -82,9 +82,9 @@ def test_a_relation_in_full() -> None:
         "    marks: [y]\n    xfail: known\n    skip: today\n"
         "    expect:\n      accuracy: 0.5\n      above_best_offset: 0\n      above_offset_p: 0.05\n"
     )
-    found, related = read(text, folder=ROOT / "cases")
-    assert found == ()
-    (relation,) = related
+    contents = read(text, folder=ROOT / "cases")
+    assert contents.cases == ()
+    (relation,) = contents.relations
     assert (relation.suite, relation.id, relation.name) == ("s", "subjects", "subjects")
     assert (relation.mark.line, relation.mark.column) == (8, 5)
     assert isinstance(relation.source, CorpusArcs)
