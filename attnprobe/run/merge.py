@@ -49,6 +49,8 @@ def merge_results(paths: Sequence[Path]) -> Results:
     found: dict[int, tuple[Path, Results, PartRecord]] = {}
     for path in paths:
         results = read_part(path)
+        if results.part is None and len(paths) == 1:
+            return results  # --attn-shard 1/1
         if results.part is None:
             raise ResultsError(f"{path}: a whole run, not a part of one; there is nothing to add")
         other = found.setdefault(results.part.index, (path, results, results.part))[0]

@@ -275,6 +275,14 @@ def test_parts_in_another_order_of_the_checks_are_refused(
 
 
 @pytest.mark.usefixtures("suite")
+def test_a_run_that_is_its_only_part_can_be_merged(probe: Run) -> None:
+    """So a matrix whose size is a variable needs no case of its own for one."""
+    probe("--attn-json=1.json", "--attn-shard=1/1", "few.attn.yaml")
+    assert merge("1.json").exit_code == 0
+    assert Path("all.json").read_bytes() == Path("1.json").read_bytes()
+
+
+@pytest.mark.usefixtures("suite")
 def test_reports_name_the_part(probe: Run) -> None:
     args = ("--junitxml=j.xml", "--html=r.html", "--self-contained-html", "few.attn.yaml")
     probe("--attn-shard=1/1", *args)
