@@ -282,7 +282,7 @@ def test_a_corpus_lies_in_the_project_p32(path: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("a\\0b.conllu", "is no path: embedded null byte"),
+        ("a\\0b.conllu", "is no path: .*embedded null"),
         ("a" * 5000 + ".conllu", "is no path: File name too long"),
         ("loop.conllu", "is no path: Symlink loop|is not there"),
         ("fifo.conllu", "is no file$"),
