@@ -33,13 +33,13 @@ class Part:
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
         if found is None:
             raise AttnprobeError(f"{option} is a part such as 2/3, the second of three")
-        index, count = map(int, found.groups())
-        if not 1 <= index <= count <= MOST_PARTS:
+        part = cls(*map(int, found.groups()))
+        if not part.exists:
             raise AttnprobeError(
-                f"{option} {index}/{count}: the first of n parts is 1/n, the last n/n, and n is at "
-                f"most {MOST_PARTS:,}"
+                f"{option} {part}: the first of n parts is 1/n, the last n/n, and n is at most "
+                f"{MOST_PARTS:,}"
             )
-        return cls(index, count)
+        return part
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
@@ -47,6 +47,11 @@ class Part:
     def holds(self, number: int) -> bool:
         """Whether the piece with this number, from 0, belongs to this part."""
         return number % self.count == self.index - 1
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a part."""
+        return 1 <= self.index <= self.count <= MOST_PARTS
 
     @property
     def whole(self) -> bool:

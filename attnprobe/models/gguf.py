@@ -60,16 +60,24 @@ def check_gguf(path: Path) -> None:
     Raises:
         ModelError: it is no GGUF file, or packages that read such files are missing.
     """
-    with path.open("rb") as stream:
-        head = stream.read(24)
-    version, tensors, values = (
-        int.from_bytes(head[start:end], "little") for start, end in ((4, 8), (8, 16), (16, 24))
-    )
-    if head[:4] != b"GGUF" or version not in VERSIONS or len(head) < 24:
+    magic, version, tensors, values = _head(path)
+    if magic != b"GGUF" or version not in VERSIONS:
         raise ModelError(f"{path} is no GGUF file of version 2 or 3, or it is broken")
     if not 0 < tensors <= MOST_TENSORS or values > MOST_VALUES:
         raise ModelError(f"{path} is broken: its head announces {tensors} tensors")
     require("gguf", f"reading {path.name}")
+
+
+def _head(path: Path) -> tuple[bytes, int, int, int]:
+    """Magic bytes, version, and the numbers of tensors and values; zeros for a shorter file."""
+    with path.open("rb") as stream:
+        head = stream.read(24)
+    if len(head) < 24:
+        return b"", 0, 0, 0
+    version, tensors, values = (
+        int.from_bytes(head[start:end], "little") for start, end in ((4, 8), (8, 16), (16, 24))
+    )
+    return head[:4], version, tensors, values
 
 
 def unpacked(path: Path, sha256: str) -> Path:
@@ -146,6 +154,7 @@ def _write(path: Path, folder: Path) -> None:
         "trust_remote_code": False,
     }
     config = AutoConfig.from_pretrained(path.parent, **where)
+    _check_layers(config, path)
     # With its head if it has one, since the model may have to predict words.
     kind: Any = AutoModel
     if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
@@ -171,6 +180,14 @@ def _write(path: Path, folder: Path) -> None:
     network.config.architectures = [type(network).__name__]
     network.config.save_pretrained(folder)
     AutoTokenizer.from_pretrained(path.parent, **where).save_pretrained(folder)
+
+
+def _check_layers(config: Any, path: Path) -> None:
+    """Raises ValueError for more layers than tensors: all layers are made before any is missed."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    _, _, tensors, _ = _head(path)
+    if layers > tensors:
+        raise ValueError(f"it has {tensors} tensors for {layers} layers")
 
 
 def _is_sound(folder: Path, sha256: str) -> bool:

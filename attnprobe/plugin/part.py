@@ -10,7 +10,7 @@ import pytest
 from attnprobe.plugin.keys import selection_of
 from attnprobe.plugin.options import settings
 from attnprobe.results.environment import source_sha256
-from attnprobe.results.records import PartRecord
+from attnprobe.results.records import PairRecord, PartRecord
 
 # The options that a verdict depends on; the models are recorded in full.
 _OPTIONS = (
@@ -41,7 +41,7 @@ def part_record(
         broken=broken,
         free=tuple(free),
         bound=tuple(bound),
-        pairs=tuple(selection.pairs),
+        pairs=tuple(PairRecord(**pair) for pair in selection.pairs),
         default_models=chosen.default_models,
         source_sha256=source_sha256(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import stat
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from attnprobe.core.printing import clip
 
 # A longer line is no sentence; a file of a few kilobytes can unfold to gigabytes of it.
 LONGEST_LINE = 1 << 22
+# A compressed file unfolds to so many bytes, or to so many times its own, whichever is more.
+UNFOLDED_FREE = 1 << 21
+UNFOLDED_TIMES = 200
 GZIP = ".gz"
 
 
@@ -70,7 +74,8 @@ class Lines:
             number, offset: those of the first line.
 
         Raises:
-            CorpusError: the file cannot be read, is no text in UTF-8, or has too long a line.
+            CorpusError: the file cannot be read, is no text in UTF-8, has too long a line, or
+                unfolds to more than a corpus does.
         """
         try:
             with open_regular(self.path, self.name) as raw:
@@ -90,6 +95,7 @@ class Lines:
         if compressed:
             file = cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="rb"))
             file.seek(offset)
+        size = os.fstat(raw.fileno()).st_size
         while data := file.readline(LONGEST_LINE + 1):
             if len(data) > LONGEST_LINE:
                 raise CorpusError(
@@ -98,6 +104,8 @@ class Lines:
             yield Line(number, offset, self._decoded(data, number, offset))
             number += 1
             offset += len(data)
+            if compressed:
+                check_unfolded(self.name, offset, size)
         if whole:
             self.sha256 = hashed.hash.hexdigest()
 
@@ -118,6 +126,22 @@ class Lines:
                 Mark(self.name, number, 1),
             )
         return text.removesuffix("\n").removesuffix("\r")
+
+
+def check_unfolded(name: str, unfolded: int, size: int) -> None:
+    """Refuses a small file that unfolds to a large one.
+
+    Args:
+        unfolded, size: bytes of what was compressed, and of the file.
+
+    Raises:
+        CorpusError: the file unfolds to far more than text does.
+    """
+    if unfolded > max(UNFOLDED_FREE, UNFOLDED_TIMES * size):
+        raise CorpusError(
+            f"{name}: a file of {size:,} bytes that unfolds to more than {UNFOLDED_TIMES} times "
+            f"as many, and to more than {UNFOLDED_FREE >> 20} MB; write it without compression"
+        )
 
 
 def open_regular(path: Path, name: str) -> BinaryIO:

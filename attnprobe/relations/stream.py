@@ -77,18 +77,23 @@ def corpus_files(path: Path, name: str) -> list[tuple[Path, str]]:
     """
     known = (*TEXT_FORMATS, *(f"{suffix}{GZIP}" for suffix in TEXT_FORMATS), PARQUET)
     try:
-        folder = path.is_dir()
+        found = _files_below(path) if path.is_dir() else None
     except OSError as error:  # a name that is too long
         raise unreadable(name, error) from None
-    if not folder:
+    if found is None:
         if not path.name.endswith(known):
             raise CorpusError(f"{name}: a corpus ends in {', '.join((*TEXT_FORMATS, PARQUET))}")
         return [(path, name)]
-    found = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     files = [(path / file, f"{name}/{file}") for file in found if file.endswith(known)]
     if not files:
         raise CorpusError(f"{name}: no file in this folder ends in {', '.join(known)}")
     return files
+
+
+def _files_below(folder: Path) -> list[str]:
+    """The files in a folder and its folders, sorted."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
 class CorpusStream:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     BeforeValidator,
     ConfigDict,
+    Field,
     StrictFloat,
     StrictInt,
     TypeAdapter,
@@ -31,6 +32,7 @@ from pydantic import (
 from attnprobe._version import __version__
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
+from attnprobe.core.parts import Part
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.units import read_unit
@@ -451,6 +453,22 @@ class ModelResult(_Record):
 
 
 @dataclass(frozen=True)
+class PairRecord(_Record):
+    """Two words that a case relates; see `attnprobe.run.order.StatedPair`."""
+
+    suite: str
+    file: str
+    id: str
+    row: str | None
+    expectation: Annotated[StrictInt, Field(ge=0)]
+    named: str | None
+    text: str
+    from_: StrictInt
+    to: StrictInt
+    over: StrictInt | None
+
+
+@dataclass(frozen=True)
 class PartRecord(_Record):
     """What the whole run must know of a part of it.
 
@@ -476,9 +494,15 @@ class PartRecord(_Record):
     broken: StrictInt
     free: tuple[str, ...]
     bound: tuple[str, ...]
-    pairs: tuple[Mapping[str, Any], ...]
+    pairs: tuple[PairRecord, ...]
     default_models: tuple[str, ...]
     source_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _check_part(self) -> Self:
+        if not Part(self.index, self.count).exists:
+            raise ValueError(f"there is no {self}")
+        return self
 
     def __str__(self) -> str:
         return f"part {self.index} of {self.count}"

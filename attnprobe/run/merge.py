@@ -130,7 +130,7 @@ def _sum(found: Sequence[Results], parts: Sequence[PartRecord]) -> Results:
     outcomes = {
         Key.of(vars(case)): [entry.outcome for entry in case.expectations] for case in cases
     }
-    pairs = [StatedPair(**pair) for pair in parts[0].pairs]
+    pairs = [StatedPair(**vars(pair)) for pair in parts[0].pairs]
     order = habits(pairs, outcomes, parts[0].default_models)
     return replace(
         first,

@@ -14,7 +14,7 @@ from attnprobe.rules.frame import Doubles
 # these costs at most 5e-13. The whole parts overflow beyond 9e18.
 BITS = 40
 _ONE = 1 << BITS
-_LARGEST = 1 << 62
+LARGEST = 1 << 62
 
 
 class ExactSums(NamedTuple):
@@ -41,7 +41,7 @@ class ExactSums(NamedTuple):
         Raises:
             MeasureError: one is no number, or beyond 4e18.
         """
-        if not (np.abs(values) < _LARGEST).all():  # NaN compares as False
+        if not (np.abs(values) < LARGEST).all():  # NaN compares as False
             raise MeasureError("a sum over attention maps is no number, or too large to be kept")
         whole = np.floor(values)
         fraction = np.rint((values - whole) * _ONE).astype(np.int64)
@@ -54,7 +54,7 @@ class ExactSums(NamedTuple):
             MeasureError: a sum is beyond 4e18.
         """
         whole = self.whole + more.whole
-        if (np.abs(whole) >= _LARGEST).any():
+        if (np.abs(whole) >= LARGEST).any():
             raise MeasureError("a sum over attention maps is too large to be kept")
         return ExactSums(whole, self.fraction + more.fraction)._carried()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from attnprobe._version import __version__
 from attnprobe.core.arrays import Bools
@@ -19,6 +21,7 @@ from attnprobe.words.looks import Among
 
 # The versions on which the last bits of a number depend.
 _LIBRARIES = ("torch", "transformers", "numpy")
+_KNOWN = {*_LIBRARIES, "device", "dtype"}
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,12 @@ class ScanFacts:
     relations: tuple[str, ...]
     among: Among
     seed: int
-    set_arcs: int
+    set_arcs: Annotated[int, Field(ge=0)]
     batch_tokens: int
     threads: int
     min_arcs: int
     prefix: str
-    block: int
+    block: Annotated[int, Field(ge=1)]
     part: Part = WHOLE
     attnprobe: str = __version__
 
@@ -146,17 +149,55 @@ class ScanFacts:
         """The facts whose `as_json` this is.
 
         Raises:
-            ValueError, KeyError, TypeError: the text is damaged.
+            ValueError: the text is damaged.
         """
-        found = json.loads(text)
-        if not isinstance(found, dict) or not isinstance(found.get("environment"), dict):
-            raise ValueError("the facts are no object")
-        found["heads"] = tuple(Head(*head) for head in found["heads"])
-        found["corpora"] = tuple(CorpusFacts(**corpus) for corpus in found["corpora"])
-        found["files"] = tuple(ScanFile(*file) for file in found["files"])
-        found["relations"] = tuple(found["relations"])
-        found["part"] = Part(**found["part"])
-        return cls(**found)
+        try:
+            found = _adapter().validate_python(json.loads(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "facts"
+            raise ValueError(f"{place}: {first['msg']}") from None
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """Raises ValueError where these are the facts of no scan."""
+        model, first = self.model, 0
+        sentences = [0] * len(self.corpora)
+        for file in self.files:
+            blocks = -(-file.sentences // self.block)
+            known = blocks >= 0 and 0 <= file.corpus < len(sentences)
+            if not known or (file.first_block, file.blocks) != (first, blocks):
+                raise ValueError(f"{visible(file.name)[:80]} has other blocks")
+            first += blocks
+            sentences[file.corpus] += file.sentences
+        wrong = {
+            "its model has no name": not all(
+                isinstance(model.get(key), str) for key in ("name", "ref")
+            ),
+            "its model has no hash": not all(
+                key in model and isinstance(model[key], str | None)
+                for key in ("revision", "weights_sha256", "tokenizer_sha256")
+            ),
+            "its environment lacks a version": not self.environment.keys() >= _KNOWN,
+            "it has other heads": not _are_heads(self.heads),
+            "its corpora have other sentences": sentences != [c.sentences for c in self.corpora],
+            f"there is no part {self.part}": not self.part.exists,
+        }
+        for message, holds in wrong.items():
+            if holds:
+                raise ValueError(message)
+
+
+def _are_heads(heads: Sequence[Head]) -> bool:
+    """Whether a site can have these heads, each once."""
+    known = all(head.layer >= 0 and 0 <= head.head < len(heads) for head in heads)
+    return bool(heads) and known and len(set(heads)) == len(heads)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[ScanFacts]:
+    return TypeAdapter(ScanFacts)
 
 
 def corpus_facts(corpora: Corpora) -> tuple[CorpusFacts, ...]:

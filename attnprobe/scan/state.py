@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
@@ -19,20 +17,13 @@ from attnprobe.core.errors import ResultsError
 from attnprobe.core.parts import MOST_NAMED
 from attnprobe.core.wording import join_names, plural
 from attnprobe.results.files import write_bytes
+from attnprobe.scan.archive import pack, unpack
 from attnprobe.scan.facts import ScanFacts
-from attnprobe.scan.tally import Tally, pack, unpack
+from attnprobe.scan.tally import Tally
 
 STATE = "scan-state.npz"
 # The errors of reading a damaged file.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +84,10 @@ class State:
         try:
             arrays = dict(unpack(path.read_bytes()))
             facts = ScanFacts.of_json(str(arrays["facts"]))
-            nothing = Counted.nothing(facts)
             done = arrays["done"]
-            if done.dtype != np.bool_ or done.shape != nothing.done.shape:
+            if done.dtype != np.bool_ or done.shape != (facts.blocks,):
                 raise ValueError(f"{done.dtype} of shape {done.shape} are no blocks of such a scan")
+            nothing = Counted.nothing(facts)
             tallies = tuple(
                 Tally.of_arrays(_with_prefix(arrays, f"{number}_"), empty)
                 for number, empty in enumerate(nothing.tallies)

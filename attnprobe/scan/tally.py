@@ -7,7 +7,6 @@ counted anywhere, by anyone, in any order.
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from attnprobe.core.arrays import Bools, Floats
 from attnprobe.relations.labels import matches
-from attnprobe.scan.exact import ExactSums
+from attnprobe.scan.exact import BITS, LARGEST, ExactSums
 from attnprobe.scan.measures import Totals
 from attnprobe.words.looks import LEFT_OUT, OFFSETS
 
@@ -29,6 +28,9 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 HALVES = 2
 # The numbers that a state keeps of an arc: label, half, place and expected word.
 _PLACES = 7
+# No corpus has as many arcs; sums of parts stay below the largest number of 64 bits.
+_MOST = 1 << 42
+_MOST_PLACE = np.iinfo(np.int64).max
 
 
 class ArcGroup(NamedTuple):
@@ -285,23 +287,21 @@ class Tally:
             like: an empty tally of the same scan.
 
         Raises:
-            ValueError, KeyError, TypeError: an array is missing, or has another type or shape;
-                numpy might add to it by broadcasting.
+            ValueError, KeyError, TypeError: an array is missing, has another type or shape, or
+                holds what no scan counts.
         """
-        facts = json.loads(str(arrays["facts"]))
+        facts = _facts_of(str(arrays["facts"]))
         labels = tuple(
-            Label(int(corpus), str(relation), DIRECTIONS[DIRECTIONS.index(direction)])
+            Label(corpus, str(relation), DIRECTIONS[DIRECTIONS.index(direction)])
             for corpus, relation, direction in facts["labels"]
         )
-        notes = tuple(
-            {str(key): int(count) for key, count in counts.items()} for counts in facts["notes"]
-        )
+        notes = tuple(dict(counts) for counts in facts["notes"])
         empty = Tally(
             labels,
             ArcCounts.zeros(len(labels), like.heads),
             like.tokens,
             like.totals,
-            int(facts["unread"]),
+            facts["unread"],
             notes,
             like.most,
         )
@@ -310,8 +310,8 @@ class Tally:
             for name, part in empty.arrays().items()
             if name != "facts"
         }
-        if len(notes) != len(like.notes) or list(labels) != sorted(set(labels)):
-            raise ValueError("its labels or notes are not those of such a scan")
+        _check_counts(empty, found)
+        _check_kept(empty, found)
         kept: dict[tuple[int, int], list[KeptArc]] = {}
         start = 0
         for (row, half, *place, expected), words in zip(
@@ -364,15 +364,69 @@ def _checked(
     return found
 
 
-def pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Named arrays as the bytes of a compressed `.npz` file."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
-    return buffer.getvalue()
+def _facts_of(text: str) -> dict[str, Any]:
+    """The facts of a tally, whose numbers are whole ones.
+
+    Raises:
+        ValueError: they are others.
+    """
+    facts = json.loads(text, parse_float=_refuse_number, parse_constant=_refuse_number)
+    numbers = [
+        *(corpus for corpus, *_ in facts["labels"]),
+        *(count for counts in facts["notes"] for count in counts.values()),
+        facts["unread"],
+    ]
+    if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
+        raise ValueError("it has numbers that count nothing")
+    return dict(facts)
 
 
-def unpack(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """The named arrays of an `.npz` file; pickled objects are refused."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        for name in found.files:
-            yield name, found[name]
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"{text[:20]} counts nothing")
+
+
+def _check_counts(tally: Tally, found: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raises ValueError where counts contradict each other, or belong to another scan."""
+    corpora, labels = len(tally.tokens), tally.labels
+    in_order = list(labels) == sorted(set(labels))
+    if len(tally.notes) != corpora or not in_order or any(at.corpus >= corpora for at in labels):
+        raise ValueError("its labels or notes are not those of such a scan")
+    arcs = ArcCounts(*(found[f"arcs_{name}"] for name in ArcCounts._fields))
+    whole, fraction = (found[f"totals_{name}"] for name in ExactSums._fields)
+    n, right, offsets = arcs.n[..., None], arcs.right, arcs.offsets
+    pairs = (
+        *((right, n), (offsets, n), (arcs.compared, arcs.n), (arcs.both, right[..., None])),
+        *((arcs.both, offsets[:, :, None]), (arcs.with_true, right)),
+        *((arcs.with_true, arcs.compared[..., None]), (arcs.with_other, arcs.compared[..., None])),
+        *((arcs.with_both, arcs.with_true), (arcs.with_both, arcs.with_other)),
+        (found["tokens"][:, 0], found["tokens"][:, 1]),
+        *((whole, np.int64(LARGEST)), (-np.int64(LARGEST), whole)),
+        (fraction, np.int64((1 << BITS) - 1)),
+    )
+    counts = (*arcs, found["tokens"], fraction)
+    bounded = all(((part >= 0) & (part < _MOST)).all() for part in counts)
+    if not bounded or not all((less <= more).all() for less, more in pairs):
+        raise ValueError("its counts contradict each other")
+
+
+def _check_kept(tally: Tally, found: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raises ValueError where the arrays of kept arcs do not fit together."""
+    places, words, others, weights = (
+        found[f"kept_{name}"] for name in ("places", "words", "others", "weights")
+    )
+    sizes = len(others.ravel())
+    if not (
+        words.ndim == others.ndim == 1
+        and places.shape == (len(words), _PLACES)
+        and ((words > 0) & (words <= sizes)).all()
+        and words.sum() == sizes
+        and weights.shape == (tally.heads, sizes)
+        and np.isfinite(weights).all()
+    ):
+        raise ValueError("its sampled arcs do not fit together")
+    most = np.array([len(tally.labels), HALVES, *[_MOST_PLACE] * (_PLACES - 3), 0]) - 1
+    inside = (places >= 0) & (places <= most)
+    inside[:, -1] = (places[:, -1] >= 0) & (places[:, -1] < words)
+    _, kept = np.unique(places[:, :2], axis=0, return_counts=True)
+    if not inside.all() or (kept > tally.most).any():
+        raise ValueError("its sampled arcs are not those of such a scan")

@@ -36,10 +36,15 @@ UNWRITABLE = (ArithmeticError, LookupError, RecursionError, TypeError, ValueErro
 
 @dataclass(frozen=True)
 class Grammar:
-    """How a kind of file is read to values and written from them."""
+    """How a kind of file is read to values and written from them.
+
+    Attributes:
+        garbles: in how many places bytes are garbled; one of these numbers is drawn.
+    """
 
     parse: Callable[[bytes], Any]
     write: Callable[[Any, random.Random], bytes]
+    garbles: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)
 
 
 def mutate(grammar: Grammar, seeds: list[Any], draw: random.Random) -> bytes:
@@ -52,7 +57,7 @@ def mutate(grammar: Grammar, seeds: list[Any], draw: random.Random) -> bytes:
             data = grammar.write(tree, draw)
         except UNWRITABLE:
             continue
-        for _ in range(draw.choice((0, 0, 0, 0, 0, 0, 0, 0, 1, 2))):
+        for _ in range(draw.choice(grammar.garbles)):
             data = _garbled(data, draw)
         return data
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
+import io
 import json
 import os
 import random
@@ -26,6 +28,7 @@ from tests.fuzz.grammars import (
     Grammar,
     mutate,
 )
+from tests.fuzz.packed import NPZ, PARQUET, furnish, gzipped
 
 ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 11, 24)
@@ -268,6 +271,185 @@ def _corpus() -> Read:
     return read
 
 
+def _rows() -> Any:
+    """The spans as rows of Parquet, whose columns have one type each."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [json.loads(line) for line in _SPANS.splitlines()]
+    rows = [row for row in rows if isinstance(row["arcs"][0]["to"], list)]
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    return PARQUET.parse(file.getvalue())
+
+
+def _packed(grammar: Grammar, text: bytes) -> list[Any]:
+    """The text in one member of gzip, and in three."""
+    return [grammar.parse(gzip.compress(text[:399])), grammar.parse(gzip.compress(text))]
+
+
+def _streams() -> Read:
+    """Reads a file or a folder as a scan does: once to find the blocks, then some of them."""
+    from attnprobe.core.errors import CorpusError
+    from attnprobe.core.parts import Part
+    from attnprobe.relations.corpus import read_corpus
+    from attnprobe.relations.stream import CorpusStream, corpus_files
+    from attnprobe.scan.corpora import Corpora, CorpusRef
+
+    def read(path: Path) -> None:
+        def streams() -> list[CorpusStream]:
+            return [CorpusStream(file, name) for file, name in corpus_files(path, "c")]
+
+        # A part does not parse the sentences of others, and so reads more files than all do.
+        with suppress(CorpusError):
+            part = Corpora.inspect([CorpusRef("c", path, streams())], Part(2, 2), block=2)
+            for blocks in part.due(lambda number: number % 3 != 0):
+                list(blocks.read())
+            part.check_unchanged()
+        whole = Corpora.inspect([CorpusRef("c", path, streams())], block=1)
+        for blocks in whole.due(lambda number: number % 2 == 1):
+            list(blocks.read())
+        if not path.is_dir():
+            read_corpus(path)
+
+    return read
+
+
+def _folder_seeds() -> list[Any]:
+    from attnprobe.relations.stream import PARQUET as SUFFIX
+
+    rows = PARQUET.write(_rows(), random.Random(0))
+    files = {
+        "a.conllu": _TREES,
+        "b/b.jsonl": _SPANS,
+        "b/c.jsonl.gz": gzip.compress(_SPANS, mtime=0),
+        "c.tsv": _TABLE,
+        f"d{SUFFIX}": rows,
+        "notes.txt": b"\xff",
+    }
+    texts = {name: data.decode("latin-1") for name, data in files.items()}
+    odd = {"e.tsv": {"link": "c.tsv"}, "f.conllu": ["pipe"], "g.jsonl": 0, "h.tsv": {"link": "h"}}
+    return [texts, {**texts, **odd}]
+
+
+def _folders() -> Read:
+    from attnprobe.core.errors import ResultsError
+
+    read_streams = _streams()
+
+    def read(path: Path) -> None:
+        try:
+            tree = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            raise ResultsError("no folder") from None
+        folder = path.with_name("folder")
+        try:
+            furnish(folder, tree)
+            read_streams(folder)
+        finally:
+            shutil.rmtree(folder)
+
+    return read
+
+
+# Parts of scans and of runs ----------------------------------------------------------------------
+
+
+@functools.cache
+def _scan_state(index: int, count: int) -> bytes:
+    """The state of a part of a scan."""
+    from attnprobe.core.parts import Part
+    from tests.support.scans import tiny, tiny_scan
+
+    model = tiny("bert", num_hidden_layers=1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "out")
+        part = Part(index, count)
+        scan = tiny_scan(folder, model, corpus_size=30, block=8, part=part, set_arcs=3, min_arcs=2)
+        scan.begin(resume=False)
+        for _ in scan.go_on():
+            pass
+        scan.stop()
+        return Path(folder, "scan-state.npz").read_bytes()
+
+
+def _state_seeds() -> list[Any]:
+    return [NPZ.parse(_scan_state(1, 2)), NPZ.parse(_scan_state(1, 1))]
+
+
+def _other_state() -> Mapping[str, bytes]:
+    return {"2/scan-state.npz": _scan_state(2, 2)}
+
+
+def _states() -> Read:
+    from attnprobe.core.errors import AttnprobeError
+    from attnprobe.scan.merge import merge
+    from attnprobe.scan.output import Output
+    from attnprobe.scan.state import State
+
+    def read(path: Path) -> None:
+        folder = path.parent
+        output = Output(folder / "out", None, folder / "attnprobe.lock.json", overwrite=True)
+        try:
+            State.read(path)
+            with suppress(AttnprobeError):
+                merge([folder, folder / "2"], output)
+                return
+            merge([folder], output)
+        finally:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+
+    return read
+
+
+def _part_results(index: int, count: int) -> Any:
+    """The results of a part of a run, with all that the whole run must know of it."""
+    from attnprobe.results.records import PairRecord, PartRecord
+    from tests.support.made_up_results import case, run
+
+    pairs = tuple(
+        PairRecord(
+            *("coreference", "cases/coref.attn.yaml", f"c{at}", None, 0, None, f"a b {at}", 0, 1),
+            over=2 if at % 2 else None,
+        )
+        for at in range(6)
+    )
+    part = PartRecord(
+        *(index, count, 6, "0" * 64, {"cases/coref.attn.yaml": "ab" * 32}),
+        options={"strict": True, "strict_given": False, "device": "cpu"},
+        broken=1,
+        free=("coreference",),
+        bound=("old",),
+        pairs=pairs,
+        default_models=("minilm",),
+    )
+    own = [case(f"c{at}", line=at + 1) for at in range(6) if at % count == index - 1]
+    found = run(*own, part=part, complaints=("a limit",), absent={"big": 2}, unread=("x.py",))
+    return json.loads(json.dumps(found.to_json()))
+
+
+def _other_part() -> Mapping[str, bytes]:
+    return {"other.json": json.dumps(_part_results(2, 2)).encode()}
+
+
+def _parts() -> Read:
+    from attnprobe.core.errors import AttnprobeError
+    from attnprobe.run.merge import merge_results
+    from attnprobe.run.order import Habit
+
+    def read(path: Path) -> None:
+        try:
+            found = merge_results([path, path.with_name("other.json")])
+        except AttnprobeError:
+            found = merge_results([path])
+        found.write(path.with_name("whole.json"))
+        found.summary()
+        for habit in found.order:
+            str(Habit(**vars(habit)))
+
+    return read
+
+
 # Models ------------------------------------------------------------------------------------------
 
 
@@ -359,6 +541,8 @@ def _gguf() -> Read:
     return read
 
 
+_GZ_CELLS, _GZ_LINES = gzipped(CELLS), gzipped(JSON_LINES)
+
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
@@ -369,6 +553,32 @@ TARGETS: Mapping[str, Target] = {
         Target("trees", "c.conllu", CELLS, lambda: [CELLS.parse(_TREES)], _corpus, 12),
         Target("spans", "c.jsonl", JSON_LINES, lambda: [JSON_LINES.parse(_SPANS)], _corpus, 8),
         Target("tables", "c.tsv", CELLS, lambda: [CELLS.parse(_TABLE)], _corpus, 6),
+        Target(
+            "packed-trees",
+            "c.conllu.gz",
+            _GZ_CELLS,
+            lambda: _packed(_GZ_CELLS, _TREES),
+            _streams,
+            3,
+        ),
+        Target(
+            "packed-spans", "c.jsonl.gz", _GZ_LINES, lambda: _packed(_GZ_LINES, _SPANS), _streams, 3
+        ),
+        Target(
+            "packed-tables", "c.tsv.gz", _GZ_CELLS, lambda: _packed(_GZ_CELLS, _TABLE), _streams, 3
+        ),
+        Target("rows", "c.parquet", PARQUET, lambda: [_rows()], _streams, 3),
+        Target("folders", "folder.json", JSON, _folder_seeds, _folders, 2),
+        Target("scan-parts", "scan-state.npz", NPZ, _state_seeds, _states, 2, _other_state),
+        Target(
+            "run-parts",
+            "part.json",
+            JSON,
+            lambda: [_part_results(1, 2), _part_results(1, 1)],
+            _parts,
+            6,
+            _other_part,
+        ),
         Target(
             "tokenizers",
             "tokenizer.json",

@@ -246,14 +246,23 @@ def test_a_hostile_gguf_is_a_clear_error_p30(llama: Path, cache: Path, tmp_path:
     assert not list(cache.rglob("model.safetensors"))
 
 
-def test_missing_tensors_are_an_error_p30(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (2, "9 weights are missing, such as "),
+        # Each layer would be made, and its names looked up, before it is missed.
+        (100_000, "ValueError: it has 11 tensors for 100000 layers"),
+    ],
+)
+def test_missing_tensors_are_an_error_p30(
+    cache: Path, tmp_path: Path, layers: int, message: str
+) -> None:
     path = tmp_path / "short.gguf"
     write_llama(path, layers=1)
     content = path.read_bytes()
-    # Two layers announced, one there.
     key = content.index(b"llama.block_count") + len("llama.block_count") + 4
-    path.write_bytes(content[:key] + (2).to_bytes(4, "little") + content[key + 4 :])
-    with pytest.raises(ModelError, match=r"short\.gguf cannot be loaded.*weights are missing"):
+    path.write_bytes(content[:key] + layers.to_bytes(4, "little") + content[key + 4 :])
+    with pytest.raises(ModelError, match=rf"short\.gguf cannot be loaded.*{message}"):
         load(str(path))
 
 

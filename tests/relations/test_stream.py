@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import sys
 import tracemalloc
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow
@@ -176,6 +178,78 @@ def test_damaged_files_are_one_sentence(
         list(CorpusStream(path, "a").blocks(5))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def packed(unit: bytes, count: int) -> bytes:
+    return gzip.compress(unit * count, mtime=0)
+
+
+def rows_of(entries: pyarrow.Table, **options: object) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(entries, file, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.conllu.gz", packed(b"\n", 40_000)),
+        ("a.jsonl.gz", packed(b'{"text": "a b", "arcs": []}\n', 4000)),
+        ("a.jsonl.gz", packed(b"\n", 20_000) * 2),
+        ("a.tsv.gz", packed(b"text\n", 8000)),
+        ("a.parquet", rows_of(pyarrow.table({"text": ["a"] * 10_000}))),
+        ("a.parquet", rows_of(pyarrow.table({"text": ["a" * 10**6] * 2}), compression="zstd")),
+    ],
+    ids=["lines", "sentences", "members", "table", "rows", "texts"],
+)
+def test_a_small_file_that_unfolds_to_a_large_one_is_refused_p61(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes
+) -> None:
+    (tmp_path / name).write_bytes(data)
+
+    def read() -> None:
+        list(CorpusStream(tmp_path / name, "a").blocks(5, wanted=lambda number: False))
+
+    monkeypatch.setattr(lines, "UNFOLDED_FREE", 1 << 15)
+    monkeypatch.setattr(lines, "UNFOLDED_TIMES", 10)
+    with pytest.raises(CorpusError, match=r"^a: a file of [\d,]+ bytes that unfolds to "):
+        read()
+
+
+def test_a_text_that_stands_once_in_the_file_is_unfolded_row_by_row(tmp_path: Path) -> None:
+    arcs = [[{"from": [0, 1], "to": [2, 3], "relation": "r" * 100_000}] * 50]
+    data = rows_of(pyarrow.table({"text": ["a b"] * 100, "arcs": arcs * 100}))
+    assert len(data) < 100_000
+    (tmp_path / "a.parquet").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorpusError, match=r"^a:1:1: a row of more than 4,194,304 bytes$"):
+            list(CorpusStream(tmp_path / "a.parquet", "a").blocks(5))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"text": [b"a"]}, "a: the column 'text' has the type binary; columns have texts, numbers"),
+        ({"arcs": [[{"from": b"a"}]]}, "a: the column 'arcs' has the type list<element: struct<"),
+        ({"text": [datetime(2026, 1, 1)]}, "a: the column 'text' has the type timestamp"),
+        (
+            {"text": pyarrow.array([b"\xff"]).view(pyarrow.string())},
+            "a:1:1: damaged Parquet: 'utf-8' codec can't decode byte 0xff",
+        ),
+    ],
+)
+def test_columns_of_other_types_are_refused(
+    tmp_path: Path, columns: dict[str, object], message: str
+) -> None:
+    (tmp_path / "a.parquet").write_bytes(rows_of(pyarrow.table(columns)))
+    with pytest.raises(CorpusError) as error:
+        list(CorpusStream(tmp_path / "a.parquet", "a").blocks(5))
+    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize(

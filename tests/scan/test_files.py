@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import textwrap
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +21,12 @@ from attnprobe.core.sites import Head
 from attnprobe.models import Model
 from attnprobe.results.files import write_json
 from attnprobe.results.lock import LOCK_SCHEMA, read_heads, update_heads
-from attnprobe.scan import files
+from attnprobe.scan import archive, files
+from attnprobe.scan.archive import pack, unpack
+from attnprobe.scan.facts import ScanFacts
 from attnprobe.scan.output import Output
 from attnprobe.scan.session import Options, Scan, in_process
-from attnprobe.scan.state import STATE
-from attnprobe.scan.tally import pack, unpack
+from attnprobe.scan.state import STATE, State
 from tests.support.forked_commands import run_code
 from tests.support.scans import MadeUp, corpora, corpus, folder_of, run, tiny_scan
 
@@ -210,3 +213,79 @@ def test_a_damaged_state_of_a_scan_is_refused_p36(
     state.write_bytes(pack(arrays))
     with pytest.raises(ResultsError, match=r"corrupt: .*; scan anew with --overwrite"):
         tiny_scan(folder, bert).begin(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "by", "message"),
+    [
+        ("0_arcs_n", (0, 0), -(10**6), "its counts contradict each other"),
+        ("0_arcs_right", (0, 0, 0), 10**6, "its counts contradict each other"),
+        ("0_arcs_with_both", (0, 0, 0), 10**6, "its counts contradict each other"),
+        ("0_tokens", (0, 0), 10**6, "its counts contradict each other"),
+        ("0_totals_fraction", (0, 0), 1 << 41, "its counts contradict each other"),
+        ("0_totals_whole", (0, 0), 1 << 62, "its counts contradict each other"),
+        ("0_kept_words", (0,), 1, "its sampled arcs do not fit together"),
+        ("0_kept_weights", (0, 0), float("inf"), "its sampled arcs do not fit together"),
+        ("0_kept_places", (0, 0), 9, "its sampled arcs are not those of such a scan"),
+        ("0_kept_places", (0, 6), 99, "its sampled arcs are not those of such a scan"),
+    ],
+)
+def test_counts_that_no_scan_makes_are_refused_p36(
+    bert: Model, tmp_path: Path, name: str, at: tuple[int, ...], by: float, message: str
+) -> None:
+    folder = tmp_path / "scan"
+    scan = tiny_scan(folder, bert)
+    scan.begin(resume=False)
+    list(scan.go_on())
+    scan.stop()
+    state = folder / STATE
+    arrays = dict(unpack(state.read_bytes()))
+    arrays[name] = arrays[name].copy()
+    arrays[name][at] += by
+    state.write_bytes(pack(arrays))
+    with pytest.raises(ResultsError, match=rf"corrupt: {message}; scan anew with --overwrite"):
+        State.read(state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"part": {"index": 3, "count": 2}}, "there is no part 3/2"),
+        ({"part": {"index": 1, "count": 10**7}}, "there is no part 1/10000000"),
+        ({"block": 0}, "block: Input should be greater than or equal to 1"),
+        ({"block": 7}, "made_up.tsv has other blocks"),
+        ({"heads": [[0, 0], [0, 0]]}, "it has other heads"),
+        ({"heads": [[0, 10**9]]}, "it has other heads"),
+        ({"environment": {}}, "its environment lacks a version"),
+        ({"model": {"name": "a", "ref": "b"}}, "its model has no hash"),
+        ({"corpora": []}, "made_up.tsv has other blocks"),
+        ({"site": "nowhere"}, "site: Input should be 'encoder', 'decoder' or 'cross'"),
+    ],
+)
+def test_facts_of_no_scan_are_refused_p36(
+    bert: Model, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    facts = json.loads(tiny_scan(tmp_path / "scan", bert).facts.as_json())
+    assert ScanFacts.of_json(json.dumps(facts)).as_json() == json.dumps(facts)
+    with pytest.raises(ValueError, match=message):
+        ScanFacts.of_json(json.dumps(facts | changes))
+
+
+def test_a_small_state_that_unfolds_to_a_large_one_is_refused_p61(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = pack({"a": np.zeros(1 << 16)})
+    assert [array.size for _, array in unpack(data)] == [1 << 16]
+    monkeypatch.setattr(archive, "UNFOLDED_FREE", 1 << 16)
+    with pytest.raises(ValueError, match="it unfolds to more than counts do"):
+        dict(unpack(data))
+
+
+def test_an_array_that_announces_more_than_it_has_is_refused_p61() -> None:
+    content, file = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array(content, np.zeros(3))
+    larger = content.getvalue().replace(b"(3,), }        ", b"(3000000000,), }")
+    with zipfile.ZipFile(file, "w") as members:
+        members.writestr("a.npy", larger[:128] + larger[-24:])
+    with pytest.raises(ValueError, match=r"an array of shape \(3000000000,\) has 24 bytes"):
+        dict(unpack(file.getvalue()))
