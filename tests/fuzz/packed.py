@@ -8,6 +8,7 @@ import json
 import os
 import random
 import struct
+import warnings
 import zipfile
 import zlib
 from contextlib import suppress
@@ -177,7 +178,8 @@ def _parse_npz(data: bytes) -> Any:
 def _write_npz(tree: Any, draw: random.Random) -> bytes:
     method = zipfile.ZIP_DEFLATED if tree["method"] == 8 else draw.choice((0, 8, 12, 14))
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", method) as archive:
+        warnings.simplefilter("ignore", UserWarning)  # a name that stands twice
         for entry in tree["arrays"]:
             content = _npy(tree, entry)
             archive.writestr(f"{str(entry[0]).replace(chr(0), '')[:1000]}.npy", content)
