@@ -51,10 +51,9 @@ def gzipped(inner: Grammar) -> Grammar:
     """
 
     def parse(data: bytes) -> Any:
-        text = gzip.decompress(data)
-        sizes = [None] if len(text) < 400 else [len(text) // 3, 1, None]
-        members = [[size, _HEAD, None, None] for size in sizes]
-        return {"text": inner.parse(text), "times": 1, "members": members, "rest": ""}
+        members = [[None, _HEAD, None, None]]
+        text = inner.parse(gzip.decompress(data))
+        return {"text": text, "times": 1, "members": members, "rest": ""}
 
     def write(tree: Any, draw: random.Random) -> bytes:
         text = inner.write(tree["text"], draw)
