@@ -133,7 +133,7 @@ def check_round_trip(tokens: Tokens, raw: Sequence[str], *, unknown: Collection[
         if (
             span.start < previous.start
             or span.end < previous.end
-            or len(split_graphemes(shared)) > 1
+            or (len(shared) > 1 and len(split_graphemes(shared)) > 1)
         ):
             reason = (
                 f"characters {span.start} to {span.end}, after a token at "
@@ -288,6 +288,8 @@ def _extend_to_graphemes(spans: Sequence[Span | None], text: str) -> list[Span |
 
     A normaliser that composes or drops marks reports only the base letter.
     """
+    if text.isascii() and "\r" not in text:
+        return list(spans)  # each character is a grapheme
     starts = sorted(span.start for span in spans if span is not None)
     ends = [grapheme.end for grapheme in split_graphemes(text)]
     extended: list[Span | None] = []

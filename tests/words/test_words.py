@@ -16,7 +16,7 @@ from attnprobe.core.printing import display_width, visible
 from attnprobe.core.texts import Span, Tokens
 from attnprobe.words.locate import locate
 from attnprobe.words.positions import groups, positions
-from attnprobe.words.segmentation import words
+from attnprobe.words.segmentation import split_graphemes, words
 from attnprobe.words.selectors import Phrase, Selector, parse_selector
 from attnprobe.words.show import underline
 from attnprobe.words.spelling import check_no_special_in_text, check_round_trip, display_pieces
@@ -43,6 +43,12 @@ def refusal(value: object, text: str) -> str:
     with pytest.raises(SelectorError) as caught:
         locate(parse_selector(value), text)
     return str(caught.value)
+
+
+@given(st.text(st.characters(max_codepoint=127, exclude_characters="\r")))
+def test_characters_of_ascii_are_graphemes(text: str) -> None:
+    """Without \\r\\n, offsets need not be extended."""
+    assert [span.end - span.start for span in split_graphemes(text)] == [1] * len(text)
 
 
 def in_words(text: str) -> list[str]:
