@@ -261,6 +261,8 @@ class _Scalars(SafeConstructor, Resolver):
 _SCALARS = _Scalars()
 # The characters that a plain scalar of another type than text starts with.
 _FIRST = frozenset(_SCALARS.yaml_implicit_resolvers)
+# PyYAML's pattern keeps a state for each pair of digits: 360 MB for a number of 5 MB.
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*:[0-9:]*+")
 _RESOLVE: Callable[[type[yaml.Node], str, tuple[bool, bool]], str] = _SCALARS.resolve
 
 
@@ -269,6 +271,8 @@ def _kind(text: str) -> str:
     if text and text[0] not in _FIRST:
         return "str"
     if text.isdecimal() and text.isascii() and text[0] != "0":
+        return "int"
+    if len(text) > _MAX_NUMBER and _SEXAGESIMAL.fullmatch(text):
         return "int"
     return _resolved(text) if len(text) <= _MAX_NUMBER else _resolved.__wrapped__(text)
 

@@ -213,6 +213,7 @@ def test_five_megabytes_are_collected_in_bounded_time_and_memory_p61(tmp_path: P
         "rows_of_a_long_template_that_pass": 1_000_000,
         "a_huge_nth": 4_900_000,
         "many_unknown_keys": 4_900_000,
+        "a_long_sexagesimal_number": 4_900_000,
     }
     files = [tmp_path / f"{kind}.attn.yaml" for kind in kinds]
     for file, (kind, size) in zip(files, kinds.items(), strict=True):

@@ -58,7 +58,7 @@ QUICK = (
         "tests/cli/test_compare.py",
         "tests/cli/test_init.py",
     ),
-    *("tests/compare", "tests/core", "tests/fuzz", "tests/gate/test_judge.py"),
+    *("tests/compare", "tests/core", "tests/fuzz", "tests/gate/test_judge.py", "tests/relations"),
     *("tests/plugin/test_hostile_input.py", "tests/plugin/test_items.py"),
     *("tests/plugin/test_options.py", "tests/plugin/test_other_plugins.py"),
     *("tests/plugin/test_selection.py", "tests/results", "tests/rules", "tests/words"),
