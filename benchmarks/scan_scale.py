@@ -117,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=MINILM, help="a model, or: tiny")
     parser.add_argument("--sentences", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--batch-tokens", default="8192")
     parser.add_argument("--ways", nargs="+", metavar="WAY", default=list(WAYS), choices=WAYS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -127,14 +128,17 @@ def main() -> None:
             model = "./tiny"
             save_tiny(folder / "tiny")
         for count in options.sentences:
-            _lines(model, folder / f"{count}", count, options.ways)
+            plan = ("--batch-tokens", options.batch_tokens, "--device", "cpu")
+            _lines(model, folder / f"{count}", count, options.ways, plan)
 
 
-def _lines(model: str, folder: Path, count: int, chosen: Sequence[str]) -> None:
+def _lines(
+    model: str, folder: Path, count: int, chosen: Sequence[str], plan: Sequence[str]
+) -> None:
     folder.mkdir()
     corpus = folder / "corpus.jsonl"
     write_corpus(corpus, count)
-    scan = (ATTNPROBE, "scan", model, "--corpus", str(corpus), "--device", "cpu")
+    scan = (ATTNPROBE, "scan", model, "--corpus", str(corpus), *plan)
 
     def written(part: str) -> tuple[str, ...]:
         return ("--output", str(folder / part), "--lock", str(folder / f"{part}.json"))
