@@ -29,12 +29,15 @@ class Suite:
     Attributes:
         related: every rule of the file with its text.
         controls: the texts that chance rates are taken over; token ids have no words.
+        drawn: whether the controls are some of many texts; they are measured apart from blocks.
         cases: the cases of the file that run.
-        block: the block that measures the controls; None for a case in no block.
+        block: the block that measures the controls; None if they are drawn, and for a case in no
+            block.
     """
 
     related: Sequence[tuple[Sample, Rule]]
     controls: tuple[Sample, ...]
+    drawn: bool = False
     cases: list[Case] = field(default_factory=list)
     block: int | None = None
 
@@ -45,11 +48,12 @@ class Suite:
             (case.sample, expectation.rule) for expectation in case.expectations
         )
         texts = list(dict.fromkeys(sample for sample, _ in related if sample.ids is None))
-        if len(texts) > CONTROLS:
+        many = len(texts) > CONTROLS
+        if many:
             # By a hash of each, so that a new text takes the place of one control at most.
             drawn = set(heapq.nsmallest(CONTROLS, texts, key=text_sha256))
             texts = [text for text in texts if text in drawn]
-        return cls(related, tuple(texts))
+        return cls(related, tuple(texts), many)
 
 
 class Blocks:
@@ -57,7 +61,7 @@ class Blocks:
 
     Args:
         size: the number of texts of a block.
-        controls: whether chance rates are taken, whose texts come first.
+        controls: whether chance rates are taken.
 
     Attributes:
         suites: the suite of each case.
@@ -89,13 +93,10 @@ class Blocks:
             self.cases[number].append(case)
 
     def _assign(self, suite: Suite, *, controls: bool) -> None:
-        """Assigns the texts of a suite, its controls to one block before the others."""
+        """Assigns the texts of a suite; where they are the controls as well, to one block."""
         texts = dict.fromkeys(case.sample for case in suite.cases)
-        least = 0
-        if controls:
-            first = [text for text in suite.controls if text in texts]
-            texts = dict.fromkeys((*first, *texts))
-            least = len(first)
+        together = controls and not suite.drawn
+        least = len(texts) if together else 0
         file = suite.cases[0].mark.file
         if not self.keys or self.keys[-1][0] != file or self._left < least:
             self._left = 0
@@ -107,6 +108,6 @@ class Blocks:
                     self._left = self._size
                 self._numbers[file, text] = len(self.keys) - 1
                 self._left -= 1
-        suite.block = self._numbers[file, next(iter(texts))]
+        suite.block = None if suite.drawn else self._numbers[file, next(iter(texts))]
         for case in suite.cases:
             self.of[case] = self._numbers[file, case.sample]

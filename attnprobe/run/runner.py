@@ -10,8 +10,8 @@ all cases before that block, which other workers judge; if such a case is judged
 block is measured again.
 
 The chance rate of a rule on two words is taken over all texts of its file, whatever cases are
-selected. For a large file, a hash draws some of the texts, which come first in the blocks.
-Their rows are captured in the same passes.
+selected. Their rows are captured in the same passes; for a large file, a hash draws some of its
+texts, which take passes of their own.
 """
 
 from __future__ import annotations
@@ -164,7 +164,10 @@ class Runner:
             self._suites[case].cases.append(case)
         suite = self._suites[case]
         if self._chance_max is not None and suite not in self._chances:
-            self._measure(suite.block, case)
+            if suite.drawn:
+                self._measure_together([], [suite])
+            else:
+                self._measure(suite.block, case)
         if case not in self._plans:
             self._measure(self._block_of.get(case), case)
         plans = self._plans.pop(case)
