@@ -1,4 +1,4 @@
-"""Errors of pydantic in plain words, for the user who wrote the value."""
+"""Errors of pydantic in plain words, most of them for the user who wrote the value."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from attnprobe.core.registry import did_you_mean
 from attnprobe.core.wording import format_stated
 
 _LONGEST = 60
 _MAPPING = "is no mapping of keys and values"
+
+
+def describe_first(error: ValidationError, *, whole: str) -> str:
+    """The first error of data that a program wrote: its place, and pydantic's words.
+
+    Args:
+        whole: what the place is called where no field is at fault.
+    """
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 def describe_error(error: Mapping[str, Any], *, quoted: bool = False) -> str:

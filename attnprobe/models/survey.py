@@ -48,22 +48,20 @@ class _Questions:
         columns = np.zeros((len(needs), keys, words), np.float32)
         count = sum(len(need.asked) for need in needs)
         others = np.zeros((count, words), np.bool_)
-        samples, asked, expected = [], [], []
+        asked, expected = [], []
         at = 0
         for number, need in enumerate(needs):
             rows[number, : len(need.queries), : need.queries.shape[1]] = need.queries
             columns[number, : need.words.shape[0], : need.words.shape[1]] = need.words
             until = at + len(need.asked)
             others[at:until, : need.words.shape[1]] = need.others
-            samples += [number] * len(need.asked)
-            asked += need.asked.tolist()
+            asked += (number * looking + need.asked).tolist()
             expected += need.expected.tolist()
             at = until
         self.rows = torch.from_numpy(rows).to(device)
         self.columns = torch.from_numpy(columns).to(device)
         self.others = torch.from_numpy(others).to(device)[:, None]
-        numbers = np.array(samples, np.int64) * looking + np.array(asked, np.int64)
-        self.asked = torch.from_numpy(numbers).to(device)
+        self.asked = torch.tensor(asked, dtype=torch.long, device=device)
         self.expected = torch.tensor(expected, dtype=torch.long, device=device)[:, None, None]
         starts = np.cumsum([0, *(len(need.asked) for need in needs)])
         kept = [

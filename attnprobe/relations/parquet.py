@@ -65,20 +65,30 @@ def _rows(file: Any, name: str, start: int) -> Iterator[Callable[[], Any]]:
         # One group after the other: arrow puts no nested texts of two groups into one batch.
         at = first - rows
         for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group]):
+            value = _value if _is_short(batch) else _value_of_long
             for inside in range(max(start - at, 0), len(batch)):
-                yield partial(_value, batch, inside, Mark(name, at + inside + 1, 1))
+                yield partial(value, batch, inside, Mark(name, at + inside + 1, 1))
             at += len(batch)
 
 
 def _value(batch: Any, at: int, place: Mark) -> Any:
     """The value of one row of a batch."""
-    row = batch.slice(at, 1)
     try:
-        if sum(map(_most_bytes, row.columns)) > LONGEST_LINE:
-            raise CorpusError(f"a row of more than {LONGEST_LINE:,} bytes", place)
-        return _plain(row.to_pylist()[0])
+        return _plain(batch.slice(at, 1).to_pylist()[0])
     except ValueError as error:  # text that is no UTF-8, for one
         raise CorpusError(f"damaged Parquet: {_first_line(error)}", place) from None
+
+
+def _value_of_long(batch: Any, at: int, place: Mark) -> Any:
+    """The value of one row of a batch that may hold too long a row."""
+    if not _is_short(batch.slice(at, 1)):
+        raise CorpusError(f"a row of more than {LONGEST_LINE:,} bytes", place)
+    return _value(batch, at, place)
+
+
+def _is_short(rows: Any) -> bool:
+    """Whether rows are together no longer than one may be."""
+    return sum(map(_most_bytes, rows.columns)) <= LONGEST_LINE
 
 
 def _most_bytes(column: Any) -> int:

@@ -33,6 +33,7 @@ from attnprobe._version import __version__
 from attnprobe.core.errors import ResultsError
 from attnprobe.core.names import Key
 from attnprobe.core.parts import Part
+from attnprobe.core.pydantic_errors import describe_first
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.core.texts import Sample
 from attnprobe.core.units import read_unit
@@ -83,9 +84,7 @@ class _Record:
         try:
             return cls._adapter().validate_python(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or cls.__name__
-            raise ResultsError(f"{place}: {first['msg']}") from None
+            raise ResultsError(describe_first(error, whole=cls.__name__)) from None
         except UnicodeEncodeError:  # pydantic's, of text in place of a number
             raise ResultsError(f"{cls.__name__}: holds half of a surrogate pair") from None
 

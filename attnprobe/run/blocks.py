@@ -95,8 +95,7 @@ class Blocks:
     def _assign(self, suite: Suite, *, controls: bool) -> None:
         """Assigns the texts of a suite; where they are the controls as well, to one block."""
         texts = dict.fromkeys(case.sample for case in suite.cases)
-        together = controls and not suite.drawn
-        least = len(texts) if together else 0
+        least = len(texts) if controls and not suite.drawn else 0
         file = suite.cases[0].mark.file
         if not self.keys or self.keys[-1][0] != file or self._left < least:
             self._left = 0

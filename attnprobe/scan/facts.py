@@ -15,6 +15,7 @@ from attnprobe._version import __version__
 from attnprobe.core.arrays import Bools
 from attnprobe.core.parts import WHOLE, Part
 from attnprobe.core.printing import visible
+from attnprobe.core.pydantic_errors import describe_first
 from attnprobe.core.sites import Head, SiteName
 from attnprobe.scan.corpora import Corpora, ScanFile
 from attnprobe.words.looks import Among
@@ -154,9 +155,7 @@ class ScanFacts:
         try:
             found = _adapter().validate_python(json.loads(text))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "facts"
-            raise ValueError(f"{place}: {first['msg']}") from None
+            raise ValueError(describe_first(error, whole="facts")) from None
         found._check()
         return found
 
